@@ -1,0 +1,136 @@
+"""The validated config tree: frozen, no defaults (they stand in `conf/`), plain values only.
+
+`build.py` makes a `DeployConfig` from what Hydra composed; everything below it receives this or a part of it.
+Group `x` of `conf/` is field `x` here; `engine_options.py` turns it into what the runtime takes.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engines.options import ComputeDtype, DeviceType, EngineKind, KvFormat
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelConfig:
+    """Which checkpoint, and what is known of it before it is read."""
+
+    name: str
+    family: str | None  # key of engines/families; None: told by config.json (model=local)
+    hub: Literal["huggingface", "modelscope", "folder", "package"]
+    repo: str | None  # owner/name on the hub
+    revision: str | None  # branch, tag or commit; None: the hub's default
+    path: str | None  # folder on this machine; hub=package: name below deployer/models
+    download_dir: str | None  # None: the hub client's own cache
+    template: str | None  # chat template that the model was trained with, a name below chat_templates/
+    hyper_parameters: dict[str, Any] | None  # keys and values of the checkpoint's config.json; None: read from the folder
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineConfig:
+    """How the engine runs; names are LMDeploy's where it has one."""
+
+    kind: EngineKind
+    device_type: DeviceType
+    dtype: ComputeDtype
+    tp: int
+    session_len: int | None
+    max_batch_size: int
+    cache_max_entry_count: float
+    cache_block_seq_len: int
+    num_gpu_blocks: int | None
+    enable_prefix_caching: bool
+    max_prefill_token_num: int
+    num_tokens_per_iter: int | None
+    max_prefill_iters: int
+    rope_scaling_factor: float | None
+    start_timeout_s: float
+    step_timeout_s: float
+    max_restarts: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QuantizationConfig:
+    """Number formats of weights and cache."""
+
+    weights: Literal["none"]
+    kv: KvFormat
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionConfig:
+    """Pictures: tiling, encoder, and what a request may ask for."""
+
+    min_tiles: int | None  # None: the checkpoint's own
+    max_tiles: int | None
+    thumbnail: bool | None
+    max_batch_size: int
+    cache_bytes: int
+    max_images: int
+    max_image_bytes: int
+    max_image_pixels: int
+    fetch_timeout_s: float
+    max_redirects: int
+    allowed_domains: list[str] | None
+    allow_private_addresses: bool
+    file_root: str | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChatTemplateConfig:
+    """How messages become a prompt."""
+
+    name: str  # chat_templates/<name>.jinja
+    file: str | None  # a template of one's own instead
+    system: str | None  # None: the template's own system text
+    stop_words: list[str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SamplingConfig:
+    """What a request gets where it says nothing."""
+
+    temperature: float
+    top_p: float
+    top_k: int
+    min_p: float
+    repetition_penalty: float
+    max_new_tokens: int | None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerConfig:
+    """The HTTP front."""
+
+    kind: Literal["openai"]
+    host: str
+    port: int
+    model_name: str | None  # name in /v1/models; None: model.name
+    api_keys: list[str]
+    cors_origins: list[str]
+    ssl_keyfile: str | None
+    ssl_certfile: str | None
+    max_requests: int  # running and waiting; one more is answered 429
+    max_body_bytes: int
+    drain_s: float
+    log_level: Literal["debug", "info", "warning", "error"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetConfig:
+    """Where the deployment runs."""
+
+    kind: Literal["local"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DeployConfig:
+    """One deployment."""
+
+    model: ModelConfig
+    engine: EngineConfig
+    quantization: QuantizationConfig
+    vision: VisionConfig
+    chat_template: ChatTemplateConfig
+    sampling: SamplingConfig
+    server: ServerConfig
+    target: TargetConfig

@@ -1,0 +1,38 @@
+"""Errors of the runtime: everything a user can cause below the front end.
+
+    EngineError
+    ├── CheckpointError      a checkpoint folder, file, tensor or config.json is not what it must be
+    ├── DeviceError          the device asked for is missing, too old or too small
+    ├── RequestError         one request cannot be served; carries the API's error code
+    └── EngineDeadError      the engine process is gone or does not answer
+
+Messages read *what, where it came from: the rule; the way out*, lower case, without a full stop.
+`deployer.errors` holds the upper part of the tree.
+"""
+
+
+class EngineError(Exception):
+    """The root of every error that `engines` raises for a cause outside its own code."""
+
+
+class CheckpointError(EngineError):
+    """A checkpoint cannot be read as the model it is said to be."""
+
+
+class DeviceError(EngineError):
+    """The device that was asked for cannot run this deployment."""
+
+
+class RequestError(EngineError):
+    """One request cannot be served.
+
+    `code` is stable and goes to the client: `context_length_exceeded`, `invalid_request`, `too_many_images`, ...
+    """
+
+    def __init__(self, message: str, *, code: str = "invalid_request") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EngineDeadError(EngineError):
+    """The engine process ended or stopped answering while it still owed replies."""

@@ -1,0 +1,171 @@
+"""Messages between a front end and an engine process. Torch-free, msgspec structs, never pickle.
+
+    front end ──▶ engine   Start, Submit, Abort, Stop
+    engine ──▶ front end   Ready | StartFailed, then Delta, Done, Failed and Stats
+
+Every `Submit` is answered by any number of `Delta` and exactly one `Done` or `Failed`. Pixels do not travel in a
+message: `ImageInput.pixels` names a shared-memory file that the engine unlinks once it has read it (`engines/pixel_files.py`).
+"""
+
+from typing import Literal
+
+import msgspec
+
+from engines.options import EngineOptions
+from engines.spec import ModelSpec
+
+FinishReason = Literal["stop", "length", "abort"]
+
+
+class PixelRef(msgspec.Struct, frozen=True, kw_only=True):
+    """One uint8 array in shared memory."""
+
+    path: str
+    shape: tuple[int, ...]  # dynamic_tiles: [tiles, side, side, 3]
+
+
+class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
+    """One image of a prompt: rows [start, start + num_tokens) of the token ids are its slots."""
+
+    key: bytes  # 16-byte digest of the picture and of every preprocessing option
+    start: int
+    num_tokens: int
+    pixels: PixelRef
+
+
+class Sampling(msgspec.Struct, frozen=True, kw_only=True):
+    """How one sequence chooses tokens. The front end fills every field; ids only, no text."""
+
+    max_new_tokens: int
+    temperature: float  # 0: greedy
+    top_k: int  # 0: all
+    top_p: float  # 1: all
+    min_p: float  # 0: all
+    repetition_penalty: float  # 1: none; over prompt and output
+    presence_penalty: float  # 0: none; over output
+    frequency_penalty: float
+    seed: int  # the same seed gives the same tokens whatever else is in the batch
+    min_new_tokens: int
+    ignore_eos: bool
+    eos_token_ids: tuple[int, ...]  # end the sequence unless ignore_eos
+    stop_token_ids: tuple[int, ...]  # end the sequence always
+    bad_sequences: tuple[tuple[int, ...], ...]  # token sequences that must not appear in the output
+    logit_bias: dict[int, float]
+    logprobs: int | None  # alternatives a token; 0: the chosen token only; None: no logprobs
+
+
+class Start(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The first message: what to load and how to run it."""
+
+    folder: str  # checkpoint folder
+    spec: ModelSpec
+    options: EngineOptions
+
+
+class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One sequence to generate; `n` choices of a request are n submits."""
+
+    request_id: str
+    token_ids: tuple[int, ...]  # image slots hold the family's placeholder id
+    images: tuple[ImageInput, ...]
+    sampling: Sampling
+    priority: int  # lower runs first; equal: first come, first served
+
+
+class Abort(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Stop a sequence; answered by `Done(finish_reason="abort")` unless it has ended already."""
+
+    request_id: str
+
+
+class Stop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Leave the process; sequences that still run get `Failed`."""
+
+
+class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
+    """Log-probabilities of one generated token, before temperature and filters."""
+
+    chosen: float
+    top_ids: tuple[int, ...]
+    top_logprobs: tuple[float, ...]
+
+
+class Delta(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Tokens a sequence gained."""
+
+    request_id: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprobs, ...]  # one a token, or empty
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a sequence cost."""
+
+    prompt_tokens: int
+    cached_tokens: int  # prompt tokens taken from the prefix cache
+    image_tokens: int
+    output_tokens: int
+    queue_s: float
+    prefill_s: float  # admission to first token, the vision tower included
+    decode_s: float
+    num_preemptions: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The end of a sequence that ran."""
+
+    request_id: str
+    finish_reason: FinishReason
+    stop_token_id: int | None  # the eos or stop id that ended it; not part of any Delta
+    usage: Usage
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The end of a sequence that could not run."""
+
+    request_id: str
+    code: str  # as in `RequestError.code`; `engine_error` for a fault of ours
+    message: str
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine serves; what it really got."""
+
+    device: str
+    dtype: str
+    session_len: int
+    page_tokens: int
+    num_pages: int
+    page_bytes: int
+    bytes_by_part: dict[str, int]
+    phase_s: dict[str, float]  # seconds of each start phase, in order
+
+
+class StartFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The engine cannot serve; `kind` is the name of the error's class."""
+
+    kind: str
+    message: str
+
+
+class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Sent every second and after each change of state; also the engine's heartbeat."""
+
+    num_running: int
+    num_waiting: int
+    pages_used: int  # held by sequences
+    pages_cached: int  # free, but still in the prefix cache
+    pages_total: int
+    steps: int
+    prompt_tokens: int  # counters since start
+    cached_tokens: int
+    output_tokens: int
+    images_encoded: int
+    encoder_cache_hits: int
+    preemptions: int
+    step_s: float  # time inside steps since start
+
+
+ToEngine = Start | Submit | Abort | Stop
+FromEngine = Ready | StartFailed | Delta | Done | Failed | Stats
+Reply = Delta | Done | Failed

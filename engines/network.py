@@ -1,0 +1,31 @@
+"""What the runner sees of a model: three calls. `engines/weights/load.py` builds one from a checkpoint folder."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+from engines.ops import KvLayer
+from engines.spec import ModelSpec
+from engines.step import StepInput
+
+
+class Network(Protocol):
+    """A loaded model on one rank."""
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's hyper-parameters."""
+        ...
+
+    def encode_images(self, tiles_ISSC: Tensor) -> Tensor:
+        """Return [I, tokens_per_tile, hidden] rows for uint8 tiles [I, side, side, 3]."""
+        ...
+
+    def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
+        """Run the decoder over the step, write its K and V, return the normed rows of `sample_rows_S`, [S, hidden]."""
+        ...
+
+    def logits(self, hidden_SH: Tensor) -> Tensor:
+        """Return fp32 logits [S, vocab] (padding rows of the head cut off)."""
+        ...

@@ -1,0 +1,93 @@
+"""The op table: every computation a network asks for, as functions on tensors. Each engine is one implementation.
+
+`engines/pytorch/ops_torch.py` is the truth on CPU and GPU; `engines/turbomind/` is held to it op by op. An op allocates
+its result unless it says otherwise, never syncs with the host and never keeps state.
+
+Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, F FFN width, V vocabulary, S sampled rows,
+I images (tiles), L patches of a tile, P pages.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from engines.step import AttentionBatch
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KvLayer:
+    """Keys and values of one decoder layer on one rank."""
+
+    keys_PKTD: Tensor  # [pages, KV heads, page_tokens, head_dim]
+    values_PKTD: Tensor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dense:
+    """An unquantized linear layer, y = x @ weight.T + bias. Further weight types join with their quantization."""
+
+    weight_OI: Tensor
+    bias_O: Tensor | None
+
+
+Weight = Dense
+
+
+class Ops(Protocol):
+    """What a network may ask for."""
+
+    def embed(self, table_VH: Tensor, ids_T: Tensor) -> Tensor:
+        """Return rows of the table, [T, H]."""
+        ...
+
+    def rms_norm(self, x_TH: Tensor, weight_H: Tensor, eps: float) -> Tensor:
+        """Return x * rsqrt(mean(x^2) + eps), statistics in fp32, cast back, times weight."""
+        ...
+
+    def add_rms_norm(
+        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return (rms_norm(x + residual), x + residual); the second is rounded to the dtype of x first."""
+        ...
+
+    def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
+        """Return the usual layer norm over the last axis, statistics in fp32."""
+        ...
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b in the dtype of x, any leading axes."""
+        ...
+
+    def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
+        """Return silu(first half) * second half, [T, F]."""
+        ...
+
+    def gelu(self, x_TF: Tensor) -> Tensor:
+        """Return the exact (erf) GELU."""
+        ...
+
+    def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotate half-split pairs: (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin).
+
+        cos and sin are fp32 [T, R]; 2 R <= D leading elements of a head are rotated, the rest passes.
+        """
+        ...
+
+    def store_kv(self, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Tensor) -> None:
+        """Write the rows of k and v into their slots of the pages, in place."""
+        ...
+
+    def attention_paged(
+        self, q_TND: Tensor, layer: KvLayer, batch: AttentionBatch, *, scale: float, window: int | None
+    ) -> Tensor:
+        """Return causal attention of new tokens over their sequence's pages, [T, N, D].
+
+        The keys of the step's own tokens are in the pages already. Token t of a sequence with q new tokens and length n
+        stands at position n - q + t and sees the keys at or before it, the last `window` of them if a window is given.
+        """
+        ...
+
+    def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
+        """Return unmasked attention inside each image, [I, L, N, D]."""
+        ...

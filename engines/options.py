@@ -1,0 +1,58 @@
+"""How one engine runs: the frozen options that the config tree builds and every rank receives. Torch-free.
+
+Each field stands in `conf/engine/*.yaml` (or `conf/quantization/*.yaml`, `conf/vision/*.yaml`) with its unit and a
+comment; no default lives here. Names are LMDeploy's where LMDeploy has one.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+EngineKind = Literal["turbomind", "pytorch", "auto"]
+DeviceType = Literal["cuda", "cpu", "npu", "auto"]
+ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
+KvFormat = Literal["none", "fp8", "int8", "int4"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KvOptions:
+    """How one rank stores keys and values."""
+
+    format: KvFormat  # none: the compute dtype
+    page_tokens: int  # tokens a page holds; a power of two (engine.cache_block_seq_len)
+    num_pages: int | None  # None: derived from memory (engine.num_gpu_blocks)
+    memory: float  # fraction of free bytes after weights and workspace (0 < f < 1), or absolute bytes (>= 1)
+    prefix_caching: bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SchedulerOptions:
+    """What one step may hold."""
+
+    max_batch_size: int  # sequences that run at once
+    max_prefill_token_num: int  # prompt tokens of one step at most
+    num_tokens_per_iter: int | None  # token budget of a step, decode included; None: prefill limit + batch size
+    max_prefill_iters: int  # steps over which the waiting prompt tokens may be spread at most
+    session_len: int | None  # prompt + output tokens of a sequence; None: what the model allows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VisionOptions:
+    """How the vision tower runs inside the engine."""
+
+    max_batch_size: int  # tiles in one encoder pass
+    cache_bytes: int  # encoder outputs kept by image content, bytes; 0 keeps none beyond their request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineOptions:
+    """One engine on one host."""
+
+    kind: EngineKind
+    device: DeviceType
+    dtype: ComputeDtype
+    tp: int
+    kv: KvOptions
+    scheduler: SchedulerOptions
+    vision: VisionOptions
+    rope_scaling_factor: float | None  # None: the checkpoint's own; >= 1: dynamic NTK with this factor
+    step_timeout_s: float  # a step that takes longer counts as stuck; the front end restarts the engine
