@@ -1,0 +1,45 @@
+"""Errors of the front end: everything a user can cause above the engine, each with its exit code.
+
+    DeployError
+    ├── UsageError        2   the command line is not one of ours: unknown verb, a word too many
+    ├── ConfigError       3   the config tree does not hold; carries every fault that was found
+    └── UnavailableError  6   what the deployment needs is not on this machine: a GPU, a free port, an extra package
+
+`engines.errors` holds the lower part of the tree; the command line answers an `EngineError` with exit code 6.
+Messages read *what, where it came from: the rule; the way out*, lower case, without a full stop.
+"""
+
+from collections.abc import Sequence
+
+EXIT_OK = 0
+EXIT_UNEXPECTED = 1
+EXIT_UNAVAILABLE = 6
+EXIT_INTERRUPTED = 130
+
+
+class DeployError(Exception):
+    """The root of every error that `deployer` raises for a cause outside its own code."""
+
+    exit_code = EXIT_UNEXPECTED
+
+
+class UsageError(DeployError):
+    """The command line cannot be understood."""
+
+    exit_code = 2
+
+
+class ConfigError(DeployError):
+    """The config tree does not hold; one line a fault."""
+
+    exit_code = 3
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class UnavailableError(DeployError):
+    """This machine lacks what the deployment needs."""
+
+    exit_code = EXIT_UNAVAILABLE
