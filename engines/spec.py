@@ -34,6 +34,10 @@ class RopeSpec:
             return 0
         return prompt_tokens if self.kind == "dynamic" else 1
 
+    def rescaled(self, factor: float, *, max_positions: int) -> "RopeSpec":
+        """Return dynamic NTK with this factor beyond `max_positions`, as `engine.rope_scaling_factor` asks for."""
+        return RopeSpec(theta=self.theta, kind="dynamic", factor=factor, max_positions=max_positions)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DecoderSpec:
@@ -110,7 +114,8 @@ class VisionSpec:
 class ModelSpec:
     """One model as the runtime sees it."""
 
-    family: str  # key of `engines/families`
+    family: str  # a name of `engines.families.known_families`
+    decoder_names: str  # whose tensor names the decoder's checkpoint uses, a name of `engines/families/decoders`
     decoder: DecoderSpec
     vision: VisionSpec | None
     dtype: Literal["float32", "bfloat16", "float16"]  # the checkpoint's own
