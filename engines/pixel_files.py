@@ -1,0 +1,86 @@
+"""Pixels on their way to the engine: one uint8 array a file in shared memory. Torch-free.
+
+The front end writes (`PixelFiles.write`), the engine reads once (`take_pixels`) and unlinks; what nobody took
+goes with `remove` or, at the latest, with `close`. A file that does not fit into shared memory goes to the
+temporary folder.
+"""
+
+import itertools
+import math
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import RequestError
+from engines.messages import PixelRef
+
+SHARED_MEMORY = Path("/dev/shm")
+
+
+class PixelFiles:
+    """The pixel files of one front end, in folders that only this user can read."""
+
+    def __init__(self) -> None:
+        roots = [SHARED_MEMORY] if os.access(SHARED_MEMORY, os.W_OK) else []
+        roots.append(Path(tempfile.gettempdir()))
+        self._folders = [Path(tempfile.mkdtemp(prefix="vlm-pixels-", dir=root)) for root in roots]
+        self._names = itertools.count()
+
+    def write(self, array: NDArray[np.uint8]) -> PixelRef:
+        """Store an array and name it; the ref belongs to one submit.
+
+        Raises RequestError where neither shared memory nor the temporary folder has room.
+        """
+        data = np.ascontiguousarray(array)
+        name = str(next(self._names))
+        fault: OSError | None = None
+        for folder in self._folders:
+            path = folder / name
+            try:
+                path.write_bytes(data.data)
+            except OSError as error:  # shared memory is small in a container; the next folder is on disk
+                path.unlink(missing_ok=True)
+                fault = error
+            else:
+                return PixelRef(path=str(path), shape=data.shape)
+        raise RequestError(f"{data.nbytes} bytes of pixels cannot be stored: {fault}", code="engine_error")
+
+    def link(self, ref: PixelRef) -> PixelRef:
+        """Name the same bytes once more, for a further submit with the same image."""
+        path = Path(ref.path).with_name(str(next(self._names)))
+        path.hardlink_to(ref.path)
+        return PixelRef(path=str(path), shape=ref.shape)
+
+    def remove(self, ref: PixelRef) -> None:
+        """Drop a file that nobody took; nothing happens where it is gone already."""
+        Path(ref.path).unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Remove everything."""
+        for folder in self._folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def take_pixels(ref: PixelRef) -> NDArray[np.uint8]:
+    """Read an array and unlink its file.
+
+    Raises RequestError where the file is gone or has another size than its shape says.
+    """
+    path = Path(ref.path)
+    try:
+        data = np.fromfile(path, dtype=np.uint8)
+    except OSError as error:
+        raise RequestError(
+            f"pixels {ref.path} cannot be read: {error.strerror}", code="engine_error"
+        ) from error
+    path.unlink(missing_ok=True)
+    if data.size != math.prod(ref.shape):
+        raise RequestError(
+            f"pixels {ref.path}: {data.size} bytes, shape {ref.shape} needs {math.prod(ref.shape)}",
+            code="engine_error",
+        )
+    return data.reshape(ref.shape)
