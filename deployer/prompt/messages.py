@@ -1,0 +1,45 @@
+"""A conversation as plain values: what the HTTP server and the offline pipeline hand to `assemble.py`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+
+Role = Literal["system", "user", "assistant"]
+Detail = Literal["auto", "low", "high"]
+# str: a data:, http(s): or file: URL, checked against the limits of `vision`. The others never come from a client:
+# bytes are an encoded picture, a Path is read as it is, a PIL image is taken as it is.
+ImageSource = str | bytes | Path | Image.Image
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TextPart:
+    """A stretch of text."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImagePart:
+    """A picture and how finely it is looked at."""
+
+    source: ImageSource
+    detail: Detail = "auto"  # low: one tile; high and auto: as `vision` says
+
+
+Part = TextPart | ImagePart
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Message:
+    """One turn, its parts in the order in which they were sent."""
+
+    role: Role
+    parts: tuple[Part, ...]
+
+    @staticmethod
+    def of(role: Role, text: str, *images: ImageSource) -> "Message":
+        """Return a turn of one text, its pictures in front of it."""
+        pictures = tuple(ImagePart(source=image) for image in images)
+        return Message(role=role, parts=(*pictures, TextPart(text=text)))
