@@ -3,6 +3,7 @@
     EngineError
     ├── CheckpointError      a checkpoint folder, file, tensor or config.json is not what it must be
     ├── DeviceError          the device asked for is missing, too old or too small
+    ├── KernelError          a kernel of engine=turbomind cannot be compiled, loaded or launched
     ├── RequestError         one request cannot be served; carries the API's error code
     └── EngineDeadError      the engine process is gone or does not answer
 
@@ -21,6 +22,10 @@ class CheckpointError(EngineError):
 
 class DeviceError(EngineError):
     """The device that was asked for cannot run this deployment."""
+
+
+class KernelError(EngineError):
+    """A CUDA kernel cannot be compiled, loaded or launched."""
 
 
 class RequestError(EngineError):
