@@ -1,10 +1,11 @@
 """Messages between a front end and an engine process. Torch-free, msgspec structs, never pickle.
 
     front end ──▶ engine   Start, Submit, Abort, Stop
-    engine ──▶ front end   Ready | StartFailed, then Delta, Done, Failed and Stats
+    engine ──▶ front end   Loading, then Ready | StartFailed, then Delta, Done, Failed and Stats
 
-Every `Submit` is answered by any number of `Delta` and exactly one `Done` or `Failed`. Pixels do not travel in a
-message: `ImageInput.pixels` names a shared-memory file that the engine unlinks once it has read it (`engines/pixel_files.py`).
+Every `Submit` is answered by any number of `Delta` and exactly one `Done` or `Failed`. Pixels do not travel
+in a message: `ImageInput.pixels` names a shared-memory file that the engine unlinks once it has read it
+(`engines/pixel_files.py`).
 """
 
 from typing import Literal
@@ -128,6 +129,12 @@ class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
+class Loading(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A phase of the start began."""
+
+    phase: str
+
+
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The engine serves; what it really got."""
 
@@ -167,5 +174,5 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 ToEngine = Start | Submit | Abort | Stop
-FromEngine = Ready | StartFailed | Delta | Done | Failed | Stats
+FromEngine = Loading | Ready | StartFailed | Delta | Done | Failed | Stats
 Reply = Delta | Done | Failed
