@@ -1,0 +1,280 @@
+"""The front end's hold on an engine: start it, route replies, notice its death, restart it. Torch-free.
+
+One task supervises: it spawns a process (`engines/child.py`), reads all it says, and on a death or on
+silence fails every waiting sequence and spawns the next. `submit` only ever waits on its own queue, so it
+is answered either way.
+"""
+
+import asyncio
+import logging
+import sys
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+from engines import errors
+from engines.child import EngineChild
+from engines.engine import EngineState
+from engines.errors import EngineDeadError, EngineError
+from engines.messages import (
+    Abort,
+    Delta,
+    Done,
+    Failed,
+    FromEngine,
+    Loading,
+    Ready,
+    Reply,
+    Start,
+    StartFailed,
+    Stats,
+    Submit,
+)
+from engines.options import EngineOptions
+from engines.pixel_files import PixelFiles
+from engines.spec import ModelSpec
+
+ENGINE_COMMAND = (sys.executable, "-m", "engines.process")
+HEARTBEAT_S = 1.0  # the engine sends Stats at least this often between steps
+RESTART_WINDOW_S = 600.0  # restarts longer ago no longer count against max_restarts
+STOP_GRACE_S = 5.0
+
+logger = logging.getLogger(__name__)
+
+
+class EngineClient:
+    """An `Engine` that runs in a process of its own and comes back when it dies."""
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: ModelSpec,
+        options: EngineOptions,
+        *,
+        start_timeout_s: float,
+        max_restarts: int,
+        command: Sequence[str] = ENGINE_COMMAND,
+    ) -> None:
+        self._start = Start(folder=str(folder), spec=spec, options=options)
+        self._start_timeout_s = start_timeout_s
+        self._max_restarts = max_restarts
+        self._command = command
+        self._silence_s = options.step_timeout_s + HEARTBEAT_S
+        self._pixels = PixelFiles()
+        self._state: EngineState = "starting"
+        self._fault: str | None = None
+        self._ready: Ready | None = None
+        self._stats: Stats | None = None
+        self._num_restarts = 0
+        self._restart_times: deque[float] = deque()
+        self._streams: dict[str, asyncio.Queue[Reply]] = {}
+        self._child: EngineChild | None = None
+        self._supervisor: asyncio.Task[None] | None = None
+
+    @property
+    def state(self) -> EngineState:
+        """Whether sequences are taken now."""
+        return self._state
+
+    @property
+    def fault(self) -> str | None:
+        """Why the engine was last restarted or is dead."""
+        return self._fault
+
+    @property
+    def num_restarts(self) -> int:
+        """Restarts since `start`."""
+        return self._num_restarts
+
+    @property
+    def ready(self) -> Ready | None:
+        """What the engine got at its last start."""
+        return self._ready
+
+    @property
+    def stats(self) -> Stats | None:
+        """The last figures the engine sent; None while it is away."""
+        return self._stats
+
+    @property
+    def pixels(self) -> PixelFiles:
+        """Where the pixels of a request are put before it is submitted."""
+        return self._pixels
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the engine; None while there is none."""
+        return None if self._child is None else self._child.pid
+
+    async def start(self) -> None:
+        """Start the engine and wait until it serves; raises what kept it from starting."""
+        try:
+            child = await self._spawn()
+        except BaseException:
+            self._pixels.close()
+            self._state = "dead"
+            raise
+        self._supervisor = asyncio.create_task(self._supervise(child))
+
+    async def submit(self, request: Submit) -> AsyncGenerator[Reply, None]:
+        """Yield the replies of one sequence; see `Engine.submit`."""
+        name = request.request_id
+        try:
+            refusal = self._refusal(name)
+            if refusal is not None or self._child is None:
+                yield refusal or _failed(name, "engine_unavailable", "the engine is not running")
+                return
+            queue = self._streams[name] = asyncio.Queue()
+            try:
+                self._child.send(request)
+                reply: Reply | None = None
+                while not isinstance(reply, Done | Failed):
+                    reply = await queue.get()
+                    yield reply
+            finally:
+                if self._streams.get(name) is queue:  # the consumer left before the end
+                    del self._streams[name]
+                    self.abort(name)
+        finally:
+            for image in request.images:
+                self._pixels.remove(image.pixels)
+
+    def abort(self, request_id: str) -> None:
+        """Ask for the end of a sequence; its stream ends with `Done(finish_reason="abort")`."""
+        if self._child is not None and self._state == "ready":
+            self._child.send(Abort(request_id=request_id))
+
+    async def close(self) -> None:
+        """Stop the engine; streams still open end with Failed."""
+        self._state = "dead"
+        self._fault = self._fault or "the engine was closed"
+        if self._supervisor is not None:
+            self._supervisor.cancel()
+            await asyncio.wait((self._supervisor,))
+            self._supervisor = None
+        if self._child is not None:
+            child, self._child = self._child, None
+            await child.stop(STOP_GRACE_S)
+        self._fail_streams("the engine was closed")
+        self._pixels.close()
+
+    def _refusal(self, request_id: str) -> Failed | None:
+        if request_id in self._streams:
+            return _failed(request_id, "invalid_request", f"request id `{request_id}` is in use")
+        if self._state == "ready":
+            return None
+        return _failed(
+            request_id, "engine_unavailable", f"the engine is {self._state}: {self._fault or 'wait'}"
+        )
+
+    async def _spawn(self) -> EngineChild:
+        """Start one process and see it through to Ready; it is gone again where this raises."""
+        child = await EngineChild.spawn(self._command)
+        try:
+            child.send(self._start)
+            self._ready = await _await_ready(child, self._start_timeout_s)
+        except BaseException:
+            await child.kill()
+            raise
+        self._child = child
+        self._state = "ready"
+        return child
+
+    async def _supervise(self, child: EngineChild | None) -> None:
+        """Route replies until the engine dies, restart it, and give up after too many deaths."""
+        while True:
+            try:
+                if child is None:
+                    child = await self._spawn()
+                    logger.warning("the engine is back as process %d", child.pid)
+                await self._route(child)
+            except EngineError as error:
+                self._fault = str(error)
+            logger.error("engine lost: %s", self._fault)
+            self._state = "restarting"
+            self._stats = None
+            self._fail_streams(str(self._fault))
+            if child is not None:
+                self._child = None
+                await child.kill()
+                child = None
+            if not self._may_restart():
+                self._state = "dead"
+                logger.error("engine dead: %d restarts within %d s", self._max_restarts, RESTART_WINDOW_S)
+                return
+            await asyncio.sleep(min(len(self._restart_times) - 1, 10))  # the first restart is immediate
+
+    async def _route(self, child: EngineChild) -> None:
+        """Hand every reply to its stream; raises EngineDeadError on death or silence."""
+        while True:
+            try:
+                messages = await child.receive(self._silence_s)
+            except TimeoutError:
+                raise EngineDeadError(
+                    f"the engine process {child.pid} said nothing for {self._silence_s:g} s "
+                    f"(engine.step_timeout_s={self._start.options.step_timeout_s:g})"
+                ) from None
+            for message in messages:
+                self._take(message)
+
+    def _take(self, message: FromEngine) -> None:
+        match message:
+            case Delta():
+                if (queue := self._streams.get(message.request_id)) is not None:
+                    queue.put_nowait(message)
+            case Done() | Failed():
+                if (queue := self._streams.pop(message.request_id, None)) is not None:
+                    queue.put_nowait(message)
+            case Stats():
+                self._stats = message
+            case _:
+                raise EngineDeadError(f"the engine sent {type(message).__name__} while it was serving")
+
+    def _fail_streams(self, why: str) -> None:
+        streams, self._streams = self._streams, {}
+        for name, queue in streams.items():
+            queue.put_nowait(_failed(name, "engine_error", why))
+
+    def _may_restart(self) -> bool:
+        now = time.monotonic()
+        while self._restart_times and now - self._restart_times[0] > RESTART_WINDOW_S:
+            self._restart_times.popleft()
+        if len(self._restart_times) >= self._max_restarts:
+            return False
+        self._restart_times.append(now)
+        self._num_restarts += 1
+        return True
+
+
+async def _await_ready(child: EngineChild, timeout_s: float) -> Ready:
+    """Return the engine's Ready; raises the error of its StartFailed, or EngineError after `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    phase = "process start"
+    while True:
+        try:
+            messages = await child.receive(max(deadline - time.monotonic(), 0.0))
+        except TimeoutError:
+            raise EngineError(
+                f"the engine was not ready after {timeout_s:g} s, in phase `{phase}`: raise "
+                "engine.start_timeout_s"
+            ) from None
+        for message in messages:
+            match message:
+                case Loading():
+                    phase = message.phase
+                case Ready():
+                    return message
+                case StartFailed():
+                    raise _start_error(message)
+
+
+def _start_error(message: StartFailed) -> EngineError:
+    kind = getattr(errors, message.kind, None)
+    if isinstance(kind, type) and issubclass(kind, EngineError):
+        return kind(message.message)
+    return EngineError(f"{message.kind}: {message.message}")
+
+
+def _failed(request_id: str, code: str, message: str) -> Failed:
+    return Failed(request_id=request_id, code=code, message=message)
