@@ -1,4 +1,4 @@
-"""What the runner sees of a model: three calls. `engines/weights/load.py` builds one from a checkpoint folder."""
+"""What the runner sees of a model: three calls. `engines/weights/load.py` builds one from a folder."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -23,7 +23,7 @@ class Network(Protocol):
         ...
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
-        """Run the decoder over the step, write its K and V, return the normed rows of `sample_rows_S`, [S, hidden]."""
+        """Run the decoder over the step, write its K and V; return the normed `sample_rows_S`, [S, hidden]."""
         ...
 
     def logits(self, hidden_SH: Tensor) -> Tensor:

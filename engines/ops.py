@@ -1,7 +1,7 @@
-"""The op table: every computation a network asks for, as functions on tensors. Each engine is one implementation.
+"""The op table: every computation a network asks for, as functions on tensors; each engine implements it.
 
-`engines/pytorch/ops_torch.py` is the truth on CPU and GPU; `engines/turbomind/` is held to it op by op. An op allocates
-its result unless it says otherwise, never syncs with the host and never keeps state.
+`engines/pytorch/ops_torch.py` is the truth on CPU and GPU; `engines/turbomind/` is held to it op by op. An op
+allocates its result unless it says otherwise, never syncs with the host and never keeps state.
 
 Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, F FFN width, V vocabulary, S sampled rows,
 I images (tiles), L patches of a tile, P pages.
@@ -25,7 +25,7 @@ class KvLayer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Dense:
-    """An unquantized linear layer, y = x @ weight.T + bias. Further weight types join with their quantization."""
+    """An unquantized linear layer, y = x @ weight.T + bias. Quantized ones are types of their own."""
 
     weight_OI: Tensor
     bias_O: Tensor | None
@@ -83,8 +83,9 @@ class Ops(Protocol):
     ) -> Tensor:
         """Return causal attention of new tokens over their sequence's pages, [T, N, D].
 
-        The keys of the step's own tokens are in the pages already. Token t of a sequence with q new tokens and length n
-        stands at position n - q + t and sees the keys at or before it, the last `window` of them if a window is given.
+        The keys of the step's own tokens are in the pages already. Token t of a sequence with q new tokens
+        and length n stands at position n - q + t and sees the keys at or before it, the last `window` of them
+        if a window is given.
         """
         ...
 

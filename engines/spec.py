@@ -1,7 +1,7 @@
 """Hyper-parameters of a model: shapes and switches only, no tensors. Torch-free.
 
-`engines/families/<family>.py` builds a `ModelSpec` from a checkpoint's config.json; networks, the loader, the planner
-and the image preprocessing read it. Sizes are the whole model's, never one rank's share.
+`engines/families/<family>.py` builds a `ModelSpec` from a checkpoint's config.json; networks, the loader, the
+planner and the image preprocessing read it. Sizes are the whole model's, never one rank's share.
 """
 
 from dataclasses import dataclass
@@ -26,8 +26,8 @@ class RopeSpec:
     def regime(self, prompt_tokens: int) -> int:
         """Return a number that is equal for two prompts whose cached keys may be shared.
 
-        Keys of a dynamic or longrope model depend on the prompt's length once it passes the trained one; the prefix
-        cache seeds its hash chain with this number.
+        Keys of a dynamic or longrope model depend on the prompt's length once it passes the trained one; the
+        prefix cache seeds its hash chain with this number.
         """
         limit = {"dynamic": self.max_positions, "longrope": self.original_max_positions}.get(self.kind, 0)
         if limit == 0 or prompt_tokens <= limit:
@@ -35,7 +35,7 @@ class RopeSpec:
         return prompt_tokens if self.kind == "dynamic" else 1
 
     def rescaled(self, factor: float, *, max_positions: int) -> "RopeSpec":
-        """Return dynamic NTK with this factor beyond `max_positions`, as `engine.rope_scaling_factor` asks for."""
+        """Return dynamic NTK with this factor beyond `max_positions` (`engine.rope_scaling_factor`)."""
         return RopeSpec(theta=self.theta, kind="dynamic", factor=factor, max_positions=max_positions)
 
 
@@ -115,7 +115,7 @@ class ModelSpec:
     """One model as the runtime sees it."""
 
     family: str  # a name of `engines.families.known_families`
-    decoder_names: str  # whose tensor names the decoder's checkpoint uses, a name of `engines/families/decoders`
+    decoder_names: str  # whose tensor names the checkpoint uses, a name of `engines/families/decoders`
     decoder: DecoderSpec
     vision: VisionSpec | None
     dtype: Literal["float32", "bfloat16", "float16"]  # the checkpoint's own

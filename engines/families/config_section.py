@@ -1,0 +1,99 @@
+"""Reading an upstream config.json with typed getters that collect their faults, so that all are reported at
+once.
+
+A getter that meets a fault notes it and returns a harmless stand-in (1 for numbers), so reading goes on;
+`raise_faults` ends it. Callers are the readers in `engines/families/`.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engines.errors import CheckpointError
+
+
+class ConfigSection:
+    """One object of a config.json, the whole or a nested one."""
+
+    def __init__(
+        self, values: Mapping[str, Any], *, origin: str, path: str = "", faults: dict[str, str] | None = None
+    ) -> None:
+        self.values = values
+        self.origin = origin
+        self._path = path
+        self._faults: dict[str, str] = {} if faults is None else faults
+
+    def nested(self, key: str) -> "ConfigSection":
+        """Return the object under a key; its faults are collected with ours."""
+        value = self.values.get(key)
+        if not isinstance(value, Mapping):
+            self.fault(key, "must be an object")
+            value = {}
+        return ConfigSection(value, origin=self.origin, path=f"{self._path}{key}.", faults=self._faults)
+
+    def fault(self, key: str, rule: str) -> None:
+        """Note that the value of a key breaks a rule; the first fault of a key stands."""
+        value = repr(self.values[key]) if key in self.values else "missing"
+        shown = value if len(value) <= 60 else value[:57] + "..."
+        self._faults.setdefault(self._path + key, f"`{self._path}{key}` is {shown}: {rule}")
+
+    def raise_faults(self) -> None:
+        """Raise CheckpointError with everything that was noted."""
+        if self._faults:
+            raise CheckpointError(f"{self.origin}: " + "; ".join(sorted(self._faults.values())))
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        """Return a positive integer; a key that is absent or null takes the default, if there is one."""
+        value = self.values.get(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            self.fault(key, "must be a positive integer")
+            return 1
+        return value
+
+    def signed(self, key: str, default: int) -> int:
+        """Return an integer of either sign."""
+        value = self.values.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fault(key, "must be an integer")
+            return default
+        return value
+
+    def number(self, key: str, default: float | None = None) -> float:
+        """Return a positive number."""
+        value = self.values.get(key)
+        if value is None and default is not None:
+            return default
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+            self.fault(key, "must be a positive number")
+            return 1.0
+        return float(value)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return true or false."""
+        value = self.values.get(key, default)
+        if not isinstance(value, bool):
+            self.fault(key, "must be true or false")
+            return default
+        return value
+
+    def choice(self, key: str, choices: Mapping[str, str], default: str) -> str:
+        """Return what the value maps to; `choices` lists every value that is understood."""
+        value = self.values.get(key)
+        if value is None:
+            value = default
+        if not isinstance(value, str) or value not in choices:
+            self.fault(key, f"must be one of {', '.join(sorted(choices))}")
+            return choices[default]
+        return choices[value]
+
+    def numbers(self, key: str, length: int) -> tuple[float, ...]:
+        """Return a list of `length` positive numbers."""
+        value = self.values.get(key)
+        good = isinstance(value, list) and len(value) == length
+        if not good or not all(
+            isinstance(v, int | float) and not isinstance(v, bool) and v > 0 for v in value or ()
+        ):
+            self.fault(key, f"must be a list of {length} positive numbers")
+            return (1.0,) * length
+        return tuple(float(v) for v in value or ())

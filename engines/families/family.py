@@ -1,0 +1,19 @@
+"""What one checkpoint family declares: a config reader and a table of names."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from engines.families.config_section import ConfigSection
+from engines.spec import ModelSpec
+from engines.weights.rules import NameRules
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """One way in which upstream publishes a model."""
+
+    name: str
+    model_types: tuple[str, ...]  # `model_type` values of config.json
+    architectures: tuple[str, ...]  # `architectures` values of config.json
+    read: Callable[[ConfigSection], ModelSpec]
+    rules: Callable[[ModelSpec], NameRules]

@@ -1,0 +1,52 @@
+"""The known families, and the choice among them by what config.json says."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engines.errors import CheckpointError
+from engines.families.config_section import ConfigSection
+from engines.families.family import Family
+from engines.families.internvl import INTERNVL
+from engines.spec import ModelSpec
+from engines.weights.rules import NameRules
+
+FAMILIES: tuple[Family, ...] = (INTERNVL,)
+
+
+def known_families() -> tuple[str, ...]:
+    """Return the names of the families that can be read, sorted."""
+    return tuple(sorted(family.name for family in FAMILIES))
+
+
+def read_spec(config: Mapping[str, Any], *, origin: str) -> ModelSpec:
+    """Build the spec of a model from its upstream config.json.
+
+    `origin` names the file in messages. Raises CheckpointError for an unknown architecture (with all known
+    ones) and, in one message, for every key that is missing, of another type or of a value that isn't
+    supported.
+    """
+    family = _family_of(config, origin)
+    section = ConfigSection(config, origin=origin)
+    spec = family.read(section)
+    section.raise_faults()
+    return spec
+
+
+def rules_for(spec: ModelSpec) -> NameRules:
+    """Return the tensor names of the checkpoints that this spec was read from."""
+    return next(family for family in FAMILIES if family.name == spec.family).rules(spec)
+
+
+def _family_of(config: Mapping[str, Any], origin: str) -> Family:
+    model_type = config.get("model_type")
+    architectures = config.get("architectures") or []
+    names = architectures if isinstance(architectures, list) else [architectures]
+    for family in FAMILIES:
+        if model_type in family.model_types or any(name in family.architectures for name in names):
+            return family
+    seen = ", ".join(f"`{name}`" for name in names) or "none"
+    known = sorted(f"`{name}` ({family.name})" for family in FAMILIES for name in family.architectures)
+    raise CheckpointError(
+        f"unknown model: architectures {seen}, model_type `{model_type}` ({origin}): "
+        f"known are {', '.join(known)}; use a checkpoint of one of these"
+    )

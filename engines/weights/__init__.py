@@ -1,0 +1,1 @@
+"""From a checkpoint folder to the tensors of a network."""

@@ -1,0 +1,39 @@
+"""Name rules: which checkpoint tensor is which parameter. Plain data and its types; torch-free.
+
+Families list rules, `engines/weights/match.py` applies them. A rule says nothing about ranks: how a parameter
+is shared among them stands with the parameter (`engines/weights/parameters.py`), once for all families.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Layout = Literal["plain", "grouped_qkv"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rule:
+    """One row of a name table; names match as a whole, and `{i}` in both is the same layer number."""
+
+    source: str  # name in the checkpoint
+    target: str  # name of our parameter
+    block: str | None = None  # the stretch of a fused parameter that the tensor is; None: all of it
+    layout: Layout = "plain"  # grouped_qkv: for each KV head its query heads, then its key, then its value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NameRules:
+    """Every tensor that a family's checkpoints may hold."""
+
+    rules: tuple[Rule, ...]
+    ignored: tuple[str, ...] = ()  # patterns of tensors that carry nothing; `*` stands for any text
+
+
+def rows(*table: tuple[str, str], block: str | None = None) -> tuple[Rule, ...]:
+    """Return rules from pairs (source, target)."""
+    return tuple(Rule(source=source, target=target, block=block) for source, target in table)
+
+
+def prefixed(rules: Iterable[Rule], *, source: str = "", target: str = "") -> tuple[Rule, ...]:
+    """Return the rules with text put before their names."""
+    return tuple(replace(rule, source=source + rule.source, target=target + rule.target) for rule in rules)
