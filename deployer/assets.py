@@ -16,4 +16,6 @@ def resource_dir(name: Resource) -> Path:
     for folder in (PACKAGE / name, PACKAGE.parent / name):
         if folder.is_dir():
             return folder
-    raise FileNotFoundError(f"`{name}` is neither in {PACKAGE} nor beside it: the installation is incomplete; install again")
+    raise FileNotFoundError(
+        f"`{name}` is neither in {PACKAGE} nor beside it: the installation is incomplete; install again"
+    )

@@ -3,7 +3,7 @@
     DeployError
     ├── UsageError        2   the command line is not one of ours: unknown verb, a word too many
     ├── ConfigError       3   the config tree does not hold; carries every fault that was found
-    └── UnavailableError  6   what the deployment needs is not on this machine: a GPU, a free port, an extra package
+    └── UnavailableError  6   what the deployment needs is not here: a GPU, a free port, an extra
 
 `engines.errors` holds the lower part of the tree; the command line answers an `EngineError` with exit code 6.
 Messages read *what, where it came from: the rule; the way out*, lower case, without a full stop.

@@ -1,0 +1,202 @@
+"""Plain values -> frozen dataclasses, strictly; every fault of the tree in one error.
+
+Nothing is converted but a whole number to a float. Unknown keys, missing values, wrong types and bad choices
+name the value, where it was set, the rule and the way out.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from deployer.config.origins import Origins
+from deployer.config.suggest import near, quoted, way_out
+from deployer.errors import ConfigError
+
+Built = TypeVar("Built")
+
+MISSING = "???"
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+
+
+def build(kind: type[Built], values: Mapping[str, Any], origins: Origins, *, at: str = "") -> Built:
+    """Return the dataclass that the values spell; `at` is their key. Raises ConfigError with every fault."""
+    builder = _Builder(origins)
+    built = builder.dataclass(kind, values, at)
+    if builder.faults:
+        raise ConfigError(builder.faults)
+    assert isinstance(built, kind), "a tree without a fault is built"
+    return built
+
+
+class _Builder:
+    """One walk over the tree; collects faults instead of stopping at the first."""
+
+    def __init__(self, origins: Origins) -> None:
+        self.faults: list[str] = []
+        self._origins = origins
+
+    def dataclass(self, kind: type[Any], values: Any, at: str) -> Any:
+        if not isinstance(values, Mapping):
+            return self._fault(
+                at, values, f"is a group of keys: {quoted(field.name for field in fields(kind))}"
+            )
+        hints = get_type_hints(kind)
+        before = len(self.faults)
+        for name in sorted(values.keys() - hints.keys()):
+            self._unknown(_join(at, name), hints, at)
+        built = {}
+        for name, hint in hints.items():
+            key = _join(at, name)
+            if name not in values or values[name] == MISSING:
+                self._missing(key, hint)
+            else:
+                built[name] = self._value(hint, values[name], key)
+        return kind(**built) if len(self.faults) == before else None
+
+    def _value(self, hint: Any, value: Any, at: str) -> Any:
+        if is_dataclass(hint):
+            assert isinstance(hint, type), "a hint is a class"
+            return self.dataclass(hint, value, at)
+        origin = get_origin(hint)
+        if origin in (Union, UnionType):
+            inner = [arm for arm in get_args(hint) if arm is not NoneType]
+            assert len(inner) == 1, f"{at}: the schema holds X or X | None"
+            return None if value is None else self._value(inner[0], value, at)
+        if origin is Literal:
+            return self._choice(get_args(hint), value, at)
+        if origin is list:
+            return self._list(get_args(hint)[0], value, at)
+        if origin is dict:
+            return self._mapping(value, at)
+        return self._scalar(hint, value, at)
+
+    def _scalar(self, hint: Any, value: Any, at: str) -> Any:
+        if hint is Any:
+            return self._anything(value, at)
+        if self._misread(value, at, wants_text=hint is str):
+            return None
+        if hint is float and type(value) in (int, float):
+            return float(value) if math.isfinite(value) else self._fault(at, value, "must be a finite number")
+        if type(value) is hint:
+            return value
+        return self._fault(at, value, f"must be {_NAMES[hint]}")
+
+    def _choice(self, choices: tuple[Any, ...], value: Any, at: str) -> Any:
+        if self._misread(value, at, wants_text=True):
+            return None
+        if value in choices:
+            return value
+        close = near(str(value), map(str, choices), limit=1)
+        return self._fault(
+            at,
+            value,
+            f"must be one of {quoted(sorted(choices))}",
+            f"nearest: {quoted(close)}" if close else "",
+        )
+
+    def _list(self, hint: Any, value: Any, at: str) -> Any:
+        if not isinstance(value, list):
+            return self._fault(at, value, "must be a list", f"write [{'' if value is None else value}]")
+        return [self._value(hint, item, f"{at}[{i}]") for i, item in enumerate(value)]
+
+    def _mapping(self, value: Any, at: str) -> Any:
+        if not isinstance(value, Mapping):
+            return self._fault(at, value, "must be a mapping of keys to values")
+        self._undeclared(at)
+        return {str(name): self._anything(inner, f"{at}.{name}") for name, inner in value.items()}
+
+    def _anything(self, value: Any, at: str) -> Any:
+        """Return a value of an open mapping; a number that YAML misread is a fault here too."""
+        if isinstance(value, Mapping):
+            return {str(name): self._anything(inner, f"{at}.{name}") for name, inner in value.items()}
+        if isinstance(value, list):
+            return [self._anything(item, f"{at}[{i}]") for i, item in enumerate(value)]
+        if value == MISSING:
+            return self._missing(at, Any)
+        self._misread(value, at, wants_text=False)
+        return value
+
+    def _undeclared(self, at: str) -> None:
+        """Report flags that would add to an open mapping by mistake: only `+key=value` adds there."""
+        names = [name for name in self._origins.settings if name.startswith(f"{at}.")]
+        for name in names:
+            first = self._origins.settings[name][0]
+            if first.is_flag and "`+" not in first.where:
+                known = [other for other in names if not self._origins.settings[other][0].is_flag]
+                out = (
+                    way_out(name, known, kind="keys")
+                    if near(name, known)
+                    else f"known below `{at}`: see `deploy explain {at}`"
+                )
+                self.faults.append(f"unknown key `{name}` ({first.where}): {out}")
+
+    def _misread(self, value: Any, at: str, *, wants_text: bool) -> bool:
+        """Report an unquoted scalar that YAML took for something else; tell whether it was one."""
+        settings = self._origins.settings.get(at)
+        if not settings or not settings[-1].plain or isinstance(value, str) or value is None:
+            return False
+        text = settings[-1].text
+        if not text or "${" in text:
+            return False
+        surprising = _is_surprising(text, value)
+        if not wants_text and not surprising:
+            return False
+        read_as = str(value).lower() if isinstance(value, bool) else str(value)
+        became = f"is read as {'the number ' if not isinstance(value, bool) else ''}{read_as}"
+        quote = f"""{at}="'{text}'\"""" if settings[-1].is_flag else f"{at.rpartition('.')[2]}: '{text}'"
+        instead = (
+            f", for a number write it out ({read_as})"
+            if surprising and not wants_text and math.isfinite(value)
+            else ""
+        )
+        self.faults.append(
+            f"{at}={text} ({self._origins.where(at)}): {became}; for text quote it: {quote}{instead}"
+        )
+        return True
+
+    def _unknown(self, key: str, known: Mapping[str, Any], at: str) -> None:
+        out = way_out(key.rpartition(".")[2], known, kind="keys") if not at else ""
+        if at:
+            names = {name: f"{at}.{name}" for name in known}
+            close = near(key.rpartition(".")[2], names) or sorted(names)
+            label = "nearest" if near(key.rpartition(".")[2], names) else "known"
+            out = f"{label} keys: {quoted(names[name] for name in close)}"
+        self.faults.append(f"unknown key `{key}` ({self._origins.where(key)}): {out}")
+
+    def _missing(self, key: str, hint: Any) -> None:
+        setting = self._origins.settings.get(key)
+        where = f" ({setting[-1].where})" if setting else ""
+        self.faults.append(f"missing `{key}`{where}: {_how_to_set(key, hint)}")
+
+    def _fault(self, at: str, value: Any, rule: str, way: str = "") -> None:
+        shown = "null" if value is None else repr(value) if isinstance(value, str) else str(value)
+        tail = f"; {way}" if way else ""
+        self.faults.append(f"{at}={shown} ({self._origins.where(at)}): {rule}{tail}")
+
+
+def _how_to_set(key: str, hint: Any) -> str:
+    if is_dataclass(hint):
+        return f"choose an option with {key}=<name>; `deploy list {key}` shows them"
+    arms = (
+        [arm for arm in get_args(hint) if arm is not NoneType]
+        if get_origin(hint) in (Union, UnionType)
+        else [hint]
+    )
+    if get_origin(arms[0]) is Literal:
+        return f"set {key} to one of {quoted(sorted(get_args(arms[0])))}"
+    return f"set {key}=<{_NAMES.get(arms[0], 'value')}>"
+
+
+def _is_surprising(text: str, value: Any) -> bool:
+    """Tell whether YAML 1.1 reads a number where most people see none: 012, 4:3, 1e999."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return False
+    infinite = not math.isfinite(value) and "inf" not in text.lower() and "nan" not in text.lower()
+    return infinite or ":" in text or re.fullmatch(r"[-+]?0[0-9_]+", text) is not None
+
+
+def _join(at: str, name: str) -> str:
+    return f"{at}.{name}" if at else name

@@ -1,0 +1,106 @@
+"""Command-line words as typed overrides: what is wrong with them is said here, in our words.
+
+A key that names a group chooses an option (`engine=pytorch`, `+model=x` and `model=x` alike); any other key
+sets a value.
+"""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+
+from deployer.config.suggest import quoted, way_out
+from deployer.config.tree import ConfigTree
+from deployer.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Flag:
+    """One override."""
+
+    text: str  # as typed
+    kind: Literal["option", "value", "delete"]
+    key: str
+    package: str | None  # `engine@draft=x`
+    value: Any
+
+
+def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
+    """Return the overrides that the words spell. Raises ConfigError with every word that is none."""
+    parser = OverridesParser.create()
+    flags: list[Flag] = []
+    faults: list[str] = []
+    for word in words:
+        try:
+            parsed = parser.parse_override(word)
+        except HydraException:
+            faults.append(_unreadable(word))
+            continue
+        fault = _fault(parsed, word, tree)
+        if fault is None:
+            flags.append(_flag(parsed, word, tree))
+        else:
+            faults.append(fault)
+    if faults:
+        raise ConfigError(faults)
+    return flags
+
+
+def _flag(parsed: Override, word: str, tree: ConfigTree) -> Flag:
+    key = parsed.key_or_group
+    if parsed.is_delete():
+        kind: Literal["option", "value", "delete"] = "delete"
+    else:
+        kind = "option" if tree.is_group(key) else "value"
+    return Flag(text=word, kind=kind, key=key, package=parsed.package, value=parsed.value())
+
+
+def _unreadable(word: str) -> str:
+    """Return the message for a word outside the override grammar."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return f"`{word}`: is neither a verb nor key=value; write {word.lstrip('-+')}=<value>"
+    escaped = value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
+    quoted_word = f"{key}='{escaped}'"
+    return f"`{word}`: the value cannot be read; if it is text, quote it twice: {shlex.quote(quoted_word)}"
+
+
+def _fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
+    """Return what is wrong with an override that can be read, or None."""
+    key = parsed.key_or_group
+    if not key:
+        return f"`{word}`: names no key; write <key>=<value>"
+    if key == "hydra" or key.startswith(("hydra.", "hydra/")):
+        return f"`{word}`: Hydra's own settings have no effect here; for config folders use --config-dir DIR"
+    if parsed.is_sweep_override():
+        value = word.partition("=")[2]
+        return (
+            f"`{word}`: gives several values, one deployment takes one; for a list write {key}=[{value}], "
+            f"for text {key}=\"'{value}'\""
+        )
+    if parsed.is_delete():
+        return None
+    if tree.is_group(key):
+        return _option_fault(parsed, word, tree)
+    if parsed.package is not None:
+        return f"`{word}`: unknown group `{key}`; {way_out(key, tree.groups(), kind='groups')}"
+    return None
+
+
+def _option_fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
+    group, value = parsed.key_or_group, parsed.value()
+    options = tree.options(group)
+    names = value if isinstance(value, list) else [value]
+    if value is None:
+        return f"`{word}`: a group is not switched off by null; options of {group}: {quoted(options)}"
+    if any(not isinstance(name, str) for name in names):
+        return f"`{word}`: {group} takes the name of an option: {quoted(options)}"
+    unknown = [str(name) for name in names if tree.file(f"{group}/{name}") is None]
+    if unknown:
+        near_it = way_out(unknown[0], options, kind="options")
+        return f"unknown {group} {quoted(unknown)} (command line `{word}`): {near_it}"
+    return None

@@ -1,0 +1,26 @@
+"""Did-you-mean, one way for keys, options and choices."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
+    """Return the known names closest to `word`, the nearest first; one that contains it counts as close."""
+    names = sorted(set(known))
+    found = get_close_matches(word, names, n=limit, cutoff=0.6)
+    found += [name for name in names if word and word in name and name not in found]
+    return found[:limit]
+
+
+def quoted(names: Iterable[str]) -> str:
+    """Return the names in backticks, separated by commas."""
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def way_out(word: str, known: Iterable[str], *, kind: str) -> str:
+    """Return the tail of a message about an unknown name: what is near it, or else all that is known."""
+    names = sorted(set(known))
+    close = near(word, names)
+    if close:
+        return f"nearest {kind}: {quoted(close)}"
+    return f"known {kind}: {quoted(names)}" if names else f"there are no {kind}"
