@@ -1,0 +1,259 @@
+"""Which sequences run in the next step, and how far: continuous batching over a paged cache. Ints only.
+
+One step: admit from the waiting queue, fix the budget of prompt tokens, then walk the running sequences by
+rank (priority, then arrival): one that decodes gets one token, one in prefill the next chunk of its prompt.
+
+Pages. A sequence is admitted where all running ones could reach their last token at once (worst case: none
+is ever preempted), or else, as few outputs are that long, where its prompt and one page more for each
+sequence fit into what is free. Pages are taken chunk by chunk. If they run out, the last in rank is
+preempted: its pages are freed, and it waits at its old rank to be recomputed, from the prefix cache where
+that still has it.
+
+Progress. The first in rank can preempt everybody else, and no sequence is longer than the pool
+(`session_len`), so it moves in every step: no deadlock and no livelock. Nobody is admitted past the head of
+the queue and a preempted sequence keeps its rank, so of equal priority nobody starves; a lower priority
+number is strictly first.
+"""
+
+import itertools
+from bisect import insort
+from collections import deque
+from operator import attrgetter
+
+from engines.batch_plan import BatchPlan, Chunk, Progress
+from engines.kv_pages import KvPages
+from engines.options import SchedulerOptions
+from engines.prefix_cache import PrefixCache
+from engines.sequence import Sequence
+
+_rank = attrgetter("rank")
+
+
+class Scheduler:
+    """All sequences of one engine, waiting and running."""
+
+    def __init__(
+        self,
+        options: SchedulerOptions,
+        *,
+        num_pages: int,
+        page_tokens: int,
+        prefix_caching: bool,
+    ) -> None:
+        self._options = options
+        self._page_tokens = page_tokens
+        self._pool = KvPages(num_pages)
+        self._cache = PrefixCache(self._pool, enabled=prefix_caching)
+        self._waiting: list[Sequence] = []  # by rank
+        self._running: list[Sequence] = []  # by rank
+        self._required: deque[int] = deque(maxlen=options.max_prefill_iters)
+        self.num_preemptions = 0
+
+    @property
+    def num_waiting(self) -> int:
+        """Sequences that hold no pages."""
+        return len(self._waiting)
+
+    @property
+    def running(self) -> tuple[Sequence, ...]:
+        """Sequences that hold pages, by rank."""
+        return tuple(self._running)
+
+    @property
+    def pages_used(self) -> int:
+        """Pages held by sequences."""
+        return self._pool.num_pages - self._pool.num_free
+
+    @property
+    def pages_cached(self) -> int:
+        """Free pages that the prefix cache can still hand out."""
+        return self._cache.num_idle
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence; its `max_tokens` must fit into the pool."""
+        assert self._pages_for(sequence.max_tokens) <= self._pool.num_pages, "a sequence longer than the pool"
+        insort(self._waiting, sequence, key=_rank)
+
+    def remove(self, request_id: str) -> Sequence | None:
+        """Take a sequence out wherever it is; None where it is not here (any more)."""
+        for sequence in itertools.chain(self._running, self._waiting):
+            if sequence.request_id == request_id:
+                self._drop(sequence)
+                return sequence
+        return None
+
+    def schedule(self, now_s: float) -> BatchPlan | None:
+        """Choose the next step; None where nobody can run because nobody is here."""
+        self._admit(now_s)
+        if not self._running:
+            return None
+        budget = self._prompt_budget()
+        chunks: list[Chunk] = []
+        inserted: list[int] = []
+        index = 0
+        while index < len(self._running):  # a preemption shortens the list behind the index
+            sequence = self._running[index]
+            index += 1
+            if not sequence.is_decoding:
+                self._match(sequence)
+            wanted = 1 if sequence.is_decoding else min(sequence.num_pending, budget)
+            num_tokens = self._reserve(sequence, wanted)
+            if num_tokens == 0:
+                continue
+            if not sequence.is_decoding:
+                budget -= num_tokens
+            chunks.append(Chunk(sequence=sequence, start=sequence.num_computed, num_tokens=num_tokens))
+            inserted += self._insert_full_pages(sequence, sequence.num_computed + num_tokens)
+        assert chunks, "the first in rank must always move"
+        return BatchPlan.of(chunks, inserted)
+
+    def commit(self, plan: BatchPlan, token_ids: list[int]) -> list[Progress]:
+        """Take the results of a step: one token for each chunk of `plan.sampling`, in order."""
+        for chunk in plan.chunks:
+            chunk.sequence.num_computed = chunk.end
+        progress = [
+            _advance(chunk.sequence, token) for chunk, token in zip(plan.sampling, token_ids, strict=True)
+        ]
+        for item in progress:
+            if item.finish_reason is not None:
+                self._drop(item.sequence)
+        return progress
+
+    def fail(self, plan: BatchPlan) -> list[Sequence]:
+        """Drop the sequences of a step that did not end, and every page it was to fill."""
+        for page in plan.inserted_pages:
+            self._cache.forget(page)
+        sequences = [chunk.sequence for chunk in plan.chunks]
+        for sequence in sequences:
+            self._drop(sequence)
+        return sequences
+
+    def drain(self) -> list[Sequence]:
+        """Take everybody out."""
+        sequences = [*self._running, *self._waiting]
+        for sequence in sequences:
+            self._drop(sequence)
+        return sequences
+
+    def check_integrity(self) -> None:
+        """Raise AssertionError unless pages, queues and sequences agree."""
+        self._pool.check_integrity(page for sequence in self._running for page in sequence.pages)
+        self._cache.check_integrity()
+        for queue in (self._waiting, self._running):
+            assert queue == sorted(queue, key=_rank), "a queue is out of order"
+        assert len(self._running) <= self._options.max_batch_size, "more sequences run than max_batch_size"
+        for sequence in self._waiting:
+            assert not sequence.pages and sequence.num_computed == 0, (
+                f"`{sequence.request_id}` waits with pages"
+            )
+        for sequence in self._running:
+            room = len(sequence.pages) * self._page_tokens
+            assert sequence.num_computed <= room, f"`{sequence.request_id}` has computed past its pages"
+            assert sequence.num_computed < len(sequence.token_ids), (
+                f"`{sequence.request_id}` has nothing to do"
+            )
+
+    def _admit(self, now_s: float) -> None:
+        """Move sequences from the head of the queue to the running ones while slots and pages last."""
+        while self._waiting and len(self._running) < self._options.max_batch_size:
+            sequence = self._waiting[0]
+            self._match(sequence)
+            if not self._fits(sequence):
+                self._release(sequence)
+                return
+            if sequence.admitted_s is None:
+                sequence.admitted_s = now_s
+            del self._waiting[0]
+            insort(self._running, sequence, key=_rank)
+
+    def _fits(self, sequence: Sequence) -> bool:
+        everybody = [*self._running, sequence]
+        if sum(self._pages_for(one.max_tokens) for one in everybody) <= self._pool.num_pages:
+            return True
+        missing = sum(max(self._pages_for(len(one.token_ids)) - len(one.pages), 0) for one in everybody)
+        return missing + len(everybody) <= self._pool.num_free
+
+    def _prompt_budget(self) -> int:
+        """Return how many prompt tokens the step may hold.
+
+        A prompt is spread over at most `max_prefill_iters` steps, also when others arrive meanwhile: the
+        largest share of the last so many steps counts. `num_tokens_per_iter` is what a step holds in any
+        case, and `max_prefill_token_num` what it never exceeds (LMDeploy 0.5.3).
+        """
+        options = self._options
+        pending = sum(sequence.num_pending for sequence in self._running if not sequence.is_decoding)
+        self._required.append(-(-pending // options.max_prefill_iters))
+        if options.num_tokens_per_iter is None:
+            return options.max_prefill_token_num
+        num_decodes = sum(sequence.is_decoding for sequence in self._running)
+        wanted = max(*self._required, options.num_tokens_per_iter - num_decodes)
+        return min(wanted, options.max_prefill_token_num)
+
+    def _match(self, sequence: Sequence) -> None:
+        """Extend a sequence by pages that others have computed; its last token is always left to compute."""
+        size = self._page_tokens
+        while self._cache.enabled and sequence.num_computed == len(sequence.pages) * size:
+            index = len(sequence.pages)
+            if (index + 1) * size >= len(sequence.token_ids):
+                return
+            page = self._cache.match(sequence.page_key(index, size))
+            if page is None:
+                return
+            sequence.pages.append(page)
+            sequence.num_inserted = index + 1
+            sequence.num_computed += size
+            if sequence.num_preemptions == 0:
+                sequence.cached_tokens += size
+
+    def _reserve(self, sequence: Sequence, num_tokens: int) -> int:
+        """Take pages for the next tokens, from lower ranks if need be; return how many tokens they hold."""
+        missing = self._pages_for(sequence.num_computed + num_tokens) - len(sequence.pages)
+        while self._pool.num_free < missing and self._running[-1] is not sequence:
+            self._preempt_last()
+        for _ in range(min(missing, self._pool.num_free)):
+            sequence.pages.append(self._cache.allocate())
+        return min(num_tokens, len(sequence.pages) * self._page_tokens - sequence.num_computed)
+
+    def _insert_full_pages(self, sequence: Sequence, num_computed: int) -> list[int]:
+        inserted = []
+        for index in range(sequence.num_inserted, num_computed // self._page_tokens):
+            page = sequence.pages[index]
+            if self._cache.insert(sequence.page_key(index, self._page_tokens), page):
+                inserted.append(page)
+            sequence.num_inserted = index + 1
+        return inserted
+
+    def _preempt_last(self) -> None:
+        sequence = self._running.pop()
+        self._release(sequence)
+        sequence.num_preemptions += 1
+        self.num_preemptions += 1
+        insort(self._waiting, sequence, key=_rank)
+
+    def _drop(self, sequence: Sequence) -> None:
+        (self._running if sequence in self._running else self._waiting).remove(sequence)
+        self._release(sequence)
+
+    def _release(self, sequence: Sequence) -> None:
+        self._cache.release(sequence.pages)
+        del sequence.pages[:]
+        sequence.num_inserted = 0
+        sequence.num_computed = 0
+        if sequence.admitted_s is None:  # it was only tried
+            sequence.cached_tokens = 0
+
+    def _pages_for(self, num_tokens: int) -> int:
+        return -(-num_tokens // self._page_tokens)
+
+
+def _advance(sequence: Sequence, token: int) -> Progress:
+    """Give a sequence the token that was sampled for it, or end it."""
+    sampling = sequence.sampling
+    ends = token in sampling.stop_token_ids or (token in sampling.eos_token_ids and not sampling.ignore_eos)
+    if ends:
+        return Progress(sequence=sequence, token_id=None, finish_reason="stop", stop_token_id=token)
+    sequence.token_ids.append(token)
+    is_full = len(sequence.token_ids) >= sequence.max_tokens
+    return Progress(
+        sequence=sequence, token_id=token, finish_reason="length" if is_full else None, stop_token_id=None
+    )

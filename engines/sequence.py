@@ -1,0 +1,94 @@
+"""One sequence at run time: its tokens, where their keys and values lie, and how far it has come. No tensors.
+
+The front end's `Submit` becomes a `Sequence`; the scheduler alone changes it.
+"""
+
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from engines.prefix_cache import page_key
+
+if TYPE_CHECKING:  # the scheduler needs no msgspec
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from engines.messages import Sampling
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSlots:
+    """An image of a prompt: its rows stand at tokens [start, end)."""
+
+    key: bytes
+    start: int
+    num_tokens: int
+    pixels: "NDArray[np.uint8] | None"  # None only where nothing is ever encoded
+
+    @property
+    def end(self) -> int:
+        """The first token after the image."""
+        return self.start + self.num_tokens
+
+
+@dataclass(kw_only=True, slots=True, eq=False)
+class Sequence:
+    """A prompt and what has been generated for it."""
+
+    request_id: str
+    token_ids: list[int]  # prompt, then output
+    num_prompt_tokens: int
+    images: tuple[ImageSlots, ...]  # by start
+    sampling: "Sampling"
+    max_tokens: int  # prompt and output; reaching it ends the sequence
+    priority: int
+    arrival: int  # number of its submit; ties in priority go to the earlier
+    root_key: bytes
+    submitted_s: float  # time.monotonic()
+    admitted_s: float | None = None
+    first_token_s: float | None = None
+
+    num_computed: int = 0  # tokens whose keys and values are in the pages
+    pages: "array[int]" = field(default_factory=lambda: array("i"))
+    num_inserted: int = 0  # leading pages that were offered to the prefix cache or came from it
+    cached_tokens: int = 0  # prompt tokens taken from the prefix cache before the first preemption
+    num_preemptions: int = 0
+    _page_keys: list[bytes] = field(default_factory=list)
+
+    @property
+    def rank(self) -> tuple[int, int]:
+        """Its place in every queue; the lowest is served first and preempted last."""
+        return self.priority, self.arrival
+
+    @property
+    def num_outputs(self) -> int:
+        """Tokens generated so far."""
+        return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def num_pending(self) -> int:
+        """Tokens that must be computed before the next one can be sampled."""
+        return len(self.token_ids) - self.num_computed
+
+    @property
+    def is_decoding(self) -> bool:
+        """Whether only the token sampled last is pending."""
+        return self.num_pending == 1 and self.num_outputs > 0
+
+    def page_key(self, index: int, page_tokens: int) -> bytes:
+        """Return the prefix-cache key of its page `index`, whose tokens must all be known."""
+        while len(self._page_keys) <= index:
+            page = len(self._page_keys)
+            start, end = page * page_tokens, (page + 1) * page_tokens
+            assert end <= len(self.token_ids), f"page {page} of `{self.request_id}` is not full"
+            parent = self._page_keys[-1] if page else self.root_key
+            key = page_key(parent, self.token_ids[start:end], self._image_slots(start, end))
+            self._page_keys.append(key)
+        return self._page_keys[index]
+
+    def _image_slots(self, start: int, end: int) -> Iterator[tuple[bytes, int, int, int]]:
+        for image in self.images:
+            first, last = max(image.start, start), min(image.end, end)
+            if first < last:
+                yield image.key, first - start, last - first, first - image.start
