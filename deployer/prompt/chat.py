@@ -1,0 +1,161 @@
+"""A conversation through a Jinja template: text with holes where pictures stand.
+
+A template is `chat_templates/<name>.jinja` or a file of one's own. It sees
+
+    messages                list of {role, content, num_images}; content is a list of parts:
+                            {type: "text", text} or {type: "image", slot, number, by_hand, after_text}
+    system                  the deployment's system text: a string ("": none), or none for the template's own
+    add_generation_prompt   whether the answer's beginning is to be written
+    bos_token, eos_token    strings, "" where the vocabulary has none
+    raise_exception(text)   refuses the request
+
+and writes `part.slot` exactly once for each picture, in order. At its top it sets `image_token` (the placeholder of the
+vocabulary) and `stop_words`. `number` counts the pictures of the conversation from 1. The slot is a random string of each
+rendering, so that no text of a client can make a hole.
+"""
+
+import secrets
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jinja2 import FileSystemLoader, StrictUndefined, Template, TemplateError, TemplateSyntaxError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from deployer.assets import resource_dir
+from deployer.errors import ConfigError
+from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.placement import Placed, PlacedImage, place
+from engines.errors import RequestError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Rendered:
+    """A prompt's text, cut at its pictures: one piece more than pictures."""
+
+    pieces: tuple[str, ...]
+    images: tuple[ImagePart, ...]  # in prompt order
+
+
+class ChatTemplate:
+    """One template, tried out when it is loaded."""
+
+    def __init__(self, path: Path, *, bos_token: str, eos_token: str, origin: str) -> None:
+        """`origin`: the config key that chose it. Raises ConfigError with the line at fault."""
+        self._path = path
+        self._origin = origin
+        self._names = {"bos_token": bos_token, "eos_token": eos_token}
+        self._template = self._load()
+        exported = self._exported()
+        self.stop_words = tuple(str(word) for word in exported.get("stop_words", ()))
+        self.image_token: str | None = exported.get("image_token")
+
+    def render(
+        self, messages: Sequence[Message], *, system: str | None, add_generation_prompt: bool
+    ) -> Rendered:
+        """Return the prompt's text around its pictures. Raises RequestError."""
+        placed = [place(message, position=position) for position, message in enumerate(messages)]
+        images = [part.part for parts in placed for part in parts if isinstance(part, PlacedImage)]
+        slots = _Slots(count=len(images))
+        views = [_view(message, parts, slots) for message, parts in zip(messages, placed, strict=True)]
+        try:
+            text = self._template.render(
+                messages=views,
+                system=system,
+                add_generation_prompt=add_generation_prompt,
+                raise_exception=_refuse,
+                **self._names,
+            )
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise RequestError(f"chat template {self._where(error)}: {error}") from error
+        return Rendered(pieces=slots.split(text, self._path), images=tuple(images))
+
+    def _load(self) -> Template:
+        environment = ImmutableSandboxedEnvironment(
+            loader=FileSystemLoader([self._path.parent, resource_dir("chat_templates")]),
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=False,
+        )
+        try:
+            return environment.get_template(self._path.name)
+        except TemplateSyntaxError as error:
+            raise ConfigError(
+                [f"{self._origin}: {error.filename}, line {error.lineno}: {error.message}"]
+            ) from error
+        except (TemplateError, UnicodeDecodeError) as error:
+            raise ConfigError([f"{self._origin}: {self._path} cannot be read as a template: {error}"]) from error
+
+    def _exported(self) -> dict[str, Any]:
+        """Return what the template sets at its top; a conversation with a picture is rendered as a trial."""
+        trial = [Message.of("user", "text", b"picture"), Message.of("assistant", "text"), Message.of("user", "text")]
+        try:
+            self.render(trial, system=None, add_generation_prompt=True)
+            self.render(trial[:1], system="", add_generation_prompt=False)
+            views: dict[str, Any] = {"messages": [], "system": None, "add_generation_prompt": False}
+            module = self._template.make_module({**views, "raise_exception": _refuse, **self._names})
+        except (RequestError, TemplateError) as error:
+            raise ConfigError([f"{self._origin}: {error}"]) from error
+        return dict(module.__dict__)
+
+    def _where(self, error: BaseException) -> str:
+        """Return file and line of the innermost frame that lies in a template."""
+        frames = [
+            frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".jinja")
+            or frame.filename == str(self._path)
+        ]
+        return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(self._path)
+
+
+class _Slots:
+    """The strings that mark pictures in one rendering."""
+
+    def __init__(self, *, count: int) -> None:
+        secret = secrets.token_hex(16)
+        self._slots = [f"<{secret}:{number}>" for number in range(count)]
+        self._free = list(reversed(self._slots))
+
+    def next(self) -> str:
+        """Return the next picture's mark."""
+        return self._free.pop()
+
+    def number(self) -> int:
+        """Return the number of the picture that `next` gave last, counted from 1."""
+        return len(self._slots) - len(self._free)
+
+    def split(self, text: str, path: Path) -> tuple[str, ...]:
+        """Return the text between the marks. Raises RequestError where the template lost, doubled or swapped one."""
+        pieces = []
+        for number, slot in enumerate(self._slots, 1):
+            before, mark, text = text.partition(slot)
+            if not mark or slot in text:
+                raise RequestError(
+                    f"chat template {path} must write `part.slot` of every image once and in order: image {number} of "
+                    f"{len(self._slots)} is {'doubled' if mark else 'missing or out of order'}"
+                )
+            pieces.append(before)
+        return (*pieces, text)
+
+
+def _view(message: Message, parts: Sequence[Placed], slots: _Slots) -> dict[str, Any]:
+    """Return a message as a template sees it."""
+    content: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, PlacedImage):
+            after_text = bool(content) and content[-1]["type"] == "text"
+            content.append({"type": "image", "slot": slots.next(), "by_hand": part.by_hand, "after_text": after_text})
+            content[-1]["number"] = slots.number()
+        else:
+            content.append({"type": "text", "text": part.text})
+    num_images = sum(part["type"] == "image" for part in content)
+    return {"role": message.role, "content": content, "num_images": num_images}
+
+
+def _refuse(text: str) -> NoReturn:
+    """`raise_exception` of templates."""
+    raise RequestError(f"chat template: {text}")
+
+

@@ -1,0 +1,153 @@
+"""Downloading a picture over http(s) within limits: bytes, time, redirects, hosts, addresses."""
+
+import asyncio
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import httpcore
+import httpx
+
+from deployer.prompt.addresses import is_allowed_domain
+from deployer.prompt.image_errors import ImageError
+from deployer.prompt.pinned_network import AddressRefusedError, PinnedNetwork
+
+_HEADERS = [
+    ("Accept", "image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff, */*;q=0.5"),
+    ("Accept-Encoding", "identity"),
+    ("User-Agent", "vlm-deployer"),
+]
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FetchLimits:
+    """What one download may cost and reach; fields are keys of `vision`."""
+
+    max_image_bytes: int
+    fetch_timeout_s: float
+    max_redirects: int
+    allowed_domains: Sequence[str] | None
+    allow_private_addresses: bool
+
+
+class Fetcher:
+    """Downloads pictures; one for a server. Every download has connections of its own."""
+
+    def __init__(self, limits: FetchLimits, *, tls: ssl.SSLContext | None = None) -> None:
+        """`tls`: which certificates to trust; None: the public ones."""
+        self._limits = limits
+        self._tls = tls or httpcore.default_ssl_context()
+
+    async def fetch(self, url: str, *, index: int) -> bytes:
+        """Return the body behind `url`. Raises ImageError."""
+        limits = self._limits
+        try:
+            async with asyncio.timeout(limits.fetch_timeout_s):
+                return await self._follow(url, index)
+        except TimeoutError as error:
+            raise ImageError(
+                f"{_shown(url)} took longer than {limits.fetch_timeout_s:g} s (vision.fetch_timeout_s), redirects included; "
+                "send it as a data: URL",
+                code="image_fetch_timeout",
+                index=index,
+            ) from error
+
+    async def _follow(self, url: str, index: int) -> bytes:
+        network = PinnedNetwork(allow_private_addresses=self._limits.allow_private_addresses)
+        async with httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=network) as pool:
+            target = self._checked(url, index)
+            for _ in range(self._limits.max_redirects + 1):
+                body_or_target = await self._get(pool, target, index)
+                if isinstance(body_or_target, bytes):
+                    return body_or_target
+                target = body_or_target
+        raise ImageError(
+            f"{_shown(url)} redirects more than {self._limits.max_redirects} times (vision.max_redirects)",
+            code="image_fetch_failed",
+            index=index,
+        )
+
+    async def _get(self, pool: httpcore.AsyncConnectionPool, url: httpx.URL, index: int) -> bytes | httpx.URL:
+        """Return the body, or where the host sends us instead."""
+        try:
+            async with pool.stream("GET", str(url), headers=[("Host", _host(url)), *_HEADERS]) as response:
+                headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
+                if response.status in _REDIRECTS and b"location" in headers:
+                    return self._checked(str(_join(url, headers[b"location"], index)), index)
+                if response.status != 200:
+                    raise ImageError(
+                        f"{_shown(str(url))} answered {response.status}: must be 200",
+                        code="image_fetch_failed",
+                        index=index,
+                    )
+                return await self._read(response, headers.get(b"content-length"), index)
+        except AddressRefusedError as error:
+            raise ImageError(
+                f"{error}: must be a public address (vision.allow_private_addresses)",
+                code="image_address_refused",
+                index=index,
+            ) from error
+        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError) as error:
+            raise ImageError(
+                f"{_shown(str(url))} cannot be fetched: {error or type(error).__name__}",
+                code="image_fetch_failed",
+                index=index,
+            ) from error
+
+    async def _read(self, response: httpcore.Response, length: str | None, index: int) -> bytes:
+        """Return the body, given up as soon as it is known to be too long."""
+        limit = self._limits.max_image_bytes
+        too_large = ImageError(
+            f"the download is larger than {limit:,} bytes (vision.max_image_bytes); send a smaller picture",
+            code="image_too_large",
+            index=index,
+        )
+        if length is not None and length.isdecimal() and int(length) > limit:
+            raise too_large
+        body = bytearray()
+        async for chunk in response.aiter_stream():
+            body += chunk
+            if len(body) > limit:
+                raise too_large
+        return bytes(body)
+
+    def _checked(self, url: str, index: int) -> httpx.URL:
+        """Return `url` parsed, its scheme and host being allowed; its addresses are checked on connecting."""
+        try:
+            parsed = httpx.URL(url)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise ImageError(f"{_shown(url)} is no URL: {error}", code="image_url_invalid", index=index) from error
+        if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
+            raise ImageError(
+                f"{_shown(url)}: must be http: or https: with a host and without a user name",
+                code="image_url_invalid",
+                index=index,
+            )
+        if not is_allowed_domain(parsed.host, self._limits.allowed_domains):
+            allowed = ", ".join(f"`{domain}`" for domain in sorted(self._limits.allowed_domains or ())) or "none"
+            raise ImageError(
+                f"host `{parsed.host}` is not allowed: known are {allowed} (vision.allowed_domains)",
+                code="image_address_refused",
+                index=index,
+            )
+        return parsed.copy_with(fragment=None)
+
+
+def _join(url: httpx.URL, location: str, index: int) -> httpx.URL:
+    try:
+        return url.join(location)
+    except (httpx.InvalidURL, ValueError) as error:
+        raise ImageError(
+            f"{_shown(str(url))} redirects to what is no URL", code="image_fetch_failed", index=index
+        ) from error
+
+
+def _host(url: httpx.URL) -> str:
+    return url.netloc.decode("ascii")
+
+
+def _shown(url: str) -> str:
+    """Return the URL as a message shows it: no query, where secrets live, and not endless."""
+    short = url.partition("?")[0].partition("#")[0]
+    return short if len(short) <= 120 else f"{short[:117]}..."

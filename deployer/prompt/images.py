@@ -1,0 +1,160 @@
+"""Encoded bytes or a PIL image to an upright RGB picture: the header first, so that size is known before pixels are decoded.
+
+Formats: PNG, JPEG, WebP, GIF, BMP, TIFF, told by their first bytes. An EXIF orientation is applied, which the InternVL
+reference does not do (it would show the model a photo lying on its side). As in the reference, `convert("RGB")` drops an
+alpha channel: transparent pixels keep the colour that is stored under them.
+"""
+
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from deployer.prompt.image_errors import ImageError
+
+# The plug-ins are called by name: `Image.open` would try every format it knows, some of which run other programs, and
+# enforces a process-wide limit on pixels of its own.
+_FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
+    "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
+    "JPEG": ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
+    "WebP": ((b"RIFF",), WebPImagePlugin.WebPImageFile),
+    "GIF": ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
+    "BMP": ((b"BM",), BmpImagePlugin.BmpImageFile),
+    "TIFF": ((b"II*\0", b"MM\0*"), TiffImagePlugin.TiffImageFile),
+}
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Picture:
+    """A picture of which only the header was read."""
+
+    image: Image.Image
+    index: int
+    width: int  # upright
+    height: int
+    orientation: int  # EXIF, 1: upright as stored
+    notes: tuple[str, ...]
+
+
+def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) -> Picture:
+    """Return the picture with its size known and its pixels not yet decoded. Raises ImageError."""
+    image = source if isinstance(source, Image.Image) else _open(source, index)
+    orientation = _orientation(image)
+    width, height = image.size
+    if orientation in _SIDEWAYS:
+        width, height = height, width
+    if width == 0 or height == 0:
+        raise ImageError(f"{width}x{height} pixels: both sides must be at least 1", code="image_empty", index=index)
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{width}x{height} is {width * height:,} pixels: must be at most {max_pixels:,} (vision.max_image_pixels); "
+            "send a smaller picture",
+            code="image_too_many_pixels",
+            index=index,
+        )
+    return Picture(
+        image=image, index=index, width=width, height=height, orientation=orientation, notes=_notes(image, index)
+    )
+
+
+def to_rgb(picture: Picture) -> Image.Image:
+    """Return the decoded picture, upright, mode RGB. Raises ImageError."""
+    try:
+        picture.image.load()
+        image = picture.image.copy()
+        turn = _UPRIGHT.get(picture.orientation)
+        if turn is not None:
+            image = image.transpose(turn)
+        image = _eight_bit(image, is_png=picture.image.format == "PNG")
+    except Exception as error:  # on damaged data a decoder may raise anything
+        raise _unreadable(picture.index, error) from error
+    if image.mode in ("I", "F"):
+        raise ImageError(
+            f"pixel type `{image.mode}` has no fixed range of brightness: must be 8 or 16 bit a channel",
+            code="image_format_unsupported",
+            index=picture.index,
+        )
+    image.info.pop("transparency", None)
+    rgb = image.convert("RGB")
+    if rgb.size != (picture.width, picture.height):
+        raise _unreadable(picture.index, ValueError("the pixels do not have the size that the header says"))
+    return rgb
+
+
+def _open(data: bytes, index: int) -> ImageFile.ImageFile:
+    for name, (starts, plugin) in _FORMATS.items():
+        if data.startswith(starts) and (name != "WebP" or data[8:12] == b"WEBP"):
+            try:
+                return plugin(io.BytesIO(data))
+            except Exception as error:  # on damaged data a decoder may raise anything
+                raise _unreadable(index, error) from error
+    raise ImageError(
+        f"not a picture format we read ({_looks_like(data)}): must be one of {', '.join(sorted(_FORMATS))}",
+        code="image_format_unsupported",
+        index=index,
+    )
+
+
+def _looks_like(data: bytes) -> str:
+    """Describe unknown data by its first bytes."""
+    if data.lstrip()[:1] in (b"<", b"{"):
+        return "it starts like a web page or text"
+    return f"it starts with bytes {data[:4].hex(' ')}"
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation that is left to apply.
+
+    A PNG without EXIF in its header counts as upright: `getexif` would decode all pixels to look behind them. TIFF is
+    turned by its decoder.
+    """
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # damaged EXIF data says nothing; the pixels decide whether the picture is readable
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _notes(image: Image.Image, index: int) -> tuple[str, ...]:
+    try:
+        frames = int(getattr(image, "n_frames", 1))
+    except Exception as error:  # counting frames walks through the file
+        raise _unreadable(index, error) from error
+    return (f"first of {frames} frames used",) if frames > 1 else ()
+
+
+def _eight_bit(image: Image.Image, *, is_png: bool) -> Image.Image:
+    """Return a 16-bit grey picture with its upper 8 bits; others as they are."""
+    if image.mode.startswith("I;16") or (image.mode == "I" and is_png):
+        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    return image
+
+
+def _unreadable(index: int, error: Exception) -> ImageError:
+    return ImageError(
+        f"damaged or truncated: {str(error) or type(error).__name__}", code="image_unreadable", index=index
+    )

@@ -1,0 +1,93 @@
+"""Where the pictures of a message stand in its text. The words around a picture are the chat template's business.
+
+- `<IMAGE_TOKEN>` in the text, or `<image>` where the message has pictures, places them by hand, in order.
+- Pictures that all come behind the text are put in front of it, where the families were trained to see them.
+- Any other order is kept.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployer.prompt.messages import ImagePart, Message, TextPart
+from engines.errors import RequestError
+
+_MARKERS = ("<IMAGE_TOKEN>", "<image>")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlacedText:
+    """Text as it goes into the prompt."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PlacedImage:
+    """A picture's place in a message."""
+
+    part: ImagePart
+    by_hand: bool  # a marker in the text put it here: the template adds no line break or label
+
+
+Placed = PlacedText | PlacedImage
+
+
+def place(message: Message, *, position: int) -> list[Placed]:
+    """Return a message's parts in prompt order, texts that touch joined by a line break. Raises RequestError."""
+    images = [part for part in message.parts if isinstance(part, ImagePart)]
+    texts = [part.text for part in message.parts if isinstance(part, TextPart)]
+    if images and message.role != "user":
+        raise RequestError(
+            f"message {position + 1} ({message.role}) holds {len(images)} images: only user messages may",
+            code="image_placement",
+        )
+    marker = _marker(texts, num_images=len(images))
+    if marker is not None:
+        return _by_hand("\n".join(texts), marker, images, position)
+    parts: Sequence[TextPart | ImagePart] = [
+        part for part in message.parts if isinstance(part, ImagePart) or part.text
+    ]
+    first_image = next((i for i, part in enumerate(parts) if isinstance(part, ImagePart)), 0)
+    if all(isinstance(part, ImagePart) for part in parts[first_image:]):
+        parts = [*parts[first_image:], *parts[:first_image]]
+    return _join([_placed(part) for part in parts])
+
+
+def _marker(texts: Sequence[str], *, num_images: int) -> str | None:
+    """Return the marker that the text places pictures with. `<image>` alone is ordinary text."""
+    for marker in _MARKERS:
+        if any(marker in text for text in texts) and (num_images or marker == _MARKERS[0]):
+            return marker
+    return None
+
+
+def _by_hand(text: str, marker: str, images: Sequence[ImagePart], position: int) -> list[Placed]:
+    pieces = re.split(re.escape(marker), text)
+    if len(pieces) - 1 != len(images):
+        raise RequestError(
+            f"message {position + 1} writes `{marker}` {len(pieces) - 1} times and holds {len(images)} images: "
+            f"must be equal; write one `{marker}` for each image or none",
+            code="image_placement",
+        )
+    placed: list[Placed] = [PlacedText(text=pieces[0])]
+    for image, piece in zip(images, pieces[1:], strict=True):
+        placed += [PlacedImage(part=image, by_hand=True), PlacedText(text=piece)]
+    return [part for part in placed if not isinstance(part, PlacedText) or part.text]
+
+
+def _placed(part: TextPart | ImagePart) -> Placed:
+    return (
+        PlacedText(text=part.text) if isinstance(part, TextPart) else PlacedImage(part=part, by_hand=False)
+    )
+
+
+def _join(parts: Sequence[Placed]) -> list[Placed]:
+    joined: list[Placed] = []
+    for part in parts:
+        last = joined[-1] if joined else None
+        if isinstance(part, PlacedText) and isinstance(last, PlacedText):
+            joined[-1] = PlacedText(text=f"{last.text}\n{part.text}")
+        else:
+            joined.append(part)
+    return joined
