@@ -23,7 +23,7 @@ class Network(Protocol):
         ...
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
-        """Run the decoder over the step, write its K and V; return the normed `sample_rows_S`, [S, hidden]."""
+        """Run the decoder over the step, writing its K and V; return the normed sampled rows, [S, hidden]."""
         ...
 
     def logits(self, hidden_SH: Tensor) -> Tensor:

@@ -1,0 +1,1 @@
+"""The language model, as plain objects over the op table."""

@@ -1,0 +1,95 @@
+"""The decoder that Llama, InternLM2, Qwen2, Yi and Phi-3 are: what differs are fields of its DecoderSpec.
+
+    x = embed(ids), image rows spliced in
+    each layer:  x += attention(norm(x));  x += ffn(norm(x))
+    sampled rows: logits = head(norm(x))
+
+The residual is carried beside the last output, so that adding and norming are one op.
+
+Legend: T tokens, H hidden, S sampled rows, V vocabulary.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from engines.decoder.layers import Attention, GatedFfn, Params
+from engines.ops import Dense, KvLayer, Ops
+from engines.parallel import TpGroup
+from engines.rope import Rope
+from engines.spec import DecoderSpec
+from engines.step import StepInput
+
+
+class LlamaLike:
+    """One rank's share of a decoder."""
+
+    def __init__(self, spec: DecoderSpec, params: Params, *, ops: Ops, group: TpGroup) -> None:
+        self._spec = spec
+        self._ops = ops
+        self._group = group
+        self._embed_VH = params["decoder.embed.weight"]
+        self._norm_H = params["decoder.norm.weight"]
+        self._head = Dense(weight_OI=self._head_table(params), bias_O=None)
+        self._rope = Rope(spec.rope, spec.head_dim, self._embed_VH.device)
+        self._layers = [
+            LlamaLayer(spec, params, f"decoder.layers.{i}", ops=ops, group=group)
+            for i in range(spec.num_layers)
+        ]
+
+    def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
+        """Run the layers, write K and V; return the normed rows of `sample_rows_S`, [S, H]."""
+        x_TH = self._ops.embed(self._embed_VH, step.token_ids_T)
+        if step.features_MH is not None:
+            x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
+        tables = self._rope.tables(step.positions_T, step.rope_lens_T)
+        residual_TH = None
+        for layer, layer_kv in zip(self._layers, kv, strict=True):
+            x_TH, residual_TH = layer(x_TH, residual_TH, tables, step, layer_kv)
+        assert residual_TH is not None, "a decoder has layers"
+        rows_S = step.sample_rows_S
+        normed_SH, _ = self._ops.add_rms_norm(
+            x_TH[rows_S], residual_TH[rows_S], self._norm_H, self._spec.norm_eps
+        )
+        return normed_SH
+
+    def logits(self, hidden_SH: Tensor) -> Tensor:
+        """Return fp32 logits [S, V]."""
+        logits_SV = self._group.all_gather(self._ops.linear(hidden_SH, self._head))
+        return logits_SV[:, : self._spec.vocab].float()
+
+    def _head_table(self, params: Params) -> Tensor:
+        """Return the head's own table if there is one, else this rank's rows of the embedding."""
+        if "decoder.head.weight" in params:
+            return params["decoder.head.weight"]
+        return self._embed_VH.chunk(self._group.size)[self._group.rank]
+
+
+class LlamaLayer:
+    """Attention and gated FFN, each before a norm."""
+
+    def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
+        self._ops = ops
+        self._eps = spec.norm_eps
+        self._attention_norm_H = params[f"{name}.attention_norm.weight"]
+        self._ffn_norm_H = params[f"{name}.ffn_norm.weight"]
+        self._attention = Attention(spec, params, name, ops=ops, group=group)
+        self._ffn = GatedFfn(params, name, ops=ops, group=group)
+
+    def __call__(
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor | None,
+        tables: tuple[Tensor, Tensor],
+        step: StepInput,
+        kv: KvLayer,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the FFN's output and the residual it belongs to."""
+        if residual_TH is None:
+            residual_TH = x_TH
+            x_TH = self._ops.rms_norm(x_TH, self._attention_norm_H, self._eps)
+        else:
+            x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._attention_norm_H, self._eps)
+        x_TH = self._attention(x_TH, *tables, step.attention, kv)
+        x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._ffn_norm_H, self._eps)
+        return self._ffn(x_TH), residual_TH

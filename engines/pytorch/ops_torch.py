@@ -1,0 +1,140 @@
+"""The op table in plain torch: the truth that every kernel is held to, the same code on CPU and GPU.
+
+Contracts stand in `engines/ops.py`. Statistics of norms and softmax are fp32. Nothing here loops over heads,
+pages or sequences, and nothing syncs with the host.
+
+Legend: as in `engines/ops.py`; B sequences, Q queries of the longest, G query heads a KV head, L keys of the
+longest.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.ops import KvLayer, Weight
+from engines.step import AttentionBatch
+
+
+class TorchOps:
+    """Implements `engines.ops.Ops`; holds nothing."""
+
+    def embed(self, table_VH: Tensor, ids_T: Tensor) -> Tensor:
+        """Return rows of the table."""
+        return F.embedding(ids_T, table_VH)
+
+    def rms_norm(self, x_TH: Tensor, weight_H: Tensor, eps: float) -> Tensor:
+        """Return x * rsqrt(mean(x^2) + eps) * weight."""
+        x32_TH = x_TH.float()
+        inverse_T1 = torch.rsqrt(x32_TH.square().mean(-1, keepdim=True) + eps)
+        return (x32_TH * inverse_T1).to(x_TH.dtype) * weight_H
+
+    def add_rms_norm(
+        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return (rms_norm(x + residual), x + residual)."""
+        sum_TH = x_TH + residual_TH
+        return self.rms_norm(sum_TH, weight_H, eps), sum_TH
+
+    def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
+        """Return the layer norm over the last axis."""
+        return F.layer_norm(x_TH, weight_H.shape, weight_H, bias_H, eps)
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b."""
+        return F.linear(x_TI, weight.weight_OI, weight.bias_O)
+
+    def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
+        """Return silu(first half) * second half."""
+        gate_TF, up_TF = gate_up_T2F.chunk(2, dim=-1)
+        return F.silu(gate_TF) * up_TF
+
+    def gelu(self, x_TF: Tensor) -> Tensor:
+        """Return the exact GELU."""
+        return F.gelu(x_TF)
+
+    def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotate half-split pairs of q and k."""
+        cos_T1R, sin_T1R = cos_TR.unsqueeze(1), sin_TR.unsqueeze(1)
+        return _rotated(q_TND, cos_T1R, sin_T1R), _rotated(k_TKD, cos_T1R, sin_T1R)
+
+    def store_kv(self, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Tensor) -> None:
+        """Write k and v into their slots."""
+        page_tokens = layer.keys_PKTD.shape[2]
+        page_T, offset_T = slots_T // page_tokens, slots_T % page_tokens
+        layer.keys_PKTD[page_T, :, offset_T] = k_TKD
+        layer.values_PKTD[page_T, :, offset_T] = v_TKD
+
+    def attention_paged(
+        self, q_TND: Tensor, layer: KvLayer, batch: AttentionBatch, *, scale: float, window: int | None
+    ) -> Tensor:
+        """Attend the decoding sequences, then the chunks, each as one padded batch."""
+        num = batch.num_decodes
+        if num == len(batch.kv_lens_B):
+            return _attend(q_TND.unsqueeze(1), layer, batch, slice(0, num), scale, window).squeeze(1)
+        starts_B, rows_T = batch.q_starts_B1[num:-1].long(), torch.arange(len(q_TND), device=q_TND.device)
+        padded_BQ = starts_B[:, None] + rows_T[: batch.max_q]
+        q_BQND = q_TND[padded_BQ.clamp(max=len(q_TND) - 1)]
+        out_BQND = _attend(q_BQND, layer, batch, slice(num, None), scale, window)
+        # Row t of the step lies in the last chunk that starts at or before it.
+        chunk_T = torch.searchsorted(starts_B, rows_T[num:], right=True) - 1
+        out_TND = out_BQND[chunk_T, rows_T[num:] - starts_B[chunk_T]]
+        if num == 0:
+            return out_TND
+        decoded_BND = _attend(q_TND[:num, None], layer, batch, slice(0, num), scale, window).squeeze(1)
+        return torch.cat([decoded_BND, out_TND])
+
+    def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
+        """Return unmasked attention inside each image."""
+        q, k, v = (x.transpose(1, 2) for x in (q_ILND, k_ILND, v_ILND))
+        return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+
+
+def _rotated(x_TND: Tensor, cos_T1R: Tensor, sin_T1R: Tensor) -> Tensor:
+    num_pairs = cos_T1R.shape[-1]
+    x1, x2 = x_TND[..., :num_pairs], x_TND[..., num_pairs : 2 * num_pairs]
+    rotated = torch.cat([x1 * cos_T1R - x2 * sin_T1R, x2 * cos_T1R + x1 * sin_T1R], dim=-1).to(x_TND.dtype)
+    passed = x_TND[..., 2 * num_pairs :]
+    return torch.cat([rotated, passed], dim=-1) if passed.shape[-1] else rotated
+
+
+def _attend(
+    q_BQND: Tensor, layer: KvLayer, batch: AttentionBatch, which: slice, scale: float, window: int | None
+) -> Tensor:
+    """Return [B, Q, N, D] for sequences of up to Q queries; rows past a sequence's own mean nothing."""
+    num, longest, num_heads, head_dim = q_BQND.shape
+    keys_BKLD, values_BKLD = (
+        _gathered(pages, batch.pages_BP[which]) for pages in (layer.keys_PKTD, layer.values_PKTD)
+    )
+    num_kv_heads, num_keys = keys_BKLD.shape[1:3]
+    per_kv = num_heads // num_kv_heads
+    seen_BQL = _visible(batch, which, longest, num_keys, window)
+    # The query heads of a KV head become further queries of it, so keys are not repeated.
+    q_BKGQD = q_BQND.view(num, longest, num_kv_heads, per_kv, head_dim).permute(0, 2, 3, 1, 4)
+    q_BKXD = q_BKGQD.reshape(num, num_kv_heads, per_kv * longest, head_dim)
+    mask_B1XL = seen_BQL.repeat(1, per_kv, 1).unsqueeze(1)
+    out_BKXD = F.scaled_dot_product_attention(
+        q_BKXD, keys_BKLD, values_BKLD, attn_mask=mask_B1XL, scale=scale
+    )
+    out_BKGQD = out_BKXD.view(num, num_kv_heads, per_kv, longest, head_dim)
+    return out_BKGQD.permute(0, 3, 1, 2, 4).reshape(num, longest, num_heads, head_dim)
+
+
+def _gathered(pages_PKTD: Tensor, table_BP: Tensor) -> Tensor:
+    """Return the pages of each sequence one after another, [B, K, L, D]."""
+    num, per_sequence = table_BP.shape
+    taken = pages_PKTD[table_BP].transpose(1, 2)
+    return taken.reshape(num, taken.shape[1], per_sequence * taken.shape[3], taken.shape[4])
+
+
+def _visible(batch: AttentionBatch, which: slice, longest: int, num_keys: int, window: int | None) -> Tensor:
+    """Return which keys each query sees, bool [B, Q, L]."""
+    starts_B1 = batch.q_starts_B1
+    lens_B = batch.kv_lens_B[which]
+    counts_B = (starts_B1[1:] - starts_B1[:-1])[which]
+    rows = torch.arange(max(longest, num_keys), device=lens_B.device)
+    # Padding queries stand where the last one does: a row that sees nothing would be NaN.
+    position_BQ1 = torch.minimum(
+        (lens_B - counts_B)[:, None] + rows[:longest], lens_B[:, None] - 1
+    ).unsqueeze(2)
+    seen_BQL = rows[:num_keys] <= position_BQ1
+    return seen_BQL if window is None else seen_BQL & (rows[:num_keys] > position_BQ1 - window)

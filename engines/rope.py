@@ -1,0 +1,68 @@
+"""Rotary tables: cos and sin for each token of a step, computed on the device without a host sync.
+
+    angle[t, j] = position[t] * inv[t, j],   inv[j] = theta^(-2j/D),   j < D/2
+
+default   as above. linear: inv / factor.
+llama3    by wavelength w = 2 pi / inv and trained length L: w < L/high as it is, w > L/low divided by factor,
+          between them (1 - s) inv/factor + s inv with s = (L/w - low) / (high - low).
+dynamic   beyond max_positions, theta becomes theta * (factor * n/max - (factor - 1))^(D/(D-2)), n the token's
+rope_len. longrope  inv[j] = 1 / (factors[j] * theta^(2j/D)); the long list where rope_len passes the original
+length.
+
+Legend: T tokens, R rotary pairs of a head.
+"""
+
+import math
+
+import torch
+from torch import Tensor
+
+from engines.spec import RopeSpec
+
+
+class Rope:
+    """The rotary tables of one decoder."""
+
+    def __init__(self, spec: RopeSpec, head_dim: int, device: torch.device) -> None:
+        self._spec = spec
+        self._head_dim = head_dim
+        self._exponents_R = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
+        inv_R = _adjusted(1.0 / spec.theta**self._exponents_R, spec)
+        self._inv_R = inv_R
+        self._long_inv_R = inv_R
+        if spec.kind == "longrope":
+            self._inv_R = inv_R / torch.tensor(spec.short_factors, device=device)
+            self._long_inv_R = inv_R / torch.tensor(spec.long_factors, device=device)
+
+    def tables(self, positions_T: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cos and sin, fp32 [T, R]."""
+        angles_TR = positions_T.to(torch.float32).unsqueeze(1) * self._inverse(rope_lens_T)
+        cos_TR, sin_TR = angles_TR.cos(), angles_TR.sin()
+        if self._spec.attention_factor != 1.0:
+            cos_TR, sin_TR = cos_TR * self._spec.attention_factor, sin_TR * self._spec.attention_factor
+        return cos_TR, sin_TR
+
+    def _inverse(self, rope_lens_T: Tensor) -> Tensor:
+        spec = self._spec
+        if spec.kind == "longrope":
+            is_long_T1 = (rope_lens_T > spec.original_max_positions).unsqueeze(1)
+            return torch.where(is_long_T1, self._long_inv_R, self._inv_R)
+        if spec.kind == "dynamic":
+            stretch_T = rope_lens_T.clamp(min=spec.max_positions).to(torch.float32) / spec.max_positions
+            growth_T = (spec.factor * stretch_T - (spec.factor - 1)) ** (
+                self._head_dim / (self._head_dim - 2)
+            )
+            return 1.0 / (spec.theta * growth_T).unsqueeze(1) ** self._exponents_R
+        return self._inv_R
+
+
+def _adjusted(inv_R: Tensor, spec: RopeSpec) -> Tensor:
+    if spec.kind == "linear":
+        return inv_R / spec.factor
+    if spec.kind != "llama3":
+        return inv_R
+    wavelengths_R = 2 * math.pi / inv_R
+    ratio_R = spec.original_max_positions / wavelengths_R
+    smooth_R = (ratio_R - spec.low_freq_factor) / (spec.high_freq_factor - spec.low_freq_factor)
+    smooth_R = smooth_R.clamp(0.0, 1.0)
+    return (1 - smooth_R) * inv_R / spec.factor + smooth_R * inv_R

@@ -1,0 +1,103 @@
+"""InternViT, 300M and 6B: a pre-norm vision transformer with layer scale and no norm around the stack.
+
+    x = [class, patches] + positions
+    each layer:  x += scale1 * attention(norm1(x));  x += scale2 * fc2(gelu(fc1(norm2(x))))
+
+Every rank holds the whole tower: 25 heads (6B) divide by no useful group size.
+
+Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), H hidden, N heads, D head dim.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.decoder.layers import Params, linear_weight
+from engines.ops import Dense, Ops
+from engines.spec import TowerSpec
+
+
+class InternVit:
+    """The tower."""
+
+    def __init__(self, spec: TowerSpec, params: Params, *, image: int, ops: Ops) -> None:
+        self._ops = ops
+        self._patch = spec.patch
+        self._patches = Dense(
+            weight_OI=params["vision.patch.weight"].flatten(1), bias_O=params["vision.patch.bias"]
+        )
+        self._class_token_11H = params["vision.class_token"]
+        self._positions_1LH = _resized_positions(params["vision.positions"], image // spec.patch)
+        depth = spec.select_layer if spec.select_layer >= 0 else spec.num_layers + 1 + spec.select_layer
+        self._layers = [VitLayer(spec, params, f"vision.layers.{i}", ops=ops) for i in range(depth)]
+
+    def __call__(self, pixels_ISSC: Tensor) -> Tensor:
+        """Return the features of the selected layer without the class token, [I, patches, H]."""
+        x_ILH = self._ops.linear(_patch_rows(pixels_ISSC, self._patch), self._patches)
+        class_I1H = self._class_token_11H.expand(len(x_ILH), -1, -1)
+        x_ILH = torch.cat([class_I1H, x_ILH], dim=1) + self._positions_1LH
+        for layer in self._layers:
+            x_ILH = layer(x_ILH)
+        return x_ILH[:, 1:]
+
+
+class VitLayer:
+    """One block of the tower."""
+
+    def __init__(self, spec: TowerSpec, params: Params, name: str, *, ops: Ops) -> None:
+        self._ops = ops
+        self._eps = spec.norm_eps
+        self._num_heads = spec.num_heads
+        self._norm1 = (params[f"{name}.norm1.weight"], params.get(f"{name}.norm1.bias"))
+        self._norm2 = (params[f"{name}.norm2.weight"], params.get(f"{name}.norm2.bias"))
+        self._qkv = linear_weight(params, f"{name}.qkv")
+        self._q_norm_H = params.get(f"{name}.q_norm.weight")
+        self._k_norm_H = params.get(f"{name}.k_norm.weight")
+        self._o = linear_weight(params, f"{name}.o")
+        self._scale1_H = params[f"{name}.scale1"]
+        self._fc1 = linear_weight(params, f"{name}.fc1")
+        self._fc2 = linear_weight(params, f"{name}.fc2")
+        self._scale2_H = params[f"{name}.scale2"]
+
+    def __call__(self, x_ILH: Tensor) -> Tensor:
+        """Return the next residual stream, [I, L, H]."""
+        ops = self._ops
+        x_ILH = torch.addcmul(x_ILH, self._attention(self._norm(x_ILH, self._norm1)), self._scale1_H)
+        inner = ops.gelu(ops.linear(self._norm(x_ILH, self._norm2), self._fc1))
+        return torch.addcmul(x_ILH, ops.linear(inner, self._fc2), self._scale2_H)
+
+    def _norm(self, x_ILH: Tensor, norm: tuple[Tensor, Tensor | None]) -> Tensor:
+        weight_H, bias_H = norm
+        if bias_H is None:
+            return self._ops.rms_norm(x_ILH, weight_H, self._eps)
+        return self._ops.layer_norm(x_ILH, weight_H, bias_H, self._eps)
+
+    def _attention(self, x_ILH: Tensor) -> Tensor:
+        ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
+        q, k, v = ops.linear(x_ILH, self._qkv).chunk(3, dim=-1)
+        if self._q_norm_H is not None and self._k_norm_H is not None:
+            # NOTE: over all heads together, not a head at a time.
+            q, k = ops.rms_norm(q, self._q_norm_H, self._eps), ops.rms_norm(k, self._k_norm_H, self._eps)
+        scale = (q.shape[-1] // self._num_heads) ** -0.5
+        out_ILND = ops.attention_full(q.view(heads), k.view(heads), v.view(heads), scale=scale)
+        return ops.linear(out_ILND.flatten(2), self._o)
+
+
+def _patch_rows(pixels_ISSC: Tensor, patch: int) -> Tensor:
+    """Return the pixels of each patch as a row, colour by colour as the convolution's weight has them."""
+    num, side, _, _ = pixels_ISSC.shape
+    grid = side // patch
+    cells = pixels_ISSC.view(num, grid, patch, grid, patch, 3).permute(0, 1, 3, 5, 2, 4)
+    return cells.reshape(num, grid * grid, 3 * patch * patch)
+
+
+def _resized_positions(positions_1LH: Tensor, grid: int) -> Tensor:
+    """Return the position table for another grid of patches, bicubic in fp32; the class position stays."""
+    num, hidden = positions_1LH.shape[1] - 1, positions_1LH.shape[2]
+    own = round(num**0.5)
+    if own == grid:
+        return positions_1LH
+    table = positions_1LH[:, 1:].float().view(1, own, own, hidden).permute(0, 3, 1, 2)
+    resized = F.interpolate(table, size=(grid, grid), mode="bicubic", align_corners=False)
+    rows_1LH = resized.flatten(2).transpose(1, 2).to(positions_1LH.dtype)
+    return torch.cat([positions_1LH[:, :1], rows_1LH], dim=1)
