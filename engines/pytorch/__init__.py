@@ -1,0 +1,1 @@
+"""The plain torch engine: one op table, the truth for all others."""
