@@ -120,12 +120,19 @@ class Scheduler:
         return progress
 
     def fail(self, plan: BatchPlan) -> list[Sequence]:
-        """Drop the sequences of a step that did not end, and every page it was to fill."""
+        """Drop the sequences of a step that did not end, and every page it was to fill.
+
+        One that already shared such a page without being part of the step starts anew.
+        """
         for page in plan.inserted_pages:
             self._cache.forget(page)
         sequences = [chunk.sequence for chunk in plan.chunks]
         for sequence in sequences:
             self._drop(sequence)
+        for sequence in tuple(self._running):
+            if not set(plan.inserted_pages).isdisjoint(sequence.pages):
+                self._drop(sequence)
+                insort(self._waiting, sequence, key=_rank)
         return sequences
 
     def drain(self) -> list[Sequence]:
