@@ -1,0 +1,94 @@
+"""ASGI layer: how many requests are in flight, and whether another may come in.
+
+A request counts from its head to the last byte of its answer, so `server.max_requests` also bounds how many
+bodies are in memory. A draining server takes no new work, its health and metrics stay readable.
+"""
+
+import asyncio
+import math
+import time
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployer.serve.api_errors import ApiFault
+from deployer.serve.request_record import record_in
+
+
+class Admission:
+    """Counts the requests in flight. Invariant: 0 <= in_flight <= max_requests."""
+
+    def __init__(self, max_requests: int) -> None:
+        self.max_requests = max_requests
+        self.in_flight = 0
+        self.draining = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._mean_s = 1.0  # running mean of how long a request takes
+
+    def refusal(self) -> ApiFault | None:
+        """Return why another request cannot come in now."""
+        if self.draining:
+            return ApiFault(
+                status=503,
+                message="the server is shutting down and takes no new requests",
+                code="shutting_down",
+                headers={"retry-after": "5", "connection": "close"},
+            )
+        if self.in_flight >= self.max_requests:
+            return ApiFault(
+                status=429,
+                message=f"{self.in_flight} requests are in flight, `server.max_requests` allows "
+                f"{self.max_requests}: come back after the time in the Retry-After header",
+                code="queue_full",
+                headers={"retry-after": str(self.retry_after_s())},
+            )
+        return None
+
+    def retry_after_s(self) -> int:
+        """Return whole seconds until a place is likely free: mean time of a request over places."""
+        return min(60, max(1, math.ceil(self._mean_s / self.max_requests)))
+
+    def enter(self) -> float:
+        """Take a place; returns when."""
+        self.in_flight += 1
+        self._idle.clear()
+        return time.perf_counter()
+
+    def leave(self, entered_s: float) -> None:
+        """Give the place back."""
+        self.in_flight -= 1
+        self._mean_s += 0.1 * (time.perf_counter() - entered_s - self._mean_s)
+        if self.in_flight == 0:
+            self._idle.set()
+
+    async def drain(self, limit_s: float) -> bool:
+        """Refuse new requests and wait for the running ones; False: some still run after `limit_s`."""
+        self.draining = True
+        try:
+            await asyncio.wait_for(self._idle.wait(), limit_s)
+        except TimeoutError:
+            return False
+        return True
+
+
+class AdmissionGate:
+    """ASGI layer that holds work (POST below /v1/) to an `Admission`."""
+
+    def __init__(self, app: ASGIApp, *, admission: Admission) -> None:
+        self.app = app
+        self.admission = admission
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith("/v1/"):
+            await self.app(scope, receive, send)
+            return
+        refusal = self.admission.refusal()
+        if refusal is not None:
+            record_in(scope).error = refusal.code
+            await refusal.response()(scope, receive, send)
+            return
+        entered_s = self.admission.enter()
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self.admission.leave(entered_s)

@@ -1,0 +1,47 @@
+"""ASGI layer: requests below /v1/ need one of the configured keys."""
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployer.serve.api_errors import ApiFault
+from deployer.serve.request_record import record_in
+
+
+class ApiKeys:
+    """Lets a request pass whose `Authorization: Bearer` header carries a known key."""
+
+    def __init__(self, app: ASGIApp, *, keys: Sequence[str]) -> None:
+        self.app = app
+        self.digests = [_digest(key) for key in keys]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if (
+            scope["type"] != "http"
+            or not scope["path"].startswith("/v1/")
+            or self._known(Headers(scope=scope))
+        ):
+            await self.app(scope, receive, send)
+            return
+        record_in(scope).error = "invalid_api_key"
+        fault = ApiFault(
+            status=401,
+            message="the request carries no known API key: send one as `Authorization: Bearer KEY`",
+            code="invalid_api_key",
+            headers={"www-authenticate": "Bearer"},
+        )
+        await fault.response()(scope, receive, send)
+
+    def _known(self, headers: Headers) -> bool:
+        """Compare with every key, by digest, so that the time taken tells nothing about any of them."""
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        given = _digest(key.strip())
+        matches = [hmac.compare_digest(given, digest) for digest in self.digests]
+        return scheme.lower() == "bearer" and any(matches)
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode()).digest()

@@ -1,0 +1,66 @@
+"""The FastAPI application: routes, layers and error shape around one `Service`.
+
+Layers from the outside in: RequestLog (id, log line, metrics, faults of ours), CORS, ApiKeys (401),
+AdmissionGate (429, 503), CancelWhenGone; then the routes. The engine is started before and closed after it by
+whoever made the service.
+"""
+
+from fastapi import FastAPI, Request, Response
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from deployer.serve.admission import AdmissionGate
+from deployer.serve.api_errors import ApiError, ApiFault, fault_of
+from deployer.serve.api_keys import ApiKeys
+from deployer.serve.cancel_when_gone import CancelWhenGone
+from deployer.serve.chat_completions import chat_routes
+from deployer.serve.completions import completion_routes
+from deployer.serve.health import health_routes
+from deployer.serve.models import model_routes
+from deployer.serve.request_log import RequestLog
+from deployer.serve.request_record import record_of
+from deployer.serve.service import Service
+from engines.errors import EngineDeadError, RequestError
+
+
+def create_app(service: Service) -> FastAPI:
+    """Return the application; it serves until its service's engine is closed."""
+    app = FastAPI(title="deployer", middleware=_layers(service), redirect_slashes=False)
+    for routes in (chat_routes, completion_routes, model_routes, health_routes):
+        app.include_router(routes(service))
+    app.add_exception_handler(HTTPException, _http_error)
+    for kind in (ApiError, RequestError, EngineDeadError):
+        app.add_exception_handler(kind, _api_error)
+    return app
+
+
+def _layers(service: Service) -> list[Middleware]:
+    layers = [Middleware(RequestLog, metrics=service.metrics)]
+    if service.server.cors_origins:
+        origins = service.server.cors_origins
+        layers.append(
+            Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
+        )
+    if service.server.api_keys:
+        layers.append(Middleware(ApiKeys, keys=service.server.api_keys))
+    layers.append(Middleware(AdmissionGate, admission=service.admission))
+    layers.append(Middleware(CancelWhenGone))
+    return layers
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    record = record_of(request)
+    fault = fault_of(error, request_id=record.id)
+    record.error = fault.code
+    return fault.response()
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    """Answer what the router itself refuses: a path or a method that is not served."""
+    assert isinstance(error, HTTPException), "registered for HTTPException only"
+    code = {404: "path_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+    record_of(request).error = code
+    message = f"{request.method} {request.url.path}: {error.detail}"
+    fault = ApiFault(status=error.status_code, message=message, code=code, headers=error.headers or {})
+    return fault.response()

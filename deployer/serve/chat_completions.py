@@ -1,0 +1,146 @@
+"""POST /v1/chat/completions."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from deployer.prompt.messages import ImagePart, Message, TextPart
+from deployer.prompt.messages import Part as PromptPart
+from deployer.serve import openai_types as api
+from deployer.serve.api_errors import invalid
+from deployer.serve.generate import Piece
+from deployer.serve.logprobs import chat_logprobs
+from deployer.serve.read_body import read_body
+from deployer.serve.request_record import RequestRecord, record_of
+from deployer.serve.sampling import sampling_rules
+from deployer.serve.service import Service
+from deployer.serve.sse import DONE, ChunkWriter, open_stream
+from deployer.serve.submits import Choice, choices_of
+from deployer.serve.usage import Tally
+
+ROLE = b'"delta":{"role":"assistant","content":""}'
+
+
+def chat_routes(service: Service) -> APIRouter:
+    """Return the route, bound to a service."""
+    router = APIRouter()
+
+    @router.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        body = await read_body(request, api.ChatBody, max_bytes=service.server.max_body_bytes)
+        record = record_of(request)
+        service.accept(body, record)
+        rules = sampling_rules(
+            body,
+            defaults=service.sampling,
+            prompts=service.prompts,
+            max_tokens=_max_tokens(body),
+            logprobs=_num_logprobs(body),
+        )
+        prompt = await service.prompts.chat([_message(message) for message in body.messages])
+        record.completion = f"chatcmpl-{secrets.token_hex(12)}"
+        choices = choices_of(
+            rules,
+            [prompt],
+            completion=record.completion,
+            builder=service.prompts,
+            defaults=service.sampling,
+        )
+        if body.stream:
+            return await open_stream(_events(service, body, choices, record), record)
+        return await _answer(service, choices, record)
+
+    return router
+
+
+def _message(message: api.Message) -> Message:
+    role = "system" if message.role == "developer" else message.role
+    if isinstance(message.content, str):
+        return Message.of(role, message.content)
+    return Message(role=role, parts=tuple(_part(part) for part in message.content))
+
+
+def _part(part: api.TextPart | api.ImagePart) -> PromptPart:
+    if isinstance(part, api.TextPart):
+        return TextPart(text=part.text)
+    return ImagePart(source=part.image_url.url, detail=part.image_url.detail or "auto")
+
+
+def _max_tokens(body: api.ChatBody) -> int | None:
+    old, new = body.max_tokens, body.max_completion_tokens
+    if old is not None and new is not None and old != new:
+        raise invalid(
+            f"`max_tokens` is {old}, `max_completion_tokens` is {new}: they mean the same, give one of them",
+            param="max_completion_tokens",
+        )
+    return new if old is None else old
+
+
+def _num_logprobs(body: api.ChatBody) -> int | None:
+    if body.top_logprobs is not None and not body.logprobs:
+        raise invalid("`top_logprobs` needs `logprobs: true`", param="top_logprobs")
+    return (body.top_logprobs or 0) if body.logprobs else None
+
+
+async def _answer(service: Service, choices: Sequence[Choice], record: RequestRecord) -> Response:
+    pieces: list[list[Piece]] = [[] for _ in choices]
+    tally = Tally(choices, record)
+    async with aclosing(service.generate(choices)) as stream:
+        async for piece in stream:
+            tally.add(piece)
+            pieces[piece.choice].append(piece)
+    answer = {
+        "id": record.completion,
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": service.model_name,
+        "choices": [_choice(service, choice, found) for choice, found in zip(choices, pieces, strict=True)],
+        "usage": tally.usage(),
+    }
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _choice(service: Service, choice: Choice, pieces: Sequence[Piece]) -> dict[str, Any]:
+    finish = pieces[-1].finish
+    assert finish is not None, "the last piece of a choice says how it ended"
+    wanted = choice.sampling.logprobs is not None
+    return {
+        "index": choice.index,
+        "message": {"role": "assistant", "content": "".join(piece.text for piece in pieces)},
+        "logprobs": chat_logprobs(service.prompts.tokenizer, pieces) if wanted else None,
+        "finish_reason": finish.reason,
+        "stop_reason": finish.stop_reason,
+    }
+
+
+async def _events(
+    service: Service, body: api.ChatBody, choices: Sequence[Choice], record: RequestRecord
+) -> AsyncGenerator[bytes, None]:
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    writer = ChunkWriter(
+        completion=str(record.completion),
+        object_name="chat.completion.chunk",
+        created=int(time.time()),
+        model=service.model_name,
+        text_field=_delta,
+        with_usage=with_usage,
+    )
+    tally = Tally(choices, record)
+    opening = b"".join(writer.raw(choice.index, ROLE) for choice in choices)
+    async with aclosing(service.generate(choices)) as stream:
+        async for piece in stream:
+            tally.add(piece)
+            if piece.text or piece.logprobs or piece.finish:
+                found = chat_logprobs(service.prompts.tokenizer, [piece]) if piece.logprobs else None
+                yield opening + writer.text(piece.choice, piece.text, logprobs=found, finish=piece.finish)
+                opening = b""
+    yield (writer.usage(tally.usage()) if with_usage else b"") + DONE
+
+
+def _delta(text: bytes) -> bytes:
+    return b'"delta":{}' if text == b'""' else b'"delta":{"content":%b}' % text

@@ -1,0 +1,157 @@
+"""POST /v1/completions: plain text or token ids, no template, no pictures."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request, Response
+
+from deployer.prompt.tokenizer import decode
+from deployer.serve.api_errors import invalid
+from deployer.serve.generate import Piece
+from deployer.serve.logprobs import completion_logprobs
+from deployer.serve.openai_types import MAX_CHOICES, CompletionBody
+from deployer.serve.read_body import read_body
+from deployer.serve.request_record import RequestRecord, record_of
+from deployer.serve.sampling import sampling_rules
+from deployer.serve.service import Service
+from deployer.serve.sse import DONE, ChunkWriter, open_stream
+from deployer.serve.submits import Choice, choices_of
+from deployer.serve.usage import Tally
+
+
+def completion_routes(service: Service) -> APIRouter:
+    """Return the route, bound to a service."""
+    router = APIRouter()
+
+    @router.post("/v1/completions")
+    async def completions(request: Request) -> Response:
+        body = await read_body(request, CompletionBody, max_bytes=service.server.max_body_bytes)
+        record = record_of(request)
+        service.accept(body, record)
+        prompts = _prompts(body)
+        rules = sampling_rules(
+            body,
+            defaults=service.sampling,
+            prompts=service.prompts,
+            max_tokens=body.max_tokens,
+            logprobs=body.logprobs,
+        )
+        record.completion = f"cmpl-{secrets.token_hex(12)}"
+        choices = choices_of(
+            rules,
+            [service.prompts.text(prompt) for prompt in prompts],
+            completion=record.completion,
+            builder=service.prompts,
+            defaults=service.sampling,
+        )
+        echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.num_choices)]
+        if body.stream:
+            return await open_stream(_events(service, body, choices, echoes, record), record)
+        return await _answer(service, choices, echoes, record)
+
+    return router
+
+
+def _prompts(body: CompletionBody) -> list[str | list[int]]:
+    """Return the prompts one by one. Raises ApiError."""
+    if body.echo and body.logprobs is not None:
+        raise invalid("`logprobs` with `echo` is not served in this version: drop one of them", param="echo")
+    given = body.prompt
+    prompts: list[str | list[int]]
+    if isinstance(given, str):
+        prompts = [given]
+    else:
+        ids = [token_id for token_id in given if isinstance(token_id, int)]
+        prompts = [ids] if ids else [prompt for prompt in given if not isinstance(prompt, int)]
+    count = len(prompts) * (body.n or 1)
+    if count > MAX_CHOICES:
+        raise invalid(
+            f"`prompt`: {len(prompts)} prompts with `n` {body.n or 1} are {count} answers: "
+            f"at most {MAX_CHOICES} in one request",
+            param="prompt",
+        )
+    return prompts
+
+
+def _echo(service: Service, body: CompletionBody, prompt: str | list[int]) -> str:
+    if not body.echo:
+        return ""
+    return prompt if isinstance(prompt, str) else decode(service.prompts.tokenizer, prompt)
+
+
+async def _answer(
+    service: Service, choices: Sequence[Choice], echoes: Sequence[str], record: RequestRecord
+) -> Response:
+    pieces: list[list[Piece]] = [[] for _ in choices]
+    tally = Tally(choices, record)
+    async with aclosing(service.generate(choices)) as stream:
+        async for piece in stream:
+            tally.add(piece)
+            pieces[piece.choice].append(piece)
+    answer = {
+        "id": record.completion,
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": service.model_name,
+        "choices": [
+            _choice(service, choice, found, echo)
+            for choice, found, echo in zip(choices, pieces, echoes, strict=True)
+        ],
+        "usage": tally.usage(),
+    }
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _choice(service: Service, choice: Choice, pieces: Sequence[Piece], echo: str) -> dict[str, Any]:
+    finish = pieces[-1].finish
+    assert finish is not None, "the last piece of a choice says how it ended"
+    wanted = choice.sampling.logprobs is not None
+    return {
+        "index": choice.index,
+        "text": echo + "".join(piece.text for piece in pieces),
+        "logprobs": completion_logprobs(service.prompts.tokenizer, pieces, start=0) if wanted else None,
+        "finish_reason": finish.reason,
+        "stop_reason": finish.stop_reason,
+    }
+
+
+async def _events(
+    service: Service,
+    body: CompletionBody,
+    choices: Sequence[Choice],
+    echoes: Sequence[str],
+    record: RequestRecord,
+) -> AsyncGenerator[bytes, None]:
+    with_usage = body.stream_options is not None and body.stream_options.include_usage
+    writer = ChunkWriter(
+        completion=str(record.completion),
+        object_name="text_completion",
+        created=int(time.time()),
+        model=service.model_name,
+        text_field=lambda text: b'"text":' + text,
+        with_usage=with_usage,
+    )
+    tally = Tally(choices, record)
+    lengths = [0] * len(choices)
+    opening = b"".join(
+        writer.text(choice.index, echo, logprobs=None, finish=None)
+        for choice, echo in zip(choices, echoes, strict=True)
+        if echo
+    )
+    async with aclosing(service.generate(choices)) as stream:
+        async for piece in stream:
+            tally.add(piece)
+            if not (piece.text or piece.logprobs or piece.finish):
+                continue
+            found = None
+            if piece.logprobs:
+                start = lengths[piece.choice]
+                found = completion_logprobs(service.prompts.tokenizer, [piece], start=start)
+            lengths[piece.choice] += len(piece.text)
+            yield opening + writer.text(piece.choice, piece.text, logprobs=found, finish=piece.finish)
+            opening = b""
+    yield (writer.usage(tally.usage()) if with_usage else b"") + DONE

@@ -1,0 +1,170 @@
+"""The path that every text of the API takes: sequences in, pieces of text out, through the engine.
+
+Whatever ends a request early - a stop string, an error, a client that went away - closes the engine's reply
+streams, and that aborts what still runs.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from deployer.prompt.detokenize import TextStream
+from deployer.prompt.tokenizer import Tokenizer
+from deployer.serve.api_errors import ApiError, fault_of_code
+from deployer.serve.submits import Choice, remove_pixels, submits_of
+from engines.engine import Engine
+from engines.messages import Delta, Done, Submit, TokenLogprobs, Usage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finish:
+    """How a choice ended."""
+
+    reason: Literal["stop", "length"]
+    stop_reason: (
+        str | int | None
+    )  # the stop string or stop token id; None: the model's own end, or its length
+    usage: Usage
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Piece:
+    """What one choice gained; the last piece of a choice carries `finish`."""
+
+    choice: int
+    text: str
+    token_ids: Sequence[int]
+    logprobs: Sequence[TokenLogprobs]  # one a token, or empty
+    finish: Finish | None = None
+
+
+async def generate(
+    engine: Engine, tokenizer: Tokenizer, choices: Sequence[Choice]
+) -> AsyncGenerator[Piece, None]:
+    """Yield the pieces of all choices as they come; use `contextlib.aclosing` where a loop may leave early.
+
+    Raises ApiError as soon as one choice fails, and ends the others.
+    """
+    submits = submits_of(choices, engine.pixels)
+    streams = [
+        _pieces(engine, ChoiceText(tokenizer, choice), submit)
+        for choice, submit in zip(choices, submits, strict=True)
+    ]
+    pieces = streams[0] if len(streams) == 1 else _merged(streams)
+    try:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
+    finally:
+        remove_pixels(submits, engine.pixels)
+
+
+async def _pieces(engine: Engine, text: "ChoiceText", submit: Submit) -> AsyncGenerator[Piece, None]:
+    """Run one sequence. A stop string asks for its end and waits for `Done`, which knows what it cost."""
+    async with aclosing(engine.submit(submit)) as replies:
+        async for reply in replies:
+            if isinstance(reply, Delta):
+                if text.stopped_by is not None:
+                    continue
+                yield text.grow(reply)
+                if text.stopped_by is not None:
+                    engine.abort(submit.request_id)
+            elif isinstance(reply, Done):
+                yield text.end(reply)
+            else:
+                raise ApiError(fault_of_code(reply.code, reply.message))
+
+
+class ChoiceText:
+    """The text of one choice while it grows."""
+
+    def __init__(self, tokenizer: Tokenizer, choice: Choice) -> None:
+        rules = choice.text
+        self.index = choice.index
+        self.stopped_by: str | None = None
+        self._stop_token_ids = rules.stop_token_ids
+        self._has_stop = bool(rules.stop)
+        self._num_tokens = 0
+        self._stream = TextStream(
+            tokenizer,
+            stop=rules.stop,
+            skip_special_tokens=rules.skip_special_tokens,
+            include_stop=rules.include_stop,
+        )
+
+    def grow(self, delta: Delta) -> Piece:
+        """Take tokens; those after a stop string are dropped and not counted."""
+        if not self._has_stop:
+            self._num_tokens += len(delta.token_ids)
+            text = self._stream.feed(delta.token_ids).text
+            return Piece(choice=self.index, text=text, token_ids=delta.token_ids, logprobs=delta.logprobs)
+        shown, taken = [], 0
+        for token_id in delta.token_ids:
+            taken += 1
+            step = self._stream.feed((token_id,))
+            shown.append(step.text)
+            if step.stopped_by is not None:
+                self.stopped_by = step.stopped_by
+                break
+        self._num_tokens += taken
+        return Piece(
+            choice=self.index,
+            text="".join(shown),
+            token_ids=delta.token_ids[:taken],
+            logprobs=delta.logprobs[:taken],
+        )
+
+    def end(self, done: Done) -> Piece:
+        """Return what was held back, and how the choice ended.
+
+        Raises ApiError where the engine ended it for another reason than its own text or a stop string.
+        """
+        if done.finish_reason == "abort" and self.stopped_by is None:
+            raise ApiError(fault_of_code("shutting_down", "the request was aborted by the server"))
+        usage = msgspec.structs.replace(done.usage, output_tokens=self._num_tokens)
+        stop_reason: str | int | None = self.stopped_by
+        if stop_reason is None and done.stop_token_id in self._stop_token_ids:
+            stop_reason = done.stop_token_id
+        finish = Finish(
+            reason="length" if self.stopped_by is None and done.finish_reason == "length" else "stop",
+            stop_reason=stop_reason,
+            usage=usage,
+        )
+        return Piece(
+            choice=self.index, text=self._stream.finish().text, token_ids=(), logprobs=(), finish=finish
+        )
+
+
+async def _merged(streams: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
+    """Yield from all streams at once, each in its own order; the first error ends them all."""
+    pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
+
+    async def pump(stream: AsyncGenerator[Piece, None]) -> None:
+        try:
+            async with aclosing(stream):
+                async for piece in stream:
+                    pieces.put_nowait(piece)
+        except Exception as error:  # handed on, never dropped: raised below
+            pieces.put_nowait(error)
+        else:
+            pieces.put_nowait(None)
+
+    pumps = [asyncio.create_task(pump(stream)) for stream in streams]
+    try:
+        running = len(pumps)
+        while running:
+            item = await pieces.get()
+            if item is None:
+                running -= 1
+            elif isinstance(item, Exception):
+                raise item
+            else:
+                yield item
+    finally:
+        for task in pumps:
+            task.cancel()
+        await asyncio.gather(*pumps, return_exceptions=True)

@@ -1,0 +1,60 @@
+"""Log-probabilities in OpenAI's two shapes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from deployer.prompt.tokenizer import Tokenizer
+from deployer.serve.generate import Piece
+from engines.messages import TokenLogprobs
+
+
+def chat_logprobs(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> dict[str, Any]:
+    """Return `{"content": [...]}`: one entry a token, with its bytes, since a character may span tokens."""
+    return {
+        "content": [
+            {
+                **_entry(tokenizer, token_id, found.chosen),
+                "top_logprobs": [
+                    _entry(tokenizer, top_id, logprob)
+                    for top_id, logprob in zip(found.top_ids, found.top_logprobs, strict=True)
+                ],
+            }
+            for token_id, found in _tokens(pieces)
+        ]
+    }
+
+
+def completion_logprobs(tokenizer: Tokenizer, pieces: Sequence[Piece], *, start: int) -> dict[str, Any]:
+    """Return the parallel lists of /v1/completions; `start` is where the first piece stands in the text."""
+    offsets, offset = [], start
+    for token_id, _ in _tokens(pieces):
+        offsets.append(offset)
+        offset += len(tokenizer.token_bytes(token_id).decode(errors="ignore"))
+    return {
+        "tokens": [_text(tokenizer, token_id) for token_id, _ in _tokens(pieces)],
+        "token_logprobs": [found.chosen for _, found in _tokens(pieces)],
+        "top_logprobs": [
+            {
+                _text(tokenizer, top_id): logprob
+                for top_id, logprob in zip(found.top_ids, found.top_logprobs, strict=True)
+            }
+            for _, found in _tokens(pieces)
+        ],
+        "text_offset": offsets,
+    }
+
+
+def _tokens(pieces: Sequence[Piece]) -> list[tuple[int, TokenLogprobs]]:
+    return [pair for piece in pieces for pair in zip(piece.token_ids, piece.logprobs, strict=True)]
+
+
+def _entry(tokenizer: Tokenizer, token_id: int, logprob: float) -> dict[str, Any]:
+    return {
+        "token": _text(tokenizer, token_id),
+        "logprob": logprob,
+        "bytes": list(tokenizer.token_bytes(token_id)),
+    }
+
+
+def _text(tokenizer: Tokenizer, token_id: int) -> str:
+    return tokenizer.token_bytes(token_id).decode(errors="replace")

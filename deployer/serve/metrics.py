@@ -1,0 +1,127 @@
+"""Prometheus metrics of one server, in a registry of their own; names and units in `docs/server.md`.
+
+Requests and tokens are counted here when a request ends; what the engine knows is read from its last `Stats`
+when somebody scrapes.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from deployer.serve.admission import Admission
+from deployer.serve.request_record import RequestRecord
+from engines.engine import Engine
+from engines.messages import Stats
+
+KNOWN_PATHS = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/models", "/health", "/metrics", "/"})
+FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+REQUEST_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+
+
+class Metrics:
+    """Everything /metrics shows."""
+
+    def __init__(self, *, engine: Engine, admission: Admission) -> None:
+        self.registry = CollectorRegistry()
+        here = self.registry
+        self.requests = Counter(
+            "deployer_requests", "HTTP requests answered", ["path", "code"], registry=here
+        )
+        self.prompt_tokens = Counter(
+            "deployer_prompt_tokens", "Prompt tokens of answered requests", registry=here
+        )
+        self.cached_tokens = Counter(
+            "deployer_cached_tokens", "Prompt tokens taken from the prefix cache", registry=here
+        )
+        self.image_tokens = Counter(
+            "deployer_image_tokens", "Prompt tokens that stand for images", registry=here
+        )
+        self.output_tokens = Counter("deployer_output_tokens", "Tokens generated", registry=here)
+        self.images = Counter("deployer_images", "Images in answered requests", registry=here)
+        self.first_token = Histogram(
+            "deployer_time_to_first_token_seconds",
+            "Head of the request to its first token",
+            buckets=FIRST_TOKEN_S,
+            registry=here,
+        )
+        self.token = Histogram(
+            "deployer_time_per_output_token_seconds",
+            "Mean time between tokens of a request",
+            buckets=TOKEN_S,
+            registry=here,
+        )
+        self.duration = Histogram(
+            "deployer_request_seconds",
+            "Head of the request to the end of its answer",
+            buckets=REQUEST_S,
+            registry=here,
+        )
+        in_flight = Gauge(
+            "deployer_requests_in_flight", "Requests between head and end of answer", registry=here
+        )
+        in_flight.set_function(lambda: admission.in_flight)
+        self.registry.register(EngineFigures(engine))
+
+    def request_ended(self, record: RequestRecord, *, duration_s: float) -> None:
+        """Count one request."""
+        path = record.path if record.path in KNOWN_PATHS else "other"
+        self.requests.labels(path, record.status).inc()
+        if record.completion is None:
+            return
+        self.prompt_tokens.inc(record.prompt_tokens)
+        self.cached_tokens.inc(record.cached_tokens)
+        self.image_tokens.inc(record.image_tokens)
+        self.output_tokens.inc(record.output_tokens)
+        self.images.inc(record.num_images)
+        self.duration.observe(duration_s)
+        if record.ttft_s is not None:
+            self.first_token.observe(record.ttft_s)
+        if record.token_s is not None:
+            self.token.observe(record.token_s)
+
+    def text(self) -> bytes:
+        """Return the exposition format."""
+        return generate_latest(self.registry)
+
+
+class EngineFigures(Collector):
+    """What the engine says of itself, read at scrape time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "deployer_engine_up", "1 while the engine takes work", float(self.engine.state == "ready")
+        )
+        yield CounterMetricFamily(
+            "deployer_engine_restarts", "Restarts of the engine", self.engine.num_restarts
+        )
+        if self.engine.stats is not None:
+            yield from _figures(self.engine.stats)
+
+
+def _figures(stats: Stats) -> Iterator[Metric]:
+    gauge, counter = GaugeMetricFamily, CounterMetricFamily
+    yield gauge("deployer_sequences_running", "Sequences in the batch", stats.num_running)
+    yield gauge("deployer_sequences_waiting", "Sequences in the queue", stats.num_waiting)
+    yield gauge("deployer_kv_pages_used", "KV pages held by sequences", stats.pages_used)
+    yield gauge(
+        "deployer_kv_pages_cached", "Free KV pages that the prefix cache still knows", stats.pages_cached
+    )
+    yield gauge("deployer_kv_pages", "KV pages", stats.pages_total)
+    yield counter("deployer_engine_steps", "Forward passes since the engine started", stats.steps)
+    yield counter("deployer_engine_step_seconds", "Time inside steps since the engine started", stats.step_s)
+    yield counter("deployer_engine_prompt_tokens", "Prompt tokens the engine took", stats.prompt_tokens)
+    yield counter("deployer_engine_cached_tokens", "Of these, from the prefix cache", stats.cached_tokens)
+    yield counter("deployer_engine_output_tokens", "Tokens the engine generated", stats.output_tokens)
+    yield counter(
+        "deployer_images_encoded", "Images that went through the vision tower", stats.images_encoded
+    )
+    yield counter(
+        "deployer_encoder_cache_hits", "Images whose features were still there", stats.encoder_cache_hits
+    )
+    yield counter("deployer_preemptions", "Sequences that gave their pages to another", stats.preemptions)

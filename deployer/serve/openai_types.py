@@ -1,0 +1,199 @@
+"""Bodies of the HTTP API: OpenAI's fields as far as they are served, and our extensions; all else is refused.
+
+A field typed `NotServed` is one that OpenAI knows and we don't: only `null` passes, so that nobody believes
+it works. Numbers are strict (`"1"` is no number, NaN is none either); what a field means is in `docs/server.md`.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+
+MAX_CHOICES = 128  # sequences of one request, n times prompts (OpenAI's limit of n)
+MAX_LOGPROBS = 20  # alternatives a token (OpenAI's limit of top_logprobs)
+INT64 = 2**63
+
+NotServed = Annotated[None, Field(default=None, description="not served in this version")]
+NonNegative = Annotated[int, Field(ge=0)]
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+StopText = Annotated[str, Field(min_length=1)]
+
+
+# Tags in brackets never collide with a field's name, so `read_body` can take them out of an error's path.
+def _string_or_list(value: Any) -> str | None:
+    return "(string)" if isinstance(value, str) else "(list)" if isinstance(value, list) else None
+
+
+StopTexts = Annotated[
+    Annotated[StopText, Tag("(string)")] | Annotated[list[StopText], Tag("(list)")],
+    Discriminator(
+        _string_or_list,
+        custom_error_type="strings",
+        custom_error_message="must be a string or a list of strings",
+    ),
+]
+
+
+class Body(BaseModel):
+    """Strict, closed, immutable."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
+    )
+
+
+class StreamOptions(Body):
+    """What a stream says beside text."""
+
+    include_usage: bool = False
+
+
+class SamplingBody(Body):
+    """Fields of chat and plain completions; `None` takes the server's default (`sampling` in the config)."""
+
+    model: str | None = None
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
+    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
+    stop: StopTexts | None = None
+    user: Annotated[str, Field(max_length=256)] | None = None
+
+    # Extensions; the openai package sends them through `extra_body`.
+    top_k: NonNegative | None = None
+    min_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10)] | None = None
+    min_new_tokens: NonNegative | None = None
+    ignore_eos: bool | None = None
+    stop_token_ids: list[TokenId] | None = None
+    bad_words: list[StopText] | None = None
+    bad_token_ids: list[TokenId] | None = None
+    skip_special_tokens: bool | None = None
+    include_stop_str_in_output: bool | None = None
+
+    metadata: NotServed
+    service_tier: NotServed
+    store: NotServed
+
+
+class TextPart(Body):
+    """Words in a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(Body):
+    """Where a picture comes from."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Body):
+    """A picture in a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+def _part_tag(part: Any) -> str | None:
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    return f"({kind})" if kind in ("text", "image_url") else None
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("(text)")] | Annotated[ImagePart, Tag("(image_url)")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="part_type",
+        custom_error_message="must be an object whose `type` is `text` or `image_url`",
+    ),
+]
+Content = Annotated[
+    Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],
+    Discriminator(
+        _string_or_list,
+        custom_error_type="content_type",
+        custom_error_message="must be a string or a list of parts",
+    ),
+]
+
+
+class Message(Body):
+    """One turn of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Content
+    name: NotServed
+    tool_calls: NotServed
+    function_call: NotServed
+    refusal: NotServed
+    audio: NotServed
+
+
+class ResponseFormat(Body):
+    """Only plain text in this version."""
+
+    type: Literal["text"]
+
+
+class ChatBody(SamplingBody):
+    """Body of POST /v1/chat/completions."""
+
+    messages: Annotated[list[Message], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    response_format: ResponseFormat | None = None
+
+    audio: NotServed
+    function_call: NotServed
+    functions: NotServed
+    modalities: NotServed
+    parallel_tool_calls: NotServed
+    prediction: NotServed
+    reasoning_effort: NotServed
+    tool_choice: NotServed
+    tools: NotServed
+    verbosity: NotServed
+    web_search_options: NotServed
+
+
+TokenPrompt = Annotated[list[TokenId], Field(min_length=1)]
+
+
+def _prompt_tag(prompt: Any) -> str | None:
+    if isinstance(prompt, str):
+        return "(string)"
+    if not isinstance(prompt, list) or not prompt:
+        return None
+    if isinstance(prompt[0], str):
+        return "(strings)"
+    return "(token_lists)" if isinstance(prompt[0], list) else "(tokens)"
+
+
+class CompletionBody(SamplingBody):
+    """Body of POST /v1/completions."""
+
+    prompt: Annotated[
+        Annotated[str, Tag("(string)")]
+        | Annotated[list[str], Tag("(strings)")]
+        | Annotated[TokenPrompt, Tag("(tokens)")]
+        | Annotated[list[TokenPrompt], Tag("(token_lists)")],
+        Discriminator(
+            _prompt_tag,
+            custom_error_type="prompt_type",
+            custom_error_message="must be a string, token ids, or a list of either, and not empty",
+        ),
+    ]
+    echo: bool | None = None
+    logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+
+    best_of: NotServed
+    suffix: NotServed

@@ -1,0 +1,97 @@
+"""The outermost ASGI layer: gives a request its id, answers faults of ours, writes its log line."""
+
+import logging
+import re
+import secrets
+import time
+from collections.abc import Iterator
+
+import msgspec
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from deployer.serve.api_errors import fault_of
+from deployer.serve.metrics import Metrics
+from deployer.serve.request_record import KEY, RequestRecord
+
+log = logging.getLogger("deployer.serve")
+_SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUIET_PATHS = {"/health", "/metrics"}  # probes come every few seconds; they are logged at debug level
+
+
+class RequestLog:
+    """ASGI layer around everything else."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+        self.app = app
+        self.metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        record = RequestRecord(
+            id=_request_id(Headers(scope=scope)), method=scope["method"], path=scope["path"]
+        )
+        scope[KEY] = record
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                record.status = message["status"]
+                MutableHeaders(raw=message["headers"])["x-request-id"] = record.id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, send_with_id)
+        except Exception as error:
+            fault = fault_of(error, request_id=record.id)
+            record.error = fault.code
+            log.exception("request %s failed", record.id)
+            if record.status == 0:
+                await fault.response()(scope, receive, send_with_id)
+        finally:
+            duration_s = time.perf_counter() - record.start_s
+            self.metrics.request_ended(record, duration_s=duration_s)
+            level = logging.DEBUG if record.path in _QUIET_PATHS else logging.INFO
+            if log.isEnabledFor(level):
+                log.log(level, "%s", access_line(record, duration_s=duration_s))
+
+
+def access_line(record: RequestRecord, *, duration_s: float) -> str:
+    """Return the request as `key=value` pairs; a value that is not plain stands as a JSON string."""
+    return " ".join(f"{key}={_plain(value)}" for key, value in _pairs(record, duration_s))
+
+
+def _pairs(record: RequestRecord, duration_s: float) -> Iterator[tuple[str, object]]:
+    yield "request", record.id
+    yield "method", record.method
+    yield "path", record.path
+    yield "status", record.status
+    yield "ms", f"{duration_s * 1e3:.1f}"
+    if record.error is not None:
+        yield "error", record.error
+    if record.user is not None:
+        yield "user", record.user
+    if record.completion is None:
+        return
+    yield "completion", record.completion
+    yield "stream", record.stream
+    yield "prompt_tokens", record.prompt_tokens
+    yield "cached_tokens", record.cached_tokens
+    yield "images", record.num_images
+    yield "image_tokens", record.image_tokens
+    yield "output_tokens", record.output_tokens
+    if record.ttft_s is not None:
+        yield "ttft_ms", f"{record.ttft_s * 1e3:.1f}"
+    if record.finish is not None:
+        yield "finish", record.finish
+
+
+def _plain(value: object) -> str:
+    text = str(value)
+    return text if re.fullmatch(r"[\w./:-]+", text, re.ASCII) else msgspec.json.encode(text).decode()
+
+
+def _request_id(headers: Headers) -> str:
+    theirs = headers.get("x-request-id", "")
+    return theirs if _SANE_ID.fullmatch(theirs) else secrets.token_hex(12)

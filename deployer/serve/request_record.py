@@ -1,0 +1,67 @@
+"""What is known of one HTTP request: filled by the routes, written to the log and the metrics at its end."""
+
+import time
+from collections.abc import MutableMapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+
+KEY = "deployer.record"
+
+
+@dataclass(kw_only=True, slots=True)
+class RequestRecord:
+    """One request; never holds prompts, images or keys."""
+
+    id: str
+    method: str
+    path: str
+    start_s: float = field(default_factory=time.perf_counter)
+    status: int = 0
+    user: str | None = None
+    completion: str | None = None  # id of the completion, also the prefix of the engine's request ids
+    stream: bool = False
+    num_images: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    image_tokens: int = 0
+    output_tokens: int = 0
+    first_token_s: float | None = None  # time.perf_counter() of the first and the last token that came back
+    last_token_s: float | None = None
+    finish: str | None = None
+    error: str | None = None  # code of the error that ended it
+
+    def saw_tokens(self, count: int) -> None:
+        """Note that `count` tokens arrived now."""
+        if count:
+            self.last_token_s = time.perf_counter()
+            self.output_tokens += count
+            if self.first_token_s is None:
+                self.first_token_s = self.last_token_s
+
+    @property
+    def ttft_s(self) -> float | None:
+        """Seconds from the request's head to its first token."""
+        return None if self.first_token_s is None else self.first_token_s - self.start_s
+
+    @property
+    def token_s(self) -> float | None:
+        """Mean seconds between output tokens; None below two tokens."""
+        if self.first_token_s is None or self.last_token_s is None or self.output_tokens < 2:
+            return None
+        return (self.last_token_s - self.first_token_s) / (self.output_tokens - 1)
+
+
+def record_of(request: Request) -> RequestRecord:
+    """Return the record that `RequestLog` put into the scope."""
+    return record_in(request.scope)
+
+
+def record_in(scope: MutableMapping[str, Any]) -> RequestRecord:
+    """Return the record of an ASGI scope."""
+    record = scope[KEY]
+    assert isinstance(record, RequestRecord), (
+        "RequestLog is the outermost layer, every scope below it has a record"
+    )
+    return record

@@ -1,0 +1,51 @@
+"""What the routes of one server share; made once by `run.py`, or by a test around a fake engine."""
+
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+
+from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
+from deployer.prompt.assemble import PromptBuilder
+from deployer.serve.admission import Admission
+from deployer.serve.api_errors import ApiError, ApiFault, fault_of_code
+from deployer.serve.generate import Piece, generate
+from deployer.serve.metrics import Metrics
+from deployer.serve.openai_types import SamplingBody
+from deployer.serve.request_record import RequestRecord
+from deployer.serve.submits import Choice
+from engines.engine import Engine
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Service:
+    """One model behind one HTTP server."""
+
+    engine: Engine
+    prompts: PromptBuilder
+    admission: Admission
+    metrics: Metrics
+    model_name: str
+    created: int  # unix time of the start
+    sampling: SamplingConfig
+    server: ServerConfig
+    vision: VisionConfig
+
+    def accept(self, body: SamplingBody, record: RequestRecord) -> None:
+        """Note what a request says of itself, and refuse it before any work where it cannot be served now.
+
+        Raises ApiError: 404 for another model, 503 while the engine is away.
+        """
+        record.user, record.stream = body.user, bool(body.stream)
+        if body.model is not None and body.model != self.model_name:
+            raise ApiError(self.no_such_model(body.model))
+        if self.engine.state != "ready":
+            why = self.engine.fault or "wait until it is ready"
+            raise ApiError(fault_of_code("engine_unavailable", f"the engine is {self.engine.state}: {why}"))
+
+    def no_such_model(self, name: str) -> ApiFault:
+        """Return the 404 for a model that is not the one served."""
+        message = f"model `{name}` is not served here: `{self.model_name}` is"
+        return ApiFault(status=404, message=message, code="model_not_found", param="model")
+
+    def generate(self, choices: Sequence[Choice]) -> AsyncGenerator[Piece, None]:
+        """Run the sequences of a request."""
+        return generate(self.engine, self.prompts.tokenizer, choices)

@@ -1,0 +1,108 @@
+"""Events of a streamed answer: JSON put together from prepared bytes, since this runs for every token.
+
+data: {"id": ..., "choices": [{"index": 0, "delta": {"content": "..."}, ...}]}
+"""
+
+import logging
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from starlette.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from deployer.serve.api_errors import fault_of
+from deployer.serve.generate import Finish
+from deployer.serve.request_record import RequestRecord
+
+DONE = b"data: [DONE]\n\n"
+log = logging.getLogger("deployer.serve")
+_encode = msgspec.json.Encoder().encode
+
+
+class ChunkWriter:
+    """Writes the chunks of one completion."""
+
+    def __init__(
+        self,
+        *,
+        completion: str,
+        object_name: str,
+        created: int,
+        model: str,
+        text_field: Callable[[bytes], bytes],
+        with_usage: bool,
+    ) -> None:
+        """`text_field` puts a JSON string into the field that holds text: `"text":...` or `"delta":{...}`."""
+        head = _encode({"id": completion, "object": object_name, "created": created, "model": model})
+        self._head = b"data: " + head[:-1] + b',"choices":['
+        # With `include_usage` every chunk has the field, null in all but the last one.
+        self._tail = b'],"usage":null}\n\n' if with_usage else b"]}\n\n"
+        self._text_field = text_field
+
+    def text(
+        self, choice: int, text: str, *, logprobs: dict[str, Any] | None, finish: Finish | None
+    ) -> bytes:
+        """Return the chunk that adds text to a choice, and ends it where `finish` is given."""
+        return self.raw(choice, self._text_field(_encode(text)), logprobs=logprobs, finish=finish)
+
+    def raw(
+        self,
+        choice: int,
+        field: bytes,
+        *,
+        logprobs: dict[str, Any] | None = None,
+        finish: Finish | None = None,
+    ) -> bytes:
+        """Return a chunk whose delta or text field is ready JSON, such as the role that opens a message."""
+        shown = b"null" if logprobs is None else _encode(logprobs)
+        end = b',"finish_reason":null}'
+        if finish is not None:
+            end = b',"finish_reason":"%b","stop_reason":%b}' % (
+                finish.reason.encode(),
+                _encode(finish.stop_reason),
+            )
+        return b'%b{"index":%d,%b,"logprobs":%b%b%b' % (self._head, choice, field, shown, end, self._tail)
+
+    def usage(self, usage: dict[str, Any]) -> bytes:
+        """Return the chunk after all choices that says what the request cost."""
+        return self._head + b'],"usage":' + _encode(usage) + b"}\n\n"
+
+
+async def open_stream(events: AsyncGenerator[bytes, None], record: RequestRecord) -> "EventStream":
+    """Wait for the first event: a request that cannot run is answered with a status, not with a stream."""
+    return EventStream(await anext(events), events, record)
+
+
+class EventStream(StreamingResponse):
+    """Sends events as they come; that the client leaves is `CancelWhenGone`'s business."""
+
+    def __init__(self, first: bytes, events: AsyncGenerator[bytes, None], record: RequestRecord) -> None:
+        # A proxy in front must pass on every event at once (nginx reads X-Accel-Buffering).
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(events, media_type="text/event-stream", headers=headers)
+        self._first, self._events, self._record = first, events, record
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(self._events):
+            await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+            await send(_body(self._first))
+            try:
+                async for event in self._events:
+                    await send(_body(event))
+            except Exception as error:
+                await send(_body(self._error_event(error)))
+        await send(_body(b"", more=False))
+
+    def _error_event(self, error: Exception) -> bytes:
+        """Return the event that ends a stream which cannot go on; no [DONE] follows it."""
+        fault = fault_of(error, request_id=self._record.id)
+        self._record.error = fault.code
+        if fault.status == 500:
+            log.error("request %s failed in its stream", self._record.id, exc_info=error)
+        return b"data: " + fault.json() + b"\n\n"
+
+
+def _body(event: bytes, *, more: bool = True) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": event, "more_body": more}
