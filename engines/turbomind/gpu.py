@@ -1,0 +1,122 @@
+"""One GPU as the launchers see it: its limits, its current stream, and its kernels, compiled and loaded on first use.
+
+Memory and streams are torch's; this file adds modules to torch's context and nothing else.
+"""
+
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from engines.errors import DeviceError, KernelError
+from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.kernel_source import KernelSource, read_kernel
+from engines.turbomind.launch import Kernel
+from engines.turbomind.nvrtc import architecture, cache_key, compile_cubin
+
+_log = logging.getLogger(__name__)
+
+Constants = tuple[tuple[str, int | str], ...]  # -D name and value, in a fixed order so that it can be a dictionary key
+
+SCALARS: Mapping[torch.dtype, str] = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
+
+
+class Gpu:
+    """The device of one rank. Launchers take it first and ask it for kernels, scratch memory and the stream."""
+
+    def __init__(self, device: torch.device, *, cache_dir: Path | None = None) -> None:
+        if device.type != "cuda" or not torch.cuda.is_available():
+            raise DeviceError(f"engine=turbomind on `{device}`: it needs an NVIDIA GPU; use `engine=pytorch` here")
+        self.device = torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+        with torch.cuda.device(self.device):
+            torch.zeros(1, device=self.device)  # makes torch's context current before modules are loaded into it
+        facts = torch.cuda.get_device_properties(self.device)
+        self.arch = architecture(facts.major, facts.minor)
+        self.capability = (facts.major, facts.minor)
+        self.num_sms = facts.multi_processor_count
+        self.shared_bytes_per_block: int = facts.shared_memory_per_block_optin
+        self.shared_bytes_per_sm: int = facts.shared_memory_per_multiprocessor
+        # The public accessor builds a Stream object, ten times the cost of this one, and every launch asks.
+        self._raw_stream = torch._C._cuda_getCurrentRawStream
+        self._cache = CubinCache(cache_dir or default_cache_dir())
+        self._sources: dict[str, KernelSource] = {}
+        self._modules: dict[tuple[str, Constants], Any] = {}
+        self._kernels: dict[tuple[str, str, Constants, int], Kernel] = {}
+        self._scratch: dict[str, torch.Tensor] = {}
+        self.compiled = 0  # modules that the disk cache did not have
+        self.compile_seconds = 0.0
+
+    def stream(self) -> int:
+        """Return torch's current stream on this device as the driver's handle."""
+        return self._raw_stream(self.device.index)
+
+    def kernel(
+        self, file: str, entry: str, constants: Constants, arguments: str, *, threads: int, shared_bytes: int = 0
+    ) -> Kernel:
+        """Return entry `entry` of `kernels/<file>` with these constants, compiled and loaded at most once."""
+        key = (file, entry, constants, threads)
+        kernel = self._kernels.get(key)
+        if kernel is None:
+            function = self._function(file, entry, constants, shared_bytes)
+            kernel = Kernel(entry, function, arguments=arguments, threads=threads, shared_bytes=shared_bytes)
+            self._kernels[key] = kernel
+        return kernel
+
+    def scratch(self, name: str, num_bytes: int) -> torch.Tensor:
+        """Return zeroed memory that lives as long as this object, one block a name.
+
+        A larger request replaces the block; the old one stays alive, because a captured graph may still hold its address.
+        """
+        block = self._scratch.get(name)
+        if block is None or block.numel() < num_bytes:
+            if torch.cuda.is_current_stream_capturing():
+                raise KernelError(f"scratch `{name}` cannot grow to {num_bytes} bytes inside a graph: run the op once before")
+            if block is not None:
+                self._scratch[f"{name}, {block.numel()} bytes"] = block
+            block = torch.zeros(num_bytes, dtype=torch.uint8, device=self.device)
+            self._scratch[name] = block
+        return block
+
+    def _function(self, file: str, entry: str, constants: Constants, shared_bytes: int) -> int:
+        module = self._modules.get((file, constants))
+        if module is None:
+            module = self._load(file, constants)
+            self._modules[(file, constants)] = module
+        driver = _driver()
+        function = _check(driver.cuModuleGetFunction(module, entry.encode()), f"find `{entry}` in `{file}`")
+        if shared_bytes > 48 * 1024:  # above it a kernel must opt in
+            limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+            _check(driver.cuFuncSetAttribute(function, limit, shared_bytes), f"give `{entry}` {shared_bytes} bytes")
+        return int(function)
+
+    def _load(self, file: str, constants: Constants) -> Any:
+        source = self._sources.get(file)
+        if source is None:
+            source = self._sources[file] = read_kernel(file)
+        stem, settings = Path(file).stem, dict(constants)
+        key = cache_key(source, arch=self.arch, constants=settings)
+        cubin = self._cache.load(stem, key)
+        if cubin is None:
+            started = time.perf_counter()
+            cubin = compile_cubin(source, arch=self.arch, constants=settings).cubin
+            self.compiled += 1
+            self.compile_seconds += time.perf_counter() - started
+            self._cache.store(stem, key, cubin)
+        with torch.cuda.device(self.device):
+            return _check(_driver().cuModuleLoadData(cubin), f"load `{file}`")
+
+
+def _driver() -> Any:
+    from cuda.bindings import driver
+
+    return driver
+
+
+def _check(result: tuple[Any, ...], action: str) -> Any:
+    status, *values = result
+    if status.value != 0:
+        raise KernelError(f"the CUDA driver could not {action}: {status.name}")
+    return values[0] if values else None

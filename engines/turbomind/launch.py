@@ -1,0 +1,80 @@
+"""One loaded kernel and the cheapest way to start it from Python.
+
+`cuLaunchKernelEx` is called through ctypes with a configuration and an argument block that were laid out once: a launch
+packs its arguments, sets the grid and the stream, and makes one call. The argument block belongs to the kernel object, so
+one thread launches (an engine has one); the driver copies the block before the call returns.
+"""
+
+import ctypes
+import struct
+from functools import cache
+from typing import Any
+
+from engines.errors import KernelError
+
+
+class _Config(ctypes.Structure):
+    """CUlaunchConfig."""
+
+    _fields_ = (
+        ("grid_x", ctypes.c_uint),
+        ("grid_y", ctypes.c_uint),
+        ("grid_z", ctypes.c_uint),
+        ("block_x", ctypes.c_uint),
+        ("block_y", ctypes.c_uint),
+        ("block_z", ctypes.c_uint),
+        ("shared_bytes", ctypes.c_uint),
+        ("stream", ctypes.c_void_p),
+        ("attributes", ctypes.c_void_p),
+        ("num_attributes", ctypes.c_uint),
+    )
+
+
+class Kernel:
+    """A kernel entry on one GPU with its block size, dynamic shared memory and argument types.
+
+    `arguments` has a letter of the `struct` module per parameter: P pointer, i int, q 64-bit int, f float.
+    """
+
+    __slots__ = ("_block", "_config", "_config_at", "_function", "_launch", "_pack", "_slots", "name")
+
+    def __init__(
+        self, name: str, function: int, *, arguments: str, threads: int, shared_bytes: int
+    ) -> None:
+        self.name = name
+        self._function = function
+        layout = struct.Struct("@" + arguments)
+        self._block = ctypes.create_string_buffer(max(1, layout.size))
+        self._pack = layout.pack_into
+        start = ctypes.addressof(self._block)
+        offsets = [struct.calcsize("@" + arguments[: i + 1]) - struct.calcsize(a) for i, a in enumerate(arguments)]
+        self._slots = (ctypes.c_void_p * max(1, len(arguments)))(*(start + offset for offset in offsets))
+        self._config = _Config(grid_y=1, grid_z=1, block_x=threads, block_y=1, block_z=1, shared_bytes=shared_bytes)
+        self._config_at = ctypes.addressof(self._config)
+        self._launch = _driver().cuLaunchKernelEx
+
+    def __call__(self, stream: int, grid: tuple[int, int], *arguments: float) -> None:
+        """Start grid[0] x grid[1] blocks on a stream. Raises KernelError where the driver refuses."""
+        config = self._config
+        config.grid_x, config.grid_y = grid
+        config.stream = stream
+        self._pack(self._block, 0, *arguments)
+        status = self._launch(self._config_at, self._function, self._slots, None)
+        if status:
+            raise KernelError(f"kernel `{self.name}` was not started, grid {grid}: {_status_name(status)}")
+
+
+@cache
+def _driver() -> Any:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        raise KernelError(f"engine=turbomind needs an NVIDIA driver: {error}; use `engine=pytorch` here") from error
+    driver.cuLaunchKernelEx.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+    return driver
+
+
+def _status_name(status: int) -> str:
+    name = ctypes.c_char_p()
+    _driver().cuGetErrorName(status, ctypes.byref(name))
+    return name.value.decode() if name.value else f"CUDA error {status}"

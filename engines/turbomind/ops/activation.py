@@ -1,0 +1,41 @@
+"""Launches `kernels/activation.cu`."""
+
+import torch
+from torch import Tensor
+
+from engines.errors import KernelError
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.operands import check, rows, scalar_name
+
+_THREADS = 256
+
+
+def silu_mul(gpu: Gpu, gate_up_T2F: Tensor) -> Tensor:
+    """Return silu(first half) * second half, [T, F]."""
+    x = rows(gate_up_T2F)
+    check(gpu, "silu_mul", gate_up=(x, x.dtype, tuple(x.shape)))
+    ffn = x.shape[1] // 2
+    lanes = 16 // x.element_size()
+    if x.shape[1] % (2 * lanes):
+        raise KernelError(f"`silu_mul` over 2 x {ffn} elements: a half must be a multiple of {lanes}")
+    out = torch.empty(x.shape[0], ffn, dtype=x.dtype, device=x.device)
+    if out.numel():
+        constants = (("SCALAR", scalar_name("silu_mul", x)), ("FFN", ffn))
+        kernel = gpu.kernel("activation.cu", "silu_mul", constants, "PP", threads=_THREADS)
+        kernel(gpu.stream(), (x.shape[0], -(-ffn // (lanes * _THREADS))), x.data_ptr(), out.data_ptr())
+    return out.view(*gate_up_T2F.shape[:-1], ffn)
+
+
+def gelu(gpu: Gpu, x_TF: Tensor) -> Tensor:
+    """Return the exact GELU in the shape of x."""
+    x = x_TF.contiguous()
+    check(gpu, "gelu", x=(x, x.dtype, tuple(x.shape)))
+    lanes, num = 16 // x.element_size(), x.numel()
+    if num % lanes:
+        raise KernelError(f"`gelu` over {num} elements: their number must be a multiple of {lanes}")
+    out = torch.empty_like(x)
+    if num:
+        constants = (("SCALAR", scalar_name("gelu", x)), ("FFN", 0))
+        kernel = gpu.kernel("activation.cu", "gelu", constants, "PPq", threads=_THREADS)
+        kernel(gpu.stream(), (-(-num // (lanes * _THREADS)), 1), x.data_ptr(), out.data_ptr(), num)
+    return out

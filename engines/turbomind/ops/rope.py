@@ -1,0 +1,147 @@
+"""Launches `kernels/rope.cu`."""
+
+import torch
+from torch import Tensor
+
+from engines.errors import KernelError
+from engines.ops import KvLayer
+from engines.turbomind.gpu import Constants, Gpu
+from engines.turbomind.operands import check, scalar_name, token_stride
+
+_THREADS = 256
+
+
+def rope(gpu: Gpu, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
+    """Return q and k rotated, contiguous."""
+    _check_rotation(gpu, "rope", q_TND, k_TKD, cos_TR, sin_TR)
+    q_out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
+    k_out = torch.empty(k_TKD.shape, dtype=q_TND.dtype, device=q_TND.device)
+    if q_TND.shape[0]:
+        constants = _constants("rope", q_TND, k_TKD.shape[1], rotary=cos_TR.shape[1], page_tokens=1)
+        kernel = gpu.kernel("rope.cu", "rope", constants, "PPPPPPqq", threads=_THREADS)
+        kernel(
+            gpu.stream(),
+            _grid(q_TND, q_TND.shape[1] + k_TKD.shape[1], rotary=cos_TR.shape[1]),
+            q_TND.data_ptr(),
+            k_TKD.data_ptr(),
+            cos_TR.data_ptr(),
+            sin_TR.data_ptr(),
+            q_out.data_ptr(),
+            k_out.data_ptr(),
+            token_stride("rope", q_TND),
+            token_stride("rope", k_TKD),
+        )
+    return q_out, k_out
+
+
+def store_kv(gpu: Gpu, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Tensor) -> None:
+    """Write rows of k and v into their slots of the pages."""
+    _check_pages(gpu, "store_kv", k_TKD, v_TKD, layer, slots_T)
+    if not k_TKD.shape[0]:
+        return
+    page_tokens = layer.keys_PKTD.shape[2]
+    constants = _constants("store_kv", k_TKD, k_TKD.shape[1], rotary=0, page_tokens=page_tokens)
+    kernel = gpu.kernel("rope.cu", "store_kv", constants, "PPPPPqq", threads=_THREADS)
+    kernel(
+        gpu.stream(),
+        _grid(k_TKD, k_TKD.shape[1], rotary=0),
+        k_TKD.data_ptr(),
+        v_TKD.data_ptr(),
+        layer.keys_PKTD.data_ptr(),
+        layer.values_PKTD.data_ptr(),
+        slots_T.data_ptr(),
+        token_stride("store_kv", k_TKD),
+        token_stride("store_kv", v_TKD),
+    )
+
+
+def rope_store_kv(
+    gpu: Gpu,
+    q_TND: Tensor,
+    k_TKD: Tensor,
+    v_TKD: Tensor,
+    cos_TR: Tensor,
+    sin_TR: Tensor,
+    layer: KvLayer,
+    slots_T: Tensor,
+) -> Tensor:
+    """Rotate q and k, write k and v into their slots, return q: `rope` and `store_kv` in one pass."""
+    _check_rotation(gpu, "rope_store_kv", q_TND, k_TKD, cos_TR, sin_TR)
+    _check_pages(gpu, "rope_store_kv", k_TKD, v_TKD, layer, slots_T)
+    q_out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
+    if not q_TND.shape[0]:
+        return q_out
+    rotary, num_kv_heads, page_tokens = cos_TR.shape[1], k_TKD.shape[1], layer.keys_PKTD.shape[2]
+    constants = _constants("rope_store_kv", q_TND, num_kv_heads, rotary=rotary, page_tokens=page_tokens)
+    kernel = gpu.kernel("rope.cu", "rope_store_kv", constants, "PPPPPPPPPqqq", threads=_THREADS)
+    rotated = q_TND.shape[1] + num_kv_heads
+    kernel(
+        gpu.stream(),
+        _grid(q_TND, rotated, rotary=rotary, copied_heads=num_kv_heads),
+        q_TND.data_ptr(),
+        k_TKD.data_ptr(),
+        v_TKD.data_ptr(),
+        cos_TR.data_ptr(),
+        sin_TR.data_ptr(),
+        q_out.data_ptr(),
+        layer.keys_PKTD.data_ptr(),
+        layer.values_PKTD.data_ptr(),
+        slots_T.data_ptr(),
+        token_stride("rope_store_kv", q_TND),
+        token_stride("rope_store_kv", k_TKD),
+        token_stride("rope_store_kv", v_TKD),
+    )
+    return q_out
+
+
+def _check_rotation(gpu: Gpu, op: str, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
+    tokens, dim, rotary = q.shape[0], q.shape[2], cos.shape[-1]
+    check(
+        gpu,
+        op,
+        q=(q, q.dtype, tuple(q.shape)),
+        k=(k, q.dtype, (tokens, k.shape[1], dim)),
+        cos=(cos, torch.float32, (tokens, rotary)),
+        sin=(sin, torch.float32, (tokens, rotary)),
+    )
+    lanes = 16 // q.element_size()
+    if rotary % lanes or dim % lanes or 2 * rotary > dim:
+        raise KernelError(
+            f"`{op}` of {rotary} pairs in heads of {dim}: both must be multiples of {lanes}, 2 x {rotary} at most {dim}"
+        )
+    if not (cos.is_contiguous() and sin.is_contiguous()):
+        raise KernelError(f"`{op}`: cos and sin must be contiguous")
+
+
+def _check_pages(gpu: Gpu, op: str, k: Tensor, v: Tensor, layer: KvLayer, slots: Tensor) -> None:
+    tokens, num_kv_heads, dim = k.shape
+    pages = (layer.keys_PKTD.shape[0], num_kv_heads, layer.keys_PKTD.shape[2], dim)
+    check(
+        gpu,
+        op,
+        k=(k, k.dtype, (tokens, num_kv_heads, dim)),
+        v=(v, k.dtype, (tokens, num_kv_heads, dim)),
+        keys=(layer.keys_PKTD, k.dtype, pages),
+        values=(layer.values_PKTD, k.dtype, pages),
+        slots=(slots, torch.int64, (tokens,)),
+    )
+    if not (layer.keys_PKTD.is_contiguous() and layer.values_PKTD.is_contiguous()):
+        raise KernelError(f"`{op}`: the pages must be contiguous")
+
+
+def _constants(op: str, x: Tensor, num_kv_heads: int, *, rotary: int, page_tokens: int) -> Constants:
+    return (
+        ("SCALAR", scalar_name(op, x)),
+        ("HEADS", x.shape[1]),
+        ("KV_HEADS", num_kv_heads),
+        ("DIM", x.shape[2]),
+        ("ROTARY", rotary),
+        ("PAGE_TOKENS", page_tokens),
+    )
+
+
+def _grid(x_TND: Tensor, heads: int, *, rotary: int, copied_heads: int = 0) -> tuple[int, int]:
+    """Return (tokens, blocks a token): one thread per pair of rotated pieces, per passed piece and per copied piece."""
+    dim, lanes = x_TND.shape[2], 16 // x_TND.element_size()
+    work = (heads * (dim - rotary) + copied_heads * dim) // lanes
+    return x_TND.shape[0], -(-work // _THREADS)

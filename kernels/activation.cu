@@ -1,0 +1,47 @@
+/* activation.cu - elementwise functions between the two halves of an FFN.
+
+   silu_mul   out[t, f] = cast(silu(gate_up[t, f])) * gate_up[t, FFN + f]
+   gelu       out[i] = x[i] * Phi(x[i]), the exact form
+
+   in       gate_up [T, 2 * FFN] SCALAR; x [num] SCALAR, num a multiple of 16 bytes
+   out      out [T, FFN]; out [num], may alias x
+   -D       SCALAR = bf16 | fp16 | fp32; FFN (silu_mul; 0 where only gelu is wanted), a multiple of 16 bytes
+   launch   silu_mul: grid (T, ceil(FFN / pieces of a block)); gelu: grid ceil(num / pieces of a block); block 256,
+            one 16-byte piece a thread
+   moves    silu_mul: 3 * T * FFN elements; gelu: 2 * num
+   numbers  fp32 inside; silu is rounded to SCALAR before the product, as two torch ops would
+*/
+#include "device/vector.cuh"
+
+#if !defined(SCALAR) || !defined(FFN)
+#error "activation.cu needs -DSCALAR=bf16|fp16|fp32 -DFFN=<width of one half, or 0>"
+#endif
+
+constexpr int kThreads = 256;
+constexpr int kN = kLanes<SCALAR>;
+static_assert(FFN % kN == 0, "FFN must be a multiple of 16 bytes");
+
+extern "C" __global__ __launch_bounds__(kThreads) void silu_mul(const SCALAR* gate_up, SCALAR* out) {
+    const int at = (blockIdx.y * kThreads + threadIdx.x) * kN;
+    if (at >= FFN) return;
+    const long long row = blockIdx.x;
+    float gate[kN], up[kN];
+    unpack16<SCALAR>(load16(gate_up + row * 2 * FFN + at), gate);
+    unpack16<SCALAR>(load16(gate_up + row * 2 * FFN + FFN + at), up);
+#pragma unroll
+    for (int j = 0; j < kN; j++) gate[j] = gate[j] / (1.f + __expf(-gate[j]));
+    round_to<SCALAR>(gate);
+#pragma unroll
+    for (int j = 0; j < kN; j++) gate[j] *= up[j];
+    store16(out + row * FFN + at, pack16<SCALAR>(gate));
+}
+
+extern "C" __global__ __launch_bounds__(kThreads) void gelu(const SCALAR* x, SCALAR* out, long long num) {
+    const long long at = ((long long)blockIdx.x * kThreads + threadIdx.x) * kN;
+    if (at >= num) return;
+    float v[kN];
+    unpack16<SCALAR>(load16(x + at), v);
+#pragma unroll
+    for (int j = 0; j < kN; j++) v[j] = 0.5f * v[j] * (1.f + erff(v[j] * 0.70710678118654752f));
+    store16(out + at, pack16<SCALAR>(v));
+}

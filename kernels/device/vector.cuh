@@ -1,0 +1,68 @@
+/* vector.cuh - 16 bytes of global memory as floats, and sums over warps and blocks. */
+#pragma once
+#include "device/ptx.cuh"
+
+template <class T>
+constexpr int kLanes = 16 / int(sizeof(T));  // elements of a 16-byte access
+
+DEVICE uint4 load16(const void* from) { return *reinterpret_cast<const uint4*>(from); }
+DEVICE void store16(void* to, uint4 bytes) { *reinterpret_cast<uint4*>(to) = bytes; }
+
+template <class T>
+DEVICE float low_half(unsigned pair) {
+    return to_float(T{(unsigned short)(pair & 0xffff)});
+}
+template <class T>
+DEVICE float high_half(unsigned pair) {
+    return to_float(T{(unsigned short)(pair >> 16)});
+}
+
+template <class T>
+DEVICE void unpack16(uint4 bytes, float (&x)[kLanes<T>]) {
+    const unsigned words[4] = {bytes.x, bytes.y, bytes.z, bytes.w};
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        if constexpr (sizeof(T) == 4) {
+            x[i] = __uint_as_float(words[i]);
+        } else {
+            x[2 * i] = low_half<T>(words[i]);
+            x[2 * i + 1] = high_half<T>(words[i]);
+        }
+    }
+}
+
+template <class T>
+DEVICE uint4 pack16(const float (&x)[kLanes<T>]) {
+    unsigned words[4];
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        if constexpr (sizeof(T) == 4) {
+            words[i] = __float_as_uint(x[i]);
+        } else {
+            words[i] = pack2<T>(x[2 * i], x[2 * i + 1]);
+        }
+    }
+    return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+// Round to T and back: what a separate op would have written to memory.
+template <class T>
+DEVICE void round_to(float (&x)[kLanes<T>]) {
+    unpack16<T>(pack16<T>(x), x);
+}
+
+DEVICE float warp_sum(float x) {
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+    return x;
+}
+
+// Sum over the block, in every thread. The block is a multiple of a warp. `partial` holds 32 floats of shared memory and
+// may be reused for a further call only after another barrier.
+DEVICE float block_sum(float x, float* partial) {
+    x = warp_sum(x);
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
+    __syncthreads();
+    const int num_warps = blockDim.x / 32;
+    return warp_sum(threadIdx.x % 32 < num_warps ? partial[threadIdx.x % 32] : 0.f);
+}

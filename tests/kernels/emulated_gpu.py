@@ -1,0 +1,91 @@
+"""A stand-in for `engines.turbomind.gpu.Gpu` whose kernels are the same `.cu` files, compiled by g++ and run on the CPU.
+
+It checks arithmetic, indexing and synchronisation of a kernel and of its launcher where there is no GPU; see
+`emulator/cuda_on_cpu.h` for what it can and cannot show.
+"""
+
+import ctypes
+import hashlib
+import re
+import shutil
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from engines.turbomind.kernel_source import kernel_dir
+
+_EMULATOR = Path(__file__).parent / "emulator"
+_ENTRY = re.compile(r'extern "C" __global__ (?:__launch_bounds__\([^)]*\) )?void (\w+)\(')
+
+
+class EmulatedGpu:
+    """Compiles into `folder`; `num_sms` steers how launchers split work."""
+
+    def __init__(self, folder: Path, *, num_sms: int = 3) -> None:
+        self.device = torch.device("cpu")
+        self.arch = "cpu"
+        self.capability = (9, 0)
+        self.num_sms = num_sms
+        self.shared_bytes_per_block = 227 * 1024
+        self.shared_bytes_per_sm = 228 * 1024
+        self._folder = folder
+        self._libraries: dict[tuple[object, ...], ctypes.CDLL] = {}
+        self._scratch: dict[str, torch.Tensor] = {}
+
+    def stream(self) -> int:
+        return 0
+
+    def scratch(self, name: str, num_bytes: int) -> torch.Tensor:
+        if name not in self._scratch or self._scratch[name].numel() < num_bytes:
+            self._scratch[name] = torch.zeros(num_bytes, dtype=torch.uint8)
+        return self._scratch[name]
+
+    def kernel(
+        self,
+        file: str,
+        entry: str,
+        constants: tuple[tuple[str, int | str], ...],
+        arguments: str,
+        *,
+        threads: int,
+        shared_bytes: int = 0,
+    ) -> Callable[..., None]:
+        library = self._library(file, constants)
+        run = getattr(library, f"run_{entry}")
+
+        def launch(stream: int, grid: tuple[int, int], *values: float) -> None:
+            assert len(values) == len(arguments), f"`{entry}` takes {len(arguments)} arguments, got {len(values)}"
+            packed = [
+                ctypes.create_string_buffer(struct.pack("@" + kind, value))
+                for kind, value in zip(arguments, values, strict=True)
+            ]
+            run(*grid, threads, shared_bytes, (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed)))
+
+        return launch
+
+    def _library(self, file: str, constants: tuple[tuple[str, int | str], ...]) -> ctypes.CDLL:
+        key = (file, constants)
+        if key not in self._libraries:
+            name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+            self._libraries[key] = ctypes.CDLL(str(self._compile(file, constants, self._folder / f"{name}.so")))
+        return self._libraries[key]
+
+    def _compile(self, file: str, constants: tuple[tuple[str, int | str], ...], library: Path) -> Path:
+        compiler = shutil.which("g++")
+        assert compiler, "callers skip where there is no g++"
+        text = (kernel_dir() / file).read_text()
+        defines = "".join(f"#define {name} {value}\n" for name, value in constants)
+        entries = "".join(
+            f'extern "C" void run_{entry}(int x, int y, int threads, int shared, void** args)'
+            f" {{ on_cpu::launch({entry}, x, y, threads, shared, args); }}\n"
+            for entry in _ENTRY.findall(text)
+        )
+        unit = library.with_suffix(".cpp")
+        unit.write_text(f'{defines}#include "cuda_on_cpu.h"\n{text}\n{entries}')
+        flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", f"-I{_EMULATOR}", f"-I{kernel_dir()}"]
+        done = subprocess.run([compiler, *flags, "-o", str(library), str(unit)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return library
