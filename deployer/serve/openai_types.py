@@ -1,7 +1,7 @@
 """Bodies of the HTTP API: OpenAI's fields as far as they are served, and our extensions; all else is refused.
 
 A field typed `NotServed` is one that OpenAI knows and we don't: only `null` passes, so that nobody believes
-it works. Numbers are strict (`"1"` is no number, NaN is none either); what a field means is in `docs/server.md`.
+it works. Numbers are strict (`"1"` is no number, NaN is none either); `docs/server.md` says what each does.
 """
 
 from typing import Annotated, Any, Literal

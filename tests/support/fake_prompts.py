@@ -1,0 +1,73 @@
+"""Stand-ins for the prompt side: a tokenizer of bytes and a builder that writes conversations plainly."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from deployer.prompt.assemble import PreparedImage, Prompt
+from deployer.prompt.messages import ImagePart, Message
+from engines.errors import RequestError
+
+IMAGE_ID, IMAGE_TOKENS = 257, 4
+
+
+class ByteTokenizer:
+    """Token i is byte i; 256 ends a text, 257 is an image slot."""
+
+    vocab_size = 258
+    bos_id: int | None = None
+    eos_id: int | None = 256
+    special_ids = frozenset({256, 257})
+    drops_first_space = False
+
+    def encode(self, text: str, *, special: bool) -> list[int]:
+        return list(text.encode())
+
+    def token_bytes(self, token_id: int) -> bytes:
+        return bytes([token_id]) if token_id < 256 else b"<eos>" if token_id == 256 else b"<img>"
+
+    def token_to_id(self, token: str) -> int | None:
+        return {"<eos>": 256, "<img>": 257}.get(token)
+
+
+class FakePrompts:
+    """A `PromptBuilder` whose pictures are four slots each and never decoded."""
+
+    def __init__(self) -> None:
+        self.tokenizer = ByteTokenizer()
+        self.session_len = 4096
+        self.eos_token_ids = (256,)
+        self.stop_token_ids: tuple[int, ...] = ()
+        self.stop_words: tuple[str, ...] = ()
+        self.seen: list[Sequence[Message]] = []
+
+    async def chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
+        self.seen.append(messages)
+        ids: list[int] = []
+        images = []
+        for message in messages:
+            ids += f"{message.role}:".encode()
+            for part in message.parts:
+                if not isinstance(part, ImagePart):
+                    ids += part.text.encode()
+                    continue
+                if not str(part.source).startswith("data:"):
+                    raise RequestError(f"image {len(images) + 1}: not a data URL", code="invalid_image")
+                tiles = np.full((1, 2, 2, 3), len(images), np.uint8)
+                image = PreparedImage(
+                    key=bytes(16), start=len(ids), num_tokens=IMAGE_TOKENS, tiles=tiles,
+                    width=2, height=2, grid=(1, 1), notes=(),
+                )  # fmt: skip
+                images.append(image)
+                ids += [IMAGE_ID] * IMAGE_TOKENS
+        return Prompt(token_ids=tuple(ids), images=tuple(images))
+
+    def text(self, prompt: str | Sequence[int]) -> Prompt:
+        ids = prompt.encode() if isinstance(prompt, str) else prompt
+        return Prompt(token_ids=tuple(ids), images=())
+
+    def bad_sequences(self, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
+        return tuple(tuple(word.encode()) for word in words)
+
+    async def aclose(self) -> None:
+        pass
