@@ -124,8 +124,8 @@ class _Builder:
         names = [name for name in self._origins.settings if name.startswith(f"{at}.")]
         for name in names:
             first = self._origins.settings[name][0]
-            if first.is_flag and "`+" not in first.where:
-                known = [other for other in names if not self._origins.settings[other][0].is_flag]
+            if first.flag is not None and not first.flag.startswith("+"):
+                known = [other for other in names if self._origins.settings[other][0].flag is None]
                 out = (
                     way_out(name, known, kind="keys")
                     if near(name, known)
@@ -146,7 +146,9 @@ class _Builder:
             return False
         read_as = str(value).lower() if isinstance(value, bool) else str(value)
         became = f"is read as {'the number ' if not isinstance(value, bool) else ''}{read_as}"
-        quote = f"""{at}="'{text}'\"""" if settings[-1].is_flag else f"{at.rpartition('.')[2]}: '{text}'"
+        quote = (
+            f"""{at}="'{text}'\"""" if settings[-1].flag is not None else f"{at.rpartition('.')[2]}: '{text}'"
+        )
         instead = (
             f", for a number write it out ({read_as})"
             if surprising and not wants_text and math.isfinite(value)

@@ -86,7 +86,7 @@ def _compose(tree: ConfigTree, flags: Sequence[Flag], extra_groups: Mapping[str,
 def _hydra_words(
     flags: Sequence[Flag], listed: Mapping[str, Any], extra_groups: Mapping[str, str]
 ) -> list[str]:
-    """Return the overrides in the form that always applies: `+` for a group not listed yet, `++` for a value."""
+    """Return the overrides in a form that always applies: `+` for a group not yet listed, `++` for values."""
     words = []
     chosen = {flag.key for flag in flags if flag.kind == "option"}
     last = {(flag.key, flag.package): flag for flag in flags}

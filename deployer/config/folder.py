@@ -10,7 +10,6 @@ from typing import Any
 
 from deployer.assets import PACKAGE
 from deployer.config.compose import Composition
-from deployer.config.origins import shown_path
 from deployer.errors import ConfigError
 
 # Upstream's `template` key of an InternVL config.json -> our template. Hermes-2 and internlm2-chat write the
@@ -52,11 +51,11 @@ def complete_from_folder(composition: Composition) -> None:
     for name, value in found.items():
         if model.get(name) is None and value is not None:
             model[name] = value
-            composition.origins.add_found(f"model.{name}", value, shown_path(file))
+            composition.origins.add_found(f"model.{name}", value, file)
     template = composition.values.get("chat_template")
     if isinstance(template, dict) and template.get("name") is None and model.get("template") is not None:
         template["name"] = model["template"]
-        composition.origins.add_found("chat_template.name", template["name"], shown_path(file))
+        composition.origins.add_found("chat_template.name", template["name"], file)
 
 
 def _read(file: Path, path: str, composition: Composition) -> dict[str, Any]:

@@ -18,12 +18,20 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Setting:
-    """One place that sets one key."""
+    """One place that sets one key: a line of a file, or a flag."""
 
-    where: str  # `conf/engine/auto.yaml:4` or "command line `engine.tp=2`"
+    file: str | None  # as a reader would name it
+    line: int | None
+    flag: str | None  # as typed
     text: str  # the value as written; empty for a mapping or a list
     plain: bool  # written without quotes, so that YAML decides on its type
-    is_flag: bool
+
+    @property
+    def where(self) -> str:
+        """Return the place as a message shows it."""
+        if self.flag is not None:
+            return f"command line `{self.flag}`"
+        return f"{self.file}:{self.line}" if self.line is not None else str(self.file)
 
 
 @dataclass(slots=True)
@@ -39,19 +47,21 @@ class Origins:
             shown = shown_path(path)
             for key, node in _leaves(tree, package):
                 if not _belongs_to_hydra(key, package):
-                    self._add(key, Setting(where=f"{shown}:{node.start_mark.line + 1}", **_written(node)))
+                    self._add(key, _written(node, shown))
 
     def add_flag(self, key: str, value: Any, text: str) -> None:
         """Note a command-line value; a mapping counts as one setting for each of its leaves."""
-        where = f"command line `{text}`"
         raw = text.partition("=")[2]
         for leaf, plain in _flag_leaves(key, value):
-            self._add(leaf, Setting(where=where, text=raw if leaf == key else "", plain=plain, is_flag=True))
+            written = raw if leaf == key else ""
+            self._add(leaf, Setting(file=None, line=None, flag=text, text=written, plain=plain))
 
-    def add_found(self, key: str, value: Any, where: str) -> None:
-        """Note a value that was read from a checkpoint."""
-        text = "" if isinstance(value, (dict, list)) else str(value)
-        self._add(key, Setting(where=where, text=text, plain=False, is_flag=False))
+    def add_found(self, key: str, value: Any, file: Path) -> None:
+        """Note a value that was read from a checkpoint; a mapping counts as one setting for each leaf."""
+        shown = shown_path(file)
+        for leaf, _ in _flag_leaves(key, value):
+            text = str(value) if leaf == key and not isinstance(value, (dict, list)) else ""
+            self._add(leaf, Setting(file=shown, line=None, flag=None, text=text, plain=False))
 
     def drop(self, key: str) -> None:
         """Forget a key and all below it (`~key`)."""
@@ -109,10 +119,11 @@ def _belongs_to_hydra(key: str, package: str) -> bool:
     return relative == "defaults" or relative.startswith("defaults[")
 
 
-def _written(node: yaml.Node) -> dict[str, Any]:
+def _written(node: yaml.Node, file: str) -> Setting:
+    line = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
-        return {"text": node.value, "plain": node.style is None, "is_flag": False}
-    return {"text": "", "plain": False, "is_flag": False}
+        return Setting(file=file, line=line, flag=None, text=node.value, plain=node.style is None)
+    return Setting(file=file, line=line, flag=None, text="", plain=False)
 
 
 def _flag_leaves(key: str, value: Any) -> Iterator[tuple[str, bool]]:

@@ -1,0 +1,192 @@
+"""Rules between the values of a tree, one small function each; all faults are reported at once.
+
+A rule yields the key that it objects to and the rest of the message: the rule and the way out.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from deployer.config.hyper_parameters import max_positions, num_kv_heads
+from deployer.config.origins import Origins
+from deployer.config.ranges import out_of_range
+from deployer.config.schema import DeployConfig
+from deployer.errors import ConfigError
+
+Complaints = Iterator[tuple[str, str]]
+Rule = Callable[[DeployConfig], Complaints]
+
+SMALLEST_CACHE_BYTES = 1 << 20
+
+
+def check(config: DeployConfig, origins: Origins) -> list[str]:
+    """Return the warnings that a tree deserves. Raises ConfigError with every fault."""
+    faults = [_message(config, origins, *found) for rule in RULES for found in rule(config)]
+    if faults:
+        raise ConfigError(faults)
+    return [_message(config, origins, *found) for rule in WARNINGS for found in rule(config)]
+
+
+def _message(config: DeployConfig, origins: Origins, key: str, rule: str) -> str:
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    shown = {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+    return f"{key}={shown} ({origins.where(key)}): {rule}"
+
+
+def checkpoint_is_named(config: DeployConfig) -> Complaints:
+    model = config.model
+    if model.hub in ("huggingface", "modelscope"):
+        if not model.repo:
+            yield "model.repo", f"model.hub={model.hub} needs a repo; set model.repo=<owner>/<name>"
+        elif model.repo.count("/") != 1 or model.repo.startswith("/") or model.repo.endswith("/"):
+            yield (
+                "model.repo",
+                "must read owner/name; for a folder on this machine use model=local model.path=<folder>",
+            )
+    elif not model.path:
+        yield "model.path", f"model.hub={model.hub} needs a path; set model.path=<folder>"
+
+
+def tp_divides_kv_heads(config: DeployConfig) -> Complaints:
+    heads = num_kv_heads(config.model.hyper_parameters or {})
+    if heads is not None and config.engine.tp > 0 and heads % config.engine.tp:
+        good = [str(tp) for tp in range(1, heads + 1) if heads % tp == 0]
+        yield "engine.tp", f"must divide the {heads} KV heads of `{config.model.name}`; use {_any_of(good)}"
+
+
+def page_is_a_power_of_two(config: DeployConfig) -> Complaints:
+    tokens = config.engine.cache_block_seq_len
+    if tokens < 16 or tokens & (tokens - 1):
+        yield "engine.cache_block_seq_len", "must be a power of two from 16 on; use 16, 32, 64 or 128"
+
+
+def cache_is_a_share_or_bytes(config: DeployConfig) -> Complaints:
+    entry = config.engine.cache_max_entry_count
+    if entry <= 0 or 1 <= entry < SMALLEST_CACHE_BYTES:
+        yield (
+            "engine.cache_max_entry_count",
+            f"must be a share above 0 and below 1, or bytes from {SMALLEST_CACHE_BYTES} on; use 0.8",
+        )
+
+
+def session_fits_the_model(config: DeployConfig) -> Complaints:
+    most = max_positions(config.model.hyper_parameters or {})
+    asked = config.engine.session_len
+    if most is None or asked is None or asked <= most or config.engine.rope_scaling_factor is not None:
+        return
+    yield (
+        "engine.session_len",
+        f"`{config.model.name}` was made for {most} tokens; lower it, or set engine.rope_scaling_factor",
+    )
+
+
+def answer_fits_the_session(config: DeployConfig) -> Complaints:
+    answer, session = config.sampling.max_new_tokens, config.engine.session_len
+    if answer is not None and session is not None and answer >= session:
+        yield (
+            "sampling.max_new_tokens",
+            f"must be below engine.session_len={session}, which counts the prompt too",
+        )
+
+
+def turbomind_runs_on_cuda(config: DeployConfig) -> Complaints:
+    if config.engine.kind == "turbomind" and config.engine.device_type not in ("cuda", "auto"):
+        yield "engine.device_type", "engine=turbomind runs on CUDA only; use engine=pytorch for other devices"
+
+
+def kv_format_is_there(config: DeployConfig) -> Complaints:
+    if config.quantization.kv != "none":
+        yield (
+            "quantization.kv",
+            "this version stores keys and values in the engine's dtype only; use quantization.kv=none",
+        )
+
+
+def tiles_are_in_order(config: DeployConfig) -> Complaints:
+    low, high = config.vision.min_tiles, config.vision.max_tiles
+    if low is not None and high is not None and low > high:
+        yield "vision.min_tiles", f"must not be above vision.max_tiles={high}"
+
+
+def tls_needs_both_files(config: DeployConfig) -> Complaints:
+    key, certificate = config.server.ssl_keyfile, config.server.ssl_certfile
+    if certificate is not None and key is None:
+        yield "server.ssl_certfile", "a certificate needs its private key; set server.ssl_keyfile=<file>"
+    if key is not None and certificate is None:
+        yield "server.ssl_keyfile", "a private key needs its certificate; set server.ssl_certfile=<file>"
+
+
+def named_files_are_there(config: DeployConfig) -> Complaints:
+    files = {
+        "server.ssl_keyfile": config.server.ssl_keyfile,
+        "server.ssl_certfile": config.server.ssl_certfile,
+        "chat_template.file": config.chat_template.file,
+    }
+    for key, name in files.items():
+        if name is not None and not Path(name).expanduser().is_file():
+            yield key, f"there is no such file; the path is relative to {Path.cwd()}"
+    root = config.vision.file_root
+    if root is not None and not Path(root).expanduser().is_dir():
+        yield "vision.file_root", f"there is no such folder; the path is relative to {Path.cwd()}"
+
+
+def texts_are_not_empty(config: DeployConfig) -> Complaints:
+    texts = {
+        "model.name": config.model.name,
+        "model.revision": config.model.revision,
+        "model.download_dir": config.model.download_dir,
+        "server.host": config.server.host,
+        "server.model_name": config.server.model_name,
+    }
+    for key, value in texts.items():
+        if value is not None and not value.strip():
+            yield key, "must not be empty; leave it out or give null"
+    if not all(key.strip() for key in config.server.api_keys):
+        yield "server.api_keys", "must hold no empty key; use [] for no check"
+    if not all(config.chat_template.stop_words):
+        yield "chat_template.stop_words", "must hold no empty text: it would end every answer at once"
+
+
+def origins_are_origins(config: DeployConfig) -> Complaints:
+    bad = [origin for origin in config.server.cors_origins if not _is_web_origin(origin)]
+    if bad:
+        yield "server.cors_origins", 'each must read scheme://host or scheme://host:port, or be "*" for all'
+
+
+def public_bind_has_keys(config: DeployConfig) -> Complaints:
+    if config.server.host not in ("127.0.0.1", "::1", "localhost") and not config.server.api_keys:
+        yield (
+            "server.host",
+            "everybody who can reach this machine can use the server; set server.api_keys=[<key>]",
+        )
+
+
+def _is_web_origin(text: str) -> bool:
+    parts = urlsplit(text)
+    bare = not parts.path and not parts.query and not parts.fragment
+    return text == "*" or (bool(parts.scheme) and bool(parts.hostname) and bare)
+
+
+def _any_of(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
+
+
+RULES: tuple[Rule, ...] = (
+    out_of_range,
+    checkpoint_is_named,
+    tp_divides_kv_heads,
+    page_is_a_power_of_two,
+    cache_is_a_share_or_bytes,
+    session_fits_the_model,
+    answer_fits_the_session,
+    turbomind_runs_on_cuda,
+    kv_format_is_there,
+    tiles_are_in_order,
+    tls_needs_both_files,
+    named_files_are_there,
+    texts_are_not_empty,
+    origins_are_origins,
+)
+WARNINGS: tuple[Rule, ...] = (public_bind_has_keys,)

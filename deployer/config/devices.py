@@ -1,0 +1,143 @@
+"""Which engine runs on which device here, and why.
+
+The only part of the front end that asks torch, in a child process. `auto` takes the best that is there and
+says so; anything else is taken at its word or refused.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal
+
+from deployer.config.schema import EngineConfig
+from deployer.errors import UnavailableError
+from engines.options import DeviceType
+
+Device = Literal["cuda", "npu", "cpu"]
+
+# Runs apart so that the server never holds torch's memory. torch_npu adds torch.npu where it imports.
+_PROBE = """
+import json, torch
+npu, npu_error = 0, None
+try:
+    import torch_npu
+    npu = torch.npu.device_count()
+except Exception as error:
+    npu_error = f"{type(error).__name__}: {error}"
+print(json.dumps({
+    "torch": torch.__version__, "cuda_build": torch.version.cuda, "num_cuda": torch.cuda.device_count(),
+    "num_npu": npu, "npu_error": npu_error,
+}))
+"""
+_PROBE_TIMEOUT_S = 120.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """What torch sees here."""
+
+    torch: str  # version
+    cuda_build: str | None  # CUDA version that torch was built for; None: a CPU build
+    num_cuda: int
+    num_npu: int
+    npu_error: str | None  # why torch_npu does not import
+
+    def without_cuda(self) -> str:
+        """Return why there is no CUDA device, as a clause."""
+        if self.cuda_build is None:
+            return f"torch {self.torch} is a CPU build"
+        return "no CUDA GPU was found"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineChoice:
+    """A concrete engine and device."""
+
+    kind: Literal["turbomind", "pytorch"]
+    device: Device
+    reason: str | None  # one line for the user where something was chosen; None where all was given
+
+
+def probe_machine() -> Machine:
+    """Ask torch in a child process what devices there are. Raises UnavailableError without torch."""
+    if find_spec("torch") is None:
+        raise UnavailableError(
+            "torch is not installed: every engine needs it; pip install 'vlm-deployer[engine]'"
+        )
+    done = subprocess.run(
+        [sys.executable, "-c", _PROBE], capture_output=True, text=True, timeout=_PROBE_TIMEOUT_S, check=False
+    )
+    if done.returncode != 0:
+        last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
+        raise UnavailableError(f"torch does not import: {last}; install it again for this Python")
+    return Machine(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def choose_engine(engine: EngineConfig, *, probe: Callable[[], Machine] = probe_machine) -> EngineChoice:
+    """Return the engine and device of a deployment.
+
+    Raises UnavailableError where the device that was asked for is missing or too few of it are there.
+    """
+    if engine.kind == "pytorch" and engine.device_type == "cpu":
+        return EngineChoice(kind="pytorch", device="cpu", reason=None)
+    machine = probe()
+    if engine.kind == "turbomind":
+        _require_cuda(machine, engine, "engine=turbomind", "use engine=pytorch here")
+        return EngineChoice(kind="turbomind", device="cuda", reason=None)
+    if engine.device_type == "cuda":
+        _require_cuda(machine, engine, "engine.device_type=cuda", "use engine.device_type=cpu here")
+    if engine.device_type == "npu":
+        _require_npu(machine, engine)
+    device, why = _device(engine.device_type, machine)
+    if device != "cpu":
+        _require_enough(machine, engine, device)
+    asked = f"engine={engine.kind}"
+    chosen = engine.kind == "auto" or engine.device_type == "auto"
+    reason = f"{asked} -> pytorch on {device}: {why}" if chosen else None
+    return EngineChoice(kind="pytorch", device=device, reason=reason)
+
+
+def _device(asked: DeviceType, machine: Machine) -> tuple[Device, str]:
+    if asked != "auto":
+        return asked, f"engine.device_type={asked}"
+    if machine.num_cuda:
+        return "cuda", f"torch {machine.torch} sees {_count(machine.num_cuda, 'CUDA GPU')}"
+    if machine.num_npu:
+        return "npu", f"torch_npu sees {_count(machine.num_npu, 'NPU')}"
+    return "cpu", machine.without_cuda()
+
+
+def _require_cuda(machine: Machine, engine: EngineConfig, asked: str, otherwise: str) -> None:
+    if machine.num_cuda == 0:
+        raise UnavailableError(f"{asked}: it needs an NVIDIA GPU, and {machine.without_cuda()}; {otherwise}")
+    _require_enough(machine, engine, "cuda")
+
+
+def _require_npu(machine: Machine, engine: EngineConfig) -> None:
+    if machine.npu_error is not None:
+        raise UnavailableError(
+            f"engine.device_type=npu: torch_npu does not import ({machine.npu_error}); install the one that "
+            f"belongs to torch {machine.torch}, or use engine.device_type=cpu"
+        )
+    if machine.num_npu == 0:
+        raise UnavailableError(
+            "engine.device_type=npu: torch_npu sees no NPU; use engine.device_type=cpu here"
+        )
+    _require_enough(machine, engine, "npu")
+
+
+def _require_enough(machine: Machine, engine: EngineConfig, device: Device) -> None:
+    have = machine.num_cuda if device == "cuda" else machine.num_npu
+    if engine.tp > have:
+        name = "CUDA GPU" if device == "cuda" else "NPU"
+        raise UnavailableError(
+            f"engine.tp={engine.tp}: splits the model over {engine.tp} devices, and {_count(have, name)} "
+            f"{'is' if have == 1 else 'are'} here; lower engine.tp"
+        )
+
+
+def _count(number: int, name: str) -> str:
+    return f"{number} {name}{'' if number == 1 else 's'}"

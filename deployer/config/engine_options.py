@@ -1,0 +1,36 @@
+"""The validated tree -> what the runtime takes."""
+
+from deployer.config.devices import EngineChoice
+from deployer.config.schema import DeployConfig
+from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
+
+
+def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
+    """Return the options of the engine that was chosen; `choice` holds no `auto` any more."""
+    engine = config.engine
+    return EngineOptions(
+        kind=choice.kind,
+        device=choice.device,
+        dtype=engine.dtype,
+        tp=engine.tp,
+        kv=KvOptions(
+            format=config.quantization.kv,
+            page_tokens=engine.cache_block_seq_len,
+            num_pages=engine.num_gpu_blocks,
+            memory=engine.cache_max_entry_count,
+            prefix_caching=engine.enable_prefix_caching,
+        ),
+        scheduler=SchedulerOptions(
+            max_batch_size=engine.max_batch_size,
+            max_prefill_token_num=engine.max_prefill_token_num,
+            num_tokens_per_iter=engine.num_tokens_per_iter,
+            max_prefill_iters=engine.max_prefill_iters,
+            session_len=engine.session_len,
+        ),
+        vision=VisionOptions(
+            max_batch_size=config.vision.max_batch_size,
+            cache_bytes=config.vision.cache_bytes,
+        ),
+        rope_scaling_factor=engine.rope_scaling_factor,
+        step_timeout_s=engine.step_timeout_s,
+    )

@@ -1,0 +1,54 @@
+"""What checks and plans need of an upstream config.json, whatever it is nested in. Torch-free and forgiving.
+
+The families' readers (`engines/families/`) are the authority; they exist only for families that can run. This
+looks at the few keys that every decoder has, under the names that upstream uses, and answers None where a key
+is not there.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+_DECODER_SECTIONS = ("llm_config", "text_config", "language_config")
+
+
+def decoder_section(hyper_parameters: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the mapping that holds the decoder's keys: a nested one, or the whole."""
+    for name in _DECODER_SECTIONS:
+        section = hyper_parameters.get(name)
+        if isinstance(section, Mapping):
+            return section
+    return hyper_parameters
+
+
+def num_kv_heads(hyper_parameters: Mapping[str, Any]) -> int | None:
+    """Return the number of KV heads of the decoder."""
+    section = decoder_section(hyper_parameters)
+    if section.get("multi_query_attention") is True:  # ChatGLM
+        return _whole(section.get("multi_query_group_num"))
+    for key in ("num_key_value_heads", "num_multi_query_heads", "num_attention_heads"):
+        found = _whole(section.get(key))
+        if found is not None:
+            return found
+    return None
+
+
+def num_heads(hyper_parameters: Mapping[str, Any]) -> int | None:
+    """Return the number of query heads of the decoder."""
+    return _whole(decoder_section(hyper_parameters).get("num_attention_heads"))
+
+
+def max_positions(hyper_parameters: Mapping[str, Any]) -> int | None:
+    """Return the tokens of the longest sequence the decoder was made for, its rope scaling included."""
+    section = decoder_section(hyper_parameters)
+    found = _whole(section.get("max_position_embeddings")) or _whole(section.get("seq_length"))
+    scaling = section.get("rope_scaling")
+    if found is None or not isinstance(scaling, Mapping):
+        return found
+    kind, factor = scaling.get("rope_type", scaling.get("type")), scaling.get("factor")
+    if kind in ("linear", "dynamic") and isinstance(factor, (int, float)):
+        return int(found * factor)
+    return found
+
+
+def _whole(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

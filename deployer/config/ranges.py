@@ -1,0 +1,74 @@
+"""The range of every number in the tree, as one table."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from deployer.config.schema import DeployConfig
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Range:
+    """Which numbers a key may hold."""
+
+    low: float
+    high: float | None = None
+    above: bool = False  # `low` itself is out
+
+    def holds(self, value: float) -> bool:
+        """Tell whether a value is inside."""
+        return (value > self.low or (value == self.low and not self.above)) and (
+            self.high is None or value <= self.high
+        )
+
+    def rule(self) -> str:
+        """Return the rule as a message says it."""
+        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
+        return f"must be {low}" if self.high is None else f"must be {low} and at most {self.high:g}"
+
+
+POSITIVE = Range(low=1)
+NOT_NEGATIVE = Range(low=0)
+SECONDS = Range(low=0, above=True)
+SHARE = Range(low=0, high=1)
+
+RANGES: dict[str, Range] = {
+    "engine.tp": POSITIVE,
+    "engine.session_len": POSITIVE,
+    "engine.max_batch_size": POSITIVE,
+    "engine.num_gpu_blocks": POSITIVE,
+    "engine.max_prefill_token_num": POSITIVE,
+    "engine.num_tokens_per_iter": POSITIVE,
+    "engine.max_prefill_iters": POSITIVE,
+    "engine.rope_scaling_factor": Range(low=1),
+    "engine.start_timeout_s": SECONDS,
+    "engine.step_timeout_s": SECONDS,
+    "engine.max_restarts": NOT_NEGATIVE,
+    "vision.min_tiles": POSITIVE,
+    "vision.max_tiles": POSITIVE,
+    "vision.max_batch_size": POSITIVE,
+    "vision.cache_bytes": NOT_NEGATIVE,
+    "vision.max_images": NOT_NEGATIVE,
+    "vision.max_image_bytes": POSITIVE,
+    "vision.max_image_pixels": POSITIVE,
+    "vision.fetch_timeout_s": SECONDS,
+    "vision.max_redirects": NOT_NEGATIVE,
+    "sampling.temperature": NOT_NEGATIVE,
+    "sampling.top_p": Range(low=0, high=1, above=True),
+    "sampling.top_k": NOT_NEGATIVE,
+    "sampling.min_p": SHARE,
+    "sampling.repetition_penalty": Range(low=0, above=True),
+    "sampling.max_new_tokens": POSITIVE,
+    "server.port": Range(low=0, high=65535),
+    "server.max_requests": POSITIVE,
+    "server.max_body_bytes": POSITIVE,
+    "server.drain_s": NOT_NEGATIVE,
+}
+
+
+def out_of_range(config: DeployConfig) -> Iterator[tuple[str, str]]:
+    """Yield the key and the rule of each number that is out of its range."""
+    for key, allowed in RANGES.items():
+        group, _, name = key.partition(".")
+        value = getattr(getattr(config, group), name)
+        if value is not None and not allowed.holds(value):
+            yield key, allowed.rule()
