@@ -1,8 +1,9 @@
-"""Which hosts and addresses a picture may be fetched from: nothing that only this machine or its network can reach.
+"""Which hosts and addresses a picture may be fetched from: none that only its own network can reach.
 
-The networks are spelled out, since what `ipaddress` calls global differs between Python releases. They are the entries of
-the IANA special-purpose registries (IPv4 and IPv6, as of 2024-12) that are not globally reachable, multicast and reserved
-space; cloud metadata services (169.254.169.254, 100.100.100.200, 192.0.0.192, fd00:ec2::254) lie inside them.
+The networks are spelled out, since what `ipaddress` calls global differs between Python releases. They are
+the entries of the IANA special-purpose registries (IPv4 and IPv6, as of 2024-12) that are not globally
+reachable, multicast and reserved space; cloud metadata services (169.254.169.254, 100.100.100.200,
+192.0.0.192, fd00:ec2::254) lie inside them.
 """
 
 import ipaddress

@@ -1,32 +1,40 @@
-"""A request's messages to what the engine takes: token ids, image slots, tiles, cache keys."""
+"""A request's messages to what the engine takes: token ids, image slots, tiles, cache keys.
 
-from collections.abc import Sequence
+Cheap refusals come first: the number of pictures, their bytes, their headers, the length of the prompt; only
+then are pixels decoded. Decoding, resizing and tokenizing run on threads, downloads on the event loop.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
+from PIL import Image
 
 from deployer.config.schema import DeployConfig
-from deployer.prompt.messages import Message
-from deployer.prompt.tokenizer import Tokenizer
+from deployer.errors import ConfigError
+from deployer.prompt import bad_words
+from deployer.prompt.chat import ChatTemplate, Rendered
+from deployer.prompt.context_length import ImageCost, check_length
+from deployer.prompt.control_tokens import read_json
+from deployer.prompt.fetch import Fetcher, FetchLimits
+from deployer.prompt.image_bytes import ImageBytes
+from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.images import Picture, open_picture
+from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.stop_rules import stop_rules
+from deployer.prompt.template_choice import choose_template
+from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
+from engines.errors import RequestError
 from engines.spec import ModelSpec
 
+T = TypeVar("T")
 
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PreparedImage:
-    """One picture, ready for the vision tower; slots [start, start + num_tokens) of the prompt are its rows."""
-
-    key: bytes  # 16-byte digest of the RGB picture, its size and every preprocessing option
-    start: int
-    num_tokens: int
-    tiles: NDArray[np.uint8]  # [tiles, side, side, 3]
-    width: int  # of the picture as sent, upright
-    height: int
-    grid: tuple[int, int]  # columns, rows; the thumbnail not counted
-    notes: tuple[
-        str, ...
-    ]  # what a reader of the log should know, e.g. that an animation was cut to its first frame
+__all__ = ["PreparedImage", "Prompt", "PromptBuilder"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -43,33 +51,172 @@ class Prompt:
 
 
 class PromptBuilder:
-    """Builds prompts for one deployment; safe for concurrent requests on one event loop."""
-
-    # What ends an answer, for `messages.Sampling` and for `TextStream(stop=...)`:
-    tokenizer: Tokenizer
-    session_len: int
-    eos_token_ids: tuple[int, ...]  # of the checkpoint and of the template; obey ignore_eos
-    stop_token_ids: tuple[int, ...]  # chat_template.stop_words that are one token
-    stop_words: tuple[str, ...]  # stop words that are not one token: look for them in the text
+    """Builds the prompts of one deployment; any number of requests at once, on any event loop."""
 
     def __init__(
         self, cfg: DeployConfig, spec: ModelSpec, folder: Path, *, session_len: int | None = None
     ) -> None:
-        """`session_len`: what the engine really got (`Ready.session_len`); None: the config's, else the model's."""
-        raise NotImplementedError
+        """`session_len`: what the engine got (`Ready.session_len`); None: the config's, else the model's.
+
+        Raises ConfigError for the chat template, CheckpointError for the tokenizer's files.
+        """
+        checkpoint = read_json(folder / "config.json")
+        self.tokenizer: Tokenizer = load_tokenizer(folder)
+        self.session_len = session_len or cfg.engine.session_len or spec.decoder.max_positions
+        self._max_images = cfg.vision.max_images
+        self._max_image_pixels = cfg.vision.max_image_pixels
+        self._vocab = spec.decoder.vocab
+        path, origin = choose_template(cfg.chat_template, checkpoint)
+        self._template = ChatTemplate(
+            path,
+            bos_token=self._text_of(self.tokenizer.bos_id),
+            eos_token=self._text_of(self.tokenizer.eos_id),
+            origin=origin,
+        )
+        system = cfg.chat_template.system
+        self._system: str | None = checkpoint.get("system_message") if system is None else system
+        self._image_id = None if spec.vision is None else self._placeholder(origin)
+        self._tiles = None if spec.vision is None else ImageTiles(spec.vision, cfg.vision)
+        rules = stop_rules(
+            folder,
+            self.tokenizer,
+            template_words=self._template.stop_words,
+            config_words=cfg.chat_template.stop_words,
+        )
+        # For `messages.Sampling` and `TextStream(stop=...)`:
+        self.eos_token_ids = rules.eos_token_ids
+        self.stop_token_ids = rules.stop_token_ids
+        self.stop_words = rules.words
+        self._bytes = _image_bytes(cfg)
+        self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prompt")
 
     async def chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
         """Return the prompt of a conversation. Raises RequestError."""
-        raise NotImplementedError
+        self._check_images(messages)
+        rendered = self._template.render(
+            messages, system=self._system, add_generation_prompt=add_generation_prompt
+        )
+        pictures = await _together(self._open(part, index) for index, part in enumerate(rendered.images))
+        costs = [self._cost(picture, part) for picture, part in zip(pictures, rendered.images, strict=True)]
+        ids, starts = await self._on_thread(partial(self._encode, rendered, costs))
+        check_length(len(ids), costs, session_len=self.session_len)
+        images = await _together(
+            self._on_thread(partial(self._prepare, picture, part, start))
+            for picture, part, start in zip(pictures, rendered.images, starts, strict=True)
+        )
+        return Prompt(token_ids=tuple(ids), images=tuple(images))
 
     def text(self, prompt: str | Sequence[int]) -> Prompt:
         """Return the prompt of a plain text (bos added) or of ready token ids. Raises RequestError."""
-        raise NotImplementedError
+        ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+        self._check_ids(ids)
+        check_length(len(ids), (), session_len=self.session_len)
+        return Prompt(token_ids=tuple(ids), images=())
 
     def bad_sequences(self, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Return the token sequences that write one of `words`, for `Sampling.bad_sequences`."""
-        raise NotImplementedError
+        return bad_words.bad_sequences(self.tokenizer, words)
 
     async def aclose(self) -> None:
-        """Close the connections to picture hosts."""
-        raise NotImplementedError
+        """Give the threads back; no prompt can be built afterwards."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _check_images(self, messages: Sequence[Message]) -> None:
+        count = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
+        if count and self._tiles is None:
+            raise RequestError("this model reads text only: send no images", code="images_not_supported")
+        if count > self._max_images:
+            raise RequestError(
+                f"{count:,} images: must be at most {self._max_images:,} a request (vision.max_images)",
+                code="too_many_images",
+            )
+
+    async def _open(self, part: ImagePart, index: int) -> Picture:
+        """Return the picture with its size known."""
+        source = part.source
+        if not isinstance(source, Image.Image):
+            source = await self._bytes.read(source, index=index)
+        return await self._on_thread(
+            partial(open_picture, source, index=index, max_pixels=self._max_image_pixels)
+        )
+
+    def _cost(self, picture: Picture, part: ImagePart) -> ImageCost:
+        assert self._tiles is not None, "a model without vision got past _check_images"
+        return ImageCost(
+            width=picture.width,
+            height=picture.height,
+            num_tiles=self._tiles.num_tiles(picture, part.detail),
+            num_tokens=self._tiles.num_tokens(picture, part.detail),
+        )
+
+    def _prepare(self, picture: Picture, part: ImagePart, start: int) -> PreparedImage:
+        assert self._tiles is not None, "a model without vision got past _check_images"
+        return self._tiles.prepare(picture, part.detail, start=start)
+
+    def _encode(self, rendered: Rendered, costs: Sequence[ImageCost]) -> tuple[list[int], list[int]]:
+        """Return the token ids and where each picture's slots start.
+
+        Each piece is encoded on its own: a picture stands between control tokens, which cut a text anyway.
+        """
+        bos = self._text_of(self.tokenizer.bos_id)
+        special = not (bos and rendered.pieces[0].startswith(bos))  # a template may write bos itself
+        ids = self.tokenizer.encode(rendered.pieces[0], special=special)
+        starts = []
+        for cost, piece in zip(costs, rendered.pieces[1:], strict=True):
+            assert self._image_id is not None, "a model without vision got past _check_images"
+            starts.append(len(ids))
+            ids += [self._image_id] * cost.num_tokens
+            ids += self.tokenizer.encode(piece, special=False)
+        self._check_ids(ids)
+        return ids, starts
+
+    def _check_ids(self, ids: Sequence[int]) -> None:
+        if not ids:
+            raise RequestError("the prompt is empty: must hold at least one token")
+        beyond = sorted({token_id for token_id in ids if not 0 <= token_id < self._vocab})
+        if beyond:
+            shown = ", ".join(str(token_id) for token_id in beyond[:5])
+            raise RequestError(f"token ids {shown} are not in the vocabulary: must be 0 to {self._vocab - 1}")
+
+    def _placeholder(self, origin: str) -> int:
+        """Return the id that image slots hold. Raises ConfigError."""
+        token = self._template.image_token
+        token_id = None if token is None else self.tokenizer.token_to_id(token)
+        if token_id is None:
+            raise ConfigError(
+                [
+                    f"{origin}: its `image_token` ({token or 'not set'}) must be a token of the checkpoint's "
+                    "vocabulary; choose the template that the model was trained with"
+                ]
+            )
+        return token_id
+
+    def _text_of(self, token_id: int | None) -> str:
+        return "" if token_id is None else self.tokenizer.token_bytes(token_id).decode("utf-8", "replace")
+
+    async def _on_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+
+async def _together(calls: Iterable[Coroutine[None, None, T]]) -> list[T]:
+    """Return all results in order; the first failure ends the others."""
+    tasks = [asyncio.ensure_future(call) for call in calls]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _image_bytes(cfg: DeployConfig) -> ImageBytes:
+    vision = cfg.vision
+    limits = FetchLimits(
+        max_image_bytes=vision.max_image_bytes,
+        fetch_timeout_s=vision.fetch_timeout_s,
+        max_redirects=vision.max_redirects,
+        allowed_domains=vision.allowed_domains,
+        allow_private_addresses=vision.allow_private_addresses,
+    )
+    root = None if vision.file_root is None else Path(vision.file_root)
+    return ImageBytes(Fetcher(limits), max_image_bytes=vision.max_image_bytes, file_root=root)

@@ -9,9 +9,9 @@ A template is `chat_templates/<name>.jinja` or a file of one's own. It sees
     bos_token, eos_token    strings, "" where the vocabulary has none
     raise_exception(text)   refuses the request
 
-and writes `part.slot` exactly once for each picture, in order. At its top it sets `image_token` (the placeholder of the
-vocabulary) and `stop_words`. `number` counts the pictures of the conversation from 1. The slot is a random string of each
-rendering, so that no text of a client can make a hole.
+and writes `part.slot` exactly once for each picture, in order. At its top it sets `image_token` (the
+placeholder of the vocabulary) and `stop_words`. `number` counts the pictures of the conversation from 1. The
+slot is a random string of each rendering, so that no text of a client can make a hole.
 """
 
 import secrets
@@ -87,11 +87,17 @@ class ChatTemplate:
                 [f"{self._origin}: {error.filename}, line {error.lineno}: {error.message}"]
             ) from error
         except (TemplateError, UnicodeDecodeError) as error:
-            raise ConfigError([f"{self._origin}: {self._path} cannot be read as a template: {error}"]) from error
+            raise ConfigError(
+                [f"{self._origin}: {self._path} cannot be read as a template: {error}"]
+            ) from error
 
     def _exported(self) -> dict[str, Any]:
         """Return what the template sets at its top; a conversation with a picture is rendered as a trial."""
-        trial = [Message.of("user", "text", b"picture"), Message.of("assistant", "text"), Message.of("user", "text")]
+        trial = [
+            Message.of("user", "text", b"picture"),
+            Message.of("assistant", "text"),
+            Message.of("user", "text"),
+        ]
         try:
             self.render(trial, system=None, add_generation_prompt=True)
             self.render(trial[:1], system="", add_generation_prompt=False)
@@ -104,8 +110,9 @@ class ChatTemplate:
     def _where(self, error: BaseException) -> str:
         """Return file and line of the innermost frame that lies in a template."""
         frames = [
-            frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith(".jinja")
-            or frame.filename == str(self._path)
+            frame
+            for frame in traceback.extract_tb(error.__traceback__)
+            if frame.filename.endswith(".jinja") or frame.filename == str(self._path)
         ]
         return f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else str(self._path)
 
@@ -127,14 +134,15 @@ class _Slots:
         return len(self._slots) - len(self._free)
 
     def split(self, text: str, path: Path) -> tuple[str, ...]:
-        """Return the text between the marks. Raises RequestError where the template lost, doubled or swapped one."""
+        """Return the text between the marks. Raises RequestError where one is lost, doubled or swapped."""
         pieces = []
         for number, slot in enumerate(self._slots, 1):
             before, mark, text = text.partition(slot)
             if not mark or slot in text:
+                fault = "doubled" if mark else "missing or out of order"
                 raise RequestError(
-                    f"chat template {path} must write `part.slot` of every image once and in order: image {number} of "
-                    f"{len(self._slots)} is {'doubled' if mark else 'missing or out of order'}"
+                    f"chat template {path}: image {number} of {len(self._slots)} is {fault}: "
+                    "must write `part.slot` of every image once and in order"
                 )
             pieces.append(before)
         return (*pieces, text)
@@ -146,7 +154,9 @@ def _view(message: Message, parts: Sequence[Placed], slots: _Slots) -> dict[str,
     for part in parts:
         if isinstance(part, PlacedImage):
             after_text = bool(content) and content[-1]["type"] == "text"
-            content.append({"type": "image", "slot": slots.next(), "by_hand": part.by_hand, "after_text": after_text})
+            content.append(
+                {"type": "image", "slot": slots.next(), "by_hand": part.by_hand, "after_text": after_text}
+            )
             content[-1]["number"] = slots.number()
         else:
             content.append({"type": "text", "text": part.text})
@@ -157,5 +167,3 @@ def _view(message: Message, parts: Sequence[Placed], slots: _Slots) -> dict[str,
 def _refuse(text: str) -> NoReturn:
     """`raise_exception` of templates."""
     raise RequestError(f"chat template: {text}")
-
-

@@ -1,7 +1,7 @@
 """Which tokens steer a model, read from the JSON files that lie beside a vocabulary.
 
-`tokenizer_config.json` (`added_tokens_decoder`, `bos_token`, ...), `special_tokens_map.json` and `added_tokens.json` say it in
-turn; the first that names a token wins.
+`tokenizer_config.json` (`added_tokens_decoder`, `bos_token`, ...), `special_tokens_map.json` and
+`added_tokens.json` say it in turn; the first that names a token wins.
 """
 
 import json
@@ -91,7 +91,8 @@ def _added(entries: dict[str, Any], path: Path) -> dict[int, AddedToken]:
             )
         if entry.get("single_word"):
             raise CheckpointError(
-                f"{path}: token `{entry['content']}` has `single_word`, which no known checkpoint uses and we cannot do"
+                f"{path}: token `{entry['content']}` has `single_word`: must not, since no known checkpoint "
+                "does; convert the vocabulary to `tokenizer.json`"
             )
         added[int(token_id)] = AddedToken(
             content=entry["content"],

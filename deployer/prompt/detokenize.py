@@ -1,6 +1,7 @@
 """Token ids to text while they arrive: whole characters only, stop strings of any length held back.
 
-Put together, the deltas of a stream are `tokenizer.decode` of all its ids, cut at the stop string, wherever the stream was cut.
+Put together, the deltas of a stream are `tokenizer.decode` of all its ids, cut at the stop string, wherever
+the stream was cut.
 """
 
 import codecs

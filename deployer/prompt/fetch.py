@@ -47,8 +47,8 @@ class Fetcher:
                 return await self._follow(url, index)
         except TimeoutError as error:
             raise ImageError(
-                f"{_shown(url)} took longer than {limits.fetch_timeout_s:g} s (vision.fetch_timeout_s), redirects included; "
-                "send it as a data: URL",
+                f"{_shown(url)} took longer than {limits.fetch_timeout_s:g} s (vision.fetch_timeout_s), "
+                "redirects included; send it as a data: URL",
                 code="image_fetch_timeout",
                 index=index,
             ) from error
@@ -88,7 +88,12 @@ class Fetcher:
                 code="image_address_refused",
                 index=index,
             ) from error
-        except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.TimeoutException, ssl.SSLError) as error:
+        except (
+            httpcore.NetworkError,
+            httpcore.ProtocolError,
+            httpcore.TimeoutException,
+            ssl.SSLError,
+        ) as error:
             raise ImageError(
                 f"{_shown(str(url))} cannot be fetched: {error or type(error).__name__}",
                 code="image_fetch_failed",
@@ -117,7 +122,9 @@ class Fetcher:
         try:
             parsed = httpx.URL(url)
         except (httpx.InvalidURL, ValueError) as error:
-            raise ImageError(f"{_shown(url)} is no URL: {error}", code="image_url_invalid", index=index) from error
+            raise ImageError(
+                f"{_shown(url)} is no URL: {error}", code="image_url_invalid", index=index
+            ) from error
         if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
             raise ImageError(
                 f"{_shown(url)}: must be http: or https: with a host and without a user name",
@@ -125,7 +132,9 @@ class Fetcher:
                 index=index,
             )
         if not is_allowed_domain(parsed.host, self._limits.allowed_domains):
-            allowed = ", ".join(f"`{domain}`" for domain in sorted(self._limits.allowed_domains or ())) or "none"
+            allowed = (
+                ", ".join(f"`{domain}`" for domain in sorted(self._limits.allowed_domains or ())) or "none"
+            )
             raise ImageError(
                 f"host `{parsed.host}` is not allowed: known are {allowed} (vision.allowed_domains)",
                 code="image_address_refused",

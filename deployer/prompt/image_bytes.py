@@ -42,7 +42,9 @@ class ImageBytes:
         if scheme in ("http", "https"):
             return await self._fetcher.fetch(source.strip(), index=index)
         raise ImageError(
-            f"`{source[:40]}`: must be a data:, http:, https: or file: URL", code="image_url_invalid", index=index
+            f"`{source[:40]}`: must be a data:, http:, https: or file: URL",
+            code="image_url_invalid",
+            index=index,
         )
 
     def _data_url(self, url: str, index: int) -> bytes:
@@ -66,7 +68,7 @@ class ImageBytes:
         """Return the file a file: URL means, links followed, where it lies below `vision.file_root`."""
         if self._root is None:
             raise ImageError(
-                "file: URLs are off: set vision.file_root to the folder that may be read, or send a data: URL",
+                "file: URLs are off: set vision.file_root to a folder, or send a data: URL",
                 code="image_file_refused",
                 index=index,
             )
@@ -90,7 +92,8 @@ class ImageBytes:
     def _file(self, path: Path, index: int) -> bytes:
         """Return the content of a regular file; a device or a pipe is refused before it can block."""
         try:
-            # Resolved first, then O_NOFOLLOW: a link put there in between cannot lead outside `vision.file_root`.
+            # Resolved first, then O_NOFOLLOW: a link put there in between cannot lead outside
+            # `vision.file_root`.
             handle = os.open(path.resolve(), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except (OSError, ValueError) as error:
             raise ImageError(
@@ -108,7 +111,8 @@ class ImageBytes:
 
     def _too_large(self, size: int, index: int) -> ImageError:
         return ImageError(
-            f"{size:,} bytes: must be at most {self._limit:,} (vision.max_image_bytes); send a smaller picture",
+            f"{size:,} bytes: must be at most {self._limit:,} (vision.max_image_bytes); "
+            "send a smaller picture",
             code="image_too_large",
             index=index,
         )

@@ -1,8 +1,8 @@
-"""Encoded bytes or a PIL image to an upright RGB picture: the header first, so that size is known before pixels are decoded.
+"""Encoded bytes or a PIL image to an upright RGB picture: the header first, pixels later.
 
-Formats: PNG, JPEG, WebP, GIF, BMP, TIFF, told by their first bytes. An EXIF orientation is applied, which the InternVL
-reference does not do (it would show the model a photo lying on its side). As in the reference, `convert("RGB")` drops an
-alpha channel: transparent pixels keep the colour that is stored under them.
+Formats: PNG, JPEG, WebP, GIF, BMP, TIFF, told by their first bytes. An EXIF orientation is applied, which the
+InternVL reference does not do (it would show the model a photo lying on its side). As in the reference,
+`convert("RGB")` drops an alpha channel: transparent pixels keep the colour that is stored under them.
 """
 
 import io
@@ -23,8 +23,8 @@ from PIL import (
 
 from deployer.prompt.image_errors import ImageError
 
-# The plug-ins are called by name: `Image.open` would try every format it knows, some of which run other programs, and
-# enforces a process-wide limit on pixels of its own.
+# The plug-ins are called by name: `Image.open` would try every format it knows, some of which run other
+# programs, and enforces a process-wide limit on pixels of its own.
 _FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
     "JPEG": ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
@@ -66,16 +66,23 @@ def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) ->
     if orientation in _SIDEWAYS:
         width, height = height, width
     if width == 0 or height == 0:
-        raise ImageError(f"{width}x{height} pixels: both sides must be at least 1", code="image_empty", index=index)
+        raise ImageError(
+            f"{width}x{height} pixels: both sides must be at least 1", code="image_empty", index=index
+        )
     if width * height > max_pixels:
         raise ImageError(
-            f"{width}x{height} is {width * height:,} pixels: must be at most {max_pixels:,} (vision.max_image_pixels); "
-            "send a smaller picture",
+            f"{width}x{height} is {width * height:,} pixels: must be at most {max_pixels:,} "
+            "(vision.max_image_pixels); send a smaller picture",
             code="image_too_many_pixels",
             index=index,
         )
     return Picture(
-        image=image, index=index, width=width, height=height, orientation=orientation, notes=_notes(image, index)
+        image=image,
+        index=index,
+        width=width,
+        height=height,
+        orientation=orientation,
+        notes=_notes(image, index),
     )
 
 
@@ -127,8 +134,8 @@ def _looks_like(data: bytes) -> str:
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation that is left to apply.
 
-    A PNG without EXIF in its header counts as upright: `getexif` would decode all pixels to look behind them. TIFF is
-    turned by its decoder.
+    A PNG without EXIF in its header counts as upright: `getexif` would decode all pixels to look behind them.
+    TIFF is turned by its decoder.
     """
     if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
         return 1

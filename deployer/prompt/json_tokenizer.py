@@ -1,4 +1,4 @@
-"""Tokenizers of a `tokenizer.json`, or of `vocab.json` with `merges.txt` (Qwen2, GPT-2), on the `tokenizers` library."""
+"""Tokenizers of a `tokenizer.json`, or of `vocab.json` with `merges.txt` (Qwen2, GPT-2)."""
 
 import json
 from pathlib import Path
@@ -71,6 +71,11 @@ class JsonTokenizer:
             data = self._bytes[token_id] = self._write(token_id)
         return data
 
+    def ids_of(self, data: bytes) -> list[int]:
+        """Return the ids of ordinary tokens whose bytes are exactly `data`."""
+        ids = [self._library.token_to_id(name) for name in self._writing.names(data)]
+        return [token_id for token_id in ids if token_id is not None and token_id not in self._added]
+
     def token_to_id(self, token: str) -> int | None:
         """Return the id of the token that is written like this in the vocabulary."""
         return self._library.token_to_id(token)
@@ -88,11 +93,12 @@ class _Writing:
     def __init__(self, *, byte_level: bool, byte_fallback: bool, drops_first_space: bool) -> None:
         self.drops_first_space = drops_first_space
         self._letters = byte_of_character() if byte_level else {}
+        self._letter_of = {byte: letter for letter, byte in self._letters.items()}
         self._byte_fallback = byte_fallback
 
     @classmethod
     def of(cls, library: Tokenizer, source: str) -> "_Writing":
-        decoder = json.loads(library.to_str())["decoder"]
+        decoder = json.loads(library.decoder.__getstate__()) if library.decoder is not None else None
         steps = decoder["decoders"] if decoder and decoder["type"] == "Sequence" else [decoder]
         kinds = {step["type"]: step for step in steps if step}
         unknown = sorted(
@@ -120,14 +126,25 @@ class _Writing:
             return bytes([int(token[1:-1], 16)])
         return token.replace(_SPACE, " ").encode()
 
+    def names(self, data: bytes) -> list[str]:
+        """Return the tokens that would write `data`, whether or not the vocabulary has them."""
+        if self._letters:
+            return ["".join(self._letter_of[byte] for byte in data)]
+        names = [f"<0x{data[0]:02X}>"] if self._byte_fallback and len(data) == 1 else []
+        try:
+            return [*names, data.decode().replace(" ", _SPACE)]
+        except UnicodeDecodeError:
+            return names  # part of a character: only a byte piece can write it
+
 
 def _from_merges(folder: Path, control: ControlTokens) -> Tokenizer:
-    """Return the byte-level BPE of `vocab.json` and `merges.txt`, cutting words as the tokenizer's class does."""
+    """Return the byte-level BPE of `vocab.json` and `merges.txt`, words cut as the tokenizer's class does."""
     try:
         model = models.BPE.from_file(str(folder / "vocab.json"), str(folder / "merges.txt"))
     except Exception as error:  # the library raises bare Exception for a file it cannot read
         raise CheckpointError(
-            f"`vocab.json` and `merges.txt` in {folder} are not a vocabulary: {error}; fetch the checkpoint again"
+            f"`vocab.json` and `merges.txt` in {folder} are not a vocabulary: {error}; "
+            "fetch the checkpoint again"
         ) from error
     library = Tokenizer(model)
     library.decoder = decoders.ByteLevel()
@@ -145,14 +162,14 @@ def _from_merges(folder: Path, control: ControlTokens) -> Tokenizer:
         library.pre_tokenizer = words.ByteLevel(add_prefix_space=False, use_regex=True)
     else:
         raise CheckpointError(
-            f"tokenizer_class `{control.tokenizer_class}` ({folder / 'tokenizer_config.json'}): with `vocab.json` it must be "
-            "GPT2Tokenizer or Qwen2Tokenizer; convert it to `tokenizer.json`"
+            f"tokenizer_class `{control.tokenizer_class}` ({folder / 'tokenizer_config.json'}): with "
+            "`vocab.json` it must be GPT2Tokenizer or Qwen2Tokenizer; convert it to `tokenizer.json`"
         )
     return library
 
 
 def _add(library: Tokenizer, control: ControlTokens, source: str) -> None:
-    """Add the control tokens that the vocabulary's file lacks, each at the id that the checkpoint gives it."""
+    """Add the control tokens that the vocabulary's file lacks, each at the id of the checkpoint."""
     present = library.get_added_tokens_decoder()
     wrong = []
     for token_id, token in sorted(control.added.items()):
@@ -175,5 +192,6 @@ def _add(library: Tokenizer, control: ControlTokens, source: str) -> None:
     library.add_special_tokens(named)
     if wrong:
         raise CheckpointError(
-            f"control tokens do not fit the vocabulary of {source}: {'; '.join(wrong)}; fetch the checkpoint again"
+            f"control tokens do not fit the vocabulary of {source}: {'; '.join(wrong)}; "
+            "fetch the checkpoint again"
         )

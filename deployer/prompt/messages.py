@@ -8,8 +8,8 @@ from PIL import Image
 
 Role = Literal["system", "user", "assistant"]
 Detail = Literal["auto", "low", "high"]
-# str: a data:, http(s): or file: URL, checked against the limits of `vision`. The others never come from a client:
-# bytes are an encoded picture, a Path is read as it is, a PIL image is taken as it is.
+# str: a data:, http(s): or file: URL, checked against the limits of `vision`. The others never come from a
+# client: bytes are an encoded picture, a Path is read as it is, a PIL image is taken as it is.
 ImageSource = str | bytes | Path | Image.Image
 
 

@@ -1,6 +1,7 @@
-"""Connections for picture downloads: a name is resolved once, every address is checked, and that address is what is connected to.
+"""Connections for picture downloads: only to addresses that were checked.
 
-A second look-up between check and connection is what DNS rebinding needs; there is none.
+A name is resolved once, every address is checked, and one of these is connected to. DNS rebinding needs a
+second look-up between check and connection; there is none.
 """
 
 import asyncio
@@ -33,7 +34,7 @@ class PinnedNetwork(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first address of `host` that answers. Raises AddressRefusedError, httpcore.ConnectError."""
+        """Connect to the first address that answers. Raises AddressRefusedError, httpcore.ConnectError."""
         addresses = await resolve(host, port)
         if not self._allow_private:
             refused = sorted(address for address in addresses if not is_public(address))

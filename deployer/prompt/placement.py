@@ -1,4 +1,4 @@
-"""Where the pictures of a message stand in its text. The words around a picture are the chat template's business.
+"""Where the pictures of a message stand in its text. What is written around them is the template's business.
 
 - `<IMAGE_TOKEN>` in the text, or `<image>` where the message has pictures, places them by hand, in order.
 - Pictures that all come behind the text are put in front of it, where the families were trained to see them.
@@ -34,7 +34,7 @@ Placed = PlacedText | PlacedImage
 
 
 def place(message: Message, *, position: int) -> list[Placed]:
-    """Return a message's parts in prompt order, texts that touch joined by a line break. Raises RequestError."""
+    """Return the parts in prompt order, adjacent texts joined by a line break. Raises RequestError."""
     images = [part for part in message.parts if isinstance(part, ImagePart)]
     texts = [part.text for part in message.parts if isinstance(part, TextPart)]
     if images and message.role != "user":
@@ -66,8 +66,8 @@ def _by_hand(text: str, marker: str, images: Sequence[ImagePart], position: int)
     pieces = re.split(re.escape(marker), text)
     if len(pieces) - 1 != len(images):
         raise RequestError(
-            f"message {position + 1} writes `{marker}` {len(pieces) - 1} times and holds {len(images)} images: "
-            f"must be equal; write one `{marker}` for each image or none",
+            f"message {position + 1} writes `{marker}` {len(pieces) - 1} times and holds "
+            f"{len(images)} images: must be equal; write one `{marker}` for each image or none",
             code="image_placement",
         )
     placed: list[Placed] = [PlacedText(text=pieces[0])]
@@ -77,9 +77,7 @@ def _by_hand(text: str, marker: str, images: Sequence[ImagePart], position: int)
 
 
 def _placed(part: TextPart | ImagePart) -> Placed:
-    return (
-        PlacedText(text=part.text) if isinstance(part, TextPart) else PlacedImage(part=part, by_hand=False)
-    )
+    return PlacedText(text=part.text) if isinstance(part, TextPart) else PlacedImage(part=part, by_hand=False)
 
 
 def _join(parts: Sequence[Placed]) -> list[Placed]:

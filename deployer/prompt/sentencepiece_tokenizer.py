@@ -1,10 +1,12 @@
 """Tokenizers of a SentencePiece `tokenizer.model`: InternLM2, Llama 1 and 2, Yi, Phi-3.
 
-The slow tokenizers of the model releases are the reference: control tokens are cut out of the text first, then each
-stretch between them is encoded on its own. `legacy: false` (Phi-3) puts the opening space in front of the whole text only.
+The slow tokenizers of the model releases are the reference: control tokens are cut out of the text first,
+then each stretch between them is encoded on its own. `legacy: false` (Phi-3) puts the opening space in front
+of the whole text only.
 """
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
 from sentencepiece import SentencePieceProcessor
@@ -13,8 +15,9 @@ from deployer.prompt.control_tokens import AddedToken, ControlTokens, read_contr
 from engines.errors import CheckpointError
 
 _SPACE = "▁"
-# Appended to a serialised model, this merges `normalizer_spec.add_dummy_prefix = false` into it: in protobuf a message
-# field that comes twice is merged, the later value wins. Field numbers: google/sentencepiece, sentencepiece_model.proto.
+# Appended to a serialised model, this merges `normalizer_spec.add_dummy_prefix = false` into it: in protobuf
+# a message field that comes twice is merged, the later value wins. Field numbers: google/sentencepiece,
+# sentencepiece_model.proto.
 _NO_DUMMY_PREFIX = b"\x1a\x02\x18\x00"
 
 
@@ -79,6 +82,16 @@ class SentencePieceTokenizer:
         if self._pieces.is_byte(token_id):
             return bytes([int(piece[1:-1], 16)])  # "<0xE4>"
         return piece.replace(_SPACE, " ").encode()
+
+    def ids_of(self, data: bytes) -> list[int]:
+        """Return the ids of ordinary tokens whose bytes are exactly `data`."""
+        names = [f"<0x{data[0]:02X}>"] if len(data) == 1 else []
+        with suppress(UnicodeDecodeError):  # part of a character: only a byte piece can write it
+            names.append(data.decode().replace(" ", _SPACE))
+        ids = dict.fromkeys(self._pieces.piece_to_id(name) for name in names)
+        return [
+            token_id for token_id in ids if self.token_bytes(token_id) == data and token_id not in self._added
+        ]
 
     def token_to_id(self, token: str) -> int | None:
         """Return the id of the token that is written like this in the vocabulary."""

@@ -1,4 +1,4 @@
-"""Finding stop strings in a text that grows: what may go out, and what must wait. Knows nothing about tokens."""
+"""Finding stop strings in a text that grows: what may go out, what must wait. Knows no tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
-"""Text to token ids and ids to bytes: the interface, and the loader that picks an implementation from a folder.
+"""Text to token ids and ids to bytes: the interface, and which implementation reads a folder.
 
-`sentencepiece_tokenizer.py` reads tokenizer.model, `json_tokenizer.py` tokenizer.json or vocab.json + merges.txt.
-Every token has bytes of its own, so that a text is the bytes of its tokens put together: `detokenize.py` relies on it.
+`sentencepiece_tokenizer.py` reads tokenizer.model, `json_tokenizer.py` tokenizer.json or vocab.json +
+merges.txt. Every token has bytes of its own, so that a text is the bytes of its tokens put together:
+`detokenize.py` relies on it.
 """
 
 import codecs
@@ -48,7 +49,11 @@ class Tokenizer(Protocol):
         ...
 
     def token_bytes(self, token_id: int) -> bytes:
-        """Return the bytes the token adds to a text, a control token's name included; b"" for ids beyond the vocabulary."""
+        """Return the bytes the token adds to a text, a control token its name; b"" beyond the vocabulary."""
+        ...
+
+    def ids_of(self, data: bytes) -> list[int]:
+        """Return the ids of ordinary tokens whose bytes are exactly `data`."""
         ...
 
     def token_to_id(self, token: str) -> int | None:
@@ -71,8 +76,9 @@ def decode(tokenizer: Tokenizer, ids: Iterable[int], *, skip_special_tokens: boo
 def load_tokenizer(folder: Path) -> Tokenizer:
     """Return the tokenizer of a checkpoint folder.
 
-    tokenizer.model comes before tokenizer.json where both lie there: the families with a SentencePiece vocabulary were
-    trained with it, and the JSON file is a conversion. Raises CheckpointError where there is none or it cannot be read.
+    tokenizer.model comes before tokenizer.json where both lie there: the families with a SentencePiece
+    vocabulary were trained with it, and the JSON file is a conversion. Raises CheckpointError where there is
+    none or it cannot be read.
     """
     from deployer.prompt.json_tokenizer import JsonTokenizer
     from deployer.prompt.sentencepiece_tokenizer import SentencePieceTokenizer
@@ -82,5 +88,6 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
         return JsonTokenizer.load(folder)
     raise CheckpointError(
-        f"no tokenizer in {folder}: one of `tokenizer.json`, `tokenizer.model`, `vocab.json` with `merges.txt` must lie there"
+        f"no tokenizer in {folder}: one of `tokenizer.json`, `tokenizer.model`, `vocab.json` with "
+        "`merges.txt` must lie there"
     )
