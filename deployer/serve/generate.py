@@ -43,11 +43,11 @@ class Piece:
 
 
 async def generate(
-    engine: Engine, tokenizer: Tokenizer, choices: Sequence[Choice]
+    engine: Engine, tokenizer: Tokenizer, choices: Sequence[Choice], *, running: set[str]
 ) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of all choices as they come; use `contextlib.aclosing` where a loop may leave early.
 
-    Raises ApiError as soon as one choice fails, and ends the others.
+    Their request ids stand in `running` meanwhile. Raises ApiError as soon as one of them fails, and ends all.
     """
     submits = submits_of(choices, engine.pixels)
     streams = [
@@ -55,11 +55,13 @@ async def generate(
         for choice, submit in zip(choices, submits, strict=True)
     ]
     pieces = streams[0] if len(streams) == 1 else _merged(streams)
+    running.update(submit.request_id for submit in submits)
     try:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
     finally:
+        running.difference_update(submit.request_id for submit in submits)
         remove_pixels(submits, engine.pixels)
 
 
@@ -124,7 +126,9 @@ class ChoiceText:
         Raises ApiError where the engine ended it for another reason than its own text or a stop string.
         """
         if done.finish_reason == "abort" and self.stopped_by is None:
-            raise ApiError(fault_of_code("shutting_down", "the request was aborted by the server"))
+            raise ApiError(
+                fault_of_code("shutting_down", "the server shut down before the answer was complete")
+            )
         usage = msgspec.structs.replace(done.usage, output_tokens=self._num_tokens)
         stop_reason: str | int | None = self.stopped_by
         if stop_reason is None and done.stop_token_id in self._stop_token_ids:

@@ -1,7 +1,7 @@
 """What the routes of one server share; made once by `run.py`, or by a test around a fake engine."""
 
 from collections.abc import AsyncGenerator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
 from deployer.prompt.assemble import PromptBuilder
@@ -28,6 +28,7 @@ class Service:
     sampling: SamplingConfig
     server: ServerConfig
     vision: VisionConfig
+    running: set[str] = field(default_factory=set)  # request ids that the engine has now
 
     def accept(self, body: SamplingBody, record: RequestRecord) -> None:
         """Note what a request says of itself, and refuse it before any work where it cannot be served now.
@@ -48,4 +49,9 @@ class Service:
 
     def generate(self, choices: Sequence[Choice]) -> AsyncGenerator[Piece, None]:
         """Run the sequences of a request."""
-        return generate(self.engine, self.prompts.tokenizer, choices)
+        return generate(self.engine, self.prompts.tokenizer, choices, running=self.running)
+
+    def abort_all(self) -> None:
+        """Ask for the end of every sequence; their requests are answered 503."""
+        for request_id in sorted(self.running):
+            self.engine.abort(request_id)

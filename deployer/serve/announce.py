@@ -1,0 +1,52 @@
+"""What `deploy serve` prints: what runs where, what its start cost, and how to ask it something."""
+
+import json
+
+from deployer.config.schema import DeployConfig
+from deployer.serve.listen import is_public
+from deployer.serve.open_model import OpenedModel
+from engines.messages import Ready
+
+
+def warnings(config: DeployConfig, model: OpenedModel) -> list[str]:
+    """Return what a careful operator wants to know before the start."""
+    lines = [f"model `{config.model.name}`: {line}; the checkpoint counts" for line in model.differences]
+    if is_public(config.server.host) and not config.server.api_keys:
+        lines.append(
+            f"server.host={config.server.host} can be reached from other machines and server.api_keys is "
+            "empty: everybody there may use it; set server.api_keys"
+        )
+    return [f"warning: {line}" for line in lines]
+
+
+def start_lines(config: DeployConfig, ready: Ready, *, engine: str) -> list[str]:
+    """Return what runs, where the seconds of its start went, and what its memory holds."""
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in ready.phase_s.items())
+    memory = ", ".join(f"{name} {_bytes(count)}" for name, count in sorted(ready.bytes_by_part.items()))
+    cache_bytes = ready.num_pages * ready.page_bytes
+    return [
+        f"model    {config.model.name}, {ready.session_len} tokens a session",
+        f"engine   {engine} on {ready.device}, {ready.dtype}, tp {config.engine.tp}",
+        f"cache    {ready.num_pages} pages of {ready.page_tokens} tokens, {_bytes(cache_bytes)}",
+        *([f"memory   {memory}"] if memory else []),
+        *([f"start    {phases}"] if phases else []),
+    ]
+
+
+def ready_lines(url: str, model_name: str, *, needs_key: bool) -> list[str]:
+    """Return where the server is, and a command that gets an answer from it."""
+    body = {"model": model_name, "messages": [{"role": "user", "content": "Hello"}]}
+    head = "-H 'content-type: application/json'" + (" -H 'authorization: Bearer KEY'" if needs_key else "")
+    return [
+        f"ready    {url}",
+        f"try      curl {url}/v1/chat/completions {head} -d '{json.dumps(body)}'",
+    ]
+
+
+def _bytes(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

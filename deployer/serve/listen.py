@@ -1,0 +1,91 @@
+"""The listening side: a socket that is bound before anything slow happens, and uvicorn on it."""
+
+import contextlib
+import errno
+import ipaddress
+import socket
+import ssl
+from collections.abc import Generator
+
+import uvicorn
+from fastapi import FastAPI
+
+from deployer.config.schema import ServerConfig
+from deployer.errors import UnavailableError
+
+
+def bind(server: ServerConfig) -> socket.socket:
+    """Return a socket bound to the configured address. Raises UnavailableError, with the way out."""
+    try:
+        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except socket.gaierror as error:
+        raise UnavailableError(
+            f"server.host={server.host}: no such address here, {error.strerror}"
+        ) from error
+    family, kind, _, _, address = found[0]
+    listener = socket.socket(family, kind)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise UnavailableError(_refusal(server, error)) from error
+    return listener
+
+
+def _refusal(server: ServerConfig, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"server.port={server.port}: in use on {server.host}; end what listens there or choose another "
+            "port (0: any free one)"
+        )
+    if error.errno == errno.EACCES:
+        return f"server.port={server.port}: only root may listen below 1024; choose another port"
+    return f"server.host={server.host}: not an address of this machine ({error.strerror})"
+
+
+def is_public(host: str) -> bool:
+    """Return whether others than this machine can reach a server on `host`."""
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host != "localhost"
+
+
+def url_of(listener: socket.socket, server: ServerConfig) -> str:
+    """Return the address to type on this machine."""
+    host, port = listener.getsockname()[:2]
+    here = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    return f"{'https' if server.ssl_certfile else 'http'}://{here}:{port}"
+
+
+class HttpServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: `run.py` decides what a signal means."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """Leave the handlers as they are."""
+        yield
+
+
+def http_server(app: FastAPI, server: ServerConfig) -> HttpServer:
+    """Return uvicorn around the application. Raises UnavailableError for a key or certificate that is none."""
+    config = uvicorn.Config(
+        app,
+        ssl_keyfile=server.ssl_keyfile,
+        ssl_certfile=server.ssl_certfile,
+        lifespan="off",
+        ws="none",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=1,
+    )
+    try:
+        config.load()
+    except (OSError, ssl.SSLError) as error:
+        raise UnavailableError(
+            f"server.ssl_certfile={server.ssl_certfile}, server.ssl_keyfile={server.ssl_keyfile}: "
+            f"not a PEM certificate with its key ({error})"
+        ) from error
+    return HttpServer(config)

@@ -1,0 +1,65 @@
+"""The checkpoint of a deployment: its folder on this machine, and what its config.json says. Torch-free."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployer.config.folder import checkpoint_folder
+from deployer.config.schema import ModelConfig
+from deployer.errors import UnavailableError
+from engines.errors import CheckpointError
+from engines.families import known_families, read_spec
+from engines.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OpenedModel:
+    """A checkpoint that can be run."""
+
+    folder: Path
+    spec: ModelSpec
+    differences: tuple[str, ...]  # between the model option's hyper-parameters and config.json, one line each
+
+
+def open_model(model: ModelConfig) -> OpenedModel:
+    """Find the checkpoint, download it where it isn't here, and read its config.
+
+    Raises UnavailableError for a family whose network is not there yet, CheckpointError for a folder that is
+    not what it must be.
+    """
+    if model.family is not None and model.family not in known_families():
+        runs = ", ".join(f"`{name}`" for name in known_families())
+        raise UnavailableError(
+            f"model `{model.name}`: its family `{model.family}` can be planned and explained, but not run in "
+            f"this version; families that run: {runs}"
+        )
+    folder = _folder(model)
+    file = folder / "config.json"
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise CheckpointError(f"{file}: {error.strerror}; name a folder with a whole checkpoint") from error
+    except ValueError as error:
+        raise CheckpointError(f"{file} is not JSON: {error}; fetch the checkpoint again") from error
+    spec = read_spec(config, origin=str(file))
+    return OpenedModel(
+        folder=folder, spec=spec, differences=tuple(differences(model.hyper_parameters or {}, config))
+    )
+
+
+def differences(expected: Mapping[str, Any], found: Mapping[str, Any], *, path: str = "") -> Iterator[str]:
+    """Yield one line for each expected key that the checkpoint's config.json has otherwise."""
+    for key, value in expected.items():
+        name = f"{path}{key}"
+        there = found.get(key)
+        if isinstance(value, Mapping) and isinstance(there, Mapping):
+            yield from differences(value, there, path=f"{name}.")
+        elif key in found and there != value:
+            yield f"`{name}` is {there!r} in the checkpoint, {value!r} in the model option"
+
+
+def _folder(model: ModelConfig) -> Path:
+    assert model.path is not None, "the config's checks hold hub=folder and hub=package to a path"
+    return checkpoint_folder(hub=model.hub, path=model.path)

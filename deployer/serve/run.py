@@ -1,0 +1,123 @@
+"""`deploy serve`: from the validated tree to a running server, and to its end."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterable
+
+from deployer.config.devices import EngineChoice, choose_engine
+from deployer.config.engine_options import engine_options
+from deployer.config.schema import DeployConfig
+from deployer.prompt.assemble import PromptBuilder
+from deployer.serve.admission import Admission
+from deployer.serve.announce import ready_lines, start_lines, warnings
+from deployer.serve.app import create_app
+from deployer.serve.listen import bind, http_server, url_of
+from deployer.serve.logs import set_up_logs
+from deployer.serve.metrics import Metrics
+from deployer.serve.open_model import OpenedModel, open_model
+from deployer.serve.service import Service
+from deployer.serve.stop_signals import Interrupted, StopSignals, unless
+from engines.client import EngineClient
+
+ABORT_GRACE_S = 2.0  # for the replies of requests that are aborted after the drain
+log = logging.getLogger("deployer.serve")
+
+
+def run(config: DeployConfig) -> int:
+    """Serve until a signal; returns the exit code.
+
+    Raises UnavailableError, CheckpointError, ConfigError, DeviceError or EngineError where it cannot start.
+    """
+    set_up_logs(config.server.log_level)
+    with bind(config.server) as listener:
+        model = open_model(config.model)
+        prompts = PromptBuilder(config, model.spec, model.folder)
+        choice = choose_engine(config.engine)
+        _print([*warnings(config, model), *([choice.reason] if choice.reason else [])])
+        return asyncio.run(_run(config, model, prompts, choice, listener))
+
+
+async def _run(
+    config: DeployConfig,
+    model: OpenedModel,
+    prompts: PromptBuilder,
+    choice: EngineChoice,
+    listener: socket.socket,
+) -> int:
+    engine = EngineClient(
+        model.folder,
+        model.spec,
+        engine_options(config, choice),
+        start_timeout_s=config.engine.start_timeout_s,
+        max_restarts=config.engine.max_restarts,
+    )
+    with StopSignals() as signals:
+        try:
+            await unless(signals.first, engine.start())
+            assert engine.ready is not None, "a started engine has said what it got"
+            prompts.session_len = engine.ready.session_len
+            _print(start_lines(config, engine.ready, engine=choice.kind))
+            await _serve(_service(config, prompts, engine), listener, signals)
+        except Interrupted:
+            log.warning("interrupted before the server was ready")
+        finally:
+            if signals.second.is_set() and engine.pid is not None:
+                os.kill(engine.pid, signal.SIGKILL)
+            await engine.close()
+            await prompts.aclose()
+        return signals.exit_code
+
+
+def _service(config: DeployConfig, prompts: PromptBuilder, engine: EngineClient) -> Service:
+    admission = Admission(config.server.max_requests)
+    return Service(
+        engine=engine,
+        prompts=prompts,
+        admission=admission,
+        metrics=Metrics(engine=engine, admission=admission),
+        model_name=config.server.model_name or config.model.name,
+        created=int(time.time()),
+        sampling=config.sampling,
+        server=config.server,
+        vision=config.vision,
+    )
+
+
+async def _serve(service: Service, listener: socket.socket, signals: StopSignals) -> None:
+    """Answer requests until a signal, then let those that run end within `server.drain_s`."""
+    http = http_server(create_app(service), service.server)
+    serving = asyncio.create_task(http.serve(sockets=[listener]))
+    try:
+        while not http.started and not serving.done():
+            await asyncio.sleep(0.01)
+        if http.started:
+            url = url_of(listener, service.server)
+            _print(ready_lines(url, service.model_name, needs_key=bool(service.server.api_keys)))
+            await unless(signals.first, serving)
+    except Interrupted:
+        pass
+    await _drain(service, signals)
+    http.should_exit = True
+    http.force_exit = signals.second.is_set()
+    await serving
+
+
+async def _drain(service: Service, signals: StopSignals) -> None:
+    admission, limit_s = service.admission, service.server.drain_s
+    log.info("draining: %d requests in flight, %g s at most", admission.in_flight, limit_s)
+    try:
+        if not await unless(signals.second, admission.drain(limit_s)):
+            log.warning("%d requests are aborted: they outlived server.drain_s", admission.in_flight)
+            service.abort_all()
+            await unless(signals.second, admission.drain(ABORT_GRACE_S))
+    except Interrupted:
+        log.warning("%d requests are dropped: a second signal came", admission.in_flight)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print(line, flush=True)
