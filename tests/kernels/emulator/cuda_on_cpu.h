@@ -223,3 +223,7 @@ template <class T>
 T max(T a, T b) {
     return a > b ? a : b;
 }
+template <class T>
+T __ldcg(const T* from) {
+    return *from;
+}

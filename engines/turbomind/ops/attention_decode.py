@@ -1,0 +1,147 @@
+"""Launches `kernels/attention_decode.cu`."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from engines.errors import KernelError
+from engines.ops import KvLayer
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.operands import check, scalar_name, token_stride
+
+_ROWS = 16  # tokens of a warp's share of a tile; kRows of the kernel
+_MAX_SEQS = 512  # sequences of one launch: their prefix sums stand in shared memory
+_RESERVED_BYTES = 1024  # shared memory the driver takes of each block
+
+# Warps a block, stages a warp's ring, blocks an SM; the first that fits is taken. kernels/LOG.md has the measurements.
+_SHAPES = ((4, 3, 2), (4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeShape:
+    """How the kernel is cut for one head shape on one GPU."""
+
+    warps: int
+    stages: int
+    blocks_per_sm: int
+    shared_bytes: int
+
+
+def shared_bytes(*, warps: int, stages: int, dim: int, group: int) -> int:
+    """Return the size of the kernel's `Layout`."""
+    ring = warps * stages * 2 * _ROWS * (2 * dim + 16)
+    sums = warps * group * (dim + 4) * 4
+    columns = 2 * warps * -(-group // 8) * 8 * 4
+    return ring + sums + columns + (_MAX_SEQS + 1 + warps + 1) * 4
+
+
+@lru_cache(maxsize=64)
+def decode_shape(*, dim: int, group: int, bytes_per_block: int, bytes_per_sm: int) -> DecodeShape:
+    """Return the preferred shape that fits. Raises KernelError where none does."""
+    for warps, stages, blocks in _SHAPES:
+        needed = shared_bytes(warps=warps, stages=stages, dim=dim, group=group)
+        if needed <= bytes_per_block and blocks * (needed + _RESERVED_BYTES) <= bytes_per_sm:
+            return DecodeShape(warps=warps, stages=stages, blocks_per_sm=blocks, shared_bytes=needed)
+    raise KernelError(
+        f"decode attention with heads of {dim}, {group} a KV head, needs more shared memory than the "
+        f"{bytes_per_block} bytes of this GPU; use `engine=pytorch`"
+    )
+
+
+def attention_decode(
+    gpu: Gpu,
+    q_BND: Tensor,
+    layer: KvLayer,
+    pages_BP: Tensor,
+    kv_lens_B: Tensor,
+    *,
+    scale: float,
+    window: int | None,
+    shape: DecodeShape | None = None,
+    out_BND: Tensor | None = None,
+) -> Tensor:
+    """Return attention of one token a sequence over its pages, [B, N, D], into `out_BND` where one is given.
+
+    A given `shape` replaces the preferred one (benchmarks). The scratch memory is shared by all launches of one `Gpu`, so they
+    must run on one stream.
+    """
+    num_kv_heads, group, dim = _check(gpu, q_BND, layer, pages_BP, kv_lens_B)
+    out = torch.empty(q_BND.shape, dtype=q_BND.dtype, device=q_BND.device) if out_BND is None else out_BND
+    if not q_BND.shape[0]:
+        return out
+    shape = shape or decode_shape(
+        dim=dim, group=group, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm
+    )
+    constants = (
+        ("SCALAR", scalar_name("attention_decode", q_BND)),
+        ("DIM", dim),
+        ("KV_HEADS", num_kv_heads),
+        ("GROUP", group),
+        ("PAGE_TOKENS", layer.keys_PKTD.shape[2]),
+        ("WINDOW", window or 0),
+        ("WARPS", shape.warps),
+        ("STAGES", shape.stages),
+        ("BLOCKS_PER_SM", shape.blocks_per_sm),
+        ("MAX_SEQS", _MAX_SEQS),
+    )
+    kernel = gpu.kernel(
+        "attention_decode.cu",
+        "attention_decode",
+        constants,
+        "PPPPPPPPiiqf",
+        threads=32 * shape.warps,
+        shared_bytes=shape.shared_bytes,
+    )
+    blocks = gpu.num_sms * shape.blocks_per_sm
+    partials = gpu.scratch("attention_decode partials", 2 * blocks * group * (dim + 2) * 4)
+    counters = gpu.scratch("attention_decode counters", blocks * 4)
+    stride = token_stride("attention_decode", q_BND)
+    for first in range(0, q_BND.shape[0], _MAX_SEQS):
+        part = slice(first, first + _MAX_SEQS)
+        kernel(
+            gpu.stream(),
+            (blocks, 1),
+            q_BND[part].data_ptr(),
+            layer.keys_PKTD.data_ptr(),
+            layer.values_PKTD.data_ptr(),
+            pages_BP[part].data_ptr(),
+            kv_lens_B[part].data_ptr(),
+            out[part].data_ptr(),
+            partials.data_ptr(),
+            counters.data_ptr(),
+            q_BND[part].shape[0],
+            pages_BP.stride(0),
+            stride,
+            scale * math.log2(math.e),
+        )
+    return out
+
+
+def _check(gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, kv_lens: Tensor) -> tuple[int, int, int]:
+    num_seqs, num_heads, dim = q.shape
+    num_pages, num_kv_heads, page_tokens, _ = layer.keys_PKTD.shape
+    kv = (num_pages, num_kv_heads, page_tokens, dim)
+    check(
+        gpu,
+        "attention_decode",
+        q=(q, q.dtype, (num_seqs, num_heads, dim)),
+        keys=(layer.keys_PKTD, q.dtype, kv),
+        values=(layer.values_PKTD, q.dtype, kv),
+        pages=(pages, torch.int32, (num_seqs, pages.shape[-1])),
+        kv_lens=(kv_lens, torch.int32, (num_seqs,)),
+    )
+    faults = []
+    if num_heads % num_kv_heads:
+        faults.append(f"{num_heads} query heads are no multiple of {num_kv_heads} KV heads")
+    if dim % 16:
+        faults.append(f"heads of {dim} elements are no multiple of 16")
+    if page_tokens % _ROWS:
+        faults.append(f"pages of {page_tokens} tokens are no multiple of {_ROWS}")
+    if q.dtype == torch.float32 or (q.dtype == torch.bfloat16 and gpu.capability < (8, 0)):
+        faults.append(f"{q.dtype} is no matrix format of this GPU; use float16" + " or bfloat16" * (gpu.capability >= (8, 0)))
+    if faults:
+        raise KernelError(f"`attention_decode`: {'; '.join(faults)}")
+    return num_kv_heads, num_heads // num_kv_heads, dim
