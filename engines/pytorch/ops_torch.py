@@ -102,39 +102,44 @@ def _attend(
 ) -> Tensor:
     """Return [B, Q, N, D] for sequences of up to Q queries; rows past a sequence's own mean nothing."""
     num, longest, num_heads, head_dim = q_BQND.shape
-    keys_BKLD, values_BKLD = (
-        _gathered(pages, batch.pages_BP[which]) for pages in (layer.keys_PKTD, layer.values_PKTD)
-    )
-    num_kv_heads, num_keys = keys_BKLD.shape[1:3]
+    num_kv_heads = layer.keys_PKTD.shape[1]
     per_kv = num_heads // num_kv_heads
-    seen_BQL = _visible(batch, which, longest, num_keys, window)
+    page_BL, offset_BL = _slots(batch, which, page_tokens=layer.keys_PKTD.shape[2])
+    keys_BLKD, values_BLKD = layer.keys_PKTD[page_BL, :, offset_BL], layer.values_PKTD[page_BL, :, offset_BL]
+    seen_BQL = _visible(batch, which, longest, window)
     # The query heads of a KV head become further queries of it, so keys are not repeated.
     q_BKGQD = q_BQND.view(num, longest, num_kv_heads, per_kv, head_dim).permute(0, 2, 3, 1, 4)
-    q_BKXD = q_BKGQD.reshape(num, num_kv_heads, per_kv * longest, head_dim)
-    mask_B1XL = seen_BQL.repeat(1, per_kv, 1).unsqueeze(1)
     out_BKXD = F.scaled_dot_product_attention(
-        q_BKXD, keys_BKLD, values_BKLD, attn_mask=mask_B1XL, scale=scale
+        q_BKGQD.reshape(num, num_kv_heads, per_kv * longest, head_dim),
+        keys_BLKD.transpose(1, 2),
+        values_BLKD.transpose(1, 2),
+        attn_mask=seen_BQL.repeat(1, per_kv, 1).unsqueeze(1),
+        scale=scale,
     )
     out_BKGQD = out_BKXD.view(num, num_kv_heads, per_kv, longest, head_dim)
     return out_BKGQD.permute(0, 3, 1, 2, 4).reshape(num, longest, num_heads, head_dim)
 
 
-def _gathered(pages_PKTD: Tensor, table_BP: Tensor) -> Tensor:
-    """Return the pages of each sequence one after another, [B, K, L, D]."""
-    num, per_sequence = table_BP.shape
-    taken = pages_PKTD[table_BP].transpose(1, 2)
-    return taken.reshape(num, taken.shape[1], per_sequence * taken.shape[3], taken.shape[4])
+def _slots(batch: AttentionBatch, which: slice, *, page_tokens: int) -> tuple[Tensor, Tensor]:
+    """Return page and offset of every key, int64 [B, L].
+
+    Past a sequence's end stands its last key: what lies in slots that it never wrote may be no number, and
+    masking does not help against that.
+    """
+    lens_B = batch.kv_lens_B[which]
+    key_BL = torch.minimum(torch.arange(batch.max_kv, device=lens_B.device), lens_B[:, None] - 1)
+    return batch.pages_BP[which].gather(1, key_BL // page_tokens), key_BL % page_tokens
 
 
-def _visible(batch: AttentionBatch, which: slice, longest: int, num_keys: int, window: int | None) -> Tensor:
+def _visible(batch: AttentionBatch, which: slice, longest: int, window: int | None) -> Tensor:
     """Return which keys each query sees, bool [B, Q, L]."""
     starts_B1 = batch.q_starts_B1
     lens_B = batch.kv_lens_B[which]
     counts_B = (starts_B1[1:] - starts_B1[:-1])[which]
-    rows = torch.arange(max(longest, num_keys), device=lens_B.device)
+    rows = torch.arange(max(longest, batch.max_kv), device=lens_B.device)
     # Padding queries stand where the last one does: a row that sees nothing would be NaN.
     position_BQ1 = torch.minimum(
         (lens_B - counts_B)[:, None] + rows[:longest], lens_B[:, None] - 1
     ).unsqueeze(2)
-    seen_BQL = rows[:num_keys] <= position_BQ1
-    return seen_BQL if window is None else seen_BQL & (rows[:num_keys] > position_BQ1 - window)
+    seen_BQL = rows[: batch.max_kv] <= position_BQ1
+    return seen_BQL if window is None else seen_BQL & (rows[: batch.max_kv] > position_BQ1 - window)

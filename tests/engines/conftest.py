@@ -1,0 +1,20 @@
+"""Fixtures of the runtime's tests."""
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from internvl_golden import write_checkpoint
+
+# On a machine that has torch but not the message library (a bare GPU machine), networks and ops are tested all the
+# same: the tests beside this file are those of the engine process.
+if find_spec("msgspec") is None:
+    collect_ignore = sorted(path.name for path in Path(__file__).parent.glob("test_*.py"))
+
+
+@pytest.fixture(scope="session")
+def internvl_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the checkpoint folder of a golden case, written once."""
+    root = tmp_path_factory.mktemp("internvl")
+    return lambda case: root / case if (root / case).exists() else write_checkpoint(case, root / case)

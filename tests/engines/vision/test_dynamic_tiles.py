@@ -1,0 +1,83 @@
+import hashlib
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from internvl_golden import CASES, ROOT, golden
+from PIL import Image
+
+from engines.spec import PixelSpec
+from engines.vision.pixels.dynamic_tiles import choose_grid, dynamic_tiles, num_tiles
+
+SPEC = PixelSpec(
+    kind="dynamic_tiles",
+    image=448,
+    min_tiles=1,
+    max_tiles=12,
+    thumbnail=True,
+    mean=(0.485, 0.456, 0.406),
+    std=(0.229, 0.224, 0.225),
+)
+TILING = json.loads((ROOT / "tiling.json").read_text())
+PICTURES = ("img0_37x91.png", "img1_640x480.png", "img2_1000x333.png")
+
+
+def normalised(tiles: np.ndarray, spec: PixelSpec) -> np.ndarray:
+    """Return what upstream's transform gives: [tiles, 3, side, side], scaled, then normalised in fp32."""
+    scaled = tiles.astype(np.float32) / np.float32(255)
+    pixels = (scaled - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    return pixels.transpose(0, 3, 1, 2)
+
+
+def sha256_of_rounded(pixels: np.ndarray) -> str:
+    return hashlib.sha256(np.round(pixels.astype(np.float64), 4).astype(np.float32).tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("case", CASES)
+def test_pixels_are_the_references(case: str, name: str) -> None:
+    reference = golden(case)
+    pixels = normalised(dynamic_tiles(reference.picture(name), reference.pixels), reference.pixels)
+    wanted = reference.meta["preprocess"][name]
+    assert list(pixels.shape) == wanted["shape"]
+    assert sha256_of_rounded(pixels) == wanted["sha256_round4_float32"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_full_size_tiles_are_the_references(name: str) -> None:
+    reference = golden("internlm2_vit300m")
+    pixels = normalised(dynamic_tiles(reference.picture(name), SPEC), SPEC)
+    wanted = reference.meta["preprocess_448_max12"][name]
+    assert list(pixels.shape) == wanted["shape"]
+    assert sha256_of_rounded(pixels) == wanted["sha256_round4_float32"]
+
+
+def test_grids_are_the_references_for_every_recorded_size() -> None:
+    wrong = []
+    for section in TILING.values():
+        for case in section if isinstance(section, list) else ():
+            grids = case["grid"]
+            choices = grids.items() if isinstance(grids, dict) else [(case["max_num"], grids)]
+            for max_num, grid in choices:
+                spec = replace(SPEC, min_tiles=case.get("min_num", 1), max_tiles=int(max_num))
+                if list(choose_grid(*case["wh"], spec)) != grid:
+                    wrong.append((case, max_num))
+    assert not wrong
+
+
+def test_num_tiles_counts_what_dynamic_tiles_cuts() -> None:
+    for width, height in [(1, 1), (30, 7), (448, 448), (500, 20), (100, 101)]:
+        for spec in (SPEC, replace(SPEC, thumbnail=False), replace(SPEC, max_tiles=1)):
+            small = replace(spec, image=8)
+            tiles = dynamic_tiles(Image.new("RGB", (width, height)), small)
+            assert tiles.shape == (num_tiles(width, height, small), 8, 8, 3)
+            assert tiles.dtype == np.uint8
+
+
+def test_tiles_run_row_by_row_and_the_thumbnail_is_last() -> None:
+    colours = np.arange(6, dtype=np.uint8).reshape(2, 3) * 40
+    picture = Image.fromarray(np.repeat(np.repeat(colours, 8, 0), 8, 1)).convert("RGB")
+    tiles = dynamic_tiles(picture, replace(SPEC, image=8))
+    assert [int(np.median(tile)) for tile in tiles[:-1]] == [0, 40, 80, 120, 160, 200]
+    assert tiles[-1].min() < 40 and tiles[-1].max() > 160
