@@ -1,6 +1,179 @@
-"""The command line."""
+"""The command line: a verb (the first bare word, else `serve`), a recipe, overrides.
+
+    deploy [verb] [recipe.yaml] [+model=name] [group=option] [key=value] [--config-dir DIR]
+
+Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config,
+6 something this machine lacks, 130 interrupted. Nothing but this file and `verbs.py` is imported for --help.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, DeployError, UsageError
+from deployer.verbs import VERBS, Verb
+
+if TYPE_CHECKING:
+    from deployer.config.load import Loaded
+
+DEFAULT_VERB = "serve"
+FLAGS = "`--config-dir`, `--help`, `--version`"
+
+HELP_HEAD = """\
+usage: deploy [verb] [recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<value>] [--config-dir DIR]
+
+  deploy +model=pocket_vl                                    serve the model that ships, on 127.0.0.1:23333
+  deploy +model=internvl2_8b engine=turbomind engine.tp=2    choose the engine, split over two GPUs
+  deploy explain engine.tp +model=internvl2_8b               see what set a value
+"""
+HELP_TAIL = """
+  --config-dir DIR  more config folders, searched before ours (repeatable)
+  --version         print the version
+  --help            print this
+
+`model=x` and `+model=x` mean the same. A word that ends in .yaml is a recipe file. NO_COLOR=1: no colour.
+Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config, 6 something is missing, 130 interrupted.
+"""
 
 
-def main() -> int:
-    """Run one `deploy` command."""
-    raise SystemExit("deploy: under construction")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Command:
+    """What was typed, taken apart."""
+
+    name: str
+    verb: Verb
+    words: list[str]  # overrides, recipe, and the bare words of a verb that takes them
+    config_dirs: list[Path]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(words)
+    except DeployError as error:
+        _print_errors(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:  # `deploy list models | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+
+
+def parse(words: Sequence[str]) -> Command:
+    """Take the words of a command apart. Raises UsageError for an unknown verb or flag."""
+    rest: list[str] = []
+    config_dirs: list[Path] = []
+    waiting = iter(words)
+    for word in waiting:
+        if word == "--config-dir":
+            folder = next(waiting, None)
+            if folder is None:
+                raise UsageError("--config-dir: names a folder; write --config-dir DIR")
+            config_dirs.append(Path(folder).expanduser())
+        elif word.startswith("--config-dir="):
+            config_dirs.append(Path(word.partition("=")[2]).expanduser())
+        elif word.startswith("-"):
+            raise UsageError(f"unknown flag `{word}`: known flags: {FLAGS}; settings read key=value")
+        else:
+            rest.append(word)
+    name = DEFAULT_VERB
+    if rest and _is_bare(rest[0]):
+        name = rest.pop(0)
+        if name not in VERBS:
+            raise UsageError(_unknown_verb(name))
+    return Command(name=name, verb=VERBS[name], words=rest, config_dirs=config_dirs)
+
+
+def _dispatch(words: list[str]) -> int:
+    if any(word in ("-h", "--help", "help") for word in words[:1]) or "--help" in words:
+        print(help_text(), end="")
+        return EXIT_OK
+    if words[:1] == ["--version"]:
+        print(_version())
+        return EXIT_OK
+    if not words:
+        return _no_model()
+    command = parse(words)
+    if command.verb.takes != "words":
+        _refuse_bare_words(command)
+    return _run(command)
+
+
+def _run(command: Command) -> int:
+    from deployer.config.resolve import entry
+    from engines.errors import EngineError
+
+    verb = command.verb
+    try:
+        if verb.takes == "words":
+            return int(entry(verb.run)(command.words, command.config_dirs))
+        loaded = _load(command)
+        return int(entry(verb.run)(*(part for part in (loaded.config, loaded.options) if part is not None)))
+    except EngineError as error:
+        _print_errors(error)
+        return EXIT_UNAVAILABLE
+
+
+def _load(command: Command) -> "Loaded":
+    from deployer.config.load import load_for_verb
+    from deployer.table import paint
+
+    loaded = load_for_verb(command.verb, command.words, config_dirs=command.config_dirs)
+    for warning in loaded.warnings:
+        print(f"{paint('warning:', 'yellow', out=sys.stderr)} {warning}", file=sys.stderr)
+    return loaded
+
+
+def help_text() -> str:
+    """Return what --help prints."""
+    lines = [HELP_HEAD]
+    for section in ("Run", "Understand", "Measure", "Shell"):
+        verbs = [(name, verb) for name, verb in VERBS.items() if verb.section == section]
+        if verbs:
+            lines.append(f"{section}\n" + "".join(f"  {name:12} {verb.summary}\n" for name, verb in verbs))
+    return "\n".join(lines) + HELP_TAIL
+
+
+def _no_model() -> int:
+    """Say which models there are, and how to start the one that ships."""
+    from deployer.listing import print_models
+
+    print("deploy +model=<name> starts one of these; pocket_vl ships with the package:\n", file=sys.stderr)
+    print_models(sys.stdout)
+    print("\nstart the one that ships: deploy +model=pocket_vl\nhelp: deploy --help", file=sys.stderr)
+    return UsageError.exit_code
+
+
+def _refuse_bare_words(command: Command) -> None:
+    bare = [word for word in command.words if _is_bare(word)]
+    if bare:
+        shown = ", ".join(f"`{word}`" for word in bare)
+        raise UsageError(f"{shown}: after `deploy {command.name}` come key=value words only")
+
+
+def _unknown_verb(name: str) -> str:
+    from deployer.config.suggest import way_out
+
+    return f"unknown verb `{name}`: {way_out(name, VERBS, kind='verbs')}; `deploy --help` explains them"
+
+
+def _is_bare(word: str) -> bool:
+    return "=" not in word and not word.startswith(("+", "~")) and not word.endswith((".yaml", ".yml"))
+
+
+def _print_errors(error: Exception) -> None:
+    from deployer.table import paint
+
+    for line in (str(error) or type(error).__name__).splitlines():
+        print(f"{paint('error:', 'red', out=sys.stderr)} {line}", file=sys.stderr)
+
+
+def _version() -> str:
+    from importlib.metadata import version
+
+    return f"vlm-deployer {version('vlm-deployer')}"

@@ -8,7 +8,7 @@ in its set-or-add form, so that `build.py` finds every unknown key at once and c
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,16 +40,23 @@ class Composition:
 
 
 def compose(
-    words: Sequence[str], *, config_dirs: Sequence[Path] = (), extra_groups: Mapping[str, str] | None = None
+    words: Sequence[str],
+    *,
+    config_dirs: Sequence[Path] = (),
+    extra_groups: Mapping[str, str] | None = None,
+    primary: str | None = None,
 ) -> Composition:
     """Compose a recipe (a word that ends in .yaml) or the built-in deployment with overrides.
 
-    `extra_groups` are read by one verb only, with the option that each starts from. Raises ConfigError.
+    `extra_groups` are read by one verb only, with the option that each starts from; `primary` replaces the
+    built-in deployment. Raises ConfigError.
     """
     recipes = [word for word in words if _is_recipe(word)]
     if len(recipes) > 1:
         raise UsageError(f"recipes {', '.join(recipes)}: one deployment starts from one recipe")
     tree = config_tree(recipes[0] if recipes else None, config_dirs)
+    if primary is not None:
+        tree = replace(tree, primary=primary)
     flags = parse_flags([word for word in words if not _is_recipe(word)], tree)
     try:
         return _compose(tree, flags, extra_groups or {})
