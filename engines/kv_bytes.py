@@ -11,15 +11,15 @@ _BITS = {"fp8": 8, "int8": 8, "int4": 4}
 
 
 def kv_heads_per_rank(spec: DecoderSpec, *, tp: int) -> int:
-    """Return the KV heads that one rank stores; ranks that outnumber the heads store one each, several times over."""
+    """Return the KV heads that one rank stores; ranks that outnumber the heads store one each."""
     return max(spec.num_kv_heads // tp, 1)
 
 
 def kv_token_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, tp: int) -> int:
     """Return the bytes of one token's keys and values on one rank, over all layers.
 
-    2 (K and V) * layers * heads on the rank * (head_dim * bits / 8 + scale bytes). `dtype_bytes` is that of the compute
-    dtype, in which format `none` stores. fp8 has one scale a layer, which is not counted.
+    2 (K and V) * layers * heads on the rank * (head_dim * bits / 8 + scale bytes). `dtype_bytes` is that of
+    the compute dtype, in which format `none` stores. fp8 has one scale a layer, which is not counted.
     """
     bits = _BITS.get(format, 8 * dtype_bytes)
     scales = _SCALE_BYTES if format in ("int8", "int4") else 0
@@ -37,7 +37,7 @@ def pages_for(num_tokens: int, *, page_tokens: int) -> int:
 
 
 def pages_that_fit(free_bytes: int, *, memory: float, page_bytes: int) -> int:
-    """Return how many pages `engine.cache_max_entry_count` gives: a share of what is free (below 1), or bytes.
+    """Return the pages that `engine.cache_max_entry_count` gives: a share of what is free (below 1), or bytes.
 
     Never more than what is free, and 0 where nothing is.
     """
