@@ -17,7 +17,7 @@ Constants = Mapping[str, int | str]
 
 # Line information costs nothing at run time and lets profilers name source lines. `-v` fills the log that
 # `resource_usage` reads.
-_FLAGS = ("--std=c++17", "--generate-line-info", "--ptxas-options=-v")
+_FLAGS = ("--std=c++17", "--generate-line-info", "--ptxas-options=-v", "--device-as-default-execution-space")
 
 _ENTRY = re.compile(r"Compiling entry function '(\w+)'")
 _SPILLS = re.compile(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads")

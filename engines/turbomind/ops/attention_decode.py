@@ -11,6 +11,7 @@ from engines.errors import KernelError
 from engines.ops import KvLayer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import check, scalar_name, token_stride
+from engines.turbomind.ops.flash_shape import matrix_fault
 
 _ROWS = 16  # tokens of a warp's share of a tile; kRows of the kernel
 _MAX_SEQS = 512  # sequences of one launch: their prefix sums stand in shared memory
@@ -133,15 +134,13 @@ def _check(gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, kv_lens: Tensor) 
         pages=(pages, torch.int32, (num_seqs, pages.shape[-1])),
         kv_lens=(kv_lens, torch.int32, (num_seqs,)),
     )
-    faults = []
+    faults = matrix_fault(gpu, q.dtype)
     if num_heads % num_kv_heads:
         faults.append(f"{num_heads} query heads are no multiple of {num_kv_heads} KV heads")
     if dim % 16:
         faults.append(f"heads of {dim} elements are no multiple of 16")
     if page_tokens % _ROWS:
         faults.append(f"pages of {page_tokens} tokens are no multiple of {_ROWS}")
-    if q.dtype == torch.float32 or (q.dtype == torch.bfloat16 and gpu.capability < (8, 0)):
-        faults.append(f"{q.dtype} is no matrix format of this GPU; use float16" + " or bfloat16" * (gpu.capability >= (8, 0)))
     if faults:
         raise KernelError(f"`attention_decode`: {'; '.join(faults)}")
     return num_kv_heads, num_heads // num_kv_heads, dim

@@ -227,3 +227,4 @@ template <class T>
 T __ldcg(const T* from) {
     return *from;
 }
+inline int __ffs(int x) { return __builtin_ffs(x); }

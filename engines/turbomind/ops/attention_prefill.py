@@ -1,0 +1,102 @@
+"""Launches `kernels/attention_prefill.cu`."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from engines.errors import KernelError
+from engines.ops import KvLayer
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.operands import check, scalar_name, token_stride
+from engines.turbomind.ops.flash_shape import FlashShape, flash_shape, matrix_fault
+
+
+def attention_prefill(
+    gpu: Gpu,
+    q_TND: Tensor,
+    layer: KvLayer,
+    pages_BP: Tensor,
+    q_starts_B1: Tensor,
+    kv_lens_B: Tensor,
+    *,
+    scale: float,
+    window: int | None,
+    shape: FlashShape | None = None,
+    out_TND: Tensor | None = None,
+) -> Tensor:
+    """Return causal attention of the tokens of q over their sequences' pages, [T, N, D], into `out_TND` where one is given.
+
+    `q_starts_B1` counts from the first token of q. A given `shape` replaces the preferred one (benchmarks).
+    """
+    num_tokens, num_heads, dim = q_TND.shape
+    num_seqs = kv_lens_B.shape[0]
+    num_kv_heads, group = _check(gpu, q_TND, layer, pages_BP, q_starts_B1, kv_lens_B)
+    out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device) if out_TND is None else out_TND
+    if not num_tokens:
+        return out
+    shape = shape or flash_shape(dim, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm)
+    constants = (
+        *shape.constants(scalar_name("attention_prefill", q_TND), dim),
+        ("KV_HEADS", num_kv_heads),
+        ("GROUP", group),
+        ("PAGE_TOKENS", layer.keys_PKTD.shape[2]),
+        ("WINDOW", window or 0),
+    )
+    kernel = gpu.kernel(
+        "attention_prefill.cu",
+        "attention_prefill",
+        constants,
+        "PPPPPPPiiqf",
+        threads=32 * shape.warps,
+        shared_bytes=shape.shared_bytes,
+    )
+    kernel(
+        gpu.stream(),
+        (num_kv_heads, most_blocks(num_tokens * group, num_seqs, shape.rows)),
+        q_TND.data_ptr(),
+        layer.keys_PKTD.data_ptr(),
+        layer.values_PKTD.data_ptr(),
+        pages_BP.data_ptr(),
+        q_starts_B1.data_ptr(),
+        kv_lens_B.data_ptr(),
+        out.data_ptr(),
+        num_seqs,
+        pages_BP.stride(0),
+        token_stride("attention_prefill", q_TND),
+        scale * math.log2(math.e),
+    )
+    return out
+
+
+def most_blocks(num_rows: int, num_seqs: int, rows_per_block: int) -> int:
+    """Return the largest number of blocks that `num_rows` rows in `num_seqs` sequences can need.
+
+    Each sequence has at least one row; all but its last block are full.
+    """
+    return num_seqs + (num_rows - num_seqs) // rows_per_block if num_rows > num_seqs else num_seqs
+
+
+def _check(
+    gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, q_starts: Tensor, kv_lens: Tensor
+) -> tuple[int, int]:
+    num_tokens, num_heads, dim = q.shape
+    num_pages, num_kv_heads, page_tokens, _ = layer.keys_PKTD.shape
+    num_seqs = kv_lens.shape[0]
+    kv = (num_pages, num_kv_heads, page_tokens, dim)
+    check(
+        gpu,
+        "attention_prefill",
+        q=(q, q.dtype, (num_tokens, num_heads, dim)),
+        keys=(layer.keys_PKTD, q.dtype, kv),
+        values=(layer.values_PKTD, q.dtype, kv),
+        pages=(pages, torch.int32, (num_seqs, pages.shape[-1])),
+        q_starts=(q_starts, torch.int32, (num_seqs + 1,)),
+        kv_lens=(kv_lens, torch.int32, (num_seqs,)),
+    )
+    faults = matrix_fault(gpu, q.dtype)
+    if num_heads % num_kv_heads:
+        faults.append(f"{num_heads} query heads are no multiple of {num_kv_heads} KV heads")
+    if faults:
+        raise KernelError(f"`attention_prefill`: {'; '.join(faults)}")
+    return num_kv_heads, num_heads // num_kv_heads
