@@ -37,7 +37,7 @@ def pages_for(num_tokens: int, *, page_tokens: int) -> int:
 
 
 def pages_that_fit(free_bytes: int, *, memory: float, page_bytes: int) -> int:
-    """Return the pages that `engine.cache_max_entry_count` gives: a share of what is free (below 1), or bytes.
+    """Return the pages of `engine.cache_max_entry_count`: a share of what is free (below 1), or bytes.
 
     Never more than what is free, and 0 where nothing is.
     """
