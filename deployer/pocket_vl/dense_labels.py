@@ -1,0 +1,85 @@
+"""What each patch of each tile shows: a second teacher for the vision tower, used in training only.
+
+Labels are uint8 [tiles, grid, grid, 4]: kind (0 nothing, shapes, text), colour (0 none), character (0 none) and whether the
+centre of a shape lies in the patch. They make the tower see within the first minute; answers alone take far longer.
+"""
+
+from math import ceil, cos, floor, pi, sin
+
+import numpy as np
+import numpy.typing as npt
+
+from deployer.pocket_vl.fonts import FontBook, ink_box, line_step
+from deployer.pocket_vl.scene import Box, Scene, Text
+from deployer.pocket_vl.words import COLOURS, SHAPES
+
+Labels = npt.NDArray[np.uint8]
+
+_KINDS = {kind: number for number, kind in enumerate(SHAPES, 1)}
+_COLOURS = {name: number for number, name in enumerate(COLOURS, 1)}
+_TEXT = len(SHAPES) + 1
+# Classes of the four label planes.
+CLASSES = (len(SHAPES) + 2, len(COLOURS) + 1, 96, 2)
+
+
+def dense_labels(scene: Scene, book: FontBook, *, columns: int, rows: int, thumbnail: bool, grid: int) -> Labels:
+    """Return the labels of a picture's tiles in their order, the thumbnail last."""
+    whole = _plane(scene, book, columns * grid, rows * grid)
+    tiles = whole.reshape(rows, grid, columns, grid, 4).swapaxes(1, 2).reshape(-1, grid, grid, 4)
+    if thumbnail and columns * rows > 1:
+        tiles = np.concatenate([tiles, _plane(scene, book, grid, grid)[None]])
+    return np.ascontiguousarray(tiles)
+
+
+def _plane(scene: Scene, book: FontBook, width: int, height: int) -> Labels:
+    """Return labels of a grid laid over the whole canvas, [height, width, 4]."""
+    plane = np.zeros((height, width, 4), np.uint8)
+    sx, sy = width / scene.width, height / scene.height
+    for shape in scene.shapes:
+        area = _cells(shape.box, sx, sy)
+        plane[area] = (_KINDS[shape.kind], _COLOURS[shape.colour], 0, 0)
+    for shape in scene.shapes:
+        y, x = min(height - 1, int(shape.box.cy * sy)), min(width - 1, int(shape.box.cx * sx))
+        plane[y, x, 3] = 1
+    for text in scene.texts:
+        for character, box in _characters(text, book):
+            area = _cells(box, sx, sy)
+            plane[area] = (_TEXT, _COLOURS[text.colour], ord(character) - 31, 0)
+    return plane
+
+
+def _cells(box: Box, sx: float, sy: float) -> tuple[slice, slice]:
+    """Return the cells whose centres lie in the box, or the one that holds the box's centre."""
+    y, x = int(box.cy * sy), int(box.cx * sx)
+    y0, y1 = ceil(box.y0 * sy - 0.5), floor(box.y1 * sy - 0.5) + 1
+    x0, x1 = ceil(box.x0 * sx - 0.5), floor(box.x1 * sx - 0.5) + 1
+    return slice(max(0, min(y0, y)), max(y1, y + 1)), slice(max(0, min(x0, x)), max(x1, x + 1))
+
+
+def _characters(text: Text, book: FontBook) -> list[tuple[str, Box]]:
+    """Return each visible character with its extent."""
+    font = book.font(text.font, text.size)
+    x0, y0, x1, y1 = ink_box(font, text.string)
+    lines = text.string.split("\n")
+    height = (y1 - y0) - line_step(font) * (len(lines) - 1)
+    found = []
+    for number, line in enumerate(lines):
+        left, _, right, _ = font.getbbox(line)
+        start = text.box.x0 + ((x1 - x0) - (right - left)) / 2 - left
+        top = text.box.y0 + number * line_step(font)
+        ends = [0.0, *(font.getlength(line[: end + 1]) for end in range(len(line)))]
+        for position, character in enumerate(line):
+            if character != " ":
+                box = Box(start + ends[position], top, start + ends[position + 1], top + height)
+                found.append((character, _turned(box, text)))
+    return found
+
+
+def _turned(box: Box, text: Text) -> Box:
+    """Return the box moved with the text's rotation."""
+    if text.angle == 0:
+        return box
+    c, s = cos(text.angle * pi / 180), sin(text.angle * pi / 180)
+    dx, dy = box.cx - text.box.cx, box.cy - text.box.cy
+    mx, my = text.box.cx + dx * c - dy * s - box.cx, text.box.cy + dx * s + dy * c - box.cy
+    return Box(box.x0 + mx, box.y0 + my, box.x1 + mx, box.y1 + my)

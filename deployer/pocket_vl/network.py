@@ -1,0 +1,260 @@
+"""The network that is trained: InternVL2's figure with upstream's module names, so that its state dict is a checkpoint.
+
+InternViT (layer norm, layer scale) -> drop class token -> pixel shuffle v2 -> mlp1 -> InternLM2 (grouped wqkv, GQA, rotary).
+Only training uses it; the product runs the checkpoint through `engines/`. `DenseHeads` is a training aid and not exported.
+
+Legend: I tiles, L patches of a tile and the class token, B sequences, T tokens, H hidden, N heads, K KV heads, D head dim.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sizes:
+    """The hyper-parameters; `export.py` writes them into config.json."""
+
+    vocab: int
+    image: int = 192
+    patch: int = 12
+    max_tiles: int = 6
+    vision_hidden: int = 256
+    vision_layers: int = 8
+    vision_heads: int = 4
+    vision_ffn: int = 896
+    hidden: int = 256
+    layers: int = 6
+    heads: int = 8
+    kv_heads: int = 4
+    ffn: int = 704
+    rope_theta: float = 10000.0
+    norm_eps: float = 1e-5
+    vision_norm_eps: float = 1e-6
+    max_positions: int = 4096
+
+    @property
+    def grid(self) -> int:
+        """Patches a side of a tile."""
+        return self.image // self.patch
+
+    @property
+    def rows_per_tile(self) -> int:
+        """Prompt tokens of a tile."""
+        return (self.grid // 2) ** 2
+
+
+class VisionAttention(nn.Module):
+    """Attention inside one tile."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.heads = sizes.vision_heads
+        self.qkv = nn.Linear(sizes.vision_hidden, 3 * sizes.vision_hidden)
+        self.proj = nn.Linear(sizes.vision_hidden, sizes.vision_hidden)
+
+    def forward(self, x_ILH: Tensor) -> Tensor:
+        """Return [I, L, H]."""
+        tiles, length, hidden = x_ILH.shape
+        q, k, v = self.qkv(x_ILH).view(tiles, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        out_INLD = F.scaled_dot_product_attention(q, k, v)
+        return cast(Tensor, self.proj(out_INLD.transpose(1, 2).reshape(tiles, length, hidden)))
+
+
+class VisionMlp(nn.Module):
+    """fc2(gelu(fc1))."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(sizes.vision_hidden, sizes.vision_ffn)
+        self.fc2 = nn.Linear(sizes.vision_ffn, sizes.vision_hidden)
+
+    def forward(self, x_ILH: Tensor) -> Tensor:
+        """Return [I, L, H]."""
+        return cast(Tensor, self.fc2(F.gelu(self.fc1(x_ILH))))
+
+
+class VisionLayer(nn.Module):
+    """One pre-norm block with layer scale."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(sizes.vision_hidden, eps=sizes.vision_norm_eps)
+        self.norm2 = nn.LayerNorm(sizes.vision_hidden, eps=sizes.vision_norm_eps)
+        self.attn = VisionAttention(sizes)
+        self.mlp = VisionMlp(sizes)
+        self.ls1 = nn.Parameter(torch.ones(sizes.vision_hidden))
+        self.ls2 = nn.Parameter(torch.ones(sizes.vision_hidden))
+
+    def forward(self, x_ILH: Tensor) -> Tensor:
+        """Return the next residual stream."""
+        x_ILH = torch.addcmul(x_ILH, self.attn(self.norm1(x_ILH)), self.ls1)
+        return torch.addcmul(x_ILH, self.mlp(self.norm2(x_ILH)), self.ls2)
+
+
+class VisionEmbeddings(nn.Module):
+    """Patches, class token, positions."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.class_embedding = nn.Parameter(torch.randn(1, 1, sizes.vision_hidden) * 0.02)
+        self.position_embedding = nn.Parameter(torch.randn(1, sizes.grid**2 + 1, sizes.vision_hidden) * 0.02)
+        self.patch_embedding = nn.Conv2d(3, sizes.vision_hidden, sizes.patch, stride=sizes.patch)
+
+    def forward(self, pixels_ICSS: Tensor) -> Tensor:
+        """Return [I, L, H]."""
+        patches_ILH = self.patch_embedding(pixels_ICSS).flatten(2).transpose(1, 2)
+        class_I1H = self.class_embedding.expand(len(patches_ILH), -1, -1)
+        return torch.cat([class_I1H, patches_ILH], dim=1) + self.position_embedding
+
+
+class VisionModel(nn.Module):
+    """The tower."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.embeddings = VisionEmbeddings(sizes)
+        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(VisionLayer(sizes) for _ in range(sizes.vision_layers))})
+
+    def forward(self, pixels_ICSS: Tensor) -> Tensor:
+        """Return patch features without the class token, [I, L - 1, H]."""
+        x_ILH = self.embeddings(pixels_ICSS)
+        for layer in cast(nn.ModuleList, self.encoder["layers"]):
+            x_ILH = layer(x_ILH)
+        return cast(Tensor, x_ILH[:, 1:])
+
+
+class DecoderAttention(nn.Module):
+    """Grouped-query attention; rows of wqkv are grouped by KV head: its queries, its key, its value."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.kv_heads = sizes.kv_heads
+        self.group = sizes.heads // sizes.kv_heads
+        self.head_dim = sizes.hidden // sizes.heads
+        self.wqkv = nn.Linear(sizes.hidden, (sizes.heads + 2 * sizes.kv_heads) * self.head_dim, bias=False)
+        self.wo = nn.Linear(sizes.hidden, sizes.hidden, bias=False)
+
+    def forward(self, x_BTH: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        """Return [B, T, H]; cos and sin are [B, 1, T, D/2], mask broadcasts to [B, N, T, T]."""
+        batch, length, hidden = x_BTH.shape
+        grouped = self.wqkv(x_BTH).view(batch, length, self.kv_heads, self.group + 2, self.head_dim)
+        q_BNTD = grouped[..., : self.group, :].flatten(2, 3).transpose(1, 2)
+        k_BKTD, v_BKTD = grouped[..., -2, :].transpose(1, 2), grouped[..., -1, :].transpose(1, 2)
+        q_BNTD, k_BKTD = _rotated(q_BNTD, cos, sin), _rotated(k_BKTD, cos, sin)
+        k, v = (part.repeat_interleave(self.group, dim=1) for part in (k_BKTD, v_BKTD))
+        out_BNTD = F.scaled_dot_product_attention(q_BNTD, k, v, attn_mask=mask)
+        return cast(Tensor, self.wo(out_BNTD.transpose(1, 2).reshape(batch, length, hidden)))
+
+
+class FeedForward(nn.Module):
+    """w2(silu(w1) * w3)."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.w1 = nn.Linear(sizes.hidden, sizes.ffn, bias=False)
+        self.w3 = nn.Linear(sizes.hidden, sizes.ffn, bias=False)
+        self.w2 = nn.Linear(sizes.ffn, sizes.hidden, bias=False)
+
+    def forward(self, x_BTH: Tensor) -> Tensor:
+        """Return [B, T, H]."""
+        return cast(Tensor, self.w2(F.silu(self.w1(x_BTH)) * self.w3(x_BTH)))
+
+
+class DecoderLayer(nn.Module):
+    """One pre-norm block."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.attention_norm = nn.RMSNorm(sizes.hidden, eps=sizes.norm_eps)
+        self.ffn_norm = nn.RMSNorm(sizes.hidden, eps=sizes.norm_eps)
+        self.attention = DecoderAttention(sizes)
+        self.feed_forward = FeedForward(sizes)
+
+    def forward(self, x_BTH: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+        """Return the next residual stream."""
+        x_BTH = x_BTH + self.attention(self.attention_norm(x_BTH), cos, sin, mask)
+        return cast(Tensor, x_BTH + self.feed_forward(self.ffn_norm(x_BTH)))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers, norm."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.tok_embeddings = nn.Embedding(sizes.vocab, sizes.hidden)
+        self.layers = nn.ModuleList(DecoderLayer(sizes) for _ in range(sizes.layers))
+        self.norm = nn.RMSNorm(sizes.hidden, eps=sizes.norm_eps)
+
+
+class LanguageModel(nn.Module):
+    """Decoder and head."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.model = Decoder(sizes)
+        self.output = nn.Linear(sizes.hidden, sizes.vocab, bias=False)
+        self.theta = sizes.rope_theta
+        self.head_dim = sizes.hidden // sizes.heads
+
+    def forward(self, x_BTH: Tensor, positions_BT: Tensor, mask: Tensor) -> Tensor:
+        """Return the normed hidden states."""
+        dims = torch.arange(0, self.head_dim, 2, device=x_BTH.device, dtype=torch.float32)
+        angles = positions_BT[:, None, :, None] * self.theta ** (-dims / self.head_dim)
+        cos, sin = angles.cos().to(x_BTH.dtype), angles.sin().to(x_BTH.dtype)
+        for layer in self.model.layers:
+            x_BTH = layer(x_BTH, cos, sin, mask)
+        return cast(Tensor, self.model.norm(x_BTH))
+
+
+class PocketVl(nn.Module):
+    """The whole model."""
+
+    def __init__(self, sizes: Sizes) -> None:
+        super().__init__()
+        self.sizes = sizes
+        self.vision_model = VisionModel(sizes)
+        self.mlp1 = nn.Sequential(
+            nn.LayerNorm(4 * sizes.vision_hidden),
+            nn.Linear(4 * sizes.vision_hidden, sizes.hidden),
+            nn.GELU(),
+            nn.Linear(sizes.hidden, sizes.hidden),
+        )
+        self.language_model = LanguageModel(sizes)
+
+    def encode(self, pixels_ICSS: Tensor) -> tuple[Tensor, Tensor]:
+        """Return patch features [I, L - 1, H] and prompt rows [I, M, H] of normalised pixels."""
+        features_ILH = self.vision_model(pixels_ICSS)
+        tiles, half = len(features_ILH), self.sizes.grid // 2
+        cells = features_ILH.view(tiles, half, 2, half, 2, -1).transpose(2, 3)
+        return features_ILH, self.mlp1(cells.reshape(tiles, half * half, -1))
+
+    def embed(self, ids_BT: Tensor, rows_MH: Tensor, *, row_id: int) -> Tensor:
+        """Return token embeddings with picture rows in the slots, in order."""
+        x_BTH = self.language_model.model.tok_embeddings(ids_BT)
+        return cast(Tensor, x_BTH.masked_scatter((ids_BT == row_id)[..., None], rows_MH.to(x_BTH.dtype)))
+
+
+def _rotated(x_BNTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    first, second = x_BNTD.chunk(2, dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+
+
+def initialise(model: nn.Module, sizes: Sizes) -> None:
+    """Set the starting weights: normal, narrow, narrower where a block ends in the residual stream."""
+    for name, parameter in model.named_parameters():
+        if parameter.ndim < 2 or name.endswith(("class_embedding", "position_embedding")):
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            continue
+        fan_in = parameter[0].numel()
+        std = 0.02 if "tok_embeddings" in name else fan_in**-0.5
+        if name.endswith(("attn.proj.weight", "fc2.weight", "wo.weight", "w2.weight")):
+            depth = sizes.vision_layers if name.startswith("vision_model") else sizes.layers
+            std *= (2 * depth) ** -0.5
+        if name.endswith("output.weight"):
+            std = 0.02
+        nn.init.normal_(parameter, std=std)

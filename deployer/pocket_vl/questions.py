@@ -1,0 +1,300 @@
+"""Questions about a scene, each right by construction. One function a kind: `(rng, scene) -> Turn | None`.
+
+None means that this scene has no clear question of the kind. `absence.py` asks about what is not there, `follow_ups.py`
+about what was just said.
+"""
+
+from random import Random
+
+from deployer.pocket_vl import facts, phrases, wordings
+from deployer.pocket_vl.facts import DIRECTIONS, Unclear
+from deployer.pocket_vl.scene import Item, Scene, Text
+from deployer.pocket_vl.turns import Turn
+from deployer.pocket_vl.words import COLOURS, SHAPES, STRANGERS
+
+
+def the(name: str) -> str:
+    """Return `the name`."""
+    return f"the {name}"
+
+
+def pick_item(rng: Random, scene: Scene, *, shapes_only: bool = False) -> tuple[Item, str] | None:
+    """Return a thing and a noun that means it alone."""
+    items = [item for item in scene.items if item.shape is not None or not shapes_only]
+    rng.shuffle(items)
+    for item in items:
+        if names := phrases.names_of(scene, item):
+            return item, rng.choice(names)
+    return None
+
+
+def colour(rng: Random, scene: Scene) -> Turn | None:
+    """What colour is the circle?"""
+    if rng.random() < 0.25:
+        return _colour_of_several(rng, scene)
+    picked = pick_item(rng, scene, shapes_only=True)
+    if picked is None:
+        return None
+    item, name = picked
+    assert item.shape is not None, "only shapes were asked for"
+    if name.split()[0] in COLOURS:
+        return None
+    return colour_turn(rng, item, name)
+
+
+def colour_turn(rng: Random, item: Item, name: str) -> Turn:
+    """Ask for the colour of a named shape."""
+    assert item.shape is not None, "texts have text_colour"
+    question = rng.choice(wordings.COLOUR).format(the=the(name), The=the(name).capitalize())
+    return Turn(
+        kind="colour", question=wordings.vary(rng, question), answer=item.shape.colour, focus=item, focus_kind="colour"
+    )
+
+
+def _colour_of_several(rng: Random, scene: Scene) -> Turn | None:
+    kinds = [kind for kind in SHAPES if 2 <= len(facts.matching(scene, kind=kind)) <= 3]
+    if not kinds:
+        return None
+    kind = rng.choice(kinds)
+    found = facts.matching(scene, kind=kind)
+    colours = list(dict.fromkeys(shape.colour for shape in found))
+    if len(colours) > 1 and not _ordered(scene, [shape.box.cx for shape in found]):
+        return None
+    many = phrases.plural(kind)
+    question = rng.choice(("What colour are the {many}?", "Which colour do the {many} have?", "What colours are the {many}?"))
+    return Turn(kind="colour", question=wordings.vary(rng, question.format(many=many)), answer=phrases.listed(colours))
+
+
+def shape(rng: Random, scene: Scene) -> Turn | None:
+    """What shape is red?"""
+    if not scene.shapes:
+        return None
+    if len(scene.items) == 1 and rng.random() < 0.6:
+        item = scene.items[0]
+        question = wordings.vary(rng, rng.choice(wordings.ONLY_SHAPE))
+        return Turn(kind="shape", question=question, answer=scene.shapes[0].kind, focus=item)
+    alone = [s for s in scene.shapes if len(facts.matching(scene, colour=s.colour)) == 1]
+    if not alone:
+        return None
+    chosen = rng.choice(alone)
+    name = phrases.written_colour(rng, chosen.colour)
+    question = wordings.vary(rng, rng.choice(wordings.SHAPE).format(colour=name))
+    return Turn(kind="shape", question=question, answer=chosen.kind, focus=Item(shape=chosen, text=None))
+
+
+def count(rng: Random, scene: Scene) -> Turn | None:
+    """How many squares are there?"""
+    roll = rng.random()
+    if roll < 0.15:
+        return _count_turn(rng, rng.choice(("shapes", "shapes", "objects")), len(scene.shapes)) if not scene.texts else None
+    present = [s.kind for s in scene.shapes] or list(SHAPES)
+    kind = rng.choice(present) if rng.random() < 0.8 else rng.choice(SHAPES)
+    if roll < 0.62:
+        return count_turn(rng, scene, kind)
+    tint = rng.choice([s.colour for s in scene.shapes] or list(COLOURS)) if rng.random() < 0.85 else rng.choice(list(COLOURS))
+    written = phrases.written_colour(rng, tint)
+    if roll < 0.82:
+        return _count_turn(rng, f"{written} {rng.choice(('shapes', 'objects'))}", len(facts.matching(scene, colour=tint)))
+    return _count_turn(rng, f"{written} {phrases.plural(kind)}", len(facts.matching(scene, kind=kind, colour=tint)))
+
+
+def count_turn(rng: Random, scene: Scene, kind: str) -> Turn:
+    """Ask how many of a kind there are."""
+    return _count_turn(rng, phrases.plural(kind), len(facts.matching(scene, kind=kind)))
+
+
+def _count_turn(rng: Random, many: str, number: int) -> Turn:
+    question = wordings.vary(rng, rng.choice(wordings.COUNT).format(many=many))
+    return Turn(kind="count", question=question, answer=str(number), focus_kind="count")
+
+
+def relation(rng: Random, scene: Scene) -> Turn | None:
+    """What is left of the star?"""
+    picked = pick_item(rng, scene)
+    if picked is None or len(scene.items) < 2 and rng.random() < 0.7:
+        return None
+    item, name = picked
+    found = _clear_neighbours(scene, item)
+    if not found:
+        return None
+    filled = [pair for pair in found if pair[1] is not None]
+    direction, other = rng.choice(filled if filled and rng.random() < 0.85 else found)
+    question = wordings.vary(rng, rng.choice(wordings.RELATION[direction]).format(the=the(name)))
+    answer = phrases.a_thing(other) if other is not None else "nothing"
+    return Turn(kind="relation", question=question, answer=answer, focus=other)
+
+
+def _clear_neighbours(scene: Scene, item: Item) -> list[tuple[facts.Direction, Item | None]]:
+    pairs = [(direction, facts.neighbour(scene, item, direction)) for direction in DIRECTIONS]
+    return [(direction, other) for direction, other in pairs if not isinstance(other, Unclear)]
+
+
+def relation_yes_no(rng: Random, scene: Scene) -> Turn | None:
+    """Is the circle left of the star?"""
+    first, second = pick_item(rng, scene), pick_item(rng, scene)
+    if first is None or second is None or first[0] == second[0]:
+        return None
+    clear = [(d, facts.lies(scene, first[0], second[0], d)) for d in DIRECTIONS]
+    wanted = rng.random() < 0.5
+    fitting = [direction for direction, answer in clear if answer is wanted]
+    if not fitting:
+        return None
+    direction = rng.choice(fitting)
+    where = rng.choice(wordings.DIRECTION_WORDS[direction])
+    question = rng.choice(wordings.RELATION_YES_NO).format(the=the(first[1]), where=where, other=the(second[1]))
+    return Turn(kind="relation_yes_no", question=wordings.vary(rng, question), answer="yes" if wanted else "no")
+
+
+def between(rng: Random, scene: Scene) -> Turn | None:
+    """What is between the star and the circle?"""
+    if len(scene.items) < 3:
+        return None
+    for _ in range(6):
+        first, second = pick_item(rng, scene), pick_item(rng, scene)
+        if first is None or second is None or first[0] == second[0]:
+            continue
+        found = facts.between(scene, first[0], second[0])
+        if isinstance(found, Item):
+            question = rng.choice(wordings.BETWEEN).format(the=the(first[1]), other=the(second[1]))
+            return Turn(kind="between", question=wordings.vary(rng, question), answer=phrases.a_thing(found), focus=found)
+    return None
+
+
+def exists(rng: Random, scene: Scene) -> Turn | None:
+    """Is there a red circle?"""
+    wanted = rng.random() < 0.5
+    roll = rng.random()
+    if roll < 0.06:
+        noun = rng.choice(("text", "writing", "sign"))
+        question = f"Is there any {noun}?" if noun != "sign" else "Is there a sign?"
+        return Turn(kind="exists", question=wordings.vary(rng, question), answer="yes" if scene.texts else "no")
+    if wanted:
+        if not scene.shapes:
+            return None
+        chosen = rng.choice(scene.shapes)
+        kind, tint = chosen.kind, chosen.colour if roll < 0.45 else None
+    else:
+        kind = rng.choice(SHAPES) if rng.random() < 0.8 else rng.choice(STRANGERS)
+        tint = rng.choice(list(COLOURS)) if roll < 0.3 else None
+        if tint is None and facts.matching(scene, kind=kind) and scene.shapes:
+            tint = rng.choice(scene.shapes).colour
+    return exists_turn(rng, scene, kind, tint)
+
+
+def exists_turn(rng: Random, scene: Scene, kind: str, tint: str | None) -> Turn:
+    """Ask whether a kind, of a colour or of any, is there."""
+    written = f"{phrases.written_colour(rng, tint)} " if tint else ""
+    name = written + kind
+    many = written + phrases.plural(kind)
+    question = rng.choice(wordings.EXISTS).format(a=f"{phrases.article(name)} {name}", many=many)
+    found = facts.matching(scene, kind=kind, colour=tint)
+    focus = Item(shape=found[0], text=None) if len(found) == 1 else None
+    answer = "yes" if found else "no"
+    return Turn(kind="exists", question=wordings.vary(rng, question), answer=answer, focus=focus, focus_kind="exists")
+
+
+def where(rng: Random, scene: Scene) -> Turn | None:
+    """Where is the star?"""
+    picked = pick_item(rng, scene)
+    return where_turn(rng, scene, *picked) if picked else None
+
+
+def where_turn(rng: Random, scene: Scene, item: Item, name: str) -> Turn | None:
+    """Ask where on the canvas a named thing lies."""
+    place = facts.region(scene, item)
+    if isinstance(place, Unclear):
+        return None
+    question = wordings.vary(rng, rng.choice(wordings.WHERE).format(the=the(name)))
+    return Turn(kind="where", question=question, answer=place, focus=item, focus_kind="where")
+
+
+def size(rng: Random, scene: Scene) -> Turn | None:
+    """What is the largest shape?"""
+    largest = rng.random() < 0.6
+    found = facts.extreme(scene, largest=largest)
+    if isinstance(found, Unclear):
+        return None
+    question = rng.choice(wordings.LARGEST if largest else wordings.SMALLEST)
+    focus = Item(shape=found, text=None)
+    return Turn(kind="size", question=wordings.vary(rng, question), answer=phrases.a_shape(found), focus=focus)
+
+
+def read(rng: Random, scene: Scene) -> Turn | None:
+    """What does the sign say?"""
+    if not scene.texts:
+        return None
+    if len(scene.texts) > 1:
+        return _read_several(rng, scene)
+    text = scene.texts[0]
+    pool = [wordings.READ_ANY, wordings.READ]
+    if text.host is not None:
+        pool.append(wordings.READ)
+        names = phrases.names_of(scene, Item(shape=scene.shapes[text.host], text=None))
+        if names and rng.random() < 0.35:
+            question = rng.choice(wordings.READ_ON).format(the=the(rng.choice(names)))
+            return _read_turn(rng, question, text)
+    if text.noun != "text":
+        pool.append(wordings.READ_WORD if text.noun == "word" else wordings.READ_NUMBER)
+    question = rng.choice(rng.choice(pool)).format(noun=rng.choice(("sign", "sign", "board", "label")))
+    return _read_turn(rng, question, text)
+
+
+def _read_turn(rng: Random, question: str, text: Text) -> Turn:
+    focus = Item(shape=None, text=text) if text.host is None else None
+    kind = "read_number" if text.noun == "number" else "read_word"
+    return Turn(kind=kind, question=wordings.vary(rng, question), answer=text.spoken, focus=focus)
+
+
+def _read_several(rng: Random, scene: Scene) -> Turn | None:
+    """Several texts are read from top to bottom; a text on a shape is asked for by the shape too."""
+    hosted = [text for text in scene.texts if text.host is not None]
+    if hosted and rng.random() < 0.6:
+        text = rng.choice(hosted)
+        assert text.host is not None, "only hosted texts are left"
+        names = phrases.names_of(scene, Item(shape=scene.shapes[text.host], text=None))
+        if names:
+            return _read_turn(rng, rng.choice(wordings.READ_ON).format(the=the(rng.choice(names))), text)
+    ranked = sorted(scene.texts, key=lambda text: text.box.cy)
+    if any(low.box.y0 < high.box.y1 for high, low in zip(ranked, ranked[1:], strict=False)):
+        return None
+    question = wordings.vary(rng, rng.choice(wordings.READ_ANY))
+    return Turn(kind="read_word", question=question, answer=phrases.listed([text.spoken for text in ranked]))
+
+
+def text_colour(rng: Random, scene: Scene) -> Turn | None:
+    """What colour is the text?"""
+    if len(scene.texts) != 1:
+        return None
+    text = scene.texts[0]
+    names = ["text", "text", "writing"] + ([text.noun] if text.noun != "text" else [])
+    question = wordings.vary(rng, rng.choice(wordings.TEXT_COLOUR).format(noun=rng.choice(names)))
+    return Turn(kind="text_colour", question=question, answer=text.colour)
+
+
+def background(rng: Random, scene: Scene) -> Turn | None:
+    """What colour is the background?"""
+    if scene.background.colour is None:
+        return None
+    question = wordings.vary(rng, rng.choice(wordings.BACKGROUND))
+    return Turn(kind="background", question=question, answer=scene.background.colour)
+
+
+def describe(rng: Random, scene: Scene) -> Turn | None:
+    """Describe the picture."""
+    items = sorted(scene.items, key=lambda item: item.box.cx)
+    if len(items) > 5 or not _ordered(scene, [item.box.cx for item in items]):
+        return None
+    parts = []
+    for item in items:
+        part = phrases.a_thing(item)
+        printed = [t for t in scene.texts if t.host is not None and scene.shapes[t.host] == item.shape]
+        parts.append(f"{part} with {phrases.the_text(printed[0])}" if printed else part)
+    answer = phrases.listed(parts) if parts else "nothing"
+    pool = wordings.DESCRIBE if len(items) != 1 or rng.random() < 0.6 else wordings.WHAT_IS_SEEN
+    focus = items[0] if len(items) == 1 else None
+    return Turn(kind="describe", question=wordings.vary(rng, rng.choice(pool)), answer=answer, focus=focus)
+
+
+def _ordered(scene: Scene, xs: list[float]) -> bool:
+    """Tell whether the order from the left is plain to see."""
+    return all(right - left > 0.03 * scene.width for left, right in zip(xs, xs[1:], strict=False))

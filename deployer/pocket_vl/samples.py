@@ -1,0 +1,169 @@
+"""Training batches: pictures as tiles, their dense labels, and many conversations about each picture.
+
+All conversations of a picture stand behind one copy of its rows. Each sees the opening, the picture and itself, never
+another conversation: `groups` says which token belongs to what, and positions start anew for each.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from deployer.pocket_vl.conversations import blind_conversation, conversation
+from deployer.pocket_vl.dense_labels import Labels, dense_labels
+from deployer.pocket_vl.fonts import FontBook
+from deployer.pocket_vl.painter import paint
+from deployer.pocket_vl.prompts import PromptCoder, TurnIds, random_system
+from deployer.pocket_vl.sampling import sample_scene
+from deployer.pocket_vl.scene import Scene
+from engines.spec import PixelSpec
+from engines.vision.pixels.dynamic_tiles import choose_grid, dynamic_tiles
+
+OPENING, PICTURE, FIRST, BLIND, PADDING = 0, 1, 2, 100, 127
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One picture with its conversations; token arrays are [T]."""
+
+    tiles: npt.NDArray[np.uint8]
+    labels: Labels
+    ids: list[int]
+    positions: list[int]
+    groups: list[int]
+    is_answer: list[bool]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Batch:
+    """What one training step reads."""
+
+    tiles_ISSC: Tensor  # uint8
+    labels_IGG4: Tensor  # uint8
+    ids_BT: Tensor  # int32
+    positions_BT: Tensor  # int32
+    groups_BT: Tensor  # uint8
+    is_answer_BT: Tensor  # bool
+
+    @classmethod
+    def of(cls, tensors: Sequence[Tensor], device: torch.device) -> "Batch":
+        """Return the batch of `tensors()`, on a device."""
+        names = [field.name for field in fields(cls)]
+        return cls(**{name: t.to(device, non_blocking=True) for name, t in zip(names, tensors, strict=True)})
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Return the fields in order."""
+        return (
+            self.tiles_ISSC, self.labels_IGG4, self.ids_BT, self.positions_BT, self.groups_BT, self.is_answer_BT,
+        )  # fmt: skip
+
+
+def pixel_spec(*, image: int, max_tiles: int) -> PixelSpec:
+    """Return the product's preprocessing for this model."""
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    return PixelSpec(
+        kind="dynamic_tiles", image=image, min_tiles=1, max_tiles=max_tiles, thumbnail=True, mean=mean, std=std
+    )
+
+
+class Batches(Dataset[tuple[Tensor, ...]]):
+    """Batch `i` as a pure function of the seed and `i`; drawn in worker processes."""
+
+    def __init__(
+        self, *, seed: int, count: int, size: int, book: FontBook, coder: PromptCoder, pixels: PixelSpec, patch: int,
+        text_tokens: int,
+    ) -> None:  # fmt: skip
+        self._seed = seed
+        self._count = count
+        self._size = size
+        self._book = book
+        self._coder = coder
+        self._pixels = pixels
+        self._grid = pixels.image // patch
+        self._text_tokens = text_tokens
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
+        if index >= self._count:
+            raise IndexError(index)
+        first = (self._seed << 40) + index * self._size
+        return collate([self.sample(first + number) for number in range(self._size)]).tensors()
+
+    def sample(self, seed: int) -> Sample:
+        """Return one picture with its conversations."""
+        scene = sample_scene(seed, self._book)
+        columns, rows = choose_grid(scene.width, scene.height, self._pixels)
+        tiles = dynamic_tiles(paint(scene, self._book), self._pixels)
+        labels = dense_labels(
+            scene, self._book, columns=columns, rows=rows, thumbnail=self._pixels.thumbnail, grid=self._grid
+        )
+        return self._with_conversations(Random(seed ^ 0x5EED), scene, tiles, labels)
+
+    def _with_conversations(
+        self, rng: Random, scene: Scene, tiles: npt.NDArray[np.uint8], labels: Labels
+    ) -> Sample:
+        opening, slot = self._coder.opening(random_system(rng)), self._coder.picture(len(tiles))
+        head = len(opening) + len(slot)
+        sample = Sample(
+            tiles=tiles,
+            labels=labels,
+            ids=[*opening, *slot],
+            positions=list(range(head)),
+            groups=[OPENING] * len(opening) + [PICTURE] * len(slot),
+            is_answer=[False] * head,
+        )
+        if rng.random() < 0.35:
+            _append(sample, self._coder.turns(blind_conversation(rng)), start=len(opening), group=BLIND)
+        group = FIRST
+        while group < BLIND:
+            turns = self._coder.turns(conversation(rng, scene))
+            if len(sample.ids) + len(turns.ids) > head + self._text_tokens:
+                break
+            _append(sample, turns, start=head, group=group)
+            group += 1
+        return sample
+
+
+def _append(sample: Sample, turns: TurnIds, *, start: int, group: int) -> None:
+    sample.ids.extend(turns.ids)
+    sample.is_answer.extend(turns.is_answer)
+    sample.positions.extend(range(start, start + len(turns.ids)))
+    sample.groups.extend([group] * len(turns.ids))
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Return samples side by side, padded at the end to a multiple of 64 tokens."""
+    length = -(-max(len(sample.ids) for sample in samples) // 64) * 64
+    shape = (len(samples), length)
+    ids, positions = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    groups, is_answer = np.full(shape, PADDING, np.uint8), np.zeros(shape, np.bool_)
+    for row, sample in enumerate(samples):
+        stretch = slice(0, len(sample.ids))
+        ids[row, stretch] = sample.ids
+        positions[row, stretch] = sample.positions
+        groups[row, stretch] = sample.groups
+        is_answer[row, stretch] = sample.is_answer
+    return Batch(
+        tiles_ISSC=torch.from_numpy(np.concatenate([sample.tiles for sample in samples])),
+        labels_IGG4=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
+        ids_BT=torch.from_numpy(ids),
+        positions_BT=torch.from_numpy(positions),
+        groups_BT=torch.from_numpy(groups),
+        is_answer_BT=torch.from_numpy(is_answer),
+    )
+
+
+def visible(groups_BT: Tensor) -> Tensor:
+    """Return which token sees which, bool [B, 1, T, T]: what comes before it in its own group, the opening, the picture."""
+    query, key = groups_BT[:, :, None], groups_BT[:, None, :]
+    length = groups_BT.shape[1]
+    earlier = torch.ones(length, length, dtype=torch.bool, device=groups_BT.device).tril()
+    shared = (key == OPENING) | ((key == PICTURE) & (query != BLIND)) | (key == query)
+    return (shared & earlier)[:, None]

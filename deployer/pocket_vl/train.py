@@ -1,0 +1,244 @@
+"""Training `pocket_vl` from nothing: `python -m deployer.pocket_vl.train steps=6000 seconds=520 out=DIR fonts=DIR`.
+
+One GPU, pictures drawn by worker processes while it computes. Every batch is a pure function of the seed and its number.
+Weights go to DIR/{vision,language}.safetensors each minute and at the end, the log to DIR/train.log. Reads tokenizer.json
+from deployer/models/pocket_vl. Needs torch, numpy, Pillow, tokenizers and safetensors only.
+"""
+
+import os
+import sys
+import time
+from dataclasses import dataclass, fields, replace
+from math import cos, pi
+from multiprocessing import get_context
+from pathlib import Path
+from typing import TextIO
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from deployer.pocket_vl.dense_labels import CLASSES
+from deployer.pocket_vl.export import write_weights
+from deployer.pocket_vl.fonts import FontBook
+from deployer.pocket_vl.held_out import held_out_questions
+from deployer.pocket_vl.network import PocketVl, Sizes, initialise
+from deployer.pocket_vl.prompts import PromptCoder
+from deployer.pocket_vl.samples import Batch, Batches, pixel_spec, visible
+from deployer.pocket_vl.trial import Asked, Normalise, accuracy, prepare
+from deployer.pocket_vl.vocabulary import load_vocabulary
+
+FOLDER = Path(__file__).parents[1] / "models" / "pocket_vl"
+VOCAB_MULTIPLE = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """The command line, `key=value`."""
+
+    out: Path = Path("outputs/pocket_vl")
+    fonts: Path = Path(".fonts")
+    steps: int = 6000
+    seconds: float = 520.0  # the schedule ends here even if steps are left
+    batch: int = 128  # pictures
+    text_tokens: int = 256  # of conversations behind a picture
+    lr: float = 1.2e-3
+    warmup: int = 250  # steps
+    weight_decay: float = 0.05
+    dense_weight: float = 0.3
+    questions: int = 2000  # of the trial at the end
+    workers: int = max(1, (os.cpu_count() or 1) - 1)
+    seed: int = 1
+    device: str = "cuda"
+    compile: bool = False
+
+
+class Run:
+    """One training run: the bf16 network, its fp32 master copy, and the optimiser."""
+
+    def __init__(self, options: Options, sizes: Sizes, log: TextIO) -> None:
+        self.options = options
+        self.log = log
+        self.device = torch.device(options.device)
+        torch.manual_seed(options.seed)
+        self.model = PocketVl(sizes)
+        initialise(self.model, sizes)
+        self.dense = nn.Linear(sizes.vision_hidden, sum(CLASSES))
+        self.parameters = [*self.model.parameters(), *self.dense.parameters()]
+        self.masters = [p.detach().clone().to(self.device).requires_grad_() for p in self.parameters]
+        self.model.to(self.device, torch.bfloat16)
+        self.dense.to(self.device, torch.bfloat16)
+        decayed = [m for m in self.masters if m.ndim >= 2]
+        rest = [m for m in self.masters if m.ndim < 2]
+        groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        self.optimiser = torch.optim.AdamW(
+            groups, lr=options.lr, betas=(0.9, 0.98), fused=self.device.type == "cuda"
+        )
+        self.normalise = Normalise(
+            pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles), device=self.device, dtype=torch.bfloat16
+        )
+        if options.compile:
+            for layer in (*self.model.vision_model.encoder["layers"], *self.model.language_model.model.layers):  # type: ignore[misc]  # ModuleDict values are lists of modules
+                layer.compile(dynamic=True)
+
+    def say(self, text: str) -> None:
+        """Write a line to the terminal and the log."""
+        for stream in (sys.stdout, self.log):
+            print(text, file=stream, flush=True)
+
+    def step(self, batch: Batch, row_id: int, *, progress: float) -> tuple[Tensor, Tensor]:
+        """Take one step at a schedule position in 0..1; return the two losses."""
+        answer_loss, dense_loss = self._losses(batch, row_id)
+        (answer_loss + self.options.dense_weight * dense_loss).backward()  # type: ignore[no-untyped-call]  # torch
+        for master, parameter in zip(self.masters, self.parameters, strict=True):
+            master.grad = None if parameter.grad is None else parameter.grad.float()
+            parameter.grad = None
+        nn.utils.clip_grad_norm_(self.masters, 1.0)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.options.lr * progress
+        self.optimiser.step()
+        with torch.no_grad():
+            torch._foreach_copy_([p.data for p in self.parameters], [m.data for m in self.masters])
+        return answer_loss.detach(), dense_loss.detach()
+
+    def _losses(self, batch: Batch, row_id: int) -> tuple[Tensor, Tensor]:
+        features, rows = self.model.encode(_with_noise(self.normalise(batch.tiles_ISSC)))
+        ids = batch.ids_BT.long()
+        x_BTH = self.model.embed(ids, rows.flatten(0, 1), row_id=row_id)
+        hidden = self.model.language_model(x_BTH, batch.positions_BT, visible(batch.groups_BT))
+        asked = batch.is_answer_BT[:, 1:]
+        logits = self.model.language_model.output(hidden[:, :-1][asked])
+        answer_loss = F.cross_entropy(logits.float(), ids[:, 1:][asked])
+        return answer_loss, self._dense_loss(features, batch.labels_IGG4.flatten(0, 2).long())
+
+    def _dense_loss(self, features: Tensor, labels_L4: Tensor) -> Tensor:
+        kind, colour, character, centre = self.dense(features.flatten(0, 1)).float().split(CLASSES, dim=-1)
+        weight = torch.tensor([1.0, 8.0], device=self.device)
+        return (
+            F.cross_entropy(kind, labels_L4[:, 0])
+            + _present(colour, labels_L4[:, 1])
+            + _present(character, labels_L4[:, 2])
+            + F.cross_entropy(centre, labels_L4[:, 3], weight=weight)
+        )
+
+
+def _present(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return cross entropy where there is a label, 0 where there is none at all."""
+    total = F.cross_entropy(logits, labels, ignore_index=0, reduction="sum")
+    return total / (labels != 0).sum().clamp(min=1)
+
+
+def _with_noise(pixels_ICSS: Tensor) -> Tensor:
+    """Return half the tiles with noise and a slightly different brightness."""
+    shape = (len(pixels_ICSS), 1, 1, 1)
+    switch = torch.rand(shape, device=pixels_ICSS.device) < 0.5
+    strength = (torch.rand(shape, device=pixels_ICSS.device) * 0.15 * switch).to(pixels_ICSS.dtype)
+    shift = ((torch.rand(shape, device=pixels_ICSS.device) - 0.5) * 0.16 * switch).to(pixels_ICSS.dtype)
+    return pixels_ICSS + torch.randn_like(pixels_ICSS) * strength + shift
+
+
+def schedule(step: int, elapsed: float, options: Options) -> float:
+    """Return the learning rate's factor: linear warm-up, then a cosine to 0 at the last step or second."""
+    progress = min(1.0, max(step / options.steps, elapsed / options.seconds))
+    return min(1.0, (step + 1) / options.warmup) * (0.5 + 0.5 * cos(pi * progress))
+
+
+def train(options: Options) -> None:
+    """Run the training and the trial."""
+    options.out.mkdir(parents=True, exist_ok=True)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    tokenizer = load_vocabulary(FOLDER / "tokenizer.json")
+    sizes = Sizes(vocab=-(-tokenizer.get_vocab_size() // VOCAB_MULTIPLE) * VOCAB_MULTIPLE)
+    coder = PromptCoder(tokenizer, rows_per_tile=sizes.rows_per_tile)
+    book = FontBook.open(options.fonts)
+    with (options.out / "train.log").open("w") as log:
+        run = Run(options, sizes, log)
+        run.say(f"{options}\n{sum(p.numel() for p in run.model.parameters())} parameters, {len(book.names)} fonts")
+        _loop(run, coder, _batches(options, sizes, coder, book))
+        write_weights(run.model.state_dict(), options.out, parts=True)
+        if options.questions:
+            _trial(run, coder, book, sizes)
+
+
+def _batches(options: Options, sizes: Sizes, coder: PromptCoder, book: FontBook) -> "DataLoader[tuple[Tensor, ...]]":
+    data = Batches(
+        seed=options.seed,
+        count=options.steps,
+        size=options.batch,
+        book=book,
+        coder=coder,
+        pixels=pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles),
+        patch=sizes.patch,
+        text_tokens=options.text_tokens,
+    )
+    return DataLoader(
+        data,
+        batch_size=None,
+        num_workers=options.workers,
+        pin_memory=options.device == "cuda",
+        prefetch_factor=4 if options.workers else None,
+        worker_init_fn=_one_thread,
+        multiprocessing_context=get_context("fork") if options.workers else None,
+    )
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def _loop(run: Run, coder: PromptCoder, batches: "DataLoader[tuple[Tensor, ...]]") -> None:
+    options, start, saved = run.options, time.perf_counter(), 0.0
+    waited, mark = 0.0, time.perf_counter()
+    for number, tensors in enumerate(batches):
+        batch = Batch.of(tensors, run.device)
+        waited += time.perf_counter() - mark
+        elapsed = time.perf_counter() - start
+        losses = run.step(batch, coder.row_id, progress=schedule(number, elapsed, options))
+        if number % 50 == 0:
+            answer, dense = (float(loss) for loss in losses)
+            rate = (number + 1) * options.batch / (time.perf_counter() - start)
+            run.say(f"step {number} {elapsed:.0f} s answers {answer:.4f} dense {dense:.4f} {rate:.0f}/s waited {waited:.1f} s")
+        if elapsed - saved > 60:
+            write_weights(run.model.state_dict(), options.out, parts=True)
+            saved = elapsed
+        if elapsed > options.seconds:
+            break
+        mark = time.perf_counter()
+    run.say(f"trained {number + 1} steps in {time.perf_counter() - start:.0f} s")
+
+
+
+def _trial(run: Run, coder: PromptCoder, book: FontBook, sizes: Sizes) -> None:
+    pixels = pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles)
+    asked = prepare(held_out_questions(run.options.questions, book), book, coder, pixels)
+    report(run, asked, coder)
+
+
+def report(run: Run, asked: list[Asked], coder: PromptCoder) -> None:
+    """Print accuracy by kind and some wrong answers."""
+    table, wrong = accuracy(run.model, asked, coder, run.normalise, device=run.device)
+    for kind, (right, total) in table.items():
+        run.say(f"{kind:16} {right / total:7.2%} of {total}")
+    for item, said in wrong[:: max(1, len(wrong) // 60)]:
+        run.say(f"  {item.scene_number} {item.kind}: {item.question} -> {said!r}, not {item.answer!r}")
+
+
+def read_options(arguments: list[str]) -> Options:
+    """Return the options of `key=value` arguments; exits with a message on an unknown key or a bad value."""
+    known = {field.name: field.type for field in fields(Options)}
+    changes: dict[str, object] = {}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in known:
+            raise SystemExit(f"unknown option `{key}`; known: {', '.join(sorted(known))}")
+        kind = known[key]
+        try:
+            changes[key] = value == "true" if kind is bool else kind(value)  # type: ignore[operator]  # int, float, str or Path
+        except ValueError as error:
+            raise SystemExit(f"option `{argument}`: {error}") from error
+    return replace(Options(), **changes)  # type: ignore[arg-type]  # checked against the fields above
+
+
+if __name__ == "__main__":
+    train(read_options(sys.argv[1:]))
