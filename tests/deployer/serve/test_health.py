@@ -1,0 +1,69 @@
+"""What probes, Prometheus and /v1/models see."""
+
+import httpx
+from fake_engine import FakeEngine
+from prometheus_client.parser import text_string_to_metric_families
+
+CHAT = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]}
+
+
+async def figures(api: httpx.AsyncClient) -> dict[str, float]:
+    text = (await api.get("/metrics")).text
+    return {
+        sample.name + "".join(f"[{value}]" for _, value in sorted(sample.labels.items())): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def test_health_follows_the_engine(api: httpx.AsyncClient, engine: FakeEngine) -> None:
+    reply = await api.get("/health")
+    assert (reply.status_code, reply.json()) == (200, {"state": "ready", "restarts": 0, "fault": None})
+    for state in ("restarting", "dead", "starting"):
+        engine.state, engine.fault = state, "said nothing for 3 s"
+        reply = await api.get("/health")
+        assert (reply.status_code, reply.json()["state"]) == (503, state)
+        assert reply.json()["fault"] == "said nothing for 3 s"
+
+
+async def test_the_model_card_tells_length_and_limits(api: httpx.AsyncClient) -> None:
+    card = (await api.get("/v1/models")).json()["data"][0]
+    assert (card["id"], card["object"], card["max_model_len"]) == ("tiny", "model", 4096)
+    assert card["limits"]["max_images"] == 32
+    assert card["limits"]["max_body_bytes"] == 100_000
+    assert (await api.get("/v1/models/tiny")).json() == card
+    assert (await api.get("/v1/models/other")).json()["error"]["code"] == "model_not_found"
+
+
+async def test_the_root_points_to_the_endpoints(api: httpx.AsyncClient) -> None:
+    assert "/v1/chat/completions" in (await api.get("/")).json()["endpoints"]
+
+
+async def test_metrics_count_requests_tokens_and_times(api: httpx.AsyncClient) -> None:
+    for stream in (False, True):
+        await api.post("/v1/chat/completions", json={**CHAT, "stream": stream})
+    await api.post("/v1/chat/completions", json={})
+    await api.get("/nowhere")
+    found = await figures(api)
+    assert found["deployer_requests_total[200][/v1/chat/completions]"] == 2
+    assert found["deployer_requests_total[400][/v1/chat/completions]"] == 1
+    assert found["deployer_requests_total[404][other]"] == 1
+    assert found["deployer_output_tokens_total"] == 2 * 19
+    assert found["deployer_image_tokens_total"] == 2 * 4
+    assert found["deployer_images_total"] == 2
+    for name in ("time_to_first_token", "time_per_output_token", "request"):
+        assert found[f"deployer_{name}_seconds_count"] == 2
+    assert found["deployer_requests_in_flight"] == 0
+
+
+async def test_metrics_show_what_the_engine_says_and_survive_its_absence(
+    api: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    found = await figures(api)
+    assert (found["deployer_engine_up"], found["deployer_sequences_running"]) == (1, 3)
+    assert (found["deployer_sequences_waiting"], found["deployer_kv_pages_used"]) == (2, 10)
+    assert found["deployer_engine_cached_tokens_total"] == 40
+    engine.state, engine.stats, engine.num_restarts = "restarting", None, 1
+    found = await figures(api)
+    assert (found["deployer_engine_up"], found["deployer_engine_restarts_total"]) == (0, 1)
+    assert "deployer_sequences_running" not in found
