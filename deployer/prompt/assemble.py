@@ -66,7 +66,7 @@ class PromptBuilder:
         self._max_images = cfg.vision.max_images
         self._max_image_pixels = cfg.vision.max_image_pixels
         self._vocab = spec.decoder.vocab
-        path, origin = choose_template(cfg.chat_template, checkpoint)
+        path, origin = choose_template(cfg.chat_template)
         self._template = ChatTemplate(
             path,
             bos_token=self._text_of(self.tokenizer.bos_id),

@@ -1,0 +1,141 @@
+"""From a model's config to its checkpoint folder: one on this machine, the model that ships, or a download.
+
+Of a repository only what serving reads is fetched: the files at its top, and of the weights one format,
+safetensors where there are any. Downloads show a progress bar on stderr and are kept in `model.download_dir`,
+else in the hub client's cache, which also serves them where the hub cannot be reached.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from deployer.config.folder import checkpoint_folder
+from deployer.config.schema import ModelConfig
+from deployer.errors import ConfigError, DeployError, UnavailableError
+from engines.errors import CheckpointError
+
+_DESCRIPTIONS = ("*.jinja", "*.json", "*.model", "*.txt")
+_SUBFOLDERS = ("*/*",)
+_WAY_OUT = "download it elsewhere and set model.hub=folder model.path=DIR"
+
+Download = Callable[[Sequence[str]], Path]  # file name patterns to the snapshot's folder
+
+
+def fetch_checkpoint(model: ModelConfig, *, endpoint: str | None = None) -> Path:
+    """Return the folder with the checkpoint's config.json, weights and tokenizer, downloaded if need be.
+
+    `endpoint` is the Hugging Face hub's address; None: HF_ENDPOINT, else the public one. Raises ConfigError,
+    CheckpointError, UnavailableError.
+    """
+    if model.hub in ("folder", "package"):
+        return _checked(_local(model))
+    if model.repo is None:
+        raise ConfigError([f"model.repo: must name a repository, as owner/name, with model.hub={model.hub}"])
+    download = (
+        _huggingface(model, model.repo, endpoint)
+        if model.hub == "huggingface"
+        else _modelscope(model, model.repo)
+    )
+    folder = download([*_DESCRIPTIONS, "*.safetensors"])
+    if not any(folder.glob("*.safetensors")):
+        folder = download([*_DESCRIPTIONS, "*.bin"])
+    return _checked(folder)
+
+
+def _local(model: ModelConfig) -> Path:
+    if model.path is None:
+        raise ConfigError([f"model.path: must be set with model.hub={model.hub}"])
+    folder = checkpoint_folder(hub=model.hub, path=model.path)
+    if not folder.is_dir():
+        what = "there is no such folder" if not folder.exists() else "it is not a folder"
+        raise ConfigError(
+            [f"model.path={model.path}: must be a checkpoint folder; {what} ({folder.absolute()})"]
+        )
+    return folder
+
+
+def _checked(folder: Path) -> Path:
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(
+            f"{folder} holds no `config.json`: a checkpoint folder must; fetch the model again"
+        )
+    return folder
+
+
+def _huggingface(model: ModelConfig, repo: str, endpoint: str | None) -> Download:
+    """Return a download from the Hugging Face hub. The client is imported here: it takes a while."""
+    from huggingface_hub import snapshot_download
+
+    def download(patterns: Sequence[str]) -> Path:
+        try:
+            return Path(
+                snapshot_download(
+                    repo,
+                    revision=model.revision,
+                    cache_dir=model.download_dir,
+                    allow_patterns=list(patterns),
+                    ignore_patterns=list(_SUBFOLDERS),
+                    endpoint=endpoint,
+                )
+            )
+        except (
+            Exception
+        ) as error:  # the client's HTTP library differs between its releases, and so do its errors
+            raise _huggingface_fault(error, model, repo) from error
+
+    return download
+
+
+def _huggingface_fault(error: Exception, model: ModelConfig, repo: str) -> DeployError:
+    """Return what an error of the hub's client means for the config."""
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.GatedRepoError):
+        return UnavailableError(
+            f"model.repo={repo}: its owner gives access on request; accept the terms on the hub's page and run "
+            f"`hf auth login` (or set HF_TOKEN), or {_WAY_OUT}"
+        )
+    if isinstance(error, errors.RepositoryNotFoundError):
+        rule = "must be a repository of the hub that is public or open to you (HF_TOKEN)"
+        return ConfigError([f"model.repo={repo}: {rule}; {_WAY_OUT}"])
+    if isinstance(error, errors.RevisionNotFoundError):
+        rule = f"must be a branch, tag or commit of {repo}"
+        return ConfigError([f"model.revision={model.revision}: {rule}; null takes the default branch"])
+    if isinstance(error, errors.HFValidationError):
+        return ConfigError([f"model.repo={repo}: must look like owner/name; {error}"])
+    if isinstance(error, errors.LocalEntryNotFoundError) and error.__cause__ is not None:
+        return _unreachable("Hugging Face", repo, error.__cause__)
+    return _unreachable("Hugging Face", repo, error)
+
+
+def _modelscope(model: ModelConfig, repo: str) -> Download:
+    """Return a download from ModelScope."""
+    try:
+        from modelscope.hub.snapshot_download import snapshot_download
+    except ImportError as error:
+        raise UnavailableError(
+            "model.hub=modelscope: the package `modelscope` is not installed; "
+            f"`pip install 'vlm-deployer[modelscope]'`, or {_WAY_OUT}"
+        ) from error
+
+    def download(patterns: Sequence[str]) -> Path:
+        try:
+            return Path(
+                snapshot_download(
+                    repo,
+                    revision=model.revision,
+                    cache_dir=model.download_dir,
+                    allow_patterns=list(patterns),
+                    ignore_patterns=list(_SUBFOLDERS),
+                )
+            )
+        except Exception as error:  # the client raises its HTTP library's errors and a dozen of its own
+            raise _unreachable("ModelScope", repo, error) from error
+
+    return download
+
+
+def _unreachable(hub: str, repo: str, error: BaseException) -> UnavailableError:
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return UnavailableError(
+        f"model.repo={repo}: cannot be fetched from {hub}: {first_line}; check the network, or {_WAY_OUT}"
+    )
