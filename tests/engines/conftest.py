@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from internvl_golden import write_checkpoint
 
-# On a machine that has torch but not the message library (a bare GPU machine), networks and ops are tested all the
-# same: the tests beside this file are those of the engine process.
+# On a machine that has torch but not the message library (a bare GPU machine), networks and ops are tested
+# all the same: the tests beside this file are those of the engine process.
 if find_spec("msgspec") is None:
     collect_ignore = sorted(path.name for path in Path(__file__).parent.glob("test_*.py"))
 

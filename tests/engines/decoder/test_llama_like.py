@@ -16,7 +16,8 @@ from engines.pytorch.ops_torch import TorchOps
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 from engines.weights.load import load_network
 
-# Upstream's own fp32 results move by 2.5e-5 with threads and kernels, and the fixtures' weights are rounded (6e-5).
+# Upstream's own fp32 results move by 2.5e-5 with threads and kernels, and the fixtures' weights are rounded
+# (6e-5).
 TOLERANCE = 1.5e-4
 PAGE_TOKENS = 16
 
