@@ -78,6 +78,19 @@ class Ops(Protocol):
         """Write the rows of k and v into their slots of the pages, in place."""
         ...
 
+    def rope_store_kv(
+        self,
+        q_TND: Tensor,
+        k_TKD: Tensor,
+        v_TKD: Tensor,
+        cos_TR: Tensor,
+        sin_TR: Tensor,
+        layer: KvLayer,
+        slots_T: Tensor,
+    ) -> Tensor:
+        """Return q rotated; write k rotated and v into their slots: `rope` and `store_kv` in one op."""
+        ...
+
     def attention_paged(
         self, q_TND: Tensor, layer: KvLayer, batch: AttentionBatch, *, scale: float, window: int | None
     ) -> Tensor:

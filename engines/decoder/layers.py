@@ -41,8 +41,8 @@ class Attention:
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
         qkv_TXD = ops.linear(x_TH, self._qkv).view(len(x_TH), -1, self._head_dim)
-        q_TND, k_TKD = ops.rope(qkv_TXD[:, :keys], qkv_TXD[:, keys:values], cos_TR, sin_TR)
-        ops.store_kv(k_TKD, qkv_TXD[:, values:], kv, batch.slots_T)
+        q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
+        q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv, batch.slots_T)
         out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
         return self._group.all_reduce(ops.linear(out_TND.flatten(1), self._o))
 

@@ -64,6 +64,21 @@ class TorchOps:
         layer.keys_PKTD[page_T, :, offset_T] = k_TKD
         layer.values_PKTD[page_T, :, offset_T] = v_TKD
 
+    def rope_store_kv(
+        self,
+        q_TND: Tensor,
+        k_TKD: Tensor,
+        v_TKD: Tensor,
+        cos_TR: Tensor,
+        sin_TR: Tensor,
+        layer: KvLayer,
+        slots_T: Tensor,
+    ) -> Tensor:
+        """Return q rotated; write k rotated and v."""
+        q_TND, k_TKD = self.rope(q_TND, k_TKD, cos_TR, sin_TR)
+        self.store_kv(k_TKD, v_TKD, layer, slots_T)
+        return q_TND
+
     def attention_paged(
         self, q_TND: Tensor, layer: KvLayer, batch: AttentionBatch, *, scale: float, window: int | None
     ) -> Tensor:
