@@ -47,7 +47,7 @@ async def generate(
 ) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of all choices as they come; use `contextlib.aclosing` where a loop may leave early.
 
-    Their request ids stand in `running` meanwhile. Raises ApiError as soon as one of them fails, and ends all.
+    Their ids stand in `running` meanwhile. Raises ApiError as soon as one of them fails, and ends all.
     """
     submits = submits_of(choices, engine.pixels)
     streams = [

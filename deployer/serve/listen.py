@@ -69,7 +69,7 @@ class HttpServer(uvicorn.Server):
 
 
 def http_server(app: FastAPI, server: ServerConfig) -> HttpServer:
-    """Return uvicorn around the application. Raises UnavailableError for a key or certificate that is none."""
+    """Return uvicorn around the application. Raises UnavailableError for a bad key or certificate."""
     config = uvicorn.Config(
         app,
         ssl_keyfile=server.ssl_keyfile,

@@ -1,4 +1,4 @@
-"""Where log lines go: standard error, one line each, time first; standard output is for what was asked for."""
+"""Where log lines go: standard error, one line each, time first; standard output is for what was asked."""
 
 import logging
 import sys

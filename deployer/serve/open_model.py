@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deployer.config.folder import checkpoint_folder
 from deployer.config.schema import ModelConfig
 from deployer.errors import UnavailableError
+from deployer.hub import fetch_checkpoint
 from engines.errors import CheckpointError
 from engines.families import known_families, read_spec
 from engines.spec import ModelSpec
@@ -27,7 +27,7 @@ def open_model(model: ModelConfig) -> OpenedModel:
     """Find the checkpoint, download it where it isn't here, and read its config.
 
     Raises UnavailableError for a family whose network is not there yet, CheckpointError for a folder that is
-    not what it must be.
+    not what it must be, and what `fetch_checkpoint` raises.
     """
     if model.family is not None and model.family not in known_families():
         runs = ", ".join(f"`{name}`" for name in known_families())
@@ -35,7 +35,7 @@ def open_model(model: ModelConfig) -> OpenedModel:
             f"model `{model.name}`: its family `{model.family}` can be planned and explained, but not run in "
             f"this version; families that run: {runs}"
         )
-    folder = _folder(model)
+    folder = fetch_checkpoint(model)
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -58,8 +58,3 @@ def differences(expected: Mapping[str, Any], found: Mapping[str, Any], *, path: 
             yield from differences(value, there, path=f"{name}.")
         elif key in found and there != value:
             yield f"`{name}` is {there!r} in the checkpoint, {value!r} in the model option"
-
-
-def _folder(model: ModelConfig) -> Path:
-    assert model.path is not None, "the config's checks hold hub=folder and hub=package to a path"
-    return checkpoint_folder(hub=model.hub, path=model.path)
