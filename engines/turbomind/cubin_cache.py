@@ -1,8 +1,8 @@
 """Compiled kernels on disk, safe for any number of processes. Knows nothing about compilers or GPUs.
 
-A file is a digest of its own content followed by the cubin. It is written under a temporary name and renamed, so a reader
-sees all of it or nothing; two writers of one key write the same bytes. What cannot be read or written is reported and
-compiled again: the cache is never the reason why an engine does not start.
+A file is a digest of its own content followed by the cubin. It is written under a temporary name and renamed,
+so a reader sees all of it or nothing; two writers of one key write the same bytes. What cannot be read or
+written is reported and compiled again: the cache is never the reason why an engine does not start.
 """
 
 import hashlib

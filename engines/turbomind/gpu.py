@@ -1,4 +1,4 @@
-"""One GPU as the launchers see it: its limits, its current stream, and its kernels, compiled and loaded on first use.
+"""One GPU as the launchers see it: its limits, its current stream, its kernels, compiled on first use.
 
 Memory and streams are torch's; this file adds modules to torch's context and nothing else.
 """
@@ -19,25 +19,34 @@ from engines.turbomind.nvrtc import architecture, cache_key, compile_cubin
 
 _log = logging.getLogger(__name__)
 
-Constants = tuple[tuple[str, int | str], ...]  # -D name and value, in a fixed order so that it can be a dictionary key
+Constants = tuple[
+    tuple[str, int | str], ...
+]  # -D name and value, in a fixed order so that it can be a dictionary key
 
 SCALARS: Mapping[torch.dtype, str] = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
 
 class Gpu:
-    """The device of one rank. Launchers take it first and ask it for kernels, scratch memory and the stream."""
+    """The device of one rank. Launchers ask it for kernels, scratch memory and the stream."""
 
     def __init__(self, device: torch.device, *, cache_dir: Path | None = None) -> None:
         if device.type != "cuda" or not torch.cuda.is_available():
-            raise DeviceError(f"engine=turbomind on `{device}`: it needs an NVIDIA GPU; use `engine=pytorch` here")
-        self.device = torch.device("cuda", device.index if device.index is not None else torch.cuda.current_device())
+            raise DeviceError(
+                f"engine=turbomind on `{device}`: it needs an NVIDIA GPU; use `engine=pytorch` here"
+            )
+        self.device = torch.device(
+            "cuda", device.index if device.index is not None else torch.cuda.current_device()
+        )
         with torch.cuda.device(self.device):
-            torch.zeros(1, device=self.device)  # makes torch's context current before modules are loaded into it
+            torch.zeros(
+                1, device=self.device
+            )  # makes torch's context current before modules are loaded into it
         facts = torch.cuda.get_device_properties(self.device)
         self.arch = architecture(facts.major, facts.minor)
         self.capability = (facts.major, facts.minor)
         self.num_sms = facts.multi_processor_count
-        self.shared_bytes_per_block: int = facts.shared_memory_per_block_optin
+        # torch's stubs do not name it
+        self.shared_bytes_per_block: int = facts.shared_memory_per_block_optin  # type: ignore[attr-defined]
         self.shared_bytes_per_sm: int = facts.shared_memory_per_multiprocessor
         # The public accessor builds a Stream object, ten times the cost of this one, and every launch asks.
         self._raw_stream = torch._C._cuda_getCurrentRawStream
@@ -54,7 +63,14 @@ class Gpu:
         return self._raw_stream(self.device.index)
 
     def kernel(
-        self, file: str, entry: str, constants: Constants, arguments: str, *, threads: int, shared_bytes: int = 0
+        self,
+        file: str,
+        entry: str,
+        constants: Constants,
+        arguments: str,
+        *,
+        threads: int,
+        shared_bytes: int = 0,
     ) -> Kernel:
         """Return entry `entry` of `kernels/<file>` with these constants, compiled and loaded at most once."""
         key = (file, entry, constants, threads)
@@ -68,12 +84,15 @@ class Gpu:
     def scratch(self, name: str, num_bytes: int) -> torch.Tensor:
         """Return zeroed memory that lives as long as this object, one block a name.
 
-        A larger request replaces the block; the old one stays alive, because a captured graph may still hold its address.
+        A larger request replaces the block; the old one stays alive, because a captured graph may still hold
+        its address.
         """
         block = self._scratch.get(name)
         if block is None or block.numel() < num_bytes:
             if torch.cuda.is_current_stream_capturing():
-                raise KernelError(f"scratch `{name}` cannot grow to {num_bytes} bytes inside a graph: run the op once before")
+                raise KernelError(
+                    f"scratch `{name}` cannot grow to {num_bytes} bytes in a graph: run the op once before"
+                )
             if block is not None:
                 self._scratch[f"{name}, {block.numel()} bytes"] = block
             block = torch.zeros(num_bytes, dtype=torch.uint8, device=self.device)
@@ -89,7 +108,10 @@ class Gpu:
         function = _check(driver.cuModuleGetFunction(module, entry.encode()), f"find `{entry}` in `{file}`")
         if shared_bytes > 48 * 1024:  # above it a kernel must opt in
             limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            _check(driver.cuFuncSetAttribute(function, limit, shared_bytes), f"give `{entry}` {shared_bytes} bytes")
+            _check(
+                driver.cuFuncSetAttribute(function, limit, shared_bytes),
+                f"give `{entry}` {shared_bytes} bytes",
+            )
         return int(function)
 
     def _load(self, file: str, constants: Constants) -> Any:

@@ -1,6 +1,7 @@
 """The text of one kernel file with everything it includes. Not the compiler: that is `nvrtc.py`.
 
-Kernels include only files of `kernels/`; no toolkit header is needed, so what is read here is all that a binary depends on.
+Kernels include only files of `kernels/`; no toolkit header is needed, so what is read here is all that a
+binary depends on.
 """
 
 import re
@@ -30,7 +31,9 @@ def kernel_dir() -> Path:
     for folder in (_CHECKOUT / "deployer" / "kernels", _CHECKOUT / "kernels"):
         if folder.is_dir():
             return folder
-    raise KernelError(f"`kernels` is not installed below {_CHECKOUT}: the installation is incomplete; install again")
+    raise KernelError(
+        f"`kernels` is not installed below {_CHECKOUT}: the installation is incomplete; install again"
+    )
 
 
 def read_kernel(name: str, folder: Path | None = None) -> KernelSource:

@@ -1,8 +1,9 @@
 """One loaded kernel and the cheapest way to start it from Python.
 
-`cuLaunchKernelEx` is called through ctypes with a configuration and an argument block that were laid out once: a launch
-packs its arguments, sets the grid and the stream, and makes one call. The argument block belongs to the kernel object, so
-one thread launches (an engine has one); the driver copies the block before the call returns.
+`cuLaunchKernelEx` is called through ctypes with a configuration and an argument block that were laid out
+once: a launch packs its arguments, sets the grid and the stream, and makes one call. The argument block
+belongs to the kernel object, so one thread launches (an engine has one); the driver copies the block before
+the call returns.
 """
 
 import ctypes
@@ -38,18 +39,20 @@ class Kernel:
 
     __slots__ = ("_block", "_config", "_config_at", "_function", "_launch", "_pack", "_slots", "name")
 
-    def __init__(
-        self, name: str, function: int, *, arguments: str, threads: int, shared_bytes: int
-    ) -> None:
+    def __init__(self, name: str, function: int, *, arguments: str, threads: int, shared_bytes: int) -> None:
         self.name = name
         self._function = function
         layout = struct.Struct("@" + arguments)
         self._block = ctypes.create_string_buffer(max(1, layout.size))
         self._pack = layout.pack_into
         start = ctypes.addressof(self._block)
-        offsets = [struct.calcsize("@" + arguments[: i + 1]) - struct.calcsize(a) for i, a in enumerate(arguments)]
+        offsets = [
+            struct.calcsize("@" + arguments[: i + 1]) - struct.calcsize(a) for i, a in enumerate(arguments)
+        ]
         self._slots = (ctypes.c_void_p * max(1, len(arguments)))(*(start + offset for offset in offsets))
-        self._config = _Config(grid_y=1, grid_z=1, block_x=threads, block_y=1, block_z=1, shared_bytes=shared_bytes)
+        self._config = _Config(
+            grid_y=1, grid_z=1, block_x=threads, block_y=1, block_z=1, shared_bytes=shared_bytes
+        )
         self._config_at = ctypes.addressof(self._config)
         self._launch = _driver().cuLaunchKernelEx
 
@@ -69,7 +72,9 @@ def _driver() -> Any:
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
-        raise KernelError(f"engine=turbomind needs an NVIDIA driver: {error}; use `engine=pytorch` here") from error
+        raise KernelError(
+            f"engine=turbomind needs an NVIDIA driver: {error}; use `engine=pytorch` here"
+        ) from error
     driver.cuLaunchKernelEx.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
     return driver
 

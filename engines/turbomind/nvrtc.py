@@ -1,6 +1,7 @@
 """From CUDA C++ to a cubin with NVRTC, on any machine: no GPU, no toolkit, no host compiler.
 
-Not the disk cache (`cubin_cache.py`) and not the loader (`gpu.py`). Called by `gpu.py` and by the compile tests.
+Not the disk cache (`cubin_cache.py`) and not the loader (`gpu.py`). Called by `gpu.py` and by the compile
+tests.
 """
 
 import hashlib
@@ -58,7 +59,7 @@ def architecture(major: int, minor: int) -> str:
 def nvrtc_version() -> str:
     """Return the version of the NVRTC library that is in use, such as `13.0`."""
     major, minor = _check(_nvrtc().nvrtcVersion(), "read its version")
-    return f"{major}.{minor}"
+    return f"{int(major)}.{int(minor)}"
 
 
 def cache_key(source: KernelSource, *, arch: str, constants: Constants) -> str:
@@ -83,7 +84,8 @@ def compile_cubin(source: KernelSource, *, arch: str, constants: Constants) -> C
     names = [name.encode() for name, _ in source.headers]
     texts = [text.encode() for _, text in source.headers]
     program = _check(
-        nvrtc.nvrtcCreateProgram(source.text.encode(), source.name.encode(), len(names), texts, names), "start"
+        nvrtc.nvrtcCreateProgram(source.text.encode(), source.name.encode(), len(names), texts, names),
+        "start",
     )
     try:
         options = [option.encode() for option in _options(arch, constants)]
@@ -107,16 +109,22 @@ def resource_usage(log: str) -> dict[str, Usage]:
         spills, registers = _SPILLS.search(section), _REGISTERS.search(section)
         if entry and spills and registers:
             stack, stores, loads = (int(number) for number in spills.groups())
-            usage[entry[1]] = Usage(registers=int(registers[1]), stack_bytes=stack, spill_bytes=stores + loads)
+            usage[entry[1]] = Usage(
+                registers=int(registers[1]), stack_bytes=stack, spill_bytes=stores + loads
+            )
     return usage
 
 
 def _options(arch: str, constants: Constants) -> list[str]:
-    return [f"--gpu-architecture={arch}", *_FLAGS, *(f"-D{name}={value}" for name, value in sorted(constants.items()))]
+    return [
+        f"--gpu-architecture={arch}",
+        *_FLAGS,
+        *(f"-D{name}={value}" for name, value in sorted(constants.items())),
+    ]
 
 
 def _text(nvrtc: ModuleType, program: object) -> str:
-    log = b" " * _check(nvrtc.nvrtcGetProgramLogSize(program), "size its log")
+    log: bytes = b" " * _check(nvrtc.nvrtcGetProgramLogSize(program), "size its log")
     _check(nvrtc.nvrtcGetProgramLog(program, log), "hand over its log")
     return log.rstrip(b"\0 \n").decode(errors="replace")
 

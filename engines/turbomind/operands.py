@@ -8,15 +8,17 @@ from engines.turbomind.gpu import SCALARS, Gpu
 
 
 def scalar_name(op: str, x: Tensor) -> str:
-    """Return the kernels' name of a tensor's dtype. Raises KernelError for a dtype that no kernel computes in."""
+    """Return the kernels' name of a tensor's dtype. Raises KernelError where they have none."""
     name = SCALARS.get(x.dtype)
     if name is None:
-        raise KernelError(f"`{op}` on {x.dtype}: the kernels compute in {', '.join(sorted(SCALARS.values()))}")
+        raise KernelError(
+            f"`{op}` on {x.dtype}: the kernels compute in {', '.join(sorted(SCALARS.values()))}"
+        )
     return name
 
 
 def check(gpu: Gpu, op: str, **operands: tuple[Tensor, torch.dtype, tuple[int, ...]]) -> None:
-    """Hold each named operand to its device, dtype and shape, and its last axis to contiguity; report all faults at once."""
+    """Hold each operand to a device, dtype and shape, its rows to contiguity; report all faults at once."""
     faults = []
     for name, (x, dtype, shape) in operands.items():
         if x.device != gpu.device:
@@ -40,5 +42,7 @@ def token_stride(op: str, x_TND: Tensor) -> int:
     """Return the distance of two tokens in elements; the heads of one token must be contiguous."""
     heads, dim = x_TND.shape[1:]
     if x_TND.numel() and (x_TND.stride(2) != 1 or (heads > 1 and x_TND.stride(1) != dim)):
-        raise KernelError(f"`{op}`: the heads of a token must be contiguous, strides are {list(x_TND.stride())}")
+        raise KernelError(
+            f"`{op}`: the heads of a token must be contiguous, strides are {list(x_TND.stride())}"
+        )
     return x_TND.stride(0)

@@ -17,7 +17,8 @@ _ROWS = 16  # tokens of a warp's share of a tile; kRows of the kernel
 _MAX_SEQS = 512  # sequences of one launch: their prefix sums stand in shared memory
 _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 
-# Warps a block, stages a warp's ring, blocks an SM; the first that fits is taken. kernels/LOG.md has the measurements.
+# Warps a block, stages a warp's ring, blocks an SM; the first that fits is taken. kernels/LOG.md has the
+# measurements.
 _SHAPES = ((4, 3, 2), (4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
 
 
@@ -66,8 +67,8 @@ def attention_decode(
 ) -> Tensor:
     """Return attention of one token a sequence over its pages, [B, N, D], into `out_BND` where one is given.
 
-    A given `shape` replaces the preferred one (benchmarks). The scratch memory is shared by all launches of one `Gpu`, so they
-    must run on one stream.
+    A given `shape` replaces the preferred one (benchmarks). The scratch memory is shared by all launches of
+    one `Gpu`, so they must run on one stream.
     """
     num_kv_heads, group, dim = _check(gpu, q_BND, layer, pages_BP, kv_lens_B)
     out = torch.empty(q_BND.shape, dtype=q_BND.dtype, device=q_BND.device) if out_BND is None else out_BND

@@ -14,17 +14,24 @@ from engines.turbomind.ops.flash_shape import FlashShape, flash_shape, matrix_fa
 def attention_full(
     gpu: Gpu, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float, shape: FlashShape | None = None
 ) -> Tensor:
-    """Return unmasked attention inside each image, [I, L, N, D]. A given `shape` replaces the preferred one (benchmarks)."""
+    """Return unmasked attention inside each image, [I, L, N, D]; benchmarks choose the `shape`."""
     images, length, heads, dim = q_ILND.shape
-    check(gpu, "attention_full", **{
-        name: (x, q_ILND.dtype, (images, length, heads, dim)) for name, x in (("q", q_ILND), ("k", k_ILND), ("v", v_ILND))
-    })
+    check(
+        gpu,
+        "attention_full",
+        **{
+            name: (x, q_ILND.dtype, (images, length, heads, dim))
+            for name, x in (("q", q_ILND), ("k", k_ILND), ("v", v_ILND))
+        },
+    )
     if faults := matrix_fault(gpu, q_ILND.dtype):
         raise KernelError(f"`attention_full`: {'; '.join(faults)}")
     out = torch.empty(q_ILND.shape, dtype=q_ILND.dtype, device=q_ILND.device)
     if not out.numel():
         return out
-    shape = shape or flash_shape(dim, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm)
+    shape = shape or flash_shape(
+        dim, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm
+    )
     constants = (*shape.constants(scalar_name("attention_full", q_ILND), dim), ("HEADS", heads))
     kernel = gpu.kernel(
         "attention_full.cu",
@@ -53,5 +60,7 @@ def _image_token_stride(x_ILND: Tensor) -> int:
     images, length = x_ILND.shape[:2]
     stride = token_stride("attention_full", x_ILND[0])
     if images > 1 and x_ILND.stride(0) != length * stride:
-        raise KernelError(f"`attention_full`: images must follow each other, strides are {list(x_ILND.stride())}")
+        raise KernelError(
+            f"`attention_full`: images must follow each other, strides are {list(x_ILND.stride())}"
+        )
     return stride

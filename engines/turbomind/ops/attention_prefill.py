@@ -25,17 +25,20 @@ def attention_prefill(
     shape: FlashShape | None = None,
     out_TND: Tensor | None = None,
 ) -> Tensor:
-    """Return causal attention of the tokens of q over their sequences' pages, [T, N, D], into `out_TND` where one is given.
+    """Return causal attention of the tokens of q over their sequences' pages, [T, N, D].
 
-    `q_starts_B1` counts from the first token of q. A given `shape` replaces the preferred one (benchmarks).
+    The result goes into `out_TND` where one is given. `q_starts_B1` counts from the first row of q; rows before
+    its first entry are left alone. A given `shape` replaces the preferred one (benchmarks).
     """
-    num_tokens, num_heads, dim = q_TND.shape
+    num_tokens, _, dim = q_TND.shape
     num_seqs = kv_lens_B.shape[0]
     num_kv_heads, group = _check(gpu, q_TND, layer, pages_BP, q_starts_B1, kv_lens_B)
     out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device) if out_TND is None else out_TND
     if not num_tokens:
         return out
-    shape = shape or flash_shape(dim, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm)
+    shape = shape or flash_shape(
+        dim, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm
+    )
     constants = (
         *shape.constants(scalar_name("attention_prefill", q_TND), dim),
         ("KV_HEADS", num_kv_heads),

@@ -10,8 +10,8 @@ from engines.turbomind.gpu import Constants, Gpu
 
 _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 
-# Largest head size -> warps, 16-row tiles a warp, keys a tile, blocks an SM; kernels/LOG.md has the measurements. All of them
-# compile without spills for heads up to that size.
+# Largest head size -> warps, 16-row tiles a warp, keys a tile, blocks an SM; kernels/LOG.md has the
+# measurements. All of them compile without spills for heads up to that size.
 _SHAPES = ((64, (4, 2, 64, 2)), (128, (4, 1, 64, 3)), (256, (4, 1, 32, 1)))
 _SMALL_SHAPE = (4, 1, 32, 1)  # where shared memory is short
 
@@ -61,7 +61,9 @@ def flash_shape(dim: int, *, bytes_per_block: int, bytes_per_sm: int) -> FlashSh
             return shape
     shape = make_shape(*_SMALL_SHAPE, dim=dim)
     if dim % 16 or dim > 256 or shape.shared_bytes > bytes_per_block:
-        raise KernelError(f"attention with heads of {dim} elements: multiples of 16 up to 256 run on this GPU")
+        raise KernelError(
+            f"attention with heads of {dim} elements: multiples of 16 up to 256 run on this GPU"
+        )
     return shape
 
 

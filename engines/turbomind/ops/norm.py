@@ -20,7 +20,9 @@ def num_threads(hidden: int, item_bytes: int) -> int:
     pieces = hidden // lanes
     if hidden <= 0 or hidden % lanes or pieces > _MAX_THREADS * _MAX_PIECES:
         longest = _MAX_THREADS * _MAX_PIECES * lanes
-        raise KernelError(f"norm over {hidden} elements: rows must be a multiple of {lanes} and at most {longest} long")
+        raise KernelError(
+            f"norm over {hidden} elements: rows must be a multiple of {lanes} and at most {longest} long"
+        )
     return min(_MAX_THREADS, -(-pieces // 32) * 32)
 
 

@@ -107,7 +107,8 @@ def _check_rotation(gpu: Gpu, op: str, q: Tensor, k: Tensor, cos: Tensor, sin: T
     lanes = 16 // q.element_size()
     if rotary % lanes or dim % lanes or 2 * rotary > dim:
         raise KernelError(
-            f"`{op}` of {rotary} pairs in heads of {dim}: both must be multiples of {lanes}, 2 x {rotary} at most {dim}"
+            f"`{op}` of {rotary} pairs in heads of {dim}: both must be multiples of {lanes}, "
+            f"2 x {rotary} at most {dim}"
         )
     if not (cos.is_contiguous() and sin.is_contiguous()):
         raise KernelError(f"`{op}`: cos and sin must be contiguous")
@@ -141,7 +142,7 @@ def _constants(op: str, x: Tensor, num_kv_heads: int, *, rotary: int, page_token
 
 
 def _grid(x_TND: Tensor, heads: int, *, rotary: int, copied_heads: int = 0) -> tuple[int, int]:
-    """Return (tokens, blocks a token): one thread per pair of rotated pieces, per passed piece and per copied piece."""
+    """Return (tokens, blocks a token): a thread per pair of rotated pieces, passed piece or copied piece."""
     dim, lanes = x_TND.shape[2], 16 // x_TND.element_size()
     work = (heads * (dim - rotary) + copied_heads * dim) // lanes
     return x_TND.shape[0], -(-work // _THREADS)

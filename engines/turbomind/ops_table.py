@@ -1,0 +1,113 @@
+"""The op table of `engine=turbomind`: kernels of `kernels/` on one GPU; dense matrix products are cuBLASLt's.
+
+Each method is one launcher of `engines/turbomind/ops/`; contracts stand in `engines/ops.py`.
+
+Legend: as in `engines/ops.py`.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.ops import KvLayer, Weight
+from engines.step import AttentionBatch
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops import activation, norm, rope
+from engines.turbomind.ops.attention_decode import attention_decode
+from engines.turbomind.ops.attention_full import attention_full
+from engines.turbomind.ops.attention_prefill import attention_prefill
+
+
+@dataclass(frozen=True, slots=True)
+class TurbomindOps:
+    """Implements `engines.ops.Ops`. Launches go to torch's current stream, all from one thread."""
+
+    gpu: Gpu
+
+    def embed(self, table_VH: Tensor, ids_T: Tensor) -> Tensor:
+        """Return rows of the table."""
+        return F.embedding(ids_T, table_VH)
+
+    def rms_norm(self, x_TH: Tensor, weight_H: Tensor, eps: float) -> Tensor:
+        """Return x * rsqrt(mean(x^2) + eps) * weight."""
+        return norm.rms_norm(self.gpu, x_TH, weight_H, eps)
+
+    def add_rms_norm(
+        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float
+    ) -> tuple[Tensor, Tensor]:
+        """Return (rms_norm(x + residual), x + residual)."""
+        return norm.add_rms_norm(self.gpu, x_TH, residual_TH, weight_H, eps)
+
+    def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
+        """Return the layer norm over the last axis."""
+        return norm.layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b."""
+        return F.linear(x_TI, weight.weight_OI, weight.bias_O)
+
+    def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
+        """Return silu(first half) * second half."""
+        return activation.silu_mul(self.gpu, gate_up_T2F)
+
+    def gelu(self, x_TF: Tensor) -> Tensor:
+        """Return the exact GELU."""
+        return activation.gelu(self.gpu, x_TF)
+
+    def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
+        """Rotate half-split pairs of q and k."""
+        return rope.rope(self.gpu, q_TND, k_TKD, cos_TR, sin_TR)
+
+    def store_kv(self, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Tensor) -> None:
+        """Write k and v into their slots."""
+        rope.store_kv(self.gpu, k_TKD, v_TKD, layer, slots_T)
+
+    def rope_store_kv(
+        self,
+        q_TND: Tensor,
+        k_TKD: Tensor,
+        v_TKD: Tensor,
+        cos_TR: Tensor,
+        sin_TR: Tensor,
+        layer: KvLayer,
+        slots_T: Tensor,
+    ) -> Tensor:
+        """Rotate q and k, write k and v into their slots, return q."""
+        return rope.rope_store_kv(self.gpu, q_TND, k_TKD, v_TKD, cos_TR, sin_TR, layer, slots_T)
+
+    def attention_paged(
+        self, q_TND: Tensor, layer: KvLayer, batch: AttentionBatch, *, scale: float, window: int | None
+    ) -> Tensor:
+        """Attend the decoding sequences with one kernel, the chunks with another, into one result."""
+        num = batch.num_decodes
+        out_TND = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
+        attention_decode(
+            self.gpu,
+            q_TND[:num],
+            layer,
+            batch.pages_BP[:num],
+            batch.kv_lens_B[:num],
+            scale=scale,
+            window=window,
+            out_BND=out_TND[:num],
+        )
+        if num < len(batch.kv_lens_B):
+            # `q_starts` counts from the first row of the step, so all rows are handed over.
+            attention_prefill(
+                self.gpu,
+                q_TND,
+                layer,
+                batch.pages_BP[num:],
+                batch.q_starts_B1[num:],
+                batch.kv_lens_B[num:],
+                scale=scale,
+                window=window,
+                out_TND=out_TND,
+            )
+        return out_TND
+
+    def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
+        """Return unmasked attention inside each image."""
+        return attention_full(self.gpu, q_ILND, k_ILND, v_ILND, scale=scale)
