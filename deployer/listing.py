@@ -1,6 +1,7 @@
 """`deploy list [group]`: the groups of the config tree and their options, read from the files alone."""
 
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def print_models(out: TextIO, *, output: str = "table", config_dirs: Sequence[Pa
     rows = [
         {
             "model": model.name,
-            "runs here": model.runs,
+            "runs": model.runs,
             "chat template": model.template or "told by the checkpoint",
             "what it is": model.what,
         }
@@ -87,7 +88,7 @@ def listed_models(tree: ConfigTree) -> list[ListedModel]:
                 runs=_runs(family, template, families, templates),
             )
         )
-    return sorted(models, key=lambda model: (model.runs != "yes", model.name))
+    return sorted(models, key=lambda model: (model.runs != "yes", _natural(model.name)))
 
 
 def _runs(family: str | None, template: str | None, families: Sequence[str], templates: set[str]) -> str:
@@ -96,6 +97,11 @@ def _runs(family: str | None, template: str | None, families: Sequence[str], tem
     if template is not None and template not in templates:
         return f"no, template {template} is not there yet"
     return "yes"
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Return a sort key that puts 8b before 26b."""
+    return [(int(part) if part.isdigit() else 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _group(name: str, tree: ConfigTree) -> str:

@@ -11,7 +11,7 @@ class Verb:
 
     `takes` says what the function gets: `deployment` (the validated `DeployConfig`), `options` (only its own
     group) or `words` (what was typed after the verb, and the --config-dir folders). A verb with a `group` of its
-    own gets that group's dataclass as its last argument; the group is composed for no other verb.
+    own gets that group's dataclass last; the group is composed for no other verb.
     """
 
     summary: str

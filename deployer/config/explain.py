@@ -8,9 +8,9 @@ The first origin holds, those after it lost. `output=json` prints the same for p
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_type_hints
 
 from deployer.config.compose import Composition, compose
 from deployer.config.load import validate
@@ -32,9 +32,7 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     keys = [word for word in words if "=" not in word and not word.startswith("~") and not _is_file(word)]
     composition = compose([word for word in words if word not in keys], config_dirs=config_dirs)
     fault = _fault(composition)
-    order = [field.name for field in fields(DeployConfig)]
-    groups = sorted(composition.values.items(), key=lambda item: (order + [item[0]]).index(item[0]))
-    values = list(_chosen(dict(leaves(dict(groups))), keys))
+    values = list(_chosen(dict(leaves(_in_schema_order(composition.values, DeployConfig))), keys))
     if output == "json":
         _print_json(composition, values, sys.stdout)
     else:
@@ -52,6 +50,17 @@ def leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from leaves(value, key)
         else:
             yield key, value
+
+
+def _in_schema_order(values: Mapping[str, Any], kind: type[Any]) -> dict[str, Any]:
+    """Return the values in the order of the schema's fields; keys that it does not know come last."""
+    hints = get_type_hints(kind)
+    known = {name: values[name] for name in hints if name in values}
+    ordered = {**known, **values}
+    for name, hint in hints.items():
+        if is_dataclass(hint) and isinstance(hint, type) and isinstance(ordered.get(name), Mapping):
+            ordered[name] = _in_schema_order(ordered[name], hint)
+    return ordered
 
 
 def _fault(composition: Composition) -> ConfigError | None:
