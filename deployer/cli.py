@@ -11,13 +11,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, DeployError, UsageError
 from deployer.verbs import VERBS, Verb
-
-if TYPE_CHECKING:
-    from deployer.config.load import Loaded
 
 DEFAULT_VERB = "serve"
 FLAGS = "`--config-dir`, `--help`, `--version`"
@@ -112,21 +108,12 @@ def _run(command: Command) -> int:
     try:
         if verb.takes == "words":
             return int(entry(verb.run)(command.words, command.config_dirs))
-        loaded = _load(command)
-        return int(entry(verb.run)(*(part for part in (loaded.config, loaded.options) if part is not None)))
+        from deployer.config.load import load_for_verb
+
+        return int(entry(verb.run)(*load_for_verb(verb, command.words, config_dirs=command.config_dirs)))
     except EngineError as error:
         _print_errors(error)
         return EXIT_UNAVAILABLE
-
-
-def _load(command: Command) -> "Loaded":
-    from deployer.config.load import load_for_verb
-    from deployer.table import paint
-
-    loaded = load_for_verb(command.verb, command.words, config_dirs=command.config_dirs)
-    for warning in loaded.warnings:
-        print(f"{paint('warning:', 'yellow', out=sys.stderr)} {warning}", file=sys.stderr)
-    return loaded
 
 
 def help_text() -> str:

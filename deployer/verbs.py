@@ -6,21 +6,28 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OptionGroup:
+    """A group of conf/ that only one verb reads; it is composed for no other."""
+
+    name: str  # folder below conf/
+    option: str  # where it starts from
+    kind: str  # module:dataclass, frozen; its fields are the keys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Verb:
     """One command.
 
-    `takes` says what the function gets: `deployment` (the validated `DeployConfig`), `options` (only its own
-    group) or `words` (what was typed after the verb, and the --config-dir folders). A verb with a `group` of its
-    own gets that group's dataclass last; the group is composed for no other verb.
+    `takes` says what the function gets first: `deployment` (the validated `DeployConfig`), `options`
+    (nothing) or `words` (what was typed after the verb, and the --config-dir folders). The dataclasses of
+    `groups` follow in their order; `output=x` is short for the first group's own `output`.
     """
 
     summary: str
     section: Literal["Run", "Understand", "Measure", "Shell"]
     run: str  # module:function, returns the exit code
     takes: Literal["deployment", "options", "words"] = "deployment"
-    group: str | None = None  # folder below conf/
-    option: str = "default"  # where that group starts from
-    options: str | None = None  # module:dataclass of that group
+    groups: tuple[OptionGroup, ...] = ()
 
 
 VERBS: Mapping[str, Verb] = {
