@@ -28,6 +28,12 @@ from deployer.config.suggest import way_out
 from deployer.config.tree import ConfigTree, config_tree
 from deployer.errors import ConfigError, UsageError
 
+ALONE = "_alone"  # the primary config of verbs that need no deployment
+NO_MODEL = (
+    "missing `model`: add +model=<name>; `deploy list models` shows them, "
+    "`+model=pocket_vl` ships with the package"
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Composition:
@@ -44,19 +50,19 @@ def compose(
     *,
     config_dirs: Sequence[Path] = (),
     extra_groups: Mapping[str, str] | None = None,
-    primary: str | None = None,
+    alone: bool = False,
 ) -> Composition:
     """Compose a recipe (a word that ends in .yaml) or the built-in deployment with overrides.
 
-    `extra_groups` are read by one verb only, with the option that each starts from; `primary` replaces the
-    built-in deployment. Raises ConfigError.
+    `extra_groups` are read by one verb only, with the option that each starts from; `alone`: compose nothing
+    but them. Raises ConfigError.
     """
     recipes = [word for word in words if _is_recipe(word)]
     if len(recipes) > 1:
         raise UsageError(f"recipes {', '.join(recipes)}: one deployment starts from one recipe")
     tree = config_tree(recipes[0] if recipes else None, config_dirs)
-    if primary is not None:
-        tree = replace(tree, primary=primary)
+    if alone:
+        tree = replace(tree, primary=ALONE)
     flags = parse_flags([word for word in words if not _is_recipe(word)], tree)
     try:
         return _compose(tree, flags, extra_groups or {})
@@ -76,6 +82,8 @@ def _compose(tree: ConfigTree, flags: Sequence[Flag], extra_groups: Mapping[str,
         words = [path, *_hydra_words(flags, listed, extra_groups)]
         defaults = loader.compute_defaults_list(tree.primary, words, RunMode.RUN)
         config = hydra_compose(tree.primary, overrides=words)
+    if tree.primary != ALONE and "model" not in config:
+        raise ConfigError([NO_MODEL])
     origins = Origins()
     for default in defaults.defaults:
         file = None if default.config_path is None else tree.file(default.config_path)

@@ -9,8 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from deployer.assets import PACKAGE
+from deployer.config.build import MISSING
 from deployer.config.compose import Composition
+from deployer.config.origins import shown_path
+from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
+from engines.errors import CheckpointError
+from engines.families import read_spec
 
 # Upstream's `template` key of an InternVL config.json -> our template. Hermes-2 and internlm2-chat write the
 # same prompt; they differ in stop ids, which come from the checkpoint.
@@ -20,7 +25,6 @@ _INTERNVL_TEMPLATES = {
     "phi3-chat": "internvl2-phi3",
     "internvl_zh": "internvl-zh",
 }
-_FAMILIES = {"InternVLChatModel": "internvl"}
 
 
 def checkpoint_folder(*, hub: str, path: str) -> Path:
@@ -36,26 +40,40 @@ def complete_from_folder(composition: Composition) -> None:
     model = composition.values.get("model")
     if not isinstance(model, dict) or model.get("hub") not in ("folder", "package"):
         return
+    if model.get("path") == MISSING:
+        where = composition.origins.where("model.path")
+        raise ConfigError([f"missing `model.path` ({where}): set model.path=<folder of a checkpoint>"])
     path = model.get("path")
-    if not isinstance(path, str) or path == "???" or model.get("hyper_parameters") is not None:
-        return  # build.py says what is wrong with the path
+    if not isinstance(path, str) or not path or model.get("hyper_parameters") is not None:
+        return  # build.py and checks.py say what is wrong with the path
     file = checkpoint_folder(hub=model["hub"], path=path) / "config.json"
     if model["hub"] == "package" and not file.exists():
         return
     config = _read(file, path, composition)
     found = {
         "hyper_parameters": config,
-        "family": _family(config),
+        "family": _family(config, file),
         "template": _INTERNVL_TEMPLATES.get(str(config.get("template"))),
     }
     for name, value in found.items():
         if model.get(name) is None and value is not None:
             model[name] = value
             composition.origins.add_found(f"model.{name}", value, file)
-    template = composition.values.get("chat_template")
-    if isinstance(template, dict) and template.get("name") is None and model.get("template") is not None:
-        template["name"] = model["template"]
-        composition.origins.add_found("chat_template.name", template["name"], file)
+    _complete_template(composition, model.get("template"), file)
+
+
+def _complete_template(composition: Composition, template: object, file: Path) -> None:
+    chat = composition.values.get("chat_template")
+    if not isinstance(chat, dict) or chat.get("name") is not None:
+        return
+    if template is None:
+        known = quoted(name for name in composition.tree.options("chat_template") if name != "auto")
+        rule = f"{shown_path(file)} names no template known here; choose chat_template=<name>: {known}"
+        raise ConfigError(
+            [f"chat_template.name=null ({composition.origins.where('chat_template.name')}): {rule}"]
+        )
+    chat["name"] = template
+    composition.origins.add_found("chat_template.name", template, file)
 
 
 def _read(file: Path, path: str, composition: Composition) -> dict[str, Any]:
@@ -78,7 +96,8 @@ def _read(file: Path, path: str, composition: Composition) -> dict[str, Any]:
     return dict(config)
 
 
-def _family(config: Mapping[str, Any]) -> str | None:
-    architectures = config.get("architectures")
-    names = architectures if isinstance(architectures, list) else []
-    return next((_FAMILIES[name] for name in names if name in _FAMILIES), None)
+def _family(config: Mapping[str, Any], file: Path) -> str:
+    try:
+        return read_spec(config, origin=str(file)).family
+    except CheckpointError as error:
+        raise ConfigError([str(error)]) from error

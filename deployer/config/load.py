@@ -33,7 +33,7 @@ def load_for_verb(verb: Verb, words: Sequence[str], *, config_dirs: Sequence[Pat
         _with_long_output(verb, words),
         config_dirs=config_dirs,
         extra_groups={group.name: group.option for group in verb.groups},
-        primary="_alone" if verb.takes == "options" else None,
+        alone=verb.takes == "options",
     )
     parts: list[Callable[[], Any]] = [partial(_options, group, composition) for group in verb.groups]
     if verb.takes == "deployment":
