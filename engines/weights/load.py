@@ -28,7 +28,7 @@ from engines.weights.split import local_shape, pieces, source_shape
 
 NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
 
-Progress = Callable[[int, int], None]  # bytes of the checkpoint done, bytes in all
+Progress = Callable[[int, int], None]  # numbers of the checkpoint that are loaded, numbers in all
 
 
 def load_network(
