@@ -52,7 +52,7 @@ class DecoderSpec:
     vocab: int
     norm_eps: float
     rope: RopeSpec
-    max_positions: int  # tokens of the longest sequence the model was made for
+    max_positions: int  # tokens of the longest sequence it was made for, before rope.factor stretches it
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False

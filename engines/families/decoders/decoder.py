@@ -51,8 +51,6 @@ def read_llama_like(
     if num_heads % num_kv_heads:
         section.fault("num_key_value_heads", f"must divide num_attention_heads, {num_heads}")
     positions = section.integer("max_position_embeddings", defaults.max_positions)
-    rope = read_rope(section, head_dim=head_dim, max_positions=positions)
-    stretched = int(positions * rope.factor) if rope.kind in ("linear", "dynamic") else positions
     return DecoderSpec(
         num_layers=section.integer("num_hidden_layers", defaults.layers),
         hidden=hidden,
@@ -62,14 +60,14 @@ def read_llama_like(
         ffn=section.integer("intermediate_size", defaults.ffn),
         vocab=section.integer("vocab_size", defaults.vocab),
         norm_eps=section.number("rms_norm_eps", defaults.norm_eps),
-        rope=rope,
-        max_positions=stretched,
+        rope=read_rope(section, head_dim=head_dim, max_positions=positions),
+        max_positions=positions,
         qkv_bias=qkv_bias,
         o_bias=o_bias,
         mlp_bias=mlp_bias,
         tied_head=section.flag("tie_word_embeddings", False),
         # A window as long as the longest sequence hides nothing.
-        sliding_window=sliding_window if sliding_window is not None and sliding_window < stretched else None,
+        sliding_window=sliding_window if sliding_window is not None and sliding_window < positions else None,
     )
 
 

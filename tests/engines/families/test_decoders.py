@@ -75,11 +75,11 @@ def test_a_window_on_some_layers_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind_key", ["type", "rope_type"])
-def test_linear_and_dynamic_stretch_the_longest_sequence(kind_key: str) -> None:
+def test_linear_and_dynamic_keep_the_length_they_stretch(kind_key: str) -> None:
     for kind in ("linear", "dynamic"):
         spec = read(max_position_embeddings=100, rope_theta=5e5, rope_scaling={kind_key: kind, "factor": 3.0})
         assert (spec.rope.kind, spec.rope.factor, spec.rope.theta) == (kind, 3.0, 5e5)
-        assert spec.max_positions == 300
+        assert spec.max_positions == 100
     assert spec.rope.max_positions == 100
 
 
