@@ -58,5 +58,5 @@ class Progress:
 
     sequence: Sequence
     token_id: int | None  # None: it ended the sequence and is no output
-    finish_reason: Literal["stop", "length"] | None
+    finish_reason: Literal["stop", "length", "error"] | None  # error: there was no token
     stop_token_id: int | None

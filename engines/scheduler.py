@@ -18,6 +18,7 @@ number is strictly first.
 import itertools
 from bisect import insort
 from collections import deque
+from collections.abc import Iterable
 from operator import attrgetter
 
 from engines.batch_plan import BatchPlan, Chunk, Progress
@@ -107,14 +108,20 @@ class Scheduler:
         assert chunks, "the first in rank must always move"
         return BatchPlan.of(chunks, inserted)
 
-    def commit(self, plan: BatchPlan, token_ids: list[int]) -> list[Progress]:
-        """Take the results of a step: one token for each chunk of `plan.sampling`, in order."""
+    def commit(self, plan: BatchPlan, token_ids: Iterable[int | None]) -> list[Progress]:
+        """Take the results of a step: one token for each chunk of `plan.sampling`, in order.
+
+        None ends a sequence whose logits were no numbers, and no page of it is found again.
+        """
         for chunk in plan.chunks:
             chunk.sequence.num_computed = chunk.end
         progress = [
             _advance(chunk.sequence, token) for chunk, token in zip(plan.sampling, token_ids, strict=True)
         ]
         for item in progress:
+            if item.finish_reason == "error":
+                for page in item.sequence.pages:
+                    self._cache.forget(page)
             if item.finish_reason is not None:
                 self._drop(item.sequence)
         return progress
@@ -253,8 +260,10 @@ class Scheduler:
         return -(-num_tokens // self._page_tokens)
 
 
-def _advance(sequence: Sequence, token: int) -> Progress:
+def _advance(sequence: Sequence, token: int | None) -> Progress:
     """Give a sequence the token that was sampled for it, or end it."""
+    if token is None:
+        return Progress(sequence=sequence, token_id=None, finish_reason="error", stop_token_id=None)
     sampling = sequence.sampling
     ends = token in sampling.stop_token_ids or (token in sampling.eos_token_ids and not sampling.ignore_eos)
     if ends:

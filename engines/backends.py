@@ -1,0 +1,119 @@
+"""Which op table an engine kind runs on which device: a registry, and what the device must be for it.
+
+Op tables are imported when their engine is asked for, so nobody pays for an engine that does not run. An
+engine that cannot run here says why; none is ever replaced by another.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from engines.errors import DeviceError
+from engines.ops import Ops
+from engines.options import ComputeDtype, EngineOptions
+
+DTYPES: Mapping[str, torch.dtype] = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backend:
+    """Where and with what one rank computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    ops: Ops
+
+
+def open_backend(options: EngineOptions, checkpoint_dtype: str) -> Backend:
+    """Return the device, the compute dtype and the op table; raises DeviceError with what is missing."""
+    if options.tp != 1:
+        raise DeviceError(
+            f"engine.tp={options.tp}: the engine process drives one device in this version; use engine.tp=1"
+        )
+    if options.device == "auto" or options.kind == "auto":
+        raise DeviceError(
+            f"engine.kind={options.kind}, engine.device_type={options.device}: `auto` is resolved before an "
+            "engine starts"
+        )
+    device = DEVICES[options.device]()
+    return Backend(
+        device=device,
+        dtype=_dtype(options.dtype, checkpoint_dtype, device),
+        ops=OP_TABLES[options.kind](device),
+    )
+
+
+def _cuda() -> torch.device:
+    if torch.version.cuda is None:
+        raise DeviceError(
+            f"engine.device_type=cuda: torch {torch.__version__} was built without CUDA; install a CUDA "
+            "build of torch or use engine.device_type=cpu"
+        )
+    if not torch.cuda.is_available():
+        raise DeviceError(
+            "engine.device_type=cuda: torch finds no CUDA GPU (driver missing, too old, or "
+            "CUDA_VISIBLE_DEVICES empty); see `nvidia-smi`, or use engine.device_type=cpu"
+        )
+    return torch.device("cuda", torch.cuda.current_device())
+
+
+def _cpu() -> torch.device:
+    return torch.device("cpu")
+
+
+def _npu() -> torch.device:
+    try:
+        importlib.import_module("torch_npu")
+    except (ImportError, OSError, RuntimeError) as error:  # it loads vendor libraries while it is imported
+        raise DeviceError(
+            f"engine.device_type=npu: torch_npu does not import ({error}); install the torch_npu that belongs "
+            f"to torch {torch.__version__}, or use engine.device_type=cpu"
+        ) from error
+    npu = getattr(torch, "npu", None)
+    if npu is None or not npu.is_available():
+        raise DeviceError("engine.device_type=npu: torch_npu finds no NPU; use engine.device_type=cpu")
+    return torch.device("npu", 0)
+
+
+def _dtype(asked: ComputeDtype, checkpoint_dtype: str, device: torch.device) -> torch.dtype:
+    if asked != "auto":
+        name: str = asked
+    elif device.type == "cpu":
+        name = "float32"
+    else:
+        name = checkpoint_dtype
+    if name == "bfloat16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
+        raise DeviceError(
+            f"engine.dtype={asked}: bfloat16 needs a GPU of compute capability 8.0, "
+            f"{torch.cuda.get_device_name(device)} has "
+            f"{'.'.join(map(str, torch.cuda.get_device_capability(device)))}; use engine.dtype=float16"
+        )
+    return DTYPES[name]
+
+
+def _torch_ops(device: torch.device) -> Ops:
+    from engines.pytorch.ops_torch import TorchOps
+
+    return TorchOps()
+
+
+def _turbomind_ops(device: torch.device) -> Ops:
+    try:
+        from engines.turbomind.gpu import Gpu
+        from engines.turbomind.ops_table import TurbomindOps
+    except ImportError as error:
+        raise DeviceError(
+            f"engine=turbomind does not import ({error}); pip install 'vlm-deployer[cuda]' or use "
+            "engine=pytorch"
+        ) from error
+    return TurbomindOps(Gpu(device))
+
+
+DEVICES: Mapping[str, Callable[[], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
+OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}

@@ -1,0 +1,118 @@
+"""From the scheduler's plan to the tensors of one forward pass.
+
+All indices are laid out in numpy and go to the device in two copies, one for each integer type.
+
+Legend: T tokens of the step, B sequences, S sampled rows, M image rows, P pages of the longest sequence, H
+hidden.
+"""
+
+from collections.abc import Mapping
+from collections.abc import Sequence as Seq
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engines.batch_plan import BatchPlan, Chunk
+from engines.sequence import ImageSlots
+from engines.step import AttentionBatch, StepInput
+
+Ints = NDArray[Any]
+
+
+def step_input(
+    plan: BatchPlan, *, page_tokens: int, device: torch.device, features: Mapping[bytes, Tensor]
+) -> StepInput:
+    """Lay out one step; `features` has the rows [image tokens, H] of every image that the step touches."""
+    chunks = plan.chunks
+    counts_B = np.array([chunk.num_tokens for chunk in chunks])
+    starts_B1 = np.concatenate([[0], np.cumsum(counts_B)])
+    sequence_T = np.repeat(np.arange(len(chunks)), counts_B)
+    firsts_B = np.array([chunk.start for chunk in chunks])
+    positions_T = np.arange(starts_B1[-1]) + (firsts_B - starts_B1[:-1])[sequence_T]
+    prompts_T = np.array([chunk.sequence.num_prompt_tokens for chunk in chunks])[sequence_T]
+    pages_BP = _page_table(chunks)
+    slots_T = pages_BP[sequence_T, positions_T // page_tokens] * page_tokens + positions_T % page_tokens
+    sampled_B = np.array([chunk.samples for chunk in chunks])
+    rows_M, features_MH = _image_rows(chunks, features)
+    kv_lens_B = firsts_B + counts_B
+    token_ids, positions, rope_lens, slots, sample_rows, feature_rows = _to_device(
+        [
+            np.array(
+                [token for chunk in chunks for token in chunk.sequence.token_ids[chunk.start : chunk.end]]
+            ),
+            positions_T,
+            np.maximum(prompts_T, positions_T + 1),
+            slots_T,
+            (starts_B1[1:] - 1)[sampled_B],
+            rows_M,
+        ],
+        np.int64,
+        device,
+    )
+    q_starts, kv_lens, pages = _to_device([starts_B1, kv_lens_B, pages_BP], np.int32, device)
+    return StepInput(
+        token_ids_T=token_ids,
+        positions_T=positions,
+        rope_lens_T=rope_lens,
+        attention=AttentionBatch(
+            num_decodes=plan.num_decodes,
+            q_starts_B1=q_starts,
+            kv_lens_B=kv_lens,
+            pages_BP=pages,
+            slots_T=slots,
+            max_q=int(counts_B.max()),
+            max_kv=int(kv_lens_B.max()),
+        ),
+        sample_rows_S=sample_rows,
+        feature_rows_M=feature_rows,
+        features_MH=features_MH,
+    )
+
+
+def touched_images(chunk: Chunk) -> list[ImageSlots]:
+    """Return the images with rows in the chunk."""
+    return [image for image in chunk.sequence.images if image.start < chunk.end and chunk.start < image.end]
+
+
+def _page_table(chunks: Seq[Chunk]) -> Ints:
+    table_BP = np.zeros((len(chunks), max(len(chunk.sequence.pages) for chunk in chunks)), dtype=np.int64)
+    for row, chunk in enumerate(chunks):
+        pages = chunk.sequence.pages
+        table_BP[row, : len(pages)] = pages
+    return table_BP
+
+
+def _image_rows(chunks: Seq[Chunk], features: Mapping[bytes, Tensor]) -> tuple[Ints, Tensor | None]:
+    """Return which tokens of the step are image rows, and the rows."""
+    rows: list[Ints] = [np.empty(0, dtype=np.int64)]
+    parts: list[Tensor] = []
+    starts = accumulate((chunk.num_tokens for chunk in chunks), initial=0)
+    for chunk, start in zip(chunks, starts, strict=False):
+        for image in touched_images(chunk):
+            first, last = max(image.start, chunk.start), min(image.end, chunk.end)
+            rows.append(np.arange(first, last) + (start - chunk.start))
+            parts.append(features[image.key][first - image.start : last - image.start])
+    return np.concatenate(rows), torch.cat(parts) if parts else None
+
+
+def _to_device(
+    arrays: Seq[Ints], dtype: type[np.int32] | type[np.int64], device: torch.device
+) -> list[Tensor]:
+    """Copy several arrays to the device at once; they come back as views of one tensor, 16-byte aligned."""
+    align = 16 // np.dtype(dtype).itemsize
+    ends = list(accumulate((-(-array.size // align) * align for array in arrays), initial=0))
+    flat = torch.zeros(
+        ends[-1], dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=device.type == "cuda"
+    )
+    host = flat.numpy()
+    for array, start in zip(arrays, ends, strict=False):
+        host[start : start + array.size] = array.reshape(-1)
+    there = flat.to(device, non_blocking=True)
+    return [
+        there[start : start + array.size].view(array.shape)
+        for array, start in zip(arrays, ends, strict=False)
+    ]

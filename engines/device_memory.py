@@ -1,0 +1,42 @@
+"""How much memory a device has left, and what this process has taken of it."""
+
+from pathlib import Path
+
+import torch
+
+# Host memory is shared with the front end, the page cache and everybody else on the machine.
+SHARE_OF_HOST_MEMORY = 0.5
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the bytes that this process may still take; on a CPU, half of what is available."""
+    if device.type == "cpu":
+        return int(SHARE_OF_HOST_MEMORY * min(_available_host_bytes(), _available_cgroup_bytes()))
+    module = torch.get_device_module(device)
+    module.empty_cache()
+    free, _ = module.mem_get_info(device)
+    return int(free)
+
+
+def used_bytes(device: torch.device) -> int:
+    """Return the bytes that tensors of this process take; on a CPU, all memory that it holds."""
+    if device.type == "cpu":
+        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return resident_pages * 4096
+    return int(torch.get_device_module(device).memory_allocated(device))
+
+
+def _available_host_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    raise RuntimeError("/proc/meminfo has no MemAvailable: Linux 3.14 or later is needed")
+
+
+def _available_cgroup_bytes() -> int:
+    """Return what a container's limit leaves, or a very large number where there is none."""
+    limit, usage = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+    if not limit.exists() or not usage.exists() or limit.read_text().strip() == "max":
+        return 1 << 62
+    return max(int(limit.read_text()) - int(usage.read_text()), 0)

@@ -1,0 +1,187 @@
+"""The engine without its process: messages in, steps, messages out. Benchmarks and tests run it anywhere.
+
+A step that raises fails the sequences that were in it and nobody else; the cause goes to the log under an
+id that the client is told.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from secrets import token_hex
+
+from engines.batch_plan import BatchPlan, Progress
+from engines.errors import RequestError
+from engines.intake import take_sequence
+from engines.messages import (
+    Abort,
+    Delta,
+    Done,
+    Failed,
+    FinishReason,
+    Reply,
+    Stats,
+    Submit,
+    TokenLogprobs,
+    Usage,
+)
+from engines.runner import Runner, TokenChoice
+from engines.scheduler import Scheduler
+from engines.sequence import Sequence
+from engines.spec import ModelSpec
+
+logger = logging.getLogger(__name__)
+
+
+class EngineLoop:
+    """A scheduler and a runner, and the books that `Stats` and `Usage` are read from."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        spec: ModelSpec,
+        *,
+        num_pages: int,
+        session_len: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._spec = spec
+        self._num_pages = num_pages
+        self._session_len = session_len
+        self._clock = clock
+        self._arrivals = 0
+        self._steps = 0
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
+        self._output_tokens = 0
+        self._step_s = 0.0
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return self._scheduler.num_waiting > 0 or bool(self._scheduler.running)
+
+    def submit(self, request: Submit) -> list[Reply]:
+        """Queue a sequence; the answer is empty, or Failed where it cannot run."""
+        self._arrivals += 1
+        try:
+            sequence = take_sequence(
+                request,
+                self._spec,
+                session_len=self._session_len,
+                arrival=self._arrivals,
+                now_s=self._clock(),
+            )
+        except RequestError as error:
+            return [Failed(request_id=request.request_id, code=error.code, message=str(error))]
+        self._scheduler.add(sequence)
+        return []
+
+    def abort(self, request: Abort) -> list[Reply]:
+        """End a sequence wherever it is; no answer where it has ended already."""
+        sequence = self._scheduler.remove(request.request_id)
+        return [] if sequence is None else [self._done(sequence, "abort", None)]
+
+    def step(self) -> list[Reply]:
+        """Run one step and return what it gave; raises only where the device or the books are lost."""
+        started = self._clock()
+        plan = self._scheduler.schedule(started)
+        if plan is None:
+            return []
+        try:
+            choices = self._runner.run(plan)
+        except Exception as error:
+            replies = _failures(self._scheduler.fail(plan), "a step failed", error)
+            self._runner.check_device()
+            return replies
+        finally:
+            self._steps += 1
+            self._step_s += self._clock() - started
+        return self._commit(plan, choices)
+
+    def fail_all(self, message: str) -> list[Reply]:
+        """End every sequence with an engine error."""
+        return [
+            Failed(request_id=one.request_id, code="engine_error", message=message)
+            for one in self._scheduler.drain()
+        ]
+
+    def stats(self) -> Stats:
+        """Return the figures of now."""
+        return Stats(
+            num_running=len(self._scheduler.running),
+            num_waiting=self._scheduler.num_waiting,
+            pages_used=self._scheduler.pages_used,
+            pages_cached=self._scheduler.pages_cached,
+            pages_total=self._num_pages,
+            steps=self._steps,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            output_tokens=self._output_tokens,
+            images_encoded=self._runner.images_encoded,
+            encoder_cache_hits=self._runner.encoder_cache_hits,
+            preemptions=self._scheduler.num_preemptions,
+            step_s=self._step_s,
+        )
+
+    def _commit(self, plan: BatchPlan, choices: list[TokenChoice]) -> list[Reply]:
+        now = self._clock()
+        progress = self._scheduler.commit(plan, [choice.token_id for choice in choices])
+        return [
+            reply
+            for item, choice in zip(progress, choices, strict=True)
+            for reply in self._replies(item, choice, now)
+        ]
+
+    def _replies(self, item: Progress, choice: TokenChoice, now: float) -> Iterator[Reply]:
+        sequence = item.sequence
+        if item.finish_reason == "error":
+            yield from _failures([sequence], "its logits are no numbers", None)
+            return
+        if sequence.first_token_s is None:
+            sequence.first_token_s = now
+            self._prompt_tokens += sequence.num_prompt_tokens
+            self._cached_tokens += sequence.cached_tokens
+        if item.token_id is not None:
+            self._output_tokens += 1
+            yield _delta(sequence, item.token_id, choice)
+        if item.finish_reason is not None:
+            yield self._done(sequence, item.finish_reason, item.stop_token_id)
+
+    def _done(self, sequence: Sequence, reason: FinishReason, stop_token_id: int | None) -> Done:
+        now = self._clock()
+        admitted = now if sequence.admitted_s is None else sequence.admitted_s
+        first_token = now if sequence.first_token_s is None else sequence.first_token_s
+        usage = Usage(
+            prompt_tokens=sequence.num_prompt_tokens,
+            cached_tokens=sequence.cached_tokens,
+            image_tokens=sum(image.num_tokens for image in sequence.images),
+            output_tokens=sequence.num_outputs,
+            queue_s=admitted - sequence.submitted_s,
+            prefill_s=first_token - admitted,
+            decode_s=now - first_token,
+            num_preemptions=sequence.num_preemptions,
+        )
+        return Done(
+            request_id=sequence.request_id, finish_reason=reason, stop_token_id=stop_token_id, usage=usage
+        )
+
+
+def _delta(sequence: Sequence, token_id: int, choice: TokenChoice) -> Delta:
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    if choice.logprob is not None:
+        logprobs = (
+            TokenLogprobs(chosen=choice.logprob, top_ids=choice.top_ids, top_logprobs=choice.top_logprobs),
+        )
+    return Delta(request_id=sequence.request_id, token_ids=(token_id,), logprobs=logprobs)
+
+
+def _failures(sequences: list[Sequence], what: str, error: Exception | None) -> list[Reply]:
+    """Log a fault of ours under an id and answer the sequences that it ended."""
+    fault_id = token_hex(4)
+    names = ", ".join(one.request_id for one in sequences)
+    logger.error("%s (fault %s) ended %s", what, fault_id, names, exc_info=error)
+    message = f"{what}: the engine's log has the cause under fault {fault_id}"
+    return [Failed(request_id=one.request_id, code="engine_error", message=message) for one in sequences]

@@ -1,0 +1,104 @@
+"""From a `Submit` to a `Sequence`: what could crash a step or never end is refused here, alone."""
+
+from itertools import pairwise
+from math import isfinite
+
+from engines.errors import RequestError
+from engines.messages import ImageInput, Sampling, Submit
+from engines.pixel_files import take_pixels
+from engines.prefix_cache import KEY_BYTES, root_key
+from engines.sequence import ImageSlots, Sequence
+from engines.spec import ModelSpec, VisionSpec
+
+
+def take_sequence(
+    request: Submit, spec: ModelSpec, *, session_len: int, arrival: int, now_s: float
+) -> Sequence:
+    """Check a request and read its pixels; raises RequestError with the code for the client."""
+    _check_prompt(request, vocab=spec.decoder.vocab, session_len=session_len)
+    _check_sampling(request.sampling, vocab=spec.decoder.vocab)
+    num_prompt_tokens = len(request.token_ids)
+    return Sequence(
+        request_id=request.request_id,
+        token_ids=list(request.token_ids),
+        num_prompt_tokens=num_prompt_tokens,
+        images=_take_images(request, spec.vision),
+        sampling=request.sampling,
+        max_tokens=min(num_prompt_tokens + request.sampling.max_new_tokens, session_len),
+        priority=request.priority,
+        arrival=arrival,
+        root_key=root_key(spec.decoder.rope.regime(num_prompt_tokens)),
+        submitted_s=now_s,
+    )
+
+
+def _check_prompt(request: Submit, *, vocab: int, session_len: int) -> None:
+    tokens = request.token_ids
+    if not tokens:
+        raise RequestError("a prompt without tokens: at least one is needed")
+    if len(tokens) >= session_len:
+        raise RequestError(
+            f"prompt of {len(tokens)} tokens: the context holds {session_len}, the answer included",
+            code="context_length_exceeded",
+        )
+    _check_ids("the prompt", tokens, vocab)
+
+
+def _check_ids(what: str, ids: tuple[int, ...], vocab: int) -> None:
+    wrong = sorted({token for token in ids if not 0 <= token < vocab})
+    if wrong:
+        raise RequestError(
+            f"{what} holds the token ids {wrong[:5]}: the vocabulary goes from 0 to {vocab - 1}"
+        )
+
+
+def _check_sampling(how: Sampling, *, vocab: int) -> None:
+    rules = (
+        ("max_new_tokens", how.max_new_tokens, how.max_new_tokens >= 1, "at least 1"),
+        ("temperature", how.temperature, 0 <= how.temperature < float("inf"), "0 or more"),
+        ("top_k", how.top_k, how.top_k >= 0, "0 or more"),
+        ("top_p", how.top_p, 0 <= how.top_p <= 1, "from 0 to 1"),
+        ("min_p", how.min_p, 0 <= how.min_p <= 1, "from 0 to 1"),
+        ("repetition_penalty", how.repetition_penalty, 0 < how.repetition_penalty < float("inf"), "above 0"),
+        ("presence_penalty", how.presence_penalty, isfinite(how.presence_penalty), "a finite number"),
+        ("frequency_penalty", how.frequency_penalty, isfinite(how.frequency_penalty), "a finite number"),
+        ("logprobs", how.logprobs, how.logprobs is None or 0 <= how.logprobs <= vocab, f"from 0 to {vocab}"),
+        ("logit_bias", how.logit_bias, all(map(isfinite, how.logit_bias.values())), "finite numbers"),
+        ("bad_sequences", how.bad_sequences, all(how.bad_sequences), "sequences of at least one token"),
+    )
+    faults = [f"{name}={value}: must be {rule}" for name, value, holds, rule in rules if not holds]
+    if faults:
+        raise RequestError("; ".join(faults))
+    _check_ids("logit_bias", tuple(how.logit_bias), vocab)
+
+
+def _take_images(request: Submit, spec: VisionSpec | None) -> tuple[ImageSlots, ...]:
+    images = sorted(request.images, key=lambda image: image.start)
+    if images and spec is None:
+        raise RequestError("the prompt has images, and the model takes text only")
+    for before, after in pairwise(images):
+        if before.start + before.num_tokens > after.start:
+            raise RequestError(f"images at tokens {before.start} and {after.start} overlap")
+    return tuple(
+        _take_image(image, spec, num_prompt=len(request.token_ids)) for image in images if spec is not None
+    )
+
+
+def _take_image(image: ImageInput, spec: VisionSpec, *, num_prompt: int) -> ImageSlots:
+    side = spec.pixels.image
+    num_tiles = image.num_tokens // spec.tokens_per_tile
+    if image.start < 0 or image.start + image.num_tokens > num_prompt:
+        raise RequestError(
+            f"image at tokens [{image.start}, {image.start + image.num_tokens}) lies outside the prompt"
+        )
+    expected = (num_tiles, side, side, 3)
+    if image.pixels.shape != expected or num_tiles * spec.tokens_per_tile != image.num_tokens:
+        raise RequestError(
+            f"image of {image.num_tokens} tokens has pixels {image.pixels.shape}: {spec.tokens_per_tile} "
+            f"tokens need one tile of {side} x {side} x 3"
+        )
+    if len(image.key) != KEY_BYTES or num_tiles == 0:
+        raise RequestError(f"image at token {image.start}: it needs tiles and a key of {KEY_BYTES} bytes")
+    return ImageSlots(
+        key=image.key, start=image.start, num_tokens=image.num_tokens, pixels=take_pixels(image.pixels)
+    )

@@ -1,0 +1,114 @@
+"""From `Start` to a loop that serves: device, weights, rehearsal, KV cache, each phase timed."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from engines.backends import Backend, open_backend
+from engines.device_memory import free_bytes, used_bytes
+from engines.engine_loop import EngineLoop
+from engines.kv_cache import allocate_kv
+from engines.memory import plan_kv
+from engines.messages import Ready, Start
+from engines.network import Network
+from engines.rehearsal import rehearse
+from engines.runner import Runner
+from engines.scheduler import Scheduler
+from engines.spec import ModelSpec
+
+LoadNetwork = Callable[[Path, ModelSpec, Backend], Network]
+
+
+def load_checkpoint(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
+    """Load the network from its checkpoint folder; raises CheckpointError."""
+    from engines.weights.load import load_network
+
+    return load_network(folder, spec, ops=backend.ops, device=backend.device, dtype=backend.dtype)
+
+
+def load_engine(
+    start: Start, *, on_phase: Callable[[str], None], load: LoadNetwork = load_checkpoint
+) -> tuple[EngineLoop, Ready]:
+    """Make everything that serving needs; raises EngineError with what is wrong."""
+    phases = _Phases(on_phase)
+    options = start.options
+    with phases.of("device"):
+        backend = open_backend(options, start.spec.dtype)
+        at_first = used_bytes(backend.device)
+    spec = _with_rope_scaling(start.spec, options.rope_scaling_factor)
+    with phases.of("weights"):
+        network = load(Path(start.folder), spec, backend)
+        weight_bytes = used_bytes(backend.device) - at_first
+    with phases.of("rehearsal"):
+        workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
+    with phases.of("kv_cache"):
+        free = free_bytes(backend.device) - workspace_bytes
+        plan = plan_kv(spec.decoder, options, itemsize=backend.dtype.itemsize, free_bytes=free)
+        kv = allocate_kv(
+            spec.decoder,
+            options.kv,
+            num_pages=plan.num_pages,
+            tp=options.tp,
+            dtype=backend.dtype,
+            device=backend.device,
+        )
+    limits = options.scheduler
+    scheduler = Scheduler(
+        limits,
+        num_pages=plan.num_pages,
+        page_tokens=options.kv.page_tokens,
+        prefix_caching=options.kv.prefix_caching,
+    )
+    runner = Runner(
+        network, kv, device=backend.device, max_batch_size=limits.max_batch_size, vision=options.vision
+    )
+    loop = EngineLoop(scheduler, runner, spec, num_pages=plan.num_pages, session_len=plan.session_len)
+    ready = Ready(
+        device=_device_name(backend.device),
+        dtype=str(backend.dtype).removeprefix("torch."),
+        session_len=plan.session_len,
+        page_tokens=options.kv.page_tokens,
+        num_pages=plan.num_pages,
+        page_bytes=plan.page_bytes,
+        bytes_by_part={
+            "weights": weight_bytes,
+            "workspace": workspace_bytes,
+            "kv_cache": plan.num_pages * plan.page_bytes,
+        },
+        phase_s=phases.seconds,
+    )
+    return loop, ready
+
+
+class _Phases:
+    """Names each phase of the start and times it."""
+
+    def __init__(self, on_phase: Callable[[str], None]) -> None:
+        self._on_phase = on_phase
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def of(self, name: str) -> Iterator[None]:
+        self._on_phase(name)
+        started = time.monotonic()
+        yield
+        self.seconds[name] = time.monotonic() - started
+
+
+def _with_rope_scaling(spec: ModelSpec, factor: float | None) -> ModelSpec:
+    """Return the spec with dynamic NTK in place of the checkpoint's own scaling, where a factor is given."""
+    if factor is None:
+        return spec
+    decoder = spec.decoder
+    rope = replace(decoder.rope, kind="dynamic", factor=factor, max_positions=decoder.max_positions)
+    return replace(spec, decoder=replace(decoder, rope=rope))
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cpu":
+        return f"cpu ({torch.get_num_threads()} threads)"
+    return f"{device} ({torch.get_device_module(device).get_device_name(device)})"

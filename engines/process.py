@@ -1,0 +1,197 @@
+"""The engine process: `python -m engines.process --connect ENDPOINT --parent PID`.
+
+It reads one Start, loads, says Ready or StartFailed, and then turns forever: take what came in, run a step,
+send all it gave in one frame. Stats go out every second and are the heartbeat: a step that hangs stops it,
+and the parent ends the process. It ends by itself with Stop, on SIGTERM, and when its parent is gone.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import zmq
+
+from engines.errors import EngineError
+from engines.messages import (
+    Abort,
+    FromEngine,
+    Loading,
+    Ready,
+    Start,
+    StartFailed,
+    Stats,
+    Stop,
+    Submit,
+    ToEngine,
+)
+from engines.wire import decode_to_engine, encode_from_engine
+
+if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered and not only printed
+    from engines.engine_loop import EngineLoop
+    from engines.loading import LoadNetwork
+
+HEARTBEAT_S = 1.0
+PARENT_CHECK_S = 0.5
+LAST_WORDS_MS = 2000  # how long what was said may take to leave a process that ends
+
+logger = logging.getLogger(__name__)
+
+
+def main(load: "LoadNetwork | None" = None) -> int:
+    """Run one engine until it is told to leave; `load` replaces how the network is made."""
+    parser = argparse.ArgumentParser(prog="engines.process")
+    parser.add_argument("--connect", required=True)
+    parser.add_argument("--parent", required=True, type=int)
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="engine %(levelname)s %(message)s", stream=sys.stderr)
+    threading.Thread(target=_leave_with_parent, args=(arguments.parent,), daemon=True).start()
+    link = Link(arguments.connect)
+    try:
+        start = link.wait()
+        assert isinstance(start, Start), "the first message is Start"
+        loop = _load(start, link, load)
+        return 1 if loop is None else _serve(loop, link)
+    finally:
+        link.close()
+
+
+class Link:
+    """The socket to the parent, and whether somebody asked the process to leave."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PAIR)
+        self._socket.set_hwm(0)
+        self._socket.setsockopt(zmq.LINGER, LAST_WORDS_MS)
+        self._socket.connect(endpoint)
+        self.is_asked_to_leave = False
+
+    def wait(self) -> ToEngine:
+        """Return the next message."""
+        return decode_to_engine(self._socket.recv())
+
+    def inbox(self, timeout_s: float) -> list[ToEngine]:
+        """Return all messages that are here, after waiting for a first one."""
+        messages: list[ToEngine] = []
+        timeout_ms = int(timeout_s * 1000)
+        while self._socket.poll(timeout_ms):
+            messages.append(decode_to_engine(self._socket.recv()))
+            timeout_ms = 0
+        return messages
+
+    def send(self, messages: Sequence[FromEngine]) -> None:
+        """Send messages as one frame; nothing is sent for none."""
+        if messages:
+            self._socket.send(encode_from_engine(messages))
+
+    def close(self) -> None:
+        """Let what was said leave, and close."""
+        self._socket.close()
+        self._context.term()
+
+    def leave_on_signals(self) -> None:
+        """Take SIGTERM and SIGINT as Stop; before this they end the process at once."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked_to_leave = True
+
+
+def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop | None":
+    """Return the loop that serves; None after StartFailed was sent."""
+    link.send([Loading(phase="import")])
+    try:
+        import torch
+
+        from engines.loading import load_checkpoint, load_engine
+
+        torch.set_num_threads(_num_threads(start.options.device))
+        loop, ready = load_engine(
+            start, on_phase=lambda phase: link.send([Loading(phase=phase)]), load=load or load_checkpoint
+        )
+    except Exception as error:
+        if not isinstance(error, EngineError):
+            logger.exception("the engine did not start")
+        link.send([StartFailed(kind=type(error).__name__, message=str(error))])
+        return None
+    _log_ready(ready)
+    link.send([ready])
+    return loop
+
+
+def _serve(loop: "EngineLoop", link: Link) -> int:
+    """Turn until asked to leave; the status is 1 where the device or the books were lost."""
+    link.leave_on_signals()
+    stats_due = 0.0
+    counted = (0, 0)
+    while not link.is_asked_to_leave:
+        wait_s = 0.0 if loop.has_work else max(stats_due - time.monotonic(), 0.0)
+        for message in link.inbox(wait_s):
+            match message:
+                case Submit():
+                    link.send(loop.submit(message))
+                case Abort():
+                    link.send(loop.abort(message))
+                case Stop() | Start():
+                    link.is_asked_to_leave = True
+        try:
+            out: list[FromEngine] = [*loop.step()]
+        except Exception:
+            logger.exception("the engine cannot go on")
+            link.send(loop.fail_all("the engine failed and is being restarted"))
+            return 1
+        stats = loop.stats()
+        if time.monotonic() >= stats_due or _counts(stats) != counted:
+            stats_due = time.monotonic() + HEARTBEAT_S
+            counted = _counts(stats)
+            out.append(stats)
+        link.send(out)
+    link.send(loop.fail_all("the engine was stopped"))
+    return 0
+
+
+def _counts(stats: Stats) -> tuple[int, int]:
+    return stats.num_running, stats.num_waiting
+
+
+def _num_threads(device: str) -> int:
+    """Return how many threads torch may use: what the environment says, else the CPUs that are ours.
+
+    One is left to the front end where there are several; a GPU's host work does not need many.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return int(os.environ["OMP_NUM_THREADS"])
+    num_cpus = len(os.sched_getaffinity(0))
+    return max(num_cpus - 1, 1) if device == "cpu" else min(num_cpus, 4)
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End the process at once when its parent is gone; a thread, as the loop may be deep in a step."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os._exit(1)
+
+
+def _log_ready(ready: Ready) -> None:
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in ready.phase_s.items())
+    logger.info(
+        "ready on %s in %s: %d pages of %d tokens, sequences up to %d tokens (%s)",
+        ready.device,
+        ready.dtype,
+        ready.num_pages,
+        ready.page_tokens,
+        ready.session_len,
+        phases,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,100 @@
+"""The largest step, run once before the KV cache is sized: warms up and measures what a step needs.
+
+On a GPU a step of `max_prefill_token_num` prompt tokens, a full batch of sampled rows and a full encoder
+pass give the workspace in bytes. On a CPU a small step is run for its side effects only: the share of host
+memory that `engines/device_memory.py` leaves alone has room for steps.
+"""
+
+import torch
+
+from engines.batch import step_input
+from engines.batch_plan import BatchPlan, Chunk
+from engines.kv_cache import allocate_kv
+from engines.messages import Sampling
+from engines.network import Network
+from engines.options import EngineOptions
+from engines.penalties import TokenCounts
+from engines.prefix_cache import root_key
+from engines.sampling import sample
+from engines.sampling_rows import sampling_rows
+from engines.sequence import Sequence
+
+SMALL_STEP_TOKENS = 32
+
+
+@torch.inference_mode()
+def rehearse(network: Network, options: EngineOptions, *, device: torch.device, dtype: torch.dtype) -> int:
+    """Return the bytes that the largest step takes beyond weights and cache; 0 on a CPU."""
+    is_gpu = device.type != "cpu"
+    longest = network.spec.decoder.max_positions
+    num_tokens = min(options.scheduler.max_prefill_token_num if is_gpu else SMALL_STEP_TOKENS, longest)
+    module = torch.get_device_module(device) if is_gpu else None
+    kv = allocate_kv(
+        network.spec.decoder,
+        options.kv,
+        num_pages=-(-num_tokens // options.kv.page_tokens),
+        tp=options.tp,
+        dtype=dtype,
+        device=device,
+    )
+    before = 0
+    if module is not None:
+        module.reset_peak_memory_stats(device)
+        before = module.memory_allocated(device)
+    plan = _one_prompt(num_tokens, options.kv.page_tokens)
+    step = step_input(plan, page_tokens=options.kv.page_tokens, device=device, features={})
+    hidden_SH = network.hidden(step, kv)
+    rows = options.scheduler.max_batch_size if is_gpu else 1
+    logits_SV = network.logits(hidden_SH.expand(rows, -1))
+    counts = TokenCounts(max_sequences=1, vocab=logits_SV.shape[1], device=device)
+    sequences = [chunk.sequence for chunk in plan.chunks] * rows
+    sample(logits_SV, sampling_rows(sequences, counts, logits_SV.shape[1])).ids_S.tolist()
+    _encode(network, options.vision.max_batch_size if is_gpu else 1, device)
+    if module is None:
+        return 0
+    module.synchronize(device)
+    return int(module.max_memory_allocated(device) - before)
+
+
+def _encode(network: Network, num_tiles: int, device: torch.device) -> None:
+    if network.spec.vision is not None:
+        side = network.spec.vision.pixels.image
+        network.encode_images(torch.zeros((num_tiles, side, side, 3), dtype=torch.uint8, device=device))
+
+
+def _one_prompt(num_tokens: int, page_tokens: int) -> BatchPlan:
+    """Return a step with one prompt whose next token is drawn from the whole vocabulary."""
+    sequence = Sequence(
+        request_id="rehearsal",
+        token_ids=[0] * num_tokens,
+        num_prompt_tokens=num_tokens,
+        images=(),
+        sampling=_DRAW,
+        max_tokens=num_tokens + 1,
+        priority=0,
+        arrival=0,
+        root_key=root_key(0),
+        submitted_s=0.0,
+    )
+    sequence.pages.extend(range(-(-num_tokens // page_tokens)))
+    return BatchPlan.of([Chunk(sequence=sequence, start=0, num_tokens=num_tokens)], [])
+
+
+_DRAW = Sampling(
+    max_new_tokens=1,
+    temperature=1.0,
+    top_k=0,
+    top_p=0.9,
+    min_p=0.0,
+    repetition_penalty=1.0,
+    presence_penalty=0.0,
+    frequency_penalty=0.0,
+    seed=0,
+    min_new_tokens=0,
+    ignore_eos=True,
+    eos_token_ids=(),
+    stop_token_ids=(),
+    bad_sequences=(),
+    logit_bias={},
+    logprobs=0,
+)

@@ -1,0 +1,155 @@
+"""One rank's forward pass: encode the images of a step, run the decoder, sample, bring the tokens back.
+
+A step is `launch`, which only queues work on the device, and `fetch`, which waits for it; a loop that
+overlaps steps calls them apart. Which networks and ops run is none of its business.
+
+Legend: I tiles, S side in pixels, C colours, M image rows, H hidden.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.batch import step_input, touched_images
+from engines.batch_plan import BatchPlan
+from engines.encoder_cache import EncoderCache
+from engines.network import Network
+from engines.ops import KvLayer
+from engines.options import VisionOptions
+from engines.penalties import TokenCounts
+from engines.sampling import Sampled, sample
+from engines.sampling_rows import SamplingRows, sampling_rows
+from engines.sequence import ImageSlots
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenChoice:
+    """One sampled token, and its log-probabilities where they were asked for."""
+
+    token_id: int | None  # None: the logits were no numbers
+    logprob: float | None
+    top_ids: tuple[int, ...]
+    top_logprobs: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Launched:
+    """A step whose results are still on their way."""
+
+    plan: BatchPlan
+    sampled: Sampled | None  # None: nothing is sampled in this step
+    rows: SamplingRows | None
+
+
+class Runner:
+    """A network, its pages and its encoder outputs on one device."""
+
+    def __init__(
+        self,
+        network: Network,
+        kv: Seq[KvLayer],
+        *,
+        device: torch.device,
+        max_batch_size: int,
+        vision: VisionOptions,
+    ) -> None:
+        self._network = network
+        self._kv = kv
+        self._device = device
+        self._vision = vision
+        self._page_tokens = kv[0].keys_PKTD.shape[2]
+        self._vocab = network.spec.decoder.vocab
+        self._counts = TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
+        self._images = EncoderCache(vision.cache_bytes)
+        self.images_encoded = 0
+        self.encoder_cache_hits = 0
+
+    def run(self, plan: BatchPlan) -> list[TokenChoice]:
+        """Run one step and return a choice for each chunk of `plan.sampling`."""
+        return self.fetch(self.launch(plan))
+
+    @torch.inference_mode()
+    def launch(self, plan: BatchPlan) -> Launched:
+        """Queue a step on the device."""
+        features = self._features(plan)
+        step = step_input(plan, page_tokens=self._page_tokens, device=self._device, features=features)
+        hidden_SH = self._network.hidden(step, self._kv)
+        self._images.trim(_unfinished(plan))
+        if not plan.sampling:
+            return Launched(plan=plan, sampled=None, rows=None)
+        rows = sampling_rows([chunk.sequence for chunk in plan.sampling], self._counts, self._vocab)
+        sampled = sample(self._network.logits(hidden_SH), rows)
+        return Launched(plan=plan, sampled=sampled, rows=rows)
+
+    def fetch(self, launched: Launched) -> list[TokenChoice]:
+        """Wait for a step and return what it sampled."""
+        if launched.sampled is None or launched.rows is None:
+            return []
+        ids = launched.sampled.ids_S.tolist()
+        choices = [_choice(token if token < self._vocab else None) for token in ids]
+        logprobs = launched.sampled.logprobs
+        if logprobs is not None:
+            chosen, tops = logprobs.chosen_R.tolist(), logprobs.top_RA.tolist()
+            top_ids = logprobs.top_ids_RA.tolist()
+            for i, row in enumerate(launched.rows.logprob_rows):
+                number = launched.plan.sampling[row].sequence.sampling.logprobs or 0
+                choices[row] = TokenChoice(
+                    token_id=choices[row].token_id,
+                    logprob=chosen[i],
+                    top_ids=tuple(top_ids[i][:number]),
+                    top_logprobs=tuple(tops[i][:number]),
+                )
+        return choices
+
+    def check_device(self) -> None:
+        """Raise what the device raises where it can no longer compute, as after an illegal access."""
+        torch.ones(1, device=self._device).add_(1).item()
+
+    def _features(self, plan: BatchPlan) -> dict[bytes, Tensor]:
+        """Return the rows of every image of the step, encoding those that are not here."""
+        images = {image.key: image for chunk in plan.chunks for image in touched_images(chunk)}
+        features: dict[bytes, Tensor] = {}
+        missing: list[ImageSlots] = []
+        for key, image in images.items():
+            rows_MH = self._images.get(key)
+            if rows_MH is None:
+                missing.append(image)
+            else:
+                features[key] = rows_MH
+        self.encoder_cache_hits += len(features)
+        for image, rows_MH in zip(missing, self._encode(missing), strict=True):
+            self._images.put(image.key, rows_MH)
+            features[image.key] = rows_MH
+        return features
+
+    def _encode(self, images: Seq[ImageSlots]) -> Iterable[Tensor]:
+        """Return [M, H] of each image; tiles of several images share an encoder pass."""
+        if not images:
+            return ()
+        pixels = [image.pixels for image in images if image.pixels is not None]
+        assert len(pixels) == len(images), "an image without pixels reached the encoder"
+        tiles_ISSC = np.concatenate(pixels)
+        step = self._vision.max_batch_size
+        passes = [
+            self._network.encode_images(torch.from_numpy(tiles_ISSC[i : i + step]).to(self._device))
+            for i in range(0, len(tiles_ISSC), step)
+        ]
+        self.images_encoded += len(images)
+        rows_MH = torch.cat(passes).flatten(0, 1)
+        ends = list(accumulate((image.num_tokens for image in images), initial=0))
+        # A copy each: a view would keep all images of the pass alive as long as one of them.
+        return [rows_MH[start:end].clone() for start, end in pairwise(ends)]
+
+
+def _unfinished(plan: BatchPlan) -> set[bytes]:
+    """Return the images whose rows go on in a later chunk."""
+    return {image.key for chunk in plan.chunks for image in touched_images(chunk) if image.end > chunk.end}
+
+
+def _choice(token_id: int | None) -> TokenChoice:
+    return TokenChoice(token_id=token_id, logprob=None, top_ids=(), top_logprobs=())
