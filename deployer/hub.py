@@ -91,8 +91,8 @@ def _huggingface_fault(error: Exception, model: ModelConfig, repo: str) -> Deplo
 
     if isinstance(error, errors.GatedRepoError):
         return UnavailableError(
-            f"model.repo={repo}: its owner gives access on request; accept the terms on the hub's page and run "
-            f"`hf auth login` (or set HF_TOKEN), or {_WAY_OUT}"
+            f"model.repo={repo}: its owner gives access on request; accept the terms on the hub's page and "
+            f"run `hf auth login` (or set HF_TOKEN), or {_WAY_OUT}"
         )
     if isinstance(error, errors.RepositoryNotFoundError):
         rule = "must be a repository of the hub that is public or open to you (HF_TOKEN)"

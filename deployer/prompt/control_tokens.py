@@ -29,7 +29,8 @@ class ControlTokens:
     """What the JSON files beside a vocabulary say."""
 
     added: dict[int, AddedToken]
-    unplaced: tuple[str, ...]  # control tokens without an id: the vocabulary itself must hold them
+    named: tuple[str, ...]  # bos, eos, ... and `additional_special_tokens`
+    unplaced: tuple[str, ...]  # those without an id: the vocabulary itself must hold them
     bos: str | None
     eos: str | None
     add_bos: bool | None  # None: not said
@@ -53,6 +54,7 @@ def read_control_tokens(folder: Path) -> ControlTokens:
     placed = {token.content for token in added.values()}
     return ControlTokens(
         added=added,
+        named=tuple(special),
         unplaced=tuple(content for content in special if content not in placed),
         bos=contents.get("bos_token"),
         eos=contents.get("eos_token"),

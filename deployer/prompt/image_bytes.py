@@ -101,13 +101,16 @@ class ImageBytes:
                 code="image_file_refused",
                 index=index,
             ) from error
-        with os.fdopen(handle, "rb") as file:
+        try:
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode):
                 raise ImageError(f"{path} is not a regular file", code="image_file_refused", index=index)
             if state.st_size > self._limit:
                 raise self._too_large(state.st_size, index)
-            return file.read(self._limit + 1)
+            with os.fdopen(handle, "rb", closefd=False) as file:
+                return file.read(self._limit + 1)
+        finally:
+            os.close(handle)
 
     def _too_large(self, size: int, index: int) -> ImageError:
         return ImageError(

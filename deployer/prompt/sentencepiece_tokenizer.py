@@ -37,8 +37,10 @@ class SentencePieceTokenizer:
         if self._opens_whole_text:
             pieces = SentencePieceProcessor(model_proto=model + _NO_DUMMY_PREFIX)
         self._pieces = pieces
+        self._lone_space = pieces.piece_to_id(_SPACE)
         self._added = _place(control, pieces, source)
         self._ids = {token.content: token_id for token_id, token in self._added.items()}
+        self._named = {self._ids[content] for content in control.named}
         self._cut = re.compile("|".join(re.escape(text) for text in sorted(self._ids, key=len, reverse=True)))
         self.vocab_size = max([len(pieces) - 1, *self._added]) + 1
         self.bos_id = self._ids[control.bos] if control.bos is not None else _optional(pieces.bos_id())
@@ -63,13 +65,8 @@ class SentencePieceTokenizer:
         ids: list[int] = []
         for stretch in self._stretches(text):
             ids += [stretch] if isinstance(stretch, int) else self._pieces.encode(stretch, out_type=int)
-        if (
-            self._opens_whole_text
-            and len(ids) > 1
-            and self._is_lone_space(ids[0])
-            and ids[1] in self.special_ids
-        ):
-            del ids[0]
+        if self._opens_whole_text and ids[:1] == [self._lone_space] and ids[1:2] and ids[1] in self._named:
+            del ids[0]  # the opening space is not put in front of bos and its like
         return [*self._prefix, *ids, *self._suffix] if special else ids
 
     def token_bytes(self, token_id: int) -> bytes:
@@ -114,9 +111,6 @@ class SentencePieceTokenizer:
             position, strip = match.end(), self._added[token_id].strips_right
         stretches.append(text[position:].lstrip() if strip else text[position:])
         return [stretch for stretch in stretches if stretch != ""]
-
-    def _is_lone_space(self, token_id: int) -> bool:
-        return token_id < len(self._pieces) and self._pieces.id_to_piece(token_id) == _SPACE
 
 
 def _opens_with_space(pieces: SentencePieceProcessor) -> bool:
