@@ -3,6 +3,7 @@
 import torch
 
 from engines.errors import DeviceError
+from engines.kv_bytes import kv_heads_per_rank
 from engines.ops import KvLayer
 from engines.options import KvOptions
 from engines.spec import DecoderSpec
@@ -26,7 +27,7 @@ def allocate_kv(
             f"quantization.kv={options.format}: this engine stores keys and values in its compute dtype; "
             "use quantization.kv=none"
         )
-    shape = (num_pages, max(spec.num_kv_heads // tp, 1), options.page_tokens, spec.head_dim)
+    shape = (num_pages, kv_heads_per_rank(spec, tp=tp), options.page_tokens, spec.head_dim)
     try:
         return [
             KvLayer(

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from engines.errors import DeviceError, EngineError
+from engines.kv_bytes import page_bytes, pages_for, pages_that_fit
 from engines.options import EngineOptions
 from engines.spec import DecoderSpec
 
@@ -20,15 +21,6 @@ class KvPlan:
     session_len: int  # tokens of the longest sequence that is taken
 
 
-def page_bytes(spec: DecoderSpec, *, page_tokens: int, itemsize: int, tp: int) -> int:
-    """Bytes of one page on one rank over all layers.
-
-    2 (K and V) * layers * KV heads of the rank * page_tokens * head_dim * itemsize.
-    """
-    heads = max(spec.num_kv_heads // tp, 1)
-    return 2 * spec.num_layers * heads * page_tokens * spec.head_dim * itemsize
-
-
 def plan_kv(spec: DecoderSpec, options: EngineOptions, *, itemsize: int, free_bytes: int) -> KvPlan:
     """Choose the number of pages from `free_bytes`, what is left after weights and the largest step.
 
@@ -37,11 +29,13 @@ def plan_kv(spec: DecoderSpec, options: EngineOptions, *, itemsize: int, free_by
     EngineError where the model does not go that far.
     """
     kv = options.kv
-    one_page = page_bytes(spec, page_tokens=kv.page_tokens, itemsize=itemsize, tp=options.tp)
+    one_page = page_bytes(
+        spec, format=kv.format, dtype_bytes=itemsize, page_tokens=kv.page_tokens, tp=options.tp
+    )
     longest = _longest_sequence(spec, options)
     num_pages = _num_pages(options, longest=longest, one_page=one_page, free_bytes=free_bytes)
     asked = options.scheduler.session_len
-    needed = 1 if asked is None else _pages(asked, kv.page_tokens)
+    needed = 1 if asked is None else pages_for(asked, page_tokens=kv.page_tokens)
     if num_pages < needed:
         raise DeviceError(
             f"KV cache needs {_gib(needed * one_page)} for one sequence of {asked or kv.page_tokens} tokens "
@@ -76,19 +70,16 @@ def _num_pages(options: EngineOptions, *, longest: int, one_page: int, free_byte
                 f"{_gib(free_bytes)} are free after weights and workspace; lower it or leave it null"
             )
         return kv.num_pages
+    if kv.memory >= 1 and kv.memory > free_bytes:
+        raise DeviceError(
+            f"engine.cache_max_entry_count={kv.memory:g} bytes ({_gib(int(kv.memory))}): "
+            f"{_gib(free_bytes)} are free after weights and workspace; lower it or give a fraction"
+        )
+    fitting = pages_that_fit(free_bytes, memory=kv.memory, page_bytes=one_page)
     if kv.memory >= 1:
-        if kv.memory > free_bytes:
-            raise DeviceError(
-                f"engine.cache_max_entry_count={kv.memory:g} bytes ({_gib(int(kv.memory))}): "
-                f"{_gib(free_bytes)} are free after weights and workspace; lower it or give a fraction"
-            )
-        return int(kv.memory) // one_page
-    useful = MOST_BATCHES * options.scheduler.max_batch_size * _pages(longest, kv.page_tokens)
-    return min(int(kv.memory * max(free_bytes, 0)) // one_page, useful)
-
-
-def _pages(num_tokens: int, page_tokens: int) -> int:
-    return -(-num_tokens // page_tokens)
+        return fitting
+    useful = MOST_BATCHES * options.scheduler.max_batch_size * pages_for(longest, page_tokens=kv.page_tokens)
+    return min(fitting, useful)
 
 
 def _gib(num_bytes: int) -> str:

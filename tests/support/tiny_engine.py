@@ -1,7 +1,7 @@
 """A real engine process around a tiny random InternVL, and the ways to ask it for tokens.
 
-Run as a script it is the process: as `engines.process`, with a random network instead of a checkpoint. With faults
-switched on by token ids in the prompt, it can be made to fail, to hang, or to be slow.
+Run as a script it is the process: as `engines.process`, with a random network instead of a checkpoint. With
+faults switched on by token ids in the prompt, it can be made to fail, to hang, or to be slow.
 """
 
 import asyncio
@@ -98,7 +98,7 @@ _names = itertools.count()
 
 
 def options(**changes: Any) -> EngineOptions:
-    """OPTIONS with fields changed, whichever part they belong to; `cache_bytes` and the like by their own name."""
+    """OPTIONS with fields changed, whichever part they belong to; by name."""
     parts: dict[str, Any] = {}
     for part in ("kv", "scheduler", "vision"):
         old = getattr(OPTIONS, part)
