@@ -42,6 +42,15 @@ VERBS: Mapping[str, Verb] = {
         run="deployer.config.explain:run",
         takes="words",
     ),
+    "plan": Verb(
+        section="Understand",
+        summary="print what a deployment needs and reaches on a GPU that need not be here",
+        run="deployer.plan.command:run",
+        groups=(
+            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
+            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+        ),
+    ),
     "list": Verb(
         section="Understand",
         summary="list what there is: models, engines, sampling, ...",

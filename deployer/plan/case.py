@@ -1,0 +1,102 @@
+"""One thing to plan: a model, a device and the options of an engine, read by every formula of the plan.
+
+Only this file and `changes.py` know the config tree.
+"""
+
+from dataclasses import dataclass, replace
+
+from deployer.config.devices import EngineChoice
+from deployer.config.engine_options import engine_options
+from deployer.config.schema import DeployConfig
+from deployer.plan.hardware import DTYPE_BYTES, Dtype, Hardware, supports
+from deployer.plan.number_formats import WeightFormat
+from engines.options import EngineOptions
+from engines.spec import ModelSpec, PixelSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Case:
+    """A deployment on one kind of device."""
+
+    spec: ModelSpec  # pixels and rope as the config changes them
+    hardware: Hardware
+    options: EngineOptions  # without `auto`
+    weights: WeightFormat
+    max_images: int  # pictures in one request
+
+    @property
+    def tp(self) -> int:
+        """Ranks that share the model."""
+        return self.options.tp
+
+    @property
+    def dtype(self) -> Dtype:
+        """Format of activations, and of weights that are not quantized."""
+        assert self.options.dtype != "auto", "a case has a dtype"
+        return self.options.dtype
+
+    @property
+    def dtype_bytes(self) -> int:
+        """Bytes of one activation."""
+        return DTYPE_BYTES[self.dtype]
+
+    @property
+    def step_tokens(self) -> int:
+        """Tokens of the largest step: a full share of prompts beside a full batch that decodes."""
+        return self.options.scheduler.max_prefill_token_num + self.options.scheduler.max_batch_size
+
+    @property
+    def session_len(self) -> int:
+        """Tokens of a sequence at most, memory allowing."""
+        return self.options.scheduler.session_len or self.spec.decoder.max_positions
+
+    @property
+    def image_tokens(self) -> int:
+        """Tokens of the largest picture; 0 for a text model."""
+        vision = self.spec.vision
+        return 0 if vision is None else most_tiles(vision.pixels) * vision.tokens_per_tile
+
+
+def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
+    """Return the case of a config tree; engine=auto counts as turbomind on a GPU and pytorch on a CPU."""
+    kind = config.engine.kind
+    if kind == "auto":
+        kind = "turbomind" if hardware.kind == "gpu" else "pytorch"
+    choice = EngineChoice(kind=kind, device="cuda" if hardware.kind == "gpu" else "cpu", reason=None)
+    engine = engine_options(config, choice)
+    return Case(
+        spec=_as_configured(spec, config),
+        hardware=hardware,
+        options=replace(engine, dtype=_dtype(config, spec, hardware)),
+        weights=config.quantization.weights,
+        max_images=config.vision.max_images,
+    )
+
+
+def most_tiles(pixels: PixelSpec) -> int:
+    """Return the tiles of the largest picture, thumbnail included."""
+    return pixels.max_tiles + (pixels.thumbnail and pixels.max_tiles > 1)
+
+
+def _as_configured(spec: ModelSpec, config: DeployConfig) -> ModelSpec:
+    """Return the spec with the tiling that the vision options ask for; null keeps the checkpoint's own."""
+    if spec.vision is None:
+        return spec
+    given = {
+        name: value
+        for name in ("min_tiles", "max_tiles", "thumbnail")
+        if (value := getattr(config.vision, name)) is not None
+    }
+    return replace(spec, vision=replace(spec.vision, pixels=replace(spec.vision.pixels, **given)))
+
+
+def _dtype(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Dtype:
+    """Return the compute dtype.
+
+    auto: float32 on a CPU; on a GPU the checkpoint's own, or float16 where the GPU has no bfloat16.
+    """
+    if config.engine.dtype != "auto":
+        return config.engine.dtype
+    if hardware.kind == "cpu":
+        return "float32"
+    return spec.dtype if spec.dtype != "bfloat16" or supports(hardware, "bfloat16") else "float16"

@@ -1,0 +1,121 @@
+"""What a plan should make people look at: settings that work, but not as one may think."""
+
+from collections.abc import Callable, Iterator
+
+from deployer.plan.case import Case
+from deployer.plan.figures import Figures
+from deployer.plan.hardware import flops_per_s, supports
+from deployer.plan.number_formats import math_format
+from engines.weights.split import padded_vocab
+
+Cautions = Iterator[str]
+
+
+def cautions(case: Case, figures: Figures) -> list[str]:
+    """Return one line for each thing to look at."""
+    return [line for rule in RULES for line in rule(case, figures)]
+
+
+def vocabulary_is_padded(case: Case, figures: Figures) -> Cautions:
+    vocab = case.spec.decoder.vocab
+    padded = padded_vocab(vocab, tp=case.tp)
+    if padded != vocab:
+        yield (
+            f"the vocabulary has {vocab:,} rows: embedding and head are padded to {padded:,}, as matrix "
+            "kernels are several times slower on odd sizes"
+        )
+
+
+def head_may_be_tied(case: Case, figures: Figures) -> Cautions:
+    if case.spec.decoder.tied_head:
+        yield (
+            "config.json ties the head to the embedding: a head of its own is counted, as published "
+            "checkpoints hold one; without it the plan is that much smaller"
+        )
+
+
+def kv_heads_are_repeated(case: Case, figures: Figures) -> Cautions:
+    heads = case.spec.decoder.num_kv_heads
+    if case.tp > heads:
+        yield (
+            f"engine.tp={case.tp} is above the {heads} KV heads: ranks store the same head "
+            f"{case.tp // heads} times, so the cache of all ranks grows with them"
+        )
+
+
+def tower_is_on_every_rank(case: Case, figures: Figures) -> Cautions:
+    if case.tp > 1 and case.spec.vision is not None:
+        size = sum(row.num_bytes for row in figures.memory.rows if row.name in ("vision tower", "projector"))
+        yield (
+            f"every one of the {case.tp} ranks holds the vision tower and projector ({size / 2**30:.2f} GiB) "
+            "and encodes all tiles: pictures gain nothing from engine.tp"
+        )
+
+
+def session_is_longer_than_the_cache(case: Case, figures: Figures) -> Cautions:
+    memory = figures.memory
+    if memory.refusal is None and memory.session_len < case.session_len:
+        yield (
+            f"KV pages hold {memory.kv_tokens:,} tokens, fewer than the {case.session_len:,} of a full "
+            f"sequence: sequences end at {memory.session_len:,}"
+        )
+
+
+def batch_is_never_full(case: Case, figures: Figures) -> Cautions:
+    most, fit = case.options.scheduler.max_batch_size, figures.at_limit.batch
+    if 0 < fit < most:
+        yield (
+            f"engine.max_batch_size={most}: KV pages hold {fit} requests of the priced kind "
+            f"({figures.workload.total_tokens:,} tokens); more of them wait or are preempted"
+        )
+
+
+def pictures_exceed_the_session(case: Case, figures: Figures) -> Cautions:
+    tokens = case.max_images * case.image_tokens
+    if tokens > case.session_len:
+        yield (
+            f"vision.max_images={case.max_images} of the largest size give {tokens:,} tokens: a sequence "
+            f"takes {case.session_len:,}, so {case.session_len // case.image_tokens} of them fit"
+        )
+
+
+def format_has_no_units(case: Case, figures: Figures) -> Cautions:
+    device = case.hardware
+    if not supports(device, case.dtype):
+        rate = flops_per_s(device, case.dtype, otherwise=case.dtype) / 1e12
+        yield (
+            f"{device.name} has no matrix units for engine.dtype={case.dtype}: planned at {rate:g} TFLOP/s; "
+            "use engine.dtype=float16"
+        )
+    form = math_format(case.weights, case.dtype)
+    if form != case.dtype and not supports(device, form):
+        yield f"{device.name} has no {form} units: {case.weights} weights save memory, not operations"
+
+
+def dtype_was_replaced(case: Case, figures: Figures) -> Cautions:
+    if case.hardware.kind == "gpu" and case.spec.dtype == "bfloat16" and case.dtype == "float16":
+        yield (
+            f"the checkpoint is in bfloat16 and planned in float16, the format of {case.hardware.name}: "
+            "activations beyond 65,504 overflow"
+        )
+
+
+def times_are_limits(case: Case, figures: Figures) -> Cautions:
+    if case.hardware.basis == "datasheet":
+        yield f"{case.hardware.name} has datasheet peaks only: times are limits that no program reaches"
+    elif figures.at_expected is None:
+        yield f"nothing was measured with {case.weights} weights on {case.hardware.name}: times are limits"
+
+
+RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
+    vocabulary_is_padded,
+    head_may_be_tied,
+    kv_heads_are_repeated,
+    tower_is_on_every_rank,
+    session_is_longer_than_the_cache,
+    batch_is_never_full,
+    pictures_exceed_the_session,
+    format_has_no_units,
+    dtype_was_replaced,
+    times_are_limits,
+)

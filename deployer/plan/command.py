@@ -1,0 +1,59 @@
+"""`deploy plan`: what a deployment needs and does on a device, without that device."""
+
+import sys
+
+from deployer.config.schema import DeployConfig
+from deployer.errors import EXIT_DOES_NOT_FIT, EXIT_OK, ConfigError
+from deployer.plan.cautions import cautions
+from deployer.plan.changes import Question, changed, fits, largest_changes, nearest_fits
+from deployer.plan.figures import figures_of
+from deployer.plan.hardware import Hardware
+from deployer.plan.options import PlanOptions, check_options
+from deployer.plan.plan import Plan
+from deployer.plan.report import print_json, print_tables
+from engines.families import read_spec
+
+
+def run(config: DeployConfig, options: PlanOptions, hardware: Hardware) -> int:
+    """Print the plan; exit code 4 says that it does not fit. Raises as `make_plan`."""
+    plan = make_plan(config, options, hardware)
+    if options.output == "json":
+        print_json(plan, sys.stdout)
+    else:
+        print_tables(plan, sys.stdout)
+    return EXIT_OK if plan.fits else EXIT_DOES_NOT_FIT
+
+
+def make_plan(config: DeployConfig, options: PlanOptions, hardware: Hardware) -> Plan:
+    """Compute the plan of a deployment. Raises ConfigError or CheckpointError for what cannot be planned."""
+    check_options(options)
+    hyper_parameters = config.model.hyper_parameters
+    if hyper_parameters is None:
+        raise ConfigError(
+            [
+                f"model.hyper_parameters=null (model `{config.model.name}`): a plan is made from the keys of "
+                "config.json; use a model option that has them, or model=local model.path=<folder>"
+            ]
+        )
+    spec = read_spec(hyper_parameters, origin=f"hyper_parameters of model `{config.model.name}`")
+    asked = {
+        key: form
+        for key, form in {
+            "quantization.weights": options.weights,
+            "quantization.kv": options.kv,
+        }.items()
+        if form
+    }
+    question = Question(config=changed(config, asked), spec=spec, hardware=hardware, options=options)
+    case = question.case()
+    figures = figures_of(case, options)
+    does_fit = fits(figures)
+    return Plan(
+        model=config.model.name,
+        case=case,
+        figures=figures,
+        fits=does_fit,
+        warnings=cautions(case, figures),
+        changes=largest_changes(question, figures) if does_fit else [],
+        ways_to_fit=[] if does_fit else nearest_fits(question, figures),
+    )

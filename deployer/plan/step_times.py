@@ -1,0 +1,159 @@
+"""Seconds of a decode step, of reading a prompt and of encoding tiles on one rank; all ranks take as long.
+
+Operations count a multiply-add as two. Norms, activations, sampling and launches are left out: they move few
+bytes.
+
+Legend: T rows of the input, W weights of the matrices, B sequences, C tokens that each has in the cache.
+"""
+
+from dataclasses import dataclass
+
+from deployer.plan.case import Case
+from deployer.plan.rates import Rates
+from deployer.plan.roofline import Bound, Time, all_reduce_bytes, joined, linear_time
+from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
+from engines.kv_bytes import kv_token_bytes
+from engines.spec import VisionSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecoderWork:
+    """What one rank of a decoder moves and computes."""
+
+    layer_weights: int
+    layer_bytes: int
+    head_weights: int
+    head_bytes: int
+    kv_token_bytes: int
+    flops_per_pair: int  # attention of one query to one key, over all layers
+    reduced_row_bytes: int  # what is summed over the ranks for one token; 0 with one rank
+
+
+def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
+    """Return the work of one rank. A model whose head is the embedding streams that table instead.
+
+    One query and one key: 2 * head_dim for the score and 2 * head_dim for the weighted value, a head and
+    layer. Summed over ranks: the outputs of attention and FFN, 2 rows of `hidden` a layer.
+    """
+    decoder = case.spec.decoder
+    layers = [part for part in parts if part.name in QUANTIZED]
+    heads = [part for part in parts if part.name == "head"]
+    return DecoderWork(
+        layer_weights=sum(part.num_weights for part in layers),
+        layer_bytes=bytes_of(layers, *QUANTIZED),
+        head_weights=sum(part.num_weights for part in heads),
+        head_bytes=bytes_of(heads, "head"),
+        kv_token_bytes=kv_token_bytes(
+            decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, tp=case.tp
+        ),
+        flops_per_pair=4 * decoder.head_dim * decoder.num_heads // case.tp * decoder.num_layers,
+        reduced_row_bytes=0 if case.tp == 1 else 2 * decoder.num_layers * decoder.hidden * case.dtype_bytes,
+    )
+
+
+def decode_time(case: Case, work: DecoderWork, rates: Rates, *, batch: int, context: int) -> Time:
+    """Return the time of one token for each of B sequences.
+
+    linear     max(layer and head bytes / bandwidth, 2 B W / rate)
+    attention  max(B C * KV bytes a token / bandwidth, B C * operations a pair / rate)
+    """
+    keys = batch * min(context, case.spec.decoder.sliding_window or context)
+    linear_s, linear_bound = linear_time(
+        num_bytes=work.layer_bytes + work.head_bytes,
+        bytes_per_s=rates.bytes_per_s,
+        compute_s=2 * batch * _per_row(work, rates, head_rows=1.0),
+    )
+    read_s, pairs_s = (
+        keys * work.kv_token_bytes / rates.bytes_per_s,
+        keys * work.flops_per_pair / rates.flops_per_s,
+    )
+    return joined(
+        linear_s=linear_s / rates.linear_share(batch),
+        linear_bound=linear_bound,
+        attention_s=max(read_s, pairs_s),
+        attention_bound="kv" if read_s >= pairs_s else "compute",
+        link_s=_link_s(case, work, rates, batch),
+    )
+
+
+def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int) -> Time:
+    """Return the time to read a prompt of this many tokens alone, in steps of `max_prefill_token_num`.
+
+    A step of T tokens after P earlier ones: linear max(bytes / bandwidth, 2 T W / rate), the head for one
+    row; attention (T P + T^2 / 2) * operations a pair / rate.
+    """
+    linear_s = attention_s = link_s = 0.0
+    linear_bound: Bound = "weights"
+    most = case.options.scheduler.max_prefill_token_num
+    for start in range(0, tokens, most):
+        step = min(most, tokens - start)
+        compute_s = 2 * step * _per_row(work, rates, head_rows=1 / step)
+        num_bytes = work.layer_bytes + work.head_bytes
+        step_s, linear_bound = linear_time(
+            num_bytes=num_bytes, bytes_per_s=rates.bytes_per_s, compute_s=compute_s
+        )
+        linear_s += step_s / rates.linear_share(step)
+        pairs = step * start + step * step / 2
+        attention_s += pairs * work.flops_per_pair / rates.flops_per_s / rates.prefill_attention_share
+        link_s += _link_s(case, work, rates, step)
+    return joined(
+        linear_s=linear_s,
+        linear_bound=linear_bound,
+        attention_s=attention_s,
+        attention_bound="compute",
+        link_s=link_s,
+    )
+
+
+def encode_time(case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int) -> float:
+    """Return seconds to encode tiles in passes of `vision.max_batch_size`; every rank encodes all of them.
+
+    A pass: max(tower and projector bytes / bandwidth, operations / rate), and the operations of attention /
+    rate.
+    """
+    vision = case.spec.vision
+    if vision is None or tiles == 0:
+        return 0.0
+    num_bytes = bytes_of(parts, "tower", "projector")
+    linear_flops, attention_flops = tile_flops(vision, case.spec.decoder.hidden)
+    total_s, most = 0.0, case.options.vision.max_batch_size
+    for start in range(0, tiles, most):
+        num = min(most, tiles - start)
+        compute_s = num * linear_flops / rates.flops_per_s
+        linear_s, _ = linear_time(num_bytes=num_bytes, bytes_per_s=rates.bytes_per_s, compute_s=compute_s)
+        total_s += linear_s / rates.linear_share(num * tower_tokens(vision))
+        total_s += num * attention_flops / rates.flops_per_s
+    return total_s
+
+
+def tile_flops(vision: VisionSpec, hidden: int) -> tuple[int, int]:
+    """Return operations of the matrix products and of the attention of one tile.
+
+    A layer of width D and FFN F over L tokens: 2 L (4 D^2 + 2 D F) and 4 L^2 D. The patch embedding: 2 *
+    patches * 3 * patch^2 * D. The projector, over the tile's rows of width K = D / downsample^2: 2 * rows *
+    (K H + H^2).
+    """
+    tower, length = vision.tower, tower_tokens(vision)
+    layers = range(tower.num_layers + 1)[tower.select_layer]  # hidden state 0 is what enters layer 1
+    width = tower.hidden * round(1 / vision.projector.downsample) ** 2
+    linear = layers * 2 * length * (4 * tower.hidden**2 + 2 * tower.hidden * tower.ffn)
+    patches = 2 * (length - 1) * 3 * tower.patch**2 * tower.hidden
+    projector = 2 * vision.tokens_per_tile * (width * hidden + hidden**2)
+    return linear + patches + projector, layers * 4 * length**2 * tower.hidden
+
+
+def tower_tokens(vision: VisionSpec) -> int:
+    """Return the tokens of a tile inside the tower: its patches and the class token."""
+    return (vision.pixels.image // vision.tower.patch) ** 2 + 1
+
+
+def _per_row(work: DecoderWork, rates: Rates, *, head_rows: float) -> float:
+    """Return seconds that one row's multiply-adds take, at one operation each."""
+    return work.layer_weights / rates.layer_flops_per_s + head_rows * work.head_weights / rates.flops_per_s
+
+
+def _link_s(case: Case, work: DecoderWork, rates: Rates, rows: int) -> float:
+    if case.tp == 1:
+        return 0.0
+    sent = all_reduce_bytes(rows * work.reduced_row_bytes, ranks=case.tp)
+    return sent / rates.link_bytes_per_s + 2 * case.spec.decoder.num_layers * rates.all_reduce_s

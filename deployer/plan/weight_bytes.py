@@ -1,0 +1,63 @@
+"""Bytes of weights on one GPU, by part: every tensor of the network in the shape that a rank really holds.
+
+The list of tensors, how each is shared among ranks and how the vocabulary is padded are the loader's own
+(`engines/weights/`), so the sum is what the loader allocates.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+
+from deployer.plan.case import Case
+from deployer.plan.number_formats import weight_bits
+from engines.weights.parameters import Parameter, parameters
+from engines.weights.split import local_shape
+
+QUANTIZED = (
+    "qkv",
+    "o",
+    "gate_up",
+    "down",
+)  # linear layers of the decoder; embedding, head and vision keep the dtype
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WeightPart:
+    """Tensors that belong together, on one rank."""
+
+    name: str  # tower, projector, embedding, qkv, o, gate_up, down, norms, head
+    num_weights: int  # padding rows included
+    num_bytes: int
+
+
+def weight_parts(case: Case) -> list[WeightPart]:
+    """Return the weights of one rank by part, in the order of a forward pass.
+
+    bytes = weights * bits / 8, where quantized layers (their biases apart) have the format's bits and all
+    else the dtype's. Raises CheckpointError where tp divides no such model.
+    """
+    counts: dict[str, tuple[int, float]] = {}
+    for parameter in parameters(case.spec):
+        part, num = part_of(parameter), prod(local_shape(parameter, tp=case.tp))
+        is_quantized = part in QUANTIZED and parameter.role == "matrix"
+        bits = weight_bits(case.weights if is_quantized else "none", case.dtype)
+        weights, size = counts.get(part, (0, 0.0))
+        counts[part] = (weights + num, size + num * bits / 8)
+    return [
+        WeightPart(name=name, num_weights=num, num_bytes=round(size)) for name, (num, size) in counts.items()
+    ]
+
+
+def part_of(parameter: Parameter) -> str:
+    """Return the part that a parameter belongs to: `decoder.layers.3.gate_up.weight` is of `gate_up`."""
+    first, second, *rest = parameter.name.split(".")
+    if first != "decoder":
+        return "tower" if first == "vision" else first
+    if parameter.role == "norm":
+        return "norms"
+    return {"embed": "embedding"}.get(second, rest[1] if second == "layers" else second)
+
+
+def bytes_of(parts: Iterable[WeightPart], *names: str) -> int:
+    """Return the bytes of the parts with these names."""
+    return sum(part.num_bytes for part in parts if part.name in names)

@@ -1,0 +1,90 @@
+"""Bytes that a rank needs beside weights and KV pages: what one step allocates. Derived, not measured.
+
+Each formula names the moment at which most tensors live at once. Encoder, decoder and sampling follow each
+other, so they share memory and the largest counts.
+"""
+
+from deployer.plan.case import Case
+from deployer.plan.step_times import tower_tokens
+from engines.kv_bytes import kv_heads_per_rank
+
+GRAPH_NODE_BYTES = 2_700  # one H200, torch 2.11, 2026-11-22: eight graphs of 384 nodes took 1.05 MB each
+NODES_A_LAYER = 11  # 4 linear, 2 norms, rope, 2 stores, attention, activation
+GRAPH_BATCHES = (1, 2, 4)  # and every multiple of 8
+
+
+def decoder_bytes(case: Case) -> int:
+    """Return activations of the largest step, T = `step_tokens` tokens, in `engines/decoder/llama_like.py`.
+
+    All along: residual and normed input, 2 T H. On top the larger of
+        attention   q, k, v; q and k rotated; the output:   T D (3 N + 3 K)
+        FFN         gate and up beside their product:       3 T F
+    with this rank's heads N, K and width F.
+    """
+    return case.step_tokens * _token_width(case) * case.dtype_bytes
+
+
+def sampling_bytes(case: Case) -> int:
+    """Return what `engines/sampling.py` holds for a full batch that draws, S rows of V logits.
+
+    The head's output, float32 logits, adjusted logits, three scaled copies, noise and its cut, int64 ids:
+    S V (dtype + 7 * 4 + 8).
+    """
+    return case.options.scheduler.max_batch_size * case.spec.decoder.vocab * (case.dtype_bytes + 36)
+
+
+def penalty_bytes(case: Case) -> int:
+    """Return the tables of seen tokens (bool) and output counts (int32) of `engines/penalties.py`."""
+    return case.options.scheduler.max_batch_size * case.spec.decoder.vocab * 5
+
+
+def encoder_bytes(case: Case) -> int:
+    """Return activations of one encoder pass over `vision.max_batch_size` tiles.
+
+    In the widest layer: the residual, and the FFN's hidden rows before and after GELU, L (D + 2 F) a tile;
+    before the first layer three float32 copies of the pixels. The larger counts.
+    """
+    vision = case.spec.vision
+    if vision is None:
+        return 0
+    layer = tower_tokens(vision) * (vision.tower.hidden + 2 * vision.tower.ffn) * case.dtype_bytes
+    pixels = 3 * vision.pixels.image**2 * 3 * 4
+    return case.options.vision.max_batch_size * max(layer, pixels)
+
+
+def picture_row_bytes(case: Case) -> int:
+    """Return the encoder's outputs in the worst step that is admitted (`engines/runner.py`).
+
+    A step touches `max_prefill_token_num` prompt tokens, and of the picture that it ends in all tokens are
+    encoded. Each row of H lives three times: as output of its pass, joined with the others, and as its
+    picture's own copy.
+    """
+    if case.spec.vision is None:
+        return 0
+    rows = case.options.scheduler.max_prefill_token_num + case.image_tokens
+    return 3 * rows * case.spec.decoder.hidden * case.dtype_bytes
+
+
+def graph_bytes(case: Case) -> int:
+    """Return what captured decode steps take: assumed one graph for 1, 2, 4 and each multiple of 8 sequences.
+
+    They share the activations of the largest; each adds its nodes.
+    """
+    decode = case.options.scheduler.max_batch_size * _token_width(case) * case.dtype_bytes
+    nodes = NODES_A_LAYER * case.spec.decoder.num_layers
+    return num_graphs(case) * nodes * GRAPH_NODE_BYTES + decode if num_graphs(case) else 0
+
+
+def num_graphs(case: Case) -> int:
+    """Return how many decode steps are captured; only engine=turbomind does so."""
+    if case.options.kind != "turbomind":
+        return 0
+    largest = case.options.scheduler.max_batch_size
+    return sum(batch <= largest for batch in GRAPH_BATCHES) + largest // 8
+
+
+def _token_width(case: Case) -> int:
+    """Return numbers that live at once for one token of a step."""
+    decoder, tp = case.spec.decoder, case.tp
+    heads = decoder.num_heads // tp + kv_heads_per_rank(decoder, tp=tp)
+    return 2 * decoder.hidden + max(3 * decoder.head_dim * heads, 3 * decoder.ffn // tp)
