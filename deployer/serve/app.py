@@ -18,7 +18,7 @@ from deployer.serve.chat_completions import chat_routes
 from deployer.serve.completions import completion_routes
 from deployer.serve.health import health_routes
 from deployer.serve.models import model_routes
-from deployer.serve.request_log import RequestLog
+from deployer.serve.request_log import RequestLog, log_failure
 from deployer.serve.request_record import record_of
 from deployer.serve.service import Service
 from engines.errors import EngineDeadError, RequestError
@@ -53,6 +53,8 @@ async def _api_error(request: Request, error: Exception) -> Response:
     record = record_of(request)
     fault = fault_of(error, request_id=record.id)
     record.error = fault.code
+    if fault.status == 500:
+        log_failure(record, error)
     return fault.response()
 
 

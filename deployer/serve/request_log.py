@@ -10,7 +10,7 @@ import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployer.serve.api_errors import fault_of
+from deployer.serve.api_errors import ApiError, fault_of
 from deployer.serve.metrics import Metrics
 from deployer.serve.request_record import KEY, RequestRecord
 
@@ -46,7 +46,7 @@ class RequestLog:
         except Exception as error:
             fault = fault_of(error, request_id=record.id)
             record.error = fault.code
-            log.exception("request %s failed", record.id)
+            log_failure(record, error)
             if record.status == 0:
                 await fault.response()(scope, receive, send_with_id)
         finally:
@@ -55,6 +55,12 @@ class RequestLog:
             level = logging.DEBUG if record.path in _QUIET_PATHS else logging.INFO
             if log.isEnabledFor(level):
                 log.log(level, "%s", access_line(record, duration_s=duration_s))
+
+
+def log_failure(record: RequestRecord, error: Exception) -> None:
+    """Log a fault of ours under the request's id; one that the engine has told of needs no traceback."""
+    told = isinstance(error, ApiError)
+    log.error("request %s failed: %s", record.id, error, exc_info=None if told else error)
 
 
 def access_line(record: RequestRecord, *, duration_s: float) -> str:

@@ -97,7 +97,7 @@ async def _serve(service: Service, listener: socket.socket, signals: StopSignals
         if http.started:
             url = url_of(listener, service.server)
             _print(ready_lines(url, service.model_name, needs_key=bool(service.server.api_keys)))
-            await unless(signals.first, serving)
+            await unless(signals.first, asyncio.shield(serving))
     except Interrupted:
         pass
     await _drain(service, signals)

@@ -3,7 +3,6 @@
 data: {"id": ..., "choices": [{"index": 0, "delta": {"content": "..."}, ...}]}
 """
 
-import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -14,10 +13,10 @@ from starlette.types import Receive, Scope, Send
 
 from deployer.serve.api_errors import fault_of
 from deployer.serve.generate import Finish
+from deployer.serve.request_log import log_failure
 from deployer.serve.request_record import RequestRecord
 
 DONE = b"data: [DONE]\n\n"
-log = logging.getLogger("deployer.serve")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -100,7 +99,7 @@ class EventStream(StreamingResponse):
         fault = fault_of(error, request_id=self._record.id)
         self._record.error = fault.code
         if fault.status == 500:
-            log.error("request %s failed in its stream", self._record.id, exc_info=error)
+            log_failure(self._record, error)
         return b"data: " + fault.json() + b"\n\n"
 
 

@@ -1,7 +1,7 @@
 """A server around the fake engine: as an ASGI app in this loop, and live on a free port."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -42,8 +42,10 @@ def make_service(engine: FakeEngine, **server: Any) -> Service:
 
 
 @pytest.fixture
-def engine() -> FakeEngine:
-    return FakeEngine()
+def engine() -> Iterator[FakeEngine]:
+    fake = FakeEngine()
+    yield fake
+    fake.pixels.close()
 
 
 @pytest.fixture
@@ -58,7 +60,6 @@ async def api(engine: FakeEngine) -> AsyncGenerator[httpx.AsyncClient, None]:
     transport = httpx.ASGITransport(create_app(make_service(engine)), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
         yield client
-    await engine.close()
 
 
 @dataclass
@@ -89,4 +90,3 @@ async def live(engine: FakeEngine) -> AsyncGenerator[Callable[..., Any], None]:
     for server, task in running:
         server.should_exit = server.force_exit = True
         await task
-    await engine.close()
