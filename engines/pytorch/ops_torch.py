@@ -53,9 +53,18 @@ class TorchOps:
         return F.gelu(x_TF)
 
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
-        """Rotate half-split pairs of q and k."""
+        """Rotate half-split pairs of q and k, in fp32."""
+        x_TXD = torch.cat([q_TND, k_TKD], dim=1)
+        num_pairs, num_heads = cos_TR.shape[-1], q_TND.shape[1]
         cos_T1R, sin_T1R = cos_TR.unsqueeze(1), sin_TR.unsqueeze(1)
-        return _rotated(q_TND, cos_T1R, sin_T1R), _rotated(k_TKD, cos_T1R, sin_T1R)
+        x1, x2, passed = (
+            x_TXD[..., :num_pairs],
+            x_TXD[..., num_pairs : 2 * num_pairs],
+            x_TXD[..., 2 * num_pairs :],
+        )
+        first, second = x1 * cos_T1R - x2 * sin_T1R, x2 * cos_T1R + x1 * sin_T1R
+        rotated_TXD = torch.cat([first, second, passed], dim=-1).to(x_TXD.dtype)
+        return rotated_TXD[:, :num_heads], rotated_TXD[:, num_heads:]
 
     def store_kv(self, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Tensor) -> None:
         """Write k and v into their slots."""
@@ -104,14 +113,6 @@ class TorchOps:
         return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
 
 
-def _rotated(x_TND: Tensor, cos_T1R: Tensor, sin_T1R: Tensor) -> Tensor:
-    num_pairs = cos_T1R.shape[-1]
-    x1, x2 = x_TND[..., :num_pairs], x_TND[..., num_pairs : 2 * num_pairs]
-    rotated = torch.cat([x1 * cos_T1R - x2 * sin_T1R, x2 * cos_T1R + x1 * sin_T1R], dim=-1).to(x_TND.dtype)
-    passed = x_TND[..., 2 * num_pairs :]
-    return torch.cat([rotated, passed], dim=-1) if passed.shape[-1] else rotated
-
-
 def _attend(
     q_BQND: Tensor, layer: KvLayer, batch: AttentionBatch, which: slice, scale: float, window: int | None
 ) -> Tensor:
@@ -119,38 +120,44 @@ def _attend(
     num, longest, num_heads, head_dim = q_BQND.shape
     num_kv_heads = layer.keys_PKTD.shape[1]
     per_kv = num_heads // num_kv_heads
-    page_BL, offset_BL = _slots(batch, which, page_tokens=layer.keys_PKTD.shape[2])
-    keys_BLKD, values_BLKD = layer.keys_PKTD[page_BL, :, offset_BL], layer.values_PKTD[page_BL, :, offset_BL]
-    seen_BQL = _visible(batch, which, longest, window)
+    rows = _rows(layer, batch, which)
+    keys_BKLD, values_BKLD = (
+        pages.view(-1, head_dim).index_select(0, rows).view(num, num_kv_heads, batch.max_kv, head_dim)
+        for pages in (layer.keys_PKTD, layer.values_PKTD)
+    )
     # The query heads of a KV head become further queries of it, so keys are not repeated.
     q_BKGQD = q_BQND.view(num, longest, num_kv_heads, per_kv, head_dim).permute(0, 2, 3, 1, 4)
+    seen_B1QL = _visible(batch, which, longest, window).unsqueeze(1)
     out_BKXD = F.scaled_dot_product_attention(
         q_BKGQD.reshape(num, num_kv_heads, per_kv * longest, head_dim),
-        keys_BLKD.transpose(1, 2),
-        values_BLKD.transpose(1, 2),
-        attn_mask=seen_BQL.repeat(1, per_kv, 1).unsqueeze(1),
+        keys_BKLD,
+        values_BKLD,
+        attn_mask=seen_B1QL if longest == 1 else seen_B1QL.repeat(1, 1, per_kv, 1),
         scale=scale,
     )
     out_BKGQD = out_BKXD.view(num, num_kv_heads, per_kv, longest, head_dim)
     return out_BKGQD.permute(0, 3, 1, 2, 4).reshape(num, longest, num_heads, head_dim)
 
 
-def _slots(batch: AttentionBatch, which: slice, *, page_tokens: int) -> tuple[Tensor, Tensor]:
-    """Return page and offset of every key, int64 [B, L].
+def _rows(layer: KvLayer, batch: AttentionBatch, which: slice) -> Tensor:
+    """Return where each head's keys lie, int64 [B * K * L], as rows of head_dim numbers of the pages.
 
     Past a sequence's end stands its last key: what lies in slots that it never wrote may be no number, and
     masking does not help against that.
     """
+    _, num_kv_heads, page_tokens, _ = layer.keys_PKTD.shape
     lens_B = batch.kv_lens_B[which]
     key_BL = torch.minimum(torch.arange(batch.max_kv, device=lens_B.device), lens_B[:, None] - 1)
-    return batch.pages_BP[which].gather(1, key_BL // page_tokens), key_BL % page_tokens
+    page_BL = batch.pages_BP[which].gather(1, key_BL // page_tokens)
+    head_K1 = torch.arange(num_kv_heads, device=lens_B.device)[:, None]
+    rows_BKL = (page_BL[:, None] * num_kv_heads + head_K1) * page_tokens + (key_BL % page_tokens)[:, None]
+    return rows_BKL.view(-1)
 
 
 def _visible(batch: AttentionBatch, which: slice, longest: int, window: int | None) -> Tensor:
     """Return which keys each query sees, bool [B, Q, L]."""
-    starts_B1 = batch.q_starts_B1
     lens_B = batch.kv_lens_B[which]
-    counts_B = (starts_B1[1:] - starts_B1[:-1])[which]
+    counts_B = batch.q_starts_B1.diff()[which]
     rows = torch.arange(max(longest, batch.max_kv), device=lens_B.device)
     # Padding queries stand where the last one does: a row that sees nothing would be NaN.
     position_BQ1 = torch.minimum(
