@@ -33,7 +33,7 @@ class ImageBytes:
         if isinstance(source, bytes):
             return source
         if isinstance(source, Path):
-            return await asyncio.to_thread(self._file, source, index)
+            return await asyncio.to_thread(self._file, Path(os.path.realpath(source)), index)
         scheme = source[:8].partition(":")[0].strip().lower()
         if scheme == "data":
             return await asyncio.to_thread(self._data_url, source.strip(), index)
@@ -90,11 +90,10 @@ class ImageBytes:
         return path
 
     def _file(self, path: Path, index: int) -> bytes:
-        """Return the content of a regular file; a device or a pipe is refused before it can block."""
+        """Return the content of a regular file, no link; a device or a pipe is refused."""
         try:
-            # Resolved first, then O_NOFOLLOW: a link put there in between cannot lead outside
-            # `vision.file_root`.
-            handle = os.open(path.resolve(), os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+            # Links were followed before: one put there since must not lead outside `vision.file_root`.
+            handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except (OSError, ValueError) as error:
             raise ImageError(
                 f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}",
