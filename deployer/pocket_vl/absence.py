@@ -79,14 +79,23 @@ def _no_text(rng: Random, scene: Scene) -> Turn | None:
     if scene.texts:
         return None
     noun = rng.choice(("sign", "sign", "text", "word", "number"))
-    pool = {"sign": wordings.READ, "text": wordings.READ_ANY, "word": wordings.READ_WORD, "number": wordings.READ_NUMBER}
+    pool = {
+        "sign": wordings.READ,
+        "text": wordings.READ_ANY,
+        "word": wordings.READ_WORD,
+        "number": wordings.READ_NUMBER,
+    }
     question = rng.choice(pool[noun]).format(noun="sign")
     return Turn(kind="absent", question=wordings.vary(rng, question), answer=no_such(noun))
 
 
 def without_picture(rng: Random) -> Turn:
     """Return a question about a picture that was never sent."""
-    name = rng.choice(SHAPES + STRANGERS) if rng.random() < 0.9 else f"{rng.choice(list(COLOURS))} {rng.choice(SHAPES)}"
+    name = (
+        rng.choice(SHAPES + STRANGERS)
+        if rng.random() < 0.9
+        else f"{rng.choice(list(COLOURS))} {rng.choice(SHAPES)}"
+    )
     many = phrases.plural(name)
     pool = rng.choice(
         (

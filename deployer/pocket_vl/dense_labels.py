@@ -22,7 +22,9 @@ _TEXT = len(SHAPES) + 1
 CLASSES = (len(SHAPES) + 2, len(COLOURS) + 1, 96, 2)
 
 
-def dense_labels(scene: Scene, book: FontBook, *, columns: int, rows: int, thumbnail: bool, grid: int) -> Labels:
+def dense_labels(
+    scene: Scene, book: FontBook, *, columns: int, rows: int, thumbnail: bool, grid: int
+) -> Labels:
     """Return the labels of a picture's tiles in their order, the thumbnail last."""
     whole = _plane(scene, book, columns * grid, rows * grid)
     tiles = whole.reshape(rows, grid, columns, grid, 4).swapaxes(1, 2).reshape(-1, grid, grid, 4)
@@ -53,7 +55,10 @@ def _cells(box: Box, sx: float, sy: float) -> tuple[slice, slice]:
     y, x = int(box.cy * sy), int(box.cx * sx)
     y0, y1 = ceil(box.y0 * sy - 0.5), floor(box.y1 * sy - 0.5) + 1
     x0, x1 = ceil(box.x0 * sx - 0.5), floor(box.x1 * sx - 0.5) + 1
-    return slice(max(0, min(y0, y)), max(y1, y + 1)), slice(max(0, min(x0, x)), max(x1, x + 1))
+    return (
+        slice(max(0, min(y0, y)), max(0, y1, y + 1)),
+        slice(max(0, min(x0, x)), max(0, x1, x + 1)),
+    )
 
 
 def _characters(text: Text, book: FontBook) -> list[tuple[str, Box]]:

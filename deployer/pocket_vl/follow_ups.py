@@ -9,11 +9,29 @@ from deployer.pocket_vl.scene import Item, Scene
 from deployer.pocket_vl.turns import Turn
 from deployer.pocket_vl.words import SHAPES
 
-_COLOUR = ("What colour is it?", "Which colour is it?", "What is its colour?", "And its colour?", "What colour does it have?")
-_SHAPE = ("What shape is it?", "Which shape is it?", "What is its shape?", "What shape does it have?", "And its shape?")
+_COLOUR = (
+    "What colour is it?",
+    "Which colour is it?",
+    "What is its colour?",
+    "And its colour?",
+    "What colour does it have?",
+)
+_SHAPE = (
+    "What shape is it?",
+    "Which shape is it?",
+    "What is its shape?",
+    "What shape does it have?",
+    "And its shape?",
+)
 _WHERE = ("Where is it?", "Where in the picture is it?", "Where can I find it?")
 _READ = ("What does it say?", "What is written on it?", "Can you read it?", "Read it.")
-_AND = ("And the {name}?", "What about the {name}?", "And what about the {name}?", "How about the {name}?", "And {name}?")
+_AND = (
+    "And the {name}?",
+    "What about the {name}?",
+    "And what about the {name}?",
+    "How about the {name}?",
+    "And {name}?",
+)
 _AND_MANY = ("And {many}?", "What about {many}?", "How about the {many}?", "And how many {many}?")
 _AND_ANY = ("And {a}?", "What about {a}?", "Or {a}?")
 
@@ -35,9 +53,15 @@ def follow_up(rng: Random, scene: Scene, last: Turn) -> Turn | None:
     return rng.choice(choices)(rng, scene, last.focus)
 
 
-def _turn(rng: Random, question: str, answer: str, focus: Item | None = None, focus_kind: str | None = None) -> Turn:
+def _turn(
+    rng: Random, question: str, answer: str, focus: Item | None = None, focus_kind: str | None = None
+) -> Turn:
     return Turn(
-        kind="follow_up", question=wordings.vary(rng, question), answer=answer, focus=focus, focus_kind=focus_kind
+        kind="follow_up",
+        question=wordings.vary(rng, question),
+        answer=answer,
+        focus=focus,
+        focus_kind=focus_kind,
     )
 
 
@@ -46,7 +70,9 @@ def _same_again(rng: Random, scene: Scene, kind: str) -> Turn | None:
     name = rng.choice([s.kind for s in scene.shapes] if scene.shapes and rng.random() < 0.8 else list(SHAPES))
     found = facts.matching(scene, kind=name)
     if kind == "count":
-        return _turn(rng, rng.choice(_AND_MANY).format(many=phrases.plural(name)), str(len(found)), None, "count")
+        return _turn(
+            rng, rng.choice(_AND_MANY).format(many=phrases.plural(name)), str(len(found)), None, "count"
+        )
     if kind == "exists":
         question = rng.choice(_AND_ANY).format(a=f"{phrases.article(name)} {name}")
         return _turn(rng, question, "yes" if found else "no", None, "exists")
@@ -83,7 +109,11 @@ def _is_it(rng: Random, _scene: Scene, item: Item) -> Turn | None:
         kind = item.shape.kind if rng.random() < 0.5 else rng.choice(SHAPES)
         question = f"Is it {phrases.article(kind)} {kind}?"
         return _turn(rng, question, "yes" if kind == item.shape.kind else "no", item)
-    tint = item.shape.colour if rng.random() < 0.5 else rng.choice(("red", "blue", "green", "yellow", "black", "pink"))
+    tint = (
+        item.shape.colour
+        if rng.random() < 0.5
+        else rng.choice(("red", "blue", "green", "yellow", "black", "pink"))
+    )
     return _turn(rng, f"Is it {tint}?", "yes" if tint == item.shape.colour else "no", item)
 
 

@@ -52,7 +52,9 @@ def _about(number: int, book: FontBook) -> Iterator[Question]:
     for kind in kinds:
         before, turn = _ask(rng, scene, kind)
         if turn is not None:
-            yield Question(scene=scene, scene_number=number, combinations=combinations, before=before, turn=turn)
+            yield Question(
+                scene=scene, scene_number=number, combinations=combinations, before=before, turn=turn
+            )
             asked += 1
         if asked == _PER_SCENE:
             break

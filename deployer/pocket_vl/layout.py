@@ -15,8 +15,14 @@ _SIZES = (
 )  # fmt: skip
 
 
-def canvas_size(rng: Random) -> tuple[int, int]:
-    """Return width and height: mostly sizes that people use, else anything from 96 to 1000 a side up to 2.4 : 1."""
+def canvas_size(rng: Random, *, square: bool) -> tuple[int, int]:
+    """Return width and height: mostly sizes that people use, else anything from 96 to 1000 a side up to 2.4 : 1.
+
+    `square`: small and nearly square, for the first stage of training.
+    """
+    if square:
+        side = rng.randint(150, 320)
+        return side, round(side * rng.choice((1.0, 1.0, rng.uniform(0.85, 1.15))))
     if rng.random() < 0.72:
         return rng.choices([size for size, _ in _SIZES], [weight for _, weight in _SIZES])[0]
     longer = round(96 * (1000 / 96) ** rng.random())

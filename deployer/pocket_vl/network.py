@@ -117,7 +117,9 @@ class VisionModel(nn.Module):
     def __init__(self, sizes: Sizes) -> None:
         super().__init__()
         self.embeddings = VisionEmbeddings(sizes)
-        self.encoder = nn.ModuleDict({"layers": nn.ModuleList(VisionLayer(sizes) for _ in range(sizes.vision_layers))})
+        self.encoder = nn.ModuleDict(
+            {"layers": nn.ModuleList(VisionLayer(sizes) for _ in range(sizes.vision_layers))}
+        )
 
     def forward(self, pixels_ICSS: Tensor) -> Tensor:
         """Return patch features without the class token, [I, L - 1, H]."""
@@ -243,7 +245,7 @@ def _rotated(x_BNTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
 
 
-def initialise(model: nn.Module, sizes: Sizes) -> None:
+def initialise(model: PocketVl, sizes: Sizes) -> None:
     """Set the starting weights: normal, narrow, narrower where a block ends in the residual stream."""
     for name, parameter in model.named_parameters():
         if parameter.ndim < 2 or name.endswith(("class_embedding", "position_embedding")):
@@ -251,10 +253,23 @@ def initialise(model: nn.Module, sizes: Sizes) -> None:
                 nn.init.zeros_(parameter)
             continue
         fan_in = parameter[0].numel()
-        std = 0.02 if "tok_embeddings" in name else fan_in**-0.5
+        std = 0.5 if "tok_embeddings" in name else fan_in**-0.5
         if name.endswith(("attn.proj.weight", "fc2.weight", "wo.weight", "w2.weight")):
             depth = sizes.vision_layers if name.startswith("vision_model") else sizes.layers
             std *= (2 * depth) ** -0.5
         if name.endswith("output.weight"):
             std = 0.02
         nn.init.normal_(parameter, std=std)
+    table_1LH = model.vision_model.embeddings.position_embedding
+    with torch.no_grad():
+        table_1LH[0, 1:] = _waves(sizes.grid, sizes.vision_hidden)
+
+
+def _waves(grid: int, hidden: int) -> Tensor:
+    """Return sines and cosines of each patch's row and column, [grid * grid, hidden]: places are told apart at once."""
+    rates = 100.0 ** -torch.linspace(0, 1, hidden // 4)
+    along_GW = torch.arange(grid)[:, None] * rates
+    waves_GW = torch.cat([along_GW.sin(), along_GW.cos()], dim=1)
+    rows = waves_GW[:, None].expand(grid, grid, -1)
+    columns = waves_GW[None].expand(grid, grid, -1)
+    return 0.5 * torch.cat([rows, columns], dim=2).flatten(0, 1)

@@ -54,7 +54,9 @@ def wobbled(points: list[Point], roughness: float, rng: Random) -> list[Point]:
 
 
 def _ring(rx: float, ry: float, count: int, start: float) -> list[Point]:
-    return [(rx * cos(start + 2 * pi * i / count), ry * sin(start + 2 * pi * i / count)) for i in range(count)]
+    return [
+        (rx * cos(start + 2 * pi * i / count), ry * sin(start + 2 * pi * i / count)) for i in range(count)
+    ]
 
 
 def _star(tips: int, inner: float) -> list[Point]:

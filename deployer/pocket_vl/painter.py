@@ -128,7 +128,9 @@ def _finished(picture: Image.Image, finish: Finish, seed: int) -> Image.Image:
 def _noisy(picture: Image.Image, deviation: float, seed: int) -> Image.Image:
     """Add noise that is the sum of two uniform bytes, scaled to the deviation."""
     pixels = np.asarray(picture)
-    raw = np.frombuffer(np.random.default_rng(seed).bytes(2 * pixels.size), np.uint8).reshape(2, *pixels.shape)
+    raw = np.frombuffer(np.random.default_rng(seed).bytes(2 * pixels.size), np.uint8).reshape(
+        2, *pixels.shape
+    )
     # The sum of two uniform bytes has deviation 104.5.
     added = (raw[0].astype(np.int16) + raw[1] - 255) * np.float32(deviation / 104.5)
     return Image.fromarray(np.clip(pixels + added, 0, 255).astype(np.uint8))

@@ -6,7 +6,20 @@ from deployer.pocket_vl.scene import Background
 from deployer.pocket_vl.words import COLOURS, Rgb, is_held_out
 
 _JITTER = 8
-_PLAIN_NAMED = ("white", "black", "gray", "yellow", "green", "blue", "cyan", "pink", "orange", "red", "purple", "brown")
+_PLAIN_NAMED = (
+    "white",
+    "black",
+    "gray",
+    "yellow",
+    "green",
+    "blue",
+    "cyan",
+    "pink",
+    "orange",
+    "red",
+    "purple",
+    "brown",
+)
 
 
 def distance(first: Rgb, second: Rgb) -> float:
@@ -25,7 +38,9 @@ def shade(rng: Random, name: str) -> Rgb:
     return (red, green, blue)
 
 
-def ink(rng: Random, against: tuple[Rgb, ...], *, least: float, names: tuple[str, ...] = tuple(COLOURS)) -> tuple[str, Rgb] | None:
+def ink(
+    rng: Random, against: tuple[Rgb, ...], *, least: float, names: tuple[str, ...] = tuple(COLOURS)
+) -> tuple[str, Rgb] | None:
     """Return a colour at least `least` away from each of `against`; None where no try finds one."""
     for _ in range(12):
         name = rng.choice(names)
@@ -38,7 +53,9 @@ def ink(rng: Random, against: tuple[Rgb, ...], *, least: float, names: tuple[str
 def shape_ink(rng: Random, kind: str, background: Background, *, held_out: bool) -> tuple[str, Rgb] | None:
     """Return a colour for a shape; pairs of colour and kind that are held out only where `held_out` asks for them."""
     names = tuple(
-        name for name in COLOURS if name != background.colour and is_held_out("pair", f"{name} {kind}") == held_out
+        name
+        for name in COLOURS
+        if name != background.colour and is_held_out("pair", f"{name} {kind}") == held_out
     )
     if not names:
         return None

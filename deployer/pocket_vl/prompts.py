@@ -35,7 +35,7 @@ class TurnIds:
     """One conversation's tokens after the prefix."""
 
     ids: tuple[int, ...]
-    is_answer: tuple[bool, ...]  # tokens that the model has to say itself, `<|im_end|>` included
+    weights: tuple[float, ...]  # in the loss: 0 but for answers, `<|im_end|>` included
 
 
 class PromptCoder:
@@ -44,8 +44,8 @@ class PromptCoder:
     def __init__(self, tokenizer: Tokenizer, *, rows_per_tile: int) -> None:
         self._tokenizer = tokenizer
         self._rows_per_tile = rows_per_tile
-        self.row_id: int = tokenizer.token_to_id(IMAGE_ROW)
-        self.end_id: int = tokenizer.token_to_id(TURN_END)
+        self.row_id = _id(tokenizer, IMAGE_ROW)
+        self.end_id = _id(tokenizer, TURN_END)
         self._user = self.encode(f"{TURN_START}user\n")
         self._assistant = self.encode(f"{TURN_END}{TURN_START}assistant\n")
 
@@ -74,13 +74,20 @@ class PromptCoder:
     def turns(self, turns: Sequence[Turn]) -> TurnIds:
         """Return a conversation from the first question on."""
         ids: list[int] = []
-        is_answer: list[bool] = []
+        weights: list[float] = []
         for number, turn in enumerate(turns):
             asked = (*(self._user if number else ()), *self.question(turn.question))
             said = (*self.encode(turn.answer), self.end_id)
             ids += [*asked, *said]
-            is_answer += [False] * len(asked) + [True] * len(said)
-        return TurnIds(ids=tuple(ids), is_answer=tuple(is_answer))
+            # An answer counts as the root of its length: a description is no more than a few short answers.
+            weights += [0.0] * len(asked) + [len(said) ** -0.5] * len(said)
+        return TurnIds(ids=tuple(ids), weights=tuple(weights))
+
+
+def _id(tokenizer: Tokenizer, token: str) -> int:
+    number = tokenizer.token_to_id(token)
+    assert number is not None, f"`{token}` is in every vocabulary of ours"
+    return number
 
 
 def random_system(rng: Random) -> str:

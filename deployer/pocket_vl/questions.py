@@ -47,7 +47,11 @@ def colour_turn(rng: Random, item: Item, name: str) -> Turn:
     assert item.shape is not None, "texts have text_colour"
     question = rng.choice(wordings.COLOUR).format(the=the(name), The=the(name).capitalize())
     return Turn(
-        kind="colour", question=wordings.vary(rng, question), answer=item.shape.colour, focus=item, focus_kind="colour"
+        kind="colour",
+        question=wordings.vary(rng, question),
+        answer=item.shape.colour,
+        focus=item,
+        focus_kind="colour",
     )
 
 
@@ -61,8 +65,12 @@ def _colour_of_several(rng: Random, scene: Scene) -> Turn | None:
     if len(colours) > 1 and not _ordered(scene, [shape.box.cx for shape in found]):
         return None
     many = phrases.plural(kind)
-    question = rng.choice(("What colour are the {many}?", "Which colour do the {many} have?", "What colours are the {many}?"))
-    return Turn(kind="colour", question=wordings.vary(rng, question.format(many=many)), answer=phrases.listed(colours))
+    question = rng.choice(
+        ("What colour are the {many}?", "Which colour do the {many} have?", "What colours are the {many}?")
+    )
+    return Turn(
+        kind="colour", question=wordings.vary(rng, question.format(many=many)), answer=phrases.listed(colours)
+    )
 
 
 def shape(rng: Random, scene: Scene) -> Turn | None:
@@ -86,16 +94,28 @@ def count(rng: Random, scene: Scene) -> Turn | None:
     """How many squares are there?"""
     roll = rng.random()
     if roll < 0.15:
-        return _count_turn(rng, rng.choice(("shapes", "shapes", "objects")), len(scene.shapes)) if not scene.texts else None
+        return (
+            _count_turn(rng, rng.choice(("shapes", "shapes", "objects")), len(scene.shapes))
+            if not scene.texts
+            else None
+        )
     present = [s.kind for s in scene.shapes] or list(SHAPES)
     kind = rng.choice(present) if rng.random() < 0.8 else rng.choice(SHAPES)
     if roll < 0.62:
         return count_turn(rng, scene, kind)
-    tint = rng.choice([s.colour for s in scene.shapes] or list(COLOURS)) if rng.random() < 0.85 else rng.choice(list(COLOURS))
+    tint = (
+        rng.choice([s.colour for s in scene.shapes] or list(COLOURS))
+        if rng.random() < 0.85
+        else rng.choice(list(COLOURS))
+    )
     written = phrases.written_colour(rng, tint)
     if roll < 0.82:
-        return _count_turn(rng, f"{written} {rng.choice(('shapes', 'objects'))}", len(facts.matching(scene, colour=tint)))
-    return _count_turn(rng, f"{written} {phrases.plural(kind)}", len(facts.matching(scene, kind=kind, colour=tint)))
+        return _count_turn(
+            rng, f"{written} {rng.choice(('shapes', 'objects'))}", len(facts.matching(scene, colour=tint))
+        )
+    return _count_turn(
+        rng, f"{written} {phrases.plural(kind)}", len(facts.matching(scene, kind=kind, colour=tint))
+    )
 
 
 def count_turn(rng: Random, scene: Scene, kind: str) -> Turn:
@@ -141,8 +161,12 @@ def relation_yes_no(rng: Random, scene: Scene) -> Turn | None:
         return None
     direction = rng.choice(fitting)
     where = rng.choice(wordings.DIRECTION_WORDS[direction])
-    question = rng.choice(wordings.RELATION_YES_NO).format(the=the(first[1]), where=where, other=the(second[1]))
-    return Turn(kind="relation_yes_no", question=wordings.vary(rng, question), answer="yes" if wanted else "no")
+    question = rng.choice(wordings.RELATION_YES_NO).format(
+        the=the(first[1]), where=where, other=the(second[1])
+    )
+    return Turn(
+        kind="relation_yes_no", question=wordings.vary(rng, question), answer="yes" if wanted else "no"
+    )
 
 
 def between(rng: Random, scene: Scene) -> Turn | None:
@@ -156,7 +180,12 @@ def between(rng: Random, scene: Scene) -> Turn | None:
         found = facts.between(scene, first[0], second[0])
         if isinstance(found, Item):
             question = rng.choice(wordings.BETWEEN).format(the=the(first[1]), other=the(second[1]))
-            return Turn(kind="between", question=wordings.vary(rng, question), answer=phrases.a_thing(found), focus=found)
+            return Turn(
+                kind="between",
+                question=wordings.vary(rng, question),
+                answer=phrases.a_thing(found),
+                focus=found,
+            )
     return None
 
 
@@ -167,7 +196,9 @@ def exists(rng: Random, scene: Scene) -> Turn | None:
     if roll < 0.06:
         noun = rng.choice(("text", "writing", "sign"))
         question = f"Is there any {noun}?" if noun != "sign" else "Is there a sign?"
-        return Turn(kind="exists", question=wordings.vary(rng, question), answer="yes" if scene.texts else "no")
+        return Turn(
+            kind="exists", question=wordings.vary(rng, question), answer="yes" if scene.texts else "no"
+        )
     if wanted:
         if not scene.shapes:
             return None
@@ -190,7 +221,9 @@ def exists_turn(rng: Random, scene: Scene, kind: str, tint: str | None) -> Turn:
     found = facts.matching(scene, kind=kind, colour=tint)
     focus = Item(shape=found[0], text=None) if len(found) == 1 else None
     answer = "yes" if found else "no"
-    return Turn(kind="exists", question=wordings.vary(rng, question), answer=answer, focus=focus, focus_kind="exists")
+    return Turn(
+        kind="exists", question=wordings.vary(rng, question), answer=answer, focus=focus, focus_kind="exists"
+    )
 
 
 def where(rng: Random, scene: Scene) -> Turn | None:
@@ -216,7 +249,9 @@ def size(rng: Random, scene: Scene) -> Turn | None:
         return None
     question = rng.choice(wordings.LARGEST if largest else wordings.SMALLEST)
     focus = Item(shape=found, text=None)
-    return Turn(kind="size", question=wordings.vary(rng, question), answer=phrases.a_shape(found), focus=focus)
+    return Turn(
+        kind="size", question=wordings.vary(rng, question), answer=phrases.a_shape(found), focus=focus
+    )
 
 
 def read(rng: Random, scene: Scene) -> Turn | None:

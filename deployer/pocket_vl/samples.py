@@ -36,7 +36,7 @@ class Sample:
     ids: list[int]
     positions: list[int]
     groups: list[int]
-    is_answer: list[bool]
+    weights: list[float]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +48,7 @@ class Batch:
     ids_BT: Tensor  # int32
     positions_BT: Tensor  # int32
     groups_BT: Tensor  # uint8
-    is_answer_BT: Tensor  # bool
+    weights_BT: Tensor  # float32, of each token in the loss
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor], device: torch.device) -> "Batch":
@@ -59,7 +59,7 @@ class Batch:
     def tensors(self) -> tuple[Tensor, ...]:
         """Return the fields in order."""
         return (
-            self.tiles_ISSC, self.labels_IGG4, self.ids_BT, self.positions_BT, self.groups_BT, self.is_answer_BT,
+            self.tiles_ISSC, self.labels_IGG4, self.ids_BT, self.positions_BT, self.groups_BT, self.weights_BT,
         )  # fmt: skip
 
 
@@ -67,7 +67,13 @@ def pixel_spec(*, image: int, max_tiles: int) -> PixelSpec:
     """Return the product's preprocessing for this model."""
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
     return PixelSpec(
-        kind="dynamic_tiles", image=image, min_tiles=1, max_tiles=max_tiles, thumbnail=True, mean=mean, std=std
+        kind="dynamic_tiles",
+        image=image,
+        min_tiles=1,
+        max_tiles=max_tiles,
+        thumbnail=True,
+        mean=mean,
+        std=std,
     )
 
 
@@ -76,7 +82,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
 
     def __init__(
         self, *, seed: int, count: int, size: int, book: FontBook, coder: PromptCoder, pixels: PixelSpec, patch: int,
-        text_tokens: int,
+        text_tokens: int, easy: bool,
     ) -> None:  # fmt: skip
         self._seed = seed
         self._count = count
@@ -86,6 +92,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
         self._pixels = pixels
         self._grid = pixels.image // patch
         self._text_tokens = text_tokens
+        self._easy = easy
 
     def __len__(self) -> int:
         return self._count
@@ -98,7 +105,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
 
     def sample(self, seed: int) -> Sample:
         """Return one picture with its conversations."""
-        scene = sample_scene(seed, self._book)
+        scene = sample_scene(seed, self._book, easy=self._easy)
         columns, rows = choose_grid(scene.width, scene.height, self._pixels)
         tiles = dynamic_tiles(paint(scene, self._book), self._pixels)
         labels = dense_labels(
@@ -117,7 +124,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
             ids=[*opening, *slot],
             positions=list(range(head)),
             groups=[OPENING] * len(opening) + [PICTURE] * len(slot),
-            is_answer=[False] * head,
+            weights=[0.0] * head,
         )
         if rng.random() < 0.35:
             _append(sample, self._coder.turns(blind_conversation(rng)), start=len(opening), group=BLIND)
@@ -133,7 +140,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
 
 def _append(sample: Sample, turns: TurnIds, *, start: int, group: int) -> None:
     sample.ids.extend(turns.ids)
-    sample.is_answer.extend(turns.is_answer)
+    sample.weights.extend(turns.weights)
     sample.positions.extend(range(start, start + len(turns.ids)))
     sample.groups.extend([group] * len(turns.ids))
 
@@ -143,20 +150,20 @@ def collate(samples: list[Sample]) -> Batch:
     length = -(-max(len(sample.ids) for sample in samples) // 64) * 64
     shape = (len(samples), length)
     ids, positions = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
-    groups, is_answer = np.full(shape, PADDING, np.uint8), np.zeros(shape, np.bool_)
+    groups, weights = np.full(shape, PADDING, np.uint8), np.zeros(shape, np.float32)
     for row, sample in enumerate(samples):
         stretch = slice(0, len(sample.ids))
         ids[row, stretch] = sample.ids
         positions[row, stretch] = sample.positions
         groups[row, stretch] = sample.groups
-        is_answer[row, stretch] = sample.is_answer
+        weights[row, stretch] = sample.weights
     return Batch(
         tiles_ISSC=torch.from_numpy(np.concatenate([sample.tiles for sample in samples])),
         labels_IGG4=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
         ids_BT=torch.from_numpy(ids),
         positions_BT=torch.from_numpy(positions),
         groups_BT=torch.from_numpy(groups),
-        is_answer_BT=torch.from_numpy(is_answer),
+        weights_BT=torch.from_numpy(weights),
     )
 
 

@@ -15,13 +15,15 @@ from deployer.pocket_vl.words import SHAPES, is_held_out
 _CLEAN = Finish(noise=0.0, blur=0.0, jpeg=None)
 _COMMON = ("circle", "square", "triangle", "star")
 # Smallest em of a text against the longer canvas side: below it the letters are gone once tiles are cut.
-_LEAST_EM = 0.034
+_LEAST_EM = 0.036
+_LEAST_EASY_EM = 0.075
+_LEAST_PIXELS = 13.0
 
 
-def sample_scene(seed: int, book: FontBook, *, held_out: bool = False) -> Scene:
-    """Return the scene of a seed."""
+def sample_scene(seed: int, book: FontBook, *, held_out: bool = False, easy: bool = False) -> Scene:
+    """Return the scene of a seed; `easy`: a small canvas, nearly square, with large letters."""
     rng = Random(seed)
-    width, height = layout.canvas_size(rng)
+    width, height = layout.canvas_size(rng, square=easy)
     ground = palette.background(rng)
     kinds, num_texts, plan = _contents(rng)
     wobble = rng.uniform(0.015, 0.05) if rng.random() < 0.22 else 0.0
@@ -29,13 +31,18 @@ def sample_scene(seed: int, book: FontBook, *, held_out: bool = False) -> Scene:
     order = list(range(len(wide)))
     rng.shuffle(order)
     boxes: list[layout.Box | None] = [None] * len(wide)
-    for position, box in zip(order, layout.cells(rng, plan, [wide[i] for i in order], width, height), strict=True):
+    for position, box in zip(
+        order, layout.cells(rng, plan, [wide[i] for i in order], width, height), strict=True
+    ):
         boxes[position] = box
-    shapes = _shapes(rng, kinds, boxes[: len(kinds)], ground, wobble=wobble, tight=plan == "free", held_out=held_out)
+    shapes = _shapes(
+        rng, kinds, boxes[: len(kinds)], ground, wobble=wobble, tight=plan == "free", held_out=held_out
+    )
     texts: list[Text] = []
+    least = max(_LEAST_PIXELS, (_LEAST_EASY_EM if easy else _LEAST_EM) * max(width, height))
     for box in boxes[len(kinds) :]:
         if box is not None:
-            _add_text(rng, book, box, ground, shapes, texts, least=_LEAST_EM * max(width, height), held_out=held_out)
+            _add_text(rng, book, box, ground, shapes, texts, least=least, held_out=held_out)
     return Scene(
         width=width,
         height=height,
@@ -56,11 +63,19 @@ def _contents(rng: Random) -> tuple[list[str], int, layout.Layout]:
         return [_kind(rng)], 0, "free"
     if roll < 0.36:
         plan = rng.choices(("row", "column", "grid"), (5, 2, 3))[0]
-        return [_kind(rng) for _ in range(rng.choices((2, 3, 4, 5), (3, 5, 2, 1))[0])], int(rng.random() < 0.2), plan
+        return (
+            [_kind(rng) for _ in range(rng.choices((2, 3, 4, 5), (3, 5, 2, 1))[0])],
+            int(rng.random() < 0.2),
+            plan,
+        )
     if roll < 0.52:
         return _crowd(rng), 0, rng.choices(("free", "grid", "row"), (6, 3, 1))[0]
     if roll < 0.76:
-        return [_kind(rng) for _ in range(rng.choices((0, 1, 2, 3), (5, 3, 2, 1))[0])], 1 + int(rng.random() < 0.12), "free"
+        return (
+            [_kind(rng) for _ in range(rng.choices((0, 1, 2, 3), (5, 3, 2, 1))[0])],
+            1 + int(rng.random() < 0.12),
+            "free",
+        )
     return [_kind(rng) for _ in range(rng.randint(2, 6))], int(rng.random() < 0.4), "free"
 
 
@@ -103,7 +118,14 @@ def _shapes(
 
 
 def _shape(
-    rng: Random, kind: str, paint: tuple[str, palette.Rgb], cell: Box, ground: Background, *, wobble: float, fill: float
+    rng: Random,
+    kind: str,
+    paint: tuple[str, palette.Rgb],
+    cell: Box,
+    ground: Background,
+    *,
+    wobble: float,
+    fill: float,
 ) -> Shape:
     side = min(cell.width, cell.height) * fill
     ratio = aspect(rng, kind)  # width : height
@@ -172,9 +194,8 @@ def _add_text(
         most = min(cell.width * 0.94 / em_w, cell.height * 0.9 / em_h)
         if board:
             most *= 0.72
-        low = max(12.0, least)
-        if most >= low:
-            size = int(low * (most / low) ** rng.random()) if rng.random() < 0.6 else int(most)
+        if most >= least:
+            size = int(least * (most / least) ** rng.random()) if rng.random() < 0.6 else int(most)
             break
     else:
         return
@@ -192,7 +213,16 @@ def _add_text(
     if paint is None:
         return
     texts.append(
-        Text(string=string, colour=paint[0], rgb=paint[1], box=box, font=font, size=size, angle=angle, host=host)
+        Text(
+            string=string,
+            colour=paint[0],
+            rgb=paint[1],
+            box=box,
+            font=font,
+            size=size,
+            angle=angle,
+            host=host,
+        )
     )
 
 

@@ -8,6 +8,7 @@ from deployer/models/pocket_vl. Needs torch, numpy, Pillow, tokenizers and safet
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import cos, pi
 from multiprocessing import get_context
@@ -39,19 +40,22 @@ class Options:
 
     out: Path = Path("outputs/pocket_vl")
     fonts: Path = Path(".fonts")
-    steps: int = 6000
-    seconds: float = 520.0  # the schedule ends here even if steps are left
-    batch: int = 128  # pictures
+    first_steps: int = 5000  # of the first stage: small pictures of one tile
+    steps: int = 10000  # of both stages
+    first_seconds: float = 190.0  # the first stage ends here even if steps are left
+    seconds: float = 535.0  # the schedule ends here even if steps are left
+    first_batch: int = 192  # pictures
+    batch: int = 128
     text_tokens: int = 256  # of conversations behind a picture
-    lr: float = 1.2e-3
-    warmup: int = 250  # steps
+    lr: float = 1.5e-3
+    warmup: int = 120  # steps
     weight_decay: float = 0.05
-    dense_weight: float = 0.3
+    dense_weight: float = 1.0  # at the start; a fifth of it at the end
     questions: int = 2000  # of the trial at the end
     workers: int = max(1, (os.cpu_count() or 1) - 1)
     seed: int = 1
     device: str = "cuda"
-    compile: bool = False
+    compile: bool = True
 
 
 class Run:
@@ -71,7 +75,10 @@ class Run:
         self.dense.to(self.device, torch.bfloat16)
         decayed = [m for m in self.masters if m.ndim >= 2]
         rest = [m for m in self.masters if m.ndim < 2]
-        groups = [{"params": decayed, "weight_decay": options.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        groups = [
+            {"params": decayed, "weight_decay": options.weight_decay},
+            {"params": rest, "weight_decay": 0.0},
+        ]
         self.optimiser = torch.optim.AdamW(
             groups, lr=options.lr, betas=(0.9, 0.98), fused=self.device.type == "cuda"
         )
@@ -79,54 +86,76 @@ class Run:
             pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles), device=self.device, dtype=torch.bfloat16
         )
         if options.compile:
-            for layer in (*self.model.vision_model.encoder["layers"], *self.model.language_model.model.layers):  # type: ignore[misc]  # ModuleDict values are lists of modules
+            for layer in (
+                *self.model.vision_model.encoder["layers"],
+                *self.model.language_model.model.layers,
+            ):  # type: ignore[misc]  # ModuleDict values are lists of modules
                 layer.compile(dynamic=True)
+
+        self.start, self.saved, self.steps = time.perf_counter(), 0.0, 0
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.perf_counter() - self.start
+
+    def save(self) -> None:
+        """Write the weights."""
+        write_weights(self.model.state_dict(), self.options.out, parts=True)
+        self.saved = self.elapsed
+
+    def save_each_minute(self) -> None:
+        """Write the weights where the last ones are a minute old."""
+        if self.elapsed - self.saved > 60:
+            self.save()
 
     def say(self, text: str) -> None:
         """Write a line to the terminal and the log."""
         for stream in (sys.stdout, self.log):
             print(text, file=stream, flush=True)
 
-    def step(self, batch: Batch, row_id: int, *, progress: float) -> tuple[Tensor, Tensor]:
-        """Take one step at a schedule position in 0..1; return the two losses."""
-        answer_loss, dense_loss = self._losses(batch, row_id)
-        (answer_loss + self.options.dense_weight * dense_loss).backward()  # type: ignore[no-untyped-call]  # torch
+    def step(self, batch: Batch, row_id: int, *, rate: float, dense_weight: float) -> tuple[Tensor, Tensor]:
+        """Take one step; return the loss of answers and the four losses of dense labels."""
+        answer_loss, dense_losses = self._losses(batch, row_id)
+        (answer_loss + dense_weight * dense_losses.sum()).backward()  # type: ignore[no-untyped-call]  # torch
         for master, parameter in zip(self.masters, self.parameters, strict=True):
             master.grad = None if parameter.grad is None else parameter.grad.float()
             parameter.grad = None
         nn.utils.clip_grad_norm_(self.masters, 1.0)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.options.lr * progress
+            group["lr"] = rate
         self.optimiser.step()
         with torch.no_grad():
             torch._foreach_copy_([p.data for p in self.parameters], [m.data for m in self.masters])
-        return answer_loss.detach(), dense_loss.detach()
+        return answer_loss.detach(), dense_losses.detach()
 
     def _losses(self, batch: Batch, row_id: int) -> tuple[Tensor, Tensor]:
         features, rows = self.model.encode(_with_noise(self.normalise(batch.tiles_ISSC)))
         ids = batch.ids_BT.long()
         x_BTH = self.model.embed(ids, rows.flatten(0, 1), row_id=row_id)
         hidden = self.model.language_model(x_BTH, batch.positions_BT, visible(batch.groups_BT))
-        asked = batch.is_answer_BT[:, 1:]
+        weights = batch.weights_BT[:, 1:]
+        asked = weights > 0
         logits = self.model.language_model.output(hidden[:, :-1][asked])
-        answer_loss = F.cross_entropy(logits.float(), ids[:, 1:][asked])
-        return answer_loss, self._dense_loss(features, batch.labels_IGG4.flatten(0, 2).long())
-
-    def _dense_loss(self, features: Tensor, labels_L4: Tensor) -> Tensor:
-        kind, colour, character, centre = self.dense(features.flatten(0, 1)).float().split(CLASSES, dim=-1)
-        weight = torch.tensor([1.0, 8.0], device=self.device)
-        return (
-            F.cross_entropy(kind, labels_L4[:, 0])
-            + _present(colour, labels_L4[:, 1])
-            + _present(character, labels_L4[:, 2])
-            + F.cross_entropy(centre, labels_L4[:, 3], weight=weight)
-        )
+        losses = F.cross_entropy(logits.float(), ids[:, 1:][asked], reduction="none")
+        answer_loss = (losses * weights[asked]).sum() / weights.sum()
+        planes = self.dense(features.flatten(0, 1)).split(CLASSES, dim=-1)
+        return answer_loss, dense_losses(planes, batch.labels_IGG4.flatten(0, 2).long())
 
 
-def _present(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return cross entropy where there is a label, 0 where there is none at all."""
-    total = F.cross_entropy(logits, labels, ignore_index=0, reduction="sum")
-    return total / (labels != 0).sum().clamp(min=1)
+def dense_losses(planes: Sequence[Tensor], labels_L4: Tensor) -> Tensor:
+    """Return the losses of kind, colour, character and centre; colour and character count where there is one."""
+    kind, colour, character, centre = planes
+    shown, written = labels_L4[:, 1] > 0, labels_L4[:, 2] > 0
+    weight = torch.tensor([1.0, 8.0], device=labels_L4.device)
+    return torch.stack(
+        [
+            F.cross_entropy(kind.float(), labels_L4[:, 0]),
+            F.cross_entropy(colour[shown].float(), labels_L4[:, 1][shown]),
+            F.cross_entropy(character[written].float(), labels_L4[:, 2][written]),
+            F.cross_entropy(centre.float(), labels_L4[:, 3], weight=weight),
+        ]
+    )
 
 
 def _with_noise(pixels_ICSS: Tensor) -> Tensor:
@@ -138,14 +167,18 @@ def _with_noise(pixels_ICSS: Tensor) -> Tensor:
     return pixels_ICSS + torch.randn_like(pixels_ICSS) * strength + shift
 
 
-def schedule(step: int, elapsed: float, options: Options) -> float:
-    """Return the learning rate's factor: linear warm-up, then a cosine to 0 at the last step or second."""
-    progress = min(1.0, max(step / options.steps, elapsed / options.seconds))
-    return min(1.0, (step + 1) / options.warmup) * (0.5 + 0.5 * cos(pi * progress))
+def progress(step: int, elapsed: float, options: Options) -> float:
+    """Return the position in the schedule, 0..1, by steps or by time, whichever is further."""
+    return min(1.0, max(step / options.steps, elapsed / options.seconds))
+
+
+def learning_rate(step: int, part: float, options: Options) -> float:
+    """Return a linear warm-up, then a cosine to 0."""
+    return options.lr * min(1.0, (step + 1) / options.warmup) * (0.5 + 0.5 * cos(pi * part))
 
 
 def train(options: Options) -> None:
-    """Run the training and the trial."""
+    """Run both stages and the trial."""
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     tokenizer = load_vocabulary(FOLDER / "tokenizer.json")
@@ -154,23 +187,28 @@ def train(options: Options) -> None:
     book = FontBook.open(options.fonts)
     with (options.out / "train.log").open("w") as log:
         run = Run(options, sizes, log)
-        run.say(f"{options}\n{sum(p.numel() for p in run.model.parameters())} parameters, {len(book.names)} fonts")
-        _loop(run, coder, _batches(options, sizes, coder, book))
-        write_weights(run.model.state_dict(), options.out, parts=True)
+        run.say(
+            f"{options}\n{sum(p.numel() for p in run.model.parameters())} parameters, {len(book.names)} fonts"
+        )
+        for easy in (True, False):
+            _stage(run, coder, _batches(run, coder, book, easy=easy), easy=easy)
+        run.save()
         if options.questions:
-            _trial(run, coder, book, sizes)
+            _trial(run, coder, book)
 
 
-def _batches(options: Options, sizes: Sizes, coder: PromptCoder, book: FontBook) -> "DataLoader[tuple[Tensor, ...]]":
+def _batches(run: Run, coder: PromptCoder, book: FontBook, *, easy: bool) -> "DataLoader[tuple[Tensor, ...]]":
+    options, sizes = run.options, run.model.sizes
     data = Batches(
-        seed=options.seed,
-        count=options.steps,
-        size=options.batch,
+        seed=options.seed + (0 if easy else 1),
+        count=options.first_steps if easy else options.steps - options.first_steps,
+        size=options.first_batch if easy else options.batch,
         book=book,
         coder=coder,
-        pixels=pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles),
+        pixels=pixel_spec(image=sizes.image, max_tiles=1 if easy else sizes.max_tiles),
         patch=sizes.patch,
         text_tokens=options.text_tokens,
+        easy=easy,
     )
     return DataLoader(
         data,
@@ -187,29 +225,35 @@ def _one_thread(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def _loop(run: Run, coder: PromptCoder, batches: "DataLoader[tuple[Tensor, ...]]") -> None:
-    options, start, saved = run.options, time.perf_counter(), 0.0
-    waited, mark = 0.0, time.perf_counter()
-    for number, tensors in enumerate(batches):
+def _stage(run: Run, coder: PromptCoder, batches: "DataLoader[tuple[Tensor, ...]]", *, easy: bool) -> None:
+    options, waited, mark = run.options, 0.0, time.perf_counter()
+    for tensors in batches:
         batch = Batch.of(tensors, run.device)
         waited += time.perf_counter() - mark
-        elapsed = time.perf_counter() - start
-        losses = run.step(batch, coder.row_id, progress=schedule(number, elapsed, options))
-        if number % 50 == 0:
-            answer, dense = (float(loss) for loss in losses)
-            rate = (number + 1) * options.batch / (time.perf_counter() - start)
-            run.say(f"step {number} {elapsed:.0f} s answers {answer:.4f} dense {dense:.4f} {rate:.0f}/s waited {waited:.1f} s")
-        if elapsed - saved > 60:
-            write_weights(run.model.state_dict(), options.out, parts=True)
-            saved = elapsed
-        if elapsed > options.seconds:
+        part = progress(run.steps, run.elapsed, options)
+        losses = run.step(
+            batch,
+            coder.row_id,
+            rate=learning_rate(run.steps, part, options),
+            dense_weight=options.dense_weight * (1 - 0.8 * part),
+        )
+        if run.steps % 50 == 0:
+            answer, dense = float(losses[0]), " ".join(f"{loss:.3f}" for loss in losses[1].tolist())
+            run.say(
+                f"step {run.steps} {run.elapsed:.0f} s answers {answer:.4f} dense {dense} waited {waited:.1f} s"
+            )
+        run.steps += 1
+        run.save_each_minute()
+        if run.elapsed > (options.first_seconds if easy else options.seconds):
             break
         mark = time.perf_counter()
-    run.say(f"trained {number + 1} steps in {time.perf_counter() - start:.0f} s")
+    run.say(
+        f"{'first' if easy else 'second'} stage: {run.steps} steps in {run.elapsed:.0f} s, {waited:.1f} s of it waiting"
+    )
 
 
-
-def _trial(run: Run, coder: PromptCoder, book: FontBook, sizes: Sizes) -> None:
+def _trial(run: Run, coder: PromptCoder, book: FontBook) -> None:
+    sizes = run.model.sizes
     pixels = pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles)
     asked = prepare(held_out_questions(run.options.questions, book), book, coder, pixels)
     report(run, asked, coder)
@@ -217,7 +261,10 @@ def _trial(run: Run, coder: PromptCoder, book: FontBook, sizes: Sizes) -> None:
 
 def report(run: Run, asked: list[Asked], coder: PromptCoder) -> None:
     """Print accuracy by kind and some wrong answers."""
-    table, wrong = accuracy(run.model, asked, coder, run.normalise, device=run.device)
+    # A copy without compiled layers: compiling them once more without gradients takes longer than the trial.
+    model = PocketVl(run.model.sizes).to(run.device, torch.bfloat16)
+    model.load_state_dict(run.model.state_dict())
+    table, wrong = accuracy(model, asked, coder, run.normalise, device=run.device)
     for kind, (right, total) in table.items():
         run.say(f"{kind:16} {right / total:7.2%} of {total}")
     for item, said in wrong[:: max(1, len(wrong) // 60)]:

@@ -38,7 +38,9 @@ class Asked:
     combinations: bool
 
 
-def prepare(questions: Sequence[Question], book: FontBook, coder: PromptCoder, pixels: PixelSpec) -> list[Asked]:
+def prepare(
+    questions: Sequence[Question], book: FontBook, coder: PromptCoder, pixels: PixelSpec
+) -> list[Asked]:
     """Paint the pictures, each once, and encode the prompts."""
 
     @lru_cache(maxsize=4)
@@ -66,9 +68,16 @@ def _asked(question: Question, tiles: Tensor | None, coder: PromptCoder) -> Aske
 
 @torch.no_grad()
 def accuracy(
-    model: PocketVl, asked: Sequence[Asked], coder: PromptCoder, normalise: "Normalise", *, device: torch.device
+    model: PocketVl,
+    asked: Sequence[Asked],
+    coder: PromptCoder,
+    normalise: "Normalise",
+    *,
+    device: torch.device,
 ) -> tuple[dict[str, tuple[int, int]], list[tuple[Asked, str]]]:
     """Return right and asked by kind (and `all`, `combinations`), and the wrong answers."""
+    # Questions with answers of one length end together, which saves forward passes and changes no answer.
+    asked = sorted(asked, key=lambda item: len(item.answer))
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     wrong: list[tuple[Asked, str]] = []
     for start in range(0, len(asked), _BATCH):

@@ -110,7 +110,11 @@ DIRECTION_WORDS = {
     "above": ("above", "over", "higher than"),
     "below": ("below", "under", "lower than"),
 }
-RELATION_YES_NO = ("Is {the} {where} {other}?", "Is {the} {where} {other}?", "Do you see {the} {where} {other}?")
+RELATION_YES_NO = (
+    "Is {the} {where} {other}?",
+    "Is {the} {where} {other}?",
+    "Do you see {the} {where} {other}?",
+)
 BETWEEN = (
     "What is between {the} and {other}?",
     "What lies between {the} and {other}?",
