@@ -1,0 +1,117 @@
+"""What a client can do wrong, against a real engine: each gets its answer, and the server goes on serving."""
+
+import asyncio
+import base64
+import io
+import struct
+import zlib
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from live_server import LiveServer
+from PIL import Image
+
+
+def data_url(data: bytes, kind: str = "png") -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def png(size: tuple[int, int] = (40, 30)) -> bytes:
+    data = io.BytesIO()
+    Image.new("RGB", size, "green").save(data, "PNG")
+    return data.getvalue()
+
+
+def huge_png(side: int) -> bytes:
+    """A PNG whose header promises `side` x `side` pixels."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+def animated() -> bytes:
+    data = io.BytesIO()
+    frames = [Image.new("RGB", (20, 20), colour) for colour in ("red", "blue")]
+    frames[0].save(data, "GIF", save_all=True, append_images=frames[1:])
+    return data.getvalue()
+
+
+def body(*urls: str, text: str = "What is it?", **fields: object) -> dict[str, object]:
+    parts: list[object] = [{"type": "image_url", "image_url": {"url": url}} for url in urls]
+    messages = [{"role": "user", "content": [*parts, {"type": "text", "text": text}]}]
+    return {"messages": messages, "max_tokens": 4, **fields}
+
+
+@pytest.fixture
+def api(server: LiveServer) -> Iterator[httpx.Client]:
+    """A client, and afterwards the proof that the server still answers."""
+    with httpx.Client(base_url=server.url, timeout=30) as client:
+        yield client
+        assert client.post("/v1/chat/completions", json=body(data_url(png()))).status_code == 200
+    assert server.process.poll() is None
+
+
+@pytest.mark.parametrize(
+    ("url", "code"),
+    [
+        (data_url(b""), "image_empty"),
+        (data_url(b"hello, no picture"), "image_format_unsupported"),
+        (data_url(png()[:60]), "image_"),
+        (data_url(huge_png(20_000)), "image_"),
+        ("data:image/png;base64,!!!", "image_"),
+        ("file:///etc/passwd", "image_file_refused"),
+        ("http://127.0.0.1:9/x.png", "image_address_refused"),
+        ("http://[::1]/x.png", "image_address_refused"),
+        ("http://does-not-exist.invalid/x.png", "image_"),
+        ("gopher://x", "image_url_invalid"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_picture_that_is_none_is_a_400_that_says_why(
+    api: httpx.Client, url: str, code: str, stream: bool
+) -> None:
+    reply = api.post("/v1/chat/completions", json=body(data_url(png()), url, stream=stream))
+    assert reply.status_code == 400, reply.text
+    error = reply.json()["error"]
+    assert error["code"].startswith(code)
+    assert error["message"].startswith("image 2: ")
+
+
+@pytest.mark.parametrize("data", [png((1, 1)), png((1, 400)), animated()])
+def test_an_odd_picture_is_answered(api: httpx.Client, data: bytes) -> None:
+    assert api.post("/v1/chat/completions", json=body(data_url(data))).status_code == 200
+
+
+def test_a_thousand_pictures_are_refused(api: httpx.Client) -> None:
+    reply = api.post("/v1/chat/completions", json=body(*[data_url(png())] * 1000))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "too_many_images")
+
+
+def test_a_prompt_that_is_too_long_is_told_what_costs_what(api: httpx.Client) -> None:
+    reply = api.post("/v1/chat/completions", json=body(data_url(png()), text="many words " * 2000))
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
+    for part in ("2,048", "image 1 (40x30"):
+        assert part in reply.json()["error"]["message"]
+
+
+def test_leaving_a_stream_frees_its_place_in_the_batch(api: httpx.Client, server: LiveServer) -> None:
+    long = body(text="Go on", stream=True, ignore_eos=True)
+    with api.stream("POST", "/v1/chat/completions", json={**long, "max_tokens": 1500}) as reply:
+        next(reply.iter_lines())
+    server.wait_for("deployer_sequences_running", 0)
+    server.wait_for("deployer_kv_pages_used", 0)
+    assert any("client_gone" in line for line in server.lines)
+
+
+async def test_of_200_at_once_each_gets_one_answer_or_a_time_to_come_back(server: LiveServer) -> None:
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=server.url, timeout=60, limits=limits) as client:
+        asked = body(text="Go on", ignore_eos=True)
+        replies = await asyncio.gather(
+            *(client.post("/v1/chat/completions", json={**asked, "max_tokens": 40}) for _ in range(200))
+        )
+        codes = [reply.status_code for reply in replies]
+        assert set(codes) == {200, 429}
+        assert codes.count(200) >= 24
+        assert all(int(r.headers["retry-after"]) >= 1 for r in replies if r.status_code == 429)
+        assert (await client.post("/v1/chat/completions", json=asked)).status_code == 200
