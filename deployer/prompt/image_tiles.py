@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from deployer.config.schema import VisionConfig
 from deployer.errors import ConfigError
@@ -12,6 +13,8 @@ from deployer.prompt.images import Picture, to_rgb
 from deployer.prompt.messages import Detail
 from engines.spec import PixelSpec, VisionSpec
 from engines.vision.pixels.dynamic_tiles import choose_grid, dynamic_tiles, num_tiles
+
+_BAND_PIXELS = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -63,7 +66,7 @@ class ImageTiles:
         spec = self._spec(detail)
         rgb = to_rgb(picture)
         return PreparedImage(
-            key=_key(rgb.tobytes(), picture, spec),
+            key=_key(rgb, spec),
             start=start,
             num_tokens=self.num_tokens(picture, detail),
             tiles=dynamic_tiles(rgb, spec),
@@ -77,7 +80,10 @@ class ImageTiles:
         return replace(self._pixels, min_tiles=1, max_tiles=1) if detail == "low" else self._pixels
 
 
-def _key(rgb: bytes, picture: Picture, spec: PixelSpec) -> bytes:
-    digest = hashlib.blake2b(rgb, digest_size=16)
-    digest.update(f"{picture.width}x{picture.height} {spec!r}".encode())
+def _key(rgb: Image.Image, spec: PixelSpec) -> bytes:
+    """Digest the pixels a band of rows at a time: a copy of all would double a large picture's memory."""
+    digest = hashlib.blake2b(f"{rgb.width}x{rgb.height} {spec!r}".encode(), digest_size=16)
+    rows = max(1, _BAND_PIXELS // rgb.width)
+    for top in range(0, rgb.height, rows):
+        digest.update(rgb.crop((0, top, rgb.width, min(top + rows, rgb.height))).tobytes())
     return digest.digest()

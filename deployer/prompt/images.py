@@ -87,13 +87,12 @@ def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) ->
 
 
 def to_rgb(picture: Picture) -> Image.Image:
-    """Return the decoded picture, upright, mode RGB. Raises ImageError."""
+    """Return the decoded picture, upright, mode RGB; it may be the caller's own. Raises ImageError."""
     try:
         picture.image.load()
-        image = picture.image.copy()
-        turn = _UPRIGHT.get(picture.orientation)
-        if turn is not None:
-            image = image.transpose(turn)
+        image: Image.Image = picture.image
+        if picture.orientation in _UPRIGHT:
+            image = image.transpose(_UPRIGHT[picture.orientation])
         image = _eight_bit(image, is_png=picture.image.format == "PNG")
     except Exception as error:  # on damaged data a decoder may raise anything
         raise _unreadable(picture.index, error) from error
@@ -103,8 +102,10 @@ def to_rgb(picture: Picture) -> Image.Image:
             code="image_format_unsupported",
             index=picture.index,
         )
-    image.info.pop("transparency", None)
-    rgb = image.convert("RGB")
+    if "transparency" in image.info:
+        image = image.copy()
+        del image.info["transparency"]
+    rgb = image if image.mode == "RGB" else image.convert("RGB")
     if rgb.size != (picture.width, picture.height):
         raise _unreadable(picture.index, ValueError("the pixels do not have the size that the header says"))
     return rgb

@@ -4,6 +4,7 @@ import dataclasses
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -146,3 +147,36 @@ def test_modelscope_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> Non
         UnavailableError, match=r"`modelscope` is not installed; `pip install 'vlm-deployer\[modelscope\]'"
     ):
         fetch_checkpoint(config(hub="modelscope"))
+
+
+def test_modelscope_gets_repository_revision_and_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[dict[str, Any]] = []
+
+    def snapshot_download(repo: str, **options: Any) -> str:
+        calls.append({"repo": repo, **options})
+        if "*.bin" in options["allow_patterns"]:
+            (tmp_path / "config.json").write_text("{}")
+        return str(tmp_path)
+
+    module: Any = ModuleType("modelscope.hub.snapshot_download")
+    module.snapshot_download = snapshot_download
+    for name in ("modelscope", "modelscope.hub"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    asked = config(hub="modelscope", revision="v2", download_dir="/models")
+    assert fetch_checkpoint(asked) == tmp_path
+    assert len(calls) == 2  # there were no safetensors, so .bin shards were asked for
+    assert {(call["repo"], call["revision"], call["cache_dir"]) for call in calls} == {
+        (REPO, "v2", "/models")
+    }
+
+    def fails(repo: str, **options: Any) -> str:
+        raise RuntimeError("connection reset\nand a long trace")
+
+    module.snapshot_download = fails
+    with pytest.raises(
+        UnavailableError, match=r"cannot be fetched from ModelScope: connection reset; check the network"
+    ):
+        fetch_checkpoint(asked)

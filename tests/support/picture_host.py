@@ -1,6 +1,7 @@
 """A picture host on loopback that can misbehave: slow, endless, redirecting, hanging up."""
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ def ok(body: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def picture_host(**paths: bytes) -> AsyncIterator[PictureHost]:
+async def picture_host(tls: ssl.SSLContext | None = None, **paths: bytes) -> AsyncIterator[PictureHost]:
     """Serve `/name` for each keyword; `/slow` drips, `/endless` never ends, `/silent` says nothing."""
     host = PictureHost({f"/{name}": answer for name, answer in paths.items()})
     answering: set[asyncio.Task[None]] = set()
@@ -64,7 +65,7 @@ async def picture_host(**paths: bytes) -> AsyncIterator[PictureHost]:
             writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
         await writer.drain()
 
-    server = await asyncio.start_server(connected, "127.0.0.1", 0)
+    server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=tls)
     host.port = server.sockets[0].getsockname()[1]
     try:
         yield host

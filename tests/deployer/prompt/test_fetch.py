@@ -1,8 +1,12 @@
 """Downloads against a host on loopback that can misbehave."""
 
 import asyncio
+import shutil
 import socket
+import ssl
+import subprocess
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +25,30 @@ def fetcher(**changes: Any) -> Fetcher:
         "allow_private_addresses": True,
     }
     return Fetcher(FetchLimits(**{**limits, **changes}))
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a key and a certificate for `pictures.example`, signed by itself."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no `openssl` command to make a certificate with")
+    path = tmp_path_factory.mktemp("tls") / "both.pem"
+    names = ["-subj", "/CN=pictures.example", "-addext", "subjectAltName=DNS:pictures.example"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+    ]
+    subprocess.run(
+        [*command, *names, "-keyout", path, "-out", f"{path}.crt"], check=True, capture_output=True
+    )
+    path.write_bytes(path.read_bytes() + Path(f"{path}.crt").read_bytes())
+    return path
 
 
 async def refused(url: str, code: str, **changes: Any) -> str:
@@ -136,6 +164,26 @@ async def test_a_host_that_is_not_there_or_answers_an_error_is_named() -> None:
         await refused(host.url("/garbage"), "image_fetch_failed")
     await refused(host.url("/"), "image_fetch_failed")
     await refused("http://no-such-host.invalid/", "image_fetch_failed")
+
+
+async def test_a_certificate_is_held_to_the_name_and_not_to_the_address(
+    certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def loopback(host: str, port: int, **_: object) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(certificate)
+    trusting = ssl.create_default_context(cafile=str(certificate))
+    async with picture_host(tls=server, picture=ok(b"bytes")) as host:
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", loopback)
+        limits = fetcher()._limits
+        right, wrong = (f"https://{name}.example:{host.port}/picture" for name in ("pictures", "others"))
+        assert await Fetcher(limits, tls=trusting).fetch(right, index=0) == b"bytes"
+        with pytest.raises(ImageError, match="certificate"):
+            await Fetcher(limits, tls=trusting).fetch(wrong, index=0)
+        with pytest.raises(ImageError, match="certificate"):
+            await Fetcher(limits).fetch(right, index=0)
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "https://user:word@example.com/"])
