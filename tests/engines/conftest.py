@@ -1,4 +1,4 @@
-"""Fixtures of the runtime's tests."""
+"""Fixtures of the runtime's tests, which also run on a bare GPU machine: torch, numpy, pillow, safetensors, pytest."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -7,10 +7,17 @@ from pathlib import Path
 import pytest
 from internvl_golden import write_checkpoint
 
-# On a machine that has torch but not the message library (a bare GPU machine), networks and ops are tested
-# all the same: the tests beside this file are those of the engine process.
+# Without the message library, networks and ops are tested all the same: the tests beside this file are those
+# of the engine process.
 if find_spec("msgspec") is None:
     collect_ignore = sorted(path.name for path in Path(__file__).parent.glob("test_*.py"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Take the settings of pytest-asyncio where it is not installed, rather than warn about them."""
+    if find_spec("pytest_asyncio") is None:
+        for name in ("asyncio_mode", "asyncio_default_fixture_loop_scope"):
+            parser.addini(name, "of pytest-asyncio")
 
 
 @pytest.fixture(scope="session")
