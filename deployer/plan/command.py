@@ -7,7 +7,7 @@ from deployer.errors import EXIT_DOES_NOT_FIT, EXIT_OK, ConfigError
 from deployer.plan.cautions import cautions
 from deployer.plan.changes import Question, changed, fits, largest_changes, nearest_fits
 from deployer.plan.figures import figures_of
-from deployer.plan.hardware import Hardware
+from deployer.plan.hardware import Hardware, check_hardware
 from deployer.plan.options import PlanOptions, check_options
 from deployer.plan.plan import Plan
 from deployer.plan.report import print_json, print_tables
@@ -27,6 +27,7 @@ def run(config: DeployConfig, options: PlanOptions, hardware: Hardware) -> int:
 def make_plan(config: DeployConfig, options: PlanOptions, hardware: Hardware) -> Plan:
     """Compute the plan of a deployment. Raises ConfigError or CheckpointError for what cannot be planned."""
     check_options(options)
+    check_hardware(hardware)
     hyper_parameters = config.model.hyper_parameters
     if hyper_parameters is None:
         raise ConfigError(

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from deployer.plan.case import Case
-from deployer.plan.limits import BatchLimit, ContextLimit, largest_batch, largest_context
+from deployer.plan.limits import BatchLimit, ContextLimit, Limit, largest_batch, largest_context
 from deployer.plan.memory import Memory, memory_of
 from deployer.plan.options import PlanOptions
 from deployer.plan.pictures import PicturePrice, picture_prices
@@ -20,7 +20,7 @@ class DecodeRow:
 
     batch: int
     context: int
-    fits: bool
+    stopped_by: Limit | None  # what keeps so many sequences from running at once; None: nothing does
     limit_ms: float
     bound: Bound
     limit_tokens_per_s: float
@@ -83,13 +83,14 @@ def decode_rows(case: Case, work: DecoderWork, memory: Memory, options: PlanOpti
     rows = []
     for batch in options.batches:
         for context in options.contexts:
+            most = largest_batch(case, memory, context=context)
             time = decode_time(case, work, rates, batch=batch, context=context)
             real_s = decode_time(case, work, hoped, batch=batch, context=context).total_s if hoped else None
             rows.append(
                 DecodeRow(
                     batch=batch,
                     context=context,
-                    fits=batch <= largest_batch(case, memory, context=context).batch,
+                    stopped_by=None if batch <= most.batch else most.limit,
                     limit_ms=time.total_s * 1e3,
                     bound=time.bound,
                     limit_tokens_per_s=batch / time.total_s,

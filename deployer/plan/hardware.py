@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from deployer.errors import ConfigError
+
 Dtype = Literal["float32", "bfloat16", "float16"]
 MathFormat = Literal["float32", "bfloat16", "float16", "fp8", "int8"]
 
@@ -83,3 +85,34 @@ def linear_share(shares: Shares, tokens: int) -> float:
             part = math.log2(tokens / low) / math.log2(high / low)
             return at_low + part * (at_high - at_low)
     return known[-1][1]
+
+
+def check_hardware(hardware: Hardware) -> None:
+    """Raise ConfigError with every figure that no device can have."""
+    positive = {
+        "memory_bytes": hardware.memory_bytes,
+        "memory_gbps": hardware.memory_gbps,
+        "link_gbps": hardware.link_gbps,
+        **{f"tflops.{name}": getattr(hardware.tflops, name) for name in Tflops.__dataclass_fields__},
+    }
+    faults = [
+        f"hardware.{name}={value:g}: must be above 0"
+        for name, value in positive.items()
+        if value is not None and value <= 0
+    ]
+    if hardware.shares is not None:
+        faults += _share_faults(hardware.shares)
+    if faults:
+        raise ConfigError(faults)
+
+
+def _share_faults(shares: Shares) -> list[str]:
+    faults = []
+    counts, key = shares.linear_tokens, "hardware.shares.linear"
+    if len(shares.linear) != len(counts) or not all(0 < share <= 1 for share in shares.linear):
+        faults.append(
+            f"{key}={shares.linear}: must be one share, above 0 and up to 1, for each of {key}_tokens"
+        )
+    if not counts or counts[0] < 1 or any(high <= low for low, high in pairwise(counts)):
+        faults.append(f"{key}_tokens={counts}: must rise")
+    return faults

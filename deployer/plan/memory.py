@@ -35,7 +35,7 @@ WEIGHTS = {
 class MemoryRow:
     """One use of the memory of a rank."""
 
-    group: Literal["weights", "workspace", "kv"]
+    group: Literal["weights", "workspace", "kv_cache"]  # as in `engines.messages.Ready.bytes_by_part`
     name: str
     num_bytes: int
     how: str  # where the figure comes from; empty where it is exact
@@ -86,7 +86,7 @@ def memory_of(case: Case, parts: list[WeightPart]) -> Memory:
         pages, session_len = plan.num_pages, plan.session_len
     except EngineError as error:
         refusal = str(error)
-    rows.append(MemoryRow(group="kv", name="KV pages", num_bytes=pages * one_page, how=_kv_rule(case)))
+    rows.append(MemoryRow(group="kv_cache", name="KV pages", num_bytes=pages * one_page, how=_kv_rule(case)))
     return Memory(
         total_bytes=case.hardware.memory_bytes,
         rows=tuple(rows),

@@ -67,10 +67,10 @@ def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], ou
 def _memory(plan: Plan, out: TextIO) -> None:
     memory = plan.figures.memory
     rows = []
-    for group in ("weights", "workspace", "kv"):
+    for group in ("weights", "workspace", "kv_cache"):
         members = [row for row in memory.rows if row.group == group]
         rows += [_bytes_row(row.name, row.num_bytes, memory, row.how) for row in members]
-        if group != "kv":
+        if group != "kv_cache":
             rows.append(_bytes_row(f"= {group}", memory.bytes_of(group), memory, ""))
     rows.append(_bytes_row("left free", memory.free_bytes, memory, ""))
     title = f"memory of each {plan.case.hardware.kind.upper()}, {memory.total_bytes / GIB:.1f} GiB"
@@ -102,21 +102,15 @@ def _request(plan: Plan, out: TextIO) -> None:
     rows = [_request_row("limit", plan.figures.at_limit)]
     if plan.figures.at_expected is not None:
         rows.append(_request_row("expected", plan.figures.at_expected))
-    pictures = f" + {workload.num_images} pictures ({workload.image_tokens:,})" if workload.num_images else ""
+    pictures = ""
+    if workload.num_images:
+        plural = "" if workload.num_images == 1 else "s"
+        pictures = f" + {workload.image_tokens:,} of {workload.num_images} picture{plural}"
     title = (
         f"one request: {workload.text_tokens:,} text tokens{pictures}, {workload.output_tokens:,} tokens out"
     )
     batch = f"{plan.figures.at_limit.batch} at once"
-    heads = [
-        "",
-        "encode ms",
-        "first token ms",
-        "without pictures",
-        "ms a token",
-        batch,
-        "tok/s",
-        "requests/s",
-    ]
+    heads = ["", "encode ms", "first token ms", "text only", "ms a token", batch, "tok/s", "requests/s"]
     _section(title, heads, rows, out)
 
 
@@ -143,11 +137,11 @@ def _decode(plan: Plan, out: TextIO) -> None:
             _number(row.expected_ms, "{:.2f}"),
             _number(row.expected_tokens_per_s, "{:,.0f}"),
             row.bound,
-            "" if row.fits else "no",
+            row.stopped_by or "",
         ]
         for row in plan.figures.decode
     ]
-    heads = ["batch", "context", "limit ms", "tok/s", "expected ms", "tok/s", "bound by", "fits"]
+    heads = ["batch", "context", "limit ms", "tok/s", "expected ms", "tok/s", "bound by", "not run, over"]
     _section("decode: one token for each sequence", heads, rows, out)
 
 

@@ -1,0 +1,50 @@
+from dataclasses import replace
+
+import pytest
+from plan_cases import CONF, hardware
+
+from deployer.errors import ConfigError
+from deployer.plan.hardware import Shares, check_hardware, flops_per_s, linear_share, supports
+
+NAMES = sorted(path.stem for path in (CONF / "hardware").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_device_is_whole_and_named_for_its_file(name: str) -> None:
+    device = hardware(name)
+    assert device.name == name
+    check_hardware(device)
+
+
+def test_the_devices_that_people_ask_for_are_there() -> None:
+    assert {"h200", "h100", "a100", "l40s", "rtx4090", "t4", "v100", "cpu"} <= set(NAMES)
+
+
+def test_a_format_without_units_computes_in_the_next_one() -> None:
+    a100, t4 = hardware("a100"), hardware("t4")
+    assert flops_per_s(a100, "fp8", otherwise="bfloat16") == 312e12
+    assert flops_per_s(t4, "bfloat16", otherwise="bfloat16") == 8.1e12
+    assert supports(t4, "float16")
+    assert not supports(t4, "bfloat16")
+
+
+def test_measured_shares_run_straight_over_the_logarithm_between_two_counts() -> None:
+    shares = Shares(linear_tokens=[1, 4, 64], linear=[0.8, 0.6, 1.0], prefill_attention=None)
+    assert linear_share(shares, 1) == 0.8
+    assert linear_share(shares, 2) == pytest.approx(0.7)
+    assert linear_share(shares, 16) == pytest.approx(0.8)
+    assert linear_share(shares, 10_000) == 1.0
+
+
+def test_a_device_that_cannot_be_is_refused_with_every_fault() -> None:
+    shares = Shares(linear_tokens=[8, 1], linear=[1.2], prefill_attention=0.5)
+    broken = replace(hardware("h200"), memory_bytes=0, memory_gbps=-1.0, shares=shares)
+    with pytest.raises(ConfigError) as caught:
+        check_hardware(broken)
+    assert caught.value.faults == (
+        "hardware.memory_bytes=0: must be above 0",
+        "hardware.memory_gbps=-1: must be above 0",
+        "hardware.shares.linear=[1.2]: must be one share, above 0 and up to 1, for each of "
+        "hardware.shares.linear_tokens",
+        "hardware.shares.linear_tokens=[8, 1]: must rise",
+    )

@@ -1,0 +1,85 @@
+from dataclasses import replace
+from typing import Any
+
+from plan_cases import case
+
+from deployer.plan.case import Case
+from deployer.plan.memory import Memory, memory_of
+from deployer.plan.weight_bytes import weight_parts
+
+GIB = 2**30
+
+
+def memory(what: Case) -> Memory:
+    """Return the memory of a case."""
+    return memory_of(what, weight_parts(what))
+
+
+def with_kv(what: Case, **changes: Any) -> Case:
+    """Return the case with other KV options."""
+    return replace(what, options=replace(what.options, kv=replace(what.options.kv, **changes)))
+
+
+def test_rows_and_what_is_left_add_up_to_the_device() -> None:
+    for what in (case(), case(tp=2), case("1b", device="t4"), case("26b", device="l40s", tp=4)):
+        found = memory(what)
+        assert sum(row.num_bytes for row in found.rows) + found.free_bytes == what.hardware.memory_bytes
+        assert sum(map(found.bytes_of, ("weights", "workspace", "kv_cache"))) + found.free_bytes == (
+            what.hardware.memory_bytes
+        )
+
+
+def test_weights_of_internvl2_8b_are_16_2_gb() -> None:
+    assert round(memory(case()).bytes_of("weights") / 1e9, 1) == 16.2
+
+
+def test_a_page_of_internvl2_8b_is_8_mib_and_half_of_it_on_two_ranks() -> None:
+    assert memory(case()).page_bytes == 64 * 131_072
+    assert memory(case(tp=2)).page_bytes == 64 * 65_536
+
+
+def test_kv_formats_shrink_the_page() -> None:
+    assert memory(with_kv(case(), format="fp8")).page_bytes == 64 * 65_536
+    assert memory(with_kv(case(), format="int8")).page_bytes == 64 * (65_536 + 2048)
+    assert memory(with_kv(case(), format="int4")).page_bytes == 64 * (32_768 + 2048)
+
+
+def test_the_cache_takes_its_share_of_what_is_left() -> None:
+    found = memory(case())
+    left = case().hardware.memory_bytes - found.bytes_of("weights") - found.bytes_of("workspace")
+    assert found.num_pages == int(left * 0.8) // found.page_bytes
+    assert found.kv_tokens == found.num_pages * 64
+
+
+def test_pages_that_are_asked_for_are_taken_as_they_are() -> None:
+    found = memory(with_kv(case(), num_pages=100))
+    assert found.num_pages == 100
+    assert found.session_len == 6400
+
+
+def test_sequences_take_whole_pages() -> None:
+    found = memory(with_kv(case(), num_pages=100))
+    assert found.sequences_of(64) == 100
+    assert found.sequences_of(65) == 50
+
+
+def test_the_engine_would_refuse_what_the_plan_refuses() -> None:
+    found = memory(case("76b"))
+    assert found.num_pages == 0
+    assert found.refusal is not None
+    assert "KV cache needs" in found.refusal
+    assert found.free_bytes < 0
+
+
+def test_only_several_ranks_have_a_communicator() -> None:
+    names = {row.name for row in memory(case()).rows}
+    assert "communicator" not in names
+    shared = {row.name: row.num_bytes for row in memory(case(tp=2)).rows}
+    assert shared["communicator"] == 805_000_000
+
+
+def test_the_largest_phase_names_the_activations() -> None:
+    big = {row.name: row for row in memory(case()).rows}["activations"]
+    assert big.how == "derived: largest step, 8,320 tokens"
+    small = {row.name: row for row in memory(case("1b")).rows}["activations"]
+    assert small.how == "derived: sampling for 128 sequences"

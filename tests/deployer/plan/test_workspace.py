@@ -1,0 +1,65 @@
+"""Sums written out for the shipped options: 8,192 prompt tokens and 128 sequences, 16 tiles a pass."""
+
+from dataclasses import replace
+
+from plan_cases import case
+
+from deployer.plan.case import Case
+from deployer.plan.workspace import (
+    decoder_bytes,
+    encoder_bytes,
+    graph_bytes,
+    num_graphs,
+    penalty_bytes,
+    picture_row_bytes,
+    sampling_bytes,
+)
+
+
+def with_batch(what: Case, batch: int) -> Case:
+    """Return the case with another engine.max_batch_size."""
+    scheduler = replace(what.options.scheduler, max_batch_size=batch)
+    return replace(what, options=replace(what.options, scheduler=scheduler))
+
+
+def test_the_ffn_is_the_widest_moment_of_a_step() -> None:
+    assert decoder_bytes(case()) == 8320 * (2 * 4096 + 3 * 14336) * 2
+
+
+def test_ranks_share_the_ffn_but_not_the_residual() -> None:
+    assert decoder_bytes(case(tp=4)) == 8320 * (2 * 4096 + 3 * 14336 // 4) * 2
+
+
+def test_attention_is_the_widest_moment_of_a_decoder_with_a_small_ffn() -> None:
+    decoder = replace(case().spec.decoder, ffn=1024)
+    small = replace(case(), spec=replace(case().spec, decoder=decoder))
+    assert decoder_bytes(small) == 8320 * (2 * 4096 + 3 * 128 * (32 + 8)) * 2
+
+
+def test_sampling_holds_rows_of_the_whole_vocabulary() -> None:
+    assert sampling_bytes(case()) == 128 * 92_553 * 38
+    assert penalty_bytes(case()) == 128 * 92_553 * 5
+
+
+def test_an_encoder_pass_holds_the_ffn_of_all_its_tiles() -> None:
+    assert encoder_bytes(case()) == 16 * 1025 * (1024 + 2 * 4096) * 2
+    assert encoder_bytes(case("26b")) == 16 * 1025 * (3200 + 2 * 12800) * 2
+
+
+def test_the_picture_at_the_end_of_a_step_is_encoded_whole() -> None:
+    assert picture_row_bytes(case()) == 3 * (8192 + 13 * 256) * 4096 * 2
+
+
+def test_a_text_model_needs_no_memory_for_pictures() -> None:
+    text = replace(case(), spec=replace(case().spec, vision=None))
+    assert encoder_bytes(text) == picture_row_bytes(text) == 0
+
+
+def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
+    assert num_graphs(case()) == 3 + 16
+    assert num_graphs(with_batch(case(), 6)) == 3
+    assert num_graphs(with_batch(case(), 1)) == 1
+    step = 128 * (2 * 4096 + 3 * 14336) * 2
+    assert graph_bytes(case()) == 19 * 11 * 32 * 2700 + step
+    plain = replace(case(), options=replace(case().options, kind="pytorch"))
+    assert graph_bytes(plain) == 0
