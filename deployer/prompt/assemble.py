@@ -19,7 +19,7 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.prompt import bad_words
 from deployer.prompt.chat import ChatTemplate, Rendered
-from deployer.prompt.context_length import ImageCost, check_length
+from deployer.prompt.context_length import ImageCost, check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.fetch import Fetcher, FetchLimits
 from deployer.prompt.image_bytes import ImageBytes
@@ -108,6 +108,8 @@ class PromptBuilder:
 
     def text(self, prompt: str | Sequence[int]) -> Prompt:
         """Return the prompt of a plain text (bos added) or of ready token ids. Raises RequestError."""
+        if isinstance(prompt, str):
+            check_text(prompt, self.tokenizer, session_len=self.session_len)
         ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
         self._check_ids(ids)
         check_length(len(ids), (), session_len=self.session_len)
@@ -158,6 +160,8 @@ class PromptBuilder:
 
         Each piece is encoded on its own: a picture stands between control tokens, which cut a text anyway.
         """
+        for piece in rendered.pieces:
+            check_text(piece, self.tokenizer, session_len=self.session_len)
         bos = self._text_of(self.tokenizer.bos_id)
         special = not (bos and rendered.pieces[0].startswith(bos))  # a template may write bos itself
         ids = self.tokenizer.encode(rendered.pieces[0], special=special)

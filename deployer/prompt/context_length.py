@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deployer.prompt.tokenizer import Tokenizer
 from engines.errors import RequestError
+
+_CHARACTERS_ALWAYS_ENCODED = 16  # for each token of a session; ordinary text has 1 to 5
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,3 +35,20 @@ def check_length(num_tokens: int, costs: Sequence[ImageCost], *, session_len: in
         )
         message += '; send fewer or smaller images, or `detail: "low"`, or lower vision.max_tiles'
     raise RequestError(message, code="context_length_exceeded")
+
+
+def check_text(text: str, tokenizer: Tokenizer, *, session_len: int) -> None:
+    """Raise RequestError where `text` cannot fit whatever its tokens are, before it is encoded.
+
+    A token writes no more bytes than the vocabulary's longest; normalising (NFC) leaves a third or more.
+    """
+    if len(text) <= _CHARACTERS_ALWAYS_ENCODED * session_len:
+        return
+    longest = max(len(tokenizer.token_bytes(token_id)) for token_id in range(tokenizer.vocab_size))
+    fewest = len(text.encode()) // (3 * longest)
+    if fewest >= session_len:
+        raise RequestError(
+            f"the prompt has {len(text):,} characters, at least {fewest:,} tokens: must be fewer than the "
+            f"{session_len:,} of a session (engine.session_len)",
+            code="context_length_exceeded",
+        )

@@ -248,6 +248,24 @@ async def test_a_prompt_that_is_too_long_is_refused_before_pixels_are_decoded(
     assert (await refused(builder, "word " * 100, cut)).code == "context_length_exceeded"
 
 
+async def test_an_endless_text_is_refused_without_encoding_it(
+    folder: Path, builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builder.tokenizer, "encode", lambda *_, **__: pytest.fail("encoded"))
+    for refuse in (
+        lambda: builder.text("x" * 2_000_000),
+        lambda: asyncio.run(chat(builder, "x" * 2_000_000)),
+    ):
+        with pytest.raises(RequestError, match=r"characters, at least [\d,]+ tokens") as caught:
+            await asyncio.to_thread(refuse)
+        assert caught.value.code == "context_length_exceeded"
+
+
+async def test_a_text_that_might_fit_is_encoded_and_counted(builder: PromptBuilder) -> None:
+    with pytest.raises(RequestError, match=r"the prompt has [\d,]+ tokens"):
+        builder.text("a" * 40_000)
+
+
 async def test_one_token_of_an_answer_must_fit(folder: Path, builder: PromptBuilder) -> None:
     length = len((await chat(builder, "q")).token_ids)
     spec = model_spec()
