@@ -7,7 +7,6 @@ engine can reach its successor. `engines/client.py` decides what a death means.
 import asyncio
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ import zmq.asyncio
 
 from engines.errors import EngineDeadError, EngineError
 from engines.messages import FromEngine, Stop, ToEngine
+from engines.owned_folder import OwnedFolder
 from engines.wire import decode_from_engine, encode_to_engine
 
 LAST_WORDS_S = 0.2  # after an exit: how long messages that were sent before it may still arrive
@@ -31,7 +31,7 @@ class EngineChild:
         process: asyncio.subprocess.Process,
         context: zmq.asyncio.Context,
         socket: zmq.asyncio.Socket,
-        folder: Path,
+        folder: OwnedFolder,
     ) -> None:
         self._process = process
         self._context = context
@@ -43,12 +43,12 @@ class EngineChild:
     @classmethod
     async def spawn(cls, command: Sequence[str]) -> "EngineChild":
         """Start `command --connect <endpoint> --parent <pid>` with a fresh socket; raises EngineError."""
-        folder = Path(tempfile.mkdtemp(prefix="vlm-engine-"))
+        folder = OwnedFolder(Path(tempfile.gettempdir()), "vlm-engine-")
         context = zmq.asyncio.Context()
         socket = context.socket(zmq.PAIR)
         socket.set_hwm(0)
         socket.setsockopt(zmq.LINGER, 0)
-        endpoint = f"ipc://{folder}/socket"
+        endpoint = f"ipc://{folder.path}/socket"
         try:
             socket.bind(endpoint)
             # A session of its own: Ctrl-C reaches the front end alone, which drains and then stops the
@@ -59,7 +59,7 @@ class EngineChild:
         except BaseException as error:
             socket.close()
             context.term()
-            shutil.rmtree(folder, ignore_errors=True)
+            folder.close()
             if isinstance(error, OSError):
                 raise EngineError(f"the engine process cannot be started: {error}") from error
             raise
@@ -114,7 +114,7 @@ class EngineChild:
             self._frame.cancel()
         self._socket.close()
         self._context.term()
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.close()
 
 
 def _manner_of_death(code: int) -> str:

@@ -8,7 +8,6 @@ temporary folder.
 import itertools
 import math
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -17,17 +16,19 @@ from numpy.typing import NDArray
 
 from engines.errors import RequestError
 from engines.messages import PixelRef
+from engines.owned_folder import OwnedFolder
 
 SHARED_MEMORY = Path("/dev/shm")
+PREFIX = "vlm-pixels-"
 
 
 class PixelFiles:
     """The pixel files of one front end, in folders that only this user can read."""
 
     def __init__(self) -> None:
-        roots = [SHARED_MEMORY] if os.access(SHARED_MEMORY, os.W_OK) else []
-        roots.append(Path(tempfile.gettempdir()))
-        self._folders = [Path(tempfile.mkdtemp(prefix="vlm-pixels-", dir=root)) for root in roots]
+        self._roots = [SHARED_MEMORY] if os.access(SHARED_MEMORY, os.W_OK) else []
+        self._roots.append(Path(tempfile.gettempdir()))
+        self._folders: dict[Path, OwnedFolder] = {}  # made with the first file that needs them
         self._names = itertools.count()
 
     def write(self, array: NDArray[np.uint8]) -> PixelRef:
@@ -38,8 +39,8 @@ class PixelFiles:
         data = np.ascontiguousarray(array)
         name = str(next(self._names))
         fault: OSError | None = None
-        for folder in self._folders:
-            path = folder / name
+        for root in self._roots:
+            path = self._folder(root) / name
             try:
                 path.write_bytes(data.data)
             except OSError as error:  # shared memory is small in a container; the next folder is on disk
@@ -61,8 +62,14 @@ class PixelFiles:
 
     def close(self) -> None:
         """Remove everything."""
-        for folder in self._folders:
-            shutil.rmtree(folder, ignore_errors=True)
+        for folder in self._folders.values():
+            folder.close()
+        self._folders.clear()
+
+    def _folder(self, root: Path) -> Path:
+        if root not in self._folders:
+            self._folders[root] = OwnedFolder(root, PREFIX)
+        return self._folders[root].path
 
 
 def take_pixels(ref: PixelRef) -> NDArray[np.uint8]:

@@ -1,0 +1,91 @@
+"""The tiny engine in the test's own process: no sockets, one step at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sequences import sampling
+from tiny_engine import SPEC, TOKENS_PER_TILE, load_tiny, options, tiles
+
+from engines.engine_loop import EngineLoop
+from engines.loading import load_engine
+from engines.messages import Delta, Done, Failed, ImageInput, Ready, Reply, Start, Submit, TokenLogprobs
+from engines.pixel_files import PixelFiles
+
+
+class LoopEngine:
+    """A loop, its pixel files, and what it answered."""
+
+    def __init__(self, pixels: PixelFiles, **changes: Any) -> None:
+        start = Start(folder="nowhere", spec=SPEC, options=options(**changes))
+        self.phases: list[str] = []
+        loop, ready = load_engine(start, on_phase=self.phases.append, load=load_tiny)
+        self.loop: EngineLoop = loop
+        self.ready: Ready = ready
+        self.tokens: dict[str, list[int]] = {}
+        self.logprobs: dict[str, list[TokenLogprobs]] = {}
+        self.ends: dict[str, Done | Failed] = {}
+        self._pixels = pixels
+
+    def submit(
+        self,
+        prompt: Sequence[int],
+        *,
+        pictures: Sequence[tuple[int, int]] = (),
+        priority: int = 0,
+        **how: Any,
+    ) -> str:
+        """Queue a request and return its name; `pictures` are (start, seed) of one-tile images."""
+        name = f"request-{len(self.tokens)}"
+        images = tuple(
+            ImageInput(
+                key=seed.to_bytes(16, "little"),
+                start=start,
+                num_tokens=TOKENS_PER_TILE,
+                pixels=self._pixels.write(tiles(seed)),
+            )
+            for start, seed in pictures
+        )
+        self.tokens[name] = []
+        self.logprobs[name] = []
+        request = Submit(
+            request_id=name,
+            token_ids=tuple(prompt),
+            images=images,
+            sampling=sampling(**how),
+            priority=priority,
+        )
+        self.take(self.loop.submit(request))
+        return name
+
+    def take(self, replies: Sequence[Reply]) -> None:
+        """Note replies; a second end of one request is an error."""
+        for reply in replies:
+            assert reply.request_id not in self.ends, "a reply after the end"
+            if isinstance(reply, Delta):
+                self.tokens[reply.request_id] += reply.token_ids
+                self.logprobs[reply.request_id] += reply.logprobs
+            else:
+                self.ends[reply.request_id] = reply
+
+    def step(self) -> None:
+        """Run one step."""
+        self.take(self.loop.step())
+        self.loop._scheduler.check_integrity()
+
+    def run(self) -> None:
+        """Run until nothing is left."""
+        while self.loop.has_work:
+            self.step()
+        assert self.loop.stats().pages_used == 0
+
+    def done(self, name: str) -> Done:
+        """The end of a request, which must be a good one."""
+        end = self.ends[name]
+        assert isinstance(end, Done), end
+        return end
+
+    def failed(self, name: str) -> Failed:
+        """The end of a request, which must be a bad one."""
+        end = self.ends[name]
+        assert isinstance(end, Failed), end
+        return end
