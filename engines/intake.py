@@ -87,10 +87,9 @@ def _take_images(request: Submit, spec: VisionSpec | None) -> tuple[ImageSlots, 
 def _take_image(image: ImageInput, spec: VisionSpec, *, num_prompt: int) -> ImageSlots:
     side = spec.pixels.image
     num_tiles = image.num_tokens // spec.tokens_per_tile
-    if image.start < 0 or image.start + image.num_tokens > num_prompt:
-        raise RequestError(
-            f"image at tokens [{image.start}, {image.start + image.num_tokens}) lies outside the prompt"
-        )
+    end = image.start + image.num_tokens
+    if image.start < 0 or end > num_prompt:
+        raise RequestError(f"image at tokens [{image.start}, {end}) lies outside the prompt of {num_prompt}")
     expected = (num_tiles, side, side, 3)
     if image.pixels.shape != expected or num_tiles * spec.tokens_per_tile != image.num_tokens:
         raise RequestError(

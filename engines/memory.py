@@ -38,9 +38,9 @@ def plan_kv(spec: DecoderSpec, options: EngineOptions, *, itemsize: int, free_by
     needed = 1 if asked is None else pages_for(asked, page_tokens=kv.page_tokens)
     if num_pages < needed:
         raise DeviceError(
-            f"KV cache needs {_gib(needed * one_page)} for one sequence of {asked or kv.page_tokens} tokens "
-            f"({needed} pages of {one_page} bytes), and it gets {_gib(num_pages * one_page)} of "
-            f"{_gib(free_bytes)} that are free after weights and workspace: lower engine.session_len or "
+            f"KV cache needs {_size(needed * one_page)} for one sequence of {asked or kv.page_tokens} tokens "
+            f"({needed} pages of {one_page} bytes), and it gets {_size(num_pages * one_page)} of "
+            f"{_size(free_bytes)} that are free after weights and workspace: lower engine.session_len or "
             "engine.max_prefill_token_num, or raise engine.cache_max_entry_count or engine.tp"
         )
     session_len = min(longest, num_pages * kv.page_tokens)
@@ -66,14 +66,14 @@ def _num_pages(options: EngineOptions, *, longest: int, one_page: int, free_byte
     if kv.num_pages is not None:
         if kv.num_pages * one_page > free_bytes:
             raise DeviceError(
-                f"engine.num_gpu_blocks={kv.num_pages}: these pages need {_gib(kv.num_pages * one_page)}, "
-                f"{_gib(free_bytes)} are free after weights and workspace; lower it or leave it null"
+                f"engine.num_gpu_blocks={kv.num_pages}: these pages need {_size(kv.num_pages * one_page)}, "
+                f"{_size(free_bytes)} are free after weights and workspace; lower it or leave it null"
             )
         return kv.num_pages
     if kv.memory >= 1 and kv.memory > free_bytes:
         raise DeviceError(
-            f"engine.cache_max_entry_count={kv.memory:g} bytes ({_gib(int(kv.memory))}): "
-            f"{_gib(free_bytes)} are free after weights and workspace; lower it or give a fraction"
+            f"engine.cache_max_entry_count={kv.memory:.0f} (bytes, {_size(int(kv.memory))}): "
+            f"{_size(free_bytes)} are free after weights and workspace; lower it or give a fraction"
         )
     fitting = pages_that_fit(free_bytes, memory=kv.memory, page_bytes=one_page)
     if kv.memory >= 1:
@@ -82,5 +82,6 @@ def _num_pages(options: EngineOptions, *, longest: int, one_page: int, free_byte
     return min(fitting, useful)
 
 
-def _gib(num_bytes: int) -> str:
-    return f"{num_bytes / 2**30:.2f} GiB"
+def _size(num_bytes: int) -> str:
+    mib = max(num_bytes, 0) / 2**20
+    return f"{mib:.2f} MiB" if mib < 1024 else f"{mib / 1024:.2f} GiB"

@@ -1,0 +1,78 @@
+from array import array
+
+import torch
+from sequences import sequence
+
+from engines.batch import step_input
+from engines.batch_plan import BatchPlan, Chunk
+from engines.sequence import ImageSlots, Sequence
+
+PAGE = 4
+CPU = torch.device("cpu")
+
+
+def chunk(one: Sequence, start: int, num_tokens: int, pages: list[int]) -> Chunk:
+    one.pages = array("i", pages)
+    one.num_computed = start
+    return Chunk(sequence=one, start=start, num_tokens=num_tokens)
+
+
+def image(key: bytes, start: int, num_tokens: int) -> ImageSlots:
+    return ImageSlots(key=key, start=start, num_tokens=num_tokens, pixels=None)
+
+
+def test_a_mixed_step_is_laid_out_as_the_networks_expect_it() -> None:
+    decoding = sequence([11, 12, 13])
+    decoding.token_ids += [14, 15]
+    prompt = sequence([21, 22, 23, 24, 25, 26])
+    plan = BatchPlan.of([chunk(prompt, 1, 4, [7, 9]), chunk(decoding, 4, 1, [3, 2])], [])
+    step = step_input(plan, page_tokens=PAGE, device=CPU, features={})
+    attention = step.attention
+    assert attention.num_decodes == 1
+    assert step.token_ids_T.tolist() == [15, 22, 23, 24, 25]
+    assert step.positions_T.tolist() == [4, 1, 2, 3, 4]
+    assert step.rope_lens_T.tolist() == [5, 6, 6, 6, 6]
+    assert attention.q_starts_B1.tolist() == [0, 1, 5]
+    assert attention.kv_lens_B.tolist() == [5, 5]
+    assert attention.pages_BP.tolist() == [[3, 2], [7, 9]]
+    assert attention.slots_T.tolist() == [2 * 4, 7 * 4 + 1, 7 * 4 + 2, 7 * 4 + 3, 9 * 4]
+    assert (attention.max_q, attention.max_kv) == (4, 5)
+    assert step.sample_rows_S.tolist() == [0]
+    assert (step.feature_rows_M.tolist(), step.features_MH) == ([], None)
+
+
+def test_integers_have_the_types_that_kernels_read() -> None:
+    step = step_input(
+        BatchPlan.of([chunk(sequence([1, 2]), 0, 2, [0])], []), page_tokens=PAGE, device=CPU, features={}
+    )
+    longs = (step.token_ids_T, step.positions_T, step.rope_lens_T, step.sample_rows_S, step.attention.slots_T)
+    ints = (step.attention.q_starts_B1, step.attention.kv_lens_B, step.attention.pages_BP)
+    assert {x.dtype for x in longs} == {torch.int64}
+    assert {x.dtype for x in ints} == {torch.int32}
+    assert all(x.is_contiguous() and x.data_ptr() % 16 == 0 for x in (*longs, *ints))
+
+
+def test_a_chunk_samples_only_where_it_reaches_the_end_of_its_tokens() -> None:
+    whole, part = sequence([1, 2]), sequence([3, 4, 5])
+    plan = BatchPlan.of([chunk(whole, 0, 2, [0]), chunk(part, 0, 2, [1])], [])
+    assert step_input(plan, page_tokens=PAGE, device=CPU, features={}).sample_rows_S.tolist() == [1]
+
+
+def test_the_image_rows_of_a_chunk_are_exactly_those_it_holds() -> None:
+    images = (image(b"a", 1, 3), image(b"b", 4, 4))
+    one, other = sequence([0] * 10, images=images), sequence([0] * 3, images=(image(b"a", 0, 3),))
+    features = {b"a": torch.arange(3.0).unsqueeze(1), b"b": torch.arange(10.0, 14.0).unsqueeze(1)}
+    plan = BatchPlan.of([chunk(one, 2, 4, [0, 1]), chunk(other, 0, 2, [2])], [])
+    step = step_input(plan, page_tokens=PAGE, device=CPU, features=features)
+    assert step.features_MH is not None
+    assert step.feature_rows_M.tolist() == [0, 1, 2, 3, 4, 5]
+    assert step.features_MH.flatten().tolist() == [1, 2, 10, 11, 0, 1]
+
+
+def test_a_recomputed_sequence_keeps_the_rotary_length_of_its_prompt() -> None:
+    one = sequence([1, 2, 3, 4, 5, 6])
+    one.token_ids += [7, 8]
+    plan = BatchPlan.of([chunk(one, 0, 8, [0, 1])], [])
+    step = step_input(plan, page_tokens=PAGE, device=CPU, features={})
+    assert step.rope_lens_T.tolist() == [6, 6, 6, 6, 6, 6, 7, 8]
+    assert step.attention.num_decodes == 0

@@ -1,0 +1,58 @@
+from typing import Any
+
+import pytest
+import torch
+from tiny_engine import SPEC, load_tiny, options
+
+from engines.errors import DeviceError
+from engines.loading import load_engine
+from engines.messages import Ready, Start
+
+
+def ready(**changes: Any) -> Ready:
+    start = Start(folder="nowhere", spec=SPEC, options=options(**changes))
+    return load_engine(start, on_phase=lambda phase: None, load=load_tiny)[1]
+
+
+def test_ready_says_what_the_engine_got() -> None:
+    got = ready(num_pages=50, session_len=100)
+    assert (got.session_len, got.num_pages, got.page_tokens, got.page_bytes) == (100, 50, 8, 2048)
+    assert got.dtype == "float32"
+    assert got.device.startswith("cpu (")
+    assert got.bytes_by_part["kv_cache"] == 50 * 2048
+
+
+@pytest.mark.parametrize(
+    "changes, num_pages",
+    [({"memory": 2048 * 77.0}, 77), ({"num_pages": 40}, 40), ({"memory": 0.01, "max_batch_size": 2}, 128)],
+)
+def test_memory_options_size_the_cache(changes: dict[str, Any], num_pages: int) -> None:
+    assert ready(**changes).num_pages == num_pages
+
+
+def test_a_kv_format_without_kernels_is_refused() -> None:
+    with pytest.raises(DeviceError, match=r"quantization\.kv=int8"):
+        ready(format="int8")
+
+
+def test_a_rope_scaling_factor_replaces_the_checkpoints_own() -> None:
+    seen = []
+
+    def load(folder: Any, spec: Any, backend: Any) -> Any:
+        seen.append(spec.decoder.rope)
+        return load_tiny(folder, spec, backend)
+
+    start = Start(
+        folder="nowhere", spec=SPEC, options=options(rope_scaling_factor=3.0, session_len=600, num_pages=80)
+    )
+    got = load_engine(start, on_phase=lambda phase: None, load=load)[1]
+    assert (seen[0].kind, seen[0].factor, seen[0].max_positions) == ("dynamic", 3.0, 256)
+    assert got.session_len == 600
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_a_gpu_tells_weights_and_workspace_apart() -> None:
+    got = ready(device="cuda")
+    assert got.bytes_by_part["weights"] > 0
+    assert got.bytes_by_part["workspace"] > 0
