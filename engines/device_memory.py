@@ -4,8 +4,7 @@ from pathlib import Path
 
 import torch
 
-# Host memory is shared with the front end, the page cache and everybody else on the machine.
-SHARE_OF_HOST_MEMORY = 0.5
+from engines.kv_bytes import SHARE_OF_HOST_MEMORY
 
 
 def free_bytes(device: torch.device) -> int:

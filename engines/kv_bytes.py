@@ -6,6 +6,9 @@ The one formula of both sides: the planner predicts with it, the runtime allocat
 from engines.options import KvFormat
 from engines.spec import DecoderSpec
 
+# Of what a machine has free: it is shared with the front end, the page cache and everybody else.
+SHARE_OF_HOST_MEMORY = 0.5
+
 _SCALE_BYTES = 4  # int8, int4: a 2-byte scale and a 2-byte zero point for each token and head, in K and in V
 _BITS = {"fp8": 8, "int8": 8, "int4": 4}
 
