@@ -57,6 +57,12 @@ VERBS: Mapping[str, Verb] = {
         run="deployer.listing:run",
         takes="words",
     ),
+    "bench": Verb(
+        section="Measure",
+        summary="measure the engine alone and through the server, or a server that runs (bench.url=...)",
+        run="deployer.bench.run:run",
+        groups=(OptionGroup(name="bench", option="default", kind="deployer.bench.options:BenchOptions"),),
+    ),
     "completion": Verb(
         section="Shell",
         summary="print a completion script: bash, zsh or fish",

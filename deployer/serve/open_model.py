@@ -26,15 +26,8 @@ class OpenedModel:
 def open_model(model: ModelConfig) -> OpenedModel:
     """Find the checkpoint, download it where it isn't here, and read its config.
 
-    Raises UnavailableError for a family whose network is not there yet, CheckpointError for a folder that is
-    not what it must be, and what `fetch_checkpoint` raises.
+    Raises CheckpointError for a folder that is not what it must be, and what `fetch_checkpoint` raises.
     """
-    if model.family is not None and model.family not in known_families():
-        runs = ", ".join(f"`{name}`" for name in known_families())
-        raise UnavailableError(
-            f"model `{model.name}`: its family `{model.family}` can be planned and explained, but not run in "
-            f"this version; families that run: {runs}"
-        )
     folder = fetch_checkpoint(model)
     file = folder / "config.json"
     try:
@@ -47,6 +40,16 @@ def open_model(model: ModelConfig) -> OpenedModel:
     return OpenedModel(
         folder=folder, spec=spec, differences=tuple(differences(model.hyper_parameters or {}, config))
     )
+
+
+def check_family(model: ModelConfig) -> None:
+    """Raise UnavailableError for a family whose network is not there yet."""
+    if model.family is not None and model.family not in known_families():
+        runs = ", ".join(f"`{name}`" for name in known_families())
+        raise UnavailableError(
+            f"model `{model.name}`: its family `{model.family}` can be planned and explained, but not run in "
+            f"this version; families that run: {runs}"
+        )
 
 
 def differences(expected: Mapping[str, Any], found: Mapping[str, Any], *, path: str = "") -> Iterator[str]:

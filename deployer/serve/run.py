@@ -15,10 +15,10 @@ from deployer.prompt.assemble import PromptBuilder
 from deployer.serve.admission import Admission
 from deployer.serve.announce import ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
-from deployer.serve.listen import bind, http_server, url_of
+from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
 from deployer.serve.metrics import Metrics
-from deployer.serve.open_model import OpenedModel, open_model
+from deployer.serve.open_model import OpenedModel, check_family, open_model
 from deployer.serve.service import Service
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
 from engines.client import EngineClient
@@ -33,10 +33,12 @@ def run(config: DeployConfig) -> int:
     Raises UnavailableError, CheckpointError, ConfigError, DeviceError or EngineError where it cannot start.
     """
     set_up_logs(config.server.log_level)
+    check_family(config.model)
+    check_tls(config.server)
     with bind(config.server) as listener:
+        choice = choose_engine(config.engine)
         model = open_model(config.model)
         prompts = PromptBuilder(config, model.spec, model.folder)
-        choice = choose_engine(config.engine)
         _print([*warnings(config, model), *([choice.reason] if choice.reason else [])])
         return asyncio.run(_run(config, model, prompts, choice, listener))
 

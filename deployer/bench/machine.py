@@ -1,0 +1,53 @@
+"""What a benchmark ran on: processor, accelerator, versions, commit."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from deployer.assets import PACKAGE
+
+PACKAGES = ("torch", "numpy", "pyzmq", "uvicorn", "fastapi", "tokenizers", "httpx")
+
+
+def machine() -> dict[str, str]:
+    """Return name and value of everything that figures depend on, beside the config."""
+    return {
+        "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+        "packages": ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))),
+        "deployer": f"{_version('vlm-deployer') or 'not installed'}, commit {_commit()}",
+    }
+
+
+def _processor() -> str:
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in info.read_text().splitlines()
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.machine()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str:
+    """Return the checkout's commit, marked where files differ from it; `none` for an installed package."""
+    if not (PACKAGE.parent / ".git").exists():
+        return "none"
+    git = ("git", "-C", str(PACKAGE.parent))
+    found = subprocess.run(
+        (*git, "rev-parse", "--short=10", "HEAD"), capture_output=True, text=True, check=False
+    )
+    changed = subprocess.run(
+        (*git, "status", "--porcelain", "-uno"), capture_output=True, text=True, check=False
+    )
+    return (found.stdout.strip() or "unknown") + (" with changes" if changed.stdout.strip() else "")

@@ -1,0 +1,125 @@
+"""The engine alone: prompts are ready before the clock starts, tokens stay ids."""
+
+import secrets
+import time
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+
+from deployer.bench.samples import Sample
+from deployer.bench.workload import Ask
+from deployer.config.devices import EngineChoice
+from deployer.config.engine_options import engine_options
+from deployer.config.schema import DeployConfig
+from deployer.prompt.assemble import Prompt, PromptBuilder
+from deployer.prompt.messages import Message
+from deployer.serve.open_model import OpenedModel
+from engines.client import EngineClient
+from engines.engine import Engine
+from engines.errors import EngineError
+from engines.messages import Delta, Done, Failed, ImageInput, Sampling, Submit
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class EngineBench:
+    """A started engine, and prompts for it."""
+
+    engine: Engine
+    prompts: PromptBuilder
+    output_tokens: int
+
+    async def prepare(self, ask: Ask) -> Prompt:
+        """Return the prompt of a request; not part of what is measured."""
+        pictures = () if ask.picture is None else (ask.picture,)
+        return await self.prompts.chat([Message.of("user", ask.text, *pictures)])
+
+    async def ask(self, prompt: Prompt) -> Sample:
+        """Run one sequence. Raises EngineError where it fails."""
+        submit = self._submit(prompt)
+        start_s = time.perf_counter()
+        first_s = last_s = start_s
+        num_tokens = 0
+        async with aclosing(self.engine.submit(submit)) as replies:
+            async for reply in replies:
+                if isinstance(reply, Delta):
+                    last_s = time.perf_counter()
+                    first_s = first_s if num_tokens else last_s
+                    num_tokens += len(reply.token_ids)
+                elif isinstance(reply, Failed):
+                    raise EngineError(f"a request of the benchmark failed, {reply.code}: {reply.message}")
+                elif isinstance(reply, Done):
+                    return Sample(
+                        start_s=start_s,
+                        first_s=first_s,
+                        last_s=last_s,
+                        prompt_tokens=len(prompt.token_ids),
+                        image_tokens=prompt.num_image_tokens,
+                        cached_tokens=reply.usage.cached_tokens,
+                        output_tokens=num_tokens,
+                    )
+        raise AssertionError("a reply stream ends with Done or Failed")
+
+    def _submit(self, prompt: Prompt) -> Submit:
+        pixels = self.engine.pixels
+        images = tuple(
+            ImageInput(
+                key=image.key,
+                start=image.start,
+                num_tokens=image.num_tokens,
+                pixels=pixels.write(image.tiles),
+            )
+            for image in prompt.images
+        )
+        sampling = greedy(self.output_tokens, stop_token_ids=self.prompts.stop_token_ids)
+        return Submit(
+            request_id=f"bench-{secrets.token_hex(8)}",
+            token_ids=prompt.token_ids,
+            images=images,
+            sampling=sampling,
+            priority=0,
+        )
+
+
+@asynccontextmanager
+async def engine_bench(
+    config: DeployConfig, model: OpenedModel, choice: EngineChoice, *, output_tokens: int
+) -> AsyncGenerator[EngineBench, None]:
+    """Start the engine of a deployment in its process; it ends with the block."""
+    prompts = PromptBuilder(config, model.spec, model.folder)
+    engine = EngineClient(
+        model.folder,
+        model.spec,
+        engine_options(config, choice),
+        start_timeout_s=config.engine.start_timeout_s,
+        max_restarts=0,
+    )
+    try:
+        await engine.start()
+        assert engine.ready is not None, "a started engine has said what it got"
+        prompts.session_len = engine.ready.session_len
+        yield EngineBench(engine=engine, prompts=prompts, output_tokens=output_tokens)
+    finally:
+        await engine.close()
+        await prompts.aclose()
+
+
+def greedy(output_tokens: int, *, stop_token_ids: tuple[int, ...]) -> Sampling:
+    """Return sampling as `online.py` asks for it: greedy, to the full length."""
+    return Sampling(
+        max_new_tokens=output_tokens,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        presence_penalty=0.0,
+        frequency_penalty=0.0,
+        seed=0,
+        min_new_tokens=0,
+        ignore_eos=True,
+        eos_token_ids=(),
+        stop_token_ids=stop_token_ids,
+        bad_sequences=(),
+        logit_bias={},
+        logprobs=None,
+    )

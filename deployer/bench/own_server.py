@@ -1,0 +1,67 @@
+"""A server of our own for a benchmark, in a process of its own: the same code that `deploy serve` runs.
+
+python -m deployer.bench.own_server    reads a DeployConfig as JSON from standard input
+"""
+
+import asyncio
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import msgspec
+
+from deployer.config.schema import DeployConfig
+from deployer.errors import DeployError, UnavailableError
+from engines.errors import EngineError
+
+STOP_S = 15.0
+
+
+@asynccontextmanager
+async def own_server(config: DeployConfig) -> AsyncGenerator[str, None]:
+    """Start a server on a free port of this machine and yield its address; it ends with the block.
+
+    Raises UnavailableError where it does not start; its own messages are on standard error.
+    """
+    server = replace(config.server, host="127.0.0.1", port=0, api_keys=[], log_level="warning", drain_s=1)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "deployer.bench.own_server",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+    )
+    assert process.stdin is not None and process.stdout is not None, "both are pipes"
+    try:
+        process.stdin.write(msgspec.json.encode(replace(config, server=server)))
+        process.stdin.close()
+        async for line in process.stdout:
+            if line.startswith(b"ready "):
+                yield line.split()[1].decode()
+                return
+        raise UnavailableError("the benchmark's server did not start; its messages stand above")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        try:
+            await asyncio.wait_for(process.communicate(), STOP_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def main() -> int:
+    """Serve the config that stands on standard input."""
+    from deployer.serve.run import run
+
+    config = msgspec.json.decode(sys.stdin.buffer.read(), type=DeployConfig)
+    try:
+        return run(config)
+    except (DeployError, EngineError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""`deploy bench`: the engine alone and a server in front of it, or a server that runs already; one table."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+
+from deployer.bench.machine import machine
+from deployer.bench.offline import EngineBench, engine_bench
+from deployer.bench.online import ServerBench, http_client, served_model
+from deployer.bench.options import BenchOptions
+from deployer.bench.own_server import own_server
+from deployer.bench.report import print_report
+from deployer.bench.samples import Figures, Sample, closed_loop, figures
+from deployer.bench.workload import Ask, asks, words_for
+from deployer.config.devices import choose_engine
+from deployer.config.schema import DeployConfig
+from deployer.serve.logs import set_up_logs
+from deployer.serve.open_model import check_family, open_model
+
+FEW, MANY = 4, 68  # words of the two texts that tell how many tokens a word takes
+
+
+def run(config: DeployConfig, options: BenchOptions) -> int:
+    """Measure and print; returns the exit code. Raises UnavailableError or EngineError where it cannot."""
+    set_up_logs("warning")
+    rows, about = asyncio.run(_run(config, options))
+    print_report(rows, about, options, out=sys.stdout)
+    return 0
+
+
+async def _run(config: DeployConfig, options: BenchOptions) -> tuple[list[Figures], dict[str, str]]:
+    if options.url is not None:
+        rows = await _server_rows(options, options.url, model=options.model_name)
+        return rows, {**machine(), "server": options.url}
+    check_family(config.model)
+    choice = choose_engine(config.engine)
+    model = open_model(config.model)
+    async with engine_bench(config, model, choice, output_tokens=options.output_tokens) as bench:
+        ready = bench.engine.ready
+        assert ready is not None, "a started engine has said what it got"
+        rows = await _engine_rows(options, bench)
+    async with own_server(config) as url:
+        rows += await _server_rows(options, url, model=None)
+    engine = f"{choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
+    return rows, {**machine(), "model": config.model.name, "engine": engine, "quantization": _formats(config)}
+
+
+async def _engine_rows(options: BenchOptions, bench: EngineBench) -> list[Figures]:
+    async def tokens(text: str) -> int:
+        return len((await bench.prepare(Ask(text=text, picture=None))).token_ids)
+
+    words = await _words(options, tokens)
+
+    async def measured(asked: Sequence[Ask], concurrency: int) -> tuple[list[Sample], float]:
+        prompts = [await bench.prepare(ask) for ask in asked]
+        return await closed_loop(prompts, concurrency, bench.ask)
+
+    return await _rows(options, "engine", words, measured)
+
+
+async def _server_rows(options: BenchOptions, url: str, *, model: str | None) -> list[Figures]:
+    async with http_client(url, options) as client:
+        bench = ServerBench(client=client, model=model or await served_model(client))
+
+        async def tokens(text: str) -> int:
+            body = bench.body(Ask(text=text, picture=None), output_tokens=1)
+            return (await bench.ask(body)).prompt_tokens
+
+        words = await _words(options, tokens)
+
+        async def measured(asked: Sequence[Ask], concurrency: int) -> tuple[list[Sample], float]:
+            bodies = [bench.body(ask, output_tokens=options.output_tokens) for ask in asked]
+            return await closed_loop(bodies, concurrency, bench.ask)
+
+        return await _rows(options, "http", words, measured)
+
+
+async def _words(options: BenchOptions, tokens: Callable[[str], Awaitable[int]]) -> int:
+    """Return how many words make the prompt that was asked for, by asking what two texts cost."""
+    few, many = (
+        asks(1, words=words, size=None, seed=options.seed, stream="count")[0].text for words in (FEW, MANY)
+    )
+    return words_for(
+        options.prompt_tokens,
+        tokens_of_few=await tokens(few),
+        tokens_of_many=await tokens(many),
+        few=FEW,
+        many=MANY,
+    )
+
+
+async def _rows(
+    options: BenchOptions,
+    path: str,
+    words: int,
+    measured: Callable[[Sequence[Ask], int], Awaitable[tuple[list[Sample], float]]],
+) -> list[Figures]:
+    """Measure every concurrency, without and with a picture; the same asks on every path."""
+    rows = []
+    for image in {"without": (False,), "with": (True,), "both": (False, True)}[options.images]:
+        size = (options.image_width, options.image_height) if image else None
+
+        def asked(count: int, stream: str, size: tuple[int, int] | None = size) -> list[Ask]:
+            return asks(count, words=words, size=size, seed=options.seed, stream=stream)
+
+        if options.warmup:
+            await measured(asked(options.warmup, "warmup"), 1)
+        for concurrency in options.concurrency:
+            print(
+                f"{path}: {concurrency} at once, {'with' if image else 'without'} a picture", file=sys.stderr
+            )
+            samples, seconds = await measured(asked(options.requests, f"row {concurrency}"), concurrency)
+            rows.append(figures(samples, seconds, path=path, image=image, concurrency=concurrency))
+    return rows
+
+
+def _formats(config: DeployConfig) -> str:
+    return f"weights {config.quantization.weights}, kv {config.quantization.kv}"

@@ -1,0 +1,64 @@
+"""The listening socket, and what is refused before anything slow happens."""
+
+import socket
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from serving_configs import SERVER
+
+from deployer.errors import UnavailableError
+from deployer.serve.listen import bind, check_tls, is_public, url_of
+
+
+def test_a_free_port_is_found_and_named() -> None:
+    with bind(SERVER) as listener:
+        port = listener.getsockname()[1]
+        assert url_of(listener, SERVER) == f"http://127.0.0.1:{port}"
+        assert url_of(listener, replace(SERVER, ssl_certfile="c")) == f"https://127.0.0.1:{port}"
+    with bind(replace(SERVER, host="0.0.0.0")) as listener:
+        assert url_of(listener, SERVER).startswith("http://127.0.0.1:")
+
+
+def test_the_socket_names_its_protocol_so_that_events_are_not_held_back() -> None:
+    with bind(SERVER) as listener:
+        assert listener.proto == socket.IPPROTO_TCP
+
+
+def test_a_port_in_use_is_refused_with_the_way_out() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            UnavailableError, match=rf"server.port={port}: in use on 127.0.0.1; .*0: any free"
+        ):
+            bind(replace(SERVER, port=port))
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
+def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
+    with pytest.raises(UnavailableError, match=f"server.host={host}: "):
+        bind(replace(SERVER, host=host))
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        ("127.0.0.1", False),
+        ("::1", False),
+        ("localhost", False),
+        ("0.0.0.0", True),
+        ("10.0.0.7", True),
+        ("me", True),
+    ],
+)
+def test_a_public_address_is_told_from_a_private_one(host: str, public: bool) -> None:
+    assert is_public(host) is public
+
+
+def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "cert.pem"
+    file.write_text("no certificate")
+    for certificate in (file, tmp_path / "absent.pem"):
+        with pytest.raises(UnavailableError, match="not a PEM certificate with its key"):
+            check_tls(replace(SERVER, ssl_certfile=str(certificate), ssl_keyfile=str(certificate)))
+    check_tls(SERVER)

@@ -1,0 +1,16 @@
+"""Server, sampling and vision configs for front-end tests."""
+
+from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
+
+SAMPLING = SamplingConfig(
+    temperature=0.8, top_p=0.8, top_k=40, min_p=0.0, repetition_penalty=1.0, max_new_tokens=None
+)
+SERVER = ServerConfig(
+    kind="openai", host="127.0.0.1", port=0, model_name=None, api_keys=[], cors_origins=[], ssl_keyfile=None,
+    ssl_certfile=None, max_requests=8, max_body_bytes=100_000, drain_s=1, log_level="info",
+)  # fmt: skip
+VISION = VisionConfig(
+    min_tiles=None, max_tiles=None, thumbnail=None, max_batch_size=1, cache_bytes=0, max_images=32,
+    max_image_bytes=1000, max_image_pixels=1000, fetch_timeout_s=1, max_redirects=1, allowed_domains=None,
+    allow_private_addresses=False, file_root=None,
+)  # fmt: skip
