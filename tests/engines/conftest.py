@@ -1,4 +1,4 @@
-"""Fixtures of the runtime's tests. They also run on a bare GPU machine that has torch, pytest and little else."""
+"""Fixtures of the runtime's tests, which also run on a bare GPU machine: torch, pytest and little else."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
