@@ -18,7 +18,7 @@ number is strictly first.
 import itertools
 from bisect import insort
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from operator import attrgetter
 
 from engines.batch_plan import BatchPlan, Chunk, Progress
@@ -88,20 +88,22 @@ class Scheduler:
         self._admit(now_s)
         if not self._running:
             return None
-        budget = self._prompt_budget()
+        prefilling = {one.arrival: one for one in self._running if not one.is_decoding}
+        budget = self._prompt_budget(prefilling.values())
         chunks: list[Chunk] = []
         inserted: list[int] = []
         index = 0
         while index < len(self._running):  # a preemption shortens the list behind the index
             sequence = self._running[index]
             index += 1
-            if not sequence.is_decoding:
+            num_tokens = 1
+            if sequence.arrival in prefilling:
                 self._match(sequence)
-            wanted = 1 if sequence.is_decoding else min(sequence.num_pending, budget)
-            num_tokens = self._reserve(sequence, wanted)
+                num_tokens = min(sequence.num_pending, budget)
+            num_tokens = self._reserve(sequence, num_tokens)
             if num_tokens == 0:
                 continue
-            if not sequence.is_decoding:
+            if sequence.arrival in prefilling:
                 budget -= num_tokens
             chunks.append(Chunk(sequence=sequence, start=sequence.num_computed, num_tokens=num_tokens))
             inserted += self._insert_full_pages(sequence, sequence.num_computed + num_tokens)
@@ -187,7 +189,7 @@ class Scheduler:
         missing = sum(max(self._pages_for(len(one.token_ids)) - len(one.pages), 0) for one in everybody)
         return missing + len(everybody) <= self._pool.num_free
 
-    def _prompt_budget(self) -> int:
+    def _prompt_budget(self, prefilling: Collection[Sequence]) -> int:
         """Return how many prompt tokens the step may hold.
 
         A prompt is spread over at most `max_prefill_iters` steps, also when others arrive meanwhile: the
@@ -195,11 +197,11 @@ class Scheduler:
         case, and `max_prefill_token_num` what it never exceeds (LMDeploy 0.5.3).
         """
         options = self._options
-        pending = sum(sequence.num_pending for sequence in self._running if not sequence.is_decoding)
+        pending = sum(sequence.num_pending for sequence in prefilling)
         self._required.append(-(-pending // options.max_prefill_iters))
         if options.num_tokens_per_iter is None:
             return options.max_prefill_token_num
-        num_decodes = sum(sequence.is_decoding for sequence in self._running)
+        num_decodes = len(self._running) - len(prefilling)
         wanted = max(*self._required, options.num_tokens_per_iter - num_decodes)
         return min(wanted, options.max_prefill_token_num)
 
@@ -221,7 +223,10 @@ class Scheduler:
 
     def _reserve(self, sequence: Sequence, num_tokens: int) -> int:
         """Take pages for the next tokens, from lower ranks if need be; return how many tokens they hold."""
-        missing = self._pages_for(sequence.num_computed + num_tokens) - len(sequence.pages)
+        end = sequence.num_computed + num_tokens
+        if end <= len(sequence.pages) * self._page_tokens:
+            return num_tokens
+        missing = self._pages_for(end) - len(sequence.pages)
         while self._pool.num_free < missing and self._running[-1] is not sequence:
             self._preempt_last()
         for _ in range(min(missing, self._pool.num_free)):
@@ -229,7 +234,7 @@ class Scheduler:
         return min(num_tokens, len(sequence.pages) * self._page_tokens - sequence.num_computed)
 
     def _insert_full_pages(self, sequence: Sequence, num_computed: int) -> list[int]:
-        inserted = []
+        inserted: list[int] = []
         for index in range(sequence.num_inserted, num_computed // self._page_tokens):
             page = sequence.pages[index]
             if self._cache.insert(sequence.page_key(index, self._page_tokens), page):

@@ -74,7 +74,8 @@ class Sequence:
     @property
     def is_decoding(self) -> bool:
         """Whether only the token sampled last is pending."""
-        return self.num_pending == 1 and self.num_outputs > 0
+        num_tokens = len(self.token_ids)
+        return num_tokens - self.num_computed == 1 and num_tokens > self.num_prompt_tokens
 
     def page_key(self, index: int, page_tokens: int) -> bytes:
         """Return the prefix-cache key of its page `index`, whose tokens must all be known."""
