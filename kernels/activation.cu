@@ -22,6 +22,8 @@ constexpr int kN = kLanes<SCALAR>;
 static_assert(FFN % kN == 0, "FFN must be a multiple of 16 bytes");
 
 extern "C" __global__ __launch_bounds__(kThreads) void silu_mul(const SCALAR* gate_up, SCALAR* out) {
+    dependents_may_start();
+    wait_for_predecessor();
     const int at = (blockIdx.y * kThreads + threadIdx.x) * kN;
     if (at >= FFN) return;
     const long long row = blockIdx.x;
@@ -37,6 +39,8 @@ extern "C" __global__ __launch_bounds__(kThreads) void silu_mul(const SCALAR* ga
 }
 
 extern "C" __global__ __launch_bounds__(kThreads) void gelu(const SCALAR* x, SCALAR* out, long long num) {
+    dependents_may_start();
+    wait_for_predecessor();
     const long long at = ((long long)blockIdx.x * kThreads + threadIdx.x) * kN;
     if (at >= num) return;
     float v[kN];

@@ -315,6 +315,8 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
     const int warp = threadIdx.x / 32, worker = blockIdx.x;
+    dependents_may_start();
+    wait_for_predecessor();
     const long long total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
     constexpr int kOutRow = KV_HEADS * GROUP * DIM;
     for (int seq = worker; seq < num_seqs; seq += gridDim.x)

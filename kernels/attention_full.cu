@@ -21,6 +21,8 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     long long v_stride, float scale_log2) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
+    dependents_may_start();
+    wait_for_predecessor();
     const long long image = blockIdx.x / HEADS;
     const int head = blockIdx.x % HEADS, first_row = blockIdx.y * kRows;
     const auto place = [&](auto* base, long long stride, int token) {

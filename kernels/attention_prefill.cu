@@ -55,6 +55,8 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     SCALAR* out, int num_seqs, int pages_stride, long long q_stride, float scale_log2) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
+    dependents_may_start();
+    wait_for_predecessor();
     const Work work = find_work(q_starts, num_seqs, blockIdx.y);
     if (work.seq < 0) return;
     const int head = blockIdx.x, q_start = q_starts[work.seq], kv_len = kv_lens[work.seq];

@@ -60,6 +60,8 @@ DEVICE void write_rms_normed(Row& row, const SCALAR* w, SCALAR* out, float eps) 
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void rms_norm(const SCALAR* x, const SCALAR* w, SCALAR* out, float eps) {
+    dependents_may_start();
+    wait_for_predecessor();
     const long long start = (long long)blockIdx.x * HIDDEN;
     Row row;
     load_row(row, x + start);
@@ -68,6 +70,8 @@ extern "C" __global__ __launch_bounds__(THREADS) void rms_norm(const SCALAR* x, 
 
 extern "C" __global__ __launch_bounds__(THREADS) void add_rms_norm(
     const SCALAR* x, const SCALAR* residual, const SCALAR* w, SCALAR* out, SCALAR* sum, float eps) {
+    dependents_may_start();
+    wait_for_predecessor();
     const long long start = (long long)blockIdx.x * HIDDEN;
     Row row, addend;
     load_row(row, x + start);
@@ -84,6 +88,8 @@ extern "C" __global__ __launch_bounds__(THREADS) void add_rms_norm(
 extern "C" __global__ __launch_bounds__(THREADS) void layer_norm(
     const SCALAR* x, const SCALAR* w, const SCALAR* b, SCALAR* out, float eps) {
     __shared__ float partial[2][32];
+    dependents_may_start();
+    wait_for_predecessor();
     const long long start = (long long)blockIdx.x * HIDDEN;
     Row row;
     load_row(row, x + start);

@@ -3,7 +3,7 @@
    (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin) over the 2 * ROTARY leading elements of a head, the rest passes
 
    in       q [T, HEADS, DIM], k, v [T, KV_HEADS, DIM] SCALAR; rows of a token contiguous, tokens `*_stride` elements apart
-            cos, sin [T, ROTARY] fp32   slots [T] int64: page * PAGE_TOKENS + offset
+            cos, sin [T, ROTARY] fp32   slots [T] int64: page * PAGE_TOKENS + offset; negative: not written
    out      q_out [T, HEADS, DIM], k_out [T, KV_HEADS, DIM] contiguous (rope)
             keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM], the rows of `slots` (store_kv, rope_store_kv)
    -D       SCALAR = bf16 | fp16 | fp32; HEADS, KV_HEADS, DIM, ROTARY; PAGE_TOKENS (any, where only rope is wanted)
@@ -55,6 +55,8 @@ DEVICE long long row_of(long long slot, int head) {
 extern "C" __global__ __launch_bounds__(kThreads) void rope(
     const SCALAR* q, const SCALAR* k, const float* cos, const float* sin, SCALAR* q_out, SCALAR* k_out, long long q_stride,
     long long k_stride) {
+    dependents_may_start();
+    wait_for_predecessor();
     const long long t = blockIdx.x;
     const int work = blockIdx.y * kThreads + threadIdx.x;
     const int head = work / kItems, item = work % kItems;
@@ -69,10 +71,12 @@ extern "C" __global__ __launch_bounds__(kThreads) void rope(
 extern "C" __global__ __launch_bounds__(kThreads) void store_kv(
     const SCALAR* k, const SCALAR* v, SCALAR* keys, SCALAR* values, const long long* slots, long long k_stride,
     long long v_stride) {
+    dependents_may_start();
+    wait_for_predecessor();
     const long long t = blockIdx.x;
     const int work = blockIdx.y * kThreads + threadIdx.x;
     const int head = work / kCopyItems, at = work % kCopyItems * kN;
-    if (head >= KV_HEADS) return;
+    if (head >= KV_HEADS || slots[t] < 0) return;
     const long long row = row_of(slots[t], head);
     store16(keys + row + at, load16(k + t * k_stride + head * DIM + at));
     store16(values + row + at, load16(v + t * v_stride + head * DIM + at));
@@ -81,6 +85,8 @@ extern "C" __global__ __launch_bounds__(kThreads) void store_kv(
 extern "C" __global__ __launch_bounds__(kThreads) void rope_store_kv(
     const SCALAR* q, const SCALAR* k, const SCALAR* v, const float* cos, const float* sin, SCALAR* q_out, SCALAR* keys,
     SCALAR* values, const long long* slots, long long q_stride, long long k_stride, long long v_stride) {
+    dependents_may_start();
+    wait_for_predecessor();
     const long long t = blockIdx.x;
     const int work = blockIdx.y * kThreads + threadIdx.x;
     constexpr int kRotated = (HEADS + KV_HEADS) * kItems;
@@ -90,9 +96,9 @@ extern "C" __global__ __launch_bounds__(kThreads) void rope_store_kv(
         const int head = work / kItems, item = work % kItems;
         if (head < HEADS)
             rotate_item(q + t * q_stride + head * DIM, q_out + (t * HEADS + head) * DIM, cos, sin, item);
-        else
+        else if (slots[t] >= 0)
             rotate_item(k + t * k_stride + (head - HEADS) * DIM, keys + row_of(slots[t], head - HEADS), cos, sin, item);
-    } else if (work < kRotated + KV_HEADS * kCopyItems) {
+    } else if (work < kRotated + KV_HEADS * kCopyItems && slots[t] >= 0) {
         const int head = (work - kRotated) / kCopyItems, at = (work - kRotated) % kCopyItems * kN;
         store16(values + row_of(slots[t], head) + at, load16(v + t * v_stride + head * DIM + at));
     }

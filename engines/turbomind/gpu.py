@@ -29,7 +29,9 @@ SCALARS: Mapping[torch.dtype, str] = {torch.bfloat16: "bf16", torch.float16: "fp
 class Gpu:
     """The device of one rank. Launchers ask it for kernels, scratch memory and the stream."""
 
-    def __init__(self, device: torch.device, *, cache_dir: Path | None = None) -> None:
+    def __init__(
+        self, device: torch.device, *, cache_dir: Path | None = None, overlap_launches: bool = True
+    ) -> None:
         if device.type != "cuda" or not torch.cuda.is_available():
             raise DeviceError(
                 f"engine=turbomind on `{device}`: it needs an NVIDIA GPU; use `engine=pytorch` here"
@@ -44,6 +46,8 @@ class Gpu:
         facts = torch.cuda.get_device_properties(self.device)
         self.arch = architecture(facts.major, facts.minor)
         self.capability = (facts.major, facts.minor)
+        # from Hopper on; kernels of older architectures have no instruction to wait with
+        self._overlaps = overlap_launches and self.capability >= (9, 0)
         self.num_sms = facts.multi_processor_count
         # torch's stubs do not name it
         self.shared_bytes_per_block: int = facts.shared_memory_per_block_optin  # type: ignore[attr-defined]
@@ -77,7 +81,14 @@ class Gpu:
         kernel = self._kernels.get(key)
         if kernel is None:
             function = self._function(file, entry, constants, shared_bytes)
-            kernel = Kernel(entry, function, arguments=arguments, threads=threads, shared_bytes=shared_bytes)
+            kernel = Kernel(
+                entry,
+                function,
+                arguments=arguments,
+                threads=threads,
+                shared_bytes=shared_bytes,
+                overlap=self._overlaps,
+            )
             self._kernels[key] = kernel
         return kernel
 

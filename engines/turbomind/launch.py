@@ -13,6 +13,20 @@ from typing import Any
 
 from engines.errors import KernelError
 
+# CUlaunchAttributeID of cuda.h 13.0: the kernel may start before the one ahead of it in the stream has ended.
+_PROGRAMMATIC_STREAM_SERIALIZATION = 6
+
+
+class _Attribute(ctypes.Structure):
+    """CUlaunchAttribute: an id and a union of 64 bytes, of which one int is used here."""
+
+    _fields_ = (
+        ("id", ctypes.c_uint),
+        ("pad", ctypes.c_char * 4),
+        ("value", ctypes.c_int),
+        ("rest", ctypes.c_char * 60),
+    )
+
 
 class _Config(ctypes.Structure):
     """CUlaunchConfig."""
@@ -34,12 +48,26 @@ class _Config(ctypes.Structure):
 class Kernel:
     """A kernel entry on one GPU with its block size, dynamic shared memory and argument types.
 
-    `arguments` has a letter of the `struct` module per parameter: P pointer, i int, q 64-bit int, f float.
+    With `overlap` a launch may start while the kernel ahead of it still runs (programmatic dependent launch);
+    every kernel of `kernels/` waits for that one itself before it reads what it wrote. `arguments` has a
+    letter of the `struct` module per parameter: P pointer, i int, q 64-bit int, f float.
     """
 
-    __slots__ = ("_block", "_config", "_config_at", "_function", "_launch", "_pack", "_slots", "name")
+    __slots__ = (
+        "_attribute",
+        "_block",
+        "_config",
+        "_config_at",
+        "_function",
+        "_launch",
+        "_pack",
+        "_slots",
+        "name",
+    )
 
-    def __init__(self, name: str, function: int, *, arguments: str, threads: int, shared_bytes: int) -> None:
+    def __init__(
+        self, name: str, function: int, *, arguments: str, threads: int, shared_bytes: int, overlap: bool
+    ) -> None:
         self.name = name
         self._function = function
         layout = struct.Struct("@" + arguments)
@@ -53,6 +81,10 @@ class Kernel:
         self._config = _Config(
             grid_y=1, grid_z=1, block_x=threads, block_y=1, block_z=1, shared_bytes=shared_bytes
         )
+        self._attribute = _Attribute(id=_PROGRAMMATIC_STREAM_SERIALIZATION, value=1)
+        if overlap:
+            self._config.attributes = ctypes.addressof(self._attribute)
+            self._config.num_attributes = 1
         self._config_at = ctypes.addressof(self._config)
         self._launch = _driver().cuLaunchKernelEx
 

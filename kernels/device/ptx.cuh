@@ -1,6 +1,6 @@
 /* ptx.cuh - the instructions that C++ has no name for, one function each.
 
-   All inline assembly of the project stands here. `tests/kernels/emulator/device/ptx.cuh` has the same functions in plain
+   All inline assembly of the project stands here. `tests/support/cuda_on_cpu/device/ptx.cuh` has the same functions in plain
    C++, lane by lane, so that every kernel also runs on a CPU.
 
    Fragments of mma m16n8k16, lane = 4 * g + c:
@@ -91,6 +91,23 @@ template <int PENDING>
 DEVICE void copies_wait() {
 #if __CUDA_ARCH__ >= 800
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#endif
+}
+
+/* ---- launches that overlap: a kernel may start while the one before it still runs ---- */
+
+// From here on the next kernel's blocks may take free places on the GPU.
+DEVICE void dependents_may_start() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// Wait until the kernel before this one is complete and its results can be seen. Every kernel calls it before it touches
+// anything but weights.
+DEVICE void wait_for_predecessor() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;" ::: "memory");
 #endif
 }
 

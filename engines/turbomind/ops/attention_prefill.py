@@ -27,8 +27,8 @@ def attention_prefill(
 ) -> Tensor:
     """Return causal attention of the tokens of q over their sequences' pages, [T, N, D].
 
-    The result goes into `out_TND` where one is given. `q_starts_B1` counts from the first row of q; rows before
-    its first entry are left alone. A given `shape` replaces the preferred one (benchmarks).
+    The result goes into `out_TND` where one is given. `q_starts_B1` counts from the first row of q; rows
+    before its first entry are left alone. A given `shape` replaces the preferred one (benchmarks).
     """
     num_tokens, _, dim = q_TND.shape
     num_seqs = kv_lens_B.shape[0]

@@ -1,7 +1,7 @@
-"""A stand-in for `engines.turbomind.gpu.Gpu` whose kernels are the same `.cu` files, compiled by g++ and run on the CPU.
+"""A stand-in for `engines.turbomind.gpu.Gpu`: the same `.cu` files, compiled by g++ and run on the CPU.
 
 It checks arithmetic, indexing and synchronisation of a kernel and of its launcher where there is no GPU; see
-`emulator/cuda_on_cpu.h` for what it can and cannot show.
+`cuda_on_cpu/cuda_on_cpu.h` for what it can and cannot show.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ import torch
 
 from engines.turbomind.kernel_source import kernel_dir
 
-_EMULATOR = Path(__file__).parent / "emulator"
+_EMULATOR = Path(__file__).parent / "cuda_on_cpu"
 _ENTRY = re.compile(r'extern "C" __global__ (?:__launch_bounds__\([^)]*\) )?void (\w+)\(')
 
 
@@ -57,7 +57,9 @@ class EmulatedGpu:
         run = getattr(library, f"run_{entry}")
 
         def launch(stream: int, grid: tuple[int, int], *values: float) -> None:
-            assert len(values) == len(arguments), f"`{entry}` takes {len(arguments)} arguments, got {len(values)}"
+            assert len(values) == len(arguments), (
+                f"`{entry}` takes {len(arguments)} arguments, got {len(values)}"
+            )
             packed = [
                 ctypes.create_string_buffer(struct.pack("@" + kind, value))
                 for kind, value in zip(arguments, values, strict=True)
@@ -70,7 +72,9 @@ class EmulatedGpu:
         key = (file, constants)
         if key not in self._libraries:
             name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
-            self._libraries[key] = ctypes.CDLL(str(self._compile(file, constants, self._folder / f"{name}.so")))
+            self._libraries[key] = ctypes.CDLL(
+                str(self._compile(file, constants, self._folder / f"{name}.so"))
+            )
         return self._libraries[key]
 
     def _compile(self, file: str, constants: tuple[tuple[str, int | str], ...], library: Path) -> Path:
@@ -86,6 +90,8 @@ class EmulatedGpu:
         unit = library.with_suffix(".cpp")
         unit.write_text(f'{defines}#include "cuda_on_cpu.h"\n{text}\n{entries}')
         flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", f"-I{_EMULATOR}", f"-I{kernel_dir()}"]
-        done = subprocess.run([compiler, *flags, "-o", str(library), str(unit)], capture_output=True, text=True)
+        done = subprocess.run(
+            [compiler, *flags, "-o", str(library), str(unit)], capture_output=True, text=True
+        )
         assert done.returncode == 0, done.stderr
         return library

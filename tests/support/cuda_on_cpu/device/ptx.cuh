@@ -57,6 +57,9 @@ void copies_wait() {
     }
 }
 
+inline void dependents_may_start() {}
+inline void wait_for_predecessor() {}
+
 inline void load_matrix4(unsigned (&r)[4], const void* row) {
     const uint64_t address = uintptr_t(row);
     const int lane = on_cpu::current % 32;

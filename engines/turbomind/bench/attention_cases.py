@@ -1,0 +1,40 @@
+"""Paged batches for benchmarks, pages in random order as a running engine has them; sizes of InternVL2-8B."""
+
+import torch
+from torch import Tensor
+
+from engines.ops import KvLayer
+from engines.step import AttentionBatch
+from engines.turbomind.bench.timing import random
+
+HEADS, KV_HEADS, DIM = 32, 8, 128
+
+
+def paged_batch(*, num_seqs: int, new: int, prefix: int, page_tokens: int) -> AttentionBatch:
+    """Return the batch of a step in which every sequence has `new` tokens after `prefix`; one is a decode."""
+    length = prefix + new
+    per_seq = -(-length // page_tokens)
+    pages_BP = torch.randperm(num_seqs * per_seq, device="cuda").to(torch.int32).view(num_seqs, per_seq)
+    positions_T = torch.arange(prefix, length, device="cuda").repeat(num_seqs)
+    rows_T = torch.arange(num_seqs, device="cuda").repeat_interleave(new)
+    slots_T = pages_BP[rows_T, positions_T // page_tokens].long() * page_tokens + positions_T % page_tokens
+    return AttentionBatch(
+        num_decodes=num_seqs if new == 1 else 0,
+        q_starts_B1=torch.arange(0, num_seqs * new + 1, new, dtype=torch.int32, device="cuda"),
+        kv_lens_B=torch.full((num_seqs,), length, dtype=torch.int32, device="cuda"),
+        pages_BP=pages_BP,
+        slots_T=slots_T,
+        max_q=new,
+        max_kv=length,
+    )
+
+
+def cache(batch: AttentionBatch, *, page_tokens: int) -> KvLayer:
+    """Return random keys and values for the batch."""
+    shape = (batch.pages_BP.numel(), KV_HEADS, page_tokens, DIM)
+    return KvLayer(keys_PKTD=random(*shape), values_PKTD=random(*shape))
+
+
+def queries(batch: AttentionBatch) -> Tensor:
+    """Return random queries for the batch."""
+    return random(len(batch.slots_T), HEADS, DIM)

@@ -1,0 +1,49 @@
+"""Prints the kernel table at InternVL2-8B's shapes: `python -m engines.turbomind.bench.kernels [family ...]`.
+
+Every op runs inside a CUDA graph over operand sets that together exceed the L2, save where no number of sets
+would (one row of a norm). Given is the median of the replays, against ceilings measured in the same process.
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+
+import torch
+
+from engines.turbomind.bench.attention import decodes, fulls, prefills
+from engines.turbomind.bench.elementwise import activations, norms, ropes
+from engines.turbomind.bench.linear import linears
+from engines.turbomind.bench.table import Ceilings, Row, heading, line
+from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.nvrtc import nvrtc_version
+
+FAMILIES: dict[str, Callable[[Gpu], Iterator[Row]]] = {
+    "norm": norms,
+    "activation": activations,
+    "rope": ropes,
+    "attention_decode": decodes,
+    "attention_prefill": prefills,
+    "attention_full": fulls,
+    "linear_skinny": linears,
+}
+
+
+def main(chosen: list[str]) -> None:
+    """Measure the families named, or all."""
+    unknown = sorted(set(chosen) - set(FAMILIES))
+    if unknown:
+        raise SystemExit(f"unknown families {', '.join(unknown)}: there are {', '.join(sorted(FAMILIES))}")
+    gpu = Gpu(torch.device("cuda"))
+    ceilings = Ceilings(gbps=copy_ceiling_gbps(), tflops=matmul_ceiling_tflops())
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, NVRTC {nvrtc_version()}, {gpu.arch}")
+    print(f"ceilings measured here: {ceilings.gbps:.0f} GB/s copy, {ceilings.tflops:.0f} TFLOP/s bf16")
+    print(heading())
+    for name in chosen or FAMILIES:
+        for row in FAMILIES[name](gpu):
+            print(line(row, ceilings), flush=True)
+    print(f"{gpu.compiled} modules compiled in {gpu.compile_seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main(sys.argv[1:])

@@ -1,0 +1,109 @@
+"""Decode attention against the plain formula in fp32; pages hold NaN wherever no token was written."""
+
+import pytest
+import torch
+from paged_attention import make_batch, make_pages, plain_attention, relative_error
+
+from engines.errors import KernelError
+from engines.ops import KvLayer
+from engines.turbomind.ops.attention_decode import attention_decode, decode_shape, shared_bytes
+
+# Inputs are exact; probabilities and result are rounded once each: 2^-9 relative for bf16, 2^-12 for fp16.
+TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}
+BF16, FP16 = torch.bfloat16, torch.float16
+
+# dtype, query heads, KV heads, head, page, window, lengths: one token, empty sequences, one past a tile of 64
+SMALL = [
+    (BF16, 8, 2, 64, 16, None, [1, 5, 0, 130, 64, 65, 200]),
+    (BF16, 4, 2, 128, 32, None, [300, 17]),
+    (FP16, 3, 3, 96, 64, None, [33, 0, 100]),
+    (BF16, 7, 1, 64, 16, 70, [500, 3, 70, 71]),
+    (BF16, 16, 1, 64, 16, None, [100]),  # more than eight heads share keys
+]
+# InternVL2-8B and -2B, Phi-3, Qwen2-0.5B, one long sequence, many short ones
+MODELS = [
+    (BF16, 32, 8, 128, 64, None, [1024] * 32 + [1, 4097]),
+    (BF16, 16, 8, 128, 64, None, [33000]),
+    (FP16, 32, 32, 96, 64, 2047, [3000, 100, 2047]),
+    (BF16, 14, 2, 64, 128, None, [77 * i % 900 for i in range(300)]),
+    (BF16, 32, 8, 128, 16, None, list(range(600))),  # more sequences than one launch takes
+]
+
+
+def attend(gpu, case) -> tuple[torch.Tensor, torch.Tensor]:
+    dtype, heads, kv_heads, dim, page_tokens, window, lengths = case
+    batch, num_pages = make_batch([1] * len(lengths), lengths, page_tokens=page_tokens, device=gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=kv_heads, page_tokens=page_tokens, dim=dim, dtype=dtype)
+    q = torch.randn(len(lengths), heads + 2, dim, dtype=dtype, device=gpu.device)[:, :heads]
+    how = {"scale": dim**-0.5, "window": window}
+    got = attention_decode(gpu, q, kv, batch.pages_BP, batch.kv_lens_B, **how)
+    again = attention_decode(gpu, q, kv, batch.pages_BP, batch.kv_lens_B, **how)
+    torch.testing.assert_close(got, again, rtol=0, atol=0)  # the scratch memory is left as it was found
+    return got, plain_attention(q, kv, batch, **how)
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_decode_attention_equals_the_plain_formula(gpu, case) -> None:
+    got, wanted = attend(gpu, case)
+    assert relative_error(got, wanted) < TOLERANCE[case[0]]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("case", MODELS, ids=lambda case: str(case)[:60])
+def test_decode_attention_equals_the_plain_formula_at_model_sizes(cuda_gpu, case) -> None:
+    got, wanted = attend(cuda_gpu, case)
+    assert relative_error(got, wanted) < TOLERANCE[case[0]]
+
+
+@pytest.mark.gpu
+def test_a_captured_launch_follows_the_lengths_in_memory(cuda_gpu) -> None:
+    """The work list is derived on the device: one graph serves every step."""
+    lengths = [900, 1, 333, 64]
+    batch, num_pages = make_batch([1] * 4, lengths, page_tokens=64, device=cuda_gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=8, page_tokens=64, dim=128, dtype=BF16)
+    q = torch.randn(4, 32, 128, dtype=BF16, device=cuda_gpu.device)
+
+    def run() -> torch.Tensor:
+        return attention_decode(cuda_gpu, q, kv, batch.pages_BP, batch.kv_lens_B, scale=0.1, window=None)
+
+    run()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        out = run()
+    for shorter in ([900, 1, 333, 64], [17, 1, 0, 2], [899, 0, 65, 63]):
+        batch.kv_lens_B.copy_(torch.tensor(shorter, dtype=torch.int32))
+        graph.replay()
+        assert relative_error(out, plain_attention(q, kv, batch, scale=0.1, window=None)) < TOLERANCE[BF16]
+
+
+def test_no_sequences_give_no_rows(gpu) -> None:
+    pages = torch.zeros(2, 2, 16, 64, dtype=BF16, device=gpu.device)
+    none = torch.empty(0, 1, dtype=torch.int32, device=gpu.device)
+    q = torch.empty(0, 4, 64, dtype=BF16, device=gpu.device)
+    kv = KvLayer(keys_PKTD=pages, values_PKTD=pages)
+    assert attention_decode(gpu, q, kv, none, none[:, 0], scale=1.0, window=None).shape == (0, 4, 64)
+
+
+def test_shapes_that_the_kernel_does_not_take_are_named_together(gpu) -> None:
+    pages = torch.zeros(2, 2, 8, 40, device=gpu.device)
+    kv = KvLayer(keys_PKTD=pages, values_PKTD=pages)
+    one = torch.ones(1, 1, dtype=torch.int32, device=gpu.device)
+    q = torch.ones(1, 3, 40, device=gpu.device)
+    with pytest.raises(KernelError) as caught:
+        attention_decode(gpu, q, kv, one, one[0], scale=1.0, window=None)
+    for fault in ("float32 is no matrix format", "3 query heads", "heads of 40", "pages of 8"):
+        assert fault in str(caught.value)
+
+
+def test_the_shape_that_is_chosen_fits_the_gpu() -> None:
+    for dim in (64, 96, 128, 256):
+        for group in (1, 4, 8, 16):
+            for block, sm in ((232448, 233472), (101376, 102400), (65536, 65536)):
+                shape = decode_shape(dim=dim, group=group, bytes_per_block=block, bytes_per_sm=sm)
+                assert shape.shared_bytes == shared_bytes(
+                    warps=shape.warps, stages=shape.stages, dim=dim, group=group
+                )
+                assert shape.shared_bytes <= block
+                assert shape.blocks_per_sm * (shape.shared_bytes + 1024) <= sm
+    with pytest.raises(KernelError, match="more shared memory than the 1000 bytes"):
+        decode_shape(dim=128, group=4, bytes_per_block=1000, bytes_per_sm=1000)

@@ -1,0 +1,134 @@
+"""Every kernel compiles for every supported architecture without spilling a register. Needs no GPU."""
+
+import pytest
+
+from engines.errors import KernelError
+from engines.turbomind.kernel_source import kernel_dir, read_kernel
+from engines.turbomind.nvrtc import compile_cubin, resource_usage
+from engines.turbomind.ops.attention_decode import decode_shape
+from engines.turbomind.ops.flash_shape import flash_shape
+from engines.turbomind.ops.linear_skinny import skinny_shape
+from engines.turbomind.ops.norm import num_threads
+
+pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
+
+# Shared memory of a block and of an SM, bytes: CUDA C++ Programming Guide 13.0, compute capabilities.
+SHARED = {
+    "sm_75": (65536, 65536),
+    "sm_80": (166912, 167936),
+    "sm_86": (101376, 102400),
+    "sm_89": (101376, 102400),
+    "sm_90a": (232448, 233472),
+}
+ARCHITECTURES = sorted(SHARED)
+
+
+def matrix_scalar(arch: str) -> str:
+    return "fp16" if arch == "sm_75" else "bf16"
+
+
+def norm(arch: str) -> list[dict[str, int | str]]:
+    return [
+        {"SCALAR": scalar, "HIDDEN": hidden, "THREADS": num_threads(hidden, 4 if scalar == "fp32" else 2)}
+        for scalar, hidden in (("bf16", 4096), ("fp16", 3200), ("fp32", 6144))
+    ]
+
+
+def activation(arch: str) -> list[dict[str, int | str]]:
+    return [{"SCALAR": scalar, "FFN": 14336} for scalar in ("bf16", "fp16", "fp32")]
+
+
+def rope(arch: str) -> list[dict[str, int | str]]:
+    heads = {"HEADS": 32, "KV_HEADS": 8, "DIM": 128, "ROTARY": 64, "PAGE_TOKENS": 64}
+    return [{"SCALAR": scalar, **heads} for scalar in ("bf16", "fp16", "fp32")]
+
+
+def attention_decode(arch: str) -> list[dict[str, int | str]]:
+    cases = []
+    for dim, group, window in ((128, 4, 0), (96, 1, 2047), (64, 7, 0), (128, 16, 0)):
+        shape = decode_shape(
+            dim=dim, group=group, bytes_per_block=SHARED[arch][0], bytes_per_sm=SHARED[arch][1]
+        )
+        cases.append(
+            {
+                "SCALAR": matrix_scalar(arch),
+                "DIM": dim,
+                "KV_HEADS": 8,
+                "GROUP": group,
+                "PAGE_TOKENS": 64,
+                "WINDOW": window,
+                "WARPS": shape.warps,
+                "STAGES": shape.stages,
+                "BLOCKS_PER_SM": shape.blocks_per_sm,
+                "MAX_SEQS": 512,
+            }
+        )
+    return cases
+
+
+def attention_prefill(arch: str) -> list[dict[str, int | str]]:
+    return [
+        {**flash(arch, dim), "KV_HEADS": 8, "GROUP": group, "PAGE_TOKENS": 64, "WINDOW": window}
+        for dim, group, window in ((128, 4, 0), (96, 1, 2047), (64, 7, 0))
+    ]
+
+
+def attention_full(arch: str) -> list[dict[str, int | str]]:
+    return [{**flash(arch, dim), "HEADS": 16} for dim in (64, 128)]
+
+
+def flash(arch: str, dim: int) -> dict[str, int | str]:
+    shape = flash_shape(dim, bytes_per_block=SHARED[arch][0], bytes_per_sm=SHARED[arch][1])
+    return dict(shape.constants(matrix_scalar(arch), dim))
+
+
+def linear_skinny(arch: str) -> list[dict[str, int | str]]:
+    cases = []
+    for num_rows, outputs in ((1, 28672), (16, 28672), (8, 6144)):
+        shape = skinny_shape(
+            num_rows=num_rows, num_outputs=outputs, num_sms=132, bytes_per_block=SHARED[arch][0]
+        )
+        cases.append(
+            {
+                "SCALAR": matrix_scalar(arch),
+                "INPUTS": 4096,
+                "COLUMNS": shape.columns,
+                "TILES": shape.tiles,
+                "PASSES": shape.passes,
+                "WARPS": shape.warps,
+                "STAGES": shape.stages,
+            }
+        )
+    return cases
+
+
+KERNELS = {
+    "activation.cu": activation,
+    "attention_decode.cu": attention_decode,
+    "attention_full.cu": attention_full,
+    "attention_prefill.cu": attention_prefill,
+    "linear_skinny.cu": linear_skinny,
+    "norm.cu": norm,
+    "rope.cu": rope,
+}
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+@pytest.mark.parametrize("file", sorted(KERNELS))
+def test_kernels_compile_without_spills(file: str, arch: str) -> None:
+    source = read_kernel(file)
+    for constants in KERNELS[file](arch):
+        usage = resource_usage(compile_cubin(source, arch=arch, constants=constants).log)
+        assert usage, "the compiler reported no entry"
+        spilled = {entry: use for entry, use in usage.items() if use.spill_bytes or use.stack_bytes}
+        assert not spilled, (constants, spilled)
+
+
+def test_no_kernel_is_left_out() -> None:
+    assert sorted(path.name for path in kernel_dir().glob("*.cu")) == sorted(KERNELS)
+
+
+@pytest.mark.parametrize("file", sorted(KERNELS))
+def test_a_missing_constant_stops_at_the_kernels_own_words(file: str) -> None:
+    with pytest.raises(KernelError, match=r"(\.cu|\.cuh) needs -D"):
+        compile_cubin(read_kernel(file), arch="sm_90a", constants={})
