@@ -13,7 +13,6 @@ from torch import Tensor
 
 from engines.errors import CheckpointError
 from engines.network import Network
-from engines.parallel import TpGroup
 from engines.pytorch.ops_torch import TorchOps
 from engines.spec import ModelSpec
 from engines.weights import load
@@ -203,12 +202,6 @@ def test_a_random_network_runs_and_follows_its_seed(case: str) -> None:
     assert torch.equal(first, again)
     assert not torch.allclose(first, other)
     assert first.isfinite().all() and 0.1 < first.std() < 10
-
-
-def test_a_group_of_one_is_the_identity() -> None:
-    x = torch.ones(2)
-    assert TpGroup().all_reduce(x) is x
-    assert TpGroup().all_gather(x) is x
 
 
 def test_a_checkpoint_folder_may_be_given_as_written(tmp_path: Path) -> None:
