@@ -22,7 +22,6 @@ class Case:
     hardware: Hardware
     options: EngineOptions  # without `auto`
     weights: WeightFormat
-    max_images: int  # pictures in one request
 
     @property
     def tp(self) -> int:
@@ -69,7 +68,6 @@ def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
         hardware=hardware,
         options=replace(engine, dtype=_dtype(config, spec, hardware)),
         weights=config.quantization.weights,
-        max_images=config.vision.max_images,
     )
 
 
@@ -79,7 +77,11 @@ def most_tiles(pixels: PixelSpec) -> int:
 
 
 def _as_configured(spec: ModelSpec, config: DeployConfig) -> ModelSpec:
-    """Return the spec with the tiling that the vision options ask for; null keeps the checkpoint's own."""
+    """Return the spec with the rope scaling and tiling of the config; null keeps the checkpoint's own."""
+    factor = config.engine.rope_scaling_factor
+    if factor is not None:
+        rope = spec.decoder.rope.rescaled(factor, max_positions=spec.decoder.max_positions)
+        spec = replace(spec, decoder=replace(spec.decoder, rope=rope))
     if spec.vision is None:
         return spec
     given = {

@@ -70,12 +70,12 @@ def batch_is_never_full(case: Case, figures: Figures) -> Cautions:
         )
 
 
-def pictures_exceed_the_session(case: Case, figures: Figures) -> Cautions:
-    tokens = case.max_images * case.image_tokens
-    if tokens > case.session_len:
+def session_is_beyond_the_model(case: Case, figures: Figures) -> Cautions:
+    trained = case.spec.decoder.max_positions
+    if case.session_len > trained:
         yield (
-            f"vision.max_images={case.max_images} of the largest size give {tokens:,} tokens: a sequence "
-            f"takes {case.session_len:,}, so {case.session_len // case.image_tokens} of them fit"
+            f"engine.session_len={case.session_len}: the model was made for {trained:,} tokens; beyond them "
+            "answers rest on engine.rope_scaling_factor"
         )
 
 
@@ -114,7 +114,7 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     tower_is_on_every_rank,
     session_is_longer_than_the_cache,
     batch_is_never_full,
-    pictures_exceed_the_session,
+    session_is_beyond_the_model,
     format_has_no_units,
     dtype_was_replaced,
     times_are_limits,

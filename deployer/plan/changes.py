@@ -25,15 +25,15 @@ MOST_ROWS = 6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Change:
-    """A changed plan against the plan as it is; ratios above 1 are more."""
+    """What the plan says with some keys changed; times are limits."""
 
     words: str  # as typed: engine.tp=2
-    fits: bool
     runs_today: bool  # False: this version refuses the value
-    kv_tokens: float | None  # ratios; None where there is nothing to compare with
-    token_ms: float
+    kv_tokens: int
+    batch: int  # priced requests at once
+    token_ms: float  # alone
     first_token_ms: float
-    requests_per_s: float | None
+    requests_per_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,20 +57,20 @@ def fits(figures: Figures) -> bool:
 
 def largest_changes(question: Question, now: Figures) -> list[Change]:
     """Return the single changes with the largest effect on any figure, the largest first."""
-    changes = [change for keys in single_changes(question) if (change := _change(question, keys, now))]
-    weights = {change.words: _weight(change) for change in changes}
+    changes = [change for keys in single_changes(question) if (change := _change(question, keys))]
+    weights = {change.words: _weight(change, now) for change in changes}
     noticeable = [change for change in changes if weights[change.words] > math.log(NOTICEABLE)]
     return sorted(noticeable, key=lambda change: -weights[change.words])[:MOST_ROWS]
 
 
-def nearest_fits(question: Question, now: Figures) -> list[Change]:
+def nearest_fits(question: Question) -> list[Change]:
     """Return the first change of each kind under which the plan fits, in the order of `fitting_changes`.
 
     Settings alone come first, then more GPUs, then smaller formats, then both. A kind is the set of its keys.
     """
     found: dict[tuple[str, ...], Change] = {}
     for keys in fitting_changes(question):
-        if tuple(keys) not in found and (change := _change(question, keys, now)) and change.fits:
+        if tuple(keys) not in found and (change := _change(question, keys)):
             found[tuple(keys)] = change
             if len(found) == 3:
                 break
@@ -135,8 +135,8 @@ def _smaller_kv(question: Question) -> Iterator[str]:
         yield "int4"
 
 
-def _change(question: Question, keys: Keys, now: Figures) -> Change | None:
-    """Return the effect of a change; None where tp cannot divide the model, or nothing fits any more."""
+def _change(question: Question, keys: Keys) -> Change | None:
+    """Return the figures of a changed plan; None where tp cannot divide the model, or it does not fit."""
     config = changed(question.config, keys)
     try:
         then = figures_of(replace(question, config=config).case(), question.options)
@@ -146,26 +146,27 @@ def _change(question: Question, keys: Keys, now: Figures) -> Change | None:
         return None
     return Change(
         words=" ".join(f"{key}={value}" for key, value in keys.items()),
-        fits=True,
-        runs_today=_runs_today(config),
-        kv_tokens=_ratio(then.memory.kv_tokens, now.memory.kv_tokens),
-        token_ms=then.at_limit.token_ms / now.at_limit.token_ms,
-        first_token_ms=then.at_limit.first_token_ms / now.at_limit.first_token_ms,
-        requests_per_s=_ratio(then.at_limit.requests_per_s, now.at_limit.requests_per_s),
+        runs_today=runs_today(config),
+        kv_tokens=then.memory.kv_tokens,
+        batch=then.at_limit.batch,
+        token_ms=then.at_limit.token_ms,
+        first_token_ms=then.at_limit.first_token_ms,
+        requests_per_s=then.at_limit.requests_per_s,
     )
 
 
-def _ratio(then: float, now: float) -> float | None:
-    return then / now if now else None
+def _weight(change: Change, now: Figures) -> float:
+    """Return the largest effect on any figure, as the log of its ratio; both plans fit, so none is 0."""
+    pairs = (
+        (change.kv_tokens, now.memory.kv_tokens),
+        (change.token_ms, now.at_limit.token_ms),
+        (change.first_token_ms, now.at_limit.first_token_ms),
+        (change.requests_per_s, now.at_limit.requests_per_s),
+    )
+    return max(abs(math.log(then / before)) for then, before in pairs)
 
 
-def _weight(change: Change) -> float:
-    """Return the largest effect on any figure, as the log of its ratio."""
-    ratios = (change.kv_tokens, change.token_ms, change.first_token_ms, change.requests_per_s)
-    return max(abs(math.log(ratio)) for ratio in ratios if ratio)
-
-
-def _runs_today(config: DeployConfig) -> bool:
+def runs_today(config: DeployConfig) -> bool:
     """Tell whether this version takes the values: no rule objects and the schema names the formats."""
     formats = get_args(get_type_hints(QuantizationConfig)["weights"])
     return config.quantization.weights in formats and not any(True for rule in RULES for _ in rule(config))

@@ -5,7 +5,7 @@ import sys
 from deployer.config.schema import DeployConfig
 from deployer.errors import EXIT_DOES_NOT_FIT, EXIT_OK, ConfigError
 from deployer.plan.cautions import cautions
-from deployer.plan.changes import Question, changed, fits, largest_changes, nearest_fits
+from deployer.plan.changes import Question, changed, fits, largest_changes, nearest_fits, runs_today
 from deployer.plan.figures import figures_of
 from deployer.plan.hardware import Hardware, check_hardware
 from deployer.plan.options import PlanOptions, check_options
@@ -54,7 +54,8 @@ def make_plan(config: DeployConfig, options: PlanOptions, hardware: Hardware) ->
         case=case,
         figures=figures,
         fits=does_fit,
+        runs_today=runs_today(question.config),
         warnings=cautions(case, figures),
         changes=largest_changes(question, figures) if does_fit else [],
-        ways_to_fit=[] if does_fit else nearest_fits(question, figures),
+        ways_to_fit=[] if does_fit else nearest_fits(question),
     )

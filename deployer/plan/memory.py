@@ -15,7 +15,7 @@ from deployer.plan.workspace import (
     sampling_bytes,
 )
 from engines.errors import EngineError
-from engines.kv_bytes import page_bytes, pages_for
+from engines.kv_bytes import SHARE_OF_HOST_MEMORY, page_bytes, pages_for
 from engines.memory import plan_kv
 
 WEIGHTS = {
@@ -51,7 +51,7 @@ class Memory:
     num_pages: int
     page_tokens: int
     session_len: int  # tokens of the longest sequence that is taken; 0 where none is
-    refusal: str | None  # what the engine would say instead of starting
+    refusal: str | None  # why the engine would not start
 
     @property
     def free_bytes(self) -> int:
@@ -76,19 +76,25 @@ def memory_of(case: Case, parts: list[WeightPart]) -> Memory:
     """Return the memory of one rank with these weights; the engine's own rule sizes the KV cache."""
     rows = [*_weight_rows(parts), *_workspace_rows(case)]
     kv, decoder = case.options.kv, case.spec.decoder
-    free = case.hardware.memory_bytes - sum(row.num_bytes for row in rows)
+    total, used = case.hardware.memory_bytes, sum(row.num_bytes for row in rows)
+    if case.hardware.kind == "cpu" and used < total:
+        rows.append(_host_row(total - used))
+        used += rows[-1].num_bytes
     refusal, pages, session_len = None, 0, 0
     one_page = page_bytes(
         decoder, format=kv.format, dtype_bytes=case.dtype_bytes, page_tokens=kv.page_tokens, tp=case.tp
     )
-    try:
-        plan = plan_kv(decoder, case.options, itemsize=case.dtype_bytes, free_bytes=free)
-        pages, session_len = plan.num_pages, plan.session_len
-    except EngineError as error:
-        refusal = str(error)
+    if used >= total:
+        refusal = f"weights and workspace need {used / 2**30:.1f} GiB of {total / 2**30:.1f} GiB"
+    else:
+        try:
+            plan = plan_kv(decoder, case.options, itemsize=case.dtype_bytes, free_bytes=total - used)
+            pages, session_len = plan.num_pages, plan.session_len
+        except EngineError as error:
+            refusal = str(error)
     rows.append(MemoryRow(group="kv_cache", name="KV pages", num_bytes=pages * one_page, how=_kv_rule(case)))
     return Memory(
-        total_bytes=case.hardware.memory_bytes,
+        total_bytes=total,
         rows=tuple(rows),
         page_bytes=one_page,
         num_pages=pages,
@@ -130,6 +136,13 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
         for name, num_bytes, how in table
         if num_bytes
     ]
+
+
+def _host_row(free_bytes: int) -> MemoryRow:
+    """Return what `engines/device_memory.py` leaves to everybody else on the machine."""
+    left = round(free_bytes * (1 - SHARE_OF_HOST_MEMORY))
+    how = f"{1 - SHARE_OF_HOST_MEMORY:.0%} of the rest is left to others"
+    return MemoryRow(group="workspace", name="host", num_bytes=left, how=how)
 
 
 def _kv_rule(case: Case) -> str:

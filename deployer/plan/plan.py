@@ -17,6 +17,7 @@ class Plan:
     case: Case
     figures: Figures
     fits: bool
+    runs_today: bool  # False: a format is planned that this version refuses
     warnings: list[str]
     changes: list[Change]  # with the largest effect; empty where the deployment does not fit
     ways_to_fit: list[Change]  # empty where it fits

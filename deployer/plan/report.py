@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from deployer.plan.changes import Change
 from deployer.plan.memory import Memory
 from deployer.plan.plan import SCHEMA, Plan
 from deployer.plan.workload import WorkloadTimes
@@ -38,9 +37,10 @@ def print_tables(plan: Plan, out: TextIO) -> None:
         _decode(plan, out)
         _prefill(plan, out)
         _pictures(plan, out)
-        _changes(plan.changes, "what would change it most (limits; 1.00x: no change)", out)
+        _changes(plan, out)
     else:
-        _changes(plan.ways_to_fit, "nearest changes that fit", out)
+        _ways_to_fit(plan, out)
+    print(file=out)
     for warning in plan.warnings:
         print(f"{paint('note:', 'yellow', out=out)} {warning}", file=out)
     print(paint(plan.verdict, "bold" if plan.fits else "red", out=out), file=out)
@@ -54,7 +54,7 @@ def _headline(plan: Plan) -> str:
     basis = {"measured": "measured ceilings", "datasheet": "datasheet peaks"}[device.basis]
     return (
         f"{plan.model} on {case.tp} x {device.name} ({basis}): engine={engine.kind}, weights {weights}, "
-        f"KV {kv}. Predicted, nothing was run"
+        f"KV {kv}{'' if plan.runs_today else f' ({NOT_HERE_YET})'}. Predicted: nothing was run"
     )
 
 
@@ -91,6 +91,8 @@ def _room(plan: Plan, out: TextIO) -> None:
     if case.image_tokens:
         holds.append(f"{memory.kv_tokens // case.image_tokens:,} largest pictures of {case.image_tokens:,}")
     print(f"\nKV pages hold {' or '.join(holds)}", file=out)
+    if case.image_tokens:
+        print(f"a sequence takes {memory.session_len // case.image_tokens:,} of those pictures", file=out)
     rows = [[f"{row.context:,}", f"{row.batch:,}", row.limit] for row in plan.figures.batches]
     _section("largest batch", ["tokens each", "sequences", "limited by"], rows, out)
     rows = [[f"{row.batch:,}", f"{row.context:,}", row.limit] for row in plan.figures.contexts]
@@ -123,40 +125,35 @@ def _request_row(name: str, times: WorkloadTimes) -> list[str]:
         f"{times.token_ms:.2f}",
         f"{times.batch_token_ms:.2f}",
         f"{times.tokens_per_s:,.0f}",
-        f"{times.requests_per_s:.1f}",
+        f"{times.requests_per_s:.3g}",
     ]
 
 
 def _decode(plan: Plan, out: TextIO) -> None:
-    rows = [
-        [
+    has_expected = plan.figures.at_expected is not None
+    rows = []
+    for row in plan.figures.decode:
+        expected = [_number(row.expected_ms, "{:.2f}"), _number(row.expected_tokens_per_s, "{:,.0f}")]
+        limit = [
             f"{row.batch:,}",
             f"{row.context:,}",
             f"{row.limit_ms:.2f}",
             f"{row.limit_tokens_per_s:,.0f}",
-            _number(row.expected_ms, "{:.2f}"),
-            _number(row.expected_tokens_per_s, "{:,.0f}"),
-            row.bound,
-            row.stopped_by or "",
         ]
-        for row in plan.figures.decode
-    ]
-    heads = ["batch", "context", "limit ms", "tok/s", "expected ms", "tok/s", "bound by", "not run, over"]
+        rows.append([*limit, *(expected if has_expected else []), row.bound, row.stopped_by or ""])
+    expected = ["expected ms", "tok/s"] if has_expected else []
+    heads = ["batch", "context", "limit ms", "tok/s", *expected, "bound by", "stopped by"]
     _section("decode: one token for each sequence", heads, rows, out)
 
 
 def _prefill(plan: Plan, out: TextIO) -> None:
-    rows = [
-        [
-            f"{row.tokens:,}",
-            f"{row.limit_ms:.1f}",
-            f"{row.limit_tokens_per_s:,.0f}",
-            _number(row.expected_ms, "{:.1f}"),
-            row.bound,
-        ]
-        for row in plan.figures.prefill
-    ]
-    _section("prefill: one prompt", ["tokens", "limit ms", "tok/s", "expected ms", "bound by"], rows, out)
+    has_expected = plan.figures.at_expected is not None
+    rows = []
+    for row in plan.figures.prefill:
+        limit = [f"{row.tokens:,}", f"{row.limit_ms:.1f}", f"{row.limit_tokens_per_s:,.0f}"]
+        rows.append([*limit, *([_number(row.expected_ms, "{:.1f}")] if has_expected else []), row.bound])
+    expected = ["expected ms"] if has_expected else []
+    _section("prefill: one prompt", ["tokens", "limit ms", "tok/s", *expected, "bound by"], rows, out)
 
 
 def _pictures(plan: Plan, out: TextIO) -> None:
@@ -177,23 +174,41 @@ def _pictures(plan: Plan, out: TextIO) -> None:
         _section(f"prices of pictures (limit: {plan.figures.tile_ms:.2f} ms a tile)", heads, rows, out)
 
 
-def _changes(changes: Sequence[Change], title: str, out: TextIO) -> None:
+def _changes(plan: Plan, out: TextIO) -> None:
+    now, before = plan.figures.at_limit, plan.figures.memory.kv_tokens
     rows = [
         [
             change.words,
-            _number(change.kv_tokens, "{:.2f}x"),
-            f"{change.token_ms:.2f}x",
-            f"{change.first_token_ms:.2f}x",
-            _number(change.requests_per_s, "{:.2f}x"),
+            f"{change.kv_tokens / before:.2f}x",
+            f"{change.token_ms / now.token_ms:.2f}x",
+            f"{change.first_token_ms / now.first_token_ms:.2f}x",
+            f"{change.requests_per_s / now.requests_per_s:.2f}x",
             "" if change.runs_today else NOT_HERE_YET,
         ]
-        for change in changes
+        for change in plan.changes
     ]
     if rows:
-        _section(title, ["change", "KV tokens", "ms a token", "first token", "requests/s", ""], rows, out)
-    elif "fit" in title:
-        print(f"\n{title}: none of those that were tried", file=out)
-    print(file=out)
+        heads = ["change", "KV tokens", "ms a token", "first token", "requests/s", ""]
+        _section("what would change it most, at the limits", heads, rows, out)
+
+
+def _ways_to_fit(plan: Plan, out: TextIO) -> None:
+    rows = [
+        [
+            change.words,
+            f"{change.kv_tokens:,}",
+            f"{change.batch:,}",
+            f"{change.token_ms:.2f}",
+            f"{change.first_token_ms:.1f}",
+            "" if change.runs_today else NOT_HERE_YET,
+        ]
+        for change in plan.ways_to_fit
+    ]
+    heads = ["change", "KV tokens", "requests at once", "ms a token", "first token ms", ""]
+    if rows:
+        _section("nearest changes that fit", heads, rows, out)
+    else:
+        print("\nno change that was tried fits", file=out)
 
 
 def _number(value: float | None, form: str) -> str:

@@ -46,7 +46,6 @@ def case(size: str = "8b", *, device: str = "h200", tp: int = 1, **changes: Any)
         hardware=hardware(device),
         options=engine(tp=tp),
         weights="none",
-        max_images=32,
     )
     return replace(made, **changes)
 

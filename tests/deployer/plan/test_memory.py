@@ -63,12 +63,28 @@ def test_sequences_take_whole_pages() -> None:
     assert found.sequences_of(65) == 50
 
 
-def test_the_engine_would_refuse_what_the_plan_refuses() -> None:
+def test_weights_above_the_memory_are_refused_with_both_figures() -> None:
     found = memory(case("76b"))
-    assert found.num_pages == 0
-    assert found.refusal is not None
-    assert "KV cache needs" in found.refusal
+    assert (found.num_pages, found.session_len) == (0, 0)
+    assert found.refusal == "weights and workspace need 145.3 GiB of 139.8 GiB"
     assert found.free_bytes < 0
+
+
+def test_a_cache_is_refused_in_the_words_of_the_engine() -> None:
+    found = memory(with_kv(case(), num_pages=20_000))
+    assert found.refusal is not None
+    assert found.refusal.startswith("engine.num_gpu_blocks=20000: these pages need 156.25 GiB")
+
+
+def test_half_of_a_host_is_left_to_others() -> None:
+    engine = replace(case().options, kind="pytorch", dtype="float32")
+    found = memory(replace(case("1b", device="cpu"), options=engine))
+    host = {row.name: row.num_bytes for row in found.rows}["host"]
+    assert host == round((found.total_bytes - _before_host(found)) / 2)
+
+
+def _before_host(found: Memory) -> int:
+    return sum(row.num_bytes for row in found.rows if row.name not in ("host", "KV pages"))
 
 
 def test_only_several_ranks_have_a_communicator() -> None:

@@ -1,0 +1,79 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from plan_cases import case, options
+
+from deployer.plan.case import Case
+from deployer.plan.cautions import cautions
+from deployer.plan.figures import figures_of
+
+
+def said(what: Case) -> str:
+    """Return all cautions as one text."""
+    return "\n".join(cautions(what, figures_of(what, options())))
+
+
+def with_decoder(what: Case, **changes: Any) -> Case:
+    """Return the case with another decoder."""
+    return replace(what, spec=replace(what.spec, decoder=replace(what.spec.decoder, **changes)))
+
+
+def with_engine(what: Case, **changes: Any) -> Case:
+    """Return the case with other engine options."""
+    return replace(what, options=replace(what.options, **changes))
+
+
+def test_a_plain_case_gets_no_caution() -> None:
+    assert said(case("76b", tp=1, device="h200", spec=with_decoder(case(), vocab=92_608).spec)) == ""
+
+
+def test_an_odd_vocabulary_is_named_with_its_padding() -> None:
+    assert "the vocabulary has 92,553 rows: embedding and head are padded to 92,608" in said(case())
+
+
+def test_a_tied_head_is_counted_and_said() -> None:
+    assert "ties the head" in said(with_decoder(case(), tied_head=True))
+    assert "ties the head" not in said(case())
+
+
+def test_ranks_above_the_kv_heads_store_them_again() -> None:
+    what = with_decoder(case(tp=4), num_kv_heads=2)
+    assert "engine.tp=4 is above the 2 KV heads: ranks store the same head 2 times" in said(what)
+
+
+def test_the_tower_on_every_rank_is_named_with_its_bytes() -> None:
+    assert "every one of the 2 ranks holds the vision tower and projector (0.63 GiB)" in said(case(tp=2))
+    assert "every one" not in said(case())
+
+
+def test_a_cache_shorter_than_a_session_is_named() -> None:
+    kv = replace(case().options.kv, num_pages=100)
+    text = said(with_engine(case(), kv=kv))
+    assert "KV pages hold 6,400 tokens, fewer than the 32,768 of a full sequence" in text
+    assert "KV pages hold 2 requests of the priced kind (3,072 tokens)" in text
+
+
+def test_a_session_beyond_the_model_is_named() -> None:
+    stretched = with_decoder(case(), rope=case().spec.decoder.rope.rescaled(4.0, max_positions=32768))
+    scheduler = replace(stretched.options.scheduler, session_len=65536)
+    text = said(with_engine(stretched, scheduler=scheduler, rope_scaling_factor=4.0))
+    assert "engine.session_len=65536: the model was made for 32,768 tokens" in text
+
+
+@pytest.mark.parametrize(("dtype", "expected"), [("bfloat16", True), ("float16", False)])
+def test_a_dtype_without_units_is_named(dtype: str, expected: bool) -> None:
+    what = with_engine(case("2b", device="t4"), dtype=dtype)
+    assert ("t4 has no matrix units for engine.dtype=bfloat16" in said(what)) is expected
+    assert ("planned in float16" in said(what)) is not expected
+
+
+def test_weights_without_units_save_memory_only() -> None:
+    assert "a100 has no fp8 units" in said(case(device="a100", weights="fp8"))
+    assert "units" not in said(case(device="h100", weights="fp8"))
+
+
+def test_datasheet_figures_are_called_limits() -> None:
+    assert "a100 has datasheet peaks only" in said(case(device="a100"))
+    assert "nothing was measured with awq weights on h200" in said(case(weights="awq"))
+    assert "limits" not in said(case())

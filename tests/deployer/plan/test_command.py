@@ -1,0 +1,159 @@
+"""The verb as users meet it."""
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from deployer.cli import main
+
+PLAN = ["plan", "+model=internvl2_8b"]
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Return exit code, stdout and stderr of `deploy` with these words."""
+    code = main(list(words))
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+def plan(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    """Return the plan as JSON."""
+    code, out, err = run(capsys, *PLAN, *words, "output=json")
+    assert (code, err) == (0, "")
+    found: dict[str, Any] = json.loads(out)
+    return found
+
+
+def test_the_tables_name_device_bytes_limits_and_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, *PLAN)
+    assert code == 0
+    for text in (
+        "internvl2_8b on 1 x h200 (measured ceilings)",
+        "memory of each GPU, 139.8 GiB",
+        "= weights       15.04",
+        "limited by",
+        "tokens  limit ms",
+        "1792 x 1344  4 x 3     13   3,328",
+        "what would change it most",
+    ):
+        assert text in out
+    assert out.splitlines()[-1].startswith("fits on 1 x h200: 128 requests of 3,072 tokens at once")
+
+
+def test_json_holds_every_figure_as_a_number(capsys: pytest.CaptureFixture[str]) -> None:
+    found = plan(capsys)
+    assert (found["schema"], found["fits"]) == (1, True)
+    memory = found["figures"]["memory"]
+    assert memory["kv_tokens"] == memory["num_pages"] * 64
+    assert memory["total_bytes"] - sum(row["num_bytes"] for row in memory["rows"]) == memory["free_bytes"]
+    first = found["figures"]["decode"][0]
+    assert (first["batch"], first["context"], round(first["limit_tokens_per_s"])) == (1, 1024, 290)
+
+
+def test_what_does_not_fit_ends_with_exit_code_4_and_a_way_out(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = run(capsys, "plan", "+model=internvl2_76b")
+    assert (code, err) == (4, "")
+    assert "nearest changes that fit" in out
+    assert "engine.tp=2" in out
+    verdict = "does not fit on 1 x h200: weights and workspace need 145.3 GiB of 139.8 GiB"
+    assert out.splitlines()[-1] == verdict
+
+
+def test_a_session_that_the_cache_cannot_hold_is_refused_as_the_engine_refuses_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["engine.session_len=32768", "engine.num_gpu_blocks=100"]
+    code, out, _ = run(capsys, *PLAN, *words)
+    assert code == 4
+    assert "KV cache needs 4.00 GiB for one sequence of 32768 tokens (512 pages" in out.splitlines()[-1]
+
+
+def test_another_device_is_one_word(capsys: pytest.CaptureFixture[str]) -> None:
+    found = plan(capsys, "hardware=a100")
+    assert found["case"]["hardware"]["memory_gbps"] == 2039
+    assert found["figures"]["at_expected"] is None
+
+
+def test_a_figure_of_the_device_can_be_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    faster = plan(capsys, "hardware.memory_gbps=8600")
+    assert faster["figures"]["decode"][0]["limit_ms"] == pytest.approx(3.454 / 2, rel=1e-3)
+
+
+def test_the_tree_decides_on_tiles_and_dtype(capsys: pytest.CaptureFixture[str]) -> None:
+    found = plan(capsys, "vision.max_tiles=6", "vision.thumbnail=false", "engine.dtype=float16")
+    assert found["figures"]["pictures"][-1]["tokens"] == 6 * 256
+    assert found["case"]["options"]["dtype"] == "float16"
+
+
+def test_other_formats_can_be_planned_before_they_run(capsys: pytest.CaptureFixture[str]) -> None:
+    found = plan(capsys, "plan.weights=awq", "plan.kv=fp8")
+    assert not found["runs_today"]
+    assert found["figures"]["memory"]["page_bytes"] == 64 * 65_536
+    _, out, _ = run(capsys, *PLAN, "plan.weights=awq", "plan.kv=fp8")
+    assert "weights awq, KV fp8 (this version does not run it yet)" in out
+
+
+def test_auto_means_turbomind_on_a_gpu_and_pytorch_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
+    assert plan(capsys)["case"]["options"]["kind"] == "turbomind"
+    on_cpu = plan(capsys, "hardware=cpu", "hardware.memory_bytes=64000000000")["case"]["options"]
+    assert (on_cpu["kind"], on_cpu["dtype"]) == ("pytorch", "float32")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["hardware=b300"], 3, "unknown hardware `b300`"),
+        (["hardware.memory_gb=1"], 3, "nearest keys: `hardware.memory_gbps`"),
+        (["hardware.memory_bytes=0"], 3, "hardware.memory_bytes=0: must be above 0"),
+        (["plan.batches=[]"], 3, "plan.batches=[]: must be a list of numbers from 1 on"),
+        (["plan.image_size=[0,3]"], 3, "plan.image_size=[0, 3]: a size is [width, height] in pixels"),
+        (["plan.images=-1"], 3, "plan.images=-1: must be 0 or more"),
+        (["plan.prompt_tokens=0"], 3, "plan.prompt_tokens=0: must be 1 or more"),
+        (["output=yaml"], 3, "must be one of `json`, `table`"),
+        (["engine.tp=3"], 3, "must divide the 8 KV heads"),
+        (["extra"], 2, "`extra`"),
+    ],
+)
+def test_bad_words_end_in_a_message(
+    capsys: pytest.CaptureFixture[str], words: list[str], code: int, message: str
+) -> None:
+    found, out, err = run(capsys, *PLAN, *words)
+    assert (found, out) == (code, "")
+    assert message in err
+
+
+def test_a_model_that_no_family_reads_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    code, _, err = run(capsys, "plan", "+model=qwen2_vl_7b")
+    assert code == 6
+    assert "`Qwen2VLForConditionalGeneration`" in err
+
+
+def test_a_local_checkpoint_is_planned_from_its_config(
+    capsys: pytest.CaptureFixture[str], tmp_path: Any
+) -> None:
+    code, out, _ = run(capsys, *PLAN, "output=json")
+    config = _hyper_parameters()
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    local, found, err = run(capsys, "plan", "+model=local", f"model.path={tmp_path}", "output=json")
+    assert (code, local, err) == (0, 0, "")
+    assert json.loads(found)["figures"] == json.loads(out)["figures"]
+
+
+def test_planning_imports_no_torch() -> None:
+    check = (
+        "import sys; from deployer.cli import main; code = main(['plan', '+model=internvl2_8b']); "
+        "assert code == 0; sys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def _hyper_parameters() -> dict[str, Any]:
+    from deployer.config import load_config
+
+    found = load_config(["+model=internvl2_8b"]).model.hyper_parameters
+    assert found is not None
+    return found
