@@ -14,6 +14,9 @@ from torch import Tensor
 from engines.ops import KvLayer, Weight
 from engines.step import AttentionBatch
 
+# Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].
+QUERY_BLOCK = 1024
+
 
 class TorchOps:
     """Implements `engines.ops.Ops`; holds nothing."""
@@ -57,11 +60,8 @@ class TorchOps:
         x_TXD = torch.cat([q_TND, k_TKD], dim=1)
         num_pairs, num_heads = cos_TR.shape[-1], q_TND.shape[1]
         cos_T1R, sin_T1R = cos_TR.unsqueeze(1), sin_TR.unsqueeze(1)
-        x1, x2, passed = (
-            x_TXD[..., :num_pairs],
-            x_TXD[..., num_pairs : 2 * num_pairs],
-            x_TXD[..., 2 * num_pairs :],
-        )
+        x1, x2 = x_TXD[..., :num_pairs], x_TXD[..., num_pairs : 2 * num_pairs]
+        passed = x_TXD[..., 2 * num_pairs :]
         first, second = x1 * cos_T1R - x2 * sin_T1R, x2 * cos_T1R + x1 * sin_T1R
         rotated_TXD = torch.cat([first, second, passed], dim=-1).to(x_TXD.dtype)
         return rotated_TXD[:, :num_heads], rotated_TXD[:, num_heads:]
@@ -117,17 +117,29 @@ def _attend(
     q_BQND: Tensor, layer: KvLayer, batch: AttentionBatch, which: slice, scale: float, window: int | None
 ) -> Tensor:
     """Return [B, Q, N, D] for sequences of up to Q queries; rows past a sequence's own mean nothing."""
-    num, longest, num_heads, head_dim = q_BQND.shape
-    num_kv_heads = layer.keys_PKTD.shape[1]
-    per_kv = num_heads // num_kv_heads
+    num, longest, _, head_dim = q_BQND.shape
     rows = _rows(layer, batch, which)
     keys_BKLD, values_BKLD = (
-        pages.view(-1, head_dim).index_select(0, rows).view(num, num_kv_heads, batch.max_kv, head_dim)
+        pages.view(-1, head_dim).index_select(0, rows).view(num, -1, batch.max_kv, head_dim)
         for pages in (layer.keys_PKTD, layer.values_PKTD)
     )
-    # The query heads of a KV head become further queries of it, so keys are not repeated.
-    q_BKGQD = q_BQND.view(num, longest, num_kv_heads, per_kv, head_dim).permute(0, 2, 3, 1, 4)
-    seen_B1QL = _visible(batch, which, longest, window).unsqueeze(1)
+    blocks = []
+    for first in range(0, longest, QUERY_BLOCK):
+        block = slice(first, min(first + QUERY_BLOCK, longest))
+        seen_BQL = _visible(batch, which, block, window)
+        blocks.append(_attend_block(q_BQND[:, block], keys_BKLD, values_BKLD, seen_BQL, scale))
+    return blocks[0] if len(blocks) == 1 else torch.cat(blocks, dim=1)
+
+
+def _attend_block(
+    q_BQND: Tensor, keys_BKLD: Tensor, values_BKLD: Tensor, seen_BQL: Tensor, scale: float
+) -> Tensor:
+    """Return [B, Q, N, D]. The query heads of a KV head become further queries of it: no key is repeated."""
+    num, longest, num_heads, head_dim = q_BQND.shape
+    num_kv_heads = keys_BKLD.shape[1]
+    per_kv = num_heads // num_kv_heads
+    q_BKGQD = q_BQND.reshape(num, longest, num_kv_heads, per_kv, head_dim).permute(0, 2, 3, 1, 4)
+    seen_B1QL = seen_BQL.unsqueeze(1)
     out_BKXD = F.scaled_dot_product_attention(
         q_BKGQD.reshape(num, num_kv_heads, per_kv * longest, head_dim),
         keys_BKLD,
@@ -154,14 +166,13 @@ def _rows(layer: KvLayer, batch: AttentionBatch, which: slice) -> Tensor:
     return rows_BKL.view(-1)
 
 
-def _visible(batch: AttentionBatch, which: slice, longest: int, window: int | None) -> Tensor:
-    """Return which keys each query sees, bool [B, Q, L]."""
-    lens_B = batch.kv_lens_B[which]
-    counts_B = batch.q_starts_B1.diff()[which]
-    rows = torch.arange(max(longest, batch.max_kv), device=lens_B.device)
+def _visible(batch: AttentionBatch, which: slice, block: slice, window: int | None) -> Tensor:
+    """Return which keys each query of a block sees, bool [B, Q, L]."""
+    lens_B1 = batch.kv_lens_B[which].unsqueeze(1)
+    counts_B1 = batch.q_starts_B1.diff()[which].unsqueeze(1)
+    queries_Q = torch.arange(block.start, block.stop, device=lens_B1.device)
+    keys_L = torch.arange(batch.max_kv, device=lens_B1.device)
     # Padding queries stand where the last one does: a row that sees nothing would be NaN.
-    position_BQ1 = torch.minimum(
-        (lens_B - counts_B)[:, None] + rows[:longest], lens_B[:, None] - 1
-    ).unsqueeze(2)
-    seen_BQL = rows[: batch.max_kv] <= position_BQ1
-    return seen_BQL if window is None else seen_BQL & (rows[: batch.max_kv] > position_BQ1 - window)
+    position_BQ1 = torch.minimum(lens_B1 - counts_B1 + queries_Q, lens_B1 - 1).unsqueeze(2)
+    seen_BQL = keys_L <= position_BQ1
+    return seen_BQL if window is None else seen_BQL & (keys_L > position_BQ1 - window)

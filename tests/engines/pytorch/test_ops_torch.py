@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from engines.ops import Dense, KvLayer
+from engines.pytorch import ops_torch
 from engines.pytorch.ops_torch import TorchOps
 from engines.step import AttentionBatch
 
@@ -194,6 +195,15 @@ def test_attention_paged_is_its_formula(name: str, window: int | None, heads: tu
     actual = OPS.attention_paged(q, layer, batch, scale=0.3, window=window)
     wanted = attention_by_loops(q, layer, batch, scale=0.3, window=window)
     torch.testing.assert_close(actual.double(), wanted, atol=1e-6, rtol=1e-6)
+
+
+def test_attention_paged_in_blocks_of_queries_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    batch = paged_batch([1, 7, 4], [12, 7, 19], page_tokens=4, num_decodes=1)
+    layer = KvLayer(keys_PKTD=randn(12, 2, 4, 8), values_PKTD=randn(12, 2, 4, 8, seed=1))
+    q = randn(12, 6, 8, seed=2)
+    whole = OPS.attention_paged(q, layer, batch, scale=0.3, window=5)
+    monkeypatch.setattr(ops_torch, "QUERY_BLOCK", 3)
+    torch.testing.assert_close(OPS.attention_paged(q, layer, batch, scale=0.3, window=5), whole)
 
 
 def test_attention_paged_never_reads_what_was_not_written() -> None:
