@@ -4,6 +4,7 @@ Nothing is converted but a whole number to a float. Unknown keys, missing values
 name the value, where it was set, the rule and the way out.
 """
 
+import json
 import math
 import re
 from collections.abc import Mapping
@@ -82,7 +83,8 @@ class _Builder:
             return float(value) if math.isfinite(value) else self._fault(at, value, "must be a finite number")
         if type(value) is hint:
             return value
-        return self._fault(at, value, f"must be {_NAMES[hint]}")
+        whole = hint is int and isinstance(value, float) and value.is_integer()
+        return self._fault(at, value, f"must be {_NAMES[hint]}", f"write {int(value)}" if whole else "")
 
     def _choice(self, choices: tuple[Any, ...], value: Any, at: str) -> Any:
         if self._misread(value, at, wants_text=True):
@@ -174,7 +176,7 @@ class _Builder:
         self.faults.append(f"missing `{key}`{where}: {_how_to_set(key, hint)}")
 
     def _fault(self, at: str, value: Any, rule: str, way: str = "") -> None:
-        shown = "null" if value is None else repr(value) if isinstance(value, str) else str(value)
+        shown = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
         tail = f"; {way}" if way else ""
         self.faults.append(f"{at}={shown} ({self._origins.where(at)}): {rule}{tail}")
 

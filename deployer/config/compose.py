@@ -2,8 +2,6 @@
 
 Hydra resolves the defaults lists and merges the files. It never gets to judge a key: values are handed to it
 in its set-or-add form, so that `build.py` finds every unknown key at once and can name the near ones.
-
-`compute_defaults_list` is a semi-private part of Hydra; the tests hold it on 1.3 and 1.4.
 """
 
 import re
@@ -12,16 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import hydra
 import yaml
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deployer.config.hydra_loader import HydraLoader
 from deployer.config.origins import Origins, shown_path
 from deployer.config.overrides import Flag, parse_flags
 from deployer.config.suggest import way_out
@@ -73,29 +67,32 @@ def compose(
 
 
 def _compose(tree: ConfigTree, flags: Sequence[Flag], extra_groups: Mapping[str, str]) -> Composition:
-    # Hydra 1.4 warns where a version base is given, 1.3 where it is not.
-    version: dict[str, Any] = {} if hydra.__version__ >= "1.4" else {"version_base": "1.3"}
-    path = "hydra.searchpath=[" + ",".join(_quote(f"file://{folder}") for folder in tree.folders[1:]) + "]"
-    with initialize_config_dir(config_dir=str(tree.folders[0]), **version):
-        loader = GlobalHydra.instance().config_loader()
-        listed = loader.compute_defaults_list(tree.primary, [path], RunMode.MULTIRUN).overrides.known_choices
-        words = [path, *_hydra_words(flags, listed, extra_groups)]
-        defaults = loader.compute_defaults_list(tree.primary, words, RunMode.RUN)
-        config = hydra_compose(tree.primary, overrides=words)
+    loader = HydraLoader(tree.primary, tree.folders)
+    words = _hydra_words(flags, loader.listed_groups(), extra_groups)
+    files, choices = loader.files(words)
+    config = loader.compose(words)
     if tree.primary != ALONE and "model" not in config:
         raise ConfigError([NO_MODEL])
     origins = Origins()
-    for default in defaults.defaults:
-        file = None if default.config_path is None else tree.file(default.config_path)
-        if file is not None and not default.config_path.startswith("hydra/"):
-            origins.add_file(file, default.package or "")
+    for loaded in files:
+        file = tree.file(loaded.config_path)
+        if file is not None:
+            origins.add_file(file, loaded.package)
     for flag in flags:
         if flag.kind == "delete":
             origins.drop(flag.key)
         elif flag.kind == "value":
             origins.add_flag(flag.key, flag.value, flag.text)
-    chosen = {k: v for k, v in defaults.overrides.known_choices.items() if not k.startswith("hydra/") and v}
-    return Composition(values=_plain(config, origins), origins=origins, choices=chosen, tree=tree)
+    _refuse_hydra_settings(origins)
+    return Composition(values=_plain(config, origins), origins=origins, choices=choices, tree=tree)
+
+
+def _refuse_hydra_settings(origins: Origins) -> None:
+    found = [key for key in origins.settings if key == "hydra" or key.startswith("hydra.")]
+    if found:
+        raise ConfigError(
+            [f"`{key}` ({origins.where(key)}): settings of Hydra itself have no effect here" for key in found]
+        )
 
 
 def _hydra_words(
@@ -162,8 +159,3 @@ def _missing_file(by: str | None, name: str, tree: ConfigTree) -> str:
 
 def _is_recipe(word: str) -> bool:
     return "=" not in word and word.endswith((".yaml", ".yml"))
-
-
-def _quote(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"

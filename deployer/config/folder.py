@@ -6,16 +6,18 @@ For `model=local` and for the model that ships. What is set already stays.
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.assets import PACKAGE
 from deployer.config.build import MISSING
-from deployer.config.compose import Composition
 from deployer.config.origins import shown_path
 from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
 from engines.errors import CheckpointError
 from engines.families import read_spec
+
+if TYPE_CHECKING:
+    from deployer.config.compose import Composition
 
 # Upstream's `template` key of an InternVL config.json -> our template. Hermes-2 and internlm2-chat write the
 # same prompt; they differ in stop ids, which come from the checkpoint.
@@ -32,7 +34,7 @@ def checkpoint_folder(*, hub: str, path: str) -> Path:
     return PACKAGE / "models" / path if hub == "package" else Path(path).expanduser()
 
 
-def complete_from_folder(composition: Composition) -> None:
+def complete_from_folder(composition: "Composition") -> None:
     """Fill in family, template and hyper-parameters of the model, and the chat template, where they are null.
 
     Raises ConfigError where the folder or its config.json is not there or cannot be read.
@@ -62,7 +64,7 @@ def complete_from_folder(composition: Composition) -> None:
     _complete_template(composition, model.get("template"), file)
 
 
-def _complete_template(composition: Composition, template: object, file: Path) -> None:
+def _complete_template(composition: "Composition", template: object, file: Path) -> None:
     chat = composition.values.get("chat_template")
     if not isinstance(chat, dict) or chat.get("name") is not None:
         return
@@ -76,7 +78,7 @@ def _complete_template(composition: Composition, template: object, file: Path) -
     composition.origins.add_found("chat_template.name", template, file)
 
 
-def _read(file: Path, path: str, composition: Composition) -> dict[str, Any]:
+def _read(file: Path, path: str, composition: "Composition") -> dict[str, Any]:
     where = f"model.path={path} ({composition.origins.where('model.path')})"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))

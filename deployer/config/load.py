@@ -1,18 +1,23 @@
-"""Overrides -> a validated `DeployConfig`: compose, complete, build, check, in this order."""
+"""Overrides -> a validated `DeployConfig`: compose, complete, build, check, in this order.
+
+Hydra is imported by the functions that compose, so that lists, completion and usage errors don't wait for it.
+"""
 
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deployer.config.build import build
 from deployer.config.checks import check
-from deployer.config.compose import Composition, compose
 from deployer.config.folder import complete_from_folder
 from deployer.config.resolve import entry
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.verbs import OptionGroup, Verb
+
+if TYPE_CHECKING:
+    from deployer.config.compose import Composition
 
 
 def load_config(overrides: Sequence[str], *, config_dirs: Sequence[Path] = ()) -> DeployConfig:
@@ -21,6 +26,8 @@ def load_config(overrides: Sequence[str], *, config_dirs: Sequence[Path] = ()) -
     A word that ends in .yaml is a recipe file. Raises ConfigError with every fault, UsageError for a word out
     of place.
     """
+    from deployer.config.compose import compose
+
     return validate(compose(overrides, config_dirs=config_dirs))
 
 
@@ -29,6 +36,8 @@ def load_for_verb(verb: Verb, words: Sequence[str], *, config_dirs: Sequence[Pat
 
     Raises as `load_config`, with the faults of all of them.
     """
+    from deployer.config.compose import compose
+
     composition = compose(
         _with_long_output(verb, words),
         config_dirs=config_dirs,
@@ -41,7 +50,7 @@ def load_for_verb(verb: Verb, words: Sequence[str], *, config_dirs: Sequence[Pat
     return _all(parts)
 
 
-def validate(composition: Composition, verb: Verb | None = None) -> DeployConfig:
+def validate(composition: "Composition", verb: Verb | None = None) -> DeployConfig:
     """Return the deployment of a composition; the verb's own groups are left aside.
 
     Raises ConfigError with every fault.
@@ -60,7 +69,7 @@ def _with_long_output(verb: Verb, words: Sequence[str]) -> list[str]:
     return [f"{verb.groups[0].name}.{word}" if word.startswith("output=") else word for word in words]
 
 
-def _options(group: OptionGroup, composition: Composition) -> Any:
+def _options(group: OptionGroup, composition: "Composition") -> Any:
     kind = entry(group.kind)
     assert isinstance(kind, type), f"{group.kind}: the options of a verb are a dataclass"
     return build(kind, composition.values.get(group.name, {}), composition.origins, at=group.name)

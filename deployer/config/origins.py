@@ -122,7 +122,7 @@ def _belongs_to_hydra(key: str, package: str) -> bool:
 def _written(node: yaml.Node, file: str) -> Setting:
     line = node.start_mark.line + 1
     if isinstance(node, yaml.ScalarNode):
-        return Setting(file=file, line=line, flag=None, text=node.value, plain=node.style is None)
+        return Setting(file=file, line=line, flag=None, text=node.value, plain=not node.style)
     return Setting(file=file, line=line, flag=None, text="", plain=False)
 
 

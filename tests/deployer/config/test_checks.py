@@ -1,0 +1,99 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from deployer.config import load_config
+from deployer.config.ranges import RANGES
+
+Faults = Callable[..., tuple[str, ...]]
+MODEL = "+model=internvl2_8b"
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["engine.tp=3"], "must divide the 8 KV heads of `internvl2_8b`; use 1, 2, 4 or 8"),
+        (["engine.tp=16"], "must divide the 8 KV heads"),
+        (["engine.cache_block_seq_len=48"], "must be a power of two from 16 on"),
+        (["engine.cache_block_seq_len=8"], "must be a power of two from 16 on"),
+        (["engine.cache_max_entry_count=1.0"], "must be a share above 0 and below 1, or bytes"),
+        (["engine.cache_max_entry_count=0"], "must be a share above 0 and below 1, or bytes"),
+        (["engine.session_len=65537"], "was made for 65536 tokens"),
+        (["engine.session_len=100", "sampling.max_new_tokens=100"], "must be below engine.session_len=100"),
+        (["engine=turbomind", "engine.device_type=cpu"], "engine=turbomind runs on CUDA only"),
+        (["quantization.kv=int8"], "use quantization.kv=none"),
+        (["vision.min_tiles=6", "vision.max_tiles=4"], "must not be above vision.max_tiles=4"),
+        (["server.ssl_certfile=/dev/null/x"], "set server.ssl_keyfile=<file>"),
+        (["chat_template.file=gone.jinja"], "there is no such file"),
+        (["vision.file_root=gone"], "there is no such folder"),
+        (["model.revision="], "must not be empty"),
+        (["server.host="], "must not be empty"),
+        (["server.api_keys=[a,'']"], "must hold no empty key"),
+        (["chat_template.stop_words=['']"], "must hold no empty text"),
+        (["server.cors_origins=[localhost]"], "must read scheme://host"),
+        (["model.repo=null"], "set model.repo=<owner>/<name>"),
+        (["model.repo=InternVL2-8B"], "must read owner/name"),
+        (["model.hub=folder"], "set model.path=<folder>"),
+        (["server.port=65536"], "must be at least 0 and at most 65535"),
+        (["sampling.top_p=0"], "must be above 0 and at most 1"),
+        (["sampling.temperature=-1"], "must be at least 0"),
+        (["engine.rope_scaling_factor=0.5"], "must be at least 1"),
+    ],
+)
+def test_an_impossible_tree_is_refused_with_the_rule(
+    faults_of: Faults, words: list[str], expected: str
+) -> None:
+    assert any(expected in fault for fault in faults_of(MODEL, *words))
+
+
+def test_a_broken_rule_names_the_value_and_where_it_was_set(faults_of: Faults) -> None:
+    (fault,) = faults_of(MODEL, "engine.tp=3")
+    assert fault.startswith("engine.tp=3 (command line `engine.tp=3`): must divide")
+
+
+def test_broken_rules_are_reported_together(faults_of: Faults) -> None:
+    assert (
+        len(faults_of(MODEL, "engine.tp=3", "server.port=-1", "vision.min_tiles=3", "vision.max_tiles=2"))
+        == 3
+    )
+
+
+@pytest.mark.parametrize("key", sorted(RANGES))
+def test_every_number_has_a_lower_end(faults_of: Faults, key: str) -> None:
+    (fault, *_) = faults_of(MODEL, f"{key}=-1")
+    assert fault.startswith(f"{key}=-1")
+
+
+def test_every_number_of_the_schema_has_a_range() -> None:
+    config = load_config([MODEL])
+    elsewhere = {
+        "engine.cache_block_seq_len",
+        "engine.cache_max_entry_count",
+    }  # rules of their own in checks.py
+    for group in ("engine", "vision", "sampling", "server"):
+        part = getattr(config, group)
+        hints = get_type_hints(type(part))
+        numbers = {
+            f"{group}.{name}" for name, hint in hints.items() if {int, float} & {hint, *get_args(hint)}
+        }
+        assert numbers - elsewhere <= set(RANGES)
+
+
+def test_a_longer_session_is_allowed_where_the_rotary_table_is_stretched() -> None:
+    words = [MODEL, "engine.session_len=100000", "engine.rope_scaling_factor=4.0"]
+    assert load_config(words).engine.session_len == 100000
+
+
+@pytest.mark.parametrize("tp", [1, 2, 4, 8])
+def test_divisors_of_the_kv_heads_are_allowed(tp: int) -> None:
+    assert load_config([MODEL, f"engine.tp={tp}"]).engine.tp == tp
+
+
+def test_tls_with_both_files_is_allowed(tmp_path: Path) -> None:
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    key.touch()
+    certificate.touch()
+    config = load_config([MODEL, f"server.ssl_keyfile={key}", f"server.ssl_certfile={certificate}"])
+    assert config.server.ssl_keyfile == str(key)

@@ -1,0 +1,121 @@
+from pathlib import Path
+
+import pytest
+
+from deployer.config import load_config
+from deployer.config.compose import compose
+from deployer.errors import ConfigError, UsageError
+
+
+def fault_of(*words: str, config_dirs: tuple[Path, ...] = ()) -> str:
+    with pytest.raises(ConfigError) as caught:
+        compose(words, config_dirs=config_dirs)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["model=internvl2_2b", "+model=internvl2_2b", "++model=internvl2_2b"])
+def test_the_model_is_named_with_or_without_a_plus(word: str) -> None:
+    assert load_config([word]).model.name == "internvl2_2b"
+
+
+@pytest.mark.parametrize("word", ["engine.tp=2", "+engine.tp=2", "++engine.tp=2"])
+def test_a_value_is_set_with_or_without_a_plus(word: str) -> None:
+    assert load_config(["+model=internvl2_2b", word]).engine.tp == 2
+
+
+def test_the_last_of_two_equal_flags_wins() -> None:
+    composed = compose(["+model=internvl2_1b", "model=internvl2_2b", "engine.tp=2", "engine.tp=4"])
+    assert composed.values["model"]["name"] == "internvl2_2b"
+    assert composed.values["engine"]["tp"] == 4
+
+
+def test_a_model_may_choose_how_it_samples_and_the_command_line_still_wins() -> None:
+    assert load_config(["+model=pocket_vl"]).sampling.temperature == 0
+    assert load_config(["sampling=default", "+model=pocket_vl"]).sampling.temperature > 0
+
+
+def test_without_a_model_the_message_says_how_to_name_one() -> None:
+    assert fault_of("engine.tp=2").startswith("missing `model`: add +model=<name>")
+
+
+def test_interpolation_carries_a_value_on() -> None:
+    words = ["+model=internvl2_2b", "server.model_name=${model.repo}"]
+    assert load_config(words).server.model_name == "OpenGVLab/InternVL2-2B"
+
+
+def test_a_bad_interpolation_names_its_key_and_origin() -> None:
+    fault = fault_of("+model=internvl2_2b", "server.model_name=${model.nam}")
+    assert fault.startswith("server.model_name=${model.nam} (command line `server.model_name=${model.nam}`)")
+    assert "model.nam" in fault.partition("cannot be filled in")[2]
+
+
+def test_an_interpolation_to_a_missing_value_names_the_missing_value() -> None:
+    fault = fault_of("+model=local", "model.name=${model.path}")
+    assert "model.path" in fault
+
+
+def test_deleting_what_is_not_there_is_a_fault() -> None:
+    assert "engine.foo" in fault_of("+model=internvl2_2b", "~engine.foo")
+
+
+def test_an_ops_repository_adds_options_from_another_folder(ops: Path) -> None:
+    config = load_config(["+model=acme", "engine=small"], config_dirs=[ops / "conf"])
+    assert config.model.repo == "acme/vl"
+    assert config.engine.max_batch_size == 4
+
+
+def test_an_ops_repository_may_replace_an_option_that_ships(ops: Path) -> None:
+    shadow = ops / "conf/model/internvl2_2b.yaml"
+    shadow.write_text((ops / "conf/model/acme.yaml").read_text().replace("internvl2_2b@", "internvl2_1b@"))
+    assert load_config(["+model=internvl2_2b"], config_dirs=[ops / "conf"]).model.name == "acme"
+
+
+def test_a_recipe_runs_by_path_with_changes_on_the_command_line(ops: Path) -> None:
+    config = load_config([str(ops / "recipes/prod.yaml"), "engine.tp=2"])
+    assert (config.model.name, config.engine.max_batch_size) == ("acme", 4)
+    assert (config.server.port, config.engine.tp) == (9000, 2)
+
+
+@pytest.mark.parametrize("word", ["model=internvl2_1b", "+model=internvl2_1b"])
+def test_the_model_of_a_recipe_is_replaced_in_both_spellings(ops: Path, word: str) -> None:
+    assert load_config([str(ops / "recipes/prod.yaml"), word]).model.name == "internvl2_1b"
+
+
+def test_two_recipes_are_a_usage_error() -> None:
+    with pytest.raises(UsageError, match="one recipe"):
+        compose(["a.yaml", "b.yaml"])
+
+
+def test_hydra_settings_in_a_recipe_are_refused(ops: Path) -> None:
+    recipe = ops / "recipes/prod.yaml"
+    recipe.write_text(recipe.read_text() + "\nhydra:\n  run:\n    dir: /tmp/x\n")
+    assert "prod.yaml:13" in fault_of(str(recipe))
+    assert "no effect" in fault_of(str(recipe))
+
+
+def test_broken_yaml_names_file_and_line(ops: Path) -> None:
+    (ops / "conf/model/broken.yaml").write_text("name: x\nrepo: [a, b\nfamily: internvl\n")
+    fault = fault_of("+model=broken", config_dirs=(ops / "conf",))
+    assert "model/broken.yaml:3" in fault
+    assert "is not YAML" in fault
+
+
+def test_a_key_written_twice_names_file_and_line(ops: Path) -> None:
+    (ops / "conf/model/twice.yaml").write_text("name: x\nname: y\n")
+    fault = fault_of("+model=twice", config_dirs=(ops / "conf",))
+    assert "model/twice.yaml:2" in fault
+
+
+def test_an_unknown_option_inside_a_file_names_the_file_and_the_near_ones(ops: Path) -> None:
+    (ops / "recipes/bad.yaml").write_text("defaults:\n  - deploy\n  - model: internvl2_9b\n  - _self_\n")
+    fault = fault_of(str(ops / "recipes/bad.yaml"))
+    assert "unknown model `internvl2_9b`" in fault
+    assert "recipes/bad.yaml" in fault
+    assert "`internvl2_8b`" in fault
+
+
+def test_composing_leaves_no_global_state_behind() -> None:
+    from hydra.core.global_hydra import GlobalHydra
+
+    compose(["+model=internvl2_2b"])
+    assert not GlobalHydra.instance().is_initialized()
