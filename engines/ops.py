@@ -1,7 +1,8 @@
 """The op table: every computation a network asks for, as functions on tensors; each engine implements it.
 
 `engines/pytorch/ops_torch.py` is the truth on CPU and GPU; `engines/turbomind/` is held to it op by op. An op
-allocates its result unless it says otherwise, never syncs with the host and never keeps state.
+allocates its result unless it says otherwise, never syncs with the host and never keeps state. Inputs may be
+views with strides, the last axis (the last two of q, k, v) contiguous.
 
 Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, F FFN width, V vocabulary, S sampled rows,
 I images (tiles), L patches of a tile, P pages.
@@ -98,7 +99,7 @@ class Ops(Protocol):
 
         The keys of the step's own tokens are in the pages already. Token t of a sequence with q new tokens
         and length n stands at position n - q + t and sees the keys at or before it, the last `window` of them
-        if a window is given.
+        if a window is given. Slots that no step wrote may hold anything, NaN too, and must not matter.
         """
         ...
 
