@@ -9,6 +9,7 @@ import itertools
 import math
 import os
 import tempfile
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +30,7 @@ class PixelFiles:
         self._roots = [SHARED_MEMORY] if os.access(SHARED_MEMORY, os.W_OK) else []
         self._roots.append(Path(tempfile.gettempdir()))
         self._folders: dict[Path, OwnedFolder] = {}  # made with the first file that needs them
+        self._lock = threading.Lock()  # preprocessing writes from several threads
         self._names = itertools.count()
 
     def write(self, array: NDArray[np.uint8]) -> PixelRef:
@@ -67,9 +69,10 @@ class PixelFiles:
         self._folders.clear()
 
     def _folder(self, root: Path) -> Path:
-        if root not in self._folders:
-            self._folders[root] = OwnedFolder(root, PREFIX)
-        return self._folders[root].path
+        with self._lock:
+            if root not in self._folders:
+                self._folders[root] = OwnedFolder(root, PREFIX)
+            return self._folders[root].path
 
 
 def take_pixels(ref: PixelRef) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import zmq
 
-from engines.errors import EngineError
+from engines.errors import DeviceError, EngineError
 from engines.messages import (
     Abort,
     FromEngine,
@@ -39,6 +39,7 @@ if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered 
 
 HEARTBEAT_S = 1.0
 PARENT_CHECK_S = 0.5
+MESSAGES_A_TURN = 32
 LAST_WORDS_MS = 2000  # how long what was said may take to leave a process that ends
 
 logger = logging.getLogger(__name__)
@@ -78,10 +79,10 @@ class Link:
         return decode_to_engine(self._socket.recv())
 
     def inbox(self, timeout_s: float) -> list[ToEngine]:
-        """Return all messages that are here, after waiting for a first one."""
+        """Return what is here, after waiting for a first message; the rest of a flood waits a turn."""
         messages: list[ToEngine] = []
         timeout_ms = int(timeout_s * 1000)
-        while self._socket.poll(timeout_ms):
+        while len(messages) < MESSAGES_A_TURN and self._socket.poll(timeout_ms):
             messages.append(decode_to_engine(self._socket.recv()))
             timeout_ms = 0
         return messages
@@ -117,6 +118,12 @@ def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop |
         loop, ready = load_engine(
             start, on_phase=lambda phase: link.send([Loading(phase=phase)]), load=load or load_checkpoint
         )
+    except ModuleNotFoundError as error:
+        message = (
+            f"`{error.name}` is not installed: every engine needs it; pip install 'vlm-deployer[engine]'"
+        )
+        link.send([StartFailed(kind=DeviceError.__name__, message=message)])
+        return None
     except Exception as error:
         if not isinstance(error, EngineError):
             logger.exception("the engine did not start")

@@ -3,6 +3,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+import torch
 from loop_engine import LoopEngine
 from tiny_engine import IMAGE_ID, NAN_ID, RAISES_ID
 
@@ -81,6 +82,14 @@ def test_the_tokens_do_not_depend_on_how_steps_are_cut(
     changes: dict[str, Any], engine: MakeEngine, reference: list[list[int]]
 ) -> None:
     assert answers(engine(**changes)) == reference
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_the_tokens_do_not_depend_on_how_steps_are_cut_on_a_gpu(engine: MakeEngine) -> None:
+    alone = answers(engine(device="cuda", max_batch_size=1, prefix_caching=False))
+    assert answers(engine(device="cuda", max_prefill_token_num=7)) == alone
+    assert answers(engine(device="cuda", max_batch_size=16)) == alone
 
 
 def test_preemption_happens_in_the_case_that_means_to_show_it(engine: MakeEngine) -> None:

@@ -1,0 +1,102 @@
+import asyncio
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from internvl_golden import golden
+from sequences import sampling
+from tiny_engine import OPTIONS, SPEC, ask, client, options, submit, wait_until
+
+from engines.client import EngineClient
+from engines.errors import DeviceError
+from engines.messages import Done, ImageInput, Submit
+from engines.process import _num_threads
+from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from engines.process import main
+sys.exit(main())
+"""
+
+
+async def test_a_checkpoint_gives_upstreams_greedy_tokens_through_the_process(
+    internvl_folder: Callable[[str], Path],
+) -> None:
+    reference = golden("internlm2_vit300m")
+    how = options(page_tokens=16, num_pages=64, max_prefill_token_num=13)
+    engine = EngineClient(
+        internvl_folder("internlm2_vit300m"), reference.spec, how, start_timeout_s=120, max_restarts=0
+    )
+    await engine.start()
+    try:
+        for _ in range(2):  # the second time from the prefix cache
+            tiles = dynamic_tiles(reference.pictures("one_image")[0], reference.pixels)
+            ids = reference.token_ids("one_image")
+            expected = reference.tensors["greedy_one_image"].tolist()
+            image = ImageInput(
+                key=b"k" * 16,
+                start=ids.index(reference.image_id),
+                num_tokens=ids.count(reference.image_id),
+                pixels=engine.pixels.write(tiles),
+            )
+            request = Submit(
+                request_id="golden",
+                token_ids=tuple(ids),
+                images=(image,),
+                sampling=sampling(max_new_tokens=len(expected), ignore_eos=True),
+                priority=0,
+            )
+            tokens, end = await ask(engine, request)
+            assert tokens == expected
+        assert isinstance(end, Done) and end.usage.cached_tokens == (len(ids) - 1) // 16 * 16
+        assert engine.stats is not None
+    finally:
+        await engine.close()
+
+
+async def test_the_heartbeat_goes_on_while_nothing_happens() -> None:
+    engine = client()
+    await engine.start()
+    try:
+        await wait_until(lambda: engine.stats is not None)
+        first = engine.stats
+        await wait_until(lambda: engine.stats is not first, timeout_s=5)
+    finally:
+        await engine.close()
+
+
+async def test_stats_arrive_with_each_change_of_who_runs() -> None:
+    engine = client()
+    await engine.start()
+    try:
+        await asyncio.gather(*(ask(engine, submit(engine, [1, n], max_new_tokens=3)) for n in range(4)))
+        await wait_until(lambda: engine.stats is not None and engine.stats.num_running == 0, timeout_s=0.5)
+        assert engine.stats is not None and engine.stats.output_tokens == 12
+    finally:
+        await engine.close()
+
+
+async def test_a_missing_torch_is_told_with_the_way_out() -> None:
+    engine = EngineClient(
+        Path("x"),
+        SPEC,
+        OPTIONS,
+        start_timeout_s=60,
+        max_restarts=0,
+        command=(sys.executable, "-c", WITHOUT_TORCH),
+    )
+    with pytest.raises(DeviceError, match=r"`torch` is not installed.*pip install 'vlm-deployer\[engine\]'"):
+        await engine.start()
+
+
+def test_the_environment_decides_on_threads_where_it_says_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert _num_threads("cpu") == _num_threads("cuda") == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: set(range(16)))
+    assert (_num_threads("cpu"), _num_threads("cuda")) == (15, 4)
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0})
+    assert _num_threads("cpu") == 1

@@ -1,0 +1,95 @@
+from array import array
+from typing import Any
+
+import pytest
+import torch
+from sequences import sequence
+from tiny_engine import IMAGE_ID, SPEC, TOKENS_PER_TILE, options, tiles
+
+from engines.batch_plan import BatchPlan, Chunk
+from engines.kv_cache import allocate_kv
+from engines.pytorch.ops_torch import TorchOps
+from engines.runner import Runner
+from engines.sequence import ImageSlots, Sequence
+from engines.weights.load import random_network
+
+CPU = torch.device("cpu")
+
+
+class Watched:
+    """A network that notes how many tiles each encoder pass had."""
+
+    def __init__(self) -> None:
+        self._network = random_network(SPEC, ops=TorchOps(), device=CPU, dtype=torch.float32, seed=0)
+        self.spec = SPEC
+        self.hidden = self._network.hidden
+        self.logits = self._network.logits
+        self.passes: list[int] = []
+
+    def encode_images(self, tiles_ISSC: torch.Tensor) -> torch.Tensor:
+        """Encode and note."""
+        self.passes.append(len(tiles_ISSC))
+        return self._network.encode_images(tiles_ISSC)
+
+
+@pytest.fixture
+def network() -> Watched:
+    return Watched()
+
+
+def runner(network: Watched, **changes: Any) -> Runner:
+    how = options(**changes)
+    kv = allocate_kv(SPEC.decoder, how.kv, num_pages=32, tp=1, dtype=torch.float32, device=CPU)
+    return Runner(network, kv, device=CPU, max_batch_size=8, vision=how.vision)
+
+
+def with_images(first_page: int, *seeds: int, num_tiles: int = 1) -> Sequence:
+    """A sequence of nothing but images and one last token."""
+    size = num_tiles * TOKENS_PER_TILE
+    images = tuple(
+        ImageSlots(
+            key=seed.to_bytes(16, "little"), start=i * size, num_tokens=size, pixels=tiles(seed, num_tiles)
+        )
+        for i, seed in enumerate(seeds)
+    )
+    one = sequence([IMAGE_ID] * (size * len(seeds)) + [1], images=images)
+    one.pages = array("i", range(first_page, first_page + 6))
+    return one
+
+
+def whole(*sequences: Sequence) -> BatchPlan:
+    return BatchPlan.of(
+        [Chunk(sequence=one, start=0, num_tokens=len(one.token_ids)) for one in sequences], []
+    )
+
+
+def part(one: Sequence, start: int, num_tokens: int) -> BatchPlan:
+    return BatchPlan.of([Chunk(sequence=one, start=start, num_tokens=num_tokens)], [])
+
+
+def test_tiles_of_several_sequences_share_encoder_passes(network: Watched) -> None:
+    runner(network).run(whole(with_images(0, 1, 2), with_images(8, 3), with_images(16, 4)))
+    assert network.passes == [3, 1]
+
+
+def test_an_image_that_two_sequences_show_is_encoded_once(network: Watched) -> None:
+    run = runner(network)
+    run.run(whole(with_images(0, 1), with_images(8, 1)))
+    assert (network.passes, run.images_encoded) == ([1], 1)
+
+
+def test_an_image_cut_by_a_chunk_is_encoded_once_even_without_a_cache(network: Watched) -> None:
+    run = runner(network, cache_bytes=0)
+    one = with_images(0, 1, num_tiles=2)
+    whole_choice = runner(Watched()).run(whole(with_images(0, 1, num_tiles=2)))
+    assert run.run(part(one, 0, 3)) == []
+    run.run(part(one, 3, 2))
+    assert run.run(part(one, 5, 4)) == whole_choice
+    assert network.passes == [2]
+
+
+def test_without_a_cache_a_finished_image_is_dropped(network: Watched) -> None:
+    run = runner(network, cache_bytes=0)
+    for _ in range(2):
+        run.run(whole(with_images(0, 1)))
+    assert network.passes == [1, 1]
