@@ -7,7 +7,7 @@ from deployer.plan.case import Case
 from deployer.plan.rates import Rates
 from deployer.plan.step_times import DecoderWork, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart
-from engines.vision.pixels.dynamic_tiles import choose_grid, num_tiles
+from engines.vision.pixels.tile_grid import choose_grid, num_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,7 @@ from deployer.plan.options import PlanOptions
 from deployer.plan.rates import Rates
 from deployer.plan.step_times import DecoderWork, decode_time, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart
-from engines.vision.pixels.dynamic_tiles import num_tiles
+from engines.vision.pixels.tile_grid import num_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -22,7 +22,8 @@ from deployer.pocket_vl.prompts import PromptCoder, TurnIds, random_system
 from deployer.pocket_vl.sampling import sample_scene
 from deployer.pocket_vl.scene import Scene
 from engines.spec import PixelSpec
-from engines.vision.pixels.dynamic_tiles import choose_grid, dynamic_tiles
+from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+from engines.vision.pixels.tile_grid import choose_grid
 
 OPENING, PICTURE, FIRST, BLIND, PADDING = 0, 1, 2, 100, 127
 

@@ -12,7 +12,8 @@ from deployer.errors import ConfigError
 from deployer.prompt.images import Picture, to_rgb
 from deployer.prompt.messages import Detail
 from engines.spec import PixelSpec, VisionSpec
-from engines.vision.pixels.dynamic_tiles import choose_grid, dynamic_tiles, num_tiles
+from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+from engines.vision.pixels.tile_grid import choose_grid, num_tiles
 
 _BAND_PIXELS = 1 << 20
 

@@ -1,14 +1,14 @@
 import hashlib
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from internvl_golden import CASES, ROOT, golden
+from internvl_golden import CASES, golden
 from PIL import Image
 
 from engines.spec import PixelSpec
-from engines.vision.pixels.dynamic_tiles import choose_grid, dynamic_tiles, num_tiles
+from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+from engines.vision.pixels.tile_grid import num_tiles
 
 SPEC = PixelSpec(
     kind="dynamic_tiles",
@@ -19,7 +19,6 @@ SPEC = PixelSpec(
     mean=(0.485, 0.456, 0.406),
     std=(0.229, 0.224, 0.225),
 )
-TILING = json.loads((ROOT / "tiling.json").read_text())
 PICTURES = ("img0_37x91.png", "img1_640x480.png", "img2_1000x333.png")
 
 
@@ -51,19 +50,6 @@ def test_full_size_tiles_are_the_references(name: str) -> None:
     wanted = reference.meta["preprocess_448_max12"][name]
     assert list(pixels.shape) == wanted["shape"]
     assert sha256_of_rounded(pixels) == wanted["sha256_round4_float32"]
-
-
-def test_grids_are_the_references_for_every_recorded_size() -> None:
-    wrong = []
-    for section in TILING.values():
-        for case in section if isinstance(section, list) else ():
-            grids = case["grid"]
-            choices = grids.items() if isinstance(grids, dict) else [(case["max_num"], grids)]
-            for max_num, grid in choices:
-                spec = replace(SPEC, min_tiles=case.get("min_num", 1), max_tiles=int(max_num))
-                if list(choose_grid(*case["wh"], spec)) != grid:
-                    wrong.append((case, max_num))
-    assert not wrong
 
 
 def test_num_tiles_counts_what_dynamic_tiles_cuts() -> None:
