@@ -37,7 +37,7 @@ class Fetcher:
     def __init__(self, limits: FetchLimits, *, tls: ssl.SSLContext | None = None) -> None:
         """`tls`: which certificates to trust; None: the public ones."""
         self._limits = limits
-        self._tls = tls or httpcore.default_ssl_context()
+        self._tls = tls  # the public ones are read on the first download
 
     async def fetch(self, url: str, *, index: int) -> bytes:
         """Return the body behind `url`. Raises ImageError."""
@@ -54,6 +54,7 @@ class Fetcher:
             ) from error
 
     async def _follow(self, url: str, index: int) -> bytes:
+        self._tls = self._tls or httpcore.default_ssl_context()
         network = PinnedNetwork(allow_private_addresses=self._limits.allow_private_addresses)
         async with httpcore.AsyncConnectionPool(ssl_context=self._tls, network_backend=network) as pool:
             target = self._checked(url, index)

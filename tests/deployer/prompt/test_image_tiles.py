@@ -1,0 +1,61 @@
+"""Tiles, their cache key, and what `vision.*` and `detail` change."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from prompt_requests import chat, picture
+from prompt_setup import PIXELS, deploy_config, encoded, model_spec
+
+from deployer.errors import ConfigError
+from deployer.prompt.assemble import PromptBuilder
+from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+
+
+async def test_tiles_are_those_of_the_preprocessing(builder: PromptBuilder) -> None:
+    image = picture(61, 90)
+    prompt = await chat(builder, "q", encoded(image))
+    assert np.array_equal(prompt.images[0].tiles, dynamic_tiles(image, PIXELS))
+    assert prompt.images[0].tiles.dtype == np.uint8
+
+
+async def test_the_key_tells_pictures_and_options_apart(folder: Path, builder: PromptBuilder) -> None:
+    image = picture(60, 30)
+    other = image.copy()
+    other.putpixel((59, 29), (1, 2, 3))
+    turned = Image.frombytes("RGB", (30, 60), image.tobytes())
+    configs = [{"max_tiles": 5}, {"min_tiles": 2}, {"thumbnail": False}]
+    builders = [
+        builder,
+        *(PromptBuilder(deploy_config(vision=config), model_spec(), folder) for config in configs),
+    ]
+    keys = {(await chat(each, "q", image)).images[0].key for each in builders}
+    keys |= {(await chat(builder, "q", changed)).images[0].key for changed in (other, turned)}
+    keys.add((await chat(builder, "q", image, detail="low")).images[0].key)
+    assert len(keys) == len(builders) + 3
+    same = [encoded(image), encoded(image, "BMP"), image.convert("RGBA")]
+    assert {(await chat(builder, "another text", source)).images[0].key for source in same} < keys
+    assert all(len(key) == 16 for key in keys)
+
+
+async def test_detail_low_is_one_tile(builder: PromptBuilder) -> None:
+    image = picture(140, 30)
+    tokens = {
+        d: (await chat(builder, "q", image, detail=d)).images[0].num_tokens for d in ("low", "high", "auto")
+    }
+    assert tokens == {"low": 4, "high": 24, "auto": 24}  # 5 tiles and a thumbnail
+
+
+async def test_vision_settings_override_the_checkpoint_s(folder: Path) -> None:
+    for vision, tiles in (({"max_tiles": 2}, 3), ({"thumbnail": False}, 5), ({"min_tiles": 6}, 7)):
+        builder = PromptBuilder(deploy_config(vision=vision), model_spec(), folder)
+        assert (await chat(builder, "q", picture(140, 28))).images[0].tiles.shape == (tiles, 28, 28, 3)
+    with pytest.raises(ConfigError, match=r"vision.min_tiles=7: must not exceed vision.max_tiles=6"):
+        PromptBuilder(deploy_config(vision={"min_tiles": 7}), model_spec(), folder)
+
+
+async def test_an_animation_is_noted(builder: PromptBuilder) -> None:
+    frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
+    prompt = await chat(builder, "q", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert prompt.images[0].notes == ("first of 2 frames used",)
