@@ -55,6 +55,18 @@ class Case:
         vision = self.spec.vision
         return 0 if vision is None else most_tiles(vision.pixels) * vision.tokens_per_tile
 
+    def prefill_tokens(self, prompt_tokens: int) -> int:
+        """Return the tokens of each step in which a prompt is read that is alone (`engines/scheduler.py`).
+
+        `max_prefill_token_num`; where `num_tokens_per_iter` is set that many, or more so that
+        `max_prefill_iters` steps are enough.
+        """
+        limits = self.options.scheduler
+        if limits.num_tokens_per_iter is None:
+            return limits.max_prefill_token_num
+        share = -(-prompt_tokens // limits.max_prefill_iters)
+        return min(max(share, limits.num_tokens_per_iter), limits.max_prefill_token_num)
+
 
 def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
     """Return the case of a config tree; engine=auto counts as turbomind on a GPU and pytorch on a CPU."""

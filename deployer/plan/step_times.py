@@ -77,14 +77,14 @@ def decode_time(case: Case, work: DecoderWork, rates: Rates, *, batch: int, cont
 
 
 def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int) -> Time:
-    """Return the time to read a prompt of this many tokens alone, in steps of `max_prefill_token_num`.
+    """Return the time to read a prompt of this many tokens alone, in the steps of `Case.prefill_tokens`.
 
     A step of T tokens after P earlier ones: linear max(bytes / bandwidth, 2 T W / rate), the head for one
     row; attention (T P + T^2 / 2) * operations a pair / rate.
     """
     linear_s = attention_s = link_s = 0.0
     linear_bound: Bound = "weights"
-    most = case.options.scheduler.max_prefill_token_num
+    most = case.prefill_tokens(tokens)
     for start in range(0, tokens, most):
         step = min(most, tokens - start)
         compute_s = 2 * step * _per_row(work, rates, head_rows=1 / step)

@@ -1,6 +1,6 @@
 """The priced request: its tokens, and how long it takes alone and among others.
 
-time to the first token   encoder passes, then the prompt in steps of max_prefill_token_num
+time to the first token   encoder passes, then the prompt in the steps that the scheduler makes
 time per token            one decode step of the batch, each sequence halfway through its answer
 requests a second         1 / (encode + read + output tokens * step / batch): every phase keeps the GPU busy
 """

@@ -1,0 +1,34 @@
+from dataclasses import replace
+
+import pytest
+from plan_cases import case
+
+
+@pytest.mark.parametrize(
+    ("prompt", "budget", "iters", "step"),
+    [
+        (3000, None, 32, 8192),  # no budget: as much as a step takes
+        (3000, 512, 32, 512),
+        (3000, 512, 4, 750),  # four steps must be enough
+        (100_000, 512, 4, 8192),  # never above max_prefill_token_num
+    ],
+)
+def test_a_prompt_is_read_in_the_steps_of_the_scheduler(
+    prompt: int, budget: int | None, iters: int, step: int
+) -> None:
+    limits = replace(case().options.scheduler, num_tokens_per_iter=budget, max_prefill_iters=iters)
+    what = replace(case(), options=replace(case().options, scheduler=limits))
+    assert what.prefill_tokens(prompt) == step
+
+
+def test_the_largest_step_holds_prompts_and_a_full_batch() -> None:
+    assert case().step_tokens == 8192 + 128
+
+
+def test_the_largest_picture_is_all_tiles_and_the_thumbnail() -> None:
+    assert case().image_tokens == 13 * 256
+    vision = case().spec.vision
+    assert vision is not None
+    single = replace(vision, pixels=replace(vision.pixels, max_tiles=1))
+    assert replace(case(), spec=replace(case().spec, vision=single)).image_tokens == 256
+    assert replace(case(), spec=replace(case().spec, vision=None)).image_tokens == 0
