@@ -49,9 +49,8 @@ class Gpu:
         # from Hopper on; kernels of older architectures have no instruction to wait with
         self._overlaps = overlap_launches and self.capability >= (9, 0)
         self.num_sms = facts.multi_processor_count
-        # torch's stubs do not name it
-        self.shared_bytes_per_block: int = facts.shared_memory_per_block_optin  # type: ignore[attr-defined]
-        self.shared_bytes_per_sm: int = facts.shared_memory_per_multiprocessor
+        self.shared_bytes_per_block = self._limit("MAX_SHARED_MEMORY_PER_BLOCK_OPTIN")
+        self.shared_bytes_per_sm = self._limit("MAX_SHARED_MEMORY_PER_MULTIPROCESSOR")
         # The public accessor builds a Stream object, ten times the cost of this one, and every launch asks.
         self._raw_stream = torch._C._cuda_getCurrentRawStream
         self._cache = CubinCache(cache_dir or default_cache_dir())
@@ -117,13 +116,20 @@ class Gpu:
             self._modules[(file, constants)] = module
         driver = _driver()
         function = _check(driver.cuModuleGetFunction(module, entry.encode()), f"find `{entry}` in `{file}`")
-        if shared_bytes > 48 * 1024:  # above it a kernel must opt in
-            limit = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            _check(
-                driver.cuFuncSetAttribute(function, limit, shared_bytes),
-                f"give `{entry}` {shared_bytes} bytes",
-            )
+        attribute = driver.CUfunction_attribute
+        settings = {
+            attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES: shared_bytes,  # above 48 KB by request
+            attribute.CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT: 100,  # percent; room for all blocks
+        }
+        for name, value in settings.items() if shared_bytes else ():
+            _check(driver.cuFuncSetAttribute(function, name, value), f"give `{entry}` {shared_bytes} bytes")
         return int(function)
+
+    def _limit(self, name: str) -> int:
+        driver = _driver()
+        attribute = getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
+        device = _check(driver.cuDeviceGet(self.device.index), "find the GPU")
+        return int(_check(driver.cuDeviceGetAttribute(attribute, device), f"read {name}"))
 
     def _load(self, file: str, constants: Constants) -> Any:
         source = self._sources.get(file)

@@ -14,7 +14,7 @@ from torch import Tensor
 from engines.ops import KvLayer, Weight
 from engines.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import activation, norm, rope
+from engines.turbomind.ops import activation, linear_skinny, norm, rope
 from engines.turbomind.ops.attention_decode import attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
@@ -45,7 +45,9 @@ class TurbomindOps:
         return norm.layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
-        """Return x @ W.T + b."""
+        """Return x @ W.T + b, by our kernel where it is the faster one."""
+        if linear_skinny.fits(self.gpu, x_TI, weight):
+            return linear_skinny.linear_skinny(self.gpu, x_TI, weight)
         return F.linear(x_TI, weight.weight_OI, weight.bias_O)
 
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:

@@ -1,0 +1,114 @@
+"""Prints the time of whole decode steps: `python -m engines.turbomind.bench.decode_step [batch size ...]`.
+
+InternVL2-8B's decoder with random weights and keys, every sequence 1,088 tokens long (the mean of a prompt of
+1,024 and 128 new tokens), LM head and greedy choice included, replayed from a graph. No scheduler, no HTTP:
+what the GPU takes.
+"""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.network import Network
+from engines.ops import KvLayer, Ops, Weight
+from engines.spec import DecoderSpec, ModelSpec, RopeSpec
+from engines.step import StepInput
+from engines.turbomind.bench.attention_cases import cache, paged_batch
+from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops, time_us
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops_table import TurbomindOps
+from engines.weights.load import random_network
+
+BATCHES = (1, 8, 16, 32, 64, 128, 256)
+LENGTH, PAGE_TOKENS = 1088, 64
+DECODER = DecoderSpec(
+    num_layers=32,
+    hidden=4096,
+    num_heads=32,
+    num_kv_heads=8,
+    head_dim=128,
+    ffn=14336,
+    vocab=92553,
+    norm_eps=1e-5,
+    rope=RopeSpec(theta=1e6),
+    max_positions=32768,
+)
+MODEL = ModelSpec(
+    family="internvl", decoder=DECODER, vision=None, dtype="bfloat16", decoder_names="internlm2"
+)
+
+
+def step_of(num_seqs: int) -> StepInput:
+    """Return a step in which every sequence decodes its token number LENGTH."""
+    rows = torch.arange(num_seqs, device="cuda")
+    return StepInput(
+        token_ids_T=rows,
+        positions_T=torch.full_like(rows, LENGTH - 1),
+        rope_lens_T=torch.full_like(rows, LENGTH),
+        attention=paged_batch(num_seqs=num_seqs, new=1, prefix=LENGTH - 1, page_tokens=PAGE_TOKENS),
+        sample_rows_S=rows,
+        feature_rows_M=rows[:0],
+        features_MH=None,
+    )
+
+
+def floor_us(num_seqs: int, *, gbps: float, tflops: float) -> float:
+    """Return the time below which no step of this batch goes: weights or products, then keys and values."""
+    spec = DECODER
+    attention = spec.hidden * spec.head_dim * (2 * spec.num_heads + 2 * spec.num_kv_heads)
+    weights = spec.num_layers * (attention + 3 * spec.hidden * spec.ffn) + spec.vocab * spec.hidden
+    kv_bytes = num_seqs * LENGTH * spec.num_layers * spec.num_kv_heads * spec.head_dim * 4
+    return max(2 * weights / gbps / 1e3, 2 * weights * num_seqs / tflops / 1e6) + kv_bytes / gbps / 1e3
+
+
+class CublasLinears(TurbomindOps):
+    """The table without our linear kernel."""
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b."""
+        return F.linear(x_TI, weight.weight_OI, weight.bias_O)
+
+
+VARIANTS: dict[str, Callable[[torch.device], Ops]] = {
+    "engine": lambda device: TurbomindOps(Gpu(device)),
+    "no overlap": lambda device: TurbomindOps(Gpu(device, overlap_launches=False)),
+    "cuBLAS linears": lambda device: CublasLinears(Gpu(device)),
+}
+
+
+def main(batches: tuple[int, ...]) -> None:
+    """Measure the batch sizes given, with and without what makes the difference."""
+    device = torch.device("cuda")
+    ceilings = {"gbps": copy_ceiling_gbps(), "tflops": matmul_ceiling_tflops()}
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {ceilings['gbps']:.0f} GB/s copy")
+    print(f"{'variant':<15} {'batch':>5} {'ms a step':>10} {'tok/s':>8} {'floor ms':>9} {'of limit':>8}")
+    for name, make_ops in VARIANTS.items():
+        network = random_network(MODEL, ops=make_ops(device), device=device, dtype=torch.bfloat16, seed=0)
+        for num_seqs in batches:
+            us = _step_us(network, num_seqs)
+            floor = floor_us(num_seqs, **ceilings)
+            print(
+                f"{name:<15} {num_seqs:>5} {us / 1e3:>10.3f} {num_seqs / us * 1e6:>8.0f} {floor / 1e3:>9.3f} "
+                f"{100 * floor / us:>7.1f}%",
+                flush=True,
+            )
+        del network
+
+
+def _step_us(network: Network, num_seqs: int) -> float:
+    step = step_of(num_seqs)
+    kv = [cache(step.attention, page_tokens=PAGE_TOKENS) for _ in range(DECODER.num_layers)]
+    return time_us([partial(_decode, network, step, kv)])
+
+
+def _decode(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
+    return network.logits(network.hidden(step, kv)).argmax(dim=-1)
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        main(tuple(int(size) for size in sys.argv[1:]) or BATCHES)

@@ -1,0 +1,162 @@
+"""Decode steps replayed from CUDA graphs: a network around a network, with the same three calls.
+
+A step in which every sequence decodes and is sampled is copied into fixed buffers and replayed at the next
+larger batch size of a ladder, LM head included; every other step goes to the network behind. Rows that fill
+up a batch have no keys and no slot: attention gives them zeros, nothing is written for them.
+
+Legend: as in `engines/step.py`; H hidden, V vocabulary.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engines.network import Network
+from engines.ops import KvLayer
+from engines.spec import ModelSpec
+from engines.step import AttentionBatch, StepInput
+
+# Every size up to 2, then steps that waste at most a quarter of the rows: one graph holds about 2 MB.
+_STEPS = ((2, 1), (8, 2), (32, 8), (128, 16), (1 << 30, 32))
+
+
+def ladder(max_batch_size: int) -> list[int]:
+    """Return the batch sizes that are captured, the last one exactly `max_batch_size`."""
+    sizes = []
+    size = 1
+    while size < max_batch_size:
+        sizes.append(size)
+        size += next(step for limit, step in _STEPS if size < limit)
+    return [*sizes, max_batch_size]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Captured:
+    graph: torch.cuda.CUDAGraph
+    hidden_SH: Tensor
+    logits_SV: Tensor
+
+
+class DecodeGraphs:
+    """Implements `engines.network.Network`. One step is under way at a time, on one stream."""
+
+    def __init__(
+        self,
+        network: Network,
+        kv: Sequence[KvLayer],
+        *,
+        max_batch_size: int,
+        session_len: int,
+        device: torch.device,
+    ) -> None:
+        self._network = network
+        self._kv = kv
+        self._page_tokens = kv[0].keys_PKTD.shape[2]
+        self._buffers = _Buffers(max_batch_size, -(-session_len // self._page_tokens), device)
+        self._graphs: dict[int, _Captured] = {}
+        self._sizes = ladder(max_batch_size)
+        self._replayed: _Captured | None = None
+        self._hidden_SH: Tensor | None = None  # what the last replay handed out
+        self.replays = 0
+
+    @property
+    def spec(self) -> ModelSpec:
+        """The model's hyper-parameters."""
+        return self._network.spec
+
+    @torch.inference_mode()
+    def capture(self) -> None:
+        """Capture every size, the largest first: the others live in its memory."""
+        pool = None
+        for size in reversed(self._sizes):
+            step = self._buffers.step(size)
+            self._run(step)  # compiles and allocates what this size needs
+            torch.cuda.synchronize()
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=pool):
+                hidden_SH, logits_SV = self._run(step)
+            pool = pool or graph.pool()
+            self._graphs[size] = _Captured(graph=graph, hidden_SH=hidden_SH, logits_SV=logits_SV)
+
+    def encode_images(self, tiles_ISSC: Tensor) -> Tensor:
+        """Return [I, tokens_per_tile, hidden] rows for uint8 tiles."""
+        return self._network.encode_images(tiles_ISSC)
+
+    def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
+        """Replay a decode step, run any other."""
+        num = len(step.token_ids_T)
+        if kv is not self._kv or not self._is_decode(step):
+            return self._network.hidden(step, kv)
+        size = next(size for size in self._sizes if size >= num)
+        self._buffers.fill(step, size)
+        self._replayed = self._graphs[size]
+        self._replayed.graph.replay()
+        self.replays += 1
+        self._hidden_SH = self._replayed.hidden_SH[:num]
+        return self._hidden_SH
+
+    def logits(self, hidden_SH: Tensor) -> Tensor:
+        """Return fp32 logits; those of a replayed step are there already."""
+        if self._replayed is not None and hidden_SH is self._hidden_SH:
+            return self._replayed.logits_SV[: len(hidden_SH)]
+        return self._network.logits(hidden_SH)
+
+    def _run(self, step: StepInput) -> tuple[Tensor, Tensor]:
+        hidden_SH = self._network.hidden(step, self._kv)
+        return hidden_SH, self._network.logits(hidden_SH)
+
+    def _is_decode(self, step: StepInput) -> bool:
+        num = len(step.token_ids_T)
+        return (
+            step.features_MH is None
+            and num == step.attention.num_decodes == len(step.sample_rows_S)
+            and num <= self._sizes[-1]
+            and step.attention.pages_BP.shape[1] <= self._buffers.max_pages
+        )
+
+
+class _Buffers:
+    """The fixed tensors that graphs read. Rows without a sequence keep slot -1 and length 0."""
+
+    def __init__(self, max_batch_size: int, max_pages: int, device: torch.device) -> None:
+        self.max_pages = max_pages
+        self._tokens_4B = torch.zeros(4, max_batch_size, dtype=torch.int64, device=device)
+        self._tokens_4B[2:] = torch.tensor([[1], [-1]], device=device)  # rope length 1, no slot
+        self._kv_lens_B = torch.zeros(max_batch_size, dtype=torch.int32, device=device)
+        self._pages_BP = torch.zeros(max_batch_size, max_pages, dtype=torch.int32, device=device)
+        self._starts_B1 = torch.arange(max_batch_size + 1, dtype=torch.int32, device=device)
+        self._rows_B = torch.arange(max_batch_size, device=device)
+
+    def step(self, size: int) -> StepInput:
+        """Return the step of the first `size` rows; its tensors are views of the buffers."""
+        ids_B, positions_B, rope_lens_B, slots_B = self._tokens_4B[:, :size]
+        return StepInput(
+            token_ids_T=ids_B,
+            positions_T=positions_B,
+            rope_lens_T=rope_lens_B,
+            attention=AttentionBatch(
+                num_decodes=size,
+                q_starts_B1=self._starts_B1[: size + 1],
+                kv_lens_B=self._kv_lens_B[:size],
+                pages_BP=self._pages_BP[:size],
+                slots_T=slots_B,
+                max_q=1,
+                max_kv=0,  # the kernels read lengths from memory
+            ),
+            sample_rows_S=self._rows_B[:size],
+            feature_rows_M=self._rows_B[:0],
+            features_MH=None,
+        )
+
+    def fill(self, step: StepInput, size: int) -> None:
+        """Copy a step into the first rows and empty the rest up to `size`."""
+        num, batch = len(step.token_ids_T), step.attention
+        sources = [step.token_ids_T, step.positions_T, step.rope_lens_T, batch.slots_T]
+        torch._foreach_copy_(list(self._tokens_4B[:, :num]), sources)
+        self._kv_lens_B[:num].copy_(batch.kv_lens_B)
+        self._pages_BP[:num, : batch.pages_BP.shape[1]].copy_(batch.pages_BP)
+        if num < size:
+            self._tokens_4B[3, num:size] = -1
+            self._kv_lens_B[num:size] = 0
