@@ -68,23 +68,58 @@ def compose(
 
 def _compose(tree: ConfigTree, flags: Sequence[Flag], extra_groups: Mapping[str, str]) -> Composition:
     loader = HydraLoader(tree.primary, tree.folders)
-    words = _hydra_words(flags, loader.listed_groups(), extra_groups)
-    files, choices = loader.files(words)
-    config = loader.compose(words)
-    if tree.primary != ALONE and "model" not in config:
-        raise ConfigError([NO_MODEL])
+    merged = loader.merge(_group_words(flags, loader.listed_groups(), extra_groups))
     origins = Origins()
-    for loaded in files:
-        file = tree.file(loaded.config_path)
-        if file is not None:
-            origins.add_file(file, loaded.package)
-    for flag in flags:
-        if flag.kind == "delete":
-            origins.drop(flag.key)
-        elif flag.kind == "value":
-            origins.add_flag(flag.key, flag.value, flag.text)
+    for part in merged.files:
+        file = tree.file(part.config_path)
+        assert file is not None, "what was merged is a file of the tree"
+        origins.add_file(file, part.package)
     _refuse_hydra_settings(origins)
-    return Composition(values=_plain(config, origins), origins=origins, choices=choices, tree=tree)
+    _apply(flags, merged.config, origins)
+    if tree.primary != ALONE and "model" not in merged.config:
+        raise ConfigError([NO_MODEL])
+    return Composition(
+        values=_plain(merged.config, origins), origins=origins, choices=merged.choices, tree=tree
+    )
+
+
+def _group_words(flags: Sequence[Flag], listed: set[str], extra_groups: Mapping[str, str]) -> list[str]:
+    """Return the overrides that choose options, with a `+` where the group is not listed yet."""
+    chosen = {_slot(flag): flag for flag in flags if flag.kind == "option"}  # the last of equal keys wins
+    words = [
+        f"+{group}={option}" for group, option in extra_groups.items() if group not in {*chosen, *listed}
+    ]
+    words += [
+        flag.text.lstrip("+") if slot in listed else f"+{flag.text.lstrip('+')}"
+        for slot, flag in chosen.items()
+    ]
+    return words + [flag.text for flag in flags if flag.kind == "drop"]
+
+
+def _slot(flag: Flag) -> str:
+    """Return where an option lands, as Hydra names it: the group, or group@package."""
+    return flag.key if flag.package is None else f"{flag.key}@{flag.package}"
+
+
+def _apply(flags: Sequence[Flag], config: DictConfig, origins: Origins) -> None:
+    """Set and delete the values that flags name, in the order typed. Raises ConfigError."""
+    faults = []
+    for flag in flags:
+        if flag.kind == "value":
+            OmegaConf.update(config, flag.key, flag.value, merge=True, force_add=True)
+            origins.add_flag(flag.key, flag.value, flag.text)
+        elif flag.kind == "delete":
+            above, _, name = flag.key.rpartition(".")
+            holder = OmegaConf.select(config, above) if above else config
+            if isinstance(holder, DictConfig) and name in holder:
+                del holder[name]
+                origins.drop(flag.key)
+            else:
+                faults.append(
+                    f"`{flag.text}`: there is no such key; {way_out(flag.key, origins.settings, kind='keys')}"
+                )
+    if faults:
+        raise ConfigError(faults)
 
 
 def _refuse_hydra_settings(origins: Origins) -> None:
@@ -93,28 +128,6 @@ def _refuse_hydra_settings(origins: Origins) -> None:
         raise ConfigError(
             [f"`{key}` ({origins.where(key)}): settings of Hydra itself have no effect here" for key in found]
         )
-
-
-def _hydra_words(
-    flags: Sequence[Flag], listed: Mapping[str, Any], extra_groups: Mapping[str, str]
-) -> list[str]:
-    """Return the overrides in a form that always applies: `+` for a group not yet listed, `++` for values."""
-    words = []
-    chosen = {flag.key for flag in flags if flag.kind == "option"}
-    last = {(flag.key, flag.package): flag for flag in flags}
-    for group, option in extra_groups.items():
-        if group not in chosen and group not in listed:
-            words.append(f"+{group}={option}")
-    for flag in flags:
-        bare = flag.text.lstrip("+").strip()
-        if flag.kind == "delete":
-            words.append(flag.text)
-        elif flag.kind == "value":
-            words.append(f"++{bare}")
-        elif last[flag.key, flag.package] is flag:
-            name = flag.key if flag.package is None else f"{flag.key}@{flag.package}"
-            words.append(bare if name in listed else f"+{bare}")
-    return words
 
 
 def _plain(config: DictConfig, origins: Origins) -> dict[str, Any]:

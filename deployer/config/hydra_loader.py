@@ -1,29 +1,41 @@
-"""Hydra's composition without its global state: the one file that uses Hydra's inner names.
+"""Which files a deployment is merged from, and the merging: the one file that uses Hydra's inner names.
 
-`hydra.initialize` can't put an ops repository's folder before the one with the primary config, and keeps one
-composition a process. The names used here exist in 1.3 and 1.4; the tests hold them on both.
+Hydra resolves the defaults lists. Its front doors also compose 30 files of Hydra's own settings, keep one
+composition a process, and can't search an ops repository's folder before the one with the primary config.
+The names used here exist in 1.3 and 1.4; the tests hold them on both.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra import version as hydra_version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.config_repository import CachingConfigRepository, ConfigRepository
+from hydra._internal.defaults_list import DefaultsList, create_defaults_list
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
-from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import ConfigCompositionException
+from omegaconf import DictConfig, OmegaConf
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class LoadedFile:
-    """One config file in the order of merging."""
+class MergedFile:
+    """One config file in the order of merging; the last one wins."""
 
     config_path: str  # `group/option`
     package: str  # key that its content lands at; empty: the root
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Merged:
+    """The files of a deployment, merged."""
+
+    config: DictConfig
+    files: tuple[MergedFile, ...]
+    choices: dict[str, str]  # group -> option
 
 
 class HydraLoader:
@@ -36,34 +48,47 @@ class HydraLoader:
         for folder in folders[1:]:
             search_path.append("main", f"file://{folder}", anchor=SearchPathQuery("main", None))
         self._primary = primary
-        self._loader = ConfigLoaderImpl(search_path)
+        self._files = CachingConfigRepository(ConfigRepository(search_path))
 
-    def listed_groups(self) -> Mapping[str, Any]:
-        """Return the groups that the primary config lists by itself, with their options."""
-        listed = self._loader.compute_defaults_list(self._primary, [], RunMode.MULTIRUN)
-        return listed.overrides.known_choices
+    def listed_groups(self) -> set[str]:
+        """Return the groups that the primary config lists by itself."""
+        return set(self._defaults([], skip_missing=True).overrides.known_choices)
 
-    def files(self, words: Sequence[str]) -> tuple[list[LoadedFile], dict[str, str]]:
-        """Return the files that these overrides merge, and the option chosen in each group."""
-        defaults = self._loader.compute_defaults_list(self._primary, list(words), RunMode.RUN)
-        files = [
-            LoadedFile(config_path=default.config_path, package=default.package or "")
-            for default in defaults.defaults
-            if default.config_path is not None and not default.config_path.startswith("hydra/")
-        ]
-        choices = {
-            group: option
-            for group, option in defaults.overrides.known_choices.items()
-            if option is not None and not group.startswith("hydra/")
-        }
-        return files, choices
+    def merge(self, words: Sequence[str]) -> Merged:
+        """Merge the files that these overrides choose. Raises the errors of Hydra, OmegaConf and PyYAML."""
+        defaults = self._defaults(words, skip_missing=False)
+        config = OmegaConf.create()
+        files = []
+        for default in defaults.defaults:
+            if default.config_path is None:
+                continue
+            package = default.package or ""
+            config.merge_with(self._content(default.config_path, package))
+            files.append(MergedFile(config_path=default.config_path, package=package))
+        choices = {group: option for group, option in defaults.overrides.known_choices.items() if option}
+        return Merged(config=config, files=tuple(files), choices=choices)
 
-    def compose(self, words: Sequence[str]) -> DictConfig:
-        """Return the merged config, Hydra's own part left out."""
-        own = ["hydra.job.name=deploy"]
-        config = self._loader.load_configuration(
-            self._primary, [*own, *words], run_mode=RunMode.RUN, from_shell=False
-        )
-        with open_dict(config):
-            del config["hydra"]
-        return config
+    def _defaults(self, words: Sequence[str], *, skip_missing: bool) -> DefaultsList:
+        overrides = OverridesParser.create().parse_overrides(list(words))
+        try:
+            return create_defaults_list(
+                repo=self._files,
+                config_name=self._primary,
+                overrides_list=overrides,
+                prepend_hydra=False,
+                skip_missing=skip_missing,
+            )
+        except ValueError as error:  # what Hydra raises for a malformed defaults list
+            raise ConfigCompositionException(str(error)) from error
+
+    def _content(self, config_path: str, package: str) -> DictConfig:
+        loaded = self._files.load_config(config_path)
+        assert loaded is not None, "a file of the defaults list is there"
+        content: Any = loaded.config
+        if not isinstance(content, DictConfig):
+            raise ConfigCompositionException(f"In '{config_path}': a config file must hold keys and values")
+        if not package:
+            return content
+        placed = OmegaConf.create()
+        OmegaConf.update(placed, package, content, merge=False)
+        return placed

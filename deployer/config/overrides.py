@@ -17,13 +17,16 @@ from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree
 from deployer.errors import ConfigError
 
+# option: chooses a group's option; drop: leaves a group out; value and delete: set and remove a key.
+FlagKind = Literal["option", "drop", "value", "delete"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Flag:
     """One override."""
 
     text: str  # as typed
-    kind: Literal["option", "value", "delete"]
+    kind: FlagKind
     key: str
     package: str | None  # `engine@draft=x`
     value: Any
@@ -52,10 +55,11 @@ def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
 
 def _flag(parsed: Override, word: str, tree: ConfigTree) -> Flag:
     key = parsed.key_or_group
-    if parsed.is_delete():
-        kind: Literal["option", "value", "delete"] = "delete"
+    kind: FlagKind
+    if tree.is_group(key):
+        kind = "drop" if parsed.is_delete() else "option"
     else:
-        kind = "option" if tree.is_group(key) else "value"
+        kind = "delete" if parsed.is_delete() else "value"
     return Flag(text=word, kind=kind, key=key, package=parsed.package, value=parsed.value())
 
 

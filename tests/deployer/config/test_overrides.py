@@ -26,7 +26,7 @@ def test_a_dotted_key_is_a_value_and_keeps_its_type() -> None:
 
 def test_a_tilde_deletes() -> None:
     (flag,) = parse_flags(["~vision"], TREE)
-    assert flag.kind == "delete"
+    assert flag.kind == "drop"
 
 
 @pytest.mark.parametrize(
