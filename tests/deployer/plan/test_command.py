@@ -58,7 +58,7 @@ def test_what_does_not_fit_ends_with_exit_code_4_and_a_way_out(capsys: pytest.Ca
     assert (code, err) == (4, "")
     assert "nearest changes that fit" in out
     assert "engine.tp=2" in out
-    verdict = "does not fit on 1 x h200: weights and workspace need 145.3 GiB of 139.8 GiB"
+    verdict = "does not fit on 1 x h200: weights and workspace need 145.6 GiB of 139.8 GiB"
     assert out.splitlines()[-1] == verdict
 
 

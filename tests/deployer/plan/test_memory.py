@@ -66,7 +66,7 @@ def test_sequences_take_whole_pages() -> None:
 def test_weights_above_the_memory_are_refused_with_both_figures() -> None:
     found = memory(case("76b"))
     assert (found.num_pages, found.session_len) == (0, 0)
-    assert found.refusal == "weights and workspace need 145.3 GiB of 139.8 GiB"
+    assert found.refusal == "weights and workspace need 145.6 GiB of 139.8 GiB"
     assert found.free_bytes < 0
 
 

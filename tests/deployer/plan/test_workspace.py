@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from plan_cases import case
 
 from deployer.plan.case import Case
@@ -23,17 +24,17 @@ def with_batch(what: Case, batch: int) -> Case:
 
 
 def test_the_ffn_is_the_widest_moment_of_a_step() -> None:
-    assert decoder_bytes(case()) == 8320 * (2 * 4096 + 3 * 14336) * 2
+    assert decoder_bytes(case()) == 8320 * ((4 * 4096 + 3 * 14336) * 2 + 128 * 4)
 
 
 def test_ranks_share_the_ffn_but_not_the_residual() -> None:
-    assert decoder_bytes(case(tp=4)) == 8320 * (2 * 4096 + 3 * 14336 // 4) * 2
+    assert decoder_bytes(case(tp=4)) == 8320 * ((4 * 4096 + 3 * 14336 // 4) * 2 + 128 * 4)
 
 
 def test_attention_is_the_widest_moment_of_a_decoder_with_a_small_ffn() -> None:
     decoder = replace(case().spec.decoder, ffn=1024)
     small = replace(case(), spec=replace(case().spec, decoder=decoder))
-    assert decoder_bytes(small) == 8320 * (2 * 4096 + 3 * 128 * (32 + 8)) * 2
+    assert decoder_bytes(small) == 8320 * ((4 * 4096 + 3 * 128 * (32 + 8)) * 2 + 128 * 4)
 
 
 def test_sampling_holds_rows_of_the_whole_vocabulary() -> None:
@@ -42,8 +43,8 @@ def test_sampling_holds_rows_of_the_whole_vocabulary() -> None:
 
 
 def test_an_encoder_pass_holds_the_ffn_of_all_its_tiles() -> None:
-    assert encoder_bytes(case()) == 16 * 1025 * (1024 + 2 * 4096) * 2
-    assert encoder_bytes(case("26b")) == 16 * 1025 * (3200 + 2 * 12800) * 2
+    assert encoder_bytes(case()) == 16 * (1025 * 2 * (1024 + 4096) * 2 + 448 * 448 * 3 * 6)
+    assert encoder_bytes(case("26b")) == 16 * (1025 * 2 * (3200 + 12800) * 2 + 448 * 448 * 3 * 6)
 
 
 def test_the_picture_at_the_end_of_a_step_is_encoded_whole() -> None:
@@ -59,7 +60,28 @@ def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
     assert num_graphs(case()) == 3 + 16
     assert num_graphs(with_batch(case(), 6)) == 3
     assert num_graphs(with_batch(case(), 1)) == 1
-    step = 128 * (2 * 4096 + 3 * 14336) * 2
-    assert graph_bytes(case()) == 19 * 11 * 32 * 2700 + step
+    step = 128 * (4 * 4096 + 3 * 14336) * 2
+    assert graph_bytes(case()) == 75_000_000 + 19 * 11 * 32 * 2700 + step
     plain = replace(case(), options=replace(case().options, kind="pytorch"))
     assert graph_bytes(plain) == 0
+
+
+GIB = 2**30
+CUBLAS_BYTES = 33_600_000
+
+
+def test_the_largest_step_is_what_the_engine_measured() -> None:
+    """`Ready.bytes_by_part` of InternVL2-8B on one H200, 2026-11-22: 8,192 tokens, cuBLAS included."""
+    assert _step_gib(kind="turbomind") == pytest.approx(0.942, rel=0.01)
+    assert _step_gib(kind="pytorch") == pytest.approx(1.160, rel=0.01)
+
+
+def test_an_encoder_pass_is_what_was_measured() -> None:
+    """The peak of 16 tiles in InternVL2-8B on one H200, 2026-11-22."""
+    assert encoder_bytes(case()) / GIB == pytest.approx(0.367, rel=0.01)
+
+
+def _step_gib(*, kind: str) -> float:
+    scheduler = replace(case().options.scheduler, max_prefill_token_num=8192 - 128)
+    what = replace(case(), options=replace(case().options, kind=kind, scheduler=scheduler))
+    return (decoder_bytes(what) + CUBLAS_BYTES) / GIB
