@@ -72,8 +72,8 @@ def _npu() -> torch.device:
         importlib.import_module("torch_npu")
     except (ImportError, OSError, RuntimeError) as error:  # it loads vendor libraries while it is imported
         raise DeviceError(
-            f"engine.device_type=npu: torch_npu does not import ({error}); install the torch_npu that belongs "
-            f"to torch {torch.__version__}, or use engine.device_type=cpu"
+            f"engine.device_type=npu: torch_npu does not import ({error}); install the torch_npu made "
+            f"for torch {torch.__version__}, or use engine.device_type=cpu"
         ) from error
     npu = getattr(torch, "npu", None)
     if npu is None or not npu.is_available():

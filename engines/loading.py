@@ -11,6 +11,7 @@ import torch
 from engines.backends import Backend, open_backend
 from engines.device_memory import free_bytes, used_bytes
 from engines.engine_loop import EngineLoop
+from engines.errors import DeviceError
 from engines.kv_cache import allocate_kv
 from engines.memory import plan_kv
 from engines.messages import Ready, Start
@@ -41,7 +42,7 @@ def load_engine(
         at_first = used_bytes(backend.device)
     spec = _with_rope_scaling(start.spec, options.rope_scaling_factor)
     with phases.of("weights"):
-        network = load(Path(start.folder), spec, backend)
+        network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
     with phases.of("rehearsal"):
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
@@ -82,6 +83,16 @@ def load_engine(
         phase_s=phases.seconds,
     )
     return loop, ready
+
+
+def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) -> Network:
+    try:
+        return load(folder, spec, backend)
+    except torch.OutOfMemoryError as error:
+        raise DeviceError(
+            f"the weights of `{folder}` do not fit on {backend.device}, where {free_bytes(backend.device)} "
+            "bytes are left; use a smaller or quantized model, or a free device"
+        ) from error
 
 
 class _Phases:

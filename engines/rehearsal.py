@@ -9,6 +9,7 @@ import torch
 
 from engines.batch import step_input
 from engines.batch_plan import BatchPlan, Chunk
+from engines.errors import DeviceError
 from engines.kv_cache import allocate_kv
 from engines.messages import Sampling
 from engines.network import Network
@@ -18,13 +19,44 @@ from engines.prefix_cache import root_key
 from engines.sampling import sample
 from engines.sampling_rows import sampling_rows
 from engines.sequence import Sequence
+from engines.spec import ModelSpec
 
 SMALL_STEP_TOKENS = 32
+PENALTY_BYTES = 5  # a token of a row of `engines/penalties.py`: bool and int32
 
 
 @torch.inference_mode()
 def rehearse(network: Network, options: EngineOptions, *, device: torch.device, dtype: torch.dtype) -> int:
-    """Return the bytes that the largest step takes beyond weights and cache; 0 on a CPU."""
+    """Return the bytes that serving takes beside weights and pages; 0 on a CPU.
+
+    Raises DeviceError where the largest step does not fit.
+    """
+    try:
+        step_bytes = _largest_step(network, options, device=device, dtype=dtype)
+    except torch.OutOfMemoryError as error:
+        limits = options.scheduler
+        raise DeviceError(
+            f"the largest step (engine.max_prefill_token_num={limits.max_prefill_token_num}, "
+            f"engine.max_batch_size={limits.max_batch_size}, "
+            f"vision.max_batch_size={options.vision.max_batch_size}) does not fit on {device} beside the "
+            f"weights; lower one of them ({error})"
+        ) from error
+    return 0 if device.type == "cpu" else step_bytes + _kept_bytes(network.spec, options, dtype)
+
+
+def _kept_bytes(spec: ModelSpec, options: EngineOptions, dtype: torch.dtype) -> int:
+    """Return what is kept from step to step: penalty tables, encoder outputs in use and in the cache."""
+    limits = options.scheduler
+    penalties = limits.max_batch_size * spec.decoder.vocab * PENALTY_BYTES
+    if spec.vision is None:
+        return penalties
+    rows_in_use = 2 * limits.max_prefill_token_num * spec.decoder.hidden * dtype.itemsize
+    return penalties + rows_in_use + options.vision.cache_bytes
+
+
+def _largest_step(
+    network: Network, options: EngineOptions, *, device: torch.device, dtype: torch.dtype
+) -> int:
     is_gpu = device.type != "cpu"
     longest = network.spec.decoder.max_positions
     num_tokens = min(options.scheduler.max_prefill_token_num if is_gpu else SMALL_STEP_TOKENS, longest)
@@ -45,7 +77,7 @@ def rehearse(network: Network, options: EngineOptions, *, device: torch.device, 
     step = step_input(plan, page_tokens=options.kv.page_tokens, device=device, features={})
     hidden_SH = network.hidden(step, kv)
     rows = options.scheduler.max_batch_size if is_gpu else 1
-    logits_SV = network.logits(hidden_SH.expand(rows, -1))
+    logits_SV = network.logits(hidden_SH.repeat(rows, 1))
     counts = TokenCounts(max_sequences=1, vocab=logits_SV.shape[1], device=device)
     sequences = [chunk.sequence for chunk in plan.chunks] * rows
     sample(logits_SV, sampling_rows(sequences, counts, logits_SV.shape[1])).ids_S.tolist()

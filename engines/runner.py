@@ -140,10 +140,10 @@ class Runner:
             for i in range(0, len(tiles_ISSC), step)
         ]
         self.images_encoded += len(images)
-        rows_MH = torch.cat(passes).flatten(0, 1)
-        ends = list(accumulate((image.num_tokens for image in images), initial=0))
-        # A copy each: a view would keep all images of the pass alive as long as one of them.
-        return [rows_MH[start:end].clone() for start, end in pairwise(ends)]
+        tile_rows = [rows_MH for rows_IMH in passes for rows_MH in rows_IMH]
+        ends = list(accumulate((len(part) for part in pixels), initial=0))
+        # A copy each: a view would keep all images of a pass alive as long as one of them.
+        return [torch.cat(tile_rows[start:end]) for start, end in pairwise(ends)]
 
 
 def _unfinished(plan: BatchPlan) -> set[bytes]:

@@ -56,3 +56,26 @@ def test_a_gpu_tells_weights_and_workspace_apart() -> None:
     got = ready(device="cuda")
     assert got.bytes_by_part["weights"] > 0
     assert got.bytes_by_part["workspace"] > 0
+
+
+def test_weights_that_do_not_fit_are_told() -> None:
+    def load(folder: Any, spec: Any, backend: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    start = Start(folder="some/folder", spec=SPEC, options=options())
+    with pytest.raises(DeviceError, match="the weights of `some/folder` do not fit on cpu"):
+        load_engine(start, on_phase=lambda phase: None, load=load)
+
+
+def test_a_largest_step_that_does_not_fit_names_what_to_lower() -> None:
+    class Huge:
+        def __init__(self, network: Any) -> None:
+            self.spec = network.spec
+
+        def hidden(self, step: Any, kv: Any) -> Any:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    start = Start(folder="x", spec=SPEC, options=options())
+    with pytest.raises(DeviceError, match=r"engine\.max_prefill_token_num=64") as caught:
+        load_engine(start, on_phase=lambda phase: None, load=lambda *how: Huge(load_tiny(*how)))
+    assert "vision.max_batch_size=3" in str(caught.value)
