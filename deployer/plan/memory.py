@@ -9,7 +9,7 @@ from deployer.plan.workspace import (
     decoder_bytes,
     encoder_bytes,
     graph_bytes,
-    num_graphs,
+    graph_sizes,
     penalty_bytes,
     picture_row_bytes,
     sampling_bytes,
@@ -129,7 +129,7 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
         ("picture rows", picture_row_bytes(case), "derived: encoder outputs of the worst step"),
         ("picture cache", picture_cache, "vision.cache_bytes"),
         ("penalty tables", penalty_bytes(case), ""),
-        ("CUDA graphs", graph_bytes(case), f"assumed: {num_graphs(case)} decode graphs in one pool"),
+        ("CUDA graphs", graph_bytes(case), f"derived: {len(graph_sizes(case))} decode graphs"),
     ]
     return [
         MemoryRow(group="workspace", name=name, num_bytes=num_bytes, how=how)

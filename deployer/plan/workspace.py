@@ -11,12 +11,12 @@ other, so they share memory and the largest counts.
 from deployer.plan.case import Case
 from deployer.plan.step_times import tower_tokens
 from engines.kv_bytes import kv_heads_per_rank
+from engines.turbomind.batch_ladder import ladder
 
 # One H200, torch 2.11, 2026-11-22: a first graph took 75 MB, each of seven more, of 384 nodes, 1.05 MB.
 FIRST_GRAPH_BYTES = 75_000_000
 GRAPH_NODE_BYTES = 2_700
 NODES_A_LAYER = 11  # 4 linear, 2 norms, rope, 2 stores, attention, activation
-GRAPH_BATCHES = (1, 2, 4)  # and every multiple of 8
 
 
 def decoder_bytes(case: Case) -> int:
@@ -74,23 +74,24 @@ def picture_row_bytes(case: Case) -> int:
 
 
 def graph_bytes(case: Case) -> int:
-    """Return what captured decode steps take: assumed one graph for 1, 2, 4 and each multiple of 8 sequences.
+    """Return what captured decode steps take (`engines/turbomind/graphs.py`); nothing with other engines.
 
-    They share the activations of the largest; each adds its nodes.
+    They share the activations of the largest. Each adds its nodes, and keeps its own outputs: a normed row
+    and V float32 logits for each sequence.
     """
-    decode = case.options.scheduler.max_batch_size * _token_width(case) * case.dtype_bytes
-    nodes = NODES_A_LAYER * case.spec.decoder.num_layers
-    if num_graphs(case) == 0:
+    sizes = graph_sizes(case)
+    if not sizes:
         return 0
-    return FIRST_GRAPH_BYTES + num_graphs(case) * nodes * GRAPH_NODE_BYTES + decode
+    decoder = case.spec.decoder
+    activations = sizes[-1] * _token_width(case) * case.dtype_bytes
+    nodes = len(sizes) * NODES_A_LAYER * decoder.num_layers * GRAPH_NODE_BYTES
+    outputs = sum(sizes) * (decoder.hidden * case.dtype_bytes + decoder.vocab * 4)
+    return FIRST_GRAPH_BYTES + activations + nodes + outputs
 
 
-def num_graphs(case: Case) -> int:
-    """Return how many decode steps are captured; only engine=turbomind does so."""
-    if case.options.kind != "turbomind":
-        return 0
-    largest = case.options.scheduler.max_batch_size
-    return sum(batch <= largest for batch in GRAPH_BATCHES) + largest // 8
+def graph_sizes(case: Case) -> list[int]:
+    """Return the batch sizes that are captured; only engine=turbomind does so."""
+    return ladder(case.options.scheduler.max_batch_size) if case.options.kind == "turbomind" else []
 
 
 def _token_width(case: Case) -> int:

@@ -17,19 +17,7 @@ from engines.network import Network
 from engines.ops import KvLayer
 from engines.spec import ModelSpec
 from engines.step import AttentionBatch, StepInput
-
-# Every size up to 2, then steps that waste at most a quarter of the rows: one graph holds about 2 MB.
-_STEPS = ((2, 1), (8, 2), (32, 8), (128, 16), (1 << 30, 32))
-
-
-def ladder(max_batch_size: int) -> list[int]:
-    """Return the batch sizes that are captured, the last one exactly `max_batch_size`."""
-    sizes = []
-    size = 1
-    while size < max_batch_size:
-        sizes.append(size)
-        size += next(step for limit, step in _STEPS if size < limit)
-    return [*sizes, max_batch_size]
+from engines.turbomind.batch_ladder import ladder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -14,7 +14,8 @@ from engines.network import Network
 from engines.ops import Ops
 from engines.pytorch.ops_torch import TorchOps
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
-from engines.turbomind.graphs import DecodeGraphs, ladder
+from engines.turbomind.batch_ladder import ladder
+from engines.turbomind.graphs import DecodeGraphs
 from engines.turbomind.ops_table import TurbomindOps
 from engines.weights.load import load_network, random_network
 
