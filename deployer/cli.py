@@ -166,3 +166,7 @@ def _version() -> str:
     from importlib.metadata import version
 
     return f"vlm-deployer {version('vlm-deployer')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

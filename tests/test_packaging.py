@@ -50,7 +50,7 @@ def test_folders_of_files_hold_no_python() -> None:
 
 @pytest.mark.parametrize("name", ["kernels", "conf", "recipes", "chat_templates", "tests"])
 def test_no_data_folder_can_be_imported_by_its_name(name: str, tmp_path: Path) -> None:
-    code = f"import importlib.util as u; spec = u.find_spec({name!r}); print(spec and spec.submodule_search_locations)"
+    code = f"import importlib.util as u; s = u.find_spec({name!r}); print(s and s.submodule_search_locations)"
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60
     )

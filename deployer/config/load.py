@@ -13,6 +13,7 @@ from deployer.config.checks import check
 from deployer.config.folder import complete_from_folder
 from deployer.config.resolve import entry
 from deployer.config.schema import DeployConfig
+from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
 from deployer.verbs import OptionGroup, Verb
 
@@ -47,6 +48,8 @@ def load_for_verb(verb: Verb, words: Sequence[str], *, config_dirs: Sequence[Pat
     parts: list[Callable[[], Any]] = [partial(_options, group, composition) for group in verb.groups]
     if verb.takes == "deployment":
         parts.insert(0, partial(validate, composition, verb))
+    else:
+        _refuse_others(verb, composition)
     return _all(parts)
 
 
@@ -67,6 +70,17 @@ def _with_long_output(verb: Verb, words: Sequence[str]) -> list[str]:
     if not verb.groups:
         return list(words)
     return [f"{verb.groups[0].name}.{word}" if word.startswith("output=") else word for word in words]
+
+
+def _refuse_others(verb: Verb, composition: "Composition") -> None:
+    """Raise ConfigError where a verb without a deployment is given more than its own groups."""
+    own = [group.name for group in verb.groups]
+    others = sorted(composition.values.keys() - set(own))
+    if others:
+        where = composition.origins.where
+        raise ConfigError(
+            [f"unknown key `{name}` ({where(name)}): this verb reads {quoted(own)} only" for name in others]
+        )
 
 
 def _options(group: OptionGroup, composition: "Composition") -> Any:

@@ -1,0 +1,71 @@
+from dataclasses import replace
+
+import pytest
+
+from deployer.config import load_config
+from deployer.config.devices import Machine, choose_engine, probe_machine
+from deployer.config.schema import EngineConfig
+from deployer.errors import UnavailableError
+
+CPU_BUILD = Machine(
+    torch="2.13.0+cpu", cuda_build=None, num_cuda=0, num_npu=0, npu_error="ModuleNotFoundError: x"
+)
+NO_GPU = replace(CPU_BUILD, torch="2.13.0", cuda_build="13.0")
+TWO_GPUS = replace(NO_GPU, num_cuda=2)
+ONE_NPU = replace(CPU_BUILD, num_npu=1, npu_error=None)
+
+
+def engine(*words: str) -> EngineConfig:
+    return load_config(["+model=internvl2_8b", *words]).engine
+
+
+def refused(config: EngineConfig, machine: Machine) -> str:
+    with pytest.raises(UnavailableError) as caught:
+        choose_engine(config, probe=lambda: machine)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("machine", "reason"),
+    [
+        (NO_GPU, "engine=auto -> pytorch on cpu: no CUDA GPU was found"),
+        (CPU_BUILD, "engine=auto -> pytorch on cpu: torch 2.13.0+cpu is a CPU build"),
+        (TWO_GPUS, "engine=auto -> pytorch on cuda: torch 2.13.0 sees 2 CUDA GPUs"),
+        (ONE_NPU, "engine=auto -> pytorch on npu: torch_npu sees 1 NPU"),
+    ],
+)
+def test_auto_says_what_it_chose_and_why(machine: Machine, reason: str) -> None:
+    assert choose_engine(engine(), probe=lambda: machine).reason == reason
+
+
+def test_turbomind_without_a_gpu_says_so_and_takes_nothing_else() -> None:
+    config = engine("engine=turbomind", "engine.tp=2")
+    assert refused(config, NO_GPU).startswith(
+        "engine=turbomind: it needs an NVIDIA GPU, and no CUDA GPU was found"
+    )
+    assert "torch 2.13.0+cpu is a CPU build" in refused(config, CPU_BUILD)
+
+
+def test_too_few_gpus_are_counted() -> None:
+    message = refused(engine("engine=turbomind", "engine.tp=4"), TWO_GPUS)
+    assert message.startswith("engine.tp=4: splits the model over 4 devices, and 2 CUDA GPUs are here")
+    assert "engine.tp=2" in refused(engine("engine.tp=2"), ONE_NPU)
+
+
+def test_a_device_that_was_asked_for_is_never_replaced() -> None:
+    assert "engine.device_type=cuda" in refused(engine("engine=pytorch", "engine.device_type=cuda"), NO_GPU)
+    assert "torch_npu does not import" in refused(engine("engine.device_type=npu"), TWO_GPUS)
+
+
+def test_pytorch_on_a_cpu_asks_nobody() -> None:
+    def never() -> Machine:
+        raise AssertionError("torch was asked")
+
+    choice = choose_engine(engine("engine=pytorch", "engine.device_type=cpu"), probe=never)
+    assert (choice.kind, choice.device, choice.reason) == ("pytorch", "cpu", None)
+
+
+def test_this_machine_can_be_asked() -> None:
+    pytest.importorskip("torch", reason="the probe imports torch")
+    machine = probe_machine()
+    assert machine.torch and machine.num_cuda >= 0

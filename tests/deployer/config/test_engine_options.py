@@ -1,0 +1,46 @@
+from deployer.config import load_config
+from deployer.config.devices import EngineChoice
+from deployer.config.engine_options import engine_options
+from engines.options import EngineOptions
+
+CHOICE = EngineChoice(kind="pytorch", device="cpu", reason=None)
+
+
+def options(*words: str) -> EngineOptions:
+    return engine_options(load_config(["+model=internvl2_8b", *words]), CHOICE)
+
+
+def test_every_key_of_the_engine_reaches_its_option() -> None:
+    found = options(
+        "engine.dtype=float16",
+        "engine.tp=2",
+        "engine.session_len=1000",
+        "engine.max_batch_size=5",
+        "engine.cache_max_entry_count=0.3",
+        "engine.cache_block_seq_len=32",
+        "engine.num_gpu_blocks=77",
+        "engine.enable_prefix_caching=false",
+        "engine.max_prefill_token_num=99",
+        "engine.num_tokens_per_iter=111",
+        "engine.max_prefill_iters=3",
+        "engine.rope_scaling_factor=2",
+        "engine.step_timeout_s=9",
+        "vision.max_batch_size=6",
+        "vision.cache_bytes=8",
+    )
+    assert (found.dtype, found.tp, found.rope_scaling_factor, found.step_timeout_s) == (
+        "float16",
+        2,
+        2.0,
+        9.0,
+    )
+    assert (found.kv.format, found.kv.page_tokens, found.kv.num_pages) == ("none", 32, 77)
+    assert (found.kv.memory, found.kv.prefix_caching) == (0.3, False)
+    scheduler = found.scheduler
+    assert (scheduler.session_len, scheduler.max_batch_size, scheduler.max_prefill_iters) == (1000, 5, 3)
+    assert (scheduler.max_prefill_token_num, scheduler.num_tokens_per_iter) == (99, 111)
+    assert (found.vision.max_batch_size, found.vision.cache_bytes) == (6, 8)
+
+
+def test_the_choice_replaces_auto() -> None:
+    assert (options().kind, options().device) == ("pytorch", "cpu")

@@ -1,0 +1,14 @@
+from deployer.config.suggest import near, way_out
+
+
+def test_the_nearest_name_comes_first() -> None:
+    assert near("engine.tpp", ["engine.tp", "engine.dtype", "server.port"])[0] == "engine.tp"
+
+
+def test_a_name_that_contains_the_word_is_near() -> None:
+    assert near("8b", ["internvl2_8b", "llama3_70b"]) == ["internvl2_8b"]
+
+
+def test_without_a_near_name_all_are_listed() -> None:
+    assert way_out("zzz", ["b", "a"], kind="options") == "known options: `a`, `b`"
+    assert way_out("zzz", [], kind="options") == "there are no options"

@@ -1,0 +1,106 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deployer.cli import main, parse
+from deployer.errors import UsageError
+from deployer.verbs import VERBS
+
+Captured = pytest.CaptureFixture[str]
+
+
+def test_help_shows_usage_examples_and_every_verb(capsys: Captured) -> None:
+    for word in ("--help", "-h", "help"):
+        assert main([word]) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("usage: deploy")
+        assert out.index("deploy +model=pocket_vl") < out.index("explain ")
+        assert all(f"  {name} " in out for name in VERBS)
+
+
+def test_the_version_is_printed(capsys: Captured) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("vlm-deployer ")
+
+
+def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ships(capsys: Captured) -> None:
+    assert main([]) == 2
+    out, err = capsys.readouterr()
+    assert "internvl2_8b" in out and "pocket_vl" in out
+    assert "deploy +model=pocket_vl" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["serv", "+model=pocket_vl"], 2, "unknown verb `serv`: nearest verbs: `serve`"),
+        (["--engine=x"], 2, "unknown flag `--engine=x`"),
+        (["explain", "--config-dir"], 2, "write --config-dir DIR"),
+        (["serve", "pocket_vl"], 2, "`pocket_vl`: after `deploy serve` come key=value words only"),
+        (["gone.yaml"], 2, "recipe `gone.yaml`: there is no such file"),
+        (["engine.tp=2"], 3, "missing `model`: add +model=<name>"),
+        (["+model=internvl2_8"], 3, "unknown model `internvl2_8`"),
+        (["+model=internvl2_8b", "engine.tp=3"], 3, "must divide the 8 KV heads"),
+        (["--config-dir", "/gone", "+model=internvl2_8b"], 3, "--config-dir /gone: is not a folder"),
+        (["list", "modells"], 2, "nearest groups: `model`"),
+        (["list", "models", "engines"], 2, "takes one group"),
+        (["completion", "tcsh"], 2, "shells: `bash`, `fish`, `zsh`"),
+        (["explain", "output=xml", "+model=internvl2_8b"], 2, "use output=json or output=table"),
+        (["+model=qwen_vl_chat"], 6, "its family `qwen_vl` can be planned and explained, but not run"),
+    ],
+)
+def test_a_mistake_ends_in_one_line_and_its_exit_code(
+    capsys: Captured, words: list[str], code: int, message: str
+) -> None:
+    assert main(words) == code
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ") and message in err
+    assert "Traceback" not in err
+
+
+def test_each_fault_has_a_line_of_its_own(capsys: Captured) -> None:
+    assert main(["+model=internvl2_8b", "engine.tpp=3", "servr.port=1"]) == 3
+    assert capsys.readouterr().err.count("error: ") == 2
+
+
+def test_the_verb_is_the_first_bare_word_and_serve_without_one() -> None:
+    assert parse(["+model=x", "engine.tp=2"]).name == "serve"
+    assert parse(["prod.yaml", "engine.tp=2"]).name == "serve"
+    command = parse(["explain", "engine.tp", "--config-dir=a", "--config-dir", "b", "+model=x"])
+    assert (command.name, command.words) == ("explain", ["engine.tp", "+model=x"])
+    assert command.config_dirs == [Path("a"), Path("b")]
+
+
+def test_flags_are_refused_by_name() -> None:
+    with pytest.raises(UsageError, match="known flags: `--config-dir`, `--help`, `--version`"):
+        parse(["--multirun", "+model=x"])
+
+
+def test_output_goes_through_a_pipe_that_closes_early() -> None:
+    command = f"{sys.executable} -m deployer.cli list models | head -1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.startswith("model ")
+    assert done.stderr == ""
+
+
+def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("deployer.listing.run", interrupt)
+    assert main(["list"]) == 130
+
+
+def test_no_colour_where_nobody_asked_for_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "deployer.cli", "nonsense"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 2
+    assert "\033" not in done.stderr
