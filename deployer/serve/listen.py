@@ -91,6 +91,7 @@ def http_server(app: FastAPI, server: ServerConfig) -> HttpServer:
         app,
         ssl_keyfile=server.ssl_keyfile,
         ssl_certfile=server.ssl_certfile,
+        http="httptools",
         lifespan="off",
         ws="none",
         log_config=None,

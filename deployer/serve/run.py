@@ -8,6 +8,8 @@ import socket
 import time
 from collections.abc import Iterable
 
+import uvloop
+
 from deployer.config.devices import EngineChoice, choose_engine
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
@@ -40,7 +42,8 @@ def run(config: DeployConfig) -> int:
         model = open_model(config.model)
         prompts = PromptBuilder(config, model.spec, model.folder)
         _print([*warnings(config, model), *([choice.reason] if choice.reason else [])])
-        return asyncio.run(_run(config, model, prompts, choice, listener))
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(_run(config, model, prompts, choice, listener))
 
 
 async def _run(
