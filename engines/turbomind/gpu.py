@@ -39,10 +39,7 @@ class Gpu:
         self.device = torch.device(
             "cuda", device.index if device.index is not None else torch.cuda.current_device()
         )
-        with torch.cuda.device(self.device):
-            torch.zeros(
-                1, device=self.device
-            )  # makes torch's context current before modules are loaded into it
+        torch.zeros(1, device=self.device)  # makes torch's context, which modules are loaded into
         facts = torch.cuda.get_device_properties(self.device)
         self.arch = architecture(facts.major, facts.minor)
         self.capability = (facts.major, facts.minor)

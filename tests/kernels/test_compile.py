@@ -102,11 +102,16 @@ def linear_skinny(arch: str) -> list[dict[str, int | str]]:
     return cases
 
 
+def choose_token(arch: str) -> list[dict[str, int | str]]:
+    return [{}]
+
+
 KERNELS = {
     "activation.cu": activation,
     "attention_decode.cu": attention_decode,
     "attention_full.cu": attention_full,
     "attention_prefill.cu": attention_prefill,
+    "choose_token.cu": choose_token,
     "linear_skinny.cu": linear_skinny,
     "norm.cu": norm,
     "rope.cu": rope,
@@ -128,7 +133,7 @@ def test_no_kernel_is_left_out() -> None:
     assert sorted(path.name for path in kernel_dir().glob("*.cu")) == sorted(KERNELS)
 
 
-@pytest.mark.parametrize("file", sorted(KERNELS))
+@pytest.mark.parametrize("file", sorted(set(KERNELS) - {"choose_token.cu"}))
 def test_a_missing_constant_stops_at_the_kernels_own_words(file: str) -> None:
     with pytest.raises(KernelError, match=r"(\.cu|\.cuh) needs -D"):
         compile_cubin(read_kernel(file), arch="sm_90a", constants={})

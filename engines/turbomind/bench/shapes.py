@@ -15,7 +15,7 @@ from engines.turbomind.ops.attention_decode import DecodeShape, shared_bytes
 from engines.turbomind.ops.flash_shape import make_shape
 
 # warps, stages, blocks an SM
-DECODE = ((4, 3, 2), (4, 2, 2), (2, 3, 4), (8, 2, 1), (4, 5, 1), (8, 3, 1))
+DECODE = ((4, 3, 2), (4, 2, 2), (2, 3, 3), (8, 2, 1), (4, 5, 1), (8, 3, 1))
 # warps, 16-row tiles a warp, keys a tile, blocks an SM
 PREFILL = ((4, 1, 64, 2), (4, 2, 32, 2), (4, 1, 128, 1), (8, 1, 64, 1), (4, 1, 32, 3))
 FULL = ((4, 2, 64, 2), (4, 1, 64, 4), (4, 1, 128, 2), (8, 1, 64, 2), (4, 2, 32, 2))

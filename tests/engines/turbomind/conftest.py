@@ -39,4 +39,5 @@ def cuda_gpu(_folder: Path) -> Gpu:
 
 
 def _cuda(folder: Path) -> Gpu:
-    return Gpu(torch.device("cuda"), cache_dir=folder)
+    # beside the folders of this run's other workers: each module is compiled by one of them
+    return Gpu(torch.device("cuda"), cache_dir=folder.parent.parent / "cubins")
