@@ -196,9 +196,8 @@ class EngineClient:
             self._stats = None
             self._fail_streams(str(self._fault))
             if child is not None:
-                self._child = None
                 await child.kill()
-                child = None
+                self._child = child = None
             if not self._may_restart():
                 self._state = "dead"
                 logger.error("engine dead: %d restarts within %d s", self._max_restarts, RESTART_WINDOW_S)

@@ -108,6 +108,8 @@ class Runner:
 
     def check_device(self) -> None:
         """Raise what the device raises where it can no longer compute, as after an illegal access."""
+        if self._device.type != "cpu":
+            torch.get_device_module(self._device).empty_cache()  # the step may have run out of memory
         torch.ones(1, device=self._device).add_(1).item()
 
     def _features(self, plan: BatchPlan) -> dict[bytes, Tensor]:

@@ -11,20 +11,20 @@ that still has it.
 
 Progress. The first in rank can preempt everybody else, and no sequence is longer than the pool
 (`session_len`), so it moves in every step: no deadlock and no livelock. Nobody is admitted past the head of
-the queue and a preempted sequence keeps its rank, so of equal priority nobody starves; a lower priority
-number is strictly first.
+the queue and a preempted sequence keeps its rank, so of equal priority nobody starves. Priorities are
+strict: a lower number takes slots and pages from higher ones.
 """
 
 import itertools
 from bisect import insort
-from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from operator import attrgetter
 
 from engines.batch_plan import BatchPlan, Chunk, Progress
 from engines.kv_pages import KvPages
 from engines.options import SchedulerOptions
 from engines.prefix_cache import PrefixCache
+from engines.prompt_budget import PromptBudget
 from engines.sequence import Sequence
 
 _rank = attrgetter("rank")
@@ -47,7 +47,7 @@ class Scheduler:
         self._cache = PrefixCache(self._pool, enabled=prefix_caching)
         self._waiting: list[Sequence] = []  # by rank
         self._running: list[Sequence] = []  # by rank
-        self._required: deque[int] = deque(maxlen=options.max_prefill_iters)
+        self._prompt_budget = PromptBudget(options)
         self.num_preemptions = 0
 
     @property
@@ -89,7 +89,8 @@ class Scheduler:
         if not self._running:
             return None
         prefilling = {one.arrival: one for one in self._running if not one.is_decoding}
-        budget = self._prompt_budget(prefilling.values())
+        pending = sum(one.num_pending for one in prefilling.values())
+        budget = self._prompt_budget.next(pending, num_decodes=len(self._running) - len(prefilling))
         chunks: list[Chunk] = []
         inserted: list[int] = []
         index = 0
@@ -170,17 +171,28 @@ class Scheduler:
             )
 
     def _admit(self, now_s: float) -> None:
-        """Move sequences from the head of the queue to the running ones while slots and pages last."""
-        while self._waiting and len(self._running) < self._options.max_batch_size:
+        """Let sequences from the head of the queue run while slots and pages last.
+
+        One of higher priority takes both from those of lower priority, the last of them first.
+        """
+        while self._waiting:
             sequence = self._waiting[0]
-            self._match(sequence)
-            if not self._fits(sequence):
-                self._release(sequence)
+            if len(self._running) < self._options.max_batch_size and self._match_if_it_fits(sequence):
+                if sequence.admitted_s is None:
+                    sequence.admitted_s = now_s
+                del self._waiting[0]
+                insort(self._running, sequence, key=_rank)
+            elif self._running and self._running[-1].priority > sequence.priority:
+                self._preempt_last()
+            else:
                 return
-            if sequence.admitted_s is None:
-                sequence.admitted_s = now_s
-            del self._waiting[0]
-            insort(self._running, sequence, key=_rank)
+
+    def _match_if_it_fits(self, sequence: Sequence) -> bool:
+        self._match(sequence)
+        fits = self._fits(sequence)
+        if not fits:
+            self._release(sequence)
+        return fits
 
     def _fits(self, sequence: Sequence) -> bool:
         everybody = [*self._running, sequence]
@@ -188,22 +200,6 @@ class Scheduler:
             return True
         missing = sum(max(self._pages_for(len(one.token_ids)) - len(one.pages), 0) for one in everybody)
         return missing + len(everybody) <= self._pool.num_free
-
-    def _prompt_budget(self, prefilling: Collection[Sequence]) -> int:
-        """Return how many prompt tokens the step may hold.
-
-        A prompt is spread over at most `max_prefill_iters` steps, also when others arrive meanwhile: the
-        largest share of the last so many steps counts. `num_tokens_per_iter` is what a step holds in any
-        case, and `max_prefill_token_num` what it never exceeds (LMDeploy 0.5.3).
-        """
-        options = self._options
-        pending = sum(sequence.num_pending for sequence in prefilling)
-        self._required.append(-(-pending // options.max_prefill_iters))
-        if options.num_tokens_per_iter is None:
-            return options.max_prefill_token_num
-        num_decodes = len(self._running) - len(prefilling)
-        wanted = max(*self._required, options.num_tokens_per_iter - num_decodes)
-        return min(wanted, options.max_prefill_token_num)
 
     def _match(self, sequence: Sequence) -> None:
         """Extend a sequence by pages that others have computed; its last token is always left to compute."""

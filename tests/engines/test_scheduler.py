@@ -171,6 +171,25 @@ def test_an_urgent_sequence_takes_pages_from_one_that_is_not() -> None:
     assert (patient.num_preemptions > 0, urgent.num_preemptions) == (True, 0)
 
 
+def test_an_urgent_sequence_takes_the_slot_of_the_last_that_is_not() -> None:
+    engine = scheduler(max_batch_size=2)
+    first, second = (sequence([start] * 4, priority=5) for start in range(2))
+    engine.add(first)
+    engine.add(second)
+    step(engine)
+    urgent = sequence([3] * 4)
+    engine.add(urgent)
+    step(engine)
+    assert engine.running == (urgent, first)
+    equal = sequence([4] * 4)
+    engine.add(equal)
+    step(engine)
+    assert engine.running == (urgent, equal)
+    engine.add(sequence([5] * 4))
+    step(engine)
+    assert engine.running == (urgent, equal)
+
+
 def test_a_sequence_longer_than_the_pool_is_a_bug_that_is_named() -> None:
     with pytest.raises(AssertionError, match="longer than the pool"):
         scheduler(num_pages=2, page_tokens=4).add(sequence([1] * 9, max_new_tokens=1))
