@@ -1,6 +1,6 @@
-"""How long `deploy explain` and its kin take, from import to exit: `python tests/benchmarks/explain.py [runs]`.
+"""How long `deploy explain` and its kin take, import to exit: `python tests/benchmarks/explain.py [runs]`.
 
-Each run is a process of its own. Prints the least and the median in ms; a first run only warms the disk cache.
+Each run is a process of its own. Prints the least and the median in ms; a first run warms the disk cache.
 """
 
 import statistics
