@@ -1,4 +1,4 @@
-"""How many prompt tokens a step may hold beside the sequences that decode (LMDeploy 0.5.3's split-fuse rule)."""
+"""How many prompt tokens a step may hold beside those that decode (LMDeploy 0.5.3's split-fuse rule)."""
 
 from collections import deque
 
