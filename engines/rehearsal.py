@@ -10,6 +10,7 @@ import torch
 from engines.batch import step_input
 from engines.batch_plan import BatchPlan, Chunk
 from engines.errors import DeviceError
+from engines.kept_bytes import kept_bytes
 from engines.kv_cache import allocate_kv
 from engines.messages import Sampling
 from engines.network import Network
@@ -19,10 +20,8 @@ from engines.prefix_cache import root_key
 from engines.sampling import sample
 from engines.sampling_rows import sampling_rows
 from engines.sequence import Sequence
-from engines.spec import ModelSpec
 
 SMALL_STEP_TOKENS = 32
-PENALTY_BYTES = 5  # a token of a row of `engines/penalties.py`: bool and int32
 
 
 @torch.inference_mode()
@@ -41,17 +40,9 @@ def rehearse(network: Network, options: EngineOptions, *, device: torch.device, 
             f"vision.max_batch_size={options.vision.max_batch_size}) does not fit on {device} beside the "
             f"weights; lower one of them ({error})"
         ) from error
-    return 0 if device.type == "cpu" else step_bytes + _kept_bytes(network.spec, options, dtype)
-
-
-def _kept_bytes(spec: ModelSpec, options: EngineOptions, dtype: torch.dtype) -> int:
-    """Return what is kept from step to step: penalty tables, encoder outputs in use and in the cache."""
-    limits = options.scheduler
-    penalties = limits.max_batch_size * spec.decoder.vocab * PENALTY_BYTES
-    if spec.vision is None:
-        return penalties
-    rows_in_use = 2 * limits.max_prefill_token_num * spec.decoder.hidden * dtype.itemsize
-    return penalties + rows_in_use + options.vision.cache_bytes
+    if device.type == "cpu":
+        return 0
+    return step_bytes + kept_bytes(network.spec, options, itemsize=dtype.itemsize).total
 
 
 def _largest_step(

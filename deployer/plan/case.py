@@ -10,8 +10,10 @@ from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
 from deployer.plan.hardware import DTYPE_BYTES, Dtype, Hardware, supports
 from deployer.plan.number_formats import WeightFormat
+from engines.kept_bytes import most_tiles
 from engines.options import EngineOptions
-from engines.spec import ModelSpec, PixelSpec
+from engines.prompt_budget import PromptBudget
+from engines.spec import ModelSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,16 +58,8 @@ class Case:
         return 0 if vision is None else most_tiles(vision.pixels) * vision.tokens_per_tile
 
     def prefill_tokens(self, prompt_tokens: int) -> int:
-        """Return the tokens of each step in which a prompt is read that is alone (`engines/scheduler.py`).
-
-        `max_prefill_token_num`; where `num_tokens_per_iter` is set that many, or more so that
-        `max_prefill_iters` steps are enough.
-        """
-        limits = self.options.scheduler
-        if limits.num_tokens_per_iter is None:
-            return limits.max_prefill_token_num
-        share = -(-prompt_tokens // limits.max_prefill_iters)
-        return min(max(share, limits.num_tokens_per_iter), limits.max_prefill_token_num)
+        """Return the tokens of each step in which a prompt is read that is alone, by the scheduler's own rule."""
+        return PromptBudget(self.options.scheduler).next(prompt_tokens, num_decodes=0)
 
 
 def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
@@ -81,11 +75,6 @@ def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
         options=replace(engine, dtype=_dtype(config, spec, hardware)),
         weights=config.quantization.weights,
     )
-
-
-def most_tiles(pixels: PixelSpec) -> int:
-    """Return the tiles of the largest picture, thumbnail included."""
-    return pixels.max_tiles + (pixels.thumbnail and pixels.max_tiles > 1)
 
 
 def _as_configured(spec: ModelSpec, config: DeployConfig) -> ModelSpec:

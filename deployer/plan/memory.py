@@ -10,11 +10,10 @@ from deployer.plan.workspace import (
     encoder_bytes,
     graph_bytes,
     graph_sizes,
-    penalty_bytes,
-    picture_row_bytes,
     sampling_bytes,
 )
 from engines.errors import EngineError
+from engines.kept_bytes import kept_bytes
 from engines.kv_bytes import SHARE_OF_HOST_MEMORY, page_bytes, pages_for
 from engines.memory import plan_kv
 
@@ -121,14 +120,14 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
         f"derived: encoder pass over {case.options.vision.max_batch_size} tiles": encoder_bytes(case),
     }
     widest = max(phases, key=lambda phase: phases[phase])
-    picture_cache = case.options.vision.cache_bytes if case.spec.vision is not None else 0
+    kept = kept_bytes(case.spec, case.options, itemsize=case.dtype_bytes)
     table = [
         ("runtime", device.context_bytes, "hardware.context_bytes: before the first tensor"),
         ("communicator", (device.group_bytes or 0) if case.tp > 1 else 0, "hardware.group_bytes"),
         ("activations", phases[widest], widest),
-        ("picture rows", picture_row_bytes(case), "derived: encoder outputs of the worst step"),
-        ("picture cache", picture_cache, "vision.cache_bytes"),
-        ("penalty tables", penalty_bytes(case), ""),
+        ("picture rows", kept.picture_rows, "derived: encoder outputs of the worst step"),
+        ("picture cache", kept.picture_cache, "vision.cache_bytes"),
+        ("penalty tables", kept.penalties, ""),
         ("CUDA graphs", graph_bytes(case), f"derived: {len(graph_sizes(case))} decode graphs"),
     ]
     return [

@@ -1,4 +1,4 @@
-"""Bytes that a rank needs beside weights and KV pages: what one step allocates.
+"""Bytes that one step allocates at most, and what captured steps keep.
 
 Derived from the code that allocates. Measured once against it, InternVL2-8B in bfloat16 on one H200
 (2026-11-22): a step of 8,192 tokens 0.942 GiB with engine=turbomind and 1.160 with engine=pytorch, an encoder
@@ -41,11 +41,6 @@ def sampling_bytes(case: Case) -> int:
     return case.options.scheduler.max_batch_size * case.spec.decoder.vocab * (case.dtype_bytes + 36)
 
 
-def penalty_bytes(case: Case) -> int:
-    """Return the tables of seen tokens (bool) and output counts (int32) of `engines/penalties.py`."""
-    return case.options.scheduler.max_batch_size * case.spec.decoder.vocab * 5
-
-
 def encoder_bytes(case: Case) -> int:
     """Return activations of one encoder pass over `vision.max_batch_size` tiles.
 
@@ -58,19 +53,6 @@ def encoder_bytes(case: Case) -> int:
     layer = tower_tokens(vision) * 2 * (vision.tower.hidden + vision.tower.ffn) * case.dtype_bytes
     pixels = 3 * vision.pixels.image**2 * (4 + case.dtype_bytes)
     return case.options.vision.max_batch_size * (layer + pixels)
-
-
-def picture_row_bytes(case: Case) -> int:
-    """Return the encoder's outputs in the worst step that is admitted (`engines/runner.py`).
-
-    A step touches `max_prefill_token_num` prompt tokens, and of the picture that it ends in all tokens are
-    encoded. Each row of H lives three times: as output of its pass, joined with the others, and as its
-    picture's own copy.
-    """
-    if case.spec.vision is None:
-        return 0
-    rows = case.options.scheduler.max_prefill_token_num + case.image_tokens
-    return 3 * rows * case.spec.decoder.hidden * case.dtype_bytes
 
 
 def graph_bytes(case: Case) -> int:

@@ -11,8 +11,6 @@ from deployer.plan.workspace import (
     encoder_bytes,
     graph_bytes,
     graph_sizes,
-    penalty_bytes,
-    picture_row_bytes,
     sampling_bytes,
 )
 
@@ -39,7 +37,6 @@ def test_attention_is_the_widest_moment_of_a_decoder_with_a_small_ffn() -> None:
 
 def test_sampling_holds_rows_of_the_whole_vocabulary() -> None:
     assert sampling_bytes(case()) == 128 * 92_553 * 38
-    assert penalty_bytes(case()) == 128 * 92_553 * 5
 
 
 def test_an_encoder_pass_holds_the_ffn_of_all_its_tiles() -> None:
@@ -47,13 +44,9 @@ def test_an_encoder_pass_holds_the_ffn_of_all_its_tiles() -> None:
     assert encoder_bytes(case("26b")) == 16 * (1025 * 2 * (3200 + 12800) * 2 + 448 * 448 * 3 * 6)
 
 
-def test_the_picture_at_the_end_of_a_step_is_encoded_whole() -> None:
-    assert picture_row_bytes(case()) == 3 * (8192 + 13 * 256) * 4096 * 2
-
-
 def test_a_text_model_needs_no_memory_for_pictures() -> None:
     text = replace(case(), spec=replace(case().spec, vision=None))
-    assert encoder_bytes(text) == picture_row_bytes(text) == 0
+    assert encoder_bytes(text) == 0
 
 
 def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:

@@ -1,0 +1,49 @@
+"""What an engine keeps from step to step beside weights and pages, in bytes. Arithmetic only, torch-free.
+
+The runtime leaves room for it and the planner counts it.
+"""
+
+from dataclasses import dataclass
+
+from engines.options import EngineOptions
+from engines.spec import ModelSpec, PixelSpec
+
+PENALTY_BYTES = 5  # a token of a row of `engines/penalties.py`: bool and int32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class KeptBytes:
+    """Bytes on one rank."""
+
+    penalties: int
+    picture_rows: int  # encoder outputs of the pictures that a step needs
+    picture_cache: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return self.penalties + self.picture_rows + self.picture_cache
+
+
+def kept_bytes(spec: ModelSpec, options: EngineOptions, *, itemsize: int) -> KeptBytes:
+    """Return what is kept; `itemsize` is that of the compute dtype.
+
+    A step reads rows of `hidden` for at most `max_prefill_token_num` prompt tokens, and the picture that it
+    ends in is encoded whole. Each row lives twice: as its picture's own, and in the pass that made it or the
+    step that reads it.
+    """
+    limits, hidden = options.scheduler, spec.decoder.hidden
+    penalties = limits.max_batch_size * spec.decoder.vocab * PENALTY_BYTES
+    if spec.vision is None:
+        return KeptBytes(penalties=penalties, picture_rows=0, picture_cache=0)
+    rows = limits.max_prefill_token_num + most_tiles(spec.vision.pixels) * spec.vision.tokens_per_tile
+    return KeptBytes(
+        penalties=penalties,
+        picture_rows=2 * rows * hidden * itemsize,
+        picture_cache=options.vision.cache_bytes,
+    )
+
+
+def most_tiles(pixels: PixelSpec) -> int:
+    """Return the tiles of the largest picture, thumbnail included."""
+    return pixels.max_tiles + (pixels.thumbnail and pixels.max_tiles > 1)
