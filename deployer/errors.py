@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
-EXIT_DOES_NOT_FIT = 4
+EXIT_DOES_NOT_FIT = 4  # an answer of `deploy plan`, not an error
 EXIT_UNAVAILABLE = 6
 EXIT_INTERRUPTED = 130
 

@@ -58,7 +58,7 @@ class Case:
         return 0 if vision is None else most_tiles(vision.pixels) * vision.tokens_per_tile
 
     def prefill_tokens(self, prompt_tokens: int) -> int:
-        """Return the tokens of each step in which a prompt is read that is alone, by the scheduler's own rule."""
+        """Return the tokens of each step in which a lone prompt is read, by the scheduler's own rule."""
         return PromptBudget(self.options.scheduler).next(prompt_tokens, num_decodes=0)
 
 
