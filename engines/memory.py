@@ -7,10 +7,6 @@ from engines.kv_bytes import page_bytes, pages_for, pages_that_fit
 from engines.options import EngineOptions
 from engines.spec import DecoderSpec
 
-# A derived cache never holds more than this many times all sequences at full length: beyond, nothing is
-# left to keep.
-MOST_BATCHES = 2
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KvPlan:
@@ -78,7 +74,8 @@ def _num_pages(options: EngineOptions, *, longest: int, one_page: int, free_byte
     fitting = pages_that_fit(free_bytes, memory=kv.memory, page_bytes=one_page)
     if kv.memory >= 1:
         return fitting
-    useful = MOST_BATCHES * options.scheduler.max_batch_size * pages_for(longest, page_tokens=kv.page_tokens)
+    # Room for a full batch of the longest sequences is all that a fraction takes, however much is free.
+    useful = options.scheduler.max_batch_size * pages_for(longest, page_tokens=kv.page_tokens)
     return min(fitting, useful)
 
 

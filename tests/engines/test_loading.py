@@ -24,7 +24,7 @@ def test_ready_says_what_the_engine_got() -> None:
 
 @pytest.mark.parametrize(
     "changes, num_pages",
-    [({"memory": 2048 * 77.0}, 77), ({"num_pages": 40}, 40), ({"memory": 0.01, "max_batch_size": 2}, 128)],
+    [({"memory": 2048 * 77.0}, 77), ({"num_pages": 40}, 40), ({"memory": 0.01, "max_batch_size": 2}, 64)],
 )
 def test_memory_options_size_the_cache(changes: dict[str, Any], num_pages: int) -> None:
     assert ready(**changes).num_pages == num_pages

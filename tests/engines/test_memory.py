@@ -25,7 +25,7 @@ def test_one_or_more_is_bytes() -> None:
 
 
 def test_a_fraction_stops_where_more_pages_would_be_of_no_use() -> None:
-    assert plan(1 << 40, memory=0.9).num_pages == 2 * 8 * 256 // 8
+    assert plan(1 << 40, memory=0.9).num_pages == 8 * 256 // 8
 
 
 def test_num_gpu_blocks_overrides_the_fraction() -> None:
