@@ -3,7 +3,8 @@
     deploy [verb] [recipe.yaml] [+model=name] [group=option] [key=value] [--config-dir DIR]
 
 Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config,
-4 a plan that does not fit, 6 something this machine lacks, 130 interrupted. Nothing but this file and `verbs.py` is imported for --help.
+4 a plan that does not fit, 6 something this machine lacks, 130 interrupted. Nothing but this file and
+`verbs.py` is imported for --help.
 """
 
 import os
