@@ -26,8 +26,8 @@ def dynamic_tiles(rgb: Image.Image, spec: PixelSpec) -> npt.NDArray[np.uint8]:
 def _resized(rgb: Image.Image, width: int, height: int) -> npt.NDArray[np.uint8]:
     """Return the picture resized axis after axis, in the order of Pillow 13 whichever is installed.
 
-    Each pass rounds to 8 bits, so the order shows in the pixels. Older releases begin with the width; 13 begins
-    with the height where that loses more than twice the pixels (python-pillow/Pillow#9549).
+    Each pass rounds to 8 bits, so the order shows in the pixels. Older releases begin with the width; 13
+    begins with the height where that loses more than twice the pixels (python-pillow/Pillow#9549).
     """
     lost = rgb.height - height
     height_first = lost > 0 and lost > 2 * (rgb.width - width)
