@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import msgspec
 import zmq
 
 from engines.errors import DeviceError, EngineError
@@ -109,11 +110,13 @@ class Link:
 def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop | None":
     """Return the loop that serves; None after StartFailed was sent."""
     link.send([Loading(phase="import")])
+    began = time.monotonic()
     try:
         import torch
 
         from engines.loading import load_checkpoint, load_engine
 
+        import_s = time.monotonic() - began
         torch.set_num_threads(_num_threads(start.options.device))
         loop, ready = load_engine(
             start, on_phase=lambda phase: link.send([Loading(phase=phase)]), load=load or load_checkpoint
@@ -129,6 +132,7 @@ def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop |
             logger.exception("the engine did not start")
         link.send([StartFailed(kind=type(error).__name__, message=str(error))])
         return None
+    ready = msgspec.structs.replace(ready, phase_s={"import": import_s, **ready.phase_s})
     _log_ready(ready)
     link.send([ready])
     return loop

@@ -57,10 +57,13 @@ async def test_a_checkpoint_gives_upstreams_greedy_tokens_through_the_process(
         await engine.close()
 
 
-async def test_the_heartbeat_goes_on_while_nothing_happens() -> None:
+async def test_the_start_is_timed_and_the_heartbeat_goes_on_while_nothing_happens() -> None:
     engine = client()
     await engine.start()
     try:
+        assert engine.ready is not None
+        phases = ["import", "device", "weights", "rehearsal", "kv_cache"]
+        assert list(engine.ready.phase_s) == phases
         await wait_until(lambda: engine.stats is not None)
         first = engine.stats
         await wait_until(lambda: engine.stats is not first, timeout_s=5)
