@@ -1,4 +1,4 @@
-"""How long `deploy explain` and its kin take, import to exit: `python tests/benchmarks/explain.py [runs]`.
+"""How long `deploy explain`, `plan` and others take, import to exit: `tests/benchmarks/explain.py [runs]`.
 
 Each run is a process of its own. Prints the least and the median in ms; a first run warms the disk cache.
 """
@@ -15,6 +15,7 @@ RUN = "import sys; from deployer.cli import main; sys.exit(main())"
 COMMANDS = (
     ["explain", "+model=internvl2_8b"],
     ["explain", "engine.tp", "+model=internvl2_8b", "engine=turbomind", "engine.tp=2"],
+    ["plan", "+model=internvl2_8b"],
     ["list", "models"],
     ["completion", "query", "deploy engine="],
     ["--help"],
