@@ -165,9 +165,12 @@ def _print_errors(error: Exception) -> None:
 
 
 def _version() -> str:
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
-    return f"vlm-deployer {version('vlm-deployer')}"
+    try:
+        return f"vlm-deployer {version('vlm-deployer')}"
+    except PackageNotFoundError:
+        return "vlm-deployer (run from a checkout, not installed)"
 
 
 if __name__ == "__main__":

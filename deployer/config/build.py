@@ -46,7 +46,7 @@ class _Builder:
             )
         hints = get_type_hints(kind)
         before = len(self.faults)
-        for name in sorted(values.keys() - hints.keys()):
+        for name in sorted(str(name) for name in values.keys() - hints.keys()):
             self._unknown(_join(at, name), hints, at)
         built = {}
         for name, hint in hints.items():

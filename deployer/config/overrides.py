@@ -103,7 +103,7 @@ def _option_fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
         return f"`{word}`: a group is not switched off by null; options of {group}: {quoted(options)}"
     if any(not isinstance(name, str) for name in names):
         return f"`{word}`: {group} takes the name of an option: {quoted(options)}"
-    unknown = [str(name) for name in names if tree.file(f"{group}/{name}") is None]
+    unknown = [str(name) for name in names if not tree.has_option(group, str(name))]
     if unknown:
         near_it = way_out(unknown[0], options, kind="options")
         return f"unknown {group} {quoted(unknown)} (command line `{word}`): {near_it}"

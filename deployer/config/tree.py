@@ -33,6 +33,12 @@ class ConfigTree:
         found = {path.stem for folder in self.folders for path in (folder / group).glob("*.yaml")}
         return sorted(name for name in found if not name.startswith("_"))
 
+    def has_option(self, group: str, name: str) -> bool:
+        """Tell whether a name, which may lead into a subfolder, is an option of a group."""
+        parts = name.split("/")
+        own = not any(part in ("", ".", "..") or part.startswith("_") for part in parts)
+        return own and self.file(f"{group}/{name}") is not None
+
     def file(self, config_path: str) -> Path | None:
         """Return the file that Hydra loads for `group/option`."""
         return next((f for folder in self.folders if (f := folder / f"{config_path}.yaml").is_file()), None)

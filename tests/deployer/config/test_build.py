@@ -129,3 +129,10 @@ def test_a_missing_value_in_the_hyper_parameters_is_reported(faults_of: Faults) 
 def test_a_whole_number_is_a_float_where_one_is_asked_for() -> None:
     timeout = load_config([MODEL, "engine.step_timeout_s=7"]).engine.step_timeout_s
     assert timeout == 7 and isinstance(timeout, float)
+
+
+def test_yaml_cannot_name_code(faults_of: Faults, ops: Path) -> None:
+    folder, word = option(ops, "_target_: os.system\n1: x")
+    faults = faults_of(word, config_dirs=[folder])
+    assert len(faults) == 2
+    assert any("unknown key `model._target_`" in fault and "model/trap.yaml:2" in fault for fault in faults)

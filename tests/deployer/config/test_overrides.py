@@ -43,6 +43,8 @@ def test_a_tilde_deletes() -> None:
         ("engine={tp: 4}", "engine takes the name of an option: `auto`, `pytorch`, `turbomind`"),
         ("engine=3", "engine takes the name of an option"),
         ("engine=turbo", "nearest options: `turbomind`"),
+        ("engine=_runtime", "options: `auto`, `pytorch`, `turbomind`"),
+        ("engine=../server/openai", "unknown engine"),
         ("model=internvl2_8", "nearest options: `internvl2_8b`"),
         ("+draft@second=x", "unknown group `draft`; known groups: "),
         ("hydra.run.dir=x", "use --config-dir DIR"),
