@@ -7,13 +7,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from deployer.bench.machine import machine
 from deployer.bench.offline import EngineBench, engine_bench
 from deployer.bench.online import ServerBench, http_client, served_model
-from deployer.bench.options import BenchOptions
+from deployer.bench.options import BenchOptions, check_options
 from deployer.bench.own_server import own_server
 from deployer.bench.report import print_report
 from deployer.bench.samples import Figures, Sample, closed_loop, figures
 from deployer.bench.workload import Ask, asks, words_for
 from deployer.config.devices import choose_engine
 from deployer.config.schema import DeployConfig
+from deployer.errors import ConfigError
 from deployer.serve.logs import set_up_logs
 from deployer.serve.open_model import check_family, open_model
 
@@ -22,6 +23,7 @@ FEW, MANY = 4, 68  # words of the two texts that tell how many tokens a word tak
 
 def run(config: DeployConfig, options: BenchOptions) -> int:
     """Measure and print; returns the exit code. Raises UnavailableError or EngineError where it cannot."""
+    check_options(options)
     set_up_logs("warning")
     rows, about = asyncio.run(_run(config, options))
     print_report(rows, about, options, out=sys.stdout)
@@ -35,6 +37,10 @@ async def _run(config: DeployConfig, options: BenchOptions) -> tuple[list[Figure
     check_family(config.model)
     choice = choose_engine(config.engine)
     model = open_model(config.model)
+    if model.spec.vision is None and options.images != "without":
+        raise ConfigError(
+            [f"bench.images={options.images}: model `{config.model.name}` reads text only; use without"]
+        )
     async with engine_bench(config, model, choice, output_tokens=options.output_tokens) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"

@@ -43,14 +43,15 @@ def chat_routes(service: Service) -> APIRouter:
             logprobs=_num_logprobs(body),
         )
         prompt = await service.prompts.chat([_message(message) for message in body.messages])
-        record.completion = f"chatcmpl-{secrets.token_hex(12)}"
+        completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,
             [prompt],
-            completion=record.completion,
+            completion=completion,
             builder=service.prompts,
             defaults=service.sampling,
         )
+        record.completion = completion
         if body.stream:
             return await open_stream(_events(service, body, choices, record), record)
         return await _answer(service, choices, record)

@@ -40,14 +40,15 @@ def completion_routes(service: Service) -> APIRouter:
             max_tokens=body.max_tokens,
             logprobs=body.logprobs,
         )
-        record.completion = f"cmpl-{secrets.token_hex(12)}"
+        completion = f"cmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,
             [service.prompts.text(prompt) for prompt in prompts],
-            completion=record.completion,
+            completion=completion,
             builder=service.prompts,
             defaults=service.sampling,
         )
+        record.completion = completion
         echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.num_choices)]
         if body.stream:
             return await open_stream(_events(service, body, choices, echoes, record), record)

@@ -1,0 +1,79 @@
+"""Fixtures: a server around the fake engine, as an ASGI app in this loop and live on a free port."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from fake_engine import FakeEngine
+from fake_prompts import FakePrompts
+from serving_configs import SAMPLING, SERVER, VISION
+
+from deployer.serve.admission import Admission
+from deployer.serve.app import create_app
+from deployer.serve.metrics import Metrics
+from deployer.serve.service import Service
+
+
+def make_service(engine: FakeEngine, **server: Any) -> Service:
+    config = replace(SERVER, **server)
+    admission = Admission(config.max_requests)
+    return Service(
+        engine=engine, prompts=FakePrompts(), admission=admission,
+        metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
+        sampling=SAMPLING, server=config, vision=VISION,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def engine() -> Iterator[FakeEngine]:
+    fake = FakeEngine()
+    yield fake
+    fake.pixels.close()
+
+
+@pytest.fixture
+def serve(engine: FakeEngine) -> Callable[..., Service]:
+    """Return a function that makes a service around the fixture's engine, with changed server options."""
+    return lambda **server: make_service(engine, **server)
+
+
+@pytest.fixture
+async def api(engine: FakeEngine) -> AsyncGenerator[httpx.AsyncClient, None]:
+    """A client of the app in this loop, no sockets."""
+    transport = httpx.ASGITransport(create_app(make_service(engine)), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        yield client
+
+
+@dataclass
+class Live:
+    """A server on a port of its own."""
+
+    url: str
+    service: Service
+
+
+@pytest.fixture
+async def live(engine: FakeEngine) -> AsyncGenerator[Callable[..., Any], None]:
+    """Return a coroutine function that starts a server on a free port; it ends with the test."""
+    running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
+
+    async def start(**options: Any) -> Live:
+        service = make_service(engine, **options)
+        config = uvicorn.Config(create_app(service), port=0, log_level="warning", lifespan="off", ws="none")
+        server = uvicorn.Server(config)
+        task = asyncio.create_task(server._serve())
+        while not server.started:
+            await asyncio.sleep(0.005)
+        running.append((server, task))
+        port = server.servers[0].sockets[0].getsockname()[1]
+        return Live(url=f"http://127.0.0.1:{port}", service=service)
+
+    yield start
+    for server, task in running:
+        server.should_exit = server.force_exit = True
+        await task
