@@ -18,6 +18,7 @@ from engines.child import EngineChild
 from engines.engine import EngineState
 from engines.errors import EngineDeadError, EngineError
 from engines.messages import (
+    HEARTBEAT_S,
     Abort,
     Delta,
     Done,
@@ -36,7 +37,6 @@ from engines.pixel_files import PixelFiles
 from engines.spec import ModelSpec
 
 ENGINE_COMMAND = (sys.executable, "-m", "engines.process")
-HEARTBEAT_S = 1.0  # the engine sends Stats at least this often between steps
 RESTART_WINDOW_S = 600.0  # restarts longer ago no longer count against max_restarts
 STOP_GRACE_S = 5.0
 

@@ -15,6 +15,8 @@ import msgspec
 from engines.options import EngineOptions
 from engines.spec import ModelSpec
 
+HEARTBEAT_S = 1.0  # an engine that serves sends Stats at least this often, except during a step
+
 FinishReason = Literal["stop", "length", "abort"]
 
 

@@ -21,6 +21,7 @@ import zmq
 
 from engines.errors import DeviceError, EngineError
 from engines.messages import (
+    HEARTBEAT_S,
     Abort,
     FromEngine,
     Loading,
@@ -38,7 +39,6 @@ if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered 
     from engines.engine_loop import EngineLoop
     from engines.loading import LoadNetwork
 
-HEARTBEAT_S = 1.0
 PARENT_CHECK_S = 0.5
 MESSAGES_A_TURN = 32
 LAST_WORDS_MS = 2000  # how long what was said may take to leave a process that ends

@@ -88,8 +88,8 @@ async def test_a_stuck_engine_is_ended_and_comes_back() -> None:
 
 
 async def test_an_idle_engine_is_not_taken_for_a_stuck_one() -> None:
-    async with running(replace(OPTIONS, step_timeout_s=1.0)) as engine:
-        await asyncio.sleep(3.5)
+    async with running(replace(OPTIONS, step_timeout_s=2.0)) as engine:
+        await asyncio.sleep(4.5)
         assert (engine.state, engine.num_restarts) == ("ready", 0)
 
 
