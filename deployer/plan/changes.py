@@ -87,27 +87,26 @@ def changed(config: DeployConfig, keys: Keys) -> DeployConfig:
 
 def single_changes(question: Question) -> Iterator[Keys]:
     """Yield what is worth asking "what if" about, one key at a time."""
-    config, spec, device = question.config, question.spec, question.hardware
+    config, device = question.config, question.hardware
     if device.kind == "gpu":
         yield {"engine.tp": config.engine.tp * 2}
     yield from ({"quantization.weights": form} for form in _smaller_weights(question))
     yield from ({"quantization.kv": form} for form in _smaller_kv(question))
     yield {"engine.max_batch_size": config.engine.max_batch_size * 2}
-    yield {"engine.max_prefill_token_num": config.engine.max_prefill_token_num // 4}
+    if config.engine.max_prefill_token_num >= 1024:
+        yield {"engine.max_prefill_token_num": config.engine.max_prefill_token_num // 4}
     if 0.5 < config.engine.cache_max_entry_count < 0.95 and config.engine.num_gpu_blocks is None:
         yield {"engine.cache_max_entry_count": 0.95}
-    if spec.vision is not None:
-        tiles = question.case().spec.vision
-        assert tiles is not None, "a case keeps the vision part"
-        if tiles.pixels.max_tiles > 1:
-            yield {"vision.max_tiles": tiles.pixels.max_tiles // 2}
+    vision = question.case().spec.vision
+    if vision is not None and vision.pixels.max_tiles // 2 >= vision.pixels.min_tiles:
+        yield {"vision.max_tiles": vision.pixels.max_tiles // 2}
 
 
 def fitting_changes(question: Question) -> Iterator[Keys]:
     """Yield what may make a deployment fit, the least costly first."""
     config = question.config
     for divisor in (2, 4, 8):
-        tokens = config.engine.max_prefill_token_num // divisor
+        tokens = max(config.engine.max_prefill_token_num // divisor, 1)
         sequences = max(config.engine.max_batch_size // divisor, 1)
         yield {"engine.max_prefill_token_num": tokens, "engine.max_batch_size": sequences}
     if config.engine.cache_max_entry_count < 0.95:

@@ -75,10 +75,10 @@ def memory_of(case: Case, parts: list[WeightPart]) -> Memory:
     """Return the memory of one rank with these weights; the engine's own rule sizes the KV cache."""
     rows = [*_weight_rows(parts), *_workspace_rows(case)]
     kv, decoder = case.options.kv, case.spec.decoder
-    total, used = case.hardware.memory_bytes, sum(row.num_bytes for row in rows)
-    if case.hardware.kind == "cpu" and used < total:
-        rows.append(_host_row(total - used))
-        used += rows[-1].num_bytes
+    total = case.hardware.memory_bytes
+    if case.hardware.kind == "cpu":
+        rows.append(_host_row(case, rows))
+    used = sum(row.num_bytes for row in rows)
     refusal, pages, session_len = None, 0, 0
     one_page = page_bytes(
         decoder, format=kv.format, dtype_bytes=case.dtype_bytes, page_tokens=kv.page_tokens, tp=case.tp
@@ -137,11 +137,17 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
     ]
 
 
-def _host_row(free_bytes: int) -> MemoryRow:
-    """Return what `engines/device_memory.py` leaves to everybody else on the machine."""
-    left = round(free_bytes * (1 - SHARE_OF_HOST_MEMORY))
-    how = f"{1 - SHARE_OF_HOST_MEMORY:.0%} of the rest is left to others"
-    return MemoryRow(group="workspace", name="host", num_bytes=left, how=how)
+def _host_row(case: Case, rows: list[MemoryRow]) -> MemoryRow:
+    """Return what is left to everybody else on the machine.
+
+    `engines/device_memory.py` takes a share of what is free once the weights are loaded; steps live in the
+    other part, so their bytes come off it.
+    """
+    loaded = case.hardware.context_bytes + sum(row.num_bytes for row in rows if row.group == "weights")
+    others = round((case.hardware.memory_bytes - loaded) * (1 - SHARE_OF_HOST_MEMORY))
+    steps = sum(row.num_bytes for row in rows) - loaded
+    how = f"{1 - SHARE_OF_HOST_MEMORY:.0%} of the rest, less the steps above"
+    return MemoryRow(group="workspace", name="left to others", num_bytes=max(others - steps, 0), how=how)
 
 
 def _kv_rule(case: Case) -> str:

@@ -66,19 +66,21 @@ def _section(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]], ou
 
 def _memory(plan: Plan, out: TextIO) -> None:
     memory = plan.figures.memory
+    unit = "GiB" if memory.bytes_of("weights") >= GIB else "MiB"
     rows = []
     for group in ("weights", "workspace", "kv_cache"):
         members = [row for row in memory.rows if row.group == group]
-        rows += [_bytes_row(row.name, row.num_bytes, memory, row.how) for row in members]
+        rows += [_bytes_row(row.name, row.num_bytes, memory, unit, row.how) for row in members]
         if group != "kv_cache":
-            rows.append(_bytes_row(f"= {group}", memory.bytes_of(group), memory, ""))
-    rows.append(_bytes_row("left free", memory.free_bytes, memory, ""))
+            rows.append(_bytes_row(f"= {group}", memory.bytes_of(group), memory, unit, ""))
+    rows.append(_bytes_row("left free", memory.free_bytes, memory, unit, ""))
     title = f"memory of each {plan.case.hardware.kind.upper()}, {memory.total_bytes / GIB:.1f} GiB"
-    _section(title, ["part", "GiB", "%", "from"], rows, out)
+    _section(title, ["part", unit, "%", "from"], rows, out)
 
 
-def _bytes_row(name: str, num_bytes: int, memory: Memory, how: str) -> list[str]:
-    return [name, f"{num_bytes / GIB:.2f}", f"{num_bytes / memory.total_bytes * 100:.1f}", how]
+def _bytes_row(name: str, num_bytes: int, memory: Memory, unit: str, how: str) -> list[str]:
+    size = f"{num_bytes / GIB:.2f}" if unit == "GiB" else f"{num_bytes / MIB:.1f}"
+    return [name, size, f"{num_bytes / memory.total_bytes * 100:.1f}", how]
 
 
 def _room(plan: Plan, out: TextIO) -> None:
@@ -89,10 +91,12 @@ def _room(plan: Plan, out: TextIO) -> None:
         f"{memory.sequences_of(memory.session_len):,} sequences of {memory.session_len:,}",
     ]
     if case.image_tokens:
-        holds.append(f"{memory.kv_tokens // case.image_tokens:,} largest pictures of {case.image_tokens:,}")
+        holds.append(
+            f"{memory.kv_tokens // case.image_tokens:,} largest pictures of {case.image_tokens:,} tokens"
+        )
     print(f"\nKV pages hold {' or '.join(holds)}", file=out)
     if case.image_tokens:
-        print(f"a sequence takes {memory.session_len // case.image_tokens:,} of those pictures", file=out)
+        print(f"one sequence takes {memory.session_len // case.image_tokens:,} of those pictures", file=out)
     rows = [[f"{row.context:,}", f"{row.batch:,}", row.limit] for row in plan.figures.batches]
     _section("largest batch", ["tokens each", "sequences", "limited by"], rows, out)
     rows = [[f"{row.batch:,}", f"{row.context:,}", row.limit] for row in plan.figures.contexts]

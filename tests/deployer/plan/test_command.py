@@ -44,6 +44,12 @@ def test_the_tables_name_device_bytes_limits_and_verdict(capsys: pytest.CaptureF
     assert out.splitlines()[-1].startswith("fits on 1 x h200: 128 requests of 3,072 tokens at once")
 
 
+def test_a_small_model_is_shown_in_mib(capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "plan", "+model=pocket_vl", "hardware=cpu")
+    assert code == 0
+    assert "part            MiB     %  from" in out
+
+
 def test_json_holds_every_figure_as_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     found = plan(capsys)
     assert (found["schema"], found["fits"]) == (1, True)

@@ -77,15 +77,14 @@ def test_a_cache_is_refused_in_the_words_of_the_engine() -> None:
     assert found.refusal.startswith("engine.num_gpu_blocks=20000: these pages need 156.25 GiB")
 
 
-def test_half_of_a_host_is_left_to_others() -> None:
-    engine = replace(case().options, kind="pytorch", dtype="float32")
-    found = memory(replace(case("1b", device="cpu"), options=engine))
-    host = {row.name: row.num_bytes for row in found.rows}["host"]
-    assert host == round((found.total_bytes - _before_host(found)) / 2)
-
-
-def _before_host(found: Memory) -> int:
-    return sum(row.num_bytes for row in found.rows if row.name not in ("host", "KV pages"))
+def test_half_of_what_a_host_has_left_after_weights_is_for_others_and_for_steps() -> None:
+    engine = replace(case().options, kind="pytorch", device="cpu", dtype="float32")
+    what = replace(case("1b", device="cpu"), options=engine)
+    found = memory(what)
+    loaded = found.bytes_of("weights") + what.hardware.context_bytes
+    half = (found.total_bytes - loaded) / 2
+    assert found.bytes_of("workspace") - what.hardware.context_bytes == round(half)
+    assert found.num_pages == int(half * 0.8) // found.page_bytes
 
 
 def test_only_several_ranks_have_a_communicator() -> None:
