@@ -33,6 +33,7 @@ print(json.dumps({
 }))
 """
 _PROBE_TIMEOUT_S = 120.0
+MOST_RANKS = 1  # what `engines/backends.py` drives
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -104,7 +105,8 @@ def _device(asked: DeviceType, machine: Machine) -> tuple[Device, str]:
     if asked != "auto":
         return asked, f"engine.device_type={asked}"
     if machine.num_cuda:
-        return "cuda", f"torch {machine.torch} sees {_count(machine.num_cuda, 'CUDA GPU')}"
+        seen = f"torch {machine.torch} sees {_count(machine.num_cuda, 'CUDA GPU')}"
+        return "cuda", f"{seen}; engine=turbomind is taken only by name in this version"
     if machine.num_npu:
         return "npu", f"torch_npu sees {_count(machine.num_npu, 'NPU')}"
     return "cpu", machine.without_cuda()
@@ -136,6 +138,10 @@ def _require_enough(machine: Machine, engine: EngineConfig, device: Device) -> N
         raise UnavailableError(
             f"engine.tp={engine.tp}: splits the model over {engine.tp} devices, and {_count(have, name)} "
             f"{'is' if have == 1 else 'are'} here; lower engine.tp"
+        )
+    if engine.tp > MOST_RANKS:
+        raise UnavailableError(
+            f"engine.tp={engine.tp}: this version runs a model on {_count(MOST_RANKS, 'device')} at most; use engine.tp=1"
         )
 
 
