@@ -140,8 +140,9 @@ def _require_enough(machine: Machine, engine: EngineConfig, device: Device) -> N
             f"{'is' if have == 1 else 'are'} here; lower engine.tp"
         )
     if engine.tp > MOST_RANKS:
+        most = _count(MOST_RANKS, "device")
         raise UnavailableError(
-            f"engine.tp={engine.tp}: this version runs a model on {_count(MOST_RANKS, 'device')} at most; use engine.tp=1"
+            f"engine.tp={engine.tp}: this version runs a model on {most} at most; use engine.tp=1"
         )
 
 
