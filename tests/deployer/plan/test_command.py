@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,10 +45,13 @@ def test_the_tables_name_device_bytes_limits_and_verdict(capsys: pytest.CaptureF
     assert out.splitlines()[-1].startswith("fits on 1 x h200: 128 requests of 3,072 tokens at once")
 
 
-def test_a_small_model_is_shown_in_mib(capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = run(capsys, "plan", "+model=pocket_vl", "hardware=cpu")
-    assert code == 0
-    assert "part            MiB     %  from" in out
+def test_a_small_model_is_shown_in_mib(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    config = _hyper_parameters()
+    config["llm_config"] = {**config["llm_config"], "num_hidden_layers": 1, "vocab_size": 64}
+    config["vision_config"] = {**config["vision_config"], "num_hidden_layers": 1}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    _, out, _ = run(capsys, "plan", "+model=local", f"model.path={tmp_path}")
+    assert "MiB     %  from" in out
 
 
 def test_json_holds_every_figure_as_a_number(capsys: pytest.CaptureFixture[str]) -> None:
@@ -139,7 +143,7 @@ def test_a_model_that_no_family_reads_is_named(capsys: pytest.CaptureFixture[str
 
 
 def test_a_local_checkpoint_is_planned_from_its_config(
-    capsys: pytest.CaptureFixture[str], tmp_path: Any
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     code, out, _ = run(capsys, *PLAN, "output=json")
     config = _hyper_parameters()
