@@ -34,6 +34,7 @@ from engines.messages import (
 )
 from engines.options import EngineOptions
 from engines.pixel_files import PixelFiles
+from engines.reply_queue import ReplyQueue
 from engines.spec import ModelSpec
 
 ENGINE_COMMAND = (sys.executable, "-m", "engines.process")
@@ -68,7 +69,7 @@ class EngineClient:
         self._stats: Stats | None = None
         self._num_restarts = 0
         self._restart_times: deque[float] = deque()
-        self._streams: dict[str, asyncio.Queue[Reply]] = {}
+        self._streams: dict[str, ReplyQueue] = {}
         self._child: EngineChild | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -125,7 +126,7 @@ class EngineClient:
             if refusal is not None or self._child is None:
                 yield refusal or _failed(name, "engine_unavailable", "the engine is not running")
                 return
-            queue = self._streams[name] = asyncio.Queue()
+            queue = self._streams[name] = ReplyQueue()
             try:
                 self._child.send(request)
                 reply: Reply | None = None
@@ -221,10 +222,10 @@ class EngineClient:
         match message:
             case Delta():
                 if (queue := self._streams.get(message.request_id)) is not None:
-                    queue.put_nowait(message)
+                    queue.put(message)
             case Done() | Failed():
                 if (queue := self._streams.pop(message.request_id, None)) is not None:
-                    queue.put_nowait(message)
+                    queue.put(message)
             case Stats():
                 self._stats = message
             case _:
@@ -233,7 +234,7 @@ class EngineClient:
     def _fail_streams(self, why: str) -> None:
         streams, self._streams = self._streams, {}
         for name, queue in streams.items():
-            queue.put_nowait(_failed(name, "engine_error", why))
+            queue.put(_failed(name, "engine_error", why))
 
     def _may_restart(self) -> bool:
         now = time.monotonic()

@@ -1,6 +1,7 @@
 """What `deploy serve` prints: what runs where, what its start cost, and how to ask it something."""
 
 import json
+import shlex
 
 from deployer.config.schema import DeployConfig
 from deployer.serve.listen import is_public
@@ -39,7 +40,7 @@ def ready_lines(url: str, model_name: str, *, needs_key: bool) -> list[str]:
     head = "-H 'content-type: application/json'" + (" -H 'authorization: Bearer KEY'" if needs_key else "")
     return [
         f"ready    {url}",
-        f"try      curl {url}/v1/chat/completions {head} -d '{json.dumps(body)}'",
+        f"try      curl {url}/v1/chat/completions {head} -d {shlex.quote(json.dumps(body))}",
     ]
 
 

@@ -13,6 +13,7 @@ from starlette.middleware.cors import CORSMiddleware
 from deployer.serve.admission import AdmissionGate
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of
 from deployer.serve.api_keys import ApiKeys
+from deployer.serve.api_schema import describe_bodies
 from deployer.serve.cancel_when_gone import CancelWhenGone
 from deployer.serve.chat_completions import chat_routes
 from deployer.serve.completions import completion_routes
@@ -32,6 +33,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     for kind in (ApiError, RequestError, EngineDeadError):
         app.add_exception_handler(kind, _api_error)
+    describe_bodies(app)
     return app
 
 

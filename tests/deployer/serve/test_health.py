@@ -67,3 +67,13 @@ async def test_metrics_show_what_the_engine_says_and_survive_its_absence(
     found = await figures(api)
     assert (found["deployer_engine_up"], found["deployer_engine_restarts_total"]) == (0, 1)
     assert "deployer_sequences_running" not in found
+
+
+async def test_the_docs_describe_every_field_of_the_bodies(api: httpx.AsyncClient) -> None:
+    described = (await api.get("/openapi.json")).json()
+    schemas = described["components"]["schemas"]
+    assert {"messages", "top_k", "repetition_penalty", "stop"} <= set(schemas["ChatBody"]["properties"])
+    assert {"prompt", "echo"} <= set(schemas["CompletionBody"]["properties"])
+    body = described["paths"]["/v1/chat/completions"]["post"]["requestBody"]
+    assert body["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/ChatBody"
+    assert (await api.get("/docs")).status_code == 200

@@ -1,0 +1,62 @@
+"""What is read of a checkpoint before its engine starts."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_checkpoint import CONFIG
+
+from deployer.config.schema import ModelConfig
+from deployer.errors import UnavailableError
+from deployer.serve.open_model import check_family, differences, open_model
+from engines.errors import CheckpointError
+
+MODEL = ModelConfig(
+    name="tiny", family="internvl", hub="folder", repo=None, revision=None, path=None, download_dir=None,
+    template=None, hyper_parameters=None,
+)  # fmt: skip
+
+
+def written(folder: Path, text: str) -> ModelConfig:
+    (folder / "config.json").write_text(text)
+    return replace(MODEL, path=str(folder))
+
+
+def test_the_checkpoint_counts_and_what_differs_is_named(tmp_path: Path) -> None:
+    expected = {
+        "template": "internlm2-chat",
+        "downsample_ratio": 0.25,
+        "llm_config": {"hidden_size": 4096, "vocab_size": CONFIG["llm_config"]["vocab_size"]},
+        "not_in_the_file": 1,
+    }
+    model = open_model(replace(written(tmp_path, json.dumps(CONFIG)), hyper_parameters=expected))
+    assert model.spec.decoder.hidden == CONFIG["llm_config"]["hidden_size"]
+    assert model.folder == tmp_path
+    assert model.differences == (
+        "`downsample_ratio` is 0.5 in the checkpoint, 0.25 in the model option",
+        "`llm_config.hidden_size` is 32 in the checkpoint, 4096 in the model option",
+    )
+
+
+def test_equal_values_are_no_difference() -> None:
+    assert list(differences(CONFIG, json.loads(json.dumps(CONFIG)))) == []
+
+
+def test_a_config_that_is_no_json_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"config.json is not JSON: .*; fetch the checkpoint again"):
+        open_model(written(tmp_path, "{"))
+
+
+def test_an_unknown_architecture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="NovelModel"):
+        open_model(written(tmp_path, json.dumps({"architectures": ["NovelModel"], "model_type": "novel"})))
+
+
+def test_a_family_without_a_network_is_refused_with_those_that_run() -> None:
+    check_family(MODEL)
+    check_family(replace(MODEL, family=None))
+    with pytest.raises(
+        UnavailableError, match=r"`qwen_vl` can be .* not run .*families that run: .*`internvl`"
+    ):
+        check_family(replace(MODEL, family="qwen_vl"))
