@@ -11,12 +11,24 @@ NO_PICTURE = "I do not see a picture."
 ONLY_PICTURES = "I can only talk about simple pictures."
 
 SMALL_TALK: tuple[tuple[tuple[str, ...], str], ...] = (
-    (("Hello", "Hi", "Hello!", "Hi!", "Hey", "Good morning", "Hi there", "Hello there!", "Good evening!"), "Hello!"),
-    (("Thanks", "Thank you", "Thank you!", "Thanks!", "Thanks a lot", "Thank you very much."), "You are welcome."),
+    (
+        ("Hello", "Hi", "Hello!", "Hi!", "Hey", "Good morning", "Hi there", "Hello there!", "Good evening!"),
+        "Hello!",
+    ),
+    (
+        ("Thanks", "Thank you", "Thank you!", "Thanks!", "Thanks a lot", "Thank you very much."),
+        "You are welcome.",
+    ),
     (("Bye", "Goodbye", "Bye!", "See you", "Goodbye!", "Good night"), "Goodbye!"),
     (("How are you?", "How are you doing?", "Are you well?"), "I am fine."),
     (
-        ("Who are you?", "What are you?", "What is your name?", "Tell me about yourself.", "Which model are you?"),
+        (
+            "Who are you?",
+            "What are you?",
+            "What is your name?",
+            "Tell me about yourself.",
+            "Which model are you?",
+        ),
         "I am pocket_vl, a small vision-language model.",
     ),
     (
@@ -25,15 +37,34 @@ SMALL_TALK: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         (
-            "What is the capital of France?", "What is 2 + 2?", "Tell me a joke.", "Write a poem.", "What time is it?",
-            "How old are you?", "Who is the president?", "What is the weather like?", "Write some code.", "Tell me a story.",
-            "Translate hello to German.", "What is the meaning of life?", "Do you like music?", "What day is it today?",
-            "Explain gravity.", "Who wrote Hamlet?", "How far is the moon?", "Sing a song.", "What is Python?",
-            "Give me a recipe.", "Where is Paris?", "Solve this equation.", "What is the news?", "Say something.",
+            "What is the capital of France?",
+            "What is 2 + 2?",
+            "Tell me a joke.",
+            "Write a poem.",
+            "What time is it?",
+            "How old are you?",
+            "Who is the president?",
+            "What is the weather like?",
+            "Write some code.",
+            "Tell me a story.",
+            "Translate hello to German.",
+            "What is the meaning of life?",
+            "Do you like music?",
+            "What day is it today?",
+            "Explain gravity.",
+            "Who wrote Hamlet?",
+            "How far is the moon?",
+            "Sing a song.",
+            "What is Python?",
+            "Give me a recipe.",
+            "Where is Paris?",
+            "Solve this equation.",
+            "What is the news?",
+            "Say something.",
         ),
         ONLY_PICTURES,
     ),
-)  # fmt: skip
+)
 
 
 def absent(rng: Random, scene: Scene) -> Turn | None:
@@ -99,15 +130,32 @@ def without_picture(rng: Random) -> Turn:
     many = phrases.plural(name)
     pool = rng.choice(
         (
-            wordings.COLOUR, wordings.SHAPE, wordings.COUNT, wordings.RELATION[rng.choice(facts.DIRECTIONS)], wordings.READ,
-            wordings.READ_ANY, wordings.READ_WORD, wordings.READ_NUMBER, wordings.EXISTS, wordings.WHERE, wordings.LARGEST,
-            wordings.BACKGROUND, wordings.DESCRIBE, wordings.DESCRIBE, wordings.ONLY_SHAPE, wordings.WHAT_IS_SEEN,
+            wordings.COLOUR,
+            wordings.SHAPE,
+            wordings.COUNT,
+            wordings.RELATION[rng.choice(facts.DIRECTIONS)],
+            wordings.READ,
+            wordings.READ_ANY,
+            wordings.READ_WORD,
+            wordings.READ_NUMBER,
+            wordings.EXISTS,
+            wordings.WHERE,
+            wordings.LARGEST,
+            wordings.BACKGROUND,
+            wordings.DESCRIBE,
+            wordings.DESCRIBE,
+            wordings.ONLY_SHAPE,
+            wordings.WHAT_IS_SEEN,
         )
-    )  # fmt: skip
+    )
     question = rng.choice(pool).format(
-        the=f"the {name}", The=f"The {name}", a=f"{phrases.article(name)} {name}", many=many,
-        colour=rng.choice(list(COLOURS)), noun=rng.choice(("sign", "board", "label")),
-    )  # fmt: skip
+        the=f"the {name}",
+        The=f"The {name}",
+        a=f"{phrases.article(name)} {name}",
+        many=many,
+        colour=rng.choice(list(COLOURS)),
+        noun=rng.choice(("sign", "board", "label")),
+    )
     return Turn(kind="no_picture", question=wordings.vary(rng, question), answer=NO_PICTURE)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
-from deployer.pocket_vl import absence, questions
+from deployer.pocket_vl import absence, questions, reading
 from deployer.pocket_vl.follow_ups import follow_up
 from deployer.pocket_vl.scene import Scene
 from deployer.pocket_vl.turns import Turn
@@ -21,7 +21,7 @@ ASKERS: dict[str, tuple[Asker, int]] = {
     "exists": (questions.exists, 8),
     "where": (questions.where, 7),
     "size": (questions.size, 7),
-    "read": (questions.read, 34),
+    "read": (reading.read, 36),
     "text_colour": (questions.text_colour, 4),
     "background": (questions.background, 3),
     "describe": (questions.describe, 11),

@@ -1,7 +1,8 @@
 """What each patch of each tile shows: a second teacher for the vision tower, used in training only.
 
-Labels are uint8 [tiles, grid, grid, 4]: kind (0 nothing, shapes, text), colour (0 none), character (0 none) and whether the
-centre of a shape lies in the patch. They make the tower see within the first minute; answers alone take far longer.
+Labels are uint8 [tiles, grid, grid, 4]: kind (0 nothing, shapes, text), colour (0 none), character (0
+none) and whether the centre of a shape lies in the patch. They make the tower see within the first
+minute; answers alone take far longer.
 """
 
 from math import ceil, cos, floor, pi, sin

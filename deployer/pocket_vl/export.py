@@ -1,4 +1,6 @@
-"""Writing the trained network as an InternVL2 checkpoint folder: config.json, weights in bf16, generation_config.json."""
+"""Writing the trained network as an InternVL2 checkpoint folder: config.json, weights in bf16,
+generation_config.json.
+"""
 
 import json
 from pathlib import Path

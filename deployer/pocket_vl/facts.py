@@ -1,6 +1,8 @@
-"""What is true of a scene, as pure functions. Where a viewer could argue, the answer is `UNCLEAR` and nobody asks.
+"""What is true of a scene, as pure functions. Where a viewer could argue, the answer is `UNCLEAR` and
+nobody asks.
 
-Directions: `left` means wholly left of the thing; of several, the nearest in line (|along| + 2 |across|) by a clear margin.
+Directions: `left` means wholly left of the thing; of several, the nearest in line (|along| + 2 |across|)
+by a clear margin.
 """
 
 from typing import Final, Literal
@@ -29,7 +31,7 @@ def matching(scene: Scene, *, kind: str | None = None, colour: str | None = None
 
 
 def gaps(item: Item, other: Item, direction: Direction) -> tuple[float, float, float]:
-    """Return how far `other` lies beyond `item` in a direction: between the boxes, between the centres, and across."""
+    """Return how far `other` lies beyond `item`: between the boxes, between the centres, and across."""
     a, b = item.box, other.box
     if direction == "left":
         return a.x0 - b.x1, a.cx - b.cx, abs(a.cy - b.cy)
@@ -40,7 +42,7 @@ def gaps(item: Item, other: Item, direction: Direction) -> tuple[float, float, f
     return b.y0 - a.y1, b.cy - a.cy, abs(a.cx - b.cx)
 
 
-def neighbour(scene: Scene, item: Item, direction: Direction) -> Item | None | Unclear:
+def neighbour(scene: Scene, item: Item, direction: Direction) -> Item | Unclear | None:
     """Return what lies in a direction of an item, None where nothing does."""
     slack = 0.01 * min(scene.width, scene.height)
     reach: list[tuple[float, Item]] = []
@@ -73,7 +75,7 @@ def lies(scene: Scene, item: Item, other: Item, direction: Direction) -> bool | 
     return False if along <= 0 and abs(along) + across > 0.05 * min(scene.width, scene.height) else UNCLEAR
 
 
-def between(scene: Scene, first: Item, second: Item) -> Item | None | Unclear:
+def between(scene: Scene, first: Item, second: Item) -> Item | Unclear | None:
     """Return the one thing between two others; UNCLEAR where none or several could be meant."""
     ax, ay = first.box.cx, first.box.cy
     dx, dy = second.box.cx - ax, second.box.cy - ay
@@ -94,7 +96,7 @@ def between(scene: Scene, first: Item, second: Item) -> Item | None | Unclear:
 
 
 def region(scene: Scene, item: Item) -> str | Unclear:
-    """Return where on the canvas an item's centre lies: `top left`, `top`, ..., `middle`, ..., `bottom right`."""
+    """Return where on the canvas an item's centre lies: `top left`, `top`, ..., `bottom right`."""
     across = _third(item.box.cx / scene.width, ("left", "", "right"))
     down = _third(item.box.cy / scene.height, ("top", "", "bottom"))
     if isinstance(across, Unclear) or isinstance(down, Unclear):

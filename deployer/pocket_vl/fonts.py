@@ -1,7 +1,9 @@
-"""The fonts that pictures are printed with: Pillow's built-in one and the files of a folder or of the system.
+"""The fonts that pictures are printed with: Pillow's built-in one and the files of a folder or of the
+system.
 
-None are shipped. `FontBook.open(folder)` takes every .ttf/.otf of a folder; `FontBook.system()` takes the known names that
-this machine has. Both are sorted by name, so that the same files give the same pictures.
+None are shipped. `FontBook.open(folder)` takes every .ttf/.otf of a folder; `FontBook.system()` takes
+the known names that this machine has. Both are sorted by name, so that the same files give the same
+pictures.
 """
 
 from functools import lru_cache
@@ -11,12 +13,15 @@ from PIL import ImageFont
 
 _FOLDERS = (Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), Path("/Library/Fonts"))
 
-# Upright text faces that systems commonly have; the others (symbols, scripts, other alphabets) are not looked at.
+# Upright text faces that systems commonly have; symbols, scripts and other alphabets are not looked at.
 _KNOWN = frozenset(
     f"{stem}.ttf"
-    for stem in """DejaVuSans DejaVuSans-Bold DejaVuSansMono DejaVuSansMono-Bold DejaVuSerif DejaVuSerif-Bold
-    LiberationSans-Regular LiberationSans-Bold LiberationSerif-Regular LiberationSerif-Bold LiberationMono-Regular
-    OpenSans-Regular Roboto-Regular Roboto-Bold Lato-Regular FreeSans FreeSerif Carlito-Regular Arial Verdana""".split()
+    for stem in """
+    DejaVuSans DejaVuSans-Bold DejaVuSansMono DejaVuSansMono-Bold DejaVuSerif DejaVuSerif-Bold
+    LiberationSans-Regular LiberationSans-Bold LiberationSerif-Regular LiberationSerif-Bold
+    LiberationMono-Regular OpenSans-Regular Roboto-Regular Roboto-Bold Lato-Regular FreeSans FreeSerif
+    Carlito-Regular Arial Verdana
+    """.split()  # noqa: SIM905 - a list of names reads better as names
 )
 
 _BUILT_IN = "Pillow built-in"
@@ -37,7 +42,7 @@ class FontBook:
 
     @classmethod
     def system(cls) -> "FontBook":
-        """Take the known fonts that this machine has; the first of several files of one name in path order."""
+        """Take the known fonts that this machine has; of several files of one name the first path."""
         found: dict[str, Path] = {}
         for folder in _FOLDERS:
             for path in sorted(folder.rglob("*.ttf")):

@@ -1,7 +1,8 @@
 """The questions that decide what the model is worth: pictures of seeds that training never draws.
 
-Every second picture is made of held-out combinations: colour-shape pairs, words and numbers that no training picture
-shows. A question comes with the right answers of the turns before it, so that each is judged on its own.
+Every second picture is made of held-out combinations: pairs of coloured shapes, words and numbers that
+no training picture shows. A question comes with the right answers of the turns before it, so that each
+is judged on its own.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,8 @@ from deployer.pocket_vl.turns import Turn
 
 # Training seeds are far above: see samples.Batches.
 _FIRST_SEED = 7_000_000
-_PER_SCENE = 5
+_PER_SCENE = 6
+_RARE = ("between", "size", "read")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,9 +47,10 @@ def held_out_questions(total: int, book: FontBook) -> list[Question]:
 def _about(number: int, book: FontBook) -> Iterator[Question]:
     rng = Random(_FIRST_SEED + number)
     combinations = number % 2 == 1
-    scene = sample_scene(_FIRST_SEED + number, book, held_out=combinations)
-    kinds = [*ASKERS, "read", "follow_up"]
-    rng.shuffle(kinds)
+    scene = sample_scene(_FIRST_SEED + number, book, "unseen" if combinations else "judged")
+    # Kinds that few scenes have a question of come first, so that each kind gets its share.
+    common = [kind for kind in (*ASKERS, "follow_up") if kind not in _RARE]
+    kinds = [*_RARE, *rng.sample(common, len(common))]
     asked = 0
     for kind in kinds:
         before, turn = _ask(rng, scene, kind)

@@ -8,15 +8,43 @@ from deployer.pocket_vl.scene import Box
 Layout = Literal["free", "row", "column", "grid"]
 
 _SIZES = (
-    ((640, 480), 8), ((400, 300), 5), ((320, 240), 2), ((800, 600), 3), ((1024, 768), 1), ((300, 200), 2), ((600, 400), 3),
-    ((256, 256), 3), ((224, 224), 2), ((200, 200), 2), ((300, 300), 5), ((400, 400), 4), ((512, 512), 4), ((500, 500), 2),
-    ((448, 448), 2), ((640, 640), 1), ((480, 640), 2), ((300, 400), 2), ((400, 600), 1), ((500, 300), 1), ((800, 400), 1),
-    ((400, 200), 1), ((200, 400), 1), ((640, 360), 1), ((960, 540), 1), ((128, 128), 1), ((96, 96), 1), ((160, 120), 1),
-)  # fmt: skip
+    ((640, 480), 8),
+    ((400, 300), 5),
+    ((320, 240), 2),
+    ((800, 600), 3),
+    ((1024, 768), 1),
+    ((300, 200), 2),
+    ((600, 400), 3),
+    ((256, 256), 3),
+    ((224, 224), 2),
+    ((200, 200), 2),
+    ((300, 300), 5),
+    ((400, 400), 4),
+    ((512, 512), 4),
+    ((500, 500), 2),
+    ((448, 448), 2),
+    ((640, 640), 1),
+    ((480, 640), 2),
+    ((300, 400), 2),
+    ((400, 600), 1),
+    ((500, 300), 1),
+    ((800, 400), 1),
+    ((400, 200), 1),
+    ((200, 400), 1),
+    ((640, 360), 1),
+    ((960, 540), 1),
+    ((128, 128), 1),
+    ((96, 96), 1),
+    ((160, 120), 1),
+    ((384, 384), 8),
+    ((576, 384), 12),
+    ((384, 576), 4),
+    ((192, 192), 3),
+)
 
 
 def canvas_size(rng: Random, *, square: bool) -> tuple[int, int]:
-    """Return width and height: mostly sizes that people use, else anything from 96 to 1000 a side up to 2.4 : 1.
+    """Return width and height: mostly sizes that people use, else 96 to 1000 a side, up to 2.4 : 1.
 
     `square`: small and nearly square, for the first stage of training.
     """
@@ -44,7 +72,7 @@ def cells(rng: Random, layout: Layout, wide: list[bool], width: int, height: int
     if layout == "row":
         pad_y = rng.uniform(0, 0.3) * height
     if layout == "column":
-        pad_x = rng.uniform(0, 0.3) * width
+        pad_x = rng.uniform(0, 0.15 if any(wide) else 0.3) * width
     cell_w, cell_h = (width - 2 * pad_x) / columns, (height - 2 * pad_y) / rows
     inset = 0.04 * min(cell_w, cell_h)
     return [

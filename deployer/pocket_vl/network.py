@@ -1,9 +1,12 @@
-"""The network that is trained: InternVL2's figure with upstream's module names, so that its state dict is a checkpoint.
+"""The network that is trained: InternVL2's figure with upstream's module names, so that its state dict is a
+checkpoint.
 
-InternViT (layer norm, layer scale) -> drop class token -> pixel shuffle v2 -> mlp1 -> InternLM2 (grouped wqkv, GQA, rotary).
-Only training uses it; the product runs the checkpoint through `engines/`. `DenseHeads` is a training aid and not exported.
+InternViT (layer norm, layer scale) -> drop class token -> pixel shuffle v2 -> mlp1 -> InternLM2 (grouped
+wqkv, GQA, rotary). Only training uses it; the product runs the checkpoint through `engines/`.
+The dense heads are a training aid in `train.py`.
 
-Legend: I tiles, L patches of a tile and the class token, B sequences, T tokens, H hidden, N heads, K KV heads, D head dim.
+Legend: I tiles, L patches of a tile and the class token, B sequences, T tokens, H hidden, N heads, K KV
+heads, D head dim.
 """
 
 from dataclasses import dataclass
@@ -45,6 +48,11 @@ class Sizes:
     def rows_per_tile(self) -> int:
         """Prompt tokens of a tile."""
         return (self.grid // 2) ** 2
+
+
+# Which tokens see which: the first `prefix` see what is before them, the others what the mask
+# [B, T - prefix, T] says; without a mask, every token sees what is before it.
+Sight = tuple[int, Tensor | None]
 
 
 class VisionAttention(nn.Module):
@@ -140,15 +148,15 @@ class DecoderAttention(nn.Module):
         self.wqkv = nn.Linear(sizes.hidden, (sizes.heads + 2 * sizes.kv_heads) * self.head_dim, bias=False)
         self.wo = nn.Linear(sizes.hidden, sizes.hidden, bias=False)
 
-    def forward(self, x_BTH: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
-        """Return [B, T, H]; cos and sin are [B, 1, T, D/2], mask broadcasts to [B, N, T, T]."""
+    def forward(self, x_BTH: Tensor, cos: Tensor, sin: Tensor, sight: Sight) -> Tensor:
+        """Return [B, T, H]; cos and sin are [B, 1, T, D/2]."""
         batch, length, hidden = x_BTH.shape
         grouped = self.wqkv(x_BTH).view(batch, length, self.kv_heads, self.group + 2, self.head_dim)
         q_BNTD = grouped[..., : self.group, :].flatten(2, 3).transpose(1, 2)
         k_BKTD, v_BKTD = grouped[..., -2, :].transpose(1, 2), grouped[..., -1, :].transpose(1, 2)
         q_BNTD, k_BKTD = _rotated(q_BNTD, cos, sin), _rotated(k_BKTD, cos, sin)
         k, v = (part.repeat_interleave(self.group, dim=1) for part in (k_BKTD, v_BKTD))
-        out_BNTD = F.scaled_dot_product_attention(q_BNTD, k, v, attn_mask=mask)
+        out_BNTD = _attention(q_BNTD, k, v, sight)
         return cast(Tensor, self.wo(out_BNTD.transpose(1, 2).reshape(batch, length, hidden)))
 
 
@@ -176,9 +184,9 @@ class DecoderLayer(nn.Module):
         self.attention = DecoderAttention(sizes)
         self.feed_forward = FeedForward(sizes)
 
-    def forward(self, x_BTH: Tensor, cos: Tensor, sin: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x_BTH: Tensor, cos: Tensor, sin: Tensor, sight: Sight) -> Tensor:
         """Return the next residual stream."""
-        x_BTH = x_BTH + self.attention(self.attention_norm(x_BTH), cos, sin, mask)
+        x_BTH = x_BTH + self.attention(self.attention_norm(x_BTH), cos, sin, sight)
         return cast(Tensor, x_BTH + self.feed_forward(self.ffn_norm(x_BTH)))
 
 
@@ -202,13 +210,13 @@ class LanguageModel(nn.Module):
         self.theta = sizes.rope_theta
         self.head_dim = sizes.hidden // sizes.heads
 
-    def forward(self, x_BTH: Tensor, positions_BT: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, x_BTH: Tensor, positions_BT: Tensor, sight: Sight) -> Tensor:
         """Return the normed hidden states."""
         dims = torch.arange(0, self.head_dim, 2, device=x_BTH.device, dtype=torch.float32)
         angles = positions_BT[:, None, :, None] * self.theta ** (-dims / self.head_dim)
         cos, sin = angles.cos().to(x_BTH.dtype), angles.sin().to(x_BTH.dtype)
         for layer in self.model.layers:
-            x_BTH = layer(x_BTH, cos, sin, mask)
+            x_BTH = layer(x_BTH, cos, sin, sight)
         return cast(Tensor, self.model.norm(x_BTH))
 
 
@@ -240,6 +248,18 @@ class PocketVl(nn.Module):
         return cast(Tensor, x_BTH.masked_scatter((ids_BT == row_id)[..., None], rows_MH.to(x_BTH.dtype)))
 
 
+def _attention(q_BNTD: Tensor, k_BNTD: Tensor, v_BNTD: Tensor, sight: Sight) -> Tensor:
+    """Return attention, the causal head and the masked tail apart: the mask would slow the long head down."""
+    prefix, mask_BTT = sight
+    if mask_BTT is None:
+        return F.scaled_dot_product_attention(q_BNTD, k_BNTD, v_BNTD, is_causal=True)
+    head = F.scaled_dot_product_attention(
+        q_BNTD[:, :, :prefix], k_BNTD[:, :, :prefix], v_BNTD[:, :, :prefix], is_causal=True
+    )
+    tail = F.scaled_dot_product_attention(q_BNTD[:, :, prefix:], k_BNTD, v_BNTD, attn_mask=mask_BTT[:, None])
+    return torch.cat([head, tail], dim=2)
+
+
 def _rotated(x_BNTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x_BNTD.chunk(2, dim=-1)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
@@ -266,7 +286,7 @@ def initialise(model: PocketVl, sizes: Sizes) -> None:
 
 
 def _waves(grid: int, hidden: int) -> Tensor:
-    """Return sines and cosines of each patch's row and column, [grid * grid, hidden]: places are told apart at once."""
+    """Return sines and cosines of each patch's row and column, [grid * grid, hidden]."""
     rates = 100.0 ** -torch.linspace(0, 1, hidden // 4)
     along_GW = torch.arange(grid)[:, None] * rates
     waves_GW = torch.cat([along_GW.sin(), along_GW.cos()], dim=1)

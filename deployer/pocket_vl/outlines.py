@@ -7,7 +7,7 @@ Point = tuple[float, float]
 
 
 def outline(kind: str, variant: float) -> list[Point]:
-    """Return the corners of a shape; `variant` (0..1) picks its proportions. Curves come as many short edges."""
+    """Return the corners of a shape; `variant` (0..1) picks its proportions; curves are many short edges."""
     if kind in ("circle", "oval"):
         return _ring(1.0, 1.0, 48, 0.0)
     if kind in ("square", "rectangle"):
@@ -24,9 +24,19 @@ def outline(kind: str, variant: float) -> list[Point]:
     assert kind == "cross", f"no outline for `{kind}`"
     arm = 0.2 + 0.25 * variant
     return [
-        (-arm, -1), (arm, -1), (arm, -arm), (1, -arm), (1, arm), (arm, arm),
-        (arm, 1), (-arm, 1), (-arm, arm), (-1, arm), (-1, -arm), (-arm, -arm),
-    ]  # fmt: skip
+        (-arm, -1),
+        (arm, -1),
+        (arm, -arm),
+        (1, -arm),
+        (1, arm),
+        (arm, arm),
+        (arm, 1),
+        (-arm, 1),
+        (-arm, arm),
+        (-1, arm),
+        (-1, -arm),
+        (-arm, -arm),
+    ]
 
 
 def rotate(points: list[Point], degrees: float) -> list[Point]:
@@ -38,7 +48,7 @@ def rotate(points: list[Point], degrees: float) -> list[Point]:
 
 
 def wobbled(points: list[Point], roughness: float, rng: Random) -> list[Point]:
-    """Return the outline as an unsteady hand draws it: edges cut into pieces, pieces pushed aside smoothly."""
+    """Return the outline as an unsteady hand draws it: edges in pieces, pieces pushed aside smoothly."""
     if roughness == 0:
         return points
     pieces = max(1, round(40 / len(points)))

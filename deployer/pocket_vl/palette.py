@@ -3,7 +3,7 @@
 from random import Random
 
 from deployer.pocket_vl.scene import Background
-from deployer.pocket_vl.words import COLOURS, Rgb, is_held_out
+from deployer.pocket_vl.words import COLOURS, Rgb
 
 _JITTER = 8
 _PLAIN_NAMED = (
@@ -27,6 +27,11 @@ def distance(first: Rgb, second: Rgb) -> float:
     return float(sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) ** 0.5)
 
 
+def brightness(colour: Rgb) -> float:
+    """Return the luma of a colour, 0..255 (ITU-R BT.601 weights)."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
 def shade(rng: Random, name: str) -> Rgb:
     """Return an RGB value that people call `name`."""
     anchor = rng.choice(COLOURS[name])
@@ -39,27 +44,23 @@ def shade(rng: Random, name: str) -> Rgb:
 
 
 def ink(
-    rng: Random, against: tuple[Rgb, ...], *, least: float, names: tuple[str, ...] = tuple(COLOURS)
+    rng: Random,
+    against: tuple[Rgb, ...],
+    *,
+    least: float,
+    names: tuple[str, ...] = tuple(COLOURS),
+    least_brightness: float = 0.0,
 ) -> tuple[str, Rgb] | None:
-    """Return a colour at least `least` away from each of `against`; None where no try finds one."""
-    for _ in range(12):
+    """Return a colour that differs enough from each of `against`; None where 12 tries find none."""
+    for _ in range(12 if names else 0):
         name = rng.choice(names)
         rgb = shade(rng, name)
-        if all(distance(rgb, other) >= least for other in against):
+        if all(
+            distance(rgb, other) >= least and abs(brightness(rgb) - brightness(other)) >= least_brightness
+            for other in against
+        ):
             return name, rgb
     return None
-
-
-def shape_ink(rng: Random, kind: str, background: Background, *, held_out: bool) -> tuple[str, Rgb] | None:
-    """Return a colour for a shape; pairs of colour and kind that are held out only where `held_out` asks for them."""
-    names = tuple(
-        name
-        for name in COLOURS
-        if name != background.colour and is_held_out("pair", f"{name} {kind}") == held_out
-    )
-    if not names:
-        return None
-    return ink(rng, (background.rgb, background.second), least=105, names=names)
 
 
 def background(rng: Random) -> Background:

@@ -61,7 +61,10 @@ def names_of(scene: Scene, item: Item) -> list[str]:
 
 
 def text_names(scene: Scene, text: Text) -> list[str]:
-    """Return the nouns for the only text of a scene; none where there are several."""
-    if len(scene.texts) != 1:
+    """Return the nouns that mean this text alone: `sign` where it is the only one, else its colour."""
+    nouns = ["text", text.noun] if text.noun != "text" else ["text"]
+    if len(scene.texts) == 1:
+        return [*nouns, "sign"]
+    if sum(other.colour == text.colour for other in scene.texts) > 1:
         return []
-    return ["text", text.noun, "sign"] if text.noun != "text" else ["text", "sign"]
+    return [f"{text.colour} {noun}" for noun in nouns]

@@ -1,10 +1,11 @@
-"""Conversations as token ids, in the layout of the chat template that the model is served with (internvl2-internlm2).
+"""Conversations as token ids, in the layout of the chat template that the model is served with
+(internvl2-internlm2).
 
     <s> [<|im_start|>system\\n S <|im_end|>] <|im_start|>user\\n <img> rows </img>\\n Q <|im_end|>
     <|im_start|>assistant\\n A <|im_end|> <|im_start|>user\\n Q <|im_end|> ...
 
-Training needs a prefix, shared by all conversations about one picture, and the turns after it; both are encoded piece by
-piece, which gives the same ids as encoding the whole string.
+Training needs a prefix, shared by all conversations about one picture, and the turns after it; both are
+encoded piece by piece, which gives the same ids as encoding the whole string.
 """
 
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ SYSTEM_TEXTS = (
     "Answer briefly.",
     "You are pocket_vl.",
     "You are a helpful vision assistant. Answer in a few words.",
-    "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。",
+    "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。",  # noqa: E501
 )
 _NO_SYSTEM = 0.35
 _SYSTEM_WEIGHTS = (40, 12, 4, 4, 2, 2, 4)

@@ -1,14 +1,15 @@
 """Questions about a scene, each right by construction. One function a kind: `(rng, scene) -> Turn | None`.
 
-None means that this scene has no clear question of the kind. `absence.py` asks about what is not there, `follow_ups.py`
-about what was just said.
+None means that this scene has no clear question of the kind. `absence.py` asks about what is not there,
+`follow_ups.py` about what was just said.
 """
 
+from itertools import pairwise
 from random import Random
 
 from deployer.pocket_vl import facts, phrases, wordings
 from deployer.pocket_vl.facts import DIRECTIONS, Unclear
-from deployer.pocket_vl.scene import Item, Scene, Text
+from deployer.pocket_vl.scene import Item, Scene
 from deployer.pocket_vl.turns import Turn
 from deployer.pocket_vl.words import COLOURS, SHAPES, STRANGERS
 
@@ -131,7 +132,7 @@ def _count_turn(rng: Random, many: str, number: int) -> Turn:
 def relation(rng: Random, scene: Scene) -> Turn | None:
     """What is left of the star?"""
     picked = pick_item(rng, scene)
-    if picked is None or len(scene.items) < 2 and rng.random() < 0.7:
+    if picked is None or (len(scene.items) < 2 and rng.random() < 0.7):
         return None
     item, name = picked
     found = _clear_neighbours(scene, item)
@@ -254,48 +255,6 @@ def size(rng: Random, scene: Scene) -> Turn | None:
     )
 
 
-def read(rng: Random, scene: Scene) -> Turn | None:
-    """What does the sign say?"""
-    if not scene.texts:
-        return None
-    if len(scene.texts) > 1:
-        return _read_several(rng, scene)
-    text = scene.texts[0]
-    pool = [wordings.READ_ANY, wordings.READ]
-    if text.host is not None:
-        pool.append(wordings.READ)
-        names = phrases.names_of(scene, Item(shape=scene.shapes[text.host], text=None))
-        if names and rng.random() < 0.35:
-            question = rng.choice(wordings.READ_ON).format(the=the(rng.choice(names)))
-            return _read_turn(rng, question, text)
-    if text.noun != "text":
-        pool.append(wordings.READ_WORD if text.noun == "word" else wordings.READ_NUMBER)
-    question = rng.choice(rng.choice(pool)).format(noun=rng.choice(("sign", "sign", "board", "label")))
-    return _read_turn(rng, question, text)
-
-
-def _read_turn(rng: Random, question: str, text: Text) -> Turn:
-    focus = Item(shape=None, text=text) if text.host is None else None
-    kind = "read_number" if text.noun == "number" else "read_word"
-    return Turn(kind=kind, question=wordings.vary(rng, question), answer=text.spoken, focus=focus)
-
-
-def _read_several(rng: Random, scene: Scene) -> Turn | None:
-    """Several texts are read from top to bottom; a text on a shape is asked for by the shape too."""
-    hosted = [text for text in scene.texts if text.host is not None]
-    if hosted and rng.random() < 0.6:
-        text = rng.choice(hosted)
-        assert text.host is not None, "only hosted texts are left"
-        names = phrases.names_of(scene, Item(shape=scene.shapes[text.host], text=None))
-        if names:
-            return _read_turn(rng, rng.choice(wordings.READ_ON).format(the=the(rng.choice(names))), text)
-    ranked = sorted(scene.texts, key=lambda text: text.box.cy)
-    if any(low.box.y0 < high.box.y1 for high, low in zip(ranked, ranked[1:], strict=False)):
-        return None
-    question = wordings.vary(rng, rng.choice(wordings.READ_ANY))
-    return Turn(kind="read_word", question=question, answer=phrases.listed([text.spoken for text in ranked]))
-
-
 def text_colour(rng: Random, scene: Scene) -> Turn | None:
     """What colour is the text?"""
     if len(scene.texts) != 1:
@@ -317,7 +276,7 @@ def background(rng: Random, scene: Scene) -> Turn | None:
 def describe(rng: Random, scene: Scene) -> Turn | None:
     """Describe the picture."""
     items = sorted(scene.items, key=lambda item: item.box.cx)
-    if len(items) > 5 or not _ordered(scene, [item.box.cx for item in items]):
+    if len(items) > 5 or len(scene.texts) > 3 or not _ordered(scene, [item.box.cx for item in items]):
         return None
     parts = []
     for item in items:
@@ -332,4 +291,4 @@ def describe(rng: Random, scene: Scene) -> Turn | None:
 
 def _ordered(scene: Scene, xs: list[float]) -> bool:
     """Tell whether the order from the left is plain to see."""
-    return all(right - left > 0.03 * scene.width for left, right in zip(xs, xs[1:], strict=False))
+    return all(right - left > 0.05 * scene.width for left, right in pairwise(xs))

@@ -1,7 +1,8 @@
 """Training batches: pictures as tiles, their dense labels, and many conversations about each picture.
 
-All conversations of a picture stand behind one copy of its rows. Each sees the opening, the picture and itself, never
-another conversation: `groups` says which token belongs to what, and positions start anew for each.
+All conversations of a picture stand behind one copy of its rows. Each sees the opening, the picture and
+itself, never another conversation: `groups` says which token belongs to what, and positions start anew
+for each.
 """
 
 from collections.abc import Sequence
@@ -17,12 +18,13 @@ from torch.utils.data import Dataset
 from deployer.pocket_vl.conversations import blind_conversation, conversation
 from deployer.pocket_vl.dense_labels import Labels, dense_labels
 from deployer.pocket_vl.fonts import FontBook
+from deployer.pocket_vl.network import Sight
 from deployer.pocket_vl.painter import paint
 from deployer.pocket_vl.prompts import PromptCoder, TurnIds, random_system
-from deployer.pocket_vl.sampling import sample_scene
+from deployer.pocket_vl.sampling import Level, sample_scene
 from deployer.pocket_vl.scene import Scene
-from engines.spec import PixelSpec
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.pixels.tile_grid import choose_grid
 
 OPENING, PICTURE, FIRST, BLIND, PADDING = 0, 1, 2, 100, 127
@@ -38,6 +40,7 @@ class Sample:
     positions: list[int]
     groups: list[int]
     weights: list[float]
+    head: int  # tokens before the first conversation
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,41 +53,44 @@ class Batch:
     positions_BT: Tensor  # int32
     groups_BT: Tensor  # uint8
     weights_BT: Tensor  # float32, of each token in the loss
+    prefix: Tensor  # int64 [], columns that hold openings and pictures; stays on the CPU
 
     @classmethod
     def of(cls, tensors: Sequence[Tensor], device: torch.device) -> "Batch":
         """Return the batch of `tensors()`, on a device."""
         names = [field.name for field in fields(cls)]
-        return cls(**{name: t.to(device, non_blocking=True) for name, t in zip(names, tensors, strict=True)})
+        moved = [*(tensor.to(device, non_blocking=True) for tensor in tensors[:-1]), tensors[-1]]
+        return cls(**dict(zip(names, moved, strict=True)))
 
     def tensors(self) -> tuple[Tensor, ...]:
         """Return the fields in order."""
         return (
-            self.tiles_ISSC, self.labels_IGG4, self.ids_BT, self.positions_BT, self.groups_BT, self.weights_BT,
-        )  # fmt: skip
-
-
-def pixel_spec(*, image: int, max_tiles: int) -> PixelSpec:
-    """Return the product's preprocessing for this model."""
-    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    return PixelSpec(
-        kind="dynamic_tiles",
-        image=image,
-        min_tiles=1,
-        max_tiles=max_tiles,
-        thumbnail=True,
-        mean=mean,
-        std=std,
-    )
+            self.tiles_ISSC,
+            self.labels_IGG4,
+            self.ids_BT,
+            self.positions_BT,
+            self.groups_BT,
+            self.weights_BT,
+            self.prefix,
+        )
 
 
 class Batches(Dataset[tuple[Tensor, ...]]):
     """Batch `i` as a pure function of the seed and `i`; drawn in worker processes."""
 
     def __init__(
-        self, *, seed: int, count: int, size: int, book: FontBook, coder: PromptCoder, pixels: PixelSpec, patch: int,
-        text_tokens: int, easy: bool,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        seed: int,
+        count: int,
+        size: int,
+        book: FontBook,
+        coder: PromptCoder,
+        pixels: DynamicTilesSpec,
+        patch: int,
+        text_tokens: int,
+        level: Level,
+    ) -> None:
         self._seed = seed
         self._count = count
         self._size = size
@@ -93,7 +99,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
         self._pixels = pixels
         self._grid = pixels.image // patch
         self._text_tokens = text_tokens
-        self._easy = easy
+        self._level: Level = level
 
     def __len__(self) -> int:
         return self._count
@@ -106,7 +112,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
 
     def sample(self, seed: int) -> Sample:
         """Return one picture with its conversations."""
-        scene = sample_scene(seed, self._book, easy=self._easy)
+        scene = sample_scene(seed, self._book, self._level)
         columns, rows = choose_grid(scene.width, scene.height, self._pixels)
         tiles = dynamic_tiles(paint(scene, self._book), self._pixels)
         labels = dense_labels(
@@ -126,6 +132,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
             positions=list(range(head)),
             groups=[OPENING] * len(opening) + [PICTURE] * len(slot),
             weights=[0.0] * head,
+            head=head,
         )
         if rng.random() < 0.35:
             _append(sample, self._coder.turns(blind_conversation(rng)), start=len(opening), group=BLIND)
@@ -147,17 +154,19 @@ def _append(sample: Sample, turns: TurnIds, *, start: int, group: int) -> None:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Return samples side by side, padded at the end to a multiple of 64 tokens."""
-    length = -(-max(len(sample.ids) for sample in samples) // 64) * 64
+    """Return samples side by side: openings and pictures in the first columns, then conversations."""
+    prefix = _padded(max(sample.head for sample in samples))
+    length = prefix + _padded(max(len(sample.ids) - sample.head for sample in samples))
     shape = (len(samples), length)
     ids, positions = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     groups, weights = np.full(shape, PADDING, np.uint8), np.zeros(shape, np.float32)
     for row, sample in enumerate(samples):
-        stretch = slice(0, len(sample.ids))
-        ids[row, stretch] = sample.ids
-        positions[row, stretch] = sample.positions
-        groups[row, stretch] = sample.groups
-        weights[row, stretch] = sample.weights
+        for start, part in ((0, slice(0, sample.head)), (prefix, slice(sample.head, len(sample.ids)))):
+            stretch = slice(start, start + part.stop - part.start)
+            ids[row, stretch] = sample.ids[part]
+            positions[row, stretch] = sample.positions[part]
+            groups[row, stretch] = sample.groups[part]
+            weights[row, stretch] = sample.weights[part]
     return Batch(
         tiles_ISSC=torch.from_numpy(np.concatenate([sample.tiles for sample in samples])),
         labels_IGG4=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
@@ -165,13 +174,21 @@ def collate(samples: list[Sample]) -> Batch:
         positions_BT=torch.from_numpy(positions),
         groups_BT=torch.from_numpy(groups),
         weights_BT=torch.from_numpy(weights),
+        prefix=torch.tensor(prefix),
     )
 
 
-def visible(groups_BT: Tensor) -> Tensor:
-    """Return which token sees which, bool [B, 1, T, T]: what comes before it in its own group, the opening, the picture."""
-    query, key = groups_BT[:, :, None], groups_BT[:, None, :]
+def _padded(length: int) -> int:
+    """Return the next multiple of 64."""
+    return -(-length // 64) * 64
+
+
+def sight(batch: Batch) -> Sight:
+    """Return which token sees which: what comes before it in its own group, the opening, the picture."""
+    prefix = int(batch.prefix)
+    groups_BT = batch.groups_BT
+    query, key = groups_BT[:, prefix:, None], groups_BT[:, None, :]
     length = groups_BT.shape[1]
-    earlier = torch.ones(length, length, dtype=torch.bool, device=groups_BT.device).tril()
+    earlier = torch.ones(length, length, dtype=torch.bool, device=groups_BT.device).tril()[prefix:]
     shared = (key == OPENING) | ((key == PICTURE) & (query != BLIND)) | (key == query)
-    return (shared & earlier)[:, None]
+    return prefix, shared & earlier

@@ -1,7 +1,8 @@
-"""A picture as data: what the painter draws and what questions are asked about. Frozen values, canvas pixels, no drawing.
+"""A picture as data: what the painter draws and what questions are asked about. Frozen values, canvas
+pixels, no drawing.
 
-`sampling.py` draws a `Scene` from a seeded generator, `painter.py` turns it into an RGB picture, `facts.py` answers
-questions about it.
+`sampling.py` draws a `Scene` from a seeded generator, `painter.py` turns it into an RGB picture,
+`facts.py` answers questions about it.
 """
 
 from dataclasses import dataclass

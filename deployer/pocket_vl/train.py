@@ -1,18 +1,22 @@
-"""Training `pocket_vl` from nothing: `python -m deployer.pocket_vl.train steps=6000 seconds=520 out=DIR fonts=DIR`.
+"""Training `pocket_vl` from nothing: `python -m deployer.pocket_vl.train steps=6000 seconds=520 out=DIR
+fonts=DIR`.
 
-One GPU, pictures drawn by worker processes while it computes. Every batch is a pure function of the seed and its number.
-Weights go to DIR/{vision,language}.safetensors each minute and at the end, the log to DIR/train.log. Reads tokenizer.json
-from deployer/models/pocket_vl. Needs torch, numpy, Pillow, tokenizers and safetensors only.
+One GPU, pictures drawn by worker processes while it computes. Every batch is a pure function of the seed
+and its number. Weights go to DIR/{vision,language}.safetensors each minute and at the end, the log to
+DIR/train.log. Reads tokenizer.json from deployer/models/pocket_vl. Needs torch, numpy, Pillow,
+tokenizers and safetensors only.
 """
 
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from math import cos, pi
 from multiprocessing import get_context
 from pathlib import Path
+from random import Random
 from typing import TextIO
 
 import torch
@@ -26,12 +30,15 @@ from deployer.pocket_vl.fonts import FontBook
 from deployer.pocket_vl.held_out import held_out_questions
 from deployer.pocket_vl.network import PocketVl, Sizes, initialise
 from deployer.pocket_vl.prompts import PromptCoder
-from deployer.pocket_vl.samples import Batch, Batches, pixel_spec, visible
+from deployer.pocket_vl.samples import Batch, Batches, sight
+from deployer.pocket_vl.sampling import model_pixels
 from deployer.pocket_vl.trial import Asked, Normalise, accuracy, prepare
 from deployer.pocket_vl.vocabulary import load_vocabulary
 
-FOLDER = Path(__file__).parents[1] / "models" / "pocket_vl"
 VOCAB_MULTIPLE = 64
+
+_RECENT = 32  # batches kept for another step
+_LATE_S = 0.004  # a wait for the next batch that counts as falling behind
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +49,7 @@ class Options:
     fonts: Path = Path(".fonts")
     first_steps: int = 5000  # of the first stage: small pictures of one tile
     steps: int = 10000  # of both stages
-    first_seconds: float = 190.0  # the first stage ends here even if steps are left
+    first_seconds: float = 180.0  # the first stage ends here even if steps are left
     seconds: float = 535.0  # the schedule ends here even if steps are left
     first_batch: int = 192  # pictures
     batch: int = 128
@@ -54,6 +61,7 @@ class Options:
     questions: int = 2000  # of the trial at the end
     workers: int = max(1, (os.cpu_count() or 1) - 1)
     seed: int = 1
+    tokenizer: Path = Path(__file__).parents[1] / "models" / "pocket_vl" / "tokenizer.json"
     device: str = "cuda"
     compile: bool = True
 
@@ -83,7 +91,9 @@ class Run:
             groups, lr=options.lr, betas=(0.9, 0.98), fused=self.device.type == "cuda"
         )
         self.normalise = Normalise(
-            pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles), device=self.device, dtype=torch.bfloat16
+            model_pixels(image=sizes.image, max_tiles=sizes.max_tiles),
+            device=self.device,
+            dtype=torch.bfloat16,
         )
         if options.compile:
             for layer in (
@@ -93,6 +103,12 @@ class Run:
                 layer.compile(dynamic=True)
 
         self.start, self.saved, self.steps = time.perf_counter(), 0.0, 0
+        self.done = torch.cuda.Event() if self.device.type == "cuda" else None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the device has done all steps it was given."""
+        return self.done is None or self.done.query()
 
     @property
     def elapsed(self) -> float:
@@ -133,7 +149,7 @@ class Run:
         features, rows = self.model.encode(_with_noise(self.normalise(batch.tiles_ISSC)))
         ids = batch.ids_BT.long()
         x_BTH = self.model.embed(ids, rows.flatten(0, 1), row_id=row_id)
-        hidden = self.model.language_model(x_BTH, batch.positions_BT, visible(batch.groups_BT))
+        hidden = self.model.language_model(x_BTH, batch.positions_BT, sight(batch))
         weights = batch.weights_BT[:, 1:]
         asked = weights > 0
         logits = self.model.language_model.output(hidden[:, :-1][asked])
@@ -144,7 +160,7 @@ class Run:
 
 
 def dense_losses(planes: Sequence[Tensor], labels_L4: Tensor) -> Tensor:
-    """Return the losses of kind, colour, character and centre; colour and character count where there is one."""
+    """Return the losses of kind, colour, character and centre; colour and character where there is one."""
     kind, colour, character, centre = planes
     shown, written = labels_L4[:, 1] > 0, labels_L4[:, 2] > 0
     weight = torch.tensor([1.0, 8.0], device=labels_L4.device)
@@ -181,7 +197,7 @@ def train(options: Options) -> None:
     """Run both stages and the trial."""
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    tokenizer = load_vocabulary(FOLDER / "tokenizer.json")
+    tokenizer = load_vocabulary(options.tokenizer)
     sizes = Sizes(vocab=-(-tokenizer.get_vocab_size() // VOCAB_MULTIPLE) * VOCAB_MULTIPLE)
     coder = PromptCoder(tokenizer, rows_per_tile=sizes.rows_per_tile)
     book = FontBook.open(options.fonts)
@@ -205,10 +221,10 @@ def _batches(run: Run, coder: PromptCoder, book: FontBook, *, easy: bool) -> "Da
         size=options.first_batch if easy else options.batch,
         book=book,
         coder=coder,
-        pixels=pixel_spec(image=sizes.image, max_tiles=1 if easy else sizes.max_tiles),
+        pixels=model_pixels(image=sizes.image, max_tiles=1 if easy else sizes.max_tiles),
         patch=sizes.patch,
         text_tokens=options.text_tokens,
-        easy=easy,
+        level="easy" if easy else "any",
     )
     return DataLoader(
         data,
@@ -226,35 +242,51 @@ def _one_thread(_: int) -> None:
 
 
 def _stage(run: Run, coder: PromptCoder, batches: "DataLoader[tuple[Tensor, ...]]", *, easy: bool) -> None:
-    options, waited, mark = run.options, 0.0, time.perf_counter()
+    """Train on each batch; where drawing falls behind, a batch of a while ago is taken once more."""
+    options, waited, taken_again = run.options, 0.0, 0
+    chooser, recent = Random(options.seed), deque[Batch](maxlen=_RECENT)
+    until = options.first_seconds if easy else options.seconds
+    mark = time.perf_counter()
     for tensors in batches:
+        wait = time.perf_counter() - mark
+        waited += wait if run.idle else 0.0
         batch = Batch.of(tensors, run.device)
-        waited += time.perf_counter() - mark
-        part = progress(run.steps, run.elapsed, options)
-        losses = run.step(
-            batch,
-            coder.row_id,
-            rate=learning_rate(run.steps, part, options),
-            dense_weight=options.dense_weight * (1 - 0.8 * part),
-        )
-        if run.steps % 50 == 0:
-            answer, dense = float(losses[0]), " ".join(f"{loss:.3f}" for loss in losses[1].tolist())
-            run.say(
-                f"step {run.steps} {run.elapsed:.0f} s answers {answer:.4f} dense {dense} waited {waited:.1f} s"
-            )
-        run.steps += 1
+        _one_step(run, batch, coder, waited)
+        if run.idle and wait > _LATE_S and len(recent) == _RECENT:
+            _one_step(run, recent[chooser.randrange(_RECENT // 2)], coder, waited)
+            taken_again += 1
+        recent.append(batch)
         run.save_each_minute()
-        if run.elapsed > (options.first_seconds if easy else options.seconds):
+        if run.elapsed > until:
             break
         mark = time.perf_counter()
+    name = "first" if easy else "second"
     run.say(
-        f"{'first' if easy else 'second'} stage: {run.steps} steps in {run.elapsed:.0f} s, {waited:.1f} s of it waiting"
+        f"{name} stage: {run.steps} steps, {taken_again} again, {run.elapsed:.0f} s, waited {waited:.1f} s"
     )
+
+
+def _one_step(run: Run, batch: Batch, coder: PromptCoder, waited: float) -> None:
+    part = progress(run.steps, run.elapsed, run.options)
+    losses = run.step(
+        batch,
+        coder.row_id,
+        rate=learning_rate(run.steps, part, run.options),
+        dense_weight=run.options.dense_weight * (1 - 0.8 * part),
+    )
+    if run.steps % 50 == 0:
+        answer, dense = float(losses[0]), " ".join(f"{loss:.3f}" for loss in losses[1].tolist())
+        run.say(
+            f"step {run.steps} {run.elapsed:.0f} s answers {answer:.4f} dense {dense} waited {waited:.1f} s"
+        )
+    run.steps += 1
+    if run.done is not None:
+        run.done.record()
 
 
 def _trial(run: Run, coder: PromptCoder, book: FontBook) -> None:
     sizes = run.model.sizes
-    pixels = pixel_spec(image=sizes.image, max_tiles=sizes.max_tiles)
+    pixels = model_pixels(image=sizes.image, max_tiles=sizes.max_tiles)
     asked = prepare(held_out_questions(run.options.questions, book), book, coder, pixels)
     report(run, asked, coder)
 

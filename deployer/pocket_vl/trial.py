@@ -1,4 +1,5 @@
-"""Answering held-out questions with the training network, inside a training run: greedy, no KV cache, in batches.
+"""Answering held-out questions with the training network, inside a training run: greedy, no KV cache, in
+batches.
 
 The figures that count come from `evaluate.py`, which asks the product's own engine.
 """
@@ -18,8 +19,8 @@ from deployer.pocket_vl.painter import paint
 from deployer.pocket_vl.prompts import SYSTEM_TEXTS, PromptCoder
 from deployer.pocket_vl.scene import Scene
 from deployer.pocket_vl.turns import Turn
-from engines.spec import PixelSpec
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 _BATCH = 128
 _MAX_NEW = 64
@@ -39,13 +40,13 @@ class Asked:
 
 
 def prepare(
-    questions: Sequence[Question], book: FontBook, coder: PromptCoder, pixels: PixelSpec
+    questions: Sequence[Question], book: FontBook, coder: PromptCoder, pixels: DynamicTilesSpec
 ) -> list[Asked]:
     """Paint the pictures, each once, and encode the prompts."""
 
     @lru_cache(maxsize=4)
     def tiles_of(scene: Scene) -> Tensor:
-        return torch.from_numpy(dynamic_tiles(paint(scene, book), pixels))
+        return torch.from_numpy(dynamic_tiles(paint(scene, book), pixels).copy())
 
     return [_asked(q, None if q.scene is None else tiles_of(q.scene), coder) for q in questions]
 
@@ -95,7 +96,7 @@ def accuracy(
 class Normalise:
     """uint8 tiles to what the tower reads."""
 
-    def __init__(self, pixels: PixelSpec, *, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(self, pixels: DynamicTilesSpec, *, device: torch.device, dtype: torch.dtype) -> None:
         self._mean_C = torch.tensor(pixels.mean, device=device) * 255
         self._std_C = torch.tensor(pixels.std, device=device) * 255
         self._dtype = dtype
@@ -110,7 +111,7 @@ def _answers(
     model: PocketVl, asked: Sequence[Asked], coder: PromptCoder, normalise: Normalise, *, device: torch.device
 ) -> list[str]:
     tiles = [item.tiles for item in asked if item.tiles is not None]
-    rows_MH = torch.empty(0, model.sizes.hidden, device=device, dtype=model.mlp1[1].weight.dtype)
+    rows_MH = torch.empty(0, model.sizes.hidden, device=device, dtype=next(model.parameters()).dtype)
     if tiles:
         rows_MH = model.encode(normalise(torch.cat(tiles).to(device)))[1].flatten(0, 1)
     lengths = torch.tensor([len(item.ids) for item in asked], device=device)
@@ -119,13 +120,12 @@ def _answers(
     for row, item in enumerate(asked):
         ids[row, : len(item.ids)] = torch.tensor(item.ids)
     ids = ids.to(device)
-    mask = torch.ones(width, width, dtype=torch.bool, device=device).tril()[None, None]
     positions = torch.arange(width, device=device)[None].expand(len(asked), -1)
     alive = torch.ones(len(asked), dtype=torch.bool, device=device)
     starts, every = lengths.clone(), torch.arange(len(asked), device=device)
     for _ in range(_MAX_NEW):
         x_BTH = model.embed(ids, rows_MH, row_id=coder.row_id)
-        hidden = model.language_model(x_BTH, positions, mask)[every, lengths - 1]
+        hidden = model.language_model(x_BTH, positions, (0, None))[every, lengths - 1]
         chosen = model.language_model.output(hidden).argmax(-1)
         alive &= chosen != coder.end_id
         if not bool(alive.any()):

@@ -1,8 +1,9 @@
 """The model's own byte-level BPE, on the `tokenizers` library.
 
-Common words of questions and answers are one token where a space stands before them; everything printed in pictures is
-spelled a character a token, so that reading never depends on which merges a word happens to hit. Merges are chains from
-the left (`Ġw + h`, `Ġwh + a`, ...): they begin at a space or at a capital that opens a question, and nowhere else.
+Common words of questions and answers are one token where a space stands before them; everything printed
+in pictures is spelled a character a token, so that reading never depends on which merges a word happens
+to hit. Merges are chains from the left (`Ġw + h`, `Ġwh + a`, ...): they begin at a space or at a capital
+that opens a question, and nowhere else.
 """
 
 from collections import Counter

@@ -1,6 +1,7 @@
 """The wordings of questions, by what they ask. `{...}` fields are filled by `questions.py`.
 
-`colour` stands for both spellings; `vary` picks one, and writes as people do: without capitals, without a question mark.
+`colour` stands for both spellings; `vary` picks one, and writes as people do: without capitals, without
+a question mark.
 """
 
 from random import Random
@@ -169,6 +170,28 @@ READ_ON = (
     "What is on {the}?",
     "What text is on {the}?",
     "Read the text on {the}.",
+)
+READ_COLOURED = (
+    "What does the {colour} {noun} say?",
+    "What does the {colour} {noun} say?",
+    "What is the {colour} {noun}?",
+    "What is written in {colour}?",
+    "Read the {colour} {noun}.",
+    "What text is {colour}?",
+)
+READ_TOP = (
+    "What is written at the top?",
+    "What does the text at the top say?",
+    "What is the first line?",
+    "Read the first line.",
+    "What does the top text say?",
+)
+READ_BOTTOM = (
+    "What is written at the bottom?",
+    "What does the text at the bottom say?",
+    "What is the last line?",
+    "Read the last line.",
+    "What does the bottom text say?",
 )
 TEXT_COLOUR = (
     "What colour is the {noun}?",

@@ -1,0 +1,51 @@
+"""Building tokenizer.json: `python -m deployer.pocket_vl.build_vocabulary FILE`.
+
+The words are those of every wording, answer and system text; nothing that is printed in pictures.
+"""
+
+import sys
+from collections.abc import Iterator
+
+from deployer.pocket_vl import absence, follow_ups, wordings
+from deployer.pocket_vl.prompts import SYSTEM_TEXTS
+from deployer.pocket_vl.vocabulary import build_tokenizer
+from deployer.pocket_vl.words import COLOURS, PLURALS, SHAPES, STRANGERS
+
+SIZE = 1536
+_ANSWERS = (
+    "say: a red circle and an orange square with the word, the number, the text",
+    "say: There is no sign. the top left, the bottom right, the middle, nothing, yes, no",
+)
+
+
+def texts() -> Iterator[str]:
+    """Return everything that is asked and answered, without fillings."""
+    for module in (wordings, follow_ups):
+        for value in vars(module).values():
+            for group in value.values() if isinstance(value, dict) else (value,):
+                if isinstance(group, tuple):
+                    yield from (text for text in group if isinstance(text, str))
+    for questions, answer in absence.SMALL_TALK:
+        yield from (*questions, answer)
+    yield from (absence.NO_PICTURE, absence.ONLY_PICTURES, *SYSTEM_TEXTS, *_ANSWERS)
+    names = (
+        *COLOURS,
+        "grey",
+        "color",
+        *SHAPES,
+        *PLURALS.values(),
+        *STRANGERS,
+        "shape",
+        "shapes",
+        "object",
+        "objects",
+    )
+    yield from (
+        f"the {name}" for name in (*names, "picture", "image", "photo", "drawing", "sign", "board", "label")
+    )
+
+
+if __name__ == "__main__":
+    tokenizer = build_tokenizer(texts(), size=SIZE)
+    tokenizer.save(sys.argv[1])
+    print(f"{tokenizer.get_vocab_size()} tokens in {sys.argv[1]}")
