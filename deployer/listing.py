@@ -3,7 +3,7 @@
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -78,6 +78,8 @@ def listed_models(tree: ConfigTree) -> list[ListedModel]:
         file = tree.file(f"model/{name}")
         assert file is not None, "an option has a file"
         values = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader) or {}
+        if "family" not in values:  # it stands in a file that this one starts from
+            values = _composed_model(name, tree)
         family, template = values.get("family"), values.get("template")
         models.append(
             ListedModel(
@@ -89,6 +91,14 @@ def listed_models(tree: ConfigTree) -> list[ListedModel]:
             )
         )
     return sorted(models, key=lambda model: (model.runs != "yes", _natural(model.name)))
+
+
+def _composed_model(name: str, tree: ConfigTree) -> Mapping[str, Any]:
+    from deployer.config.compose import compose
+
+    model = compose([f"+model={name}"], config_dirs=tree.folders[:-1]).values["model"]
+    assert isinstance(model, Mapping), "a model option is a mapping"
+    return model
 
 
 def _runs(family: str | None, template: str | None, families: Sequence[str], templates: set[str]) -> str:

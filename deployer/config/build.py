@@ -47,7 +47,7 @@ class _Builder:
         hints = get_type_hints(kind)
         before = len(self.faults)
         for name in sorted(str(name) for name in values.keys() - hints.keys()):
-            self._unknown(_join(at, name), hints, at)
+            self._unknown(at, name, hints)
         built = {}
         for name, hint in hints.items():
             key = _join(at, name)
@@ -63,9 +63,7 @@ class _Builder:
             return self.dataclass(hint, value, at)
         origin = get_origin(hint)
         if origin in (Union, UnionType):
-            inner = [arm for arm in get_args(hint) if arm is not NoneType]
-            assert len(inner) == 1, f"{at}: the schema holds X or X | None"
-            return None if value is None else self._value(inner[0], value, at)
+            return None if value is None else self._value(_not_none(hint), value, at)
         if origin is Literal:
             return self._choice(get_args(hint), value, at)
         if origin is list:
@@ -123,17 +121,18 @@ class _Builder:
 
     def _undeclared(self, at: str) -> None:
         """Report flags that would add to an open mapping by mistake: only `+key=value` adds there."""
-        names = [name for name in self._origins.settings if name.startswith(f"{at}.")]
-        for name in names:
-            first = self._origins.settings[name][0]
-            if first.flag is not None and not first.flag.startswith("+"):
-                known = [other for other in names if self._origins.settings[other][0].flag is None]
+        names = [name.removeprefix(f"{at}.") for name in self._origins.settings if name.startswith(f"{at}.")]
+        first = {name: self._origins.settings[f"{at}.{name}"][0] for name in names}
+        known = [name for name in names if first[name].flag is None]
+        for name, setting in first.items():
+            if setting.flag is not None and not setting.flag.startswith("+"):
+                close = near(name, known)
                 out = (
-                    way_out(name, known, kind="keys")
-                    if near(name, known)
-                    else f"known below `{at}`: see `deploy explain {at}`"
+                    way_out(name, close, kind="keys", prefix=f"{at}.")
+                    if close
+                    else f"see `deploy explain {at}`"
                 )
-                self.faults.append(f"unknown key `{name}` ({first.where}): {out}")
+                self.faults.append(f"unknown key `{at}.{name}` ({setting.where}): {out}")
 
     def _misread(self, value: Any, at: str, *, wants_text: bool) -> bool:
         """Report an unquoted scalar that YAML took for something else; tell whether it was one."""
@@ -146,28 +145,19 @@ class _Builder:
         surprising = _is_surprising(text, value)
         if not wants_text and not surprising:
             return False
-        read_as = str(value).lower() if isinstance(value, bool) else str(value)
-        became = f"is read as {'the number ' if not isinstance(value, bool) else ''}{read_as}"
-        quote = (
-            f"""{at}="'{text}'\"""" if settings[-1].flag is not None else f"{at.rpartition('.')[2]}: '{text}'"
+        read_as = str(value).lower() if isinstance(value, bool) else f"the number {value}"
+        name = at.rpartition(".")[2]
+        quote = f"{name}: '{text}'" if settings[-1].flag is None else f"{at}=\"'{text}'\""
+        number = (
+            f", for a number write {value}" if surprising and not wants_text and math.isfinite(value) else ""
         )
-        instead = (
-            f", for a number write it out ({read_as})"
-            if surprising and not wants_text and math.isfinite(value)
-            else ""
-        )
-        self.faults.append(
-            f"{at}={text} ({self._origins.where(at)}): {became}; for text quote it: {quote}{instead}"
-        )
+        where = settings[-1].where
+        self.faults.append(f"{at}={text} ({where}): is read as {read_as}; for text quote it: {quote}{number}")
         return True
 
-    def _unknown(self, key: str, known: Mapping[str, Any], at: str) -> None:
-        out = way_out(key.rpartition(".")[2], known, kind="keys") if not at else ""
-        if at:
-            names = {name: f"{at}.{name}" for name in known}
-            close = near(key.rpartition(".")[2], names) or sorted(names)
-            label = "nearest" if near(key.rpartition(".")[2], names) else "known"
-            out = f"{label} keys: {quoted(names[name] for name in close)}"
+    def _unknown(self, at: str, name: str, known: Mapping[str, Any]) -> None:
+        key = _join(at, name)
+        out = way_out(name, known, kind="keys", prefix=_join(at, ""))
         self.faults.append(f"unknown key `{key}` ({self._origins.where(key)}): {out}")
 
     def _missing(self, key: str, hint: Any) -> None:
@@ -184,14 +174,18 @@ class _Builder:
 def _how_to_set(key: str, hint: Any) -> str:
     if is_dataclass(hint):
         return f"choose an option with {key}=<name>; `deploy list {key}` shows them"
-    arms = (
-        [arm for arm in get_args(hint) if arm is not NoneType]
-        if get_origin(hint) in (Union, UnionType)
-        else [hint]
-    )
-    if get_origin(arms[0]) is Literal:
-        return f"set {key} to one of {quoted(sorted(get_args(arms[0])))}"
-    return f"set {key}=<{_NAMES.get(arms[0], 'value')}>"
+    hint = _not_none(hint)
+    if get_origin(hint) is Literal:
+        return f"set {key} to one of {quoted(sorted(get_args(hint)))}"
+    return f"set {key}=<{_NAMES.get(hint, 'value')}>"
+
+
+def _not_none(hint: Any) -> Any:
+    """Return X of X or X | None, which is all that the schema holds."""
+    if get_origin(hint) not in (Union, UnionType):
+        return hint
+    (inner,) = (arm for arm in get_args(hint) if arm is not NoneType)
+    return inner
 
 
 def _is_surprising(text: str, value: Any) -> bool:

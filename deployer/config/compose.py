@@ -60,7 +60,7 @@ def compose(
     flags = parse_flags([word for word in words if not _is_recipe(word)], tree)
     try:
         return _compose(tree, flags, extra_groups or {})
-    except yaml.MarkedYAMLError as error:
+    except yaml.YAMLError as error:
         raise ConfigError([_broken_yaml(error)]) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_hydra_fault(error, tree)]) from error
@@ -131,20 +131,33 @@ def _refuse_hydra_settings(origins: Origins) -> None:
 
 
 def _plain(config: DictConfig, origins: Origins) -> dict[str, Any]:
-    """Return the config as plain values with every interpolation resolved."""
-    try:
-        values = OmegaConf.to_container(config, resolve=True)
-    except OmegaConfBaseException as error:
-        key = str(error.full_key or "")
-        text = origins.of(key)[-1].text if origins.of(key) else ""
-        reason = str(error).splitlines()[0]
-        raise ConfigError([f"{key}={text} ({origins.where(key)}): cannot be filled in: {reason}"]) from error
-    return {str(key): value for key, value in values.items()} if isinstance(values, dict) else {}
+    """Return the config as plain values. Raises ConfigError with every interpolation that fails."""
+    faults = []
+    for key in [key for key, settings in origins.settings.items() if "${" in settings[-1].text]:
+        try:
+            OmegaConf.select(config, key, throw_on_resolution_failure=True)
+        except OmegaConfBaseException as error:
+            faults.append(_unresolved(key, error, origins))
+    if faults:
+        raise ConfigError(faults)
+    values = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(values, dict), "a config is a mapping"
+    return {str(key): value for key, value in values.items()}
 
 
-def _broken_yaml(error: yaml.MarkedYAMLError) -> str:
+def _unresolved(key: str, error: OmegaConfBaseException, origins: Origins) -> str:
+    reason = str(error).splitlines()[0]
+    missing = re.search(r"Missing mandatory value: (\S+)", reason)
+    if missing:
+        reason = f"`{missing[1]}` has no value; set {missing[1]}=<value>"
+    return f"{key}={origins.of(key)[-1].text} ({origins.where(key)}): cannot be filled in: {reason}"
+
+
+def _broken_yaml(error: yaml.YAMLError) -> str:
+    if not isinstance(error, yaml.MarkedYAMLError):
+        return f"a config file is not YAML: {str(error).splitlines()[0]}"
     mark = error.problem_mark or error.context_mark
-    place = "config file" if mark is None else f"{shown_path(Path(mark.name))}:{mark.line + 1}"
+    place = "a config file" if mark is None else f"{shown_path(Path(mark.name))}:{mark.line + 1}"
     what = ", ".join(part for part in (error.context, error.problem) if part)
     return f"{place}: is not YAML: {what}"
 

@@ -17,10 +17,14 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def way_out(word: str, known: Iterable[str], *, kind: str) -> str:
-    """Return the tail of a message about an unknown name: what is near it, or else all that is known."""
+def way_out(word: str, known: Iterable[str], *, kind: str, prefix: str = "") -> str:
+    """Return the tail of a message about an unknown name: what is near it, or else all that is known.
+
+    `prefix` goes before each name that is shown, and does not count for nearness.
+    """
     names = sorted(set(known))
     close = near(word, names)
-    if close:
-        return f"nearest {kind}: {quoted(close)}"
-    return f"known {kind}: {quoted(names)}" if names else f"there are no {kind}"
+    if not names:
+        return f"there are no {kind}"
+    shown = quoted(f"{prefix}{name}" for name in close or names)
+    return f"{'nearest' if close else 'known'} {kind}: {shown}"

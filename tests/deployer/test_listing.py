@@ -43,8 +43,10 @@ def test_json_is_for_programs(capsys: Captured) -> None:
     assert [row["option"] for row in found["engine"]] == ["auto", "pytorch", "turbomind"]
 
 
-def test_options_of_an_ops_repository_are_listed(capsys: Captured, tmp_path: Path) -> None:
+def test_models_of_an_ops_repository_are_listed_with_the_family_they_start_from(tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
-    (tmp_path / "model/acme.yaml").write_text("# Ours.\nfamily: internvl\ntemplate: internvl2-internlm2\n")
-    run(["models"], [tmp_path])
-    assert "acme" in capsys.readouterr().out
+    (tmp_path / "model/acme.yaml").write_text(
+        "# Ours.\ndefaults: [qwen_vl_chat@_here_, _self_]\nname: acme\n"
+    )
+    models = {model.name: model for model in listed_models(config_tree(None, [tmp_path]))}
+    assert (models["acme"].family, models["acme"].what) == ("qwen_vl", "Ours.")

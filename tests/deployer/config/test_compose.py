@@ -51,7 +51,39 @@ def test_a_bad_interpolation_names_its_key_and_origin() -> None:
 
 def test_an_interpolation_to_a_missing_value_names_the_missing_value() -> None:
     fault = fault_of("+model=local", "model.name=${model.path}")
-    assert "model.path" in fault
+    assert "`model.path` has no value; set model.path=<value>" in fault
+
+
+def test_all_bad_interpolations_are_reported() -> None:
+    words = [
+        "+model=internvl2_2b",
+        "server.model_name=${a.b}",
+        "server.host=${c}",
+        "model.name=${oc.env:NOT_SET_HERE}",
+    ]
+    assert len(fault_of(*words).splitlines()) == 3
+
+
+def test_the_environment_can_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "sk-1")
+    assert load_config(["+model=internvl2_2b", "server.api_keys=['${oc.env:MY_KEY}']"]).server.api_keys == [
+        "sk-1"
+    ]
+
+
+def test_a_file_that_is_a_list_is_named(ops: Path) -> None:
+    (ops / "conf/model/list.yaml").write_text("- a\n- b\n")
+    assert "model/list" in fault_of("+model=list", config_dirs=(ops / "conf",))
+
+
+def test_a_malformed_defaults_list_is_a_fault(ops: Path) -> None:
+    (ops / "conf/model/bad.yaml").write_text("defaults:\n  - engine: 3\nname: x\n")
+    assert "in defaults" in fault_of("+model=bad", config_dirs=(ops / "conf",))
+
+
+def test_binary_files_are_no_config(ops: Path) -> None:
+    (ops / "conf/model/binary.yaml").write_bytes(b"\x00\x01\xff")
+    assert fault_of("+model=binary", config_dirs=(ops / "conf",))
 
 
 def test_deleting_what_is_not_there_is_a_fault() -> None:
