@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from engines.errors import DeviceError
+from engines.host_memory import keep_freed_memory
 from engines.ops import Ops
 from engines.options import ComputeDtype, EngineOptions
 
@@ -64,6 +65,7 @@ def _cuda() -> torch.device:
 
 
 def _cpu() -> torch.device:
+    keep_freed_memory()
     return torch.device("cpu")
 
 
