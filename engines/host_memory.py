@@ -15,7 +15,7 @@ def keep_freed_memory() -> bool:
 
     The temporaries of a step are megabytes. By default glibc returns them to the kernel, and the page
     faults of the next step cost more than its arithmetic: a step that decodes 8 sequences of 400 tokens takes
-    28 ms of CPU time, 10.5 with memory kept; of 1500 tokens 73 and 24 (13 M parameters, fp32, one AMD EPYC core).
+    28 ms of CPU time, 10.5 with memory kept; of 1500 tokens 73 and 24 (13 M parameters, fp32, AMD EPYC).
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and all(mallopt(name, value) for name, value in KEPT_BYTES.items())
