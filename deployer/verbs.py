@@ -63,6 +63,18 @@ VERBS: Mapping[str, Verb] = {
         run="deployer.bench.run:run",
         groups=(OptionGroup(name="bench", option="default", kind="deployer.bench.options:BenchOptions"),),
     ),
+    "evaluate": Verb(
+        section="Measure",
+        summary="ask held-out questions about pictures and print the accuracy by kind",
+        run="deployer.pocket_vl.evaluate:run",
+        groups=(
+            OptionGroup(
+                name="evaluate",
+                option="default",
+                kind="deployer.pocket_vl.evaluate_options:EvaluateOptions",
+            ),
+        ),
+    ),
     "completion": Verb(
         section="Shell",
         summary="print a completion script: bash, zsh or fish",
