@@ -115,7 +115,7 @@ def _with_rope_scaling(spec: ModelSpec, factor: float | None) -> ModelSpec:
     if factor is None:
         return spec
     decoder = spec.decoder
-    rope = replace(decoder.rope, kind="dynamic", factor=factor, max_positions=decoder.max_positions)
+    rope = decoder.rope.rescaled(factor, max_positions=decoder.max_positions)
     return replace(spec, decoder=replace(decoder, rope=rope))
 
 
