@@ -13,11 +13,12 @@ from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
+from deployer.serve.image_inputs import write_images
 from deployer.serve.open_model import OpenedModel
 from engines.client import EngineClient
 from engines.engine import Engine
 from engines.errors import EngineError
-from engines.messages import Delta, Done, Failed, ImageInput, Sampling, Submit
+from engines.messages import Delta, Done, Failed, Sampling, Submit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,21 +61,11 @@ class EngineBench:
         raise AssertionError("a reply stream ends with Done or Failed")
 
     def _submit(self, prompt: Prompt) -> Submit:
-        pixels = self.engine.pixels
-        images = tuple(
-            ImageInput(
-                key=image.key,
-                start=image.start,
-                num_tokens=image.num_tokens,
-                pixels=pixels.write(image.tiles),
-            )
-            for image in prompt.images
-        )
         sampling = greedy(self.output_tokens, stop_token_ids=self.prompts.stop_token_ids)
         return Submit(
             request_id=f"bench-{secrets.token_hex(8)}",
             token_ids=prompt.token_ids,
-            images=images,
+            images=write_images(prompt, self.engine.pixels),
             sampling=sampling,
             priority=0,
         )

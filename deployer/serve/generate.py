@@ -15,7 +15,8 @@ import msgspec
 from deployer.prompt.detokenize import TextStream
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.serve.api_errors import ApiError, fault_of_code
-from deployer.serve.submits import Choice, remove_pixels, submits_of
+from deployer.serve.image_inputs import remove_images
+from deployer.serve.submits import Choice, submits_of
 from engines.engine import Engine
 from engines.messages import Delta, Done, Submit, TokenLogprobs, Usage
 
@@ -62,7 +63,8 @@ async def generate(
                 yield piece
     finally:
         running.difference_update(submit.request_id for submit in submits)
-        remove_pixels(submits, engine.pixels)
+        for submit in submits:
+            remove_images(submit.images, engine.pixels)
 
 
 async def _pieces(engine: Engine, text: "ChoiceText", submit: Submit) -> AsyncGenerator[Piece, None]:

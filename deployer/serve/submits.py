@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from deployer.config.schema import SamplingConfig
 from deployer.prompt.assemble import Prompt, PromptBuilder
+from deployer.serve.image_inputs import link_images, write_images
 from deployer.serve.sampling import SamplingRules, TextRules, sampling_of, text_rules
-from engines.messages import ImageInput, PixelRef, Sampling, Submit
+from engines.messages import ImageInput, Sampling, Submit
 from engines.pixel_files import PixelFiles
 
 
@@ -48,29 +49,20 @@ def choices_of(
 
 
 def submits_of(choices: Sequence[Choice], files: PixelFiles) -> list[Submit]:
-    """Return one message a choice; a picture is written once and linked for further choices of its prompt."""
-    written: dict[tuple[int, int], PixelRef] = {}
-    return [_submit(choice, files, written) for choice in choices]
-
-
-def _submit(choice: Choice, files: PixelFiles, written: dict[tuple[int, int], PixelRef]) -> Submit:
-    images = []
-    for place, image in enumerate(choice.prompt.images):
-        first = written.get((id(choice.prompt), place))
-        ref = files.write(image.tiles) if first is None else files.link(first)
-        written.setdefault((id(choice.prompt), place), ref)
-        images.append(ImageInput(key=image.key, start=image.start, num_tokens=image.num_tokens, pixels=ref))
-    return Submit(
-        request_id=choice.request_id,
-        token_ids=choice.prompt.token_ids,
-        images=tuple(images),
-        sampling=choice.sampling,
-        priority=0,
-    )
-
-
-def remove_pixels(submits: Sequence[Submit], files: PixelFiles) -> None:
-    """Drop the pixels that the engine never took; those it took are gone already."""
-    for submit in submits:
-        for image in submit.images:
-            files.remove(image.pixels)
+    """Return one message a choice; the pictures of a prompt are written for its first choice."""
+    written: dict[int, tuple[ImageInput, ...]] = {}
+    submits = []
+    for choice in choices:
+        first = written.get(id(choice.prompt))
+        images = write_images(choice.prompt, files) if first is None else link_images(first, files)
+        written.setdefault(id(choice.prompt), images)
+        submits.append(
+            Submit(
+                request_id=choice.request_id,
+                token_ids=choice.prompt.token_ids,
+                images=images,
+                sampling=choice.sampling,
+                priority=0,
+            )
+        )
+    return submits

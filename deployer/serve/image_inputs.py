@@ -1,0 +1,40 @@
+"""The pictures of a prompt on their way to the engine: written once, linked for every further sequence."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from deployer.prompt.assemble import Prompt
+from engines.messages import ImageInput
+from engines.pixel_files import PixelFiles
+
+
+def write_images(prompt: Prompt, files: PixelFiles) -> tuple[ImageInput, ...]:
+    """Put the pictures of a prompt where the engine finds them, for one sequence."""
+    return tuple(
+        ImageInput(
+            key=image.key,
+            start=image.start,
+            num_tokens=image.num_tokens,
+            rows=image.rows,
+            pixels=tuple(files.write(array) for array in image.arrays),
+            plan=image.plan,
+            shared=image.shared,
+        )
+        for image in prompt.images
+    )
+
+
+def link_images(images: Sequence[ImageInput], files: PixelFiles) -> tuple[ImageInput, ...]:
+    """Return the same pictures for one more sequence; the engine unlinks what it reads."""
+    return tuple(
+        msgspec.structs.replace(image, pixels=tuple(files.link(ref) for ref in image.pixels))
+        for image in images
+    )
+
+
+def remove_images(images: Sequence[ImageInput], files: PixelFiles) -> None:
+    """Drop what the engine never took; what it took is gone already."""
+    for image in images:
+        for ref in image.pixels:
+            files.remove(ref)
