@@ -1,7 +1,7 @@
 """Which packages an installation holds; all else stands in pyproject.toml.
 
-Code packages are found, so that a new folder needs no entry. The folders that hold no code are named and mapped
-below `deployer`: a `find` rule in pyproject.toml can't do both.
+Code packages are found, so that a new folder needs no entry. The folders that hold no code are named here and
+mapped below `deployer`: a `find` rule in pyproject.toml can't do both.
 """
 
 from setuptools import find_packages, setup

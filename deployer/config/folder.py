@@ -50,7 +50,7 @@ def complete_from_folder(composition: "Composition") -> None:
         return  # build.py and checks.py say what is wrong with the path
     file = checkpoint_folder(hub=model["hub"], path=path) / "config.json"
     if model["hub"] == "package" and not file.exists():
-        return
+        return  # a checkout without the weights still explains; serving says that they are missing
     config = _read(file, path, composition)
     found = {
         "hyper_parameters": config,
