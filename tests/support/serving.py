@@ -7,13 +7,13 @@ from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from fake_engine import FakeEngine
 from fake_prompts import FakePrompts
 from serving_configs import SAMPLING, SERVER, VISION
 
 from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
+from deployer.serve.listen import HttpServer, bind, http_server, url_of
 from deployer.serve.metrics import Metrics
 from deployer.serve.service import Service
 
@@ -60,18 +60,17 @@ class Live:
 @pytest.fixture
 async def live(engine: FakeEngine) -> AsyncGenerator[Callable[..., Any], None]:
     """Return a coroutine function that starts a server on a free port; it ends with the test."""
-    running: list[tuple[uvicorn.Server, asyncio.Task[None]]] = []
+    running: list[tuple[HttpServer, asyncio.Task[None]]] = []
 
     async def start(**options: Any) -> Live:
         service = make_service(engine, **options)
-        config = uvicorn.Config(create_app(service), port=0, log_level="warning", lifespan="off", ws="none")
-        server = uvicorn.Server(config)
-        task = asyncio.create_task(server._serve())
+        listener = bind(service.server)
+        server = http_server(create_app(service), service.server)
+        task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.005)
         running.append((server, task))
-        port = server.servers[0].sockets[0].getsockname()[1]
-        return Live(url=f"http://127.0.0.1:{port}", service=service)
+        return Live(url=url_of(listener, service.server), service=service)
 
     yield start
     for server, task in running:

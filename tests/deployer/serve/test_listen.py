@@ -1,9 +1,14 @@
 """The listening socket, and what is refused before anything slow happens."""
 
+import shutil
 import socket
+import ssl
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 from serving_configs import SERVER
 
@@ -61,3 +66,21 @@ def test_a_certificate_that_is_none_is_refused(tmp_path: Path) -> None:
         with pytest.raises(UnavailableError, match="not a PEM certificate with its key"):
             check_tls(replace(SERVER, ssl_certfile=str(certificate), ssl_keyfile=str(certificate)))
     check_tls(SERVER)
+
+
+async def test_https_is_served_with_the_configured_certificate(live: Any, tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("no `openssl` command to make a certificate with")
+    key, certificate = str(tmp_path / "key.pem"), str(tmp_path / "cert.pem")
+    make = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=localhost "
+        f"-addext subjectAltName=IP:127.0.0.1 -keyout {key} -out {certificate}"
+    )
+    subprocess.run(make.split(), check=True, capture_output=True)
+    server = await live(ssl_certfile=certificate, ssl_keyfile=key)
+    assert server.url.startswith("https://127.0.0.1:")
+    trusted = ssl.create_default_context(cafile=certificate)
+    async with httpx.AsyncClient(base_url=server.url, verify=trusted) as client:
+        assert (await client.get("/health")).status_code == 200
+        body = {"prompt": "x", "stream": True}
+        assert "[DONE]" in (await client.post("/v1/completions", json=body)).text
