@@ -5,7 +5,7 @@
    in       q [B, KV_HEADS * GROUP, DIM] SCALAR, sequences `q_stride` elements apart
             keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM]   pages [B, pages_stride] int32   kv_lens [B] int32
    out      out [B, KV_HEADS * GROUP, DIM] contiguous; zeros where kv_lens[b] is 0
-   scratch  partials: 2 * gridDim.x * GROUP * (DIM + 2) floats; counters: gridDim.x ints, zero before and after
+   scratch  partials: 2 * gridDim.x * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
    -D       SCALAR = bf16 | fp16; DIM, multiple of 16; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;
             WINDOW; WARPS; STAGES (tiles in flight + 1); BLOCKS_PER_SM; MAX_SEQS
    launch   grid any (one wave: BLOCKS_PER_SM * SMs), block 32 * WARPS, shared as `shared_bytes` of the launcher computes
@@ -37,7 +37,7 @@ constexpr int kStageBytes = 2 * kRows * kPitch;
 constexpr int kSteps = DIM / 16;
 constexpr int kColumns = (GROUP + 7) / 8;      // eight queries each
 constexpr int kOutPitch = DIM + 4;             // floats
-constexpr int kPartial = GROUP * (DIM + 2);    // floats of one worker's share of a segment: sums, maxima, weights
+constexpr int kPartial = GROUP * DIM + (2 * GROUP + 3) / 4 * 4;  // floats of a worker's share of a segment: sums, maxima, weights
 constexpr float kNone = -1e30f;                // below every score; finite, so that differences of two of it are 0
 static_assert(DIM % 16 == 0 && PAGE_TOKENS % 16 == 0 && STAGES >= 2, "see the header");
 

@@ -6,7 +6,7 @@
             tokens: the three may be views of one qkv tensor
    out      out [I, LENGTH, HEADS, DIM] contiguous
    -D       HEADS and those of device/flash.cuh
-   launch   grid (I * HEADS, ceil(LENGTH / rows of a block)), block 32 * WARPS, shared (rows + 2 * KEYS) * (2 * DIM + 16) bytes
+   launch   grid (I * HEADS, ceil(LENGTH / rows of a block)), block 32 * WARPS, shared (rows + 4 * KEYS) * (2 * DIM + 16) bytes
    moves    4 * I * LENGTH * HEADS * DIM elements; does 4 * I * HEADS * LENGTH^2 * DIM operations, which bind
    numbers  scores and sums in fp32, probabilities rounded to SCALAR before they meet the values
 */
@@ -31,6 +31,6 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     attend(
         shared, 0, (length + KEYS - 1) / KEYS, scale_log2, [&](int row) { return place(q, q_stride, first_row + row); },
         [&](int token) { return place(k, k_stride, token); }, [&](int token) { return place(v, v_stride, token); },
-        [&](int tile) { return (tile + 1) * KEYS > length; }, [&](int, int, int token) { return token < length; },
+        [&](int token) { return token + SPAN > length; }, [&](int, int, int token) { return token < length; },
         [&](int row) { return place(out, (long long)HEADS * DIM, first_row + row); });
 }

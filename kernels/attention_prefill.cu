@@ -9,7 +9,7 @@
    out      out [T, KV_HEADS * GROUP, DIM] contiguous
    -D       KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS; WINDOW; and those of device/flash.cuh
    launch   grid (KV_HEADS, at least sum of ceil(q * GROUP / rows of a block)), block 32 * WARPS,
-            shared (rows + 2 * KEYS) * (2 * DIM + 16) bytes. Blocks without work end at once, so the host needs no lengths
+            shared (rows + 4 * KEYS) * (2 * DIM + 16) bytes. Blocks without work end at once, so the host needs no lengths
    moves    2 * T * KV_HEADS * GROUP * DIM elements + the pages; does about 2 * KV_HEADS * GROUP * DIM * sum q * (2 n - q)
             operations, which bind from some hundred tokens on
    numbers  scores and sums in fp32, probabilities rounded to SCALAR before they meet the values
@@ -86,7 +86,7 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     attend(
         shared, first_key / KEYS, high / KEYS + 1, scale_log2, [&](int row) { return row_place(q, q_stride, row); },
         [&](int token) { return key_place(keys, token); }, [&](int token) { return key_place(values, token); },
-        [&](int tile) { return (tile + 1) * KEYS - 1 > low || (WINDOW > 0 && tile * KEYS < high - WINDOW + 1); },
+        [&](int token) { return token + SPAN - 1 > low || (WINDOW > 0 && token < high - WINDOW + 1); },
         [&](int m, int half, int token) {
             return token <= position[m][half] && (WINDOW == 0 || token > position[m][half] - WINDOW);
         },

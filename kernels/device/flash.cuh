@@ -1,16 +1,17 @@
 /* flash.cuh - one block of attention: ROWS query rows against a range of keys, softmax on the way, on m16n8k16 products.
 
    Where rows and keys lie, and which pairs see each other, is the caller's: `attention_prefill.cu` and `attention_full.cu`.
-   A warp owns 16 * ROW_TILES rows. Keys and values of KEYS tokens stand in shared memory, one buffer each: the values of a tile
-   arrive during its scores, the keys of the next during its sums.
+   A warp owns 16 * ROW_TILES rows. Keys and values of KEYS tokens stand in shared memory twice: one tile arrives while the other
+   is worked on, SPAN keys at a time, as many as scores fit into registers. One barrier a tile.
 
-   -D  SCALAR = bf16 | fp16; DIM, multiple of 16; WARPS; ROW_TILES; KEYS, multiple of 16; BLOCKS_PER_SM
+   -D  SCALAR = bf16 | fp16; DIM, multiple of 16; WARPS; ROW_TILES; KEYS, multiple of SPAN; SPAN, multiple of 16; BLOCKS_PER_SM
 */
 #pragma once
 #include "device/vector.cuh"
 
-#if !defined(SCALAR) || !defined(DIM) || !defined(WARPS) || !defined(ROW_TILES) || !defined(KEYS) || !defined(BLOCKS_PER_SM)
-#error "flash.cuh needs -DSCALAR -DDIM -DWARPS -DROW_TILES -DKEYS -DBLOCKS_PER_SM"
+#if !defined(SCALAR) || !defined(DIM) || !defined(WARPS) || !defined(ROW_TILES) || !defined(KEYS) || !defined(SPAN) || \
+    !defined(BLOCKS_PER_SM)
+#error "flash.cuh needs -DSCALAR -DDIM -DWARPS -DROW_TILES -DKEYS -DSPAN -DBLOCKS_PER_SM"
 #endif
 
 constexpr int kThreads = 32 * WARPS;
@@ -19,14 +20,14 @@ constexpr int kRows = kWarpRows * WARPS;
 constexpr int kPitch = DIM * 2 + 16;  // bytes of a row in shared memory; 16 more keep ldmatrix free of conflicts
 constexpr int kPieces = DIM / 8;      // of 16 bytes, in a row
 constexpr int kSteps = DIM / 16;
-constexpr int kKeyTiles = KEYS / 8;
+constexpr int kKeyTiles = SPAN / 8;
 constexpr float kNone = -1e30f;       // below every score; finite, so that differences of two of it are 0
-static_assert(DIM % 16 == 0 && KEYS % 16 == 0, "see the header");
+static_assert(DIM % 16 == 0 && SPAN % 16 == 0 && KEYS % SPAN == 0, "see the header");
 
 struct Layout {  // of the dynamic shared memory
     unsigned char query[kRows * kPitch];
-    unsigned char keys[KEYS * kPitch];
-    unsigned char values[KEYS * kPitch];
+    unsigned char keys[2][KEYS * kPitch];
+    unsigned char values[2][KEYS * kPitch];
 };
 
 // Start copies of COUNT rows, zeros where source(row) is null.
@@ -59,10 +60,11 @@ struct Rows {
         }
     }
 
-    DEVICE void multiply_keys(const Layout& shared) {
+    // Scores of the SPAN keys at `span`.
+    DEVICE void multiply_keys(const Layout& shared, const unsigned char* span) {
         const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
         const unsigned char* query = shared.query + (warp * kWarpRows + lane % 16) * kPitch + lane / 16 * 16;
-        const unsigned char* keys = shared.keys + (lane / 16 * 8 + lane % 8) * kPitch + lane / 8 % 2 * 16;
+        const unsigned char* keys = span + (lane / 16 * 8 + lane % 8) * kPitch + lane / 8 % 2 * 16;
 #pragma unroll
         for (int m = 0; m < ROW_TILES; m++)
 #pragma unroll
@@ -124,11 +126,11 @@ struct Rows {
             }
     }
 
-    DEVICE void multiply_values(const Layout& shared) {
+    DEVICE void multiply_values(const unsigned char* span) {
         const int lane = threadIdx.x % 32;
-        const unsigned char* values = shared.values + (lane / 8 % 2 * 8 + lane % 8) * kPitch + lane / 16 * 16;
+        const unsigned char* values = span + (lane / 8 % 2 * 8 + lane % 8) * kPitch + lane / 16 * 16;
 #pragma unroll
-        for (int i = 0; i < KEYS / 16; i++) {
+        for (int i = 0; i < SPAN / 16; i++) {
             unsigned a[ROW_TILES][4];
 #pragma unroll
             for (int m = 0; m < ROW_TILES; m++)
@@ -181,33 +183,33 @@ struct Rows {
 
 // Attend from the block's rows to tiles [first, end) of KEYS keys each.
 //   query(row), key(i), value(i)   where a row lies, null where there is none (it reads as zeros)
-//   masked(tile)                   whether any pair of the tile is hidden; sees(m, half, i): whether that row sees key i
+//   masked(i)                      whether any pair with keys i .. i + SPAN - 1 is hidden
+//   sees(m, half, i)               whether that row sees key i
 //   target(row)                    where its result goes, null for nowhere
 template <class Query, class Key, class Value, class Masked, class Sees, class Target>
 DEVICE void attend(Layout& shared, int first, int end, float scale_log2, Query query, Key key, Value value, Masked masked,
                    Sees sees, Target target) {
+    const auto fetch_tile = [&](int tile) {
+        fetch_rows<KEYS>(shared.keys[tile % 2], [&](int row) { return key(tile * KEYS + row); });
+        fetch_rows<KEYS>(shared.values[tile % 2], [&](int row) { return value(tile * KEYS + row); });
+        copies_commit();
+    };
     Rows rows;
     rows.open();
     fetch_rows<kRows>(shared.query, query);
-    fetch_rows<KEYS>(shared.keys, [&](int row) { return key(first * KEYS + row); });
-    copies_commit();
+    fetch_tile(first);
     for (int tile = first; tile < end; tile++) {
-        fetch_rows<KEYS>(shared.values, [&](int row) { return value(tile * KEYS + row); });
-        copies_commit();
-        copies_wait<1>();
-        __syncthreads();  // queries and keys are there
-        rows.multiply_keys(shared);
-        __syncthreads();  // keys have been read
-        if (tile + 1 < end) fetch_rows<KEYS>(shared.keys, [&](int row) { return key((tile + 1) * KEYS + row); });
-        copies_commit();
-        const auto sees_key = [&](int m, int half, int i) { return sees(m, half, tile * KEYS + i); };
-        if (masked(tile)) rows.soften<true>(scale_log2, sees_key);
-        else rows.soften<false>(scale_log2, sees_key);
-        copies_wait<1>();
-        __syncthreads();  // values are there
-        rows.multiply_values(shared);
-        __syncthreads();  // values have been read
+        copies_wait<0>();
+        __syncthreads();  // this tile is there, and the other one has been read by all
+        if (tile + 1 < end) fetch_tile(tile + 1);
+#pragma unroll 1
+        for (int at = 0; at < KEYS; at += SPAN) {
+            const int token = tile * KEYS + at;
+            rows.multiply_keys(shared, shared.keys[tile % 2] + at * kPitch);
+            if (masked(token)) rows.soften<true>(scale_log2, [&](int m, int half, int i) { return sees(m, half, token + i); });
+            else rows.soften<false>(scale_log2, [](int, int, int) { return true; });
+            rows.multiply_values(shared.values[tile % 2] + at * kPitch);
+        }
     }
-    copies_wait<0>();
     rows.write(shared, target);
 }

@@ -73,7 +73,7 @@ DEVICE unsigned shared_address(const void* pointer) { return unsigned(__cvta_gen
 // Copy 16 bytes, or write 16 zero bytes where `valid` is false (`from` is not read then).
 DEVICE void copy16_async(void* to, const void* from, bool valid) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid ? 16 : 0)
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid ? 16 : 0)
                  : "memory");
 #else
     *(uint4*)to = valid ? *(const uint4*)from : make_uint4(0, 0, 0, 0);

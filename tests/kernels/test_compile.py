@@ -6,7 +6,9 @@ from engines.errors import KernelError
 from engines.turbomind.kernel_source import kernel_dir, read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.attention_decode import decode_shape
-from engines.turbomind.ops.flash_shape import flash_shape
+from engines.turbomind.ops.attention_full import CUTS as full_cuts
+from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
+from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.norm import num_threads
 
@@ -45,9 +47,14 @@ def rope(arch: str) -> list[dict[str, int | str]]:
 
 def attention_decode(arch: str) -> list[dict[str, int | str]]:
     cases = []
-    for dim, group, window in ((128, 4, 0), (96, 1, 2047), (64, 7, 0), (128, 16, 0)):
+    heads = ((128, 4, 0), (96, 1, 2047), (64, 7, 0), (128, 16, 0))  # size, group, window
+    for dim, group, window in heads if arch == "sm_90a" else heads[:2]:
         shape = decode_shape(
-            dim=dim, group=group, bytes_per_block=SHARED[arch][0], bytes_per_sm=SHARED[arch][1]
+            num_seqs=1 if dim == 64 else 64,
+            dim=dim,
+            group=group,
+            bytes_per_block=SHARED[arch][0],
+            bytes_per_sm=SHARED[arch][1],
         )
         cases.append(
             {
@@ -68,17 +75,17 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
 
 def attention_prefill(arch: str) -> list[dict[str, int | str]]:
     return [
-        {**flash(arch, dim), "KV_HEADS": 8, "GROUP": group, "PAGE_TOKENS": 64, "WINDOW": window}
+        {**flash(prefill_cuts, arch, dim), "KV_HEADS": 8, "GROUP": group, "PAGE_TOKENS": 64, "WINDOW": window}
         for dim, group, window in ((128, 4, 0), (96, 1, 2047), (64, 7, 0))
     ]
 
 
 def attention_full(arch: str) -> list[dict[str, int | str]]:
-    return [{**flash(arch, dim), "HEADS": 16} for dim in (64, 128)]
+    return [{**flash(full_cuts, arch, dim), "HEADS": 16} for dim in (64, 128)]
 
 
-def flash(arch: str, dim: int) -> dict[str, int | str]:
-    shape = flash_shape(dim, bytes_per_block=SHARED[arch][0], bytes_per_sm=SHARED[arch][1])
+def flash(cuts: tuple[tuple[int, Cut], ...], arch: str, dim: int) -> dict[str, int | str]:
+    shape = flash_shape(cuts, dim, bytes_per_block=SHARED[arch][0], bytes_per_sm=SHARED[arch][1])
     return dict(shape.constants(matrix_scalar(arch), dim))
 
 

@@ -18,6 +18,9 @@ import torch
 from engines.turbomind.kernel_source import kernel_dir
 
 _EMULATOR = Path(__file__).parent / "cuda_on_cpu"
+# An access that is not aligned faults, as it does on a GPU.
+_TRAPS = ("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
+_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-w", *_TRAPS)
 _ENTRY = re.compile(r'extern "C" __global__ (?:__launch_bounds__\([^)]*\) )?void (\w+)\(')
 
 
@@ -78,8 +81,6 @@ class EmulatedGpu:
         return self._libraries[key]
 
     def _compile(self, file: str, constants: tuple[tuple[str, int | str], ...], library: Path) -> Path:
-        compiler = shutil.which("g++")
-        assert compiler, "callers skip where there is no g++"
         text = (kernel_dir() / file).read_text()
         defines = "".join(f"#define {name} {value}\n" for name, value in constants)
         entries = "".join(
@@ -87,11 +88,18 @@ class EmulatedGpu:
             f" {{ on_cpu::launch({entry}, x, y, threads, shared, args); }}\n"
             for entry in _ENTRY.findall(text)
         )
+        header = self._folder / "cuda_on_cpu.h.gch"
+        if not header.exists():
+            _run_compiler("-x", "c++-header", "-o", str(header), str(_EMULATOR / "cuda_on_cpu.h"))
         unit = library.with_suffix(".cpp")
-        unit.write_text(f'{defines}#include "cuda_on_cpu.h"\n{text}\n{entries}')
-        flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", f"-I{_EMULATOR}", f"-I{kernel_dir()}"]
-        done = subprocess.run(
-            [compiler, *flags, "-o", str(library), str(unit)], capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stderr
+        unit.write_text(f'#include "cuda_on_cpu.h"\n{defines}{text}\n{entries}')
+        includes = [f"-I{folder}" for folder in (self._folder, _EMULATOR, kernel_dir())]
+        _run_compiler("-shared", *includes, "-o", str(library), str(unit))
         return library
+
+
+def _run_compiler(*arguments: str) -> None:
+    compiler = shutil.which("g++")
+    assert compiler, "callers skip where there is no g++"
+    done = subprocess.run([compiler, *_FLAGS, *arguments], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

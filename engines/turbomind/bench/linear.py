@@ -19,7 +19,7 @@ LINEARS = {
     "down": (4096, 14336),
     "head": (92608, 4096),
 }
-NUM_ROWS = (1, 8, 16)
+NUM_ROWS = (1, 8, 16, 32)
 
 
 def linears(gpu: Gpu) -> Iterator[Row]:

@@ -16,9 +16,9 @@ from engines.turbomind.ops.flash_shape import make_shape
 
 # warps, stages, blocks an SM
 DECODE = ((4, 3, 2), (4, 2, 2), (2, 3, 3), (8, 2, 1), (4, 5, 1), (8, 3, 1))
-# warps, 16-row tiles a warp, keys a tile, blocks an SM
-PREFILL = ((4, 1, 64, 2), (4, 2, 32, 2), (4, 1, 128, 1), (8, 1, 64, 1), (4, 1, 32, 3))
-FULL = ((4, 2, 64, 2), (4, 1, 64, 4), (4, 1, 128, 2), (8, 1, 64, 2), (4, 2, 32, 2))
+# warps, 16-row tiles a warp, keys a tile, keys a span, blocks an SM
+PREFILL = ((4, 2, 64, 32, 2), (4, 2, 32, 32, 2), (4, 1, 64, 64, 2), (8, 2, 64, 32, 1))
+FULL = ((4, 2, 64, 64, 2), (4, 2, 64, 32, 2), (4, 2, 64, 32, 3), (4, 2, 128, 64, 2), (4, 1, 64, 64, 3))
 
 
 def _decode_rows(gpu: Gpu) -> Iterator[tuple[str, Row]]:

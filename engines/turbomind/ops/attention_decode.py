@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 from torch import Tensor
@@ -17,9 +17,11 @@ _ROWS = 16  # tokens of a warp's share of a tile; kRows of the kernel
 _MAX_SEQS = 512  # sequences of one launch: their prefix sums stand in shared memory
 _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 
-# Warps a block, stages a warp's ring, blocks an SM; the first that fits is taken. kernels/LOG.md has the
-# measurements.
-_SHAPES = ((4, 3, 2), (4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
+# Warps a block, stages a warp's ring, blocks an SM; the first that fits is taken. One large block an SM means
+# fewer shares to sum, which counts while a step is short; two hide each other's pauses (kernels/LOG.md).
+_FEW_SEQS = 8
+_FEW_SHAPES = ((8, 3, 1), (8, 2, 1))
+_SHAPES = ((4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,10 +42,12 @@ def shared_bytes(*, warps: int, stages: int, dim: int, group: int) -> int:
     return ring + sums + columns + (_MAX_SEQS + 1 + warps + 1) * 4
 
 
-@lru_cache(maxsize=64)
-def decode_shape(*, dim: int, group: int, bytes_per_block: int, bytes_per_sm: int) -> DecodeShape:
+@lru_cache(maxsize=256)
+def decode_shape(
+    *, num_seqs: int, dim: int, group: int, bytes_per_block: int, bytes_per_sm: int
+) -> DecodeShape:
     """Return the preferred shape that fits. Raises KernelError where none does."""
-    for warps, stages, blocks in _SHAPES:
+    for warps, stages, blocks in (*_FEW_SHAPES, *_SHAPES) if num_seqs <= _FEW_SEQS else _SHAPES:
         needed = shared_bytes(warps=warps, stages=stages, dim=dim, group=group)
         if needed <= bytes_per_block and blocks * (needed + _RESERVED_BYTES) <= bytes_per_sm:
             return DecodeShape(warps=warps, stages=stages, blocks_per_sm=blocks, shared_bytes=needed)
@@ -51,6 +55,22 @@ def decode_shape(*, dim: int, group: int, bytes_per_block: int, bytes_per_sm: in
         f"decode attention with heads of {dim}, {group} a KV head, needs more shared memory than the "
         f"{bytes_per_block} bytes of this GPU; use `engine=pytorch`"
     )
+
+
+@cache
+def num_workers(most: int, segments: int) -> int:
+    """Return how many blocks share `segments` (sequence, KV head) pairs, at most `most`.
+
+    A number that divides the segments, or is divided by them, cuts sequences of one length at their ends,
+    where there is nothing to sum; it is taken where it leaves at most a tenth of the GPU without work.
+    """
+    if segments <= 0:
+        return most
+    if segments <= most:
+        even = most // segments * segments
+    else:
+        even = max(number for number in range(1, most + 1) if segments % number == 0)
+    return even if even >= 0.9 * most else most
 
 
 def attention_decode(
@@ -75,7 +95,11 @@ def attention_decode(
     if not q_BND.shape[0]:
         return out
     shape = shape or decode_shape(
-        dim=dim, group=group, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm
+        num_seqs=q_BND.shape[0],
+        dim=dim,
+        group=group,
+        bytes_per_block=gpu.shared_bytes_per_block,
+        bytes_per_sm=gpu.shared_bytes_per_sm,
     )
     constants = (
         ("SCALAR", scalar_name("attention_decode", q_BND)),
@@ -98,14 +122,15 @@ def attention_decode(
         shared_bytes=shape.shared_bytes,
     )
     blocks = gpu.num_sms * shape.blocks_per_sm
-    partials = gpu.scratch("attention_decode partials", 2 * blocks * group * (dim + 2) * 4)
+    partials = gpu.scratch("attention_decode partials", 8 * blocks * (group * dim + -(-2 * group // 4) * 4))
     counters = gpu.scratch("attention_decode counters", blocks * 4)
     stride = token_stride("attention_decode", q_BND)
     for first in range(0, q_BND.shape[0], _MAX_SEQS):
         part = slice(first, first + _MAX_SEQS)
+        workers = num_workers(blocks, q_BND[part].shape[0] * num_kv_heads)
         kernel(
             gpu.stream(),
-            (blocks, 1),
+            (workers, 1),
             q_BND[part].data_ptr(),
             layer.keys_PKTD.data_ptr(),
             layer.values_PKTD.data_ptr(),

@@ -8,7 +8,16 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import check, scalar_name, token_stride
-from engines.turbomind.ops.flash_shape import FlashShape, flash_shape, matrix_fault
+from engines.turbomind.ops.flash_shape import Cut, FlashShape, flash_shape, matrix_fault
+
+# The first that fits the GPU; none spills a register for heads up to its size. Measurements: kernels/LOG.md.
+CUTS: tuple[tuple[int, Cut], ...] = (
+    (64, (4, 2, 64, 64, 2)),
+    (128, (4, 2, 32, 32, 2)),
+    (128, (4, 2, 32, 32, 1)),
+    (256, (4, 1, 32, 32, 1)),
+    (256, (2, 1, 16, 16, 1)),
+)
 
 
 def attention_full(
@@ -30,7 +39,10 @@ def attention_full(
     if not out.numel():
         return out
     shape = shape or flash_shape(
-        dim, bytes_per_block=gpu.shared_bytes_per_block, bytes_per_sm=gpu.shared_bytes_per_sm
+        CUTS,
+        dim,
+        bytes_per_block=gpu.shared_bytes_per_block,
+        bytes_per_sm=gpu.shared_bytes_per_sm,
     )
     constants = (*shape.constants(scalar_name("attention_full", q_ILND), dim), ("HEADS", heads))
     kernel = gpu.kernel(

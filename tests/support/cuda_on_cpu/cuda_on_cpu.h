@@ -2,7 +2,7 @@
 
    A thread is a fiber; blocks run one after another. A fiber gives way only at a barrier or a warp operation, so data that is
    exchanged without one is seen as missing, and a barrier that not all threads reach is reported. Shared memory starts as
-   NaN patterns. What it can't show: races between threads that do meet at the right barriers, and memory order.
+   NaN patterns, and an access that is not aligned ends the program. What it can't show: races between threads that do meet at the right barriers, and memory order.
 */
 #pragma once
 #include <ucontext.h>
@@ -25,10 +25,10 @@
 #define __shared__ static
 #define __align__(n) alignas(n)
 
-struct uint4 {
+struct alignas(16) uint4 {
     unsigned x, y, z, w;
 };
-struct uint2 {
+struct alignas(8) uint2 {
     unsigned x, y;
 };
 struct float2 {

@@ -6,7 +6,12 @@ from paged_attention import make_batch, make_pages, plain_attention, relative_er
 
 from engines.errors import KernelError
 from engines.ops import KvLayer
-from engines.turbomind.ops.attention_decode import attention_decode, decode_shape, shared_bytes
+from engines.turbomind.ops.attention_decode import (
+    attention_decode,
+    decode_shape,
+    num_workers,
+    shared_bytes,
+)
 
 # Inputs are exact; probabilities and result are rounded once each: 2^-9 relative for bf16, 2^-12 for fp16.
 TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}
@@ -95,15 +100,29 @@ def test_shapes_that_the_kernel_does_not_take_are_named_together(gpu) -> None:
         assert fault in str(caught.value)
 
 
-def test_the_shape_that_is_chosen_fits_the_gpu() -> None:
+@pytest.mark.parametrize("num_seqs", [1, 256])
+@pytest.mark.parametrize(("block", "sm"), [(232448, 233472), (101376, 102400), (65536, 65536)])
+def test_the_shape_that_is_chosen_fits_the_gpu(num_seqs: int, block: int, sm: int) -> None:
     for dim in (64, 96, 128, 256):
         for group in (1, 4, 8, 16):
-            for block, sm in ((232448, 233472), (101376, 102400), (65536, 65536)):
-                shape = decode_shape(dim=dim, group=group, bytes_per_block=block, bytes_per_sm=sm)
-                assert shape.shared_bytes == shared_bytes(
-                    warps=shape.warps, stages=shape.stages, dim=dim, group=group
-                )
-                assert shape.shared_bytes <= block
-                assert shape.blocks_per_sm * (shape.shared_bytes + 1024) <= sm
+            shape = decode_shape(
+                num_seqs=num_seqs, dim=dim, group=group, bytes_per_block=block, bytes_per_sm=sm
+            )
+            needed = shared_bytes(warps=shape.warps, stages=shape.stages, dim=dim, group=group)
+            assert shape.shared_bytes == needed <= block
+            assert shape.blocks_per_sm * (needed + 1024) <= sm
+
+
+def test_a_gpu_without_room_is_told_so() -> None:
     with pytest.raises(KernelError, match="more shared memory than the 1000 bytes"):
-        decode_shape(dim=128, group=4, bytes_per_block=1000, bytes_per_sm=1000)
+        decode_shape(num_seqs=1, dim=128, group=4, bytes_per_block=1000, bytes_per_sm=1000)
+
+
+def test_equal_sequences_are_cut_at_their_ends_where_that_wastes_little() -> None:
+    assert num_workers(264, 256) == 256
+    assert num_workers(264, 2048) == 256
+    assert num_workers(264, 64) == 256
+    assert num_workers(132, 8) == 128
+    assert num_workers(264, 100) == 264  # 200 would leave a quarter idle
+    assert num_workers(264, 2 * 263) == 263
+    assert num_workers(132, 0) == 132

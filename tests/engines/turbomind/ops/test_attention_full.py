@@ -6,7 +6,7 @@ from paged_attention import relative_error
 
 from engines.errors import KernelError
 from engines.pytorch.ops_torch import TorchOps
-from engines.turbomind.ops.attention_full import attention_full
+from engines.turbomind.ops.attention_full import CUTS, attention_full
 from engines.turbomind.ops.flash_shape import flash_shape
 
 TOLERANCE = 4e-3  # probabilities and result rounded to bf16
@@ -43,4 +43,4 @@ def test_images_with_gaps_between_them_are_refused(gpu) -> None:
 
 def test_a_head_size_that_is_no_multiple_of_16_is_refused() -> None:
     with pytest.raises(KernelError, match="heads of 72 elements: multiples of 16"):
-        flash_shape(72, bytes_per_block=232448, bytes_per_sm=233472)
+        flash_shape(CUTS, 72, bytes_per_block=232448, bytes_per_sm=233472)
