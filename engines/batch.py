@@ -32,23 +32,25 @@ def step_input(
     starts_B1 = np.concatenate([[0], np.cumsum(counts_B)])
     sequence_T = np.repeat(np.arange(len(chunks)), counts_B)
     firsts_B = np.array([chunk.start for chunk in chunks])
-    positions_T = np.arange(starts_B1[-1]) + (firsts_B - starts_B1[:-1])[sequence_T]
+    indices_T = np.arange(starts_B1[-1]) + (firsts_B - starts_B1[:-1])[sequence_T]
     prompts_T = np.array([chunk.sequence.num_prompt_tokens for chunk in chunks])[sequence_T]
     pages_BP = _page_table(chunks)
-    slots_T = pages_BP[sequence_T, positions_T // page_tokens] * page_tokens + positions_T % page_tokens
+    slots_T = pages_BP[sequence_T, indices_T // page_tokens] * page_tokens + indices_T % page_tokens
     sampled_B = np.array([chunk.samples for chunk in chunks])
-    rows_M, features_MH = _image_rows(chunks, features)
+    rows_M, inner_M, features_MH = _image_rows(chunks, features)
+    positions_AT = _positions(chunks, starts_B1, indices_T)
     kv_lens_B = firsts_B + counts_B
-    token_ids, positions, rope_lens, slots, sample_rows, feature_rows = _to_device(
+    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows = _to_device(
         [
             np.array(
                 [token for chunk in chunks for token in chunk.sequence.token_ids[chunk.start : chunk.end]]
             ),
-            positions_T,
-            np.maximum(prompts_T, positions_T + 1),
+            positions_AT,
+            np.maximum(prompts_T, indices_T + 1),
             slots_T,
             (starts_B1[1:] - 1)[sampled_B],
             rows_M,
+            rows_M[inner_M],
         ],
         np.int64,
         device,
@@ -70,6 +72,7 @@ def step_input(
         sample_rows_S=sample_rows,
         feature_rows_M=feature_rows,
         features_MH=features_MH,
+        inner_rows_E=None if features_MH is None else inner_rows,
     )
 
 
@@ -86,17 +89,42 @@ def _page_table(chunks: Seq[Chunk]) -> Ints:
     return table_BP
 
 
-def _image_rows(chunks: Seq[Chunk], features: Mapping[bytes, Tensor]) -> tuple[Ints, Tensor | None]:
-    """Return which tokens of the step are image rows, and the rows."""
+def _positions(chunks: Seq[Chunk], starts_B1: Ints, indices_T: Ints) -> Ints:
+    """Return [T], or [A, T] where a chunk is where its prompt has several axes."""
+    if all(chunk.sequence.positions is None for chunk in chunks):
+        return indices_T
+    offsets_B = [chunk.sequence.position_offset for chunk in chunks]
+    after_T: Ints = indices_T + np.repeat(offsets_B, [chunk.num_tokens for chunk in chunks])
+    prompts = [
+        (chunk, start, chunk.sequence.positions)
+        for chunk, start in zip(chunks, starts_B1[:-1].tolist(), strict=True)
+        if chunk.sequence.positions is not None and chunk.start < chunk.sequence.num_prompt_tokens
+    ]
+    if not prompts:
+        return after_T
+    axes_AT = np.tile(after_T, (max(len(axes) for _, _, axes in prompts), 1))
+    for chunk, start, axes in prompts:
+        part = axes[:, chunk.start : chunk.end]
+        axes_AT[:, start : start + part.shape[1]] = part
+    return axes_AT if len(axes_AT) > 1 else axes_AT.reshape(-1)
+
+
+def _image_rows(
+    chunks: Seq[Chunk], features: Mapping[bytes, Tensor]
+) -> tuple[Ints, NDArray[np.bool_], Tensor | None]:
+    """Return which tokens of the step are image rows, which of those are not their image's last, the rows."""
     rows: list[Ints] = [np.empty(0, dtype=np.int64)]
+    inner: list[NDArray[np.bool_]] = [np.empty(0, dtype=bool)]
     parts: list[Tensor] = []
     starts = accumulate((chunk.num_tokens for chunk in chunks), initial=0)
     for chunk, start in zip(chunks, starts, strict=False):
         for image in touched_images(chunk):
-            first, last = max(image.start, chunk.start), min(image.end, chunk.end)
-            rows.append(np.arange(first, last) + (start - chunk.start))
-            parts.append(features[image.key][first - image.start : last - image.start])
-    return np.concatenate(rows), torch.cat(parts) if parts else None
+            features_MH = features[image.key]
+            for token, row, count in image.rows_between(chunk.start, chunk.end):
+                rows.append(np.arange(token, token + count) + (start - chunk.start))
+                inner.append(np.arange(row, row + count) + 1 < len(features_MH))
+                parts.append(features_MH[row : row + count])
+    return np.concatenate(rows), np.concatenate(inner), torch.cat(parts) if parts else None
 
 
 def _to_device(

@@ -139,7 +139,8 @@ class EngineClient:
                     self.abort(name)
         finally:
             for image in request.images:
-                self._pixels.remove(image.pixels)
+                for ref in image.pixels:
+                    self._pixels.remove(ref)
 
     def abort(self, request_id: str) -> None:
         """Ask for the end of a sequence; its stream ends with `Done(finish_reason="abort")`."""

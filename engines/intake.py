@@ -6,9 +6,11 @@ from math import isfinite
 from engines.errors import RequestError
 from engines.messages import ImageInput, Sampling, Submit
 from engines.pixel_files import take_pixels
+from engines.positions import prompt_positions
 from engines.prefix_cache import KEY_BYTES, root_key
 from engines.sequence import ImageSlots, Sequence
 from engines.spec import ModelSpec, VisionSpec
+from engines.vision.parts import ImagePixels
 
 
 def take_sequence(
@@ -18,17 +20,21 @@ def take_sequence(
     _check_prompt(request, vocab=spec.decoder.vocab, session_len=session_len)
     _check_sampling(request.sampling, vocab=spec.decoder.vocab)
     num_prompt_tokens = len(request.token_ids)
+    images = _take_images(request, spec.vision)
+    positions, offset = prompt_positions(spec.decoder.positions, num_prompt_tokens, images)
     return Sequence(
         request_id=request.request_id,
         token_ids=list(request.token_ids),
         num_prompt_tokens=num_prompt_tokens,
-        images=_take_images(request, spec.vision),
+        images=images,
         sampling=request.sampling,
         max_tokens=min(num_prompt_tokens + request.sampling.max_new_tokens, session_len),
         priority=request.priority,
         arrival=arrival,
         root_key=root_key(spec.decoder.rope.regime(num_prompt_tokens)),
         submitted_s=now_s,
+        positions=positions,
+        position_offset=offset,
     )
 
 
@@ -85,19 +91,32 @@ def _take_images(request: Submit, spec: VisionSpec | None) -> tuple[ImageSlots, 
 
 
 def _take_image(image: ImageInput, spec: VisionSpec, *, num_prompt: int) -> ImageSlots:
-    side = spec.pixels.image
-    num_tiles = image.num_tokens // spec.tokens_per_tile
     end = image.start + image.num_tokens
     if image.start < 0 or end > num_prompt:
         raise RequestError(f"image at tokens [{image.start}, {end}) lies outside the prompt of {num_prompt}")
-    expected = (num_tiles, side, side, 3)
-    if image.pixels.shape != expected or num_tiles * spec.tokens_per_tile != image.num_tokens:
+    shapes = tuple(ref.shape for ref in image.pixels)
+    expected = spec.pixels.shapes(image.plan)
+    if shapes != expected or image.plan.num_tiles < 1:
         raise RequestError(
-            f"image of {image.num_tokens} tokens has pixels {image.pixels.shape}: {spec.tokens_per_tile} "
-            f"tokens need one tile of {side} x {side} x 3"
+            f"image at token {image.start} has pixels {shapes}: its plan of {image.plan.num_tiles} tiles "
+            f"needs {expected}"
         )
-    if len(image.key) != KEY_BYTES or num_tiles == 0:
-        raise RequestError(f"image at token {image.start}: it needs tiles and a key of {KEY_BYTES} bytes")
+    segments = spec.assembly.segments(image.plan)
+    num_rows = sum(part for part in segments if isinstance(part, int))
+    ends = [0, *(offset + count for offset, count in image.rows)]
+    in_order = all(before <= offset for before, (offset, _) in zip(ends, image.rows, strict=False))
+    if not in_order or ends[-1] > image.num_tokens or sum(count for _, count in image.rows) != num_rows:
+        raise RequestError(
+            f"image at token {image.start} has rows {image.rows} in {image.num_tokens} tokens: must be "
+            f"{num_rows} rows in order"
+        )
+    if len(image.key) != KEY_BYTES:
+        raise RequestError(f"image at token {image.start}: it needs a key of {KEY_BYTES} bytes")
+    arrays = tuple(take_pixels(ref) for ref in image.pixels)
     return ImageSlots(
-        key=image.key, start=image.start, num_tokens=image.num_tokens, pixels=take_pixels(image.pixels)
+        key=image.key,
+        start=image.start,
+        num_tokens=image.num_tokens,
+        pixels=ImagePixels(arrays=arrays, plan=image.plan, shared=image.shared),
+        rows=image.rows,
     )

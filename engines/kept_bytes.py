@@ -6,7 +6,7 @@ The runtime leaves room for it and the planner counts it.
 from dataclasses import dataclass
 
 from engines.options import EngineOptions
-from engines.spec import ModelSpec, PixelSpec
+from engines.spec import ModelSpec
 
 PENALTY_BYTES = 5  # a token of a row of `engines/penalties.py`: bool and int32
 
@@ -36,14 +36,9 @@ def kept_bytes(spec: ModelSpec, options: EngineOptions, *, itemsize: int) -> Kep
     penalties = limits.max_batch_size * spec.decoder.vocab * PENALTY_BYTES
     if spec.vision is None:
         return KeptBytes(penalties=penalties, picture_rows=0, picture_cache=0)
-    rows = limits.max_prefill_token_num + most_tiles(spec.vision.pixels) * spec.vision.tokens_per_tile
+    rows = limits.max_prefill_token_num + spec.vision.most_tokens
     return KeptBytes(
         penalties=penalties,
         picture_rows=2 * rows * hidden * itemsize,
         picture_cache=options.vision.cache_bytes,
     )
-
-
-def most_tiles(pixels: PixelSpec) -> int:
-    """Return the tiles of the largest picture, thumbnail included."""
-    return pixels.max_tiles + (pixels.thumbnail and pixels.max_tiles > 1)

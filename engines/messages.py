@@ -14,6 +14,7 @@ import msgspec
 
 from engines.options import EngineOptions
 from engines.spec import ModelSpec
+from engines.vision.parts import ImagePlan
 
 HEARTBEAT_S = 1.0  # an engine that serves sends Stats at least this often, except during a step
 
@@ -28,12 +29,15 @@ class PixelRef(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
-    """One image of a prompt: rows [start, start + num_tokens) of the token ids are its slots."""
+    """One image of a prompt: tokens [start, start + num_tokens) are its own."""
 
-    key: bytes  # 16-byte digest of the picture and of every preprocessing option
+    key: bytes  # 16-byte digest of the picture, of every preprocessing option and of `shared`
     start: int
     num_tokens: int
-    pixels: PixelRef
+    rows: tuple[tuple[int, int], ...]  # which of its tokens are image rows: (offset, count), ascending
+    pixels: tuple[PixelRef, ...]  # what `PixelSpec.arrays` gave
+    plan: ImagePlan
+    shared: tuple[int, ...]  # what `AssemblySpec.shared` gave
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from torch import Tensor
 from engines.ops import KvLayer
 from engines.spec import ModelSpec
 from engines.step import StepInput
+from engines.vision.parts import ImagePixels
 
 
 class Network(Protocol):
@@ -18,8 +19,8 @@ class Network(Protocol):
         """The model's hyper-parameters."""
         ...
 
-    def encode_images(self, tiles_ISSC: Tensor) -> Tensor:
-        """Return [I, tokens_per_tile, hidden] rows for uint8 tiles [I, side, side, 3]."""
+    def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
+        """Return the rows [rows, hidden] of each picture, encoding at most `max_tiles` tiles at once."""
         ...
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:

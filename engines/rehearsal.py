@@ -5,6 +5,7 @@ pass give the workspace in bytes. On a CPU a small step is run for its side effe
 memory that `engines/device_memory.py` leaves alone has room for steps.
 """
 
+import numpy as np
 import torch
 
 from engines.batch import step_input
@@ -20,6 +21,7 @@ from engines.prefix_cache import root_key
 from engines.sampling import sample
 from engines.sampling_rows import sampling_rows
 from engines.sequence import Sequence
+from engines.vision.parts import ImagePixels
 
 SMALL_STEP_TOKENS = 32
 
@@ -72,17 +74,23 @@ def _largest_step(
     counts = TokenCounts(max_sequences=1, vocab=logits_SV.shape[1], device=device)
     sequences = [chunk.sequence for chunk in plan.chunks] * rows
     sample(logits_SV, sampling_rows(sequences, counts, logits_SV.shape[1])).ids_S.tolist()
-    _encode(network, options.vision.max_batch_size if is_gpu else 1, device)
+    _encode(network, options.vision.max_batch_size, largest=is_gpu)
     if module is None:
         return 0
     module.synchronize(device)
     return int(module.max_memory_allocated(device) - before)
 
 
-def _encode(network: Network, num_tiles: int, device: torch.device) -> None:
-    if network.spec.vision is not None:
-        side = network.spec.vision.pixels.image
-        network.encode_images(torch.zeros((num_tiles, side, side, 3), dtype=torch.uint8, device=device))
+def _encode(network: Network, max_tiles: int, *, largest: bool) -> None:
+    """Encode one small picture, or so many of the largest that a pass is full."""
+    vision = network.spec.vision
+    if vision is None:
+        return
+    plan = vision.pixels.largest() if largest else vision.pixels.low_detail().plan(64, 64)
+    arrays = tuple(np.zeros(shape, dtype=np.uint8) for shape in vision.pixels.shapes(plan))
+    image = ImagePixels(arrays=arrays, plan=plan, shared=vision.assembly.shared([plan]))
+    count = -(-max_tiles // plan.num_tiles) if largest else 1
+    network.encode_images([image] * count, max_tiles=max_tiles)
 
 
 def _one_prompt(num_tokens: int, page_tokens: int) -> BatchPlan:

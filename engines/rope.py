@@ -30,13 +30,18 @@ class Rope:
         inv_R = _adjusted(1.0 / spec.theta**self._exponents_R, spec)
         self._inv_R = inv_R
         self._long_inv_R = inv_R
+        self._axes_R = torch.repeat_interleave(torch.tensor(spec.sections, dtype=torch.int64)).to(device)
         if spec.kind == "longrope":
             self._inv_R = inv_R / torch.tensor(spec.short_factors, device=device)
             self._long_inv_R = inv_R / torch.tensor(spec.long_factors, device=device)
 
     def tables(self, positions_T: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
-        """Return cos and sin, fp32 [T, R]."""
-        angles_TR = positions_T.to(torch.float32).unsqueeze(1) * self._inverse(rope_lens_T)
+        """Return cos and sin, fp32 [T, R]; positions [3, T] turn each section of pairs by its own axis."""
+        turns_TR = positions_T.to(torch.float32).unsqueeze(-1)
+        if positions_T.dim() == 2:
+            assert len(self._axes_R), "positions of several axes need rope sections"
+            turns_TR = turns_TR[self._axes_R, :, 0].T
+        angles_TR = turns_TR * self._inverse(rope_lens_T)
         cos_TR, sin_TR = angles_TR.cos(), angles_TR.sin()
         if self._spec.attention_factor != 1.0:
             cos_TR, sin_TR = cos_TR * self._spec.attention_factor, sin_TR * self._spec.attention_factor

@@ -3,15 +3,13 @@
 A step is `launch`, which only queues work on the device, and `fetch`, which waits for it; a loop that
 overlaps steps calls them apart. Which networks and ops run is none of its business.
 
-Legend: I tiles, S side in pixels, C colours, M image rows, H hidden.
+Legend: M image rows, H hidden.
 """
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -130,22 +128,13 @@ class Runner:
         return features
 
     def _encode(self, images: Seq[ImageSlots]) -> Iterable[Tensor]:
-        """Return [M, H] of each image; tiles of several images share an encoder pass."""
+        """Return [M, H] of each image; tiles of several images share encoder passes."""
         if not images:
             return ()
         pixels = [image.pixels for image in images if image.pixels is not None]
         assert len(pixels) == len(images), "an image without pixels reached the encoder"
-        tiles_ISSC = np.concatenate(pixels)
-        step = self._vision.max_batch_size
-        passes = [
-            self._network.encode_images(torch.from_numpy(tiles_ISSC[i : i + step]).to(self._device))
-            for i in range(0, len(tiles_ISSC), step)
-        ]
         self.images_encoded += len(images)
-        tile_rows = [rows_MH for rows_IMH in passes for rows_MH in rows_IMH]
-        ends = list(accumulate((len(part) for part in pixels), initial=0))
-        # A copy each: a view would keep all images of a pass alive as long as one of them.
-        return [torch.cat(tile_rows[start:end]) for start, end in pairwise(ends)]
+        return self._network.encode_images(pixels, max_tiles=self._vision.max_batch_size)
 
 
 def _unfinished(plan: BatchPlan) -> set[bytes]:

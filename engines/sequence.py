@@ -6,30 +6,47 @@ The front end's `Submit` becomes a `Sequence`; the scheduler alone changes it.
 from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engines.prefix_cache import page_key
 
 if TYPE_CHECKING:  # the scheduler needs no msgspec
-    import numpy as np
     from numpy.typing import NDArray
 
     from engines.messages import Sampling
+    from engines.vision.parts import ImagePixels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageSlots:
-    """An image of a prompt: its rows stand at tokens [start, end)."""
+    """An image of a prompt: its tokens are [start, end)."""
 
     key: bytes
     start: int
     num_tokens: int
-    pixels: "NDArray[np.uint8] | None"  # None only where nothing is ever encoded
+    pixels: "ImagePixels | None"  # None only where nothing is ever encoded
+    rows: tuple[tuple[int, int], ...] | None = None  # (offset, count) of its image rows; None: all its tokens
 
     @property
     def end(self) -> int:
         """The first token after the image."""
         return self.start + self.num_tokens
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Columns and rows of its plan."""
+        assert self.pixels is not None, "an image without pixels has no grid"
+        return self.pixels.plan.grid
+
+    def rows_between(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield its image rows among tokens [start, end): first token, first row, number of them."""
+        row = 0
+        for offset, count in self.rows or ((0, self.num_tokens),):
+            first = max(self.start + offset, start)
+            last = min(self.start + offset + count, end)
+            if first < last:
+                yield first, row + first - self.start - offset, last - first
+            row += count
 
 
 @dataclass(kw_only=True, slots=True, eq=False)
@@ -48,6 +65,10 @@ class Sequence:
     submitted_s: float  # time.monotonic()
     admitted_s: float | None = None
     first_token_s: float | None = None
+
+    # Positions [axes, prompt tokens], None where they are the indices; of later tokens, index + offset.
+    positions: "NDArray[Any] | None" = None
+    position_offset: int = 0
 
     num_computed: int = 0  # tokens whose keys and values are in the pages
     pages: "array[int]" = field(default_factory=lambda: array("i"))

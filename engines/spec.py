@@ -7,6 +7,8 @@ planner and the image preprocessing read it. Sizes are the whole model's, never 
 from dataclasses import dataclass
 from typing import Literal
 
+from engines.vision.parts import AssemblySpec, ImagePlan, PixelSpec, ProjectorSpec, TowerSpec
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RopeSpec:
@@ -22,6 +24,7 @@ class RopeSpec:
     short_factors: tuple[float, ...] = ()  # longrope, head_dim/2 numbers
     long_factors: tuple[float, ...] = ()
     attention_factor: float = 1.0  # cos and sin are multiplied by it
+    sections: tuple[int, ...] = ()  # pairs that turn by each axis of positions; (): all by the only one
 
     def regime(self, prompt_tokens: int) -> int:
         """Return a number that is equal for two prompts whose cached keys may be shared.
@@ -58,56 +61,28 @@ class DecoderSpec:
     mlp_bias: bool = False
     tied_head: bool = False  # the head may share the embedding; the tensor in the checkpoint decides
     sliding_window: int | None = None  # query i sees key j iff 0 <= i - j < window
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TowerSpec:
-    """A vision transformer over square images."""
-
-    kind: Literal["intern_vit"]
-    image: int  # pixels a side
-    patch: int  # pixels a side
-    hidden: int
-    num_layers: int
-    num_heads: int
-    ffn: int
-    norm: Literal["layer_norm", "rms_norm"]
-    norm_eps: float
-    qkv_bias: bool
-    qk_norm: bool
-    select_layer: int  # hidden state that is handed on, an index into [embeddings, layer 1, ..., layer n]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ProjectorSpec:
-    """From tower features to rows of the decoder's embedding space."""
-
-    kind: Literal["pixel_shuffle_mlp"]
-    downsample: float  # 0.5: 2 x 2 patches become one row
-    shuffle_version: Literal["v1", "v2"] = "v2"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PixelSpec:
-    """From an RGB picture to what the tower reads (`engines/vision/pixels/`)."""
-
-    kind: Literal["dynamic_tiles"]
-    image: int  # pixels a side of a tile
-    min_tiles: int
-    max_tiles: int
-    thumbnail: bool  # the whole picture as one more tile where there are several
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    kind: str = "llama_like"  # a name of `engines/decoder/registry.py`
+    positions: str = "sequential"  # a name of `engines/positions.py`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class VisionSpec:
     """Everything between a picture and the rows that are spliced into the prompt."""
 
-    tower: TowerSpec
+    towers: tuple[TowerSpec, ...]  # mostly one
     projector: ProjectorSpec
     pixels: PixelSpec
-    tokens_per_tile: int
+    assembly: AssemblySpec
+    image_token_id: int | None = None  # what slots hold in the prompt; None: the chat template names it
+
+    def num_tokens(self, plan: ImagePlan) -> int:
+        """Return the tokens of a picture; a text between rows is one token in all known vocabularies."""
+        return sum(part if isinstance(part, int) else 1 for part in self.assembly.segments(plan))
+
+    @property
+    def most_tokens(self) -> int:
+        """Tokens of a picture that costs as much as any."""
+        return self.num_tokens(self.pixels.largest())
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

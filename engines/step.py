@@ -1,6 +1,7 @@
 """The tensors of one forward pass. Built by `engines/batch.py`, read by networks and op tables.
 
-Legend: T tokens of the step, B sequences, S rows that are sampled, M image rows, P pages of the longest sequence.
+Legend: T tokens of the step, B sequences, S rows that are sampled, M image rows, E those before the last of
+their image, P pages of the longest sequence.
 Sequences that decode (one token each) come first, chunks of prompts after them.
 """
 
@@ -27,9 +28,14 @@ class StepInput:
     """One forward pass over T tokens of B sequences."""
 
     token_ids_T: Tensor  # int64 [T]; image slots hold a valid id whose embedding is overwritten
-    positions_T: Tensor  # int64 [T]
-    rope_lens_T: Tensor  # int64 [T], max(prompt tokens, position + 1): the length that dynamic rotary tables see
+    positions_T: Tensor  # int64 [T], or [3, T] where the decoder has three axes and they differ
+    rope_lens_T: (
+        Tensor  # int64 [T], max(prompt tokens, position + 1): the length that dynamic rotary tables see
+    )
     attention: AttentionBatch
     sample_rows_S: Tensor  # int64 [S], tokens whose logits are wanted
     feature_rows_M: Tensor  # int64 [M], tokens whose embedding is an image row
     features_MH: Tensor | None  # [M, hidden], compute dtype; None where M = 0
+    inner_rows_E: Tensor | None = (
+        None  # int64 [E], image rows without the last of each image; None where M = 0
+    )

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 import msgspec
 
 from engines.messages import FromEngine, ToEngine
+from engines.vision.kinds import decode_part
 
 _encoder = msgspec.msgpack.Encoder()
-_to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine)
+_to_engine: msgspec.msgpack.Decoder[ToEngine] = msgspec.msgpack.Decoder(ToEngine, dec_hook=decode_part)
 _from_engine = msgspec.msgpack.Decoder(list[FromEngine])
 
 

@@ -45,6 +45,8 @@ RANGES: dict[str, Range] = {
     "engine.max_restarts": NOT_NEGATIVE,
     "vision.min_tiles": POSITIVE,
     "vision.max_tiles": POSITIVE,
+    "vision.min_pixels": POSITIVE,
+    "vision.max_pixels": POSITIVE,
     "vision.max_batch_size": POSITIVE,
     "vision.cache_bytes": NOT_NEGATIVE,
     "vision.max_images": NOT_NEGATIVE,

@@ -65,6 +65,8 @@ class VisionConfig:
     min_tiles: int | None  # None: the checkpoint's own
     max_tiles: int | None
     thumbnail: bool | None
+    min_pixels: int | None
+    max_pixels: int | None
     max_batch_size: int
     cache_bytes: int
     max_images: int

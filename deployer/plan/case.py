@@ -10,7 +10,7 @@ from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
 from deployer.plan.hardware import DTYPE_BYTES, Dtype, Hardware, supports
 from deployer.plan.number_formats import WeightFormat
-from engines.kept_bytes import most_tiles
+from deployer.prompt.pixel_options import configured
 from engines.options import EngineOptions
 from engines.prompt_budget import PromptBudget
 from engines.spec import ModelSpec
@@ -55,7 +55,7 @@ class Case:
     def image_tokens(self) -> int:
         """Tokens of the largest picture; 0 for a text model."""
         vision = self.spec.vision
-        return 0 if vision is None else most_tiles(vision.pixels) * vision.tokens_per_tile
+        return 0 if vision is None else vision.most_tokens
 
     def prefill_tokens(self, prompt_tokens: int) -> int:
         """Return the tokens of each step in which a lone prompt is read, by the scheduler's own rule."""
@@ -85,12 +85,7 @@ def _as_configured(spec: ModelSpec, config: DeployConfig) -> ModelSpec:
         spec = replace(spec, decoder=replace(spec.decoder, rope=rope))
     if spec.vision is None:
         return spec
-    given = {
-        name: value
-        for name in ("min_tiles", "max_tiles", "thumbnail")
-        if (value := getattr(config.vision, name)) is not None
-    }
-    return replace(spec, vision=replace(spec.vision, pixels=replace(spec.vision.pixels, **given)))
+    return replace(spec, vision=replace(spec.vision, pixels=configured(spec.vision.pixels, config.vision)))
 
 
 def _dtype(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Dtype:

@@ -98,8 +98,8 @@ def single_changes(question: Question) -> Iterator[Keys]:
     if 0.5 < config.engine.cache_max_entry_count < 0.95 and config.engine.num_gpu_blocks is None:
         yield {"engine.cache_max_entry_count": 0.95}
     vision = question.case().spec.vision
-    if vision is not None and vision.pixels.max_tiles // 2 >= vision.pixels.min_tiles:
-        yield {"vision.max_tiles": vision.pixels.max_tiles // 2}
+    if vision is not None:
+        yield from vision.pixels.cheaper()
 
 
 def fitting_changes(question: Question) -> Iterator[Keys]:

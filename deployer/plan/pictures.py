@@ -7,7 +7,6 @@ from deployer.plan.case import Case
 from deployer.plan.rates import Rates
 from deployer.plan.step_times import DecoderWork, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart
-from engines.vision.pixels.tile_grid import choose_grid, num_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,19 +33,18 @@ def picture_prices(
         return []
     prices = []
     for width, height in sizes:
-        columns, rows = choose_grid(width, height, vision.pixels)
-        tiles = num_tiles(width, height, vision.pixels)
-        tokens = tiles * vision.tokens_per_tile
+        plan = vision.pixels.plan(width, height)
+        tokens = vision.num_tokens(plan)
         prices.append(
             PicturePrice(
                 width=width,
                 height=height,
-                columns=columns,
-                rows=rows,
-                tiles=tiles,
+                columns=plan.grid[0],
+                rows=plan.grid[1],
+                tiles=plan.num_tiles,
                 tokens=tokens,
                 kv_bytes=tokens * work.kv_token_bytes,
-                encode_ms=encode_time(case, parts, rates, tiles=tiles) * 1e3,
+                encode_ms=encode_time(case, parts, rates, tiles=plan.num_tiles, plan=plan) * 1e3,
                 read_ms=prefill_time(case, work, rates, tokens=tokens).total_s * 1e3,
             )
         )

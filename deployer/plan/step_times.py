@@ -14,6 +14,7 @@ from deployer.plan.roofline import Bound, Time, all_reduce_bytes, joined, linear
 from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
 from engines.kv_bytes import kv_token_bytes
 from engines.spec import VisionSpec
+from engines.vision.parts import ImagePlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,8 +106,12 @@ def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int) ->
     )
 
 
-def encode_time(case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int) -> float:
+def encode_time(
+    case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int, plan: ImagePlan | None = None
+) -> float:
     """Return seconds to encode tiles in passes of `vision.max_batch_size`; every rank encodes all of them.
+
+    `plan` is that of the picture they are of, where tiles differ in size; None: the largest picture's.
 
     A pass: max(tower and projector bytes / bandwidth, operations / rate), and the operations of attention /
     rate.
@@ -115,36 +120,27 @@ def encode_time(case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int
     if vision is None or tiles == 0:
         return 0.0
     num_bytes = bytes_of(parts, "tower", "projector")
-    linear_flops, attention_flops = tile_flops(vision, case.spec.decoder.hidden)
+    plan = plan or vision.pixels.largest()
+    linear_flops, attention_flops = tile_flops(vision, case.spec.decoder.hidden, plan)
     total_s, most = 0.0, case.options.vision.max_batch_size
     for start in range(0, tiles, most):
         num = min(most, tiles - start)
         compute_s = num * linear_flops / rates.flops_per_s
         linear_s, _ = linear_time(num_bytes=num_bytes, bytes_per_s=rates.bytes_per_s, compute_s=compute_s)
-        total_s += linear_s / rates.linear_share(num * tower_tokens(vision))
+        total_s += linear_s / rates.linear_share(num * vision.towers[0].tile_tokens(plan))
         total_s += num * attention_flops / rates.flops_per_s
     return total_s
 
 
-def tile_flops(vision: VisionSpec, hidden: int) -> tuple[int, int]:
-    """Return operations of the matrix products and of the attention of one tile.
+def tile_flops(vision: VisionSpec, hidden: int, plan: ImagePlan) -> tuple[int, int]:
+    """Return operations of the matrix products and of the attention of one tile of a picture.
 
-    A layer of width D and FFN F over L tokens: 2 L (4 D^2 + 2 D F) and 4 L^2 D. The patch embedding: 2 *
-    patches * 3 * patch^2 * D. The projector, over the tile's rows of width K = D / downsample^2: 2 * rows *
-    (K H + H^2).
+    Each tower says its own (`TowerSpec.tile_flops`); the projector, for each of the tile's rows, as well.
     """
-    tower, length = vision.tower, tower_tokens(vision)
-    layers = range(tower.num_layers + 1)[tower.select_layer]  # hidden state 0 is what enters layer 1
-    width = tower.hidden * round(1 / vision.projector.downsample) ** 2
-    linear = layers * 2 * length * (4 * tower.hidden**2 + 2 * tower.hidden * tower.ffn)
-    patches = 2 * (length - 1) * 3 * tower.patch**2 * tower.hidden
-    projector = 2 * vision.tokens_per_tile * (width * hidden + hidden**2)
-    return linear + patches + projector, layers * 4 * length**2 * tower.hidden
-
-
-def tower_tokens(vision: VisionSpec) -> int:
-    """Return the tokens of a tile inside the tower: its patches and the class token."""
-    return (vision.pixels.image // vision.tower.patch) ** 2 + 1
+    towers = [tower.tile_flops(plan) for tower in vision.towers]
+    rows = vision.num_tokens(plan) // plan.num_tiles
+    projector = rows * vision.projector.row_flops(vision.towers[0].hidden, hidden)
+    return sum(linear for linear, _ in towers) + projector, sum(attention for _, attention in towers)
 
 
 def _per_row(work: DecoderWork, rates: Rates, *, head_rows: float) -> float:

@@ -12,7 +12,6 @@ from deployer.plan.options import PlanOptions
 from deployer.plan.rates import Rates
 from deployer.plan.step_times import DecoderWork, decode_time, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart
-from engines.vision.pixels.tile_grid import num_tiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +57,8 @@ def workload_of(case: Case, options: PlanOptions) -> Workload:
     else:
         width, height = options.image_size
         images = options.images
-        tiles = images * num_tiles(width, height, vision.pixels)
-        tokens = tiles * vision.tokens_per_tile
+        plan = vision.pixels.plan(width, height, num_images=images)
+        tiles, tokens = images * plan.num_tiles, images * vision.num_tokens(plan)
     return Workload(
         text_tokens=options.prompt_tokens,
         num_images=images,

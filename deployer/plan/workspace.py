@@ -8,8 +8,9 @@ Each formula names the moment at which most tensors live at once. Encoder, decod
 other, so they share memory and the largest counts.
 """
 
+from math import prod
+
 from deployer.plan.case import Case
-from deployer.plan.step_times import tower_tokens
 from engines.kv_bytes import kv_heads_per_rank
 from engines.turbomind.batch_ladder import ladder
 
@@ -42,17 +43,18 @@ def sampling_bytes(case: Case) -> int:
 
 
 def encoder_bytes(case: Case) -> int:
-    """Return activations of one encoder pass over `vision.max_batch_size` tiles.
+    """Return activations of one encoder pass over `vision.max_batch_size` tiles of the largest picture.
 
-    The pixels, S^2 of three colours, in float32 and in the compute dtype all along. In the widest layer the
-    residual, the one in the caller's hands, and the FFN's hidden rows before and after GELU: L (2 D + 2 F).
+    The pixels of a tile, three colours, in float32 and in the compute dtype all along, and what the widest
+    layer of the towers holds (`TowerSpec.tile_numbers`).
     """
     vision = case.spec.vision
     if vision is None:
         return 0
-    layer = tower_tokens(vision) * 2 * (vision.tower.hidden + vision.tower.ffn) * case.dtype_bytes
-    pixels = 3 * vision.pixels.image**2 * (4 + case.dtype_bytes)
-    return case.options.vision.max_batch_size * (layer + pixels)
+    plan = vision.pixels.largest()
+    layer = max(tower.tile_numbers(plan) for tower in vision.towers) * case.dtype_bytes
+    numbers = sum(prod(shape) for shape in vision.pixels.shapes(plan)) // plan.num_tiles
+    return case.options.vision.max_batch_size * (layer + numbers * (4 + case.dtype_bytes))
 
 
 def graph_bytes(case: Case) -> int:

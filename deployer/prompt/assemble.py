@@ -19,18 +19,19 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.prompt import bad_words
 from deployer.prompt.chat import ChatTemplate, Rendered
-from deployer.prompt.context_length import ImageCost, check_length, check_text
+from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.fetch import Fetcher, FetchLimits
 from deployer.prompt.image_bytes import ImageBytes
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.image_tokens import ImageTokens, image_tokens
 from deployer.prompt.images import Picture, open_picture
 from deployer.prompt.messages import ImagePart, Message
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.template_choice import choose_template
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from engines.errors import RequestError
-from engines.spec import ModelSpec
+from engines.spec import ModelSpec, VisionSpec
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class PromptBuilder:
         )
         system = cfg.chat_template.system
         self._system: str | None = checkpoint.get("system_message") if system is None else system
-        self._image_id = None if spec.vision is None else self._placeholder(origin)
+        self._image_id = None if spec.vision is None else self._placeholder(spec.vision, origin)
         self._tiles = None if spec.vision is None else ImageTiles(spec.vision, cfg.vision)
         rules = stop_rules(
             folder,
@@ -97,12 +98,12 @@ class PromptBuilder:
             messages, system=self._system, add_generation_prompt=add_generation_prompt
         )
         pictures = await _together(self._open(part, index) for index, part in enumerate(rendered.images))
-        costs = [self._cost(picture, part) for picture, part in zip(pictures, rendered.images, strict=True)]
-        ids, starts = await self._on_thread(partial(self._encode, rendered, costs))
-        check_length(len(ids), costs, session_len=self.session_len)
+        slots = self._slots(pictures, rendered.images)
+        ids, starts = await self._on_thread(partial(self._encode, rendered, slots))
+        check_length(len(ids), [slot.cost for slot in slots], session_len=self.session_len)
         images = await _together(
-            self._on_thread(partial(self._prepare, picture, part, start))
-            for picture, part, start in zip(pictures, rendered.images, starts, strict=True)
+            self._on_thread(partial(self._prepare, *picture, shared=self._shared(slots)))
+            for picture in zip(pictures, rendered.images, slots, starts, strict=True)
         )
         return Prompt(token_ids=tuple(ids), images=tuple(images))
 
@@ -142,20 +143,35 @@ class PromptBuilder:
             partial(open_picture, source, index=index, max_pixels=self._max_image_pixels)
         )
 
-    def _cost(self, picture: Picture, part: ImagePart) -> ImageCost:
+    def _slots(self, pictures: Sequence[Picture], parts: Sequence[ImagePart]) -> list[ImageTokens]:
+        """Return the tokens of each picture."""
+        if self._tiles is None or self._image_id is None:
+            return []
+        slots = []
+        for picture, part in zip(pictures, parts, strict=True):
+            plan = self._tiles.plan(picture, part.detail, num_images=len(pictures))
+            segments = self._tiles.segments(plan)
+            slots.append(image_tokens(plan, segments, image_id=self._image_id, tokenizer=self.tokenizer))
+        return slots
+
+    def _shared(self, slots: Sequence[ImageTokens]) -> tuple[int, ...]:
+        return () if self._tiles is None else self._tiles.shared([slot.plan for slot in slots])
+
+    def _prepare(
+        self, picture: Picture, part: ImagePart, slot: ImageTokens, start: int, *, shared: tuple[int, ...]
+    ) -> PreparedImage:
         assert self._tiles is not None, "a model without vision got past _check_images"
-        return ImageCost(
-            width=picture.width,
-            height=picture.height,
-            num_tiles=self._tiles.num_tiles(picture, part.detail),
-            num_tokens=self._tiles.num_tokens(picture, part.detail),
+        return self._tiles.prepare(
+            picture,
+            part.detail,
+            plan=slot.plan,
+            shared=shared,
+            start=start,
+            rows=slot.rows,
+            num_tokens=len(slot.token_ids),
         )
 
-    def _prepare(self, picture: Picture, part: ImagePart, start: int) -> PreparedImage:
-        assert self._tiles is not None, "a model without vision got past _check_images"
-        return self._tiles.prepare(picture, part.detail, start=start)
-
-    def _encode(self, rendered: Rendered, costs: Sequence[ImageCost]) -> tuple[list[int], list[int]]:
+    def _encode(self, rendered: Rendered, slots: Sequence[ImageTokens]) -> tuple[list[int], list[int]]:
         """Return the token ids and where each picture's slots start.
 
         Each piece is encoded on its own: a picture stands between control tokens, which cut a text anyway.
@@ -166,11 +182,10 @@ class PromptBuilder:
         special = not (bos and rendered.pieces[0].startswith(bos))  # a template may write bos itself
         ids = self.tokenizer.encode(rendered.pieces[0], special=special)
         starts = []
-        for cost, piece in zip(costs, rendered.pieces[1:], strict=True):
-            assert self._image_id is not None, "a model without vision got past _check_images"
+        for slot, piece in zip(slots, rendered.pieces[1:], strict=True):
             starts.append(len(ids))
-            ids += [self._image_id] * cost.num_tokens
-            ids += self.tokenizer.encode(piece, special=False)
+            ids += slot.token_ids
+            ids += self.tokenizer.encode(piece, special=self._template.bos_each_piece)
         self._check_ids(ids)
         return ids, starts
 
@@ -182,8 +197,10 @@ class PromptBuilder:
             shown = ", ".join(str(token_id) for token_id in beyond[:5])
             raise RequestError(f"token ids {shown} are not in the vocabulary: must be 0 to {self._vocab - 1}")
 
-    def _placeholder(self, origin: str) -> int:
-        """Return the id that image slots hold. Raises ConfigError."""
+    def _placeholder(self, vision: VisionSpec, origin: str) -> int:
+        """Return the id that image slots hold: the config's, else the template's. Raises ConfigError."""
+        if vision.image_token_id is not None:
+            return vision.image_token_id
         token = self._template.image_token
         token_id = None if token is None else self.tokenizer.token_to_id(token)
         if token_id is None:

@@ -10,7 +10,8 @@ A template is `chat_templates/<name>.jinja` or a file of one's own. It sees
     raise_exception(text)   refuses the request
 
 and writes `part.slot` exactly once for each picture, in order. At its top it sets `image_token` (the
-placeholder of the vocabulary) and `stop_words`. `number` counts the pictures of the conversation from 1. The
+placeholder of the vocabulary), `stop_words`, and `bos_each_piece` where the text behind each picture begins
+with bos again. `number` counts the pictures of the conversation from 1. The
 slot is a random string of each rendering, so that no text of a client can make a hole.
 """
 
@@ -51,6 +52,7 @@ class ChatTemplate:
         exported = self._exported()
         self.stop_words = tuple(str(word) for word in exported.get("stop_words", ()))
         self.image_token: str | None = exported.get("image_token")
+        self.bos_each_piece = bool(exported.get("bos_each_piece", False))
 
     def render(
         self, messages: Sequence[Message], *, system: str | None, add_generation_prompt: bool

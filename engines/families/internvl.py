@@ -4,11 +4,17 @@ Source of keys, defaults and names: OpenGVLab/InternVL, internvl_chat/internvl/m
 takes the default of upstream's config class, which is not what the released files hold.
 """
 
+from dataclasses import replace
+
 from engines.families.config_section import ConfigSection
 from engines.families.decoders import decoder_rules, read_decoder
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
-from engines.spec import ModelSpec, PixelSpec, ProjectorSpec, TowerSpec, VisionSpec
+from engines.spec import ModelSpec, VisionSpec
+from engines.vision.assembly.tiles_spec import TilesSpec
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
+from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
+from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.weights.rules import NameRules, prefixed, rows
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -75,18 +81,17 @@ def _vision(section: ConfigSection, tower_section: ConfigSection) -> VisionSpec:
         section.fault("downsample_ratio", f"must be 1/n where n divides the {grid} patches of a side")
     version = section.choice("ps_version", {"v1": "v1", "v2": "v2"}, "v1")
     return VisionSpec(
-        tower=tower,
-        projector=ProjectorSpec(
-            kind="pixel_shuffle_mlp",
+        towers=(replace(tower, tile=pixels.image),),
+        projector=PixelShuffleMlpSpec(
             downsample=downsample,
             shuffle_version="v1" if version == "v1" else "v2",
         ),
         pixels=pixels,
-        tokens_per_tile=(grid // factor) ** 2,
+        assembly=TilesSpec(rows_per_tile=(grid // factor) ** 2),
     )
 
 
-def _tower(section: ConfigSection, *, select_layer: int) -> TowerSpec:
+def _tower(section: ConfigSection, *, select_layer: int) -> InternVitSpec:
     section.choice("hidden_act", {"gelu": "gelu"}, "gelu")
     norm = section.choice("norm_type", {"layer_norm": "layer_norm", "rms_norm": "rms_norm"}, "rms_norm")
     if section.integer("num_channels", 3) != 3:
@@ -97,8 +102,7 @@ def _tower(section: ConfigSection, *, select_layer: int) -> TowerSpec:
     num_layers = section.integer("num_hidden_layers", 48)
     if not -num_layers - 1 <= select_layer <= num_layers:
         section.fault("num_hidden_layers", f"must cover select_layer, {select_layer}")
-    return TowerSpec(
-        kind="intern_vit",
+    return InternVitSpec(
         image=section.integer("image_size", 224),
         patch=section.integer("patch_size", 14),
         hidden=hidden,
@@ -113,14 +117,13 @@ def _tower(section: ConfigSection, *, select_layer: int) -> TowerSpec:
     )
 
 
-def _pixels(section: ConfigSection, *, image: int) -> PixelSpec:
+def _pixels(section: ConfigSection, *, image: int) -> DynamicTilesSpec:
     min_tiles = section.integer("min_dynamic_patch", 1)
     max_tiles = section.integer("max_dynamic_patch", 6)
     if min_tiles > max_tiles:
         section.fault("min_dynamic_patch", f"must not be above max_dynamic_patch, {max_tiles}")
     dynamic = section.flag("dynamic_image_size", False)
-    return PixelSpec(
-        kind="dynamic_tiles",
+    return DynamicTilesSpec(
         image=image,
         min_tiles=min_tiles if dynamic else 1,
         max_tiles=max_tiles if dynamic else 1,

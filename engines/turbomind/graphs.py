@@ -7,8 +7,10 @@ up a batch have no keys and no slot: attention gives them zeros, nothing is writ
 Legend: as in `engines/step.py`; H hidden, V vocabulary.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -18,11 +20,39 @@ from engines.ops import KvLayer
 from engines.spec import ModelSpec
 from engines.step import AttentionBatch, StepInput
 from engines.turbomind.batch_ladder import ladder
+from engines.vision.parts import ImagePixels
+
+Outputs = tuple[Tensor, Tensor]  # hidden, logits
+
+
+class Recorder(Protocol):
+    """Turns a computation on fixed tensors into one that can be repeated."""
+
+    def record(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+        """Return a function that repeats `run`, and the tensors it leaves its results in."""
+        ...
+
+
+class CudaRecorder:
+    """Records into CUDA graphs that share one pool of memory; record the largest first."""
+
+    def __init__(self) -> None:
+        self._pool: Any = None
+
+    def record(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+        """Run once for what has to be compiled and allocated, then capture."""
+        run()
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, pool=self._pool):
+            outputs = run()
+        self._pool = self._pool or graph.pool()
+        return graph.replay, outputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Captured:
-    graph: torch.cuda.CUDAGraph
+    replay: Callable[[], None]
     hidden_SH: Tensor
     logits_SV: Tensor
 
@@ -38,7 +68,9 @@ class DecodeGraphs:
         max_batch_size: int,
         session_len: int,
         device: torch.device,
+        recorder: Recorder,
     ) -> None:
+        self._recorder = recorder
         self._network = network
         self._kv = kv
         self._page_tokens = kv[0].keys_PKTD.shape[2]
@@ -57,20 +89,14 @@ class DecodeGraphs:
     @torch.inference_mode()
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
-        pool = None
         for size in reversed(self._sizes):
             step = self._buffers.step(size)
-            self._run(step)  # compiles and allocates what this size needs
-            torch.cuda.synchronize()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=pool):
-                hidden_SH, logits_SV = self._run(step)
-            pool = pool or graph.pool()
-            self._graphs[size] = _Captured(graph=graph, hidden_SH=hidden_SH, logits_SV=logits_SV)
+            replay, (hidden_SH, logits_SV) = self._recorder.record(partial(self._run, step))
+            self._graphs[size] = _Captured(replay=replay, hidden_SH=hidden_SH, logits_SV=logits_SV)
 
-    def encode_images(self, tiles_ISSC: Tensor) -> Tensor:
-        """Return [I, tokens_per_tile, hidden] rows for uint8 tiles."""
-        return self._network.encode_images(tiles_ISSC)
+    def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
+        """Return the rows of each picture."""
+        return self._network.encode_images(images, max_tiles=max_tiles)
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
         """Replay a decode step, run any other."""
@@ -80,7 +106,7 @@ class DecodeGraphs:
         size = next(size for size in self._sizes if size >= num)
         self._buffers.fill(step, size)
         self._replayed = self._graphs[size]
-        self._replayed.graph.replay()
+        self._replayed.replay()
         self.replays += 1
         self._hidden_SH = self._replayed.hidden_SH[:num]
         return self._hidden_SH
@@ -91,7 +117,7 @@ class DecodeGraphs:
             return self._replayed.logits_SV[: len(hidden_SH)]
         return self._network.logits(hidden_SH)
 
-    def _run(self, step: StepInput) -> tuple[Tensor, Tensor]:
+    def _run(self, step: StepInput) -> Outputs:
         hidden_SH = self._network.hidden(step, self._kv)
         return hidden_SH, self._network.logits(hidden_SH)
 
@@ -99,6 +125,7 @@ class DecodeGraphs:
         num = len(step.token_ids_T)
         return (
             step.features_MH is None
+            and step.positions_T.dim() == 1
             and num == step.attention.num_decodes == len(step.sample_rows_S)
             and num <= self._sizes[-1]
             and step.attention.pages_BP.shape[1] <= self._buffers.max_pages

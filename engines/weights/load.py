@@ -101,6 +101,10 @@ def _fill(
 
 
 def _copy(target: Tensor, checkpoint: Checkpoint, claim: Claim, *, rank: int, tp: int) -> None:
+    if claim.rule.layout == "reshaped":
+        whole = checkpoint.read(claim.source, axis=0, start=0, length=checkpoint.shapes[claim.source][0])
+        target.copy_(whole.reshape(target.shape))
+        return
     for piece in pieces(claim.rule, claim.parameter, rank=rank, tp=tp):
         part = checkpoint.read(claim.source, axis=piece.axis, start=piece.source, length=piece.length)
         if not part.is_floating_point():

@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from math import prod
 
 from engines.errors import CheckpointError
-from engines.weights.parameters import Parameter
+from engines.weights.parameter import Parameter
 from engines.weights.rules import NameRules, Rule
 from engines.weights.split import source_shape
 
@@ -38,11 +39,13 @@ def match(
     claims: list[Claim] = []
     surplus: list[str] = []
     for name, shape in shapes.items():
-        found = [claim for rule, pattern in patterns if (claim := _claim(rule, pattern, name, by_name))]
+        found = [
+            claim for rule, pattern in patterns if (claim := _claim(rule, pattern, name, table, by_name))
+        ]
         assert len(found) <= 1, f"rules overlap on {name}"
         if found:
             claims.append(found[0])
-        elif not any(fnmatchcase(name, pattern) for pattern in table.ignored):
+        elif not any(fnmatchcase(table.respelled(name), pattern) for pattern in table.ignored):
             surplus.append(f"`{name}` {list(shape)}")
     faults = [
         _fault("missing", "tensor", _missing(claims, table, wanted)),
@@ -71,8 +74,10 @@ def _renamed(pattern: re.Pattern[str], name: str, template: str) -> str | None:
     return template.replace("{i}", found.group(1)) if found.groups() else template
 
 
-def _claim(rule: Rule, pattern: re.Pattern[str], name: str, by_name: Mapping[str, Parameter]) -> Claim | None:
-    target = _renamed(pattern, name, rule.target)
+def _claim(
+    rule: Rule, pattern: re.Pattern[str], name: str, table: NameRules, by_name: Mapping[str, Parameter]
+) -> Claim | None:
+    target = _renamed(pattern, table.respelled(name), rule.target)
     parameter = by_name.get(target) if target else None
     return None if parameter is None else Claim(source=name, parameter=parameter, rule=rule)
 
@@ -116,6 +121,8 @@ def _misshapen(claims: Sequence[Claim], shapes: Mapping[str, tuple[int, ...]]) -
     lines = []
     for claim in claims:
         shape, right = shapes[claim.source], source_shape(claim.rule, claim.parameter)
+        if claim.rule.layout == "reshaped" and prod(shape) == prod(right):
+            continue
         if shape != right:
             lines.append(f"`{claim.source}` {list(shape)} instead of {list(right)}")
     return lines

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-Layout = Literal["plain", "grouped_qkv"]
+Layout = Literal["plain", "grouped_qkv", "reshaped"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -18,7 +18,9 @@ class Rule:
     source: str  # name in the checkpoint
     target: str  # name of our parameter
     block: str | None = None  # the stretch of a fused parameter that the tensor is; None: all of it
-    layout: Layout = "plain"  # grouped_qkv: for each KV head its query heads, then its key, then its value
+    # grouped_qkv: for each KV head its query heads, then its key, then its value. reshaped: as many numbers
+    # in another shape, for parameters that no rank cuts.
+    layout: Layout = "plain"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +29,15 @@ class NameRules:
 
     rules: tuple[Rule, ...]
     ignored: tuple[str, ...] = ()  # patterns of tensors that carry nothing; `*` stands for any text
+    # Other spellings of the same checkpoint: (prefix in the file, prefix in the rules), the first that fits.
+    spellings: tuple[tuple[str, str], ...] = ()
+
+    def respelled(self, name: str) -> str:
+        """Return a checkpoint's name as the rules spell it."""
+        for theirs, ours in self.spellings:
+            if name.startswith(theirs):
+                return ours + name.removeprefix(theirs)
+        return name
 
 
 def rows(*table: tuple[str, str], block: str | None = None) -> tuple[Rule, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from engines.errors import CheckpointError
-from engines.weights.parameters import Block, Parameter
+from engines.weights.parameter import Block, Parameter
 from engines.weights.rules import Rule
 
 VOCAB_MULTIPLE = 64  # rows of the head on a rank are a multiple of it, which matrix kernels want
@@ -52,6 +52,8 @@ def source_shape(rule: Rule, parameter: Parameter) -> tuple[int, ...]:
 
 def pieces(rule: Rule, parameter: Parameter, *, rank: int, tp: int) -> list[Piece]:
     """Return what this rank copies from the rule's tensor, adjacent stretches merged."""
+    if parameter.split == "copy" and rule.block is not None:
+        return _merged(_row_pieces(rule, parameter, rank=0, tp=1))
     if parameter.split in ("copy", "padded"):
         return [Piece(axis=0, source=0, target=0, length=parameter.shape[0])]
     if parameter.split == "first_rank":

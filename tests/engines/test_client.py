@@ -34,7 +34,7 @@ async def test_a_sequence_streams_its_tokens_and_ends_once(engine: EngineClient)
 
 async def test_an_image_goes_through_shared_memory_and_its_file_is_gone(engine: EngineClient) -> None:
     request = submit(engine, [1] + [IMAGE_ID] * 4, pictures=[(1, 3)], max_new_tokens=2)
-    path = Path(request.images[0].pixels.path)
+    path = Path(request.images[0].pixels[0].path)
     assert path.exists()
     _, end = await ask(engine, request)
     assert isinstance(end, Done) and end.usage.image_tokens == 4

@@ -60,7 +60,8 @@ async def test_a_killed_engine_answers_everybody_once_and_comes_back() -> None:
         assert (engine.num_restarts, engine.pid == first_pid) == (1, False)
         _, end = await ask(engine, submit(engine, [1], max_new_tokens=1))
         assert isinstance(end, Done)
-        assert not any(Path(image.pixels.path).exists() for request in requests for image in request.images)
+        refs = [ref for request in requests for image in request.images for ref in image.pixels]
+        assert not any(Path(ref.path).exists() for ref in refs)
         assert not is_alive(first_pid)
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from internvl_golden import CASES, PROMPTS, Golden, golden
 from sequences import sampling
-from tiny_engine import options
+from tiny_engine import image_input, options
 
 from engines.loading import load_engine
-from engines.messages import Delta, Done, Failed, ImageInput, Start, Submit
+from engines.messages import Delta, Done, Failed, Start, Submit
 from engines.pixel_files import PixelFiles
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 
@@ -30,7 +30,8 @@ def submit(reference: Golden, prompt: str, name: str, pixels: PixelFiles) -> Sub
     for picture, (start, end) in zip(reference.pictures(prompt), spans, strict=True):
         tiles = dynamic_tiles(picture, reference.pixels)
         key = blake2b(tiles.tobytes(), digest_size=16).digest()
-        images.append(ImageInput(key=key, start=start, num_tokens=end - start, pixels=pixels.write(tiles)))
+        rows = (end - start) // len(tiles)
+        images.append(image_input(pixels, tiles, key=key, start=start, rows_per_tile=rows))
     greedy = sampling(max_new_tokens=16, ignore_eos=True)
     return Submit(request_id=name, token_ids=tuple(ids), images=tuple(images), sampling=greedy, priority=0)
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace as with_fields
 from sequences import sampling
-from tiny_engine import SIDE, SPEC, VOCAB, tiles
+from tiny_engine import SIDE, SPEC, VOCAB, image_input, plan_of, tiles
 
 from engines.errors import RequestError
 from engines.intake import take_sequence
@@ -29,9 +29,8 @@ def take(request: Submit, spec: ModelSpec = SPEC, session_len: int = 64) -> Sequ
 
 
 def picture(files: PixelFiles, start: int, num_tiles: int = 1, **changes: Any) -> ImageInput:
-    fields: dict[str, Any] = {"key": b"k" * 16, "start": start, "num_tokens": 4 * num_tiles}
-    fields["pixels"] = files.write(tiles(0, num_tiles))
-    return ImageInput(**(fields | changes))
+    image = image_input(files, tiles(0, num_tiles), key=b"k" * 16, start=start)
+    return with_fields(image, **changes)
 
 
 def test_a_request_becomes_a_sequence() -> None:
@@ -48,7 +47,7 @@ def test_images_are_ordered_and_their_pixels_read(pixels: PixelFiles) -> None:
     images = (picture(pixels, 6, 2), picture(pixels, 1))
     one = take(with_fields(PLAIN, token_ids=(1,) * 16, images=images))
     assert [(image.start, image.end) for image in one.images] == [(1, 5), (6, 14)]
-    assert [image.pixels.shape for image in one.images if image.pixels is not None] == [
+    assert [image.pixels.arrays[0].shape for image in one.images if image.pixels is not None] == [
         (1, SIDE, SIDE, 3),
         (2, SIDE, SIDE, 3),
     ]
@@ -98,17 +97,20 @@ def test_a_prompt_without_room_for_an_answer_is_too_long() -> None:
     [
         (0, {}, r"\[0, 4\) lies outside the prompt of 3"),
         (-1, {}, "lies outside the prompt"),
-        (0, {"num_tokens": 3}, "image of 3 tokens has pixels"),
+        (0, {"num_tokens": 3}, r"has rows \(\(0, 4\),\) in 3 tokens: must be 4 rows in order"),
+        (0, {"num_tokens": 3, "rows": ((0, 3),)}, "must be 4 rows in order"),
+        (0, {"num_tokens": 3, "rows": ((1, 2), (0, 2))}, "must be 4 rows in order"),
         (0, {"key": b"short", "pixels": None}, "a key of 16 bytes"),
-        (0, {"num_tokens": 0, "pixels": PixelRef(path="x", shape=(0, 16, 16, 3))}, "it needs tiles"),
+        (0, {"pixels": (PixelRef(path="x", shape=(0, 16, 16, 3)),)}, "its plan of 1 tiles needs"),
+        (0, {"plan": plan_of(2)}, "its plan of 2 tiles needs"),
     ],
 )
 def test_an_image_that_does_not_fit_its_prompt_is_refused(
     pixels: PixelFiles, start: int, changes: dict[str, Any], message: str
 ) -> None:
     if changes.get("pixels", 0) is None:
-        changes = {**changes, "pixels": pixels.write(tiles(0))}
-    token_ids = (1,) * (8 if "key" in changes else 3)
+        changes = {**changes, "pixels": (pixels.write(tiles(0)),)}
+    token_ids = (1,) * (8 if {"key", "plan", "pixels"} & changes.keys() else 3)
     with pytest.raises(RequestError, match=message):
         take(with_fields(PLAIN, token_ids=token_ids, images=(picture(pixels, start, **changes),)))
 

@@ -2,7 +2,8 @@ from dataclasses import replace
 
 from plan_cases import case
 
-from engines.kept_bytes import kept_bytes, most_tiles
+from engines.kept_bytes import kept_bytes
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 
 def test_a_model_with_vision_keeps_tables_rows_and_the_cache() -> None:
@@ -21,6 +22,8 @@ def test_a_text_model_keeps_penalty_tables_alone() -> None:
 def test_a_single_tile_has_no_thumbnail() -> None:
     vision = case().spec.vision
     assert vision is not None
-    assert most_tiles(vision.pixels) == 13
-    assert most_tiles(replace(vision.pixels, max_tiles=1)) == 1
-    assert most_tiles(replace(vision.pixels, thumbnail=False)) == 12
+    pixels = vision.pixels
+    assert isinstance(pixels, DynamicTilesSpec)
+    assert pixels.largest().num_tiles == 13
+    assert replace(pixels, max_tiles=1).largest().num_tiles == 1
+    assert replace(pixels, thumbnail=False).largest().num_tiles == 12

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from internvl_golden import golden
 from sequences import sampling
-from tiny_engine import OPTIONS, SPEC, ask, client, options, submit, wait_until
+from tiny_engine import OPTIONS, SPEC, ask, client, image_input, options, submit, wait_until
 
 from engines.client import EngineClient
 from engines.errors import DeviceError
-from engines.messages import Done, ImageInput, Submit
+from engines.messages import Done, Submit
 from engines.process import _num_threads
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 
@@ -36,11 +36,12 @@ async def test_a_checkpoint_gives_upstreams_greedy_tokens_through_the_process(
             tiles = dynamic_tiles(reference.pictures("one_image")[0], reference.pixels)
             ids = reference.token_ids("one_image")
             expected = reference.tensors["greedy_one_image"].tolist()
-            image = ImageInput(
+            image = image_input(
+                engine.pixels,
+                tiles,
                 key=b"k" * 16,
                 start=ids.index(reference.image_id),
-                num_tokens=ids.count(reference.image_id),
-                pixels=engine.pixels.write(tiles),
+                rows_per_tile=ids.count(reference.image_id) // len(tiles),
             )
             request = Submit(
                 request_id="golden",

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 import torch
 from sequences import sequence
-from tiny_engine import IMAGE_ID, SPEC, TOKENS_PER_TILE, options, tiles
+from tiny_engine import IMAGE_ID, SPEC, TOKENS_PER_TILE, options, picture
 
 from engines.batch_plan import BatchPlan, Chunk
 from engines.kv_cache import allocate_kv
@@ -20,16 +20,27 @@ class Watched:
     """A network that notes how many tiles each encoder pass had."""
 
     def __init__(self) -> None:
-        self._network = random_network(SPEC, ops=TorchOps(), device=CPU, dtype=torch.float32, seed=0)
+        self._network = random_network(
+            SPEC, ops=self._WatchedOps(self), device=CPU, dtype=torch.float32, seed=0
+        )
         self.spec = SPEC
         self.hidden = self._network.hidden
         self.logits = self._network.logits
+        self.encode_images = self._network.encode_images
         self.passes: list[int] = []
 
-    def encode_images(self, tiles_ISSC: torch.Tensor) -> torch.Tensor:
-        """Encode and note."""
-        self.passes.append(len(tiles_ISSC))
-        return self._network.encode_images(tiles_ISSC)
+    class _WatchedOps(TorchOps):
+        """Notes the tiles that the tower's only layer sees at once."""
+
+        def __init__(self, watched: "Watched") -> None:
+            super().__init__()
+            self._watched = watched
+
+        def attention_full(
+            self, q_ILND: torch.Tensor, k_ILND: torch.Tensor, v_ILND: torch.Tensor, *, scale: float
+        ) -> torch.Tensor:
+            self._watched.passes.append(len(q_ILND))
+            return super().attention_full(q_ILND, k_ILND, v_ILND, scale=scale)
 
 
 @pytest.fixture
@@ -48,7 +59,7 @@ def with_images(first_page: int, *seeds: int, num_tiles: int = 1) -> Sequence:
     size = num_tiles * TOKENS_PER_TILE
     images = tuple(
         ImageSlots(
-            key=seed.to_bytes(16, "little"), start=i * size, num_tokens=size, pixels=tiles(seed, num_tiles)
+            key=seed.to_bytes(16, "little"), start=i * size, num_tokens=size, pixels=picture(seed, num_tiles)
         )
         for i, seed in enumerate(seeds)
     )

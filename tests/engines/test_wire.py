@@ -21,10 +21,19 @@ from engines.messages import (
     TokenLogprobs,
     Usage,
 )
+from engines.vision.parts import ImagePlan
 from engines.wire import decode_from_engine, decode_to_engine, encode_from_engine, encode_to_engine
 
 PIXELS = PixelRef(path="/dev/shm/x", shape=(2, 16, 16, 3))
-IMAGE = ImageInput(key=b"\0" * 16, start=3, num_tokens=8, pixels=PIXELS)
+IMAGE = ImageInput(
+    key=b"\0" * 16,
+    start=3,
+    num_tokens=8,
+    rows=((0, 4), (5, 3)),
+    pixels=(PIXELS, PIXELS),
+    plan=ImagePlan(width=32, height=16, grid=(2, 1), num_tiles=2),
+    shared=(7,),
+)
 HOW = sampling(logit_bias={7: -1.5}, bad_sequences=((1, 2), (3,)), logprobs=2, seed=2**63)
 USAGE = Usage(
     prompt_tokens=1,

@@ -60,7 +60,8 @@ class FakeEngine:
 
     async def submit(self, request: Submit) -> AsyncGenerator[Reply, None]:
         self.submits.append(request)
-        self.seen_pixels += [take_pixels(image.pixels).tobytes() for image in request.images]
+        refs = [ref for image in request.images for ref in image.pixels]
+        self.seen_pixels += [take_pixels(ref).tobytes() for ref in refs]
         ended = False
         self.running += 1
         try:

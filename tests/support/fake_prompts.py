@@ -7,6 +7,7 @@ import numpy as np
 from deployer.prompt.assemble import PreparedImage, Prompt
 from deployer.prompt.messages import ImagePart, Message
 from engines.errors import RequestError
+from engines.vision.parts import ImagePlan
 
 IMAGE_ID, IMAGE_TOKENS = 257, 4
 
@@ -55,8 +56,9 @@ class FakePrompts:
                     raise RequestError(f"image {len(images) + 1}: not a data URL", code="invalid_image")
                 tiles = np.full((1, 2, 2, 3), len(images), np.uint8)
                 image = PreparedImage(
-                    key=bytes(16), start=len(ids), num_tokens=IMAGE_TOKENS, tiles=tiles,
-                    width=2, height=2, grid=(1, 1), notes=(),
+                    key=bytes(16), start=len(ids), num_tokens=IMAGE_TOKENS, rows=((0, IMAGE_TOKENS),),
+                    arrays=(tiles,), plan=ImagePlan(width=2, height=2, grid=(1, 1), num_tiles=1), shared=(),
+                    notes=(),
                 )  # fmt: skip
                 images.append(image)
                 ids += [IMAGE_ID] * IMAGE_TOKENS

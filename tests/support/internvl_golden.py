@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engines.families import read_spec
-from engines.spec import ModelSpec, PixelSpec
+from engines.spec import ModelSpec
+from engines.vision.parts import ImagePixels
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "internvl"
 CASES = sorted(path.parent.name for path in ROOT.glob("*/weights.npz"))
@@ -35,9 +37,9 @@ class Golden:
         return int(self.meta["tokens"]["img_context"])
 
     @property
-    def pixels(self) -> PixelSpec:
+    def pixels(self) -> DynamicTilesSpec:
         """The preprocessing that the goldens were made with, which allows fewer tiles than the config."""
-        assert self.spec.vision is not None
+        assert self.spec.vision is not None and isinstance(self.spec.vision.pixels, DynamicTilesSpec)
         return replace(self.spec.vision.pixels, max_tiles=self.meta["preprocessing"]["max_num"])
 
     def picture(self, name: str) -> Image.Image:
@@ -48,6 +50,12 @@ class Golden:
     def pictures(self, prompt: str) -> list[Image.Image]:
         """Return the pictures of a prompt."""
         return [self.picture(name) for name in self.meta["prompts"][prompt]["images"]]
+
+    def prepared(self, prompt: str) -> list[ImagePixels]:
+        """Return the pictures of a prompt as the engine gets them."""
+        spec = self.pixels
+        plans = [(picture, spec.plan(*picture.size)) for picture in self.pictures(prompt)]
+        return [ImagePixels(arrays=spec.arrays(picture, plan), plan=plan) for picture, plan in plans]
 
     def token_ids(self, prompt: str) -> list[int]:
         """Return the ids of a prompt, an image id a feature row."""

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from sequences import sampling
-from tiny_engine import SPEC, TOKENS_PER_TILE, load_tiny, options, tiles
+from tiny_engine import SPEC, image_input, load_tiny, options, tiles
 
 from engines.engine_loop import EngineLoop
 from engines.loading import load_engine
-from engines.messages import Delta, Done, Failed, ImageInput, Ready, Reply, Start, Submit, TokenLogprobs
+from engines.messages import Delta, Done, Failed, Ready, Reply, Start, Submit, TokenLogprobs
 from engines.pixel_files import PixelFiles
 
 
@@ -37,12 +37,7 @@ class LoopEngine:
         """Queue a request and return its name; `pictures` are (start, seed) of one-tile images."""
         name = f"request-{len(self.tokens)}"
         images = tuple(
-            ImageInput(
-                key=seed.to_bytes(16, "little"),
-                start=start,
-                num_tokens=TOKENS_PER_TILE,
-                pixels=self._pixels.write(tiles(seed)),
-            )
+            image_input(self._pixels, tiles(seed), key=seed.to_bytes(16, "little"), start=start)
             for start, seed in pictures
         )
         self.tokens[name] = []

@@ -13,12 +13,13 @@ from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOp
 from engines.spec import (
     DecoderSpec,
     ModelSpec,
-    PixelSpec,
-    ProjectorSpec,
     RopeSpec,
-    TowerSpec,
     VisionSpec,
 )
+from engines.vision.assembly.tiles_spec import TilesSpec
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
+from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
+from engines.vision.towers.intern_vit_spec import InternVitSpec
 
 CONF = Path(__file__).parents[2] / "conf"
 
@@ -114,8 +115,7 @@ def options(**changes: Any) -> PlanOptions:
 
 
 def _vision(*, large: bool) -> VisionSpec:
-    tower = TowerSpec(
-        kind="intern_vit",
+    tower = InternVitSpec(
         image=448,
         patch=14,
         hidden=3200 if large else 1024,
@@ -128,8 +128,7 @@ def _vision(*, large: bool) -> VisionSpec:
         qk_norm=large,
         select_layer=-1,
     )
-    pixels = PixelSpec(
-        kind="dynamic_tiles",
+    pixels = DynamicTilesSpec(
         image=448,
         min_tiles=1,
         max_tiles=12,
@@ -138,8 +137,8 @@ def _vision(*, large: bool) -> VisionSpec:
         std=(0.229, 0.224, 0.225),
     )
     return VisionSpec(
-        tower=tower,
-        projector=ProjectorSpec(kind="pixel_shuffle_mlp", downsample=0.5),
+        towers=(tower,),
+        projector=PixelShuffleMlpSpec(downsample=0.5),
         pixels=pixels,
-        tokens_per_tile=256,
+        assembly=TilesSpec(rows_per_tile=256),
     )

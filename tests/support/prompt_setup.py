@@ -8,12 +8,14 @@ from typing import Any, cast
 from PIL import Image
 
 from deployer.config.schema import ChatTemplateConfig, DeployConfig, EngineConfig, VisionConfig
-from engines.spec import DecoderSpec, ModelSpec, PixelSpec, RopeSpec, VisionSpec
+from engines.spec import DecoderSpec, ModelSpec, RopeSpec, VisionSpec
+from engines.vision.assembly.tiles_spec import TilesSpec
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOKENIZERS = FIXTURES / "tokenizers"
 
-PIXELS = PixelSpec(
+PIXELS = DynamicTilesSpec(
     kind="dynamic_tiles", image=28, min_tiles=1, max_tiles=6, thumbnail=True, mean=(0, 0, 0), std=(1, 1, 1)
 )
 TOKENS_PER_TILE = 4
@@ -21,7 +23,8 @@ TOKENS_PER_TILE = 4
 
 def vision_config(**changes: Any) -> VisionConfig:
     fields: dict[str, Any] = {
-        "min_tiles": None, "max_tiles": None, "thumbnail": None, "max_batch_size": 1, "cache_bytes": 0,
+        "min_tiles": None, "max_tiles": None, "thumbnail": None, "min_pixels": None,
+        "max_pixels": None, "max_batch_size": 1, "cache_bytes": 0,
         "max_images": 8, "max_image_bytes": 1_000_000, "max_image_pixels": 1_000_000, "fetch_timeout_s": 2,
         "max_redirects": 2, "allowed_domains": None, "allow_private_addresses": False, "file_root": None,
     }  # fmt: skip
@@ -55,7 +58,9 @@ def model_spec(*, vocab: int = 500, with_vision: bool = True) -> ModelSpec:
         num_layers=1, hidden=8, num_heads=1, num_kv_heads=1, head_dim=8, ffn=8, vocab=vocab, norm_eps=1e-5,
         rope=rope, max_positions=2048,
     )  # fmt: skip
-    vision = VisionSpec(tower=absent, projector=absent, pixels=PIXELS, tokens_per_tile=TOKENS_PER_TILE)
+    vision = VisionSpec(
+        towers=(), projector=absent, pixels=PIXELS, assembly=TilesSpec(rows_per_tile=TOKENS_PER_TILE)
+    )
     return ModelSpec(
         family="internvl", decoder_names="internlm2", decoder=decoder, vision=vision if with_vision else None,
         dtype="float32",

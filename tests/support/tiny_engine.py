@@ -19,11 +19,17 @@ from numpy.typing import NDArray
 from engines.client import EngineClient
 from engines.messages import Delta, Done, Failed, ImageInput, Submit
 from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
-from engines.spec import DecoderSpec, ModelSpec, PixelSpec, ProjectorSpec, RopeSpec, TowerSpec, VisionSpec
+from engines.spec import DecoderSpec, ModelSpec, RopeSpec, VisionSpec
+from engines.vision.assembly.tiles_spec import TilesSpec
+from engines.vision.parts import ImagePixels, ImagePlan
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
+from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
+from engines.vision.towers.intern_vit_spec import InternVitSpec
 
 if TYPE_CHECKING:
     from engines.backends import Backend
     from engines.network import Network
+    from engines.pixel_files import PixelFiles
 
 VOCAB = 96
 IMAGE_ID = 90
@@ -47,23 +53,23 @@ SPEC = ModelSpec(
         max_positions=256,
     ),
     vision=VisionSpec(
-        tower=TowerSpec(
-            kind="intern_vit",
-            image=SIDE,
-            patch=4,
-            hidden=16,
-            num_layers=1,
-            num_heads=2,
-            ffn=32,
-            norm="layer_norm",
-            norm_eps=1e-6,
-            qkv_bias=True,
-            qk_norm=False,
-            select_layer=-1,
+        towers=(
+            InternVitSpec(
+                image=SIDE,
+                patch=4,
+                hidden=16,
+                num_layers=1,
+                num_heads=2,
+                ffn=32,
+                norm="layer_norm",
+                norm_eps=1e-6,
+                qkv_bias=True,
+                qk_norm=False,
+                select_layer=-1,
+            ),
         ),
-        projector=ProjectorSpec(kind="pixel_shuffle_mlp", downsample=0.5),
-        pixels=PixelSpec(
-            kind="dynamic_tiles",
+        projector=PixelShuffleMlpSpec(downsample=0.5),
+        pixels=DynamicTilesSpec(
             image=SIDE,
             min_tiles=1,
             max_tiles=4,
@@ -71,7 +77,7 @@ SPEC = ModelSpec(
             mean=(0.5, 0.5, 0.5),
             std=(0.25, 0.25, 0.25),
         ),
-        tokens_per_tile=TOKENS_PER_TILE,
+        assembly=TilesSpec(rows_per_tile=TOKENS_PER_TILE),
     ),
     dtype="float32",
 )
@@ -126,6 +132,38 @@ def tiles(seed: int, count: int = 1) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
 
 
+def image_input(
+    files: "PixelFiles",
+    array: NDArray[np.uint8],
+    *,
+    key: bytes,
+    start: int,
+    rows_per_tile: int = TOKENS_PER_TILE,
+) -> ImageInput:
+    """Return the message part of a picture's tiles, all of whose tokens are image rows."""
+    num_tokens = len(array) * rows_per_tile
+    return ImageInput(
+        key=key,
+        start=start,
+        num_tokens=num_tokens,
+        rows=((0, num_tokens),),
+        pixels=(files.write(array),),
+        plan=plan_of(len(array)),
+        shared=(),
+    )
+
+
+def plan_of(num_tiles: int) -> ImagePlan:
+    """Return the plan of a picture that is so many tiles wide; two and more have a thumbnail."""
+    columns = num_tiles if num_tiles == 1 else num_tiles - 1
+    return ImagePlan(width=SIDE * columns, height=SIDE, grid=(columns, 1), num_tiles=num_tiles)
+
+
+def picture(seed: int, num_tiles: int = 1) -> ImagePixels:
+    """Return a picture of noise as the engine gets it."""
+    return ImagePixels(arrays=(tiles(seed, num_tiles),), plan=plan_of(num_tiles))
+
+
 def submit(
     engine: EngineClient | None,
     prompt: Sequence[int],
@@ -141,8 +179,7 @@ def submit(
     for start, seed in pictures:
         assert engine is not None, "pictures need an engine that takes their pixels"
         key = seed.to_bytes(16, "little")
-        pixels = engine.pixels.write(tiles(seed))
-        images.append(ImageInput(key=key, start=start, num_tokens=TOKENS_PER_TILE, pixels=pixels))
+        images.append(image_input(engine.pixels, tiles(seed), key=key, start=start))
     return Submit(
         request_id=f"request-{next(_names)}",
         token_ids=tuple(prompt),

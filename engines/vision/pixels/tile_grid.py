@@ -5,17 +5,19 @@ Source: OpenGVLab/InternVL, internvl_chat/internvl/train/dataset.py (dynamic_pre
 """
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from engines.spec import PixelSpec
+if TYPE_CHECKING:
+    from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 
-def num_tiles(width: int, height: int, spec: PixelSpec) -> int:
+def num_tiles(width: int, height: int, spec: "DynamicTilesSpec") -> int:
     """Return how many tiles a picture of this size gives, thumbnail included."""
     columns, rows = choose_grid(width, height, spec)
     return columns * rows + has_thumbnail(columns * rows, spec)
 
 
-def choose_grid(width: int, height: int, spec: PixelSpec) -> tuple[int, int]:
+def choose_grid(width: int, height: int, spec: "DynamicTilesSpec") -> tuple[int, int]:
     """Return (columns, rows) of the grid whose aspect ratio is nearest to the picture's.
 
     Of two that are equally near, the one with more tiles wins where the picture fills more than half of its
@@ -31,7 +33,7 @@ def choose_grid(width: int, height: int, spec: PixelSpec) -> tuple[int, int]:
     return best
 
 
-def has_thumbnail(num_grid_tiles: int, spec: PixelSpec) -> bool:
+def has_thumbnail(num_grid_tiles: int, spec: "DynamicTilesSpec") -> bool:
     """Tell whether the whole picture is one more tile."""
     return spec.thumbnail and num_grid_tiles > 1
 

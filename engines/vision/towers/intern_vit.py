@@ -14,26 +14,28 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
-from engines.spec import TowerSpec
+from engines.vision.passes import patch_rows
+from engines.vision.towers.intern_vit_spec import InternVitSpec
 
 
 class InternVit:
     """The tower."""
 
-    def __init__(self, spec: TowerSpec, params: Params, *, image: int, ops: Ops) -> None:
+    def __init__(
+        self, spec: InternVitSpec, params: Params, *, image: int, ops: Ops, name: str = "vision"
+    ) -> None:
         self._ops = ops
         self._patch = spec.patch
         self._patches = Dense(
-            weight_OI=params["vision.patch.weight"].flatten(1), bias_O=params["vision.patch.bias"]
+            weight_OI=params[f"{name}.patch.weight"].flatten(1), bias_O=params[f"{name}.patch.bias"]
         )
-        self._class_token_11H = params["vision.class_token"]
-        self._positions_1LH = _resized_positions(params["vision.positions"], image // spec.patch)
-        depth = spec.select_layer if spec.select_layer >= 0 else spec.num_layers + 1 + spec.select_layer
-        self._layers = [VitLayer(spec, params, f"vision.layers.{i}", ops=ops) for i in range(depth)]
+        self._class_token_11H = params[f"{name}.class_token"]
+        self._positions_1LH = _resized_positions(params[f"{name}.positions"], image // spec.patch)
+        self._layers = [VitLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.depth)]
 
     def __call__(self, pixels_ISSC: Tensor) -> Tensor:
         """Return the features of the selected layer without the class token, [I, patches, H]."""
-        x_ILH = self._ops.linear(_patch_rows(pixels_ISSC, self._patch), self._patches)
+        x_ILH = self._ops.linear(patch_rows(pixels_ISSC, self._patch), self._patches)
         class_I1H = self._class_token_11H.expand(len(x_ILH), -1, -1)
         x_ILH = torch.cat([class_I1H, x_ILH], dim=1) + self._positions_1LH
         for layer in self._layers:
@@ -44,7 +46,7 @@ class InternVit:
 class VitLayer:
     """One block of the tower."""
 
-    def __init__(self, spec: TowerSpec, params: Params, name: str, *, ops: Ops) -> None:
+    def __init__(self, spec: InternVitSpec, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
         self._eps = spec.norm_eps
         self._num_heads = spec.num_heads
@@ -81,14 +83,6 @@ class VitLayer:
         scale = (q.shape[-1] // self._num_heads) ** -0.5
         out_ILND = ops.attention_full(q.view(heads), k.view(heads), v.view(heads), scale=scale)
         return ops.linear(out_ILND.flatten(2), self._o)
-
-
-def _patch_rows(pixels_ISSC: Tensor, patch: int) -> Tensor:
-    """Return the pixels of each patch as a row, colour by colour as the convolution's weight has them."""
-    num, side, _, _ = pixels_ISSC.shape
-    grid = side // patch
-    cells = pixels_ISSC.view(num, grid, patch, grid, patch, 3).permute(0, 1, 3, 5, 2, 4)
-    return cells.reshape(num, grid * grid, 3 * patch * patch)
 
 
 def _resized_positions(positions_1LH: Tensor, grid: int) -> Tensor:

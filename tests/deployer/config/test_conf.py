@@ -87,7 +87,9 @@ def test_the_sizes_of_internvl2_8b_are_the_published_ones() -> None:
     decoder = spec.decoder
     assert (decoder.num_layers, decoder.hidden, decoder.num_heads, decoder.num_kv_heads) == (32, 4096, 32, 8)
     assert (decoder.ffn, decoder.vocab) == (14336, 92553)
-    assert spec.vision is not None and spec.vision.tokens_per_tile == 256
+    assert spec.vision is not None and spec.vision.assembly.segments(spec.vision.pixels.plan(448, 448)) == (
+        256,
+    )
 
 
 def test_every_key_of_the_schema_stands_in_yaml() -> None:

@@ -84,7 +84,7 @@ def test_a_prompt_in_two_steps_costs_what_attention_over_the_first_adds() -> Non
 def test_a_tile_takes_741_gflop_and_0_94_ms() -> None:
     vision = case().spec.vision
     assert vision is not None
-    linear, attention = tile_flops(vision, 4096)
+    linear, attention = tile_flops(vision, 4096, vision.pixels.largest())
     assert linear / 1e9 == pytest.approx(619 + 17 + 1, abs=1)
     assert attention / 1e9 == pytest.approx(103.3, abs=0.1)
     parts = weight_parts(case())

@@ -16,6 +16,7 @@ from deployer.prompt.assemble import PromptBuilder
 from deployer.prompt.messages import ImagePart, Message
 from deployer.prompt.tokenizer import decode
 from engines.errors import RequestError
+from engines.vision.assembly.tiles_spec import TilesSpec
 
 PLACEHOLDER = 7  # <IMG_CONTEXT> of the byte-level tokenizer
 
@@ -28,7 +29,12 @@ async def test_token_ids_are_the_reference_s(
     builder = PromptBuilder(deploy_config(), model_spec(vocab=200_000), folder)
     sizes = {1: (28, 28), 2: (56, 28), 3: (84, 28)}  # by tiles, without a thumbnail
     builder._tiles = image_tiles.ImageTiles(  # 256 tokens a tile, as in the reference
-        image_tiles.VisionSpec(tower=None, projector=None, pixels=PIXELS, tokens_per_tile=256),  # type: ignore[arg-type]
+        image_tiles.VisionSpec(
+            towers=(),
+            projector=None,  # type: ignore[arg-type]
+            pixels=PIXELS,
+            assembly=TilesSpec(rows_per_tile=256),
+        ),
         deploy_config(vision={"thumbnail": False}).vision,
     )
     images = [ImagePart(source=picture(*sizes[tiles])) for tiles in case["tiles_per_image"] or ()]
@@ -62,7 +68,7 @@ async def test_slots_lie_where_images_say(builder: PromptBuilder) -> None:
         4,
         16,
     )  # 2 tiles + thumbnail, 1 tile
-    assert (first.grid, first.width, first.height) == ((2, 1), 56, 28)
+    assert (first.plan.grid, first.plan.width, first.plan.height) == ((2, 1), 56, 28)
     assert prompt.token_ids.count(PLACEHOLDER) == 17  # the client's own is text, not a slot
 
 
@@ -75,7 +81,7 @@ async def test_a_thousand_images_are_refused_before_any_is_looked_at(builder: Pr
 async def test_the_first_bad_image_is_named_and_the_others_are_dropped(folder: Path) -> None:
     async with picture_host(picture=ok(encoded(picture()))) as host:
         builder = PromptBuilder(deploy_config(vision={"allow_private_addresses": True}), model_spec(), folder)
-        assert (await chat(builder, "q", host.url("/picture"))).images[0].width == 28
+        assert (await chat(builder, "q", host.url("/picture"))).images[0].plan.width == 28
         error = await refused(builder, "q", host.url("/picture"), b"no picture", host.url("/silent"))
         assert error.code == "image_format_unsupported" and str(error).startswith("image 2: ")
 

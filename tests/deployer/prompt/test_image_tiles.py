@@ -16,8 +16,8 @@ from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 async def test_tiles_are_those_of_the_preprocessing(builder: PromptBuilder) -> None:
     image = picture(61, 90)
     prompt = await chat(builder, "q", encoded(image))
-    assert np.array_equal(prompt.images[0].tiles, dynamic_tiles(image, PIXELS))
-    assert prompt.images[0].tiles.dtype == np.uint8
+    assert np.array_equal(prompt.images[0].arrays[0], dynamic_tiles(image, PIXELS))
+    assert prompt.images[0].arrays[0].dtype == np.uint8
 
 
 async def test_the_key_tells_pictures_and_options_apart(folder: Path, builder: PromptBuilder) -> None:
@@ -50,7 +50,7 @@ async def test_detail_low_is_one_tile(builder: PromptBuilder) -> None:
 async def test_vision_settings_override_the_checkpoint_s(folder: Path) -> None:
     for vision, tiles in (({"max_tiles": 2}, 3), ({"thumbnail": False}, 5), ({"min_tiles": 6}, 7)):
         builder = PromptBuilder(deploy_config(vision=vision), model_spec(), folder)
-        assert (await chat(builder, "q", picture(140, 28))).images[0].tiles.shape == (tiles, 28, 28, 3)
+        assert (await chat(builder, "q", picture(140, 28))).images[0].arrays[0].shape == (tiles, 28, 28, 3)
     with pytest.raises(ConfigError, match=r"vision.min_tiles=7: must not exceed vision.max_tiles=6"):
         PromptBuilder(deploy_config(vision={"min_tiles": 7}), model_spec(), folder)
 

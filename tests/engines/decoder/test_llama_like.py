@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from internvl_golden import CASES, PROMPTS, Golden, golden
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from engines.network import Network
 from engines.pytorch.ops_torch import TorchOps
-from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 from engines.weights.load import load_network
 
 # Upstream's own fp32 results move by 2.5e-5 with threads and kernels, and the fixtures' weights are rounded
@@ -31,9 +29,9 @@ def network(
     return load_network(folder, reference.spec, ops=TorchOps(), device=torch.device(device), dtype=dtype)
 
 
-def encode(net: Network, reference: Golden, prompt: str, *, device: str = "cpu") -> Tensor | None:
-    tiles = [dynamic_tiles(picture, reference.pixels) for picture in reference.pictures(prompt)]
-    return net.encode_images(torch.from_numpy(np.concatenate(tiles)).to(device)) if tiles else None
+def encode(net: Network, reference: Golden, prompt: str) -> Tensor | None:
+    images = reference.prepared(prompt)
+    return torch.cat(net.encode_images(images, max_tiles=4)) if images else None
 
 
 def start_run(reference: Golden, prompt: str, features: Tensor | None, *, first_page: int = 0) -> Run:
@@ -41,7 +39,7 @@ def start_run(reference: Golden, prompt: str, features: Tensor | None, *, first_
     return Run(
         token_ids=reference.token_ids(prompt),
         pages=list(range(first_page + 9, first_page - 1, -1)),
-        features=None if features is None else features.flatten(0, 1),
+        features=features,
         image_id=reference.image_id,
     )
 
@@ -76,7 +74,7 @@ def test_image_features_are_the_references(case: str, internvl_folder: Folder) -
     for prompt in ("one_image", "two_images"):
         features = encode(net, reference, prompt)
         torch.testing.assert_close(
-            features, reference.tensors[f"image_features_{prompt}"], atol=TOLERANCE, rtol=0
+            features, reference.tensors[f"image_features_{prompt}"].flatten(0, 1), atol=TOLERANCE, rtol=0
         )
 
 
@@ -140,7 +138,7 @@ def test_fp32_on_the_gpu_gives_the_references_tokens(case: str, chunk: int, inte
     net = network(internvl_folder(case), reference, device="cuda")
     for prompt in PROMPTS:
         kv = pages_for(reference, device="cuda")
-        run = start_run(reference, prompt, encode(net, reference, prompt, device="cuda"))
+        run = start_run(reference, prompt, encode(net, reference, prompt))
         logits = prefill(net, kv, run, chunk=chunk, device="cuda")
         wanted = reference.tensors[f"logits_{prompt}"]
         torch.testing.assert_close(logits[-len(wanted) :].cpu(), wanted, atol=1e-3, rtol=0)
@@ -160,7 +158,7 @@ def test_bf16_on_the_gpu_is_as_near_to_fp32_as_bf16_on_the_cpu(case: str, intern
         for device in ("cpu", "cuda"):
             net = network(folder, reference, device=device, dtype=torch.bfloat16)
             kv = pages_for(reference, device=device, dtype=torch.bfloat16)
-            run = start_run(reference, prompt, encode(net, reference, prompt, device=device))
+            run = start_run(reference, prompt, encode(net, reference, prompt))
             logits = prefill(net, kv, run, chunk=16, device=device).cpu()
             wanted = reference.tensors[f"logits_{prompt}"]
             errors[device] = float((logits[-len(wanted) :] - wanted).norm() / wanted.norm())

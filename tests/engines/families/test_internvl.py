@@ -8,6 +8,7 @@ from internvl_golden import ROOT
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.spec import VisionSpec
+from engines.vision.assembly.tiles_spec import TilesSpec
 
 
 def config_of(case: str = "internlm2_vit300m") -> dict[str, Any]:
@@ -24,9 +25,13 @@ def test_the_fixture_config_is_read_as_it_stands() -> None:
     spec = read_spec(config_of(), origin="m/config.json")
     assert (spec.family, spec.decoder_names, spec.dtype) == ("internvl", "internlm2", "float32")
     vision = vision_of(config_of())
-    assert (vision.tower.hidden, vision.tower.num_layers, vision.tower.norm) == (64, 2, "layer_norm")
+    assert (vision.towers[0].hidden, vision.towers[0].num_layers, vision.towers[0].norm) == (
+        64,
+        2,
+        "layer_norm",
+    )
     assert vision.pixels.max_tiles == 12 and vision.pixels.thumbnail
-    assert vision.tokens_per_tile == 9
+    assert vision.assembly == TilesSpec(rows_per_tile=9)
     assert vision.projector.shuffle_version == "v2"
 
 
@@ -41,8 +46,16 @@ def test_missing_keys_take_upstreams_class_defaults_not_the_released_values() ->
     vision = vision_of(config)
     assert (vision.pixels.max_tiles, vision.pixels.thumbnail) == (6, False)
     assert vision.projector.shuffle_version == "v1"
-    assert (vision.tower.hidden, vision.tower.num_layers, vision.tower.num_heads) == (3200, 48, 25)
-    assert (vision.tower.norm, vision.tower.qk_norm, vision.tower.qkv_bias) == ("rms_norm", True, False)
+    assert (vision.towers[0].hidden, vision.towers[0].num_layers, vision.towers[0].num_heads) == (
+        3200,
+        48,
+        25,
+    )
+    assert (vision.towers[0].norm, vision.towers[0].qk_norm, vision.towers[0].qkv_bias) == (
+        "rms_norm",
+        True,
+        False,
+    )
     assert (spec.decoder.vocab, spec.decoder.qkv_bias, spec.decoder.norm_eps) == (103168, True, 1e-6)
     assert spec.dtype == "float32"
 
@@ -57,7 +70,11 @@ def test_force_image_size_sets_the_tiles_and_leaves_the_towers_table() -> None:
     config = config_of()
     config["force_image_size"] = 168
     vision = vision_of(config)
-    assert (vision.pixels.image, vision.tower.image, vision.tokens_per_tile) == (168, 84, 36)
+    assert (vision.pixels.image, vision.towers[0].image, vision.assembly) == (
+        168,
+        84,
+        TilesSpec(rows_per_tile=36),
+    )
 
 
 @pytest.mark.parametrize(("key", "wanted"), [("torch_dtype", "bfloat16"), ("dtype", "float16")])

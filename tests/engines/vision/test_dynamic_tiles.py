@@ -7,11 +7,11 @@ import pytest
 from internvl_golden import CASES, golden
 from PIL import Image
 
-from engines.spec import PixelSpec
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.pixels.tile_grid import num_tiles
 
-SPEC = PixelSpec(
+SPEC = DynamicTilesSpec(
     kind="dynamic_tiles",
     image=448,
     min_tiles=1,
@@ -23,7 +23,7 @@ SPEC = PixelSpec(
 PICTURES = ("img0_37x91.png", "img1_640x480.png", "img2_1000x333.png")
 
 
-def normalised(tiles: np.ndarray, spec: PixelSpec) -> np.ndarray:
+def normalised(tiles: np.ndarray, spec: DynamicTilesSpec) -> np.ndarray:
     """Return what upstream's transform gives: [tiles, 3, side, side], scaled, then normalised in fp32."""
     scaled = tiles.astype(np.float32) / np.float32(255)
     pixels = (scaled - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)

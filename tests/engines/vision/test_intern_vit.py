@@ -8,7 +8,10 @@ from torch import Tensor
 
 from engines.pytorch.ops_torch import TorchOps
 from engines.spec import ModelSpec
+from engines.vision.assembly.tiles import Tiles
+from engines.vision.parts import ImagePixels, ImagePlan
 from engines.vision.towers.intern_vit import InternVit
+from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.vlm import Vlm
 from engines.weights.load import random_network
 from engines.weights.parameters import parameters
@@ -25,11 +28,18 @@ def random_params(spec: ModelSpec) -> dict[str, Tensor]:
     }
 
 
+def image_of(tiles: Tensor) -> ImagePixels:
+    plan = ImagePlan(width=84, height=84, grid=(len(tiles), 1), num_tiles=len(tiles))
+    return ImagePixels(arrays=(tiles.numpy(),), plan=plan)
+
+
 def tower(
     spec: ModelSpec, params: dict[str, Tensor], *, image: int = 84, select_layer: int = -1
 ) -> InternVit:
     assert spec.vision is not None
-    return InternVit(replace(spec.vision.tower, select_layer=select_layer), params, image=image, ops=OPS)
+    vit = spec.vision.towers[0]
+    assert isinstance(vit, InternVitSpec)
+    return InternVit(replace(vit, select_layer=select_layer), params, image=image, ops=OPS)
 
 
 def test_patches_are_what_upstreams_convolution_gives() -> None:
@@ -72,11 +82,11 @@ def test_normalising_happens_in_fp32_before_the_cast() -> None:
     net = random_network(spec, ops=OPS, device=torch.device("cpu"), dtype=torch.bfloat16, seed=0)
     assert isinstance(net, Vlm)
     seen: list[Tensor] = []
-    vision = net._vision
-    assert vision is not None
-    vision._tower = lambda pixels: seen.append(pixels) or torch.zeros(1, 36, 64).bfloat16()  # type: ignore
+    encoder = net._encoder
+    assert isinstance(encoder, Tiles)
+    encoder._tower = lambda pixels: seen.append(pixels) or torch.zeros(1, 36, 64).bfloat16()  # type: ignore
     tiles = torch.randint(0, 256, (1, 84, 84, 3), dtype=torch.uint8)
-    assert net.encode_images(tiles).dtype == torch.bfloat16
+    assert net.encode_images([image_of(tiles)], max_tiles=1)[0].dtype == torch.bfloat16
     mean, std = torch.tensor(spec.vision.pixels.mean), torch.tensor(spec.vision.pixels.std)
     assert torch.equal(seen[0], ((tiles.float() / 255 - mean) / std).bfloat16())
 
@@ -85,6 +95,7 @@ def test_tiles_do_not_see_each_other() -> None:
     spec = golden("internlm2_vit6b").spec
     net = random_network(spec, ops=OPS, device=torch.device("cpu"), dtype=torch.float32, seed=0)
     tiles = torch.randint(0, 256, (3, 84, 84, 3), dtype=torch.uint8)
-    together = net.encode_images(tiles)
-    apart = torch.cat([net.encode_images(tile[None]) for tile in tiles])
+    images = [image_of(tiles[:1]), image_of(tiles[1:])]
+    together = torch.cat(net.encode_images(images, max_tiles=3))
+    apart = torch.cat([net.encode_images([image_of(tile[None])], max_tiles=1)[0] for tile in tiles])
     torch.testing.assert_close(together, apart, atol=1e-5, rtol=1e-5)

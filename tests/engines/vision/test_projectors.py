@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from engines.vision.projectors import pixel_shuffle
+from engines.vision.projectors.pixel_shuffle_mlp import pixel_shuffle
 
 
 def grid_of_names(side: int) -> torch.Tensor:

@@ -3,11 +3,10 @@ from dataclasses import replace
 
 from internvl_golden import ROOT
 
-from engines.spec import PixelSpec
+from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.pixels.tile_grid import choose_grid, num_tiles
 
-SPEC = PixelSpec(
-    kind="dynamic_tiles",
+SPEC = DynamicTilesSpec(
     image=448,
     min_tiles=1,
     max_tiles=12,

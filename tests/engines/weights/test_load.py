@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from internvl_golden import CASES, golden, weights, write_checkpoint
@@ -15,6 +16,7 @@ from engines.errors import CheckpointError
 from engines.network import Network
 from engines.pytorch.ops_torch import TorchOps
 from engines.spec import ModelSpec
+from engines.vision.parts import ImagePixels
 from engines.weights import load
 from engines.weights.load import load_network, random_network
 
@@ -32,11 +34,10 @@ def last_logits(net: Network, *, dtype: torch.dtype = torch.float32, tp: int = 1
     """Return the logits after a fixed prompt, the vision tower's rows in the middle of it."""
     decoder = net.spec.decoder
     assert net.spec.vision is not None
-    side = net.spec.vision.pixels.image
-    tiles = torch.randint(0, 256, (1, side, side, 3), generator=torch.Generator().manual_seed(0)).to(
-        torch.uint8
-    )
-    rows = net.encode_images(tiles).flatten(0, 1)
+    plan = net.spec.vision.pixels.plan(64, 64)
+    (shape,) = net.spec.vision.pixels.shapes(plan)
+    tiles = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    (rows,) = net.encode_images([ImagePixels(arrays=(tiles,), plan=plan)], max_tiles=1)
     run = Run(token_ids=[5, 7, *[1] * len(rows), 8, 9], pages=[2, 0, 1], features=rows, image_id=1)
     local = replace(decoder, num_kv_heads=max(decoder.num_kv_heads // tp, 1))
     kv = empty_pages(local, num_pages=3, page_tokens=16, dtype=dtype)

@@ -1,4 +1,4 @@
-"""From tower features to rows of the decoder's embedding space.
+"""The projector of InternVL: join each square of neighbouring patches into one row, then norm and MLP.
 
 Legend: I tiles, L patches of a tile, H tower hidden, M rows a tile gives, O decoder hidden.
 """
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Ops
-from engines.spec import ProjectorSpec
+from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
 
 MLP_NORM_EPS = 1e-5  # torch's default, which upstream leaves
 
@@ -15,9 +15,9 @@ MLP_NORM_EPS = 1e-5  # torch's default, which upstream leaves
 class PixelShuffleMlp:
     """Join each square of neighbouring patches into one row, then norm and a two-layer MLP."""
 
-    def __init__(self, spec: ProjectorSpec, params: Params, *, ops: Ops) -> None:
+    def __init__(self, spec: PixelShuffleMlpSpec, params: Params, *, ops: Ops) -> None:
         self._ops = ops
-        self._factor = round(1 / spec.downsample)
+        self._factor = spec.factor
         self._is_transposed = spec.shuffle_version == "v1"
         self._norm = (params["projector.norm.weight"], params["projector.norm.bias"])
         self._fc1 = linear_weight(params, "projector.fc1")

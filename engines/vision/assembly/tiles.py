@@ -1,0 +1,31 @@
+"""Tiles through tower and projector, several pictures in one pass.
+
+Legend: I tiles, S side in pixels, C colours, M rows a tile gives, O decoder hidden.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from torch import Tensor
+
+from engines.ops import Ops
+from engines.spec import VisionSpec
+from engines.vision.parts import ImagePixels, tower_name
+from engines.vision.passes import Normaliser, in_passes, per_image, stacked
+
+
+class Tiles:
+    """The encoder."""
+
+    def __init__(self, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops) -> None:
+        self._weight = params[f"{tower_name(0)}.patch.weight"]
+        self._normalised = Normaliser.of(spec, self._weight)
+        self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
+        self._projector = spec.projector.build(params, ops=ops)
+
+    def __call__(self, images: Sequence[ImagePixels], max_tiles: int) -> list[Tensor]:
+        """Return [tiles * M, O] of each image."""
+        rows_IMO = in_passes(self._encode, stacked(images, self._weight.device), max_tiles)
+        return per_image(rows_IMO, images)
+
+    def _encode(self, tiles_ISSC: Tensor) -> Tensor:
+        return self._projector(self._tower(self._normalised(tiles_ISSC)))

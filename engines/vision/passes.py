@@ -1,0 +1,66 @@
+"""What several towers and assemblies do alike: numbers from bytes, patches as rows, passes of a limited size.
+
+Legend: I tiles, S side in pixels, C colours, L patches of a tile.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate, pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engines.spec import VisionSpec
+from engines.vision.parts import ImagePixels
+
+
+class Normaliser:
+    """uint8 colours to the numbers that a tower reads, (x/255 - mean) / std in fp32, then cast."""
+
+    def __init__(
+        self, mean: Sequence[float], std: Sequence[float], *, device: torch.device, dtype: torch.dtype
+    ) -> None:
+        self._mean_C = torch.tensor(mean, device=device)
+        self._std_C = torch.tensor(std, device=device)
+        self._dtype = dtype
+
+    @classmethod
+    def of(cls, spec: VisionSpec, like: Tensor) -> "Normaliser":
+        """Return that of a model's pixels, for a tower with parameters like this one."""
+        return cls(spec.pixels.mean, spec.pixels.std, device=like.device, dtype=like.dtype)
+
+    def __call__(self, pixels_ISSC: Tensor) -> Tensor:
+        """Return [..., C] for uint8 [..., C]."""
+        numbers_ISSC = (pixels_ISSC.to(torch.float32) / 255 - self._mean_C) / self._std_C
+        return numbers_ISSC.to(self._dtype)
+
+
+def patch_rows(pixels_ISSC: Tensor, patch: int) -> Tensor:
+    """Return the pixels of each patch as a row, [I, L, 3 * patch^2], in the order of a convolution's weight.
+
+    Tiles may have any height and width that are multiples of `patch`; patches come row by row.
+    """
+    num, height, width, _ = pixels_ISSC.shape
+    rows, columns = height // patch, width // patch
+    cells = pixels_ISSC.reshape(num, rows, patch, columns, patch, 3).permute(0, 1, 3, 5, 2, 4)
+    return cells.reshape(num, rows * columns, 3 * patch * patch)
+
+
+def stacked(images: Sequence[ImagePixels], device: torch.device) -> Tensor:
+    """Return the first arrays of all images, one below the other, on the device: uint8 [I, S, S, C]."""
+    return torch.from_numpy(np.concatenate([image.arrays[0] for image in images])).to(device)
+
+
+def in_passes(encode: Callable[[Tensor], Tensor], tiles_ISSC: Tensor, max_tiles: int) -> Tensor:
+    """Encode tiles in passes of at most so many; return [I, ...]."""
+    parts = [encode(tiles_ISSC[i : i + max_tiles]) for i in range(0, len(tiles_ISSC), max_tiles)]
+    return torch.cat(parts)
+
+
+def per_image(rows_IMH: Tensor, images: Sequence[ImagePixels]) -> list[Tensor]:
+    """Share out the rows of tiles: [rows of all its tiles, H] for each image.
+
+    A copy each: a view would keep all images of a pass alive as long as one of them.
+    """
+    ends = list(accumulate((len(image.arrays[0]) for image in images), initial=0))
+    return [rows_IMH[start:end].flatten(0, 1).clone() for start, end in pairwise(ends)]

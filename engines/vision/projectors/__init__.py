@@ -1,0 +1,1 @@
+"""From tower features to rows of the decoder, over the op table."""
