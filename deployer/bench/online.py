@@ -35,7 +35,9 @@ class ServerBench:
                 "messages": [{"role": "user", "content": parts}],
                 "max_tokens": output_tokens,
                 "temperature": 0,
-                "ignore_eos": True,  # not OpenAI's, but understood by all servers of this kind
+                # Not OpenAI's, but known to all servers of this kind: every token is made, and shown.
+                "ignore_eos": True,
+                "skip_special_tokens": False,
                 "stream": True,
                 "stream_options": {"include_usage": True},
             }
@@ -45,7 +47,7 @@ class ServerBench:
         """Send one request and read its stream. Raises UnavailableError where it is not answered in full."""
         start_s = time.perf_counter()
         first_s = last_s = 0.0
-        head, tail = b"", b""
+        tail = b""
         try:
             async with self.client.stream("POST", PATH, content=body) as reply:
                 if reply.status_code != 200:
@@ -53,12 +55,17 @@ class ServerBench:
                 # Events are only looked at as bytes while the clock runs; the usage comes with the last ones.
                 async for data in reply.aiter_raw():
                     now_s = time.perf_counter()
-                    if b'"content":"' in data.replace(b'"content":""', b""):
-                        first_s, last_s = first_s or now_s, now_s
-                    head, tail = head or data, (tail + data)[-8192:]
+                    plain = data.replace(b'": "', b'":"')  # some servers write JSON with spaces
+                    if not first_s and b'"content":"' in plain.replace(b'"content":""', b""):
+                        first_s = now_s
+                    if not last_s and b'"finish_reason":"' in plain:
+                        last_s = now_s
+                    tail = (tail + data)[-8192:]
         except httpx.HTTPError as error:
             raise UnavailableError(f"{self.client.base_url}: {error or type(error).__name__}") from error
         usage = _usage(tail)
+        if not last_s:
+            raise UnavailableError("a stream ended without a finish reason: the server cut it")
         details = usage.get("prompt_tokens_details") or {}
         return Sample(
             start_s=start_s,
