@@ -10,6 +10,7 @@ from deployer.pocket_vl.held_out import Question
 from deployer.table import print_table
 
 HEADS = ("question", "asked", "right", "accuracy")
+_WRONG_KEYS = ("picture", "question", "said", "answer")
 WRONG_HEADS = ("picture", "question", "said", "right answer")
 
 
@@ -66,7 +67,7 @@ def print_accuracy(
             "about": dict(about),
             "evaluate": asdict(options),
             "rows": [asdict(row) | {"accuracy": round(row.accuracy, 4)} for row in rows(answers)],
-            "wrong": [dict(zip(("picture", "question", "said", "answer"), _wrong(a), strict=True)) for a in shown],
+            "wrong": [dict(zip(_WRONG_KEYS, _wrong(answer), strict=True)) for answer in shown],
         }
         print(json.dumps(report, indent=2, ensure_ascii=False), file=out)
         return

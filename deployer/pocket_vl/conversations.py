@@ -21,7 +21,7 @@ ASKERS: dict[str, tuple[Asker, int]] = {
     "exists": (questions.exists, 8),
     "where": (questions.where, 7),
     "size": (questions.size, 7),
-    "read": (reading.read, 36),
+    "read": (reading.read, 56),
     "text_colour": (questions.text_colour, 4),
     "background": (questions.background, 3),
     "describe": (questions.describe, 11),

@@ -1,7 +1,7 @@
-"""`deploy evaluate`: held-out questions about pictures, asked of a deployment's own engine; exact match by kind.
+"""`deploy evaluate`: held-out questions about pictures, asked of a deployment's own engine.
 
-The whole way of a request but HTTP: messages, chat template, tiles, engine process, tokens, text. So any engine,
-quantization and option can be judged: `deploy evaluate +model=pocket_vl engine=pytorch evaluate.questions=2000`.
+The whole way of a request but HTTP: messages, chat template, tiles, engine process, tokens, text. So any
+engine, quantization and option can be judged. An answer is right if it is the expected one to the letter.
 """
 
 import asyncio
@@ -82,7 +82,7 @@ async def ask_all(
 
 
 def conversation(question: Question, picture: Image.Image | None) -> list[Message]:
-    """Return the messages of a question: the turns before it with their right answers, the picture in the first."""
+    """Return the messages of a question; the turns before it carry their right answers."""
     asked = [turn.question for turn in (*question.before, question.turn)]
     shown = () if question.scene is None or picture is None else (picture,)
     messages = [Message.of("user", asked[0], *shown)]

@@ -1,107 +1,64 @@
-"""Writing the trained network as an InternVL2 checkpoint folder: config.json, weights in bf16,
-generation_config.json.
+"""From what a training run left to a checkpoint folder that any InternVL2 loader reads.
+
+python -m deployer.pocket_vl.export RUN TOKENIZER FOLDER
 """
 
 import json
+import shutil
+import sys
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from deployer.pocket_vl.network import Sizes
+from deployer.pocket_vl.checkpoint_config import checkpoint_config, generation_config, tokenizer_config
+from deployer.pocket_vl.sizes import Sizes
+from deployer.pocket_vl.vocabulary import BOS, EOS, TURN_END, load_vocabulary
+
+PARTS = ("language", "vision")
+_VOCAB_MULTIPLE = 64
 
 
-def checkpoint_config(sizes: Sizes, *, bos_id: int, eos_id: int) -> dict[str, Any]:
-    """Return config.json in upstream's form."""
-    return {
-        "architectures": ["InternVLChatModel"],
-        "model_type": "internvl_chat",
-        "torch_dtype": "bfloat16",
-        "template": "internvl2-internlm2",
-        "system_message": "",
-        "downsample_ratio": 0.5,
-        "dynamic_image_size": True,
-        "force_image_size": sizes.image,
-        "min_dynamic_patch": 1,
-        "max_dynamic_patch": sizes.max_tiles,
-        "use_thumbnail": True,
-        "ps_version": "v2",
-        "select_layer": -1,
-        "vision_config": {
-            "architectures": ["InternVisionModel"],
-            "model_type": "intern_vit_6b",
-            "torch_dtype": "bfloat16",
-            "hidden_size": sizes.vision_hidden,
-            "num_hidden_layers": sizes.vision_layers,
-            "num_attention_heads": sizes.vision_heads,
-            "intermediate_size": sizes.vision_ffn,
-            "image_size": sizes.image,
-            "patch_size": sizes.patch,
-            "num_channels": 3,
-            "hidden_act": "gelu",
-            "norm_type": "layer_norm",
-            "layer_norm_eps": sizes.vision_norm_eps,
-            "qkv_bias": True,
-            "qk_normalization": False,
-            "initializer_factor": 1.0,
-        },
-        "llm_config": {
-            "architectures": ["InternLM2ForCausalLM"],
-            "model_type": "internlm2",
-            "torch_dtype": "bfloat16",
-            "vocab_size": sizes.vocab,
-            "hidden_size": sizes.hidden,
-            "num_hidden_layers": sizes.layers,
-            "num_attention_heads": sizes.heads,
-            "num_key_value_heads": sizes.kv_heads,
-            "intermediate_size": sizes.ffn,
-            "hidden_act": "silu",
-            "bias": False,
-            "rms_norm_eps": sizes.norm_eps,
-            "rope_theta": sizes.rope_theta,
-            "rope_scaling": None,
-            "max_position_embeddings": sizes.max_positions,
-            "tie_word_embeddings": False,
-            "bos_token_id": bos_id,
-            "eos_token_id": eos_id,
-            "pad_token_id": eos_id,
-        },
-    }
+def sizes_for(tokenizer_file: Path) -> Sizes:
+    """Return the hyper-parameters that go with a vocabulary."""
+    num_tokens = load_vocabulary(tokenizer_file).get_vocab_size()
+    return Sizes(vocab=-(-num_tokens // _VOCAB_MULTIPLE) * _VOCAB_MULTIPLE)
 
 
-def tokenizer_config() -> dict[str, Any]:
-    """Return tokenizer_config.json."""
-    return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": "<s>",
-        "eos_token": "<|im_end|>",
-        "unk_token": "<unk>",
-        "add_bos_token": True,
-        "clean_up_tokenization_spaces": False,
-        "model_max_length": 4096,
-    }
+def write_parts(tensors: dict[str, Tensor], folder: Path) -> None:
+    """Write the weights in bf16, as two files of which none is large."""
+    for part in PARTS:
+        chosen = {n: t for n, t in tensors.items() if n.startswith("language_model.") == (part == "language")}
+        save_file(_halved(chosen), folder / f"{part}.safetensors", metadata={"format": "pt"})
 
 
-def write_configs(folder: Path, sizes: Sizes, *, bos_id: int, eos_ids: list[int]) -> None:
-    """Write the JSON files beside tokenizer.json."""
+def read_parts(folder: Path) -> dict[str, Tensor]:
+    """Return the weights that `write_parts` wrote."""
+    return {name: t for part in PARTS for name, t in load_file(folder / f"{part}.safetensors").items()}
+
+
+def write_checkpoint(tensors: dict[str, Tensor], sizes: Sizes, tokenizer_file: Path, folder: Path) -> None:
+    """Write the whole folder: weights in bf16, vocabulary, configs."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(_halved(tensors), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.safetensors").chmod(0o644)
+    if tokenizer_file.resolve() != (folder / "tokenizer.json").resolve():
+        shutil.copyfile(tokenizer_file, folder / "tokenizer.json")
+    ids = load_vocabulary(tokenizer_file).get_vocab(with_added_tokens=True)
     files = {
-        "config.json": checkpoint_config(sizes, bos_id=bos_id, eos_id=eos_ids[0]),
-        "generation_config.json": {"bos_token_id": bos_id, "eos_token_id": eos_ids, "do_sample": False},
-        "tokenizer_config.json": tokenizer_config(),
+        "config.json": checkpoint_config(sizes, bos_id=ids[BOS], eos_id=ids[TURN_END]),
+        "generation_config.json": generation_config(bos_id=ids[BOS], eos_ids=[ids[TURN_END], ids[EOS]]),
+        "tokenizer_config.json": tokenizer_config(sizes),
     }
     for name, content in files.items():
         (folder / name).write_text(json.dumps(content, indent=2) + "\n")
 
 
-def write_weights(tensors: dict[str, Tensor], folder: Path, *, parts: bool) -> None:
-    """Write model.safetensors in bf16, or vision.safetensors and language.safetensors with `parts`."""
-    half = {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in tensors.items()}
-    if not parts:
-        save_file(half, folder / "model.safetensors", metadata={"format": "pt"})
-        return
-    language = {name: tensor for name, tensor in half.items() if name.startswith("language_model.")}
-    save_file(language, folder / "language.safetensors", metadata={"format": "pt"})
-    vision = {name: tensor for name, tensor in half.items() if name not in language}
-    save_file(vision, folder / "vision.safetensors", metadata={"format": "pt"})
+def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in tensors.items()}
+
+
+if __name__ == "__main__":
+    run, vocabulary, target = (Path(argument) for argument in sys.argv[1:4])
+    write_checkpoint(read_parts(run), sizes_for(vocabulary), vocabulary, target)

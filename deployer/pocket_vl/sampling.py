@@ -18,8 +18,8 @@ from engines.vision.pixels.tile_grid import choose_grid
 # unseen: judged, made of held-out combinations.
 Level = Literal["easy", "any", "judged", "unseen"]
 
-_LEAST_EM = 18.0  # pixels of a tile
-_FINE_PRINT_EM = 13.0
+# Smallest em in pixels of a tile: of every fifth training picture, of the others, of the evaluation.
+_FINE_PRINT_EM, _LEAST_EM, _JUDGED_EM = 13.0, 18.0, 24.0
 
 
 def model_pixels(*, image: int = 192, max_tiles: int = 6) -> DynamicTilesSpec:
@@ -79,7 +79,8 @@ def _least_em(width: int, height: int, level: Level, *, fine_print: bool) -> flo
     pixels = model_pixels(max_tiles=1) if level == "easy" else model_pixels()
     columns, rows = choose_grid(width, height, pixels)
     scale = min(columns * pixels.image / width, rows * pixels.image / height)
-    return (_FINE_PRINT_EM if fine_print else _LEAST_EM) / min(scale, 1.5)
+    em = _JUDGED_EM if level in ("judged", "unseen") else _FINE_PRINT_EM if fine_print else _LEAST_EM
+    return em / min(scale, 1.5)
 
 
 def _finish(rng: Random, side: int) -> Finish:

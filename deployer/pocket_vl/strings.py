@@ -2,7 +2,7 @@
 
 from random import Random
 
-from deployer.pocket_vl.words import is_held_out, readable_words
+from deployer.pocket_vl.words import TWIN_LETTERS, is_held_out, readable_words
 
 _WORDS = readable_words()
 _HELD_OUT_WORDS = tuple(word for word in _WORDS if is_held_out("word", word))
@@ -13,23 +13,41 @@ _CAPITALS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _SMALL = "abcdefghijkmnopqrstuvwxyz"
 _TALL_SMALL = "bdfhkt"
 _CODE_DIGITS = "23456789"
+_PLAIN_LETTERS = "abcdefghjkmnpqrstuvwxyz"
 
 
 def printed_string(rng: Random, *, held_out: bool) -> str:
     """Return one printed string; `held_out` takes words and numbers that training never shows."""
-    roll = rng.random()
-    if roll < 0.50:
-        return _cased(rng, rng.choice(_HELD_OUT_WORDS if held_out else _TRAINED_WORDS))
-    if roll < 0.76 or held_out:
-        return _number(rng, held_out=held_out)
-    if roll < 0.81:
-        return _figure(rng)
-    if roll < 0.92:
-        return _made_up(rng)
+    if held_out:
+        word = _cased(rng, rng.choice(_HELD_OUT_WORDS))
+        return word if rng.random() < 0.6 else _number(rng, held_out=True)
+    makers = (_word, _trained_number, _figure, _made_up, _misprint, _two_words)
+    return rng.choices(makers, (40, 24, 6, 12, 12, 6))[0](rng)
+
+
+def _word(rng: Random) -> str:
+    return _cased(rng, rng.choice(_TRAINED_WORDS))
+
+
+def _trained_number(rng: Random) -> str:
+    return _number(rng, held_out=False)
+
+
+def _misprint(rng: Random) -> str:
+    """A word with one letter changed, so that nobody can read by guessing words."""
+    while True:
+        letters = list(rng.choice(_TRAINED_WORDS))
+        letters[rng.randrange(len(letters))] = rng.choice(_PLAIN_LETTERS)
+        word = "".join(letters)
+        if word not in _HELD_OUT_WORDS and set(word) - TWIN_LETTERS:
+            return _cased(rng, word)
+
+
+def _two_words(rng: Random) -> str:
     first, second = rng.choice(_TRAINED_WORDS), rng.choice(_TRAINED_WORDS)
-    joint = rng.choice((" ", " ", "\n"))
     case = rng.choice((str.upper, str.upper, str.lower, str.title))
-    return case(first) + joint + (case(second) if rng.random() < 0.85 else _number(rng, held_out=False))
+    last = case(second) if rng.random() < 0.85 else _trained_number(rng)
+    return case(first) + rng.choice((" ", " ", "\n")) + last
 
 
 def _cased(rng: Random, word: str) -> str:

@@ -116,7 +116,7 @@ PRINTED = tuple(
 )
 
 # Words whose capital and small letters look alike at any size cannot be read with their case.
-_TWIN_LETTERS = frozenset("cosvwxzu")
+TWIN_LETTERS = frozenset("cosvwxzu")
 
 
 def is_held_out(kind: str, value: str) -> bool:
@@ -127,4 +127,4 @@ def is_held_out(kind: str, value: str) -> bool:
 
 def readable_words() -> tuple[str, ...]:
     """Return the printed words, lower case, sorted, each once, without those whose case cannot be seen."""
-    return tuple(sorted({word for word in PRINTED if set(word) - _TWIN_LETTERS}))
+    return tuple(sorted({word for word in PRINTED if set(word) - TWIN_LETTERS}))

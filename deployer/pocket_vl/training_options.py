@@ -1,0 +1,46 @@
+"""Options of a training run: the command line, `key=value`."""
+
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """How the network is trained."""
+
+    out: Path = Path("outputs/pocket_vl")
+    fonts: Path = Path(".fonts")
+    first_steps: int = 5000  # of the first stage: small pictures of one tile
+    steps: int = 10000  # of both stages
+    first_seconds: float = 180.0  # the first stage ends here even if steps are left
+    seconds: float = 535.0  # the schedule ends here even if steps are left
+    first_batch: int = 192  # pictures
+    batch: int = 128
+    text_tokens: int = 256  # of conversations behind a picture
+    lr: float = 1.5e-3
+    warmup: int = 120  # steps
+    weight_decay: float = 0.05
+    dense_weight: float = 1.0  # at the start; a fifth of it at the end
+    questions: int = 2000  # of the trial at the end
+    workers: int = max(1, (os.cpu_count() or 1) - 1)
+    seed: int = 1
+    tokenizer: Path = Path(__file__).parents[1] / "models" / "pocket_vl" / "tokenizer.json"
+    device: str = "cuda"
+    compile: bool = True
+
+
+def read_options(arguments: list[str]) -> Options:
+    """Return the options of `key=value` arguments; exits with a message on an unknown key or a bad value."""
+    known = {field.name: field.type for field in fields(Options)}
+    changes: dict[str, object] = {}
+    for argument in arguments:
+        key, _, value = argument.partition("=")
+        if key not in known:
+            raise SystemExit(f"unknown option `{key}`; known: {', '.join(sorted(known))}")
+        kind = known[key]
+        try:
+            changes[key] = value == "true" if kind is bool else kind(value)  # type: ignore[operator]  # int, float, str or Path
+        except ValueError as error:
+            raise SystemExit(f"option `{argument}`: {error}") from error
+    return replace(Options(), **changes)  # type: ignore[arg-type]  # checked against the fields above
