@@ -5,14 +5,16 @@ engine that cannot run here says why; none is ever replaced by another.
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
 from engines.errors import DeviceError
 from engines.host_memory import keep_freed_memory
-from engines.ops import Ops
+from engines.network import Network
+from engines.ops import KvLayer, Ops
 from engines.options import ComputeDtype, EngineOptions
 
 DTYPES: Mapping[str, torch.dtype] = {
@@ -22,6 +24,20 @@ DTYPES: Mapping[str, torch.dtype] = {
 }
 
 
+class CaptureDecodes(Protocol):
+    """Returns a network around a network that repeats decode steps over these pages from a recording."""
+
+    def __call__(
+        self,
+        network: Network,
+        kv: Sequence[KvLayer],
+        *,
+        max_batch_size: int,
+        session_len: int,
+        device: torch.device,
+    ) -> Network: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
     """Where and with what one rank computes."""
@@ -29,6 +45,7 @@ class Backend:
     device: torch.device
     dtype: torch.dtype
     ops: Ops
+    capture_decodes: CaptureDecodes | None  # None: every step is launched op by op
 
 
 def open_backend(options: EngineOptions, checkpoint_dtype: str) -> Backend:
@@ -47,6 +64,7 @@ def open_backend(options: EngineOptions, checkpoint_dtype: str) -> Backend:
         device=device,
         dtype=_dtype(options.dtype, checkpoint_dtype, device),
         ops=OP_TABLES[options.kind](device),
+        capture_decodes=CAPTURES.get(options.kind),
     )
 
 
@@ -117,5 +135,23 @@ def _turbomind_ops(device: torch.device) -> Ops:
     return TurbomindOps(Gpu(device))
 
 
+def _turbomind_graphs(
+    network: Network, kv: Sequence[KvLayer], *, max_batch_size: int, session_len: int, device: torch.device
+) -> Network:
+    from engines.turbomind.graphs import CudaRecorder, DecodeGraphs
+
+    graphs = DecodeGraphs(
+        network,
+        kv,
+        max_batch_size=max_batch_size,
+        session_len=session_len,
+        device=device,
+        recorder=CudaRecorder(),
+    )
+    graphs.capture()
+    return graphs
+
+
 DEVICES: Mapping[str, Callable[[], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
 OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}
+CAPTURES: Mapping[str, CaptureDecodes] = {"turbomind": _turbomind_graphs}

@@ -58,6 +58,15 @@ def load_engine(
             device=backend.device,
         )
     limits = options.scheduler
+    if backend.capture_decodes is not None:
+        with phases.of("graphs"):
+            network = backend.capture_decodes(
+                network,
+                kv,
+                max_batch_size=limits.max_batch_size,
+                session_len=plan.session_len,
+                device=backend.device,
+            )
     scheduler = Scheduler(
         limits,
         num_pages=plan.num_pages,

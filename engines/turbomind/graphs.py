@@ -112,7 +112,7 @@ class DecodeGraphs:
         return self._hidden_SH
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return fp32 logits; those of a replayed step are there already."""
+        """Return fp32 logits; those of a replayed step are there already, until the next one is replayed."""
         if self._replayed is not None and hidden_SH is self._hidden_SH:
             return self._replayed.logits_SV[: len(hidden_SH)]
         return self._network.logits(hidden_SH)

@@ -8,16 +8,14 @@ import pytest
 import torch
 from internvl_golden import golden
 from paged_attention import relative_error
-from paged_steps import Run, empty_pages, run_step, step_input
+from paged_steps import Run, empty_pages, run_step
 
 from engines.network import Network
 from engines.ops import Ops
 from engines.pytorch.ops_torch import TorchOps
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
-from engines.turbomind.batch_ladder import ladder
-from engines.turbomind.graphs import DecodeGraphs
 from engines.turbomind.ops_table import TurbomindOps
-from engines.weights.load import load_network, random_network
+from engines.weights.load import load_network
 
 # Both tables round to bf16 at the same places, but sum in other orders; heads must be a multiple of 16.
 CASES = ("internlm2_vit300m", "internlm2_vit6b", "llama3_vit6b", "phi3_short", "yi_vit6b")
@@ -61,17 +59,6 @@ def drive(network: Network, kv: list, prompts: list[list[int]], *, steps: int) -
     return torch.cat(rows)
 
 
-def test_the_ladder_ends_at_the_largest_batch_and_wastes_little() -> None:
-    for largest in (1, 2, 3, 8, 100, 256):
-        sizes = ladder(largest)
-        assert sizes == sorted(set(sizes))
-        assert sizes[-1] == largest
-    assert ladder(256)[:12] == [1, 2, 4, 6, 8, 16, 24, 32, 48, 64, 80, 96]
-    for num in range(9, 257):
-        size = next(size for size in ladder(256) if size >= num)
-        assert size <= 1.8 * num
-
-
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES)
 def test_golden_networks_give_the_torch_tables_logits(
@@ -90,38 +77,3 @@ def test_golden_networks_give_the_torch_tables_logits(
         return logits(network, spec, prompts, steps=4)
 
     assert relative_error(run(TurbomindOps(cuda_gpu)), run(TorchOps())) < TOLERANCE
-
-
-@pytest.fixture(scope="module")
-def small(cuda_gpu) -> Network:
-    return random_network(
-        SMALL, ops=TurbomindOps(cuda_gpu), device=cuda_gpu.device, dtype=torch.bfloat16, seed=1
-    )
-
-
-def graphs_around(network: Network, *, max_batch_size: int) -> tuple[DecodeGraphs, list]:
-    kv = empty_pages(SMALL.decoder, num_pages=64, page_tokens=16, device="cuda", dtype=torch.bfloat16)
-    graphs = DecodeGraphs(
-        network, kv, max_batch_size=max_batch_size, session_len=192, device=torch.device("cuda")
-    )
-    graphs.capture()
-    return graphs, kv
-
-
-@pytest.mark.gpu
-def test_graphs_give_what_eager_steps_give(small) -> None:
-    """Batches of 1 to 5 sequences in graphs of up to 8 rows: rows that fill up leave no trace."""
-    prompts = [list(range(3, 3 + 30 * i)) for i in range(1, 6)]
-    for count in (5, 1, 3):
-        graphs, kv = graphs_around(small, max_batch_size=8)
-        assert all(bool(torch.isnan(layer.keys_PKTD).all()) for layer in kv), "capturing wrote into pages"
-        got = drive(graphs, kv, prompts[:count], steps=6)
-        assert relative_error(got, logits(small, SMALL, prompts[:count], steps=6)) < TOLERANCE
-        assert graphs.replays == 6
-
-
-@pytest.mark.gpu
-def test_a_step_with_a_prompt_is_not_replayed(small) -> None:
-    graphs, kv = graphs_around(small, max_batch_size=2)
-    graphs.hidden(step_input([(Run(token_ids=[1, 2], pages=[0]), 2)], page_tokens=16, device="cuda"), kv)
-    assert graphs.replays == 0

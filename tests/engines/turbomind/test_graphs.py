@@ -1,0 +1,123 @@
+"""Decode steps out of graphs against eager ones.
+
+On a GPU out of CUDA graphs; on a CPU the computation is repeated on the same fixed tensors, which shows all
+but the capture itself.
+"""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from emulated_gpu import EmulatedGpu
+from paged_attention import relative_error
+from paged_steps import Run, empty_pages, run_step, step_input
+
+from engines.network import Network
+from engines.spec import DecoderSpec, ModelSpec, RopeSpec
+from engines.turbomind.batch_ladder import ladder
+from engines.turbomind.graphs import CudaRecorder, DecodeGraphs, Outputs, Recorder
+from engines.turbomind.ops_table import TurbomindOps
+from engines.weights.load import random_network
+
+BF16 = torch.bfloat16
+SMALL = ModelSpec(
+    family="internvl",
+    decoder=DecoderSpec(
+        num_layers=1,
+        hidden=64,
+        num_heads=4,
+        num_kv_heads=2,
+        head_dim=16,
+        ffn=64,
+        vocab=100,
+        norm_eps=1e-5,
+        rope=RopeSpec(theta=1e4),
+        max_positions=4096,
+    ),
+    vision=None,
+    dtype="bfloat16",
+    decoder_names="internlm2",
+)
+
+
+class Repeater:
+    """Repeats the computation on the CPU and copies its results to where the first ones lay."""
+
+    def record(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+        outputs = tuple(x.clone() for x in run())
+
+        @torch.inference_mode()
+        def repeat() -> None:
+            for fixed, fresh in zip(outputs, run(), strict=True):
+                fixed.copy_(fresh)
+
+        return repeat, (outputs[0], outputs[1])
+
+
+@pytest.fixture(scope="module")
+def network(gpu) -> Network:
+    return random_network(SMALL, ops=TurbomindOps(gpu), device=gpu.device, dtype=BF16, seed=1)
+
+
+def pages(gpu) -> list:
+    return empty_pages(SMALL.decoder, num_pages=16, page_tokens=16, device=str(gpu.device), dtype=BF16)
+
+
+def graphs_around(network: Network, kv: list, gpu, *, max_batch_size: int) -> DecodeGraphs:
+    recorder: Recorder = Repeater() if isinstance(gpu, EmulatedGpu) else CudaRecorder()
+    graphs = DecodeGraphs(
+        network, kv, max_batch_size=max_batch_size, session_len=32, device=gpu.device, recorder=recorder
+    )
+    graphs.capture()
+    return graphs
+
+
+def decode(network: Network, kv: list, counts: list[int], *, device: str) -> torch.Tensor:
+    """Return the logits of decode steps with these numbers of sequences, after a prompt of each."""
+    runs = [Run(token_ids=list(range(3, 5 + 6 * i)), pages=[2 * i, 2 * i + 1]) for i in range(max(counts))]
+    for run in runs:
+        run_step(network, kv, [(run, run.num_prompt)], device=device)
+    rows = []
+    for step, count in enumerate(counts):
+        for run in runs[:count]:
+            run.token_ids.append(7 * step + run.pages[0])
+        logits = run_step(network, kv, [(run, 1) for run in runs[:count]], device=device)
+        rows += [row.clone() for row in logits]  # a replay writes over the last one's
+    return torch.cat(rows)
+
+
+def test_graphs_give_what_eager_steps_give(network, gpu) -> None:
+    """Growing and shrinking batches: rows that fill up hold leftovers of larger steps and leave no trace."""
+    counts, device = [1, 3, 4, 3, 1], str(gpu.device)
+    wanted = decode(network, pages(gpu), counts, device=device)
+    kv = pages(gpu)
+    graphs = graphs_around(network, kv, gpu, max_batch_size=4)
+    assert all(bool(torch.isnan(layer.keys_PKTD).all()) for layer in kv), "capturing wrote into pages"
+    # Steps of 3 run with 4 rows, for which a matrix product may sum in another order.
+    assert relative_error(decode(graphs, kv, counts, device=device), wanted) < 0.01
+    assert graphs.replays == len(counts)
+    assert bool(torch.isnan(kv[0].keys_PKTD[8:]).all()), "a row without a sequence was written"
+
+
+def test_what_is_no_plain_decode_step_is_not_replayed(network, gpu) -> None:
+    kv, device = pages(gpu), str(gpu.device)
+    graphs = graphs_around(network, kv, gpu, max_batch_size=2)
+    prompt = step_input([(Run(token_ids=[1, 2], pages=[0]), 2)], page_tokens=16, device=device)
+    graphs.logits(graphs.hidden(prompt, kv))
+    runs = [Run(token_ids=[1], pages=[i]) for i in range(3)]
+    for run in runs:
+        run_step(graphs, kv, [(run, 1)], device=device)
+        run.token_ids.append(2)
+    run_step(graphs, kv, [(run, 1) for run in runs], device=device)  # more than were captured
+    assert graphs.replays == 0
+
+
+def test_the_ladder_ends_at_the_largest_batch_and_wastes_little() -> None:
+    for largest in (1, 2, 3, 8, 100, 256):
+        sizes = ladder(largest)
+        assert sizes == sorted(set(sizes))
+        assert sizes[-1] == largest
+    assert ladder(256)[:12] == [1, 2, 4, 6, 8, 16, 24, 32, 48, 64, 80, 96]
+    for num in range(9, 257):
+        size = next(size for size in ladder(256) if size >= num)
+        assert size <= 1.8 * num
