@@ -11,10 +11,10 @@ from deployer.bench.workload import Ask
 from deployer.config.devices import EngineChoice
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
+from deployer.generation.image_inputs import write_images
+from deployer.generation.open_model import OpenedModel
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
-from deployer.serve.image_inputs import write_images
-from deployer.serve.open_model import OpenedModel
 from engines.client import EngineClient
 from engines.engine import Engine
 from engines.errors import EngineError

@@ -15,8 +15,8 @@ from deployer.bench.workload import Ask, asks, words_for
 from deployer.config.devices import choose_engine
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
+from deployer.generation.open_model import check_family, open_model
 from deployer.serve.logs import set_up_logs
-from deployer.serve.open_model import check_family, open_model
 
 FEW, MANY = 4, 68  # words of the two texts that tell how many tokens a word takes
 

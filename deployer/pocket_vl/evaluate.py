@@ -18,6 +18,8 @@ from deployer.bench.offline import EngineBench, engine_bench, greedy
 from deployer.config.devices import choose_engine
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
+from deployer.generation.image_inputs import write_images
+from deployer.generation.open_model import check_family, open_model
 from deployer.pocket_vl.accuracy import Answer, print_accuracy
 from deployer.pocket_vl.evaluate_options import EvaluateOptions, check_options
 from deployer.pocket_vl.fonts import FontBook
@@ -25,9 +27,7 @@ from deployer.pocket_vl.held_out import Question, held_out_questions
 from deployer.pocket_vl.painter import paint
 from deployer.prompt.messages import Message
 from deployer.prompt.tokenizer import decode
-from deployer.serve.image_inputs import write_images
 from deployer.serve.logs import set_up_logs
-from deployer.serve.open_model import check_family, open_model
 from engines.errors import EngineError
 from engines.messages import Delta, Failed, Submit
 

@@ -4,8 +4,8 @@ import json
 import shlex
 
 from deployer.config.schema import DeployConfig
+from deployer.generation.open_model import OpenedModel
 from deployer.serve.listen import is_public
-from deployer.serve.open_model import OpenedModel
 from engines.messages import Ready
 
 

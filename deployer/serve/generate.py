@@ -12,10 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from deployer.generation.image_inputs import remove_images
 from deployer.prompt.detokenize import TextStream
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.serve.api_errors import ApiError, fault_of_code
-from deployer.serve.image_inputs import remove_images
 from deployer.serve.submits import Choice, submits_of
 from engines.engine import Engine
 from engines.messages import Delta, Done, Submit, TokenLogprobs, Usage

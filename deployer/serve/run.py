@@ -13,6 +13,7 @@ import uvloop
 from deployer.config.devices import EngineChoice, choose_engine
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
+from deployer.generation.open_model import OpenedModel, check_family, open_model
 from deployer.prompt.assemble import PromptBuilder
 from deployer.serve.admission import Admission
 from deployer.serve.announce import ready_lines, start_lines, warnings
@@ -20,7 +21,6 @@ from deployer.serve.app import create_app
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
 from deployer.serve.metrics import Metrics
-from deployer.serve.open_model import OpenedModel, check_family, open_model
 from deployer.serve.service import Service
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
 from engines.client import EngineClient

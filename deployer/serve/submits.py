@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployer.config.schema import SamplingConfig
+from deployer.generation.image_inputs import link_images, write_images
 from deployer.prompt.assemble import Prompt, PromptBuilder
-from deployer.serve.image_inputs import link_images, write_images
 from deployer.serve.sampling import SamplingRules, TextRules, sampling_of, text_rules
 from engines.messages import ImageInput, Sampling, Submit
 from engines.pixel_files import PixelFiles

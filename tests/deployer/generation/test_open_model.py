@@ -9,7 +9,7 @@ from tiny_checkpoint import CONFIG
 
 from deployer.config.schema import ModelConfig
 from deployer.errors import UnavailableError
-from deployer.serve.open_model import check_family, differences, open_model
+from deployer.generation.open_model import check_family, differences, open_model
 from engines.errors import CheckpointError
 
 MODEL = ModelConfig(
