@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from collections.abc import Sequence as Seq
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,11 @@ from engines.device_memory import free_bytes, used_bytes
 from engines.engine_loop import EngineLoop
 from engines.errors import DeviceError
 from engines.kv_cache import allocate_kv
-from engines.memory import plan_kv
+from engines.memory import KvPlan, plan_kv
 from engines.messages import Ready, Start
 from engines.network import Network
+from engines.ops import KvLayer
+from engines.options import EngineOptions, SchedulerOptions
 from engines.rehearsal import rehearse
 from engines.runner import Runner
 from engines.scheduler import Scheduler
@@ -60,13 +63,7 @@ def load_engine(
     limits = options.scheduler
     if backend.capture_decodes is not None:
         with phases.of("graphs"):
-            network = backend.capture_decodes(
-                network,
-                kv,
-                max_batch_size=limits.max_batch_size,
-                session_len=plan.session_len,
-                device=backend.device,
-            )
+            network = _captured(backend, network, kv, limits, plan.session_len)
     scheduler = Scheduler(
         limits,
         num_pages=plan.num_pages,
@@ -77,21 +74,12 @@ def load_engine(
         network, kv, device=backend.device, max_batch_size=limits.max_batch_size, vision=options.vision
     )
     loop = EngineLoop(scheduler, runner, spec, num_pages=plan.num_pages, session_len=plan.session_len)
-    ready = Ready(
-        device=_device_name(backend.device),
-        dtype=str(backend.dtype).removeprefix("torch."),
-        session_len=plan.session_len,
-        page_tokens=options.kv.page_tokens,
-        num_pages=plan.num_pages,
-        page_bytes=plan.page_bytes,
-        bytes_by_part={
-            "weights": weight_bytes,
-            "workspace": workspace_bytes,
-            "kv_cache": plan.num_pages * plan.page_bytes,
-        },
-        phase_s=phases.seconds,
-    )
-    return loop, ready
+    parts = {
+        "weights": weight_bytes,
+        "workspace": workspace_bytes,
+        "kv_cache": plan.num_pages * plan.page_bytes,
+    }
+    return loop, _ready(backend, plan, options, parts, phases)
 
 
 def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) -> Network:
@@ -102,6 +90,34 @@ def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) 
             f"the weights of `{folder}` do not fit on {backend.device}, where {free_bytes(backend.device)} "
             "bytes are left; use a smaller or quantized model, or a free device"
         ) from error
+
+
+def _captured(
+    backend: Backend, network: Network, kv: Seq[KvLayer], limits: SchedulerOptions, session_len: int
+) -> Network:
+    assert backend.capture_decodes is not None, "asked of engines that capture"
+    return backend.capture_decodes(
+        network,
+        kv,
+        max_batch_size=limits.max_batch_size,
+        session_len=session_len,
+        device=backend.device,
+    )
+
+
+def _ready(
+    backend: Backend, plan: KvPlan, options: EngineOptions, bytes_by_part: dict[str, int], phases: "_Phases"
+) -> Ready:
+    return Ready(
+        device=_device_name(backend.device),
+        dtype=str(backend.dtype).removeprefix("torch."),
+        session_len=plan.session_len,
+        page_tokens=options.kv.page_tokens,
+        num_pages=plan.num_pages,
+        page_bytes=plan.page_bytes,
+        bytes_by_part=bytes_by_part,
+        phase_s=phases.seconds,
+    )
 
 
 class _Phases:
