@@ -68,6 +68,14 @@ class Ops(Protocol):
         """Return the exact (erf) GELU."""
         ...
 
+    def gelu_tanh(self, x_TF: Tensor) -> Tensor:
+        """Return x / 2 * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 x^3)))."""
+        ...
+
+    def quick_gelu(self, x_TF: Tensor) -> Tensor:
+        """Return x * sigmoid(1.702 x)."""
+        ...
+
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
         """Rotate half-split pairs: (x1, x2) -> (x1 cos - x2 sin, x2 cos + x1 sin).
 

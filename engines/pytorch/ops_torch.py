@@ -55,6 +55,14 @@ class TorchOps:
         """Return the exact GELU."""
         return F.gelu(x_TF)
 
+    def gelu_tanh(self, x_TF: Tensor) -> Tensor:
+        """Return the GELU's tanh form."""
+        return F.gelu(x_TF, approximate="tanh")
+
+    def quick_gelu(self, x_TF: Tensor) -> Tensor:
+        """Return x * sigmoid(1.702 x)."""
+        return x_TF * torch.sigmoid(1.702 * x_TF)
+
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
         """Rotate half-split pairs of q and k, in fp32."""
         x_TXD = torch.cat([q_TND, k_TKD], dim=1)

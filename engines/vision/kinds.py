@@ -9,9 +9,11 @@ from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.parts import AssemblySpec, PixelSpec, ProjectorSpec, TowerSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
+from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 
 TOWERS: tuple[type[TowerSpec], ...] = (
+    ClipVitSpec,
     InternVitSpec,
 )  # fmt: skip
 

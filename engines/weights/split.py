@@ -52,7 +52,7 @@ def source_shape(rule: Rule, parameter: Parameter) -> tuple[int, ...]:
 
 def pieces(rule: Rule, parameter: Parameter, *, rank: int, tp: int) -> list[Piece]:
     """Return what this rank copies from the rule's tensor, adjacent stretches merged."""
-    if parameter.split == "copy" and rule.block is not None:
+    if parameter.split == "copy" and (rule.block is not None or rule.layout == "grouped_qkv"):
         return _merged(_row_pieces(rule, parameter, rank=0, tp=1))
     if parameter.split in ("copy", "padded"):
         return [Piece(axis=0, source=0, target=0, length=parameter.shape[0])]

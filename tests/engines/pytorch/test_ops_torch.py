@@ -103,6 +103,15 @@ def test_gelu_is_the_exact_one(dtype: torch.dtype) -> None:
     assert_rounded(OPS.gelu(x), 0.5 * wide * (1 + torch.erf(wide / math.sqrt(2))), dtype, ulps=2)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_other_gelus_are_their_formulas(dtype: torch.dtype) -> None:
+    x = randn(50, dtype=dtype)
+    wide = x.double()
+    inner = math.sqrt(2 / math.pi) * (wide + 0.044715 * wide**3)
+    assert_rounded(OPS.gelu_tanh(x), 0.5 * wide * (1 + torch.tanh(inner)), dtype, ulps=2)
+    assert_rounded(OPS.quick_gelu(x), wide / (1 + (-1.702 * wide).exp()), dtype, ulps=4)
+
+
 @pytest.mark.parametrize("num_rotary", [8, 3])
 def test_rope_rotates_half_split_pairs_and_passes_the_rest(num_rotary: int) -> None:
     q, k = randn(4, 3, 16), randn(4, 2, 16, seed=1)
@@ -278,6 +287,8 @@ def op_calls(dtype: torch.dtype) -> dict[str, Callable[[Callable[[Tensor], Tenso
         "linear": lambda to: OPS.linear(to(x), Dense(weight_OI=to(matrix), bias_O=to(b[:48]))),
         "silu_mul": lambda to: OPS.silu_mul(to(x)),
         "gelu": lambda to: OPS.gelu(to(x)),
+        "gelu_tanh": lambda to: OPS.gelu_tanh(to(x)),
+        "quick_gelu": lambda to: OPS.quick_gelu(to(x)),
         "rope": lambda to: OPS.rope(to(q), to(k), to(angles.cos()), to(angles.sin())),
         "store_kv": store,
         "attention_paged": attention,

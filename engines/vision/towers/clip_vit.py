@@ -1,0 +1,101 @@
+"""The vision transformers of CLIP, SigLIP and their kin: pre-norm layers over a table of positions.
+
+    x = [class, patches] + positions;  x = pre_norm(x)
+    each layer:  x += attention(norm1(x));  x += fc2(act(fc1(norm2(x))))
+
+What is in square brackets, the norms around the stack and the activation are fields of the spec.
+
+Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), H hidden, N heads, D head dim.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.decoder.layers import Params, linear_weight
+from engines.ops import Dense, Ops
+from engines.vision.passes import patch_rows
+from engines.vision.towers.clip_vit_spec import ClipVitSpec
+
+
+class ClipVit:
+    """The tower."""
+
+    def __init__(self, spec: ClipVitSpec, params: Params, *, name: str, ops: Ops) -> None:
+        self._spec = spec
+        self._ops = ops
+        self._patches = Dense(
+            weight_OI=params[f"{name}.patch.weight"].flatten(1), bias_O=params.get(f"{name}.patch.bias")
+        )
+        self._class_token_H = params.get(f"{name}.class_token")
+        table_LH, extra = params[f"{name}.positions"], int(spec.class_token)
+        self._table_LH = table_LH
+        self._positions_LH = torch.cat(
+            [table_LH[:extra], resized_table(table_LH[extra:], (spec.tile or spec.image) // spec.patch)]
+        )
+        self._pre_norm = _norm_of(params, f"{name}.pre_norm") if spec.pre_norm else None
+        self._post_norm = _norm_of(params, f"{name}.post_norm") if spec.post_norm else None
+        self._layers = [ClipLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.depth)]
+
+    def __call__(self, pixels_ISSC: Tensor, position_ids_L: Tensor | None = None) -> Tensor:
+        """Return the features of the selected layer, [I, patches, H].
+
+        `position_ids_L` names the table's row of each patch, for pictures that are not square.
+        """
+        ops, eps = self._ops, self._spec.norm_eps
+        x_ILH = ops.linear(patch_rows(pixels_ISSC, self._spec.patch), self._patches)
+        if self._class_token_H is not None:
+            x_ILH = torch.cat([self._class_token_H.expand(len(x_ILH), 1, -1), x_ILH], dim=1)
+        x_ILH = x_ILH + (self._positions_LH if position_ids_L is None else self._table_LH[position_ids_L])
+        if self._pre_norm is not None:
+            x_ILH = ops.layer_norm(x_ILH, *self._pre_norm, eps)
+        for layer in self._layers:
+            x_ILH = layer(x_ILH)
+        if self._post_norm is not None:
+            x_ILH = ops.layer_norm(x_ILH, *self._post_norm, eps)
+        drops_class = self._spec.class_token and not self._spec.keep_class_token
+        return x_ILH[:, 1:] if drops_class else x_ILH
+
+
+class ClipLayer:
+    """One block of the tower."""
+
+    def __init__(self, spec: ClipVitSpec, params: Params, name: str, *, ops: Ops) -> None:
+        self._ops = ops
+        self._eps = spec.norm_eps
+        self._num_heads = spec.num_heads
+        self._scale = (spec.hidden // spec.num_heads) ** -0.5
+        self._activation = {"gelu": ops.gelu, "gelu_tanh": ops.gelu_tanh, "quick_gelu": ops.quick_gelu}[
+            spec.activation
+        ]
+        self._norm1, self._norm2 = _norm_of(params, f"{name}.norm1"), _norm_of(params, f"{name}.norm2")
+        self._qkv = linear_weight(params, f"{name}.qkv")
+        self._o = linear_weight(params, f"{name}.o")
+        self._fc1 = linear_weight(params, f"{name}.fc1")
+        self._fc2 = linear_weight(params, f"{name}.fc2")
+
+    def __call__(self, x_ILH: Tensor) -> Tensor:
+        """Return the next residual stream, [I, L, H]."""
+        ops = self._ops
+        x_ILH = x_ILH + self._attention(ops.layer_norm(x_ILH, *self._norm1, self._eps))
+        inner = self._activation(ops.linear(ops.layer_norm(x_ILH, *self._norm2, self._eps), self._fc1))
+        return x_ILH + ops.linear(inner, self._fc2)
+
+    def _attention(self, x_ILH: Tensor) -> Tensor:
+        ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
+        q, k, v = (part.view(heads) for part in ops.linear(x_ILH, self._qkv).chunk(3, dim=-1))
+        return ops.linear(ops.attention_full(q, k, v, scale=self._scale).flatten(2), self._o)
+
+
+def resized_table(table_LH: Tensor, grid: int) -> Tensor:
+    """Return a square table of rows for another grid, bicubic in fp32."""
+    own = round(len(table_LH) ** 0.5)
+    if own == grid:
+        return table_LH
+    cells_1Hyx = table_LH.float().view(1, own, own, -1).permute(0, 3, 1, 2)
+    resized_1Hyx = F.interpolate(cells_1Hyx, size=(grid, grid), mode="bicubic", align_corners=False)
+    return resized_1Hyx[0].flatten(1).T.to(table_LH.dtype)
+
+
+def _norm_of(params: Params, name: str) -> tuple[Tensor, Tensor]:
+    return params[f"{name}.weight"], params[f"{name}.bias"]
