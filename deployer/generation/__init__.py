@@ -1,1 +1,1 @@
-"""From a deployment and prompts to generated text, whatever asks: the HTTP server, the pipeline, a benchmark."""
+"""From a deployment and prompts to generated text, whoever asks: server, pipeline, benchmark."""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 import msgspec
 from starlette.responses import Response
 
+from deployer.generation.generate import AnswerError
+from deployer.generation.generation_config import InvalidFieldError
 from engines.errors import EngineDeadError, EngineError, RequestError
 
 # HTTP status of the codes that are not a plain 400.
@@ -21,6 +23,8 @@ STATUS_OF_CODE = {
     "shutting_down": 503,
 }
 RETRY_LATER = {429, 503}
+# What the API calls a field that `GenerationConfig` calls otherwise.
+_NAMES_OF_FIELDS = {"max_new_tokens": "max_tokens"}
 
 _TYPE_OF_STATUS = {
     401: "authentication_error",
@@ -68,6 +72,13 @@ def fault_of(error: Exception, *, request_id: str) -> ApiFault:
     """Return what the client is told; of a fault of ours no more than the id that its log entry has."""
     if isinstance(error, ApiError):
         return error.fault
+    if isinstance(error, InvalidFieldError):
+        name = _NAMES_OF_FIELDS.get(error.field, error.field)
+        return ApiFault(status=400, message=str(error), code=error.code, param=name)
+    if isinstance(
+        error, AnswerError
+    ):  # the engine's own words: it tells a client nothing that it may not know
+        return fault_of_code(error.code, str(error))
     if isinstance(error, RequestError) and error.code != "engine_error":
         return fault_of_code(error.code, str(error))
     if isinstance(error, EngineDeadError):

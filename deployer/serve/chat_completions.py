@@ -9,18 +9,18 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from deployer.generation.choices import Choice, choices_of
+from deployer.generation.generate import Piece
 from deployer.prompt.messages import ImagePart, Message, TextPart
 from deployer.prompt.messages import Part as PromptPart
 from deployer.serve import openai_types as api
 from deployer.serve.api_errors import invalid
-from deployer.serve.generate import Piece
 from deployer.serve.logprobs import chat_logprobs
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import RequestRecord, record_of
-from deployer.serve.sampling import sampling_rules
+from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.sse import DONE, ChunkWriter, open_stream
-from deployer.serve.submits import Choice, choices_of
 from deployer.serve.usage import Tally
 
 ROLE = b'"delta":{"role":"assistant","content":""}'
@@ -35,20 +35,14 @@ def chat_routes(service: Service) -> APIRouter:
         body = await read_body(request, api.ChatBody, max_bytes=service.server.max_body_bytes)
         record = record_of(request)
         service.accept(body, record)
-        rules = sampling_rules(
-            body,
-            defaults=service.sampling,
-            prompts=service.prompts,
-            max_tokens=_max_tokens(body),
-            logprobs=_num_logprobs(body),
-        )
+        rules = body_rules(service, body, max_tokens=_max_tokens(body), logprobs=_num_logprobs(body))
         prompt = await service.prompts.chat([_message(message) for message in body.messages])
         completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,
             [prompt],
-            completion=completion,
-            builder=service.prompts,
+            request_id=completion,
+            vocabulary=service.prompts,
             defaults=service.sampling,
         )
         record.completion = completion

@@ -9,17 +9,18 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
+from deployer.generation.choices import Choice, choices_of
+from deployer.generation.generate import Piece
+from deployer.generation.generation_config import MAX_CHOICES
 from deployer.prompt.tokenizer import decode
 from deployer.serve.api_errors import invalid
-from deployer.serve.generate import Piece
 from deployer.serve.logprobs import completion_logprobs
-from deployer.serve.openai_types import MAX_CHOICES, CompletionBody
+from deployer.serve.openai_types import CompletionBody
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import RequestRecord, record_of
-from deployer.serve.sampling import sampling_rules
+from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.sse import DONE, ChunkWriter, open_stream
-from deployer.serve.submits import Choice, choices_of
 from deployer.serve.usage import Tally
 
 
@@ -33,23 +34,17 @@ def completion_routes(service: Service) -> APIRouter:
         record = record_of(request)
         service.accept(body, record)
         prompts = _prompts(body)
-        rules = sampling_rules(
-            body,
-            defaults=service.sampling,
-            prompts=service.prompts,
-            max_tokens=body.max_tokens,
-            logprobs=body.logprobs,
-        )
+        rules = body_rules(service, body, max_tokens=body.max_tokens, logprobs=body.logprobs)
         completion = f"cmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,
             [service.prompts.text(prompt) for prompt in prompts],
-            completion=completion,
-            builder=service.prompts,
+            request_id=completion,
+            vocabulary=service.prompts,
             defaults=service.sampling,
         )
         record.completion = completion
-        echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.num_choices)]
+        echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.asked.n)]
         if body.stream:
             return await open_stream(_events(service, body, choices, echoes, record), record)
         return await _answer(service, choices, echoes, record)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
+from deployer.generation.generate import Piece
 from deployer.prompt.tokenizer import Tokenizer
-from deployer.serve.generate import Piece
 from engines.messages import TokenLogprobs
 
 

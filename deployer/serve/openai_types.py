@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-MAX_CHOICES = 128  # sequences of one request, n times prompts (OpenAI's limit of n)
-MAX_LOGPROBS = 20  # alternatives a token (OpenAI's limit of top_logprobs)
-INT64 = 2**63
+from deployer.generation.generation_config import INT64, MAX_CHOICES, MAX_LOGPROBS
 
 NotServed = Annotated[None, Field(default=None, description="not served in this version")]
 NonNegative = Annotated[int, Field(ge=0)]

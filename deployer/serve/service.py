@@ -4,14 +4,14 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
+from deployer.generation.choices import Choice
+from deployer.generation.generate import Piece, generate
 from deployer.prompt.assemble import PromptBuilder
 from deployer.serve.admission import Admission
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of_code
-from deployer.serve.generate import Piece, generate
 from deployer.serve.metrics import Metrics
 from deployer.serve.openai_types import SamplingBody
 from deployer.serve.request_record import RequestRecord
-from deployer.serve.submits import Choice
 from engines.engine import Engine
 
 

@@ -11,8 +11,8 @@ import msgspec
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from deployer.generation.generate import Finish
 from deployer.serve.api_errors import fault_of
-from deployer.serve.generate import Finish
 from deployer.serve.request_log import log_failure
 from deployer.serve.request_record import RequestRecord
 

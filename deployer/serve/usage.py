@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
-from deployer.serve.generate import Piece
+from deployer.generation.choices import Choice
+from deployer.generation.generate import Piece
 from deployer.serve.request_record import RequestRecord
-from deployer.serve.submits import Choice
 
 
 class Tally:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 from deployer.config.schema import SamplingConfig
 from deployer.generation.image_inputs import link_images, write_images
-from deployer.prompt.assemble import Prompt, PromptBuilder
-from deployer.serve.sampling import SamplingRules, TextRules, sampling_of, text_rules
+from deployer.generation.sampling import SamplingRules, TextRules, Vocabulary, sampling_of, text_rules
+from deployer.prompt.assemble import Prompt
 from engines.messages import ImageInput, Sampling, Submit
 from engines.pixel_files import PixelFiles
 
@@ -26,25 +26,26 @@ def choices_of(
     rules: SamplingRules,
     prompts: Sequence[Prompt],
     *,
-    completion: str,
-    builder: PromptBuilder,
+    request_id: str,
+    vocabulary: Vocabulary,
     defaults: SamplingConfig,
 ) -> list[Choice]:
     """Return the sequences of a request: all choices of its first prompt, then those of the second, ...
 
-    Raises ApiError where an answer does not fit behind its prompt.
+    Raises InvalidFieldError where an answer does not fit behind its prompt.
     """
-    text = text_rules(rules.body, builder)
+    text = text_rules(rules.asked, vocabulary)
+    num_choices = rules.asked.n
     return [
         Choice(
-            index=place * rules.num_choices + number,
-            request_id=f"{completion}-{place * rules.num_choices + number}",
+            index=place * num_choices + number,
+            request_id=f"{request_id}-{place * num_choices + number}",
             prompt=prompt,
-            sampling=sampling_of(rules, prompt, choice=number, defaults=defaults, prompts=builder),
+            sampling=sampling_of(rules, prompt, choice=number, defaults=defaults, vocabulary=vocabulary),
             text=text,
         )
         for place, prompt in enumerate(prompts)
-        for number in range(rules.num_choices)
+        for number in range(num_choices)
     ]
 
 

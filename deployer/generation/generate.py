@@ -1,4 +1,4 @@
-"""The path that every text of the API takes: sequences in, pieces of text out, through the engine.
+"""The path that every text takes: sequences in, pieces of text out, through the engine.
 
 Whatever ends a request early - a stop string, an error, a client that went away - closes the engine's reply
 streams, and that aborts what still runs.
@@ -12,13 +12,17 @@ from typing import Literal
 
 import msgspec
 
+from deployer.generation.choices import Choice, submits_of
 from deployer.generation.image_inputs import remove_images
 from deployer.prompt.detokenize import TextStream
 from deployer.prompt.tokenizer import Tokenizer
-from deployer.serve.api_errors import ApiError, fault_of_code
-from deployer.serve.submits import Choice, submits_of
 from engines.engine import Engine
+from engines.errors import RequestError
 from engines.messages import Delta, Done, Submit, TokenLogprobs, Usage
+
+
+class AnswerError(RequestError):
+    """A sequence ended without an answer; `code` and message are the engine's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +52,7 @@ async def generate(
 ) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of all choices as they come; use `contextlib.aclosing` where a loop may leave early.
 
-    Their ids stand in `running` meanwhile. Raises ApiError as soon as one of them fails, and ends all.
+    Their ids stand in `running` meanwhile. Raises AnswerError as soon as one of them fails, and ends all.
     """
     submits = submits_of(choices, engine.pixels)
     streams = [
@@ -80,7 +84,7 @@ async def _pieces(engine: Engine, text: "ChoiceText", submit: Submit) -> AsyncGe
             elif isinstance(reply, Done):
                 yield text.end(reply)
             else:
-                raise ApiError(fault_of_code(reply.code, reply.message))
+                raise AnswerError(reply.message, code=reply.code)
 
 
 class ChoiceText:
@@ -125,12 +129,10 @@ class ChoiceText:
     def end(self, done: Done) -> Piece:
         """Return what was held back, and how the choice ended.
 
-        Raises ApiError where the engine ended it for another reason than its own text or a stop string.
+        Raises AnswerError where the engine ended it for another reason than its own text or a stop string.
         """
         if done.finish_reason == "abort" and self.stopped_by is None:
-            raise ApiError(
-                fault_of_code("shutting_down", "the server shut down before the answer was complete")
-            )
+            raise AnswerError("the engine shut down before the answer was complete", code="shutting_down")
         usage = msgspec.structs.replace(done.usage, output_tokens=self._num_tokens)
         stop_reason: str | int | None = self.stopped_by
         if stop_reason is None and done.stop_token_id in self._stop_token_ids:
