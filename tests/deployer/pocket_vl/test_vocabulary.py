@@ -49,9 +49,9 @@ def test_the_pieces_of_a_prompt_are_the_tokens_of_the_whole_string() -> None:
         Turn(kind="x", question="Why?", answer=""),
     ]
     pieces = (*coder.opening("Be brief."), *coder.picture(2), *coder.turns(turns).ids[:-1])
+    slot = "<img>" + 4 * "<IMG_CONTEXT>" + "</img>\n"
     whole = (
-        "<|im_start|>system\nBe brief.<|im_end|><|im_start|>user\n<img><IMG_CONTEXT><IMG_CONTEXT><IMG_CONTEXT>"
-        "<IMG_CONTEXT></img>\nWhat colour is it?<|im_end|><|im_start|>assistant\nred<|im_end|><|im_start|>user\n"
-        "Why?<|im_end|><|im_start|>assistant\n"
+        f"<|im_start|>system\nBe brief.<|im_end|><|im_start|>user\n{slot}What colour is it?<|im_end|>"
+        "<|im_start|>assistant\nred<|im_end|><|im_start|>user\nWhy?<|im_end|><|im_start|>assistant\n"
     )
     assert list(pieces) == tokenizer.encode(whole).ids
