@@ -86,6 +86,15 @@ class VisionSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Companion:
+    """Weights that a release leaves to another folder, as a tower's to the repository of CLIP."""
+
+    folder: str  # as config.json names it; `engines/weights/companion_folder.py` finds it
+    prefix: str  # put before its names; where the checkpoint has tensors of this prefix, those are taken
+    file: str | None = None  # its only weight file, where that has a name of its own
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
     """One model as the runtime sees it."""
 
@@ -94,3 +103,4 @@ class ModelSpec:
     decoder: DecoderSpec
     vision: VisionSpec | None
     dtype: Literal["float32", "bfloat16", "float16"]  # the checkpoint's own
+    companions: tuple[Companion, ...] = ()

@@ -5,7 +5,9 @@ A getter that meets a fault notes it and returns a harmless stand-in (1 for numb
 `raise_faults` ends it. Callers are the readers in `engines/families/`.
 """
 
+import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from engines.errors import CheckpointError
@@ -15,10 +17,18 @@ class ConfigSection:
     """One object of a config.json, the whole or a nested one."""
 
     def __init__(
-        self, values: Mapping[str, Any], *, origin: str, path: str = "", faults: dict[str, str] | None = None
+        self,
+        values: Mapping[str, Any],
+        *,
+        origin: str,
+        path: str = "",
+        faults: dict[str, str] | None = None,
+        folder: Path | None = None,
     ) -> None:
+        """`folder`: where the checkpoint lies; None: config.json is all that is there."""
         self.values = values
         self.origin = origin
+        self.folder = folder
         self._path = path
         self._faults: dict[str, str] = {} if faults is None else faults
 
@@ -28,7 +38,27 @@ class ConfigSection:
         if not isinstance(value, Mapping):
             self.fault(key, "must be an object")
             value = {}
-        return ConfigSection(value, origin=self.origin, path=f"{self._path}{key}.", faults=self._faults)
+        return ConfigSection(
+            value, origin=self.origin, path=f"{self._path}{key}.", faults=self._faults, folder=self.folder
+        )
+
+    def beside(self, file: str) -> "ConfigSection | None":
+        """Return the object in another JSON file of the checkpoint; None where there is no such file.
+
+        Its faults are collected with ours. Raises CheckpointError for a file that cannot be read.
+        """
+        path = None if self.folder is None else self.folder / file
+        if path is None or not path.is_file():
+            return None
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"cannot read {path} ({error}): must be JSON; fetch it again") from error
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"cannot read {path}: must hold an object; fetch it again")
+        return ConfigSection(
+            values, origin=self.origin, path=f"{file}: ", faults=self._faults, folder=self.folder
+        )
 
     def fault(self, key: str, rule: str) -> None:
         """Note that the value of a key breaks a rule; the first fault of a key stands."""

@@ -7,7 +7,7 @@ alone: no code of a checkpoint is ever run. Safe to read from several threads.
 import json
 import threading
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from engines.errors import CheckpointError
+from engines.spec import Companion
+from engines.weights.companion_folder import companion_folder
 
 SAFETENSORS = "model.safetensors"
 BIN = "pytorch_model.bin"
@@ -34,26 +36,34 @@ class Shard(Protocol):
 
 
 class Checkpoint:
-    """The tensors of a folder by name."""
+    """The tensors of a folder, and of those that it leaves weights to, by name."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, companions: Sequence[Companion] = ()) -> None:
         """Open every shard; raises CheckpointError for a missing, truncated or contradictory file."""
         self.folder = folder
-        self._shard_of: dict[str, Shard] = {}
+        self._places: dict[str, tuple[Shard, str]] = {}  # shard, name in it
         self.shapes: dict[str, tuple[int, ...]] = {}
-        for path in _shard_paths(folder):
-            shard = _open(path)
-            for name, shape in shard.shapes.items():
-                if name in self.shapes:
-                    raise CheckpointError(
-                        f"tensor `{name}` ({path}): is in another shard too; each must be in one"
-                    )
-                self.shapes[name] = shape
-                self._shard_of[name] = shard
+        self._add(_shard_paths(folder))
+        for companion in companions:
+            if not any(name.startswith(companion.prefix) for name in self.shapes):
+                self._add(_companion_paths(folder, companion), prefix=companion.prefix)
 
     def read(self, name: str, *, axis: int, start: int, length: int) -> Tensor:
         """Return a stretch of a tensor along axis 0 or 1, on the CPU, in the checkpoint's dtype."""
-        return self._shard_of[name].read(name, axis=axis, start=start, length=length)
+        shard, own_name = self._places[name]
+        return shard.read(own_name, axis=axis, start=start, length=length)
+
+    def _add(self, paths: Iterable[Path], *, prefix: str = "") -> None:
+        for path in paths:
+            shard = _open(path)
+            for own_name, shape in shard.shapes.items():
+                name = prefix + own_name
+                if name in self.shapes:
+                    raise CheckpointError(
+                        f"tensor `{own_name}` ({path}): is in another shard too; each must be in one"
+                    )
+                self.shapes[name] = shape
+                self._places[name] = (shard, own_name)
 
 
 class SafetensorsShard:
@@ -124,6 +134,20 @@ def _shard_paths(folder: Path) -> list[Path]:
     raise CheckpointError(
         f"no weights in {folder}, which holds {held}: must hold {SAFETENSORS} or {BIN}, or an index of shards"
     )
+
+
+def _companion_paths(folder: Path, companion: Companion) -> list[Path]:
+    found = companion_folder(folder, companion.folder)
+    if found is None:
+        raise CheckpointError(
+            f"no folder `{companion.folder}` in or beside {folder}: its config.json leaves the weights of "
+            f"`{companion.prefix}*` to it; fetch that repository into it"
+        )
+    if companion.file is None:
+        return _shard_paths(found)
+    if not (found / companion.file).is_file():
+        raise CheckpointError(f"no `{companion.file}` in {found}: must hold these weights; fetch it again")
+    return [found / companion.file]
 
 
 def _indexed_paths(index: Path) -> list[Path]:

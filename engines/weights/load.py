@@ -46,7 +46,7 @@ def load_network(
 
     Raises CheckpointError with everything that is wrong with the folder, its files, names or shapes.
     """
-    checkpoint = Checkpoint(Path(folder))
+    checkpoint = Checkpoint(Path(folder), spec.companions)
     claims = match(checkpoint.shapes, rules_for(spec), parameters(spec), origin=str(folder))
     wanted = {claim.parameter.name: claim.parameter for claim in claims}
     tensors = {

@@ -1,6 +1,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engines.errors import CheckpointError
+from engines.spec import Companion
 from engines.weights.checkpoint import Checkpoint
 
 TENSORS = {"a": torch.arange(12.0).reshape(4, 3), "b": torch.arange(5.0), "c": torch.ones(2, 2).bfloat16()}
@@ -152,3 +154,43 @@ def test_a_bin_file_of_something_else_is_refused(tmp_path: Path) -> None:
     torch.save({"a": torch.ones(1), "step": 3}, tmp_path / "pytorch_model.bin")
     with pytest.raises(CheckpointError, match="must hold a dict of tensors and nothing else"):
         Checkpoint(tmp_path)
+
+
+COMPANION = Companion(folder="zoo/tower", prefix="vision.")
+
+
+def write_tower(folder: Path, file: str = "model.safetensors") -> None:
+    folder.mkdir(parents=True)
+    tensors = {"w": torch.full((2, 2), 7.0)}
+    torch.save(tensors, folder / file) if file.endswith(".bin") else save_file(tensors, folder / file)
+
+
+@pytest.mark.parametrize("place", ["m/zoo/tower", "m/tower", "tower"])
+def test_weights_left_to_another_folder_are_read_under_a_prefix(tmp_path: Path, place: str) -> None:
+    (tmp_path / "m").mkdir()
+    write_single(tmp_path / "m")
+    write_tower(tmp_path / place)
+    checkpoint = Checkpoint(tmp_path / "m", [COMPANION])
+    assert checkpoint.shapes["vision.w"] == (2, 2)
+    assert checkpoint.read("vision.w", axis=0, start=1, length=1).tolist() == [[7.0, 7.0]]
+
+
+def test_a_checkpoints_own_tensors_of_that_prefix_come_first(tmp_path: Path) -> None:
+    write_tower(tmp_path / "tower")
+    save_file({"vision.w": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    assert Checkpoint(tmp_path, [COMPANION]).read("vision.w", axis=0, start=0, length=2).sum() == 0
+
+
+def test_a_companion_may_have_a_file_name_of_its_own(tmp_path: Path) -> None:
+    write_single(tmp_path)
+    write_tower(tmp_path / "tower", "open_clip_pytorch_model.bin")
+    named = replace(COMPANION, file="open_clip_pytorch_model.bin")
+    assert "vision.w" in Checkpoint(tmp_path, [named]).shapes
+    with pytest.raises(CheckpointError, match=r"no `other\.bin` in .*tower: must hold these weights"):
+        Checkpoint(tmp_path, [replace(COMPANION, file="other.bin")])
+
+
+def test_a_companion_that_is_not_there_is_named(tmp_path: Path) -> None:
+    write_single(tmp_path)
+    with pytest.raises(CheckpointError, match="no folder `zoo/tower` in or beside"):
+        Checkpoint(tmp_path, [COMPANION])
