@@ -9,7 +9,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
-from engines.vision.pixels.resize import cut, resized_array
+from engines.vision.pixels.resize import bicubic, cut
 from engines.vision.pixels.tile_grid import choose_grid, has_thumbnail
 
 
@@ -17,7 +17,7 @@ def dynamic_tiles(rgb: Image.Image, spec: DynamicTilesSpec) -> npt.NDArray[np.ui
     """Return the tiles of an RGB picture, uint8 [tiles, side, side, 3], row by row, the thumbnail last."""
     side = spec.image
     columns, rows = choose_grid(rgb.width, rgb.height, spec)
-    tiles = cut(resized_array(rgb, columns * side, rows * side), side)
+    tiles = cut(bicubic(rgb, columns * side, rows * side), side)
     if has_thumbnail(columns * rows, spec):
-        tiles = np.concatenate([tiles, resized_array(rgb, side, side)[None]])
+        tiles = np.concatenate([tiles, bicubic(rgb, side, side)[None]])
     return tiles

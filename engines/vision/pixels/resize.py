@@ -16,3 +16,20 @@ def bicubic(rgb: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
     between = (rgb.width, height) if height_first else (width, rgb.height)
     how = Image.Resampling.BICUBIC
     return np.asarray(rgb.resize(between, how).resize((width, height), how), dtype=np.uint8)
+
+
+def centred(
+    rgb: NDArray[np.uint8], width: int, height: int, background: tuple[int, int, int]
+) -> NDArray[np.uint8]:
+    """Return a canvas of this size, uint8 [height, width, 3], with the picture in its middle."""
+    canvas = np.full((height, width, 3), background, dtype=np.uint8)
+    top, left = (height - rgb.shape[0]) // 2, (width - rgb.shape[1]) // 2
+    canvas[top : top + rgb.shape[0], left : left + rgb.shape[1]] = rgb
+    return canvas
+
+
+def cut(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return the square tiles of a picture, uint8 [tiles, side, side, 3], row by row."""
+    rows, columns = rgb.shape[0] // side, rgb.shape[1] // side
+    tiles = rgb.reshape(rows, side, columns, side, 3).swapaxes(1, 2).reshape(-1, side, side, 3)
+    return np.ascontiguousarray(tiles)
