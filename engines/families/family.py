@@ -1,7 +1,8 @@
 """What one checkpoint family declares: a config reader and a table of names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from engines.families.config_section import ConfigSection
 from engines.spec import ModelSpec
@@ -17,3 +18,5 @@ class Family:
     architectures: tuple[str, ...]  # `architectures` values of config.json
     read: Callable[[ConfigSection], ModelSpec]
     rules: Callable[[ModelSpec], NameRules]
+    # What else config.json must say, where another family has the same names; None: nothing.
+    applies: Callable[[Mapping[str, Any]], bool] | None = None

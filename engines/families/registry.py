@@ -1,16 +1,25 @@
-"""The known families, and the choice among them by what config.json says."""
+"""The known families, and the choice among them by what config.json says: its architecture, else its type."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from engines.errors import CheckpointError
 from engines.families.config_section import ConfigSection
 from engines.families.family import Family
 from engines.families.internvl import INTERNVL
+from engines.families.internvl3_hf import INTERNVL3_HF
+from engines.families.qwen2_vl import QWEN2_VL
+from engines.families.text import TEXT
 from engines.spec import ModelSpec
 from engines.weights.rules import NameRules
 
-FAMILIES: tuple[Family, ...] = (INTERNVL,)
+FAMILIES: tuple[Family, ...] = (
+    INTERNVL,
+    INTERNVL3_HF,
+    QWEN2_VL,
+    TEXT,
+)  # fmt: skip
 
 
 def known_families() -> tuple[str, ...]:
@@ -18,15 +27,16 @@ def known_families() -> tuple[str, ...]:
     return tuple(sorted(family.name for family in FAMILIES))
 
 
-def read_spec(config: Mapping[str, Any], *, origin: str) -> ModelSpec:
+def read_spec(config: Mapping[str, Any], *, origin: str, folder: Path | None = None) -> ModelSpec:
     """Build the spec of a model from its upstream config.json.
 
-    `origin` names the file in messages. Raises CheckpointError for an unknown architecture (with all known
-    ones) and, in one message, for every key that is missing, of another type or of a value that isn't
-    supported.
+    `origin` names the file in messages; `folder` is the checkpoint's, where some families keep more of what
+    they are (None: the released sizes are taken). Raises CheckpointError for an unknown architecture (with
+    all known ones) and, in one message, for every key that is missing, of another type or of a value that
+    isn't supported.
     """
     family = _family_of(config, origin)
-    section = ConfigSection(config, origin=origin)
+    section = ConfigSection(config, origin=origin, folder=folder)
     spec = family.read(section)
     section.raise_faults()
     return spec
@@ -41,8 +51,12 @@ def _family_of(config: Mapping[str, Any], origin: str) -> Family:
     model_type = config.get("model_type")
     architectures = config.get("architectures") or []
     names = architectures if isinstance(architectures, list) else [architectures]
-    for family in FAMILIES:
-        if model_type in family.model_types or any(name in family.architectures for name in names):
+    here = [family for family in FAMILIES if family.applies is None or family.applies(config)]
+    for family in here:
+        if any(name in family.architectures for name in names):
+            return family
+    for family in here:
+        if model_type in family.model_types:
             return family
     seen = ", ".join(f"`{name}`" for name in names) or "none"
     known = sorted(f"`{name}` ({family.name})" for family in FAMILIES for name in family.architectures)

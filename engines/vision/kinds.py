@@ -5,27 +5,35 @@ from typing import Any
 
 import msgspec
 
+from engines.vision.assembly.native_spec import NativeRowsSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.parts import AssemblySpec, PixelSpec, ProjectorSpec, TowerSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
+from engines.vision.pixels.native_spec import NativeSpec
+from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
+from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 
 TOWERS: tuple[type[TowerSpec], ...] = (
     ClipVitSpec,
     InternVitSpec,
+    Qwen2VitSpec,
 )  # fmt: skip
 
 PROJECTORS: tuple[type[ProjectorSpec], ...] = (
+    PatchMergerSpec,
     PixelShuffleMlpSpec,
 )  # fmt: skip
 
 PIXELS: tuple[type[PixelSpec], ...] = (
     DynamicTilesSpec,
+    NativeSpec,
 )  # fmt: skip
 
 ASSEMBLIES: tuple[type[AssemblySpec], ...] = (
+    NativeRowsSpec,
     TilesSpec,
 )  # fmt: skip
 

@@ -45,7 +45,7 @@ class ImagePlan:
 class ImagePixels:
     """One picture as the engine gets it."""
 
-    arrays: "tuple[NDArray[np.uint8], ...]"
+    arrays: "tuple[NDArray[Any], ...]"  # uint8; upstream's results to compare with have normalised floats
     plan: ImagePlan
     shared: tuple[int, ...] = ()  # `AssemblySpec.shared` of its prompt
 

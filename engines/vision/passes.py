@@ -30,7 +30,9 @@ class Normaliser:
         return cls(spec.pixels.mean, spec.pixels.std, device=like.device, dtype=like.dtype)
 
     def __call__(self, pixels_ISSC: Tensor) -> Tensor:
-        """Return [..., C] for uint8 [..., C]."""
+        """Return [..., C] for uint8 [..., C]; floats are taken as numbers that are normalised already."""
+        if pixels_ISSC.is_floating_point():
+            return pixels_ISSC.to(self._dtype)
         numbers_ISSC = (pixels_ISSC.to(torch.float32) / 255 - self._mean_C) / self._std_C
         return numbers_ISSC.to(self._dtype)
 

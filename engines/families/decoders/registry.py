@@ -4,12 +4,19 @@ from engines.families.config_section import ConfigSection
 from engines.families.decoders.decoder import Decoder
 from engines.families.decoders.internlm2 import INTERNLM2
 from engines.families.decoders.llama import LLAMA
+from engines.families.decoders.mistral import MISTRAL
 from engines.families.decoders.phi3 import PHI3
 from engines.families.decoders.qwen2 import QWEN2
 from engines.spec import DecoderSpec
 from engines.weights.rules import Rule
 
-DECODERS: tuple[Decoder, ...] = (INTERNLM2, LLAMA, PHI3, QWEN2)
+DECODERS: tuple[Decoder, ...] = (
+    INTERNLM2,
+    LLAMA,
+    MISTRAL,
+    PHI3,
+    QWEN2,
+)  # fmt: skip
 
 
 def read_decoder(section: ConfigSection) -> tuple[str, DecoderSpec]:

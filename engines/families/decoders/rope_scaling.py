@@ -17,6 +17,7 @@ KINDS = {
     "linear": "linear",
     "llama3": "llama3",
     "longrope": "longrope",
+    "mrope": "default",
     "su": "longrope",
     "yarn": "longrope",
 }
@@ -42,7 +43,18 @@ def read_rope(section: ConfigSection, *, head_dim: int, max_positions: int) -> R
     if kind == "longrope":
         yarn = scaling.values.get(kind_key) == "yarn"
         return _longrope(section, scaling, theta, head_dim=head_dim, max_positions=max_positions, yarn=yarn)
-    return RopeSpec(theta=theta)
+    return RopeSpec(theta=theta, sections=_sections(scaling))
+
+
+def _sections(scaling: ConfigSection) -> tuple[int, ...]:
+    """Return the pairs that turn by time, row and column (mrope)."""
+    given = scaling.values.get("mrope_section")
+    if given is None:
+        return ()
+    if not isinstance(given, list) or len(given) != 3:
+        scaling.fault("mrope_section", "must be a list of 3 numbers of pairs")
+        return ()
+    return tuple(int(number) for number in scaling.numbers("mrope_section", 3))
 
 
 def _llama3(scaling: ConfigSection, theta: float) -> RopeSpec:

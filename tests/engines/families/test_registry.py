@@ -7,6 +7,7 @@ from internvl_golden import CASES, ROOT
 
 from engines.errors import CheckpointError
 from engines.families import known_families, read_spec, rules_for
+from engines.families.registry import FAMILIES
 
 
 def test_known_families_are_sorted() -> None:
@@ -14,12 +15,15 @@ def test_known_families_are_sorted() -> None:
     assert "internvl" in known_families()
 
 
+KNOWN = [f"`{name}` ({family.name})" for family in FAMILIES for name in family.architectures]
+
+
 def test_an_unknown_architecture_is_answered_with_the_known_ones() -> None:
     with pytest.raises(CheckpointError) as caught:
         read_spec({"architectures": ["FooForCausalLM"], "model_type": "foo"}, origin="m/config.json")
     assert str(caught.value) == (
         "unknown model: architectures `FooForCausalLM`, model_type `foo` (m/config.json): "
-        "known are `InternVLChatModel` (internvl); use a checkpoint of one of these"
+        "known are " + ", ".join(sorted(KNOWN)) + "; use a checkpoint of one of these"
     )
 
 
