@@ -8,14 +8,10 @@ from dataclasses import dataclass
 
 from deployer.bench.samples import Sample
 from deployer.bench.workload import Ask
-from deployer.config.devices import EngineChoice
-from deployer.config.engine_options import engine_options
-from deployer.config.schema import DeployConfig
+from deployer.generation.deployment import Deployment
 from deployer.generation.image_inputs import write_images
-from deployer.generation.open_model import OpenedModel
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
-from engines.client import EngineClient
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.messages import Delta, Done, Failed, Sampling, Submit
@@ -72,26 +68,10 @@ class EngineBench:
 
 
 @asynccontextmanager
-async def engine_bench(
-    config: DeployConfig, model: OpenedModel, choice: EngineChoice, *, output_tokens: int
-) -> AsyncGenerator[EngineBench, None]:
+async def engine_bench(deployment: Deployment, *, output_tokens: int) -> AsyncGenerator[EngineBench, None]:
     """Start the engine of a deployment in its process; it ends with the block."""
-    prompts = PromptBuilder(config, model.spec, model.folder)
-    engine = EngineClient(
-        model.folder,
-        model.spec,
-        engine_options(config, choice),
-        start_timeout_s=config.engine.start_timeout_s,
-        max_restarts=0,
-    )
-    try:
-        await engine.start()
-        assert engine.ready is not None, "a started engine has said what it got"
-        prompts.session_len = engine.ready.session_len
-        yield EngineBench(engine=engine, prompts=prompts, output_tokens=output_tokens)
-    finally:
-        await engine.close()
-        await prompts.aclose()
+    async with deployment:
+        yield EngineBench(engine=deployment.engine, prompts=deployment.prompts, output_tokens=output_tokens)
 
 
 def greedy(output_tokens: int, *, stop_token_ids: tuple[int, ...]) -> Sampling:

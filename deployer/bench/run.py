@@ -12,10 +12,9 @@ from deployer.bench.own_server import own_server
 from deployer.bench.report import print_report
 from deployer.bench.samples import Figures, Sample, closed_loop, figures
 from deployer.bench.workload import Ask, asks, words_for
-from deployer.config.devices import choose_engine
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
-from deployer.generation.open_model import check_family, open_model
+from deployer.generation.deployment import Deployment
 from deployer.serve.logs import set_up_logs
 
 FEW, MANY = 4, 68  # words of the two texts that tell how many tokens a word takes
@@ -34,20 +33,18 @@ async def _run(config: DeployConfig, options: BenchOptions) -> tuple[list[Figure
     if options.url is not None:
         rows = await _server_rows(options, options.url, model=options.model_name)
         return rows, {**machine(), "server": options.url}
-    check_family(config.model)
-    choice = choose_engine(config.engine)
-    model = open_model(config.model)
-    if model.spec.vision is None and options.images != "without":
+    deployment = Deployment.open(config, max_restarts=0)
+    if deployment.model.spec.vision is None and options.images != "without":
         raise ConfigError(
             [f"bench.images={options.images}: model `{config.model.name}` reads text only; use without"]
         )
-    async with engine_bench(config, model, choice, output_tokens=options.output_tokens) as bench:
+    async with engine_bench(deployment, output_tokens=options.output_tokens) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"
         rows = await _engine_rows(options, bench)
     async with own_server(config) as url:
         rows += await _server_rows(options, url, model=None)
-    engine = f"{choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
+    engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
     return rows, {**machine(), "model": config.model.name, "engine": engine, "quantization": _formats(config)}
 
 

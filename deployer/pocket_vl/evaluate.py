@@ -15,11 +15,10 @@ from msgspec.structs import replace
 from PIL import Image
 
 from deployer.bench.offline import EngineBench, engine_bench, greedy
-from deployer.config.devices import choose_engine
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
+from deployer.generation.deployment import Deployment
 from deployer.generation.image_inputs import write_images
-from deployer.generation.open_model import check_family, open_model
 from deployer.pocket_vl.accuracy import Answer, print_accuracy
 from deployer.pocket_vl.evaluate_options import EvaluateOptions, check_options
 from deployer.pocket_vl.fonts import FontBook
@@ -48,18 +47,16 @@ def run(config: DeployConfig, options: EvaluateOptions) -> int:
 async def _run(
     config: DeployConfig, options: EvaluateOptions, book: FontBook
 ) -> tuple[list[Answer], dict[str, str]]:
-    check_family(config.model)
-    choice = choose_engine(config.engine)
-    model = open_model(config.model)
-    if model.spec.vision is None:
+    deployment = Deployment.open(config, max_restarts=0)
+    if deployment.model.spec.vision is None:
         raise ConfigError([f"model `{config.model.name}` reads text only: the questions are about pictures"])
     questions = held_out_questions(options.questions, book)
-    async with engine_bench(config, model, choice, output_tokens=options.max_new_tokens) as bench:
+    async with engine_bench(deployment, output_tokens=options.max_new_tokens) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"
         answers = await ask_all(bench, questions, book, concurrency=options.concurrency)
     formats = f"weights {config.quantization.weights}, kv {config.quantization.kv}"
-    engine = f"{choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
+    engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
     return answers, {"model": config.model.name, "engine": engine, "quantization": formats}
 
 

@@ -75,9 +75,7 @@ def fault_of(error: Exception, *, request_id: str) -> ApiFault:
     if isinstance(error, InvalidFieldError):
         name = _NAMES_OF_FIELDS.get(error.field, error.field)
         return ApiFault(status=400, message=str(error), code=error.code, param=name)
-    if isinstance(
-        error, AnswerError
-    ):  # the engine's own words: it tells a client nothing that it may not know
+    if isinstance(error, AnswerError):  # what the engine said for its client
         return fault_of_code(error.code, str(error))
     if isinstance(error, RequestError) and error.code != "engine_error":
         return fault_of_code(error.code, str(error))

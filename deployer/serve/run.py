@@ -2,19 +2,15 @@
 
 import asyncio
 import logging
-import os
-import signal
 import socket
 import time
 from collections.abc import Iterable
 
 import uvloop
 
-from deployer.config.devices import EngineChoice, choose_engine
-from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
-from deployer.generation.open_model import OpenedModel, check_family, open_model
-from deployer.prompt.assemble import PromptBuilder
+from deployer.generation.deployment import Deployment
+from deployer.generation.open_model import check_family
 from deployer.serve.admission import Admission
 from deployer.serve.announce import ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
@@ -23,7 +19,6 @@ from deployer.serve.logs import set_up_logs
 from deployer.serve.metrics import Metrics
 from deployer.serve.service import Service
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
-from engines.client import EngineClient
 
 ABORT_GRACE_S = 2.0  # for the replies of requests that are aborted after the drain
 log = logging.getLogger("deployer.serve")
@@ -38,52 +33,34 @@ def run(config: DeployConfig) -> int:
     check_family(config.model)
     check_tls(config.server)
     with bind(config.server) as listener:
-        choice = choose_engine(config.engine)
-        model = open_model(config.model)
-        prompts = PromptBuilder(config, model.spec, model.folder)
-        _print([*warnings(config, model), *([choice.reason] if choice.reason else [])])
+        deployment = Deployment.open(config)
+        reason = deployment.choice.reason
+        _print([*warnings(config, deployment.model), *([reason] if reason else [])])
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(config, model, prompts, choice, listener))
+            return runner.run(_run(deployment, listener))
 
 
-async def _run(
-    config: DeployConfig,
-    model: OpenedModel,
-    prompts: PromptBuilder,
-    choice: EngineChoice,
-    listener: socket.socket,
-) -> int:
-    engine = EngineClient(
-        model.folder,
-        model.spec,
-        engine_options(config, choice),
-        start_timeout_s=config.engine.start_timeout_s,
-        max_restarts=config.engine.max_restarts,
-    )
+async def _run(deployment: Deployment, listener: socket.socket) -> int:
     with StopSignals() as signals:
         try:
-            await unless(signals.first, engine.start())
-            assert engine.ready is not None, "a started engine has said what it got"
-            prompts.session_len = engine.ready.session_len
-            _print(start_lines(config, engine.ready, engine=choice.kind))
-            await _serve(_service(config, prompts, engine), listener, signals)
+            ready = await unless(signals.first, deployment.start())
+            _print(start_lines(deployment.config, ready, engine=deployment.choice.kind))
+            await _serve(_service(deployment), listener, signals)
         except Interrupted:
             log.warning("interrupted before the server was ready")
         finally:
-            if signals.second.is_set() and engine.pid is not None:
-                os.kill(engine.pid, signal.SIGKILL)
-            await engine.close()
-            await prompts.aclose()
+            await deployment.close(at_once=signals.second.is_set())
         return signals.exit_code
 
 
-def _service(config: DeployConfig, prompts: PromptBuilder, engine: EngineClient) -> Service:
+def _service(deployment: Deployment) -> Service:
+    config = deployment.config
     admission = Admission(config.server.max_requests)
     return Service(
-        engine=engine,
-        prompts=prompts,
+        engine=deployment.engine,
+        prompts=deployment.prompts,
         admission=admission,
-        metrics=Metrics(engine=engine, admission=admission),
+        metrics=Metrics(engine=deployment.engine, admission=admission),
         model_name=config.server.model_name or config.model.name,
         created=int(time.time()),
         sampling=config.sampling,
