@@ -7,9 +7,8 @@ from PIL import Image, ImageDraw, ImageFont
 from safetensors import safe_open
 
 from deployer.bench.offline import engine_bench
-from deployer.config.devices import choose_engine
 from deployer.config.load import load_config
-from deployer.generation.open_model import open_model
+from deployer.generation.deployment import Deployment
 from deployer.pocket_vl.evaluate import answer
 from deployer.prompt.messages import Message
 
@@ -63,8 +62,7 @@ def test_the_files_are_small_enough_to_ship() -> None:
 
 async def test_the_shipped_model_answers_about_pictures_drawn_by_hand() -> None:
     config = load_config(["+model=pocket_vl", "engine=pytorch", "engine.device_type=cpu"])
-    model = open_model(config.model)
-    async with engine_bench(config, model, choose_engine(config.engine), output_tokens=48) as bench:
+    async with engine_bench(Deployment.open(config, max_restarts=0), output_tokens=48) as bench:
         for question, right in ROW_OF_SHAPES:
             assert await answer(bench, [Message.of("user", question, row_of_shapes())]) == right, question
         assert await answer(bench, [Message.of("user", "What does the sign say?", sign())]) == "STOP"
