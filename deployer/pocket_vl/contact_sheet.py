@@ -1,4 +1,4 @@
-"""A sheet of generated pictures to look at: `python -m deployer.pocket_vl.contact_sheet FILE [first seed]`."""
+"""A sheet of generated pictures: `python -m deployer.pocket_vl.contact_sheet FILE [first seed]`."""
 
 import sys
 

@@ -23,9 +23,7 @@ from deployer.pocket_vl.painter import paint
 from deployer.pocket_vl.prompts import PromptCoder, TurnIds, random_system
 from deployer.pocket_vl.sampling import Level, sample_scene
 from deployer.pocket_vl.scene import Scene
-from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
-from engines.vision.pixels.tile_grid import choose_grid
 
 OPENING, PICTURE, FIRST, BLIND, PADDING = 0, 1, 2, 100, 127
 
@@ -113,8 +111,9 @@ class Batches(Dataset[tuple[Tensor, ...]]):
     def sample(self, seed: int) -> Sample:
         """Return one picture with its conversations."""
         scene = sample_scene(seed, self._book, self._level)
-        columns, rows = choose_grid(scene.width, scene.height, self._pixels)
-        tiles = dynamic_tiles(paint(scene, self._book), self._pixels)
+        plan = self._pixels.plan(scene.width, scene.height)
+        columns, rows = plan.grid
+        (tiles,) = self._pixels.arrays(paint(scene, self._book), plan)
         labels = dense_labels(
             scene, self._book, columns=columns, rows=rows, thumbnail=self._pixels.thumbnail, grid=self._grid
         )

@@ -10,7 +10,6 @@ from deployer.pocket_vl.scene import Box, Finish, Scene, Text
 from deployer.pocket_vl.shape_sampling import sample_shapes
 from deployer.pocket_vl.text_sampling import Printing, add_text
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
-from engines.vision.pixels.tile_grid import choose_grid
 
 # easy: small, nearly square, one tile (the first stage of training).
 # any: all sizes, some fine print (the second stage).
@@ -77,7 +76,7 @@ def sample_scene(seed: int, book: FontBook, level: Level) -> Scene:
 def _least_em(width: int, height: int, level: Level, *, fine_print: bool) -> float:
     """Return the smallest em, in canvas pixels, that can be read once the picture is cut into tiles."""
     pixels = model_pixels(max_tiles=1) if level == "easy" else model_pixels()
-    columns, rows = choose_grid(width, height, pixels)
+    columns, rows = pixels.plan(width, height).grid
     scale = min(columns * pixels.image / width, rows * pixels.image / height)
     em = _JUDGED_EM if level in ("judged", "unseen") else _FINE_PRINT_EM if fine_print else _LEAST_EM
     return em / min(scale, 1.5)

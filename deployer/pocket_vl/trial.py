@@ -19,7 +19,6 @@ from deployer.pocket_vl.painter import paint
 from deployer.pocket_vl.prompts import SYSTEM_TEXTS, PromptCoder
 from deployer.pocket_vl.scene import Scene
 from deployer.pocket_vl.turns import Turn
-from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 _BATCH = 128
@@ -46,7 +45,8 @@ def prepare(
 
     @lru_cache(maxsize=4)
     def tiles_of(scene: Scene) -> Tensor:
-        return torch.from_numpy(dynamic_tiles(paint(scene, book), pixels).copy())
+        (tiles,) = pixels.arrays(paint(scene, book), pixels.plan(scene.width, scene.height))
+        return torch.from_numpy(tiles.copy())
 
     return [_asked(q, None if q.scene is None else tiles_of(q.scene), coder) for q in questions]
 
