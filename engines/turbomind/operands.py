@@ -29,6 +29,8 @@ def check(gpu: Gpu, op: str, **operands: tuple[Tensor, torch.dtype, tuple[int, .
             faults.append(f"`{name}` is {list(x.shape)}, not {list(shape)}")
         elif x.numel() and x.shape[-1] > 1 and x.stride(-1) != 1:
             faults.append(f"`{name}` has elements {x.stride(-1)} apart in its last axis, not 1")
+        if dtype.is_floating_point and x.data_ptr() % 16:
+            faults.append(f"`{name}` does not start at a multiple of 16 bytes")
     if faults:
         raise KernelError(f"`{op}`: {'; '.join(faults)}")
 
