@@ -8,7 +8,7 @@ import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -27,6 +27,7 @@ from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
 from deployer.prompt.images import Picture, open_picture
 from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.template_choice import choose_template
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
@@ -93,6 +94,10 @@ class PromptBuilder:
 
     async def chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
         """Return the prompt of a conversation. Raises RequestError."""
+        return await self.prepare(await self.plan(messages, add_generation_prompt=add_generation_prompt))
+
+    async def plan(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> PlannedPrompt:
+        """Return all but the pixels: what can be refused without decoding is refused. Raises RequestError."""
         self._check_images(messages)
         rendered = self._template.render(
             messages, system=self._system, add_generation_prompt=add_generation_prompt
@@ -101,11 +106,38 @@ class PromptBuilder:
         slots = self._slots(pictures, rendered.images)
         ids, starts = await self._on_thread(partial(self._encode, rendered, slots))
         check_length(len(ids), [slot.cost for slot in slots], session_len=self.session_len)
-        images = await _together(
-            self._on_thread(partial(self._prepare, *picture, shared=self._shared(slots)))
-            for picture in zip(pictures, rendered.images, slots, starts, strict=True)
+        images = tuple(
+            PlannedImage(part=part, picture=picture, slot=slot, start=start)
+            for picture, part, slot, start in zip(pictures, rendered.images, slots, starts, strict=True)
         )
-        return Prompt(token_ids=tuple(ids), images=tuple(images))
+        return PlannedPrompt(pieces=rendered.pieces, token_ids=tuple(ids), images=images)
+
+    async def prepare(self, planned: PlannedPrompt) -> Prompt:
+        """Decode and cut the pictures of a planned prompt. Raises RequestError."""
+        shared = self._shared([image.slot for image in planned.images])
+        images = await _together(
+            self._on_thread(partial(self._prepare, image, shared=shared)) for image in planned.images
+        )
+        return Prompt(token_ids=planned.token_ids, images=tuple(images))
+
+    async def fetch(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the messages with their pictures read: bytes instead of URLs and paths. Raises RequestError.
+
+        For a conversation that is sent again with each turn.
+        """
+        self._check_images(messages)
+        parts = [part for message in messages for part in message.parts if isinstance(part, ImagePart)]
+        read = iter(await _together(self._read(part, index) for index, part in enumerate(parts)))
+        return [
+            replace(
+                message,
+                parts=tuple(
+                    replace(part, source=next(read)) if isinstance(part, ImagePart) else part
+                    for part in message.parts
+                ),
+            )
+            for message in messages
+        ]
 
     def text(self, prompt: str | Sequence[int]) -> Prompt:
         """Return the prompt of a plain text (bos added) or of ready token ids. Raises RequestError."""
@@ -136,12 +168,15 @@ class PromptBuilder:
 
     async def _open(self, part: ImagePart, index: int) -> Picture:
         """Return the picture with its size known."""
-        source = part.source
-        if not isinstance(source, Image.Image):
-            source = await self._bytes.read(source, index=index)
+        source = await self._read(part, index)
         return await self._on_thread(
             partial(open_picture, source, index=index, max_pixels=self._max_image_pixels)
         )
+
+    async def _read(self, part: ImagePart, index: int) -> bytes | Image.Image:
+        if isinstance(part.source, Image.Image):
+            return part.source
+        return await self._bytes.read(part.source, index=index)
 
     def _slots(self, pictures: Sequence[Picture], parts: Sequence[ImagePart]) -> list[ImageTokens]:
         """Return the tokens of each picture."""
@@ -157,18 +192,16 @@ class PromptBuilder:
     def _shared(self, slots: Sequence[ImageTokens]) -> tuple[int, ...]:
         return () if self._tiles is None else self._tiles.shared([slot.plan for slot in slots])
 
-    def _prepare(
-        self, picture: Picture, part: ImagePart, slot: ImageTokens, start: int, *, shared: tuple[int, ...]
-    ) -> PreparedImage:
+    def _prepare(self, image: PlannedImage, *, shared: tuple[int, ...]) -> PreparedImage:
         assert self._tiles is not None, "a model without vision got past _check_images"
         return self._tiles.prepare(
-            picture,
-            part.detail,
-            plan=slot.plan,
+            image.picture,
+            image.part.detail,
+            plan=image.slot.plan,
             shared=shared,
-            start=start,
-            rows=slot.rows,
-            num_tokens=len(slot.token_ids),
+            start=image.start,
+            rows=image.slot.rows,
+            num_tokens=len(image.slot.token_ids),
         )
 
     def _encode(self, rendered: Rendered, slots: Sequence[ImageTokens]) -> tuple[list[int], list[int]]:
