@@ -9,6 +9,9 @@ import httpx
 import pytest
 from fake_engine import FakeEngine, Script
 
+from deployer.serve.cancel_when_gone import CancelWhenGone
+from deployer.serve.request_record import KEY, RequestRecord
+
 CHAT = {"messages": [{"role": "user", "content": "Hi"}]}
 
 
@@ -95,3 +98,32 @@ async def test_a_connection_is_used_again_after_an_answer(live: Any, engine: Fak
             reply = await client.post("/v1/chat/completions", json=CHAT)
             assert reply.json()["choices"][0]["finish_reason"] == "stop"
     assert engine.left_early == []
+
+
+async def test_a_client_that_leaves_behind_its_answer_cancels_nothing() -> None:
+    answered = asyncio.Event()
+    finished = False
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        nonlocal finished
+        await receive()
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+        answered.set()
+        await asyncio.sleep(0.01)
+        finished = True
+
+    messages = iter([{"type": "http.request", "body": b"", "more_body": False}])
+
+    async def receive() -> dict[str, Any]:
+        if (message := next(messages, None)) is not None:
+            return message
+        await answered.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(_: Any) -> None:
+        pass
+
+    record = RequestRecord(id="r", method="POST", path="/")
+    await CancelWhenGone(app)({"type": "http", KEY: record}, receive, send)
+    assert finished
+    assert record.error is None

@@ -1,12 +1,16 @@
 """Fields of /v1/chat/completions and what they do, streamed and not."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from fake_engine import FakeEngine, Script
 from fake_prompts import IMAGE_TOKENS
+
+from deployer.serve.app import create_app
+from deployer.serve.service import Service
 
 ASK = {"messages": [{"role": "user", "content": "What is it?"}]}
 PNG = "data:image/png;base64,AAAA"
@@ -288,3 +292,24 @@ async def test_one_failed_choice_ends_the_others(api: httpx.AsyncClient, engine:
     assert reply.status_code == 500
     assert engine.running == 0
     assert len(engine.left_early) == 2
+
+
+async def test_the_cached_prompt_of_several_choices_counts_once(
+    api: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.script = lambda _: Script(cached_tokens=5)
+    answer = await chat(api, n=3)
+    assert answer["usage"]["prompt_tokens_details"]["cached_tokens"] == 5
+
+
+async def test_the_template_s_own_stop_words_count_beside_the_request_s(
+    engine: FakeEngine, serve: Callable[..., Service]
+) -> None:
+    service = serve()
+    service.prompts.stop_words, service.prompts.stop_token_ids = ("a red",), (99,)
+    transport = httpx.ASGITransport(create_app(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
+        for stop, said in ((None, "It is "), ("is", "It ")):
+            answer = await chat(api, stop=stop, stop_token_ids=[65])
+            assert answer["choices"][0]["message"]["content"] == said
+    assert engine.submits[0].sampling.stop_token_ids == (99, 65)
