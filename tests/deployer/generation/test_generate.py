@@ -1,4 +1,4 @@
-"""Sequences in, pieces of text out: what a stop string costs, and what is left behind when something fails."""
+"""Sequences in, pieces of text out: what a stop string costs, and what is left when something fails."""
 
 import asyncio
 from collections.abc import AsyncGenerator
