@@ -38,9 +38,7 @@ class ConfigSection:
         if not isinstance(value, Mapping):
             self.fault(key, "must be an object")
             value = {}
-        return ConfigSection(
-            value, origin=self.origin, path=f"{self._path}{key}.", faults=self._faults, folder=self.folder
-        )
+        return self.made(key, value)
 
     def beside(self, file: str) -> "ConfigSection | None":
         """Return the object in another JSON file of the checkpoint; None where there is no such file.
@@ -58,6 +56,12 @@ class ConfigSection:
             raise CheckpointError(f"cannot read {path}: must hold an object; fetch it again")
         return ConfigSection(
             values, origin=self.origin, path=f"{file}: ", faults=self._faults, folder=self.folder
+        )
+
+    def made(self, key: str, values: Mapping[str, Any]) -> "ConfigSection":
+        """Return an object that a key stands for, as the sizes of a tower that it names."""
+        return ConfigSection(
+            values, origin=self.origin, path=f"{self._path}{key}.", faults=self._faults, folder=self.folder
         )
 
     def fault(self, key: str, rule: str) -> None:
