@@ -55,13 +55,22 @@ def complete_from_folder(composition: "Composition") -> None:
     found = {
         "hyper_parameters": config,
         "family": _family(config, file),
-        "template": _INTERNVL_TEMPLATES.get(str(config.get("template"))),
+        "template": _INTERNVL_TEMPLATES.get(str(config.get("template"))) or _own_template(file.parent),
     }
     for name, value in found.items():
         if model.get(name) is None and value is not None:
             model[name] = value
             composition.origins.add_found(f"model.{name}", value, file)
     _complete_template(composition, model.get("template"), file)
+
+
+def _own_template(folder: Path) -> str | None:
+    """Return `from_checkpoint` where the folder brings a chat template."""
+    brings = (folder / "chat_template.jinja").is_file()
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        file = folder / name
+        brings = brings or (file.is_file() and '"chat_template"' in file.read_text(encoding="utf-8"))
+    return "from_checkpoint" if brings else None
 
 
 def _complete_template(composition: "Composition", template: object, file: Path) -> None:

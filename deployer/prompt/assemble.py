@@ -18,7 +18,7 @@ from PIL import Image
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.prompt import bad_words
-from deployer.prompt.chat import ChatTemplate, Rendered
+from deployer.prompt.chat import Rendered
 from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.fetch import Fetcher, FetchLimits
@@ -27,9 +27,9 @@ from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
 from deployer.prompt.images import Picture, open_picture
 from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.open_template import open_template, token_text
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.stop_rules import stop_rules
-from deployer.prompt.template_choice import choose_template
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from engines.errors import RequestError
 from engines.spec import ModelSpec, VisionSpec
@@ -68,13 +68,7 @@ class PromptBuilder:
         self._max_images = cfg.vision.max_images
         self._max_image_pixels = cfg.vision.max_image_pixels
         self._vocab = spec.decoder.vocab
-        path, origin = choose_template(cfg.chat_template)
-        self._template = ChatTemplate(
-            path,
-            bos_token=self._text_of(self.tokenizer.bos_id),
-            eos_token=self._text_of(self.tokenizer.eos_id),
-            origin=origin,
-        )
+        self._template, origin = open_template(cfg.chat_template, spec, folder, self.tokenizer)
         system = cfg.chat_template.system
         self._system: str | None = checkpoint.get("system_message") if system is None else system
         self._image_id = None if spec.vision is None else self._placeholder(spec.vision, origin)
@@ -211,7 +205,7 @@ class PromptBuilder:
         """
         for piece in rendered.pieces:
             check_text(piece, self.tokenizer, session_len=self.session_len)
-        bos = self._text_of(self.tokenizer.bos_id)
+        bos = token_text(self.tokenizer, self.tokenizer.bos_id)
         special = not (bos and rendered.pieces[0].startswith(bos))  # a template may write bos itself
         ids = self.tokenizer.encode(rendered.pieces[0], special=special)
         starts = []
@@ -244,9 +238,6 @@ class PromptBuilder:
                 ]
             )
         return token_id
-
-    def _text_of(self, token_id: int | None) -> str:
-        return "" if token_id is None else self.tokenizer.token_bytes(token_id).decode("utf-8", "replace")
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)

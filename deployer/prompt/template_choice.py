@@ -7,6 +7,13 @@ from deployer.assets import resource_dir
 from deployer.config.schema import ChatTemplateConfig
 from deployer.errors import ConfigError
 
+FROM_CHECKPOINT = "from_checkpoint"  # not a file of ours, but what the checkpoint brings
+
+
+def is_from_checkpoint(config: ChatTemplateConfig) -> bool:
+    """Tell whether the checkpoint's own template is asked for."""
+    return config.file is None and config.name == FROM_CHECKPOINT
+
 
 def choose_template(config: ChatTemplateConfig) -> tuple[Path, str]:
     """Return the template's file and the setting that chose it, for messages. Raises ConfigError."""
@@ -18,9 +25,9 @@ def choose_template(config: ChatTemplateConfig) -> tuple[Path, str]:
     origin = f"chat_template.name={config.name}"
     known = known_templates()
     if config.name not in known:
-        near = difflib.get_close_matches(config.name, known, n=1)
+        near = difflib.get_close_matches(config.name, [*known, FROM_CHECKPOINT], n=1)
         hint = f"; did you mean `{near[0]}`" if near else ""
-        listed = ", ".join(f"`{name}`" for name in known)
+        listed = ", ".join(f"`{name}`" for name in [*known, FROM_CHECKPOINT])
         raise ConfigError([f"{origin}: must be one of {listed}{hint}"])
     return resource_dir("chat_templates") / f"{config.name}.jinja", origin
 

@@ -28,7 +28,7 @@ async def test_system_text_comes_from_config_then_checkpoint_then_template(folde
 
 def test_a_template_is_chosen_by_name_or_file(folder: Path) -> None:
     with pytest.raises(
-        ConfigError, match=r"chat_template.name=internvl2: must be one of .*; did you mean `internvl"
+        ConfigError, match=r"chat_template.name=internvl2: must be one of .*; did you mean `intern"
     ):
         PromptBuilder(deploy_config(template={"name": "internvl2"}), model_spec(), folder)
     with pytest.raises(ConfigError, match=r"chat_template.file=/no/such.jinja: must be a file"):

@@ -1,0 +1,142 @@
+"""The chat template that a checkpoint brings (`chat_template=from_checkpoint`), as transformers renders it.
+
+It stands in chat_template.jinja, chat_template.json or tokenizer_config.json. It sees messages as
+{role, content}: a string, or parts {type: "text", text} and {type: "image"} where there are pictures. It
+writes the model's own image token for each picture; a text of a client that holds it is refused.
+"""
+
+import json
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from jinja2 import Template, TemplateError, TemplateSyntaxError
+from jinja2.ext import loopcontrols
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from deployer.errors import ConfigError
+from deployer.prompt.chat import Rendered
+from deployer.prompt.control_tokens import read_json
+from deployer.prompt.messages import Message, TextPart
+from deployer.prompt.placement import Placed, PlacedImage, place
+from engines.errors import RequestError
+
+ORIGIN = "chat_template=from_checkpoint"
+
+
+class CheckpointTemplate:
+    """One checkpoint's template, tried out when it is loaded. Its stop words are the checkpoint's eos ids."""
+
+    stop_words: tuple[str, ...] = ()
+    image_token: str | None = None  # the id stands in config.json
+    bos_each_piece = False
+
+    def __init__(self, folder: Path, *, bos_token: str, eos_token: str, image_marker: str | None) -> None:
+        """`image_marker`: what it writes for a picture; None for a text model. Raises ConfigError."""
+        self._names = {"bos_token": bos_token, "eos_token": eos_token}
+        self._marker = image_marker
+        self._template, self._path = _load(folder)
+        trial = Message.of("user", "text", b"picture") if image_marker else Message.of("user", "text")
+        try:
+            self.render([trial], system=None, add_generation_prompt=True)
+        except RequestError as error:
+            raise ConfigError([f"{ORIGIN}: {error}; choose one of ours"]) from error
+
+    def render(
+        self, messages: Sequence[Message], *, system: str | None, add_generation_prompt: bool
+    ) -> Rendered:
+        """Return the prompt's text around its pictures. Raises RequestError."""
+        placed = [place(message, position=position) for position, message in enumerate(messages)]
+        images = [part.part for parts in placed for part in parts if isinstance(part, PlacedImage)]
+        self._check_markers(messages)
+        views = [_view(message, parts) for message, parts in zip(messages, placed, strict=True)]
+        if system and (not views or views[0]["role"] != "system"):
+            views = [{"role": "system", "content": system}, *views]
+        try:
+            text = self._template.render(
+                messages=views,
+                add_generation_prompt=add_generation_prompt,
+                raise_exception=_refuse,
+                strftime_now=lambda how: datetime.now().strftime(how),
+                **self._names,
+            )
+        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            raise RequestError(f"chat template {self._path}: {error}") from error
+        pieces = text.split(self._marker) if self._marker else [text]
+        if len(pieces) != len(images) + 1:
+            raise RequestError(
+                f"chat template {self._path} wrote `{self._marker}` {len(pieces) - 1} times for "
+                f"{len(images)} images: must be once each"
+            )
+        return Rendered(pieces=tuple(pieces), images=tuple(images))
+
+    def _check_markers(self, messages: Sequence[Message]) -> None:
+        for position, message in enumerate(messages):
+            texts = [part.text for part in message.parts if isinstance(part, TextPart)]
+            if self._marker and any(self._marker in text for text in texts):
+                raise RequestError(
+                    f"message {position + 1} holds `{self._marker}`, which stands for a picture in this "
+                    "model's prompts: send pictures as image parts, or write `<IMAGE_TOKEN>` where they go"
+                )
+
+
+def template_file(folder: Path) -> Path:
+    """Return the file that holds the checkpoint's template. Raises ConfigError."""
+    return _find(folder)[1]
+
+
+def _load(folder: Path) -> tuple[Template, Path]:
+    text, path = _find(folder)
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
+    )
+    # As transformers: no escapes for HTML.
+    environment.filters["tojson"] = lambda value, **how: json.dumps(value, ensure_ascii=False, **how)
+    try:
+        return environment.from_string(text), path
+    except TemplateSyntaxError as error:
+        raise ConfigError(
+            [f"{ORIGIN}: {path}, line {error.lineno} of the template: {error.message}"]
+        ) from error
+
+
+def _find(folder: Path) -> tuple[str, Path]:
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text(encoding="utf-8"), file
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        found = _default(read_json(folder / name).get("chat_template"))
+        if found is not None:
+            return found, folder / name
+    raise ConfigError(
+        [
+            f"{ORIGIN}: {folder} has no chat template (chat_template.jinja, or `chat_template` in "
+            "tokenizer_config.json): choose one of ours, chat_template=<name>"
+        ]
+    )
+
+
+def _default(value: Any) -> str | None:
+    """Return the template, or of several with names the one called default."""
+    if isinstance(value, list):
+        named = {entry.get("name"): entry.get("template") for entry in value if isinstance(entry, dict)}
+        value = named.get("default")
+    return value if isinstance(value, str) else None
+
+
+def _view(message: Message, parts: Sequence[Placed]) -> dict[str, Any]:
+    """Return a message as transformers gives it to a template."""
+    if not any(isinstance(part, PlacedImage) for part in parts):
+        texts = [part.text for part in parts if not isinstance(part, PlacedImage)]
+        return {"role": message.role, "content": "".join(texts)}
+    content = [
+        {"type": "image"} if isinstance(part, PlacedImage) else {"type": "text", "text": part.text}
+        for part in parts
+    ]
+    return {"role": message.role, "content": content}
+
+
+def _refuse(text: str) -> NoReturn:
+    """`raise_exception` of templates."""
+    raise RequestError(f"chat template: {text}")
