@@ -7,7 +7,6 @@ from typing import Protocol, TypeVar
 
 from deployer.config.schema import SamplingConfig
 from deployer.generation.generation_config import INT64, GenerationConfig, InvalidFieldError
-from deployer.prompt.assemble import Prompt
 from deployer.prompt.tokenizer import Tokenizer
 from engines.messages import Sampling
 
@@ -25,6 +24,20 @@ class Vocabulary(Protocol):
 
     def bad_sequences(self, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Return the token sequences that write one of `words`."""
+        ...
+
+
+class Counted(Protocol):
+    """A prompt whose tokens are known; its pictures may not be decoded yet."""
+
+    @property
+    def token_ids(self) -> tuple[int, ...]:
+        """All tokens, image slots included."""
+        ...
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Tokens of all image slots together."""
         ...
 
 
@@ -83,7 +96,7 @@ def text_rules(asked: GenerationConfig, vocabulary: Vocabulary) -> TextRules:
 
 
 def sampling_of(
-    rules: SamplingRules, prompt: Prompt, *, choice: int, defaults: SamplingConfig, vocabulary: Vocabulary
+    rules: SamplingRules, prompt: Counted, *, choice: int, defaults: SamplingConfig, vocabulary: Vocabulary
 ) -> Sampling:
     """Return what the engine takes for one choice; choice i of a seeded request has seed + i."""
     asked = rules.asked
@@ -111,7 +124,7 @@ def _or(asked: T | None, default: T) -> T:
     return default if asked is None else asked
 
 
-def _room(rules: SamplingRules, prompt: Prompt, session_len: int) -> int:
+def _room(rules: SamplingRules, prompt: Counted, session_len: int) -> int:
     """Return how many tokens the answer may have; more than fits is refused, not cut."""
     used, images = len(prompt.token_ids), prompt.num_image_tokens
     room = session_len - used

@@ -15,7 +15,7 @@ from typing import TypeVar
 
 from PIL import Image
 
-from deployer.config.schema import DeployConfig
+from deployer.config.schema import DeployConfig, VisionConfig
 from deployer.errors import ConfigError
 from deployer.prompt import bad_words
 from deployer.prompt.chat import Rendered
@@ -83,7 +83,7 @@ class PromptBuilder:
         self.eos_token_ids = rules.eos_token_ids
         self.stop_token_ids = rules.stop_token_ids
         self.stop_words = rules.words
-        self._bytes = _image_bytes(cfg)
+        self._bytes = image_bytes(cfg.vision)
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prompt")
 
     async def chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
@@ -254,8 +254,8 @@ async def _together(calls: Iterable[Coroutine[None, None, T]]) -> list[T]:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _image_bytes(cfg: DeployConfig) -> ImageBytes:
-    vision = cfg.vision
+def image_bytes(vision: VisionConfig) -> ImageBytes:
+    """Return what reads pictures within these limits."""
     limits = FetchLimits(
         max_image_bytes=vision.max_image_bytes,
         fetch_timeout_s=vision.fetch_timeout_s,

@@ -24,3 +24,8 @@ class PlannedPrompt:
     pieces: tuple[str, ...]  # the text around the pictures: one piece more than pictures
     token_ids: tuple[int, ...]  # image slots hold the family's placeholder id
     images: tuple[PlannedImage, ...]
+
+    @property
+    def num_image_tokens(self) -> int:
+        """Tokens of all image slots together."""
+        return sum(len(image.slot.token_ids) for image in self.images)

@@ -1,0 +1,166 @@
+"""Many prompts through one engine: all checked first, then as many at once as keep it busy.
+
+Checking opens pictures and counts tokens; pixels are decoded when a prompt's turn comes, so that a batch
+needs no more memory than its files. A prompt that fails ends the batch.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+
+from deployer.config.schema import SamplingConfig
+from deployer.generation.choices import choices_of
+from deployer.generation.generate import generate
+from deployer.generation.generation_config import GenerationConfig
+from deployer.generation.sampling import SamplingRules, sampling_of, sampling_rules
+from deployer.offline.prompt_forms import raise_faults
+from deployer.offline.response import Answer, Response
+from deployer.prompt.assemble import PromptBuilder
+from deployer.prompt.messages import Message
+from deployer.prompt.planned import PlannedPrompt
+from engines.engine import Engine
+from engines.errors import RequestError
+
+_PLANNED_AT_ONCE = 64
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Generator:
+    """What answers prompts."""
+
+    engine: Engine
+    prompts: PromptBuilder
+    sampling: SamplingConfig
+    most_at_once: int  # prompts
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """One prompt, checked."""
+
+    index: int
+    planned: PlannedPrompt
+    rules: SamplingRules
+
+
+async def planned_jobs(
+    generator: Generator,
+    conversations: Sequence[Sequence[Message]],
+    configs: Sequence[GenerationConfig],
+    *,
+    is_batch: bool,
+) -> list[Job]:
+    """Return a job for each conversation. Raises one RequestError that names all prompts at fault."""
+    places = asyncio.Semaphore(_PLANNED_AT_ONCE)
+    faults: dict[int, RequestError] = {}
+
+    async def plan(index: int) -> Job | None:
+        async with places:
+            try:
+                return await _job(generator, index, conversations[index], configs[index])
+            except RequestError as error:
+                faults[index] = error
+                return None
+
+    jobs = await asyncio.gather(*(plan(index) for index in range(len(conversations))))
+    if faults and not is_batch:
+        raise faults[0]
+    raise_faults(faults)
+    return [job for job in jobs if job is not None]
+
+
+async def _job(
+    generator: Generator, index: int, messages: Sequence[Message], config: GenerationConfig
+) -> Job:
+    prompts = generator.prompts
+    rules = sampling_rules(config, defaults=generator.sampling, vocabulary=prompts)
+    planned = await prompts.plan(messages)
+    sampling_of(rules, planned, choice=0, defaults=generator.sampling, vocabulary=prompts)  # its length
+    return Job(index=index, planned=planned, rules=rules)
+
+
+async def responses(
+    generator: Generator, jobs: list[Job], *, is_batch: bool, streamed: bool
+) -> AsyncGenerator[Response, None]:
+    """Yield the pieces of all answers as they come, or each whole answer when it is there; empties `jobs`.
+
+    Raises RequestError for the first that fails, and ends the others.
+    """
+    arrived: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
+    waiting = _emptied(jobs)
+    workers = [
+        asyncio.create_task(_work(generator, waiting, arrived, is_batch=is_batch, streamed=streamed))
+        for _ in range(min(len(jobs), generator.most_at_once))
+    ]
+    try:
+        running = len(workers)
+        while running:
+            item = await arrived.get()
+            if item is None:
+                running -= 1
+            elif isinstance(item, Exception):
+                raise item
+            else:
+                yield item
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+
+def _emptied(jobs: list[Job]) -> Iterator[Job]:
+    """Yield jobs and let go of them: with a batch of pictures each holds a file."""
+    jobs.reverse()
+    while jobs:
+        yield jobs.pop()
+
+
+async def _work(
+    generator: Generator,
+    jobs: Iterator[Job],
+    arrived: "asyncio.Queue[Response | Exception | None]",
+    *,
+    is_batch: bool,
+    streamed: bool,
+) -> None:
+    """Run one job after the other."""
+    for job in jobs:
+        try:
+            async with aclosing(_answers(generator, job, streamed=streamed)) as answers:
+                async for response in answers:
+                    arrived.put_nowait(response)
+        except RequestError as error:
+            message = f"prompts[{job.index}]: {error}" if is_batch else str(error)
+            arrived.put_nowait(RequestError(message, code=error.code))
+            return
+        except Exception as error:  # handed on, never dropped: `responses` raises it
+            arrived.put_nowait(error)
+            return
+    arrived.put_nowait(None)
+
+
+async def _answers(generator: Generator, job: Job, *, streamed: bool) -> AsyncGenerator[Response, None]:
+    prompt = await generator.prompts.prepare(job.planned)
+    asked = job.rules.asked
+    choices = choices_of(
+        job.rules,
+        [prompt],
+        request_id=f"pipeline-{secrets.token_hex(8)}",
+        vocabulary=generator.prompts,
+        defaults=generator.sampling,
+    )
+    answers = [
+        Answer(prompt, index=job.index, choice=choice.index, with_logprobs=asked.logprobs is not None)
+        for choice in choices
+    ]
+    pieces = generate(generator.engine, generator.prompts.tokenizer, choices, running=set())
+    async with aclosing(pieces):
+        async for piece in pieces:
+            answer = answers[piece.choice]
+            response = answer.grow(piece)
+            if not streamed and piece.finish is not None:
+                yield answer.whole()
+            elif streamed and (response.text or response.token_ids or response.finish_reason):
+                yield response

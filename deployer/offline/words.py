@@ -1,0 +1,100 @@
+"""What a Python call says of a deployment, as the words that the command line would take.
+
+    pipeline("internvl2_8b", "engine=turbomind", "engine.tp=2")
+    pipeline("internvl2_8b", engine="turbomind", vision={"max_tiles": 6})
+
+So every option, rule and message is that of `deploy`.
+"""
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from deployer.config.tree import ConfigTree, config_tree
+from deployer.errors import UsageError
+
+_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_PLAIN_TEXT = re.compile(r"[A-Za-z_][\w./-]*")
+_NOT_TEXT = frozenset({"true", "false", "null", "nan", "inf"})
+
+
+def deployment_words(
+    model: str | Path,
+    overrides: Sequence[str],
+    groups: Mapping[str, Any],
+    *,
+    config_dirs: Sequence[Path] = (),
+) -> list[str]:
+    """Return the words that name the model, then those of the keywords, then the overrides, which win.
+
+    `model`: a model option, a checkpoint folder, a recipe file or a repository that an option stands for.
+    Raises UsageError for a value that has no words.
+    """
+    words = _model_words(model, config_dirs)
+    for name, value in groups.items():
+        words += _flags(name, value)
+    return [*words, *overrides]
+
+
+def _model_words(model: str | Path, config_dirs: Sequence[Path]) -> list[str]:
+    text = str(model)
+    if text.endswith((".yaml", ".yml")):
+        return [text]
+    is_path = isinstance(model, Path) or text.startswith((".", "~", "/")) or "/" in text
+    if not is_path:
+        return [f"+model={text}"]
+    if not Path(text).expanduser().is_dir():
+        option = _option_of_repository(text, config_tree(None, config_dirs))
+        if option is not None:
+            return [f"+model={option}"]
+    return ["+model=local", f"model.path={_value(text)}"]
+
+
+def _option_of_repository(repo: str, tree: ConfigTree) -> str | None:
+    """Return the model option that is downloaded from `owner/name`, if there is one."""
+    for option in tree.options("model"):
+        file = tree.file(f"model/{option}")
+        assert file is not None, "an option has a file"
+        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader) or {}
+        if str(values.get("repo")).lower() == repo.lower():
+            return option
+    return None
+
+
+def _flags(key: str, value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flags(f"{key}.{name}", inner)
+    else:
+        yield f"{key}={_value(value)}"
+
+
+def _value(value: Any) -> str:
+    """Return a value in the grammar of overrides. Raises UsageError."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
+        return repr(value)
+    if isinstance(value, str | Path):
+        return _text(str(value))
+    if isinstance(value, list | tuple):
+        return f"[{','.join(_value(item) for item in value)}]"
+    if isinstance(value, Mapping) and not value:
+        return "{}"
+    raise UsageError(f"{value!r}: an option is text, a number, a bool, None, a list or a mapping of these")
+
+
+def _text(text: str) -> str:
+    if _PLAIN_TEXT.fullmatch(text) and text.lower() not in _NOT_TEXT:
+        return text
+    # A backslash counts only in front of a quote, where it must be doubled.
+    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    end = re.search(r"\\*$", escaped)
+    assert end is not None, "the pattern matches the empty string too"
+    return f"'{escaped}{end[0]}'"
