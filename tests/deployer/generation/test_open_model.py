@@ -57,6 +57,6 @@ def test_a_family_without_a_network_is_refused_with_those_that_run() -> None:
     check_family(MODEL)
     check_family(replace(MODEL, family=None))
     with pytest.raises(
-        UnavailableError, match=r"`qwen_vl` can be .* not run .*families that run: .*`internvl`"
+        UnavailableError, match=r"`novel` can be .* not run .*families that run: .*`internvl`"
     ):
-        check_family(replace(MODEL, family="qwen_vl"))
+        check_family(replace(MODEL, family="novel"))
