@@ -1,5 +1,7 @@
 """What a launcher demands of its tensors, said in one place: a kernel reads addresses and believes them."""
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
@@ -19,25 +21,38 @@ def scalar_name(op: str, x: Tensor) -> str:
 
 def check(gpu: Gpu, op: str, **operands: tuple[Tensor, torch.dtype, tuple[int, ...]]) -> None:
     """Hold each operand to a device, dtype and shape, its rows to contiguity; report all faults at once."""
-    faults = []
-    for name, (x, dtype, shape) in operands.items():
-        if x.device != gpu.device:
-            faults.append(f"`{name}` is on {x.device}, not on {gpu.device}")
-        if x.dtype != dtype:
-            faults.append(f"`{name}` is {x.dtype}, not {dtype}")
-        if tuple(x.shape) != shape:
-            faults.append(f"`{name}` is {list(x.shape)}, not {list(shape)}")
-        elif x.numel() and x.shape[-1] > 1 and x.stride(-1) != 1:
-            faults.append(f"`{name}` has elements {x.stride(-1)} apart in its last axis, not 1")
-        if dtype.is_floating_point and x.data_ptr() % 16:
-            faults.append(f"`{name}` does not start at a multiple of 16 bytes")
-    if faults:
-        raise KernelError(f"`{op}`: {'; '.join(faults)}")
+    device = gpu.device
+    for x, dtype, shape in operands.values():
+        # Every launch passes here, so what is right is found right first and words are for later.
+        if x.dtype is not dtype or x.shape != shape or x.device != device or _misplaced(x):
+            faults = [fault for name, operand in operands.items() for fault in _faults(gpu, name, *operand)]
+            raise KernelError(f"`{op}`: {'; '.join(faults)}")
+
+
+def _misplaced(x: Tensor) -> bool:
+    """Return whether 16-byte accesses to the rows of x would fault or go astray."""
+    if x.stride(-1) != 1 and x.shape[-1] > 1 and x.numel():
+        return True
+    return x.is_floating_point() and x.data_ptr() % 16 != 0
+
+
+def _faults(gpu: Gpu, name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int, ...]) -> Iterator[str]:
+    if x.device != gpu.device:
+        yield f"`{name}` is on {x.device}, not on {gpu.device}"
+    if x.dtype != dtype:
+        yield f"`{name}` is {x.dtype}, not {dtype}"
+    if x.shape != shape:
+        yield f"`{name}` is {list(x.shape)}, not {list(shape)}"
+    elif _misplaced(x):
+        yield (
+            f"`{name}` has strides {list(x.stride())} and starts {x.data_ptr() % 16} bytes past a multiple of 16: "
+            "rows must be contiguous and start at one"
+        )
 
 
 def rows(x: Tensor) -> Tensor:
     """Return x as contiguous rows [T, H]; copies only what is not contiguous yet."""
-    return x.reshape(-1, x.shape[-1]).contiguous()
+    return x if x.dim() == 2 and x.is_contiguous() else x.reshape(-1, x.shape[-1]).contiguous()
 
 
 def token_stride(op: str, x_TND: Tensor) -> int:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.ops import KvLayer, Weight
+from engines.pytorch.attention_grid import attention_grid
 from engines.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import activation, linear_skinny, norm, rope
@@ -121,9 +122,36 @@ class TurbomindOps:
     def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
         """Return unmasked attention inside each image.
 
-        Heads of 72 and 104 elements (SigLIP-so400m, ViT-bigG) are torch's: the kernel's tiles are 16 wide.
+        Heads of 72 and 104 elements (SigLIP-so400m, ViT-bigG) are torch's, since the kernel's tiles are 16
+        wide; so is a resampler's, whose queries are not the keys' tokens.
         """
-        if q_ILND.shape[-1] % 16:
+        if q_ILND.shape[-1] % 16 or q_ILND.shape != k_ILND.shape:
             q, k, v = (x.transpose(1, 2) for x in (q_ILND, k_ILND, v_ILND))
             return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
         return attention_full(self.gpu, q_ILND, k_ILND, v_ILND, scale=scale)
+
+    def attention_grid(
+        self,
+        q_ILND: Tensor,
+        k_ILND: Tensor,
+        v_ILND: Tensor,
+        down_ILNY: Tensor,
+        across_ILNX: Tensor,
+        *,
+        scale: float,
+    ) -> Tensor:
+        """Return attention over a grid with relative positions; torch's own flash kernel."""
+        return attention_grid(q_ILND, k_ILND, v_ILND, down_ILNY, across_ILNX, scale=scale)
+
+    def conv2d(
+        self,
+        x_ICyx: Tensor,
+        weight_OCkk: Tensor,
+        bias_O: Tensor | None,
+        *,
+        stride: int,
+        padding: int,
+        groups: int = 1,
+    ) -> Tensor:
+        """Return the convolution of maps of channels; cuDNN."""
+        return F.conv2d(x_ICyx, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)

@@ -82,3 +82,9 @@ def test_a_row_that_is_no_multiple_of_16_bytes_is_refused() -> None:
     assert num_threads(4096, 2) == 512
     assert num_threads(3200, 2) == 416
     assert num_threads(16384, 2) == 1024
+
+
+def test_rows_that_are_not_aligned_are_refused(gpu) -> None:
+    x = torch.ones(257, dtype=torch.bfloat16, device=gpu.device)
+    with pytest.raises(KernelError, match="`weight` .* starts 2 bytes past a multiple of 16"):
+        rms_norm(gpu, x[None, :256], x[1:], EPS)
