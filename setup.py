@@ -10,7 +10,7 @@ DATA = {
     "deployer.chat_templates": "chat_templates",
     "deployer.conf": "conf",
     "deployer.kernels": "kernels",
-    "deployer.recipes": "recipes",
+    "deployer.recipe_files": "recipes",  # `deployer.recipes` is code
 }
 CODE = find_packages(include=["deployer", "deployer.*", "engines", "engines.*"])
 

@@ -3,13 +3,13 @@
     deploy [verb] [recipe.yaml] [+model=name] [group=option] [key=value] [--config-dir DIR]
 
 Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config,
-4 a plan that does not fit, 6 something this machine lacks, 130 interrupted. Nothing but this file and
-`verbs.py` is imported for --help.
+4 a plan that does not fit, 5 not what was locked, 6 something this machine lacks, 130 interrupted;
+`recipe drift` answers 1 where a server drifted. Nothing but this file and `verbs.py` is imported for --help.
 """
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +24,7 @@ usage: deploy [verb] [recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<va
 
   deploy +model=pocket_vl                                    serve the model that ships, on 127.0.0.1:23333
   deploy +model=internvl2_8b engine=turbomind engine.tp=2    choose the engine, split over two GPUs
+  deploy +recipe=pocket_vl_cpu server.port=8000              serve a recipe that ships, changed
   deploy explain engine.tp +model=internvl2_8b               see what set a value
 """
 HELP_TAIL = """
@@ -31,9 +32,10 @@ HELP_TAIL = """
   --version         print the version
   --help            print this
 
-`model=x` and `+model=x` mean the same. A word that ends in .yaml is a recipe file. NO_COLOR=1: no colour.
-Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config, 4 plan does not fit, 6 something is missing,
-130 interrupted.
+`model=x` and `+model=x` mean the same. A recipe is a word that ends in .yaml, or +recipe=<name>.
+NO_COLOR=1: no colour.
+Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config, 4 plan does not fit, 5 not what was locked,
+6 something is missing, 130 interrupted.
 """
 
 
@@ -77,8 +79,6 @@ def parse(words: Sequence[str]) -> Command:
             config_dirs.append(Path(folder).expanduser())
         elif word.startswith("--config-dir="):
             config_dirs.append(Path(word.partition("=")[2]).expanduser())
-        elif word.startswith("-"):
-            raise UsageError(f"unknown flag `{word}`: known flags: {FLAGS}; settings read key=value")
         else:
             rest.append(word)
     name = DEFAULT_VERB
@@ -86,7 +86,27 @@ def parse(words: Sequence[str]) -> Command:
         name = rest.pop(0)
         if name not in VERBS:
             raise UsageError(_unknown_verb(name))
-    return Command(name=name, verb=VERBS[name], words=rest, config_dirs=config_dirs)
+    words = list(_without_flags(rest, VERBS[name]))
+    return Command(name=name, verb=VERBS[name], words=words, config_dirs=config_dirs)
+
+
+def _without_flags(words: Sequence[str], verb: Verb) -> Iterator[str]:
+    """Yield the words with the verb's own flags in their key=value form. Raises UsageError for others."""
+    waiting = iter(words)
+    for word in waiting:
+        flag, _, given = word.partition("=")
+        if not word.startswith("-"):
+            yield word
+        elif word in verb.flags:
+            yield f"{word.removeprefix('--')}=true"
+        elif f"{flag}=" in verb.flags:
+            value = given or next(waiting, None)
+            if value is None:
+                raise UsageError(f"{flag}: needs a value; write {flag} VALUE")
+            yield f"{flag.removeprefix('--')}={value}"
+        else:
+            known = ", ".join([FLAGS, *(f"`{name.removesuffix('=')}`" for name in verb.flags)])
+            raise UsageError(f"unknown flag `{word}`: known flags: {known}; settings read key=value")
 
 
 def _dispatch(words: list[str]) -> int:
@@ -123,7 +143,7 @@ def _run(command: Command) -> int:
 def help_text() -> str:
     """Return what --help prints."""
     lines = [HELP_HEAD]
-    for section in ("Run", "Understand", "Measure", "Shell"):
+    for section in ("Run", "Understand", "Recipes", "Measure", "Shell"):
         verbs = [(name, verb) for name, verb in VERBS.items() if verb.section == section]
         if verbs:
             lines.append(f"{section}\n" + "".join(f"  {name:12} {verb.summary}\n" for name, verb in verbs))
@@ -154,7 +174,7 @@ def _unknown_verb(name: str) -> str:
 
 
 def _is_bare(word: str) -> bool:
-    return "=" not in word and not word.startswith(("+", "~")) and not word.endswith((".yaml", ".yml"))
+    return "=" not in word and not word.startswith(("+", "~", "-")) and not word.endswith((".yaml", ".yml"))
 
 
 def _print_errors(error: Exception) -> None:

@@ -3,6 +3,7 @@
     DeployError
     ├── UsageError        2   the command line is not one of ours: unknown verb, a word too many
     ├── ConfigError       3   the config tree does not hold; carries every fault that was found
+    ├── LockError         5   a recipe, its files or this machine are not what its lock says; every difference
     └── UnavailableError  6   what the deployment needs is not here: a GPU, a free port, an extra
 
 `engines.errors` holds the lower part of the tree; the command line answers an `EngineError` with exit code 6.
@@ -13,7 +14,9 @@ from collections.abc import Sequence
 
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
+EXIT_DRIFT = 1  # an answer of `deploy recipe drift`, not an error
 EXIT_DOES_NOT_FIT = 4  # an answer of `deploy plan`, not an error
+EXIT_MISMATCH = 5  # an answer of `deploy recipe verify`, and of a locked recipe that is served
 EXIT_UNAVAILABLE = 6
 EXIT_INTERRUPTED = 130
 
@@ -34,6 +37,16 @@ class ConfigError(DeployError):
     """The config tree does not hold; one line a fault."""
 
     exit_code = 3
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class LockError(DeployError):
+    """What was locked is not what is here; one line a difference."""
+
+    exit_code = EXIT_MISMATCH
 
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)

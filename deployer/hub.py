@@ -20,25 +20,38 @@ _WAY_OUT = "download it elsewhere and set model.hub=folder model.path=DIR"
 Download = Callable[[Sequence[str]], Path]  # file name patterns to the snapshot's folder
 
 
-def fetch_checkpoint(model: ModelConfig, *, endpoint: str | None = None) -> Path:
+def fetch_checkpoint(model: ModelConfig, *, endpoint: str | None = None, offline: bool = False) -> Path:
     """Return the folder with the checkpoint's config.json, weights and tokenizer, downloaded if need be.
 
-    `endpoint` is the Hugging Face hub's address; None: HF_ENDPOINT, else the public one. Raises ConfigError,
-    CheckpointError, UnavailableError.
+    `endpoint` is the Hugging Face hub's address; None: HF_ENDPOINT, else the public one. `offline` takes only
+    what was downloaded before. Raises ConfigError, CheckpointError, UnavailableError.
     """
     if model.hub in ("folder", "package"):
         return _checked(_local(model))
     if model.repo is None:
         raise ConfigError([f"model.repo: must name a repository, as owner/name, with model.hub={model.hub}"])
     download = (
-        _huggingface(model, model.repo, endpoint)
+        _huggingface(model, model.repo, endpoint, offline=offline)
         if model.hub == "huggingface"
-        else _modelscope(model, model.repo)
+        else _modelscope(model, model.repo, offline=offline)
     )
     folder = download([*_DESCRIPTIONS, "*.safetensors"])
     if not any(folder.glob("*.safetensors")):
         folder = download([*_DESCRIPTIONS, "*.bin"])
     return _checked(folder)
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Return the files of a checkpoint folder that serving may read, sorted; the rule of the download."""
+    weights = "*.safetensors" if any(folder.glob("*.safetensors")) else "*.bin"
+    found = {path for pattern in (*_DESCRIPTIONS, weights) for path in folder.glob(pattern)}
+    return sorted(path for path in found if path.is_file())
+
+
+def snapshot_commit(folder: Path) -> str | None:
+    """Return the commit that a folder of the Hugging Face cache holds; None for any other folder."""
+    is_commit = len(folder.name) == 40 and set(folder.name) <= set("0123456789abcdef")
+    return folder.name if is_commit and folder.parent.name == "snapshots" else None
 
 
 def _local(model: ModelConfig) -> Path:
@@ -61,7 +74,7 @@ def _checked(folder: Path) -> Path:
     return folder
 
 
-def _huggingface(model: ModelConfig, repo: str, endpoint: str | None) -> Download:
+def _huggingface(model: ModelConfig, repo: str, endpoint: str | None, *, offline: bool) -> Download:
     """Return a download from the Hugging Face hub. The client is imported here: it takes a while."""
     from huggingface_hub import snapshot_download
 
@@ -75,6 +88,7 @@ def _huggingface(model: ModelConfig, repo: str, endpoint: str | None) -> Downloa
                     allow_patterns=list(patterns),
                     ignore_patterns=list(_SUBFOLDERS),
                     endpoint=endpoint,
+                    local_files_only=offline,
                 )
             )
         except (
@@ -107,7 +121,7 @@ def _huggingface_fault(error: Exception, model: ModelConfig, repo: str) -> Deplo
     return _unreachable("Hugging Face", repo, error)
 
 
-def _modelscope(model: ModelConfig, repo: str) -> Download:
+def _modelscope(model: ModelConfig, repo: str, *, offline: bool) -> Download:
     """Return a download from ModelScope."""
     try:
         from modelscope.hub.snapshot_download import snapshot_download
@@ -126,6 +140,7 @@ def _modelscope(model: ModelConfig, repo: str) -> Download:
                     cache_dir=model.download_dir,
                     allow_patterns=list(patterns),
                     ignore_patterns=list(_SUBFOLDERS),
+                    local_files_only=offline,
                 )
             )
         except Exception as error:  # the client raises its HTTP library's errors and a dozen of its own

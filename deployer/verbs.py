@@ -24,10 +24,11 @@ class Verb:
     """
 
     summary: str
-    section: Literal["Run", "Understand", "Measure", "Shell"]
+    section: Literal["Run", "Understand", "Recipes", "Measure", "Shell"]
     run: str  # module:function, returns the exit code
     takes: Literal["deployment", "options", "words"] = "deployment"
     groups: tuple[OptionGroup, ...] = ()
+    flags: tuple[str, ...] = ()  # `--name`, short for name=true; `--name=`, which takes the next word
 
 
 VERBS: Mapping[str, Verb] = {
@@ -56,6 +57,13 @@ VERBS: Mapping[str, Verb] = {
         summary="list what there is: models, engines, sampling, ...",
         run="deployer.listing:run",
         takes="words",
+    ),
+    "recipe": Verb(
+        section="Recipes",
+        summary="list, show, new, lock, verify, diff, upgrade, drift: deployments that are kept and held to",
+        run="deployer.recipes.command:run",
+        takes="words",
+        flags=("--offline", "--against="),
     ),
     "bench": Verb(
         section="Measure",

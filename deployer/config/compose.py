@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from deployer.config.hydra_loader import HydraLoader
 from deployer.config.origins import Origins, shown_path
 from deployer.config.overrides import Flag, parse_flags
+from deployer.config.recipe_file import BLOCK, find_recipe, read_block, recipe_word
 from deployer.config.suggest import way_out
 from deployer.config.tree import ConfigTree, config_tree
 from deployer.errors import ConfigError, UsageError
@@ -37,6 +38,7 @@ class Composition:
     origins: Origins
     choices: dict[str, str]  # group -> option
     tree: ConfigTree
+    recipe: dict[str, Any] | None  # the block of `tree.recipe` that is about itself; None: it has none
 
 
 def compose(
@@ -46,11 +48,12 @@ def compose(
     extra_groups: Mapping[str, str] | None = None,
     alone: bool = False,
 ) -> Composition:
-    """Compose a recipe (a word that ends in .yaml) or the built-in deployment with overrides.
+    """Compose a recipe (a path to a .yaml, or +recipe=name) or the built-in deployment with overrides.
 
     `extra_groups` are read by one verb only, with the option that each starts from; `alone`: compose nothing
     but them. Raises ConfigError.
     """
+    words = [_as_file(word, config_dirs) for word in words]
     recipes = [word for word in words if _is_recipe(word)]
     if len(recipes) > 1:
         raise UsageError(f"recipes {', '.join(recipes)}: one deployment starts from one recipe")
@@ -58,15 +61,19 @@ def compose(
     if alone:
         tree = replace(tree, primary=ALONE)
     flags = parse_flags([word for word in words if not _is_recipe(word)], tree)
+    _refuse_recipe_keys(flags)
     try:
-        return _compose(tree, flags, extra_groups or {})
+        block = read_block(tree.recipe) if tree.recipe else None
+        return _compose(tree, flags, _with_hardware(extra_groups or {}, block, tree), block)
     except yaml.YAMLError as error:
         raise ConfigError([_broken_yaml(error)]) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError([_hydra_fault(error, tree)]) from error
 
 
-def _compose(tree: ConfigTree, flags: Sequence[Flag], extra_groups: Mapping[str, str]) -> Composition:
+def _compose(
+    tree: ConfigTree, flags: Sequence[Flag], extra_groups: Mapping[str, str], block: dict[str, Any] | None
+) -> Composition:
     loader = HydraLoader(tree.primary, tree.folders)
     merged = loader.merge(_group_words(flags, loader.listed_groups(), extra_groups))
     origins = Origins()
@@ -75,12 +82,37 @@ def _compose(tree: ConfigTree, flags: Sequence[Flag], extra_groups: Mapping[str,
         assert file is not None, "what was merged is a file of the tree"
         origins.add_file(file, part.package)
     _refuse_hydra_settings(origins)
+    merged.config.pop(BLOCK, None)
     _apply(flags, merged.config, origins)
     if tree.primary != ALONE and "model" not in merged.config:
         raise ConfigError([NO_MODEL])
     return Composition(
-        values=_plain(merged.config, origins), origins=origins, choices=merged.choices, tree=tree
+        values=_plain(merged.config, origins),
+        origins=origins,
+        choices=merged.choices,
+        tree=tree,
+        recipe=block,
     )
+
+
+def _with_hardware(
+    extra_groups: Mapping[str, str], block: Mapping[str, Any] | None, tree: ConfigTree
+) -> Mapping[str, str]:
+    """Let a recipe choose the hardware that a verb plans for."""
+    named = block.get("hardware") if block else None
+    if "hardware" not in extra_groups or not tree.has_option("hardware", str(named)):
+        return extra_groups
+    return {**extra_groups, "hardware": str(named)}
+
+
+def _refuse_recipe_keys(flags: Sequence[Flag]) -> None:
+    faults = [
+        f"`{flag.text}`: a recipe says this of itself, in its file"
+        for flag in flags
+        if flag.key == BLOCK or flag.key.startswith(f"{BLOCK}.")
+    ]
+    if faults:
+        raise ConfigError(faults)
 
 
 def _group_words(flags: Sequence[Flag], listed: set[str], extra_groups: Mapping[str, str]) -> list[str]:
@@ -181,6 +213,11 @@ def _missing_file(by: str | None, name: str, tree: ConfigTree) -> str:
     where = f" ({shown_path(file)})" if file else ""
     known = way_out(option, tree.options(group), kind="options") if group else f"looked in {tree.folders[0]}"
     return f"unknown {group or 'config'} `{option}`{where}: {known}"
+
+
+def _as_file(word: str, config_dirs: Sequence[Path]) -> str:
+    name = recipe_word(word)
+    return word if name is None else str(find_recipe(name, config_dirs))
 
 
 def _is_recipe(word: str) -> bool:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.config.build import build
 from deployer.config.checks import check
 from deployer.config.folder import complete_from_folder
+from deployer.config.recipe_file import build_header
 from deployer.config.resolve import entry
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import quoted
@@ -19,6 +20,9 @@ from deployer.verbs import OptionGroup, Verb
 
 if TYPE_CHECKING:
     from deployer.config.compose import Composition
+
+HOLD_TO_LOCK = "deployer.recipes.guard:hold_to_lock"
+LOCKED_SECTIONS = ("Run", "Measure")  # what starts an engine; the others may look at a recipe that moved
 
 
 def load_config(overrides: Sequence[str], *, config_dirs: Sequence[Path] = ()) -> DeployConfig:
@@ -45,7 +49,9 @@ def load_for_verb(verb: Verb, words: Sequence[str], *, config_dirs: Sequence[Pat
         extra_groups={group.name: group.option for group in verb.groups},
         alone=verb.takes == "options",
     )
-    parts: list[Callable[[], Any]] = [partial(_options, group, composition) for group in verb.groups]
+    if verb.section in LOCKED_SECTIONS:
+        entry(HOLD_TO_LOCK)(composition, config_dirs)
+    parts: list[Callable[[], Any]] = [partial(build_options, group, composition) for group in verb.groups]
     if verb.takes == "deployment":
         parts.insert(0, partial(validate, composition, verb))
     else:
@@ -61,6 +67,22 @@ def validate(composition: "Composition", verb: Verb | None = None) -> DeployConf
     complete_from_folder(composition)
     aside = {group.name for group in verb.groups} if verb is not None else set()
     values = {name: value for name, value in composition.values.items() if name not in aside}
+    parts: list[Callable[[], Any]] = [partial(_checked, values, composition)]
+    if composition.recipe is not None and composition.tree.recipe is not None:
+        parts.append(
+            partial(
+                build_header,
+                composition.recipe,
+                composition.tree.recipe,
+                composition.tree,
+                composition.origins,
+            )
+        )
+    config: DeployConfig = _all(parts)[0]
+    return config
+
+
+def _checked(values: dict[str, Any], composition: "Composition") -> DeployConfig:
     config = build(DeployConfig, values, composition.origins)
     check(config, composition.origins)
     return config
@@ -83,7 +105,8 @@ def _refuse_others(verb: Verb, composition: "Composition") -> None:
         )
 
 
-def _options(group: OptionGroup, composition: "Composition") -> Any:
+def build_options(group: OptionGroup, composition: "Composition") -> Any:
+    """Return the dataclass of a verb's own group. Raises ConfigError with every fault."""
     kind = entry(group.kind)
     assert isinstance(kind, type), f"{group.kind}: the options of a verb are a dataclass"
     return build(kind, composition.values.get(group.name, {}), composition.origins, at=group.name)

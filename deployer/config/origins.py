@@ -39,12 +39,14 @@ class Origins:
     """Every setting of every key, in the order in which they win; the last one holds."""
 
     settings: dict[str, list[Setting]] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)  # as a reader names it -> where it lies
 
     def add_file(self, path: Path, package: str) -> None:
         """Note each key of a YAML file whose content lands at `package`."""
         tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
         if isinstance(tree, yaml.MappingNode):
             shown = shown_path(path)
+            self.files[shown] = path
             for key, node in _leaves(tree, package):
                 if not _belongs_to_hydra(key, package):
                     self._add(key, _written(node, shown))
@@ -59,6 +61,7 @@ class Origins:
     def add_found(self, key: str, value: Any, file: Path) -> None:
         """Note a value that was read from a checkpoint; a mapping counts as one setting for each leaf."""
         shown = shown_path(file)
+        self.files[shown] = file
         for leaf, _ in _flag_leaves(key, value):
             text = str(value) if leaf == key and not isinstance(value, (dict, list)) else ""
             self._add(leaf, Setting(file=shown, line=None, flag=None, text=text, plain=False))

@@ -18,6 +18,7 @@ class ConfigTree:
 
     primary: str  # name of the primary config, without .yaml
     folders: tuple[Path, ...]  # absolute; the first that has a file wins
+    recipe: Path | None  # the recipe that is the primary config
 
     def groups(self) -> list[str]:
         """Return the names of all groups."""
@@ -56,15 +57,16 @@ def config_tree(recipe: str | None, config_dirs: Sequence[Path]) -> ConfigTree:
     built_in = resource_dir("conf")
     given = [folder.resolve() for folder in config_dirs]
     if recipe is None:
-        return ConfigTree(primary="deploy", folders=tuple(dict.fromkeys([*given, built_in])))
+        return ConfigTree(primary="deploy", folders=tuple(dict.fromkeys([*given, built_in])), recipe=None)
     path = Path(recipe).expanduser().resolve()
     if not path.is_file():
         raise UsageError(
-            f"recipe `{recipe}`: there is no such file; a recipe is a YAML file given by its path"
+            f"recipe `{recipe}`: there is no such file; give its path, or +recipe=<name> for one that "
+            "ships or lies below --config-dir"
         )
     own = [path.parent, path.parent / "conf", path.parent.parent / "conf"]
     folders = [path.parent, *(folder for folder in own[1:] if folder.is_dir()), *given, built_in]
-    return ConfigTree(primary=path.stem, folders=tuple(dict.fromkeys(folders)))
+    return ConfigTree(primary=path.stem, folders=tuple(dict.fromkeys(folders)), recipe=path)
 
 
 def _is_group(path: Path) -> bool:

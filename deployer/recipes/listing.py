@@ -1,0 +1,50 @@
+"""`deploy recipe list`: every recipe with a version, what it is for, and whether it was measured."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployer.config.recipe_file import read_block, recipe_folders
+from deployer.errors import EXIT_OK
+from deployer.output import take_output
+from deployer.recipes.lock_file import lock_path
+from deployer.recipes.options import take_words
+from deployer.table import print_table
+
+SCHEMA = 1
+HEADS = ("recipe", "version", "hardware", "figures", "locked", "what it is")
+
+
+def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
+    """Print the table."""
+    output, words = take_output(words)
+    given = [Path(name) for name in take_words(words, verb="recipe list", switches={}).names]
+    rows = [row for folder in recipe_folders([*given, *config_dirs]) for row in _rows(folder)]
+    if output == "json":
+        recipes = [dict(zip(HEADS, row, strict=True)) for row in rows]
+        print(json.dumps({"schema": SCHEMA, "recipes": recipes}, indent=2))
+    else:
+        print_table(HEADS, rows, out=sys.stdout)
+    return EXIT_OK
+
+
+def basis_text(block: dict[str, object]) -> str:
+    """Return how the figures of a recipe are known."""
+    expected = block.get("expected")
+    if not isinstance(expected, dict):
+        return "none"
+    if expected.get("basis") == "measured":
+        return f"measured {expected.get('date')}"
+    return "planned, not measured"
+
+
+def _rows(folder: Path) -> list[list[str]]:
+    rows = []
+    for path in sorted(folder.glob("*.yaml")):
+        block = read_block(path)
+        if block is not None:
+            locked = "yes" if lock_path(path).is_file() else "no"
+            texts = [str(block.get(key, "")) for key in ("version", "hardware")]
+            rows.append([path.stem, *texts, basis_text(block), locked, str(block.get("description", ""))])
+    return rows
