@@ -8,7 +8,7 @@ from deployer.config.load import load_config
 from engines.families import read_spec
 from engines.weights.parameters import parameters
 
-# Millions of weights as the model cards and the hub's safetensors counters give them; a tied head counts once.
+# Millions of weights, as the hub counts the released safetensors; a tied head counts once.
 RELEASED = {
     "internlm2_7b": 7_738,
     "internvl3_8b": 7_944,
