@@ -37,6 +37,13 @@ VERBS: Mapping[str, Verb] = {
         summary="start the engine and the OpenAI server (what `deploy` does without a verb)",
         run="deployer.config.resolve:start",
     ),
+    "chat": Verb(
+        section="Run",
+        summary="talk to a model in the terminal, pictures included, or to a server (chat.url=...)",
+        run="deployer.chat.command:run",
+        takes="words",
+        groups=(OptionGroup(name="chat", option="default", kind="deployer.chat.options:ChatOptions"),),
+    ),
     "explain": Verb(
         section="Understand",
         summary="print every value of a deployment with what set it",
@@ -51,6 +58,12 @@ VERBS: Mapping[str, Verb] = {
             OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
             OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
         ),
+    ),
+    "render": Verb(
+        section="Understand",
+        summary="print the prompt of a messages file with its tokens and pictures (render.messages=FILE)",
+        run="deployer.render:run",
+        groups=(OptionGroup(name="render", option="default", kind="deployer.render:RenderOptions"),),
     ),
     "list": Verb(
         section="Understand",

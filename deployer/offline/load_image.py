@@ -23,10 +23,19 @@ def load_image(picture: Picture) -> Image.Image:
     ImageError.
     """
     limits = _limits()
+    return to_rgb(open_picture(read_picture(picture, limits), index=0, max_pixels=limits.max_image_pixels))
+
+
+def read_picture(picture: Picture, limits: VisionConfig) -> bytes | Image.Image:
+    """Return a picture's bytes from wherever it is; its header is read and held to the limits.
+
+    Raises ImageError.
+    """
     source = image_source(picture)
     if not isinstance(source, Image.Image):
         source = _on_a_loop(image_bytes(limits).read(source, index=0))
-    return to_rgb(open_picture(source, index=0, max_pixels=limits.max_image_pixels))
+    open_picture(source, index=0, max_pixels=limits.max_image_pixels)
+    return source
 
 
 def _limits() -> VisionConfig:

@@ -24,7 +24,7 @@ _DETAILS: Mapping[str, Detail] = {"auto": "auto", "high": "high", "low": "low"}
 
 def is_message(value: object) -> bool:
     """Tell whether a value is meant as a message rather than as a prompt."""
-    return isinstance(value, Mapping)
+    return isinstance(value, Mapping | Message)
 
 
 def conversation_of(messages: Sequence[Any]) -> list[Message]:
@@ -35,7 +35,9 @@ def conversation_of(messages: Sequence[Any]) -> list[Message]:
 
 
 def _message(message: Any, at: str) -> Message:
-    if not is_message(message):
+    if isinstance(message, Message):
+        return message
+    if not isinstance(message, Mapping):
         raise RequestError(f"{at}: is {_named(message)}: must be a mapping of `role` and `content`")
     _no_others(message, ("role", "content"), at)
     role = message.get("role")

@@ -22,7 +22,7 @@ from deployer.prompt.messages import ImageSource, Message
 from engines.errors import RequestError
 
 Picture = Image.Image | bytes | Path | str
-Prompt = str | tuple[str, Picture | Sequence[Picture]] | Sequence[dict[str, Any]]
+Prompt = str | tuple[str, Picture | Sequence[Picture]] | Sequence[dict[str, Any] | Message]
 T = TypeVar("T")
 
 _URL = re.compile(r"(?:data|https?|file):", re.IGNORECASE)

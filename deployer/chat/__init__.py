@@ -1,0 +1,1 @@
+"""`deploy chat`: a conversation in the terminal."""
