@@ -24,7 +24,12 @@ Ints = NDArray[Any]
 
 
 def step_input(
-    plan: BatchPlan, *, page_tokens: int, device: torch.device, features: Mapping[bytes, Tensor]
+    plan: BatchPlan,
+    *,
+    page_tokens: int,
+    device: torch.device,
+    features: Mapping[bytes, Tensor],
+    rope_by_prompt: bool = False,
 ) -> StepInput:
     """Lay out one step; `features` has the rows [image tokens, H] of every image that the step touches."""
     chunks = plan.chunks
@@ -46,7 +51,7 @@ def step_input(
                 [token for chunk in chunks for token in chunk.sequence.token_ids[chunk.start : chunk.end]]
             ),
             positions_AT,
-            np.maximum(prompts_T, indices_T + 1),
+            prompts_T if rope_by_prompt else np.maximum(prompts_T, indices_T + 1),
             slots_T,
             (starts_B1[1:] - 1)[sampled_B],
             rows_M,

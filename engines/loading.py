@@ -43,7 +43,10 @@ def load_engine(
     with phases.of("device"):
         backend = open_backend(options, start.spec.dtype)
         at_first = used_bytes(backend.device)
-    spec = _with_rope_scaling(start.spec, options.rope_scaling_factor)
+    decoder = start.spec.decoder.stretched(
+        rope_scaling_factor=options.rope_scaling_factor, use_logn_attn=options.use_logn_attn
+    )
+    spec = replace(start.spec, decoder=decoder)
     with phases.of("weights"):
         network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
@@ -133,15 +136,6 @@ class _Phases:
         started = time.monotonic()
         yield
         self.seconds[name] = time.monotonic() - started
-
-
-def _with_rope_scaling(spec: ModelSpec, factor: float | None) -> ModelSpec:
-    """Return the spec with dynamic NTK in place of the checkpoint's own scaling, where a factor is given."""
-    if factor is None:
-        return spec
-    decoder = spec.decoder
-    rope = decoder.rope.rescaled(factor, max_positions=decoder.max_positions)
-    return replace(spec, decoder=replace(decoder, rope=rope))
 
 
 def _device_name(device: torch.device) -> str:

@@ -112,5 +112,34 @@ class Ops(Protocol):
         ...
 
     def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
-        """Return unmasked attention inside each image, [I, L, N, D]."""
+        """Return unmasked attention inside each image, [I, Q, N, D]; q may be of another length."""
+        ...
+
+    def attention_grid(
+        self,
+        q_ILND: Tensor,
+        k_ILND: Tensor,
+        v_ILND: Tensor,
+        down_ILNY: Tensor,
+        across_ILNX: Tensor,
+        *,
+        scale: float,
+    ) -> Tensor:
+        """Return unmasked attention over a grid of Y lines and X columns, L = Y X, [I, L, N, D].
+
+        A query's score with the key at (y, x) is scale * q.k + down[y] + across[x].
+        """
+        ...
+
+    def conv2d(
+        self,
+        x_ICyx: Tensor,
+        weight_OCkk: Tensor,
+        bias_O: Tensor | None,
+        *,
+        stride: int,
+        padding: int,
+        groups: int = 1,
+    ) -> Tensor:
+        """Return the convolution of maps of channels, zeros around them, [I, O, y', x']."""
         ...

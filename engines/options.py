@@ -1,7 +1,7 @@
 """How one engine runs: the frozen options that the config tree builds and every rank receives. Torch-free.
 
-Each field stands in `conf/engine/*.yaml` (or `conf/quantization/*.yaml`, `conf/vision/*.yaml`) with its unit and a
-comment; no default lives here. Names are LMDeploy's where LMDeploy has one.
+Each field stands in `conf/engine/*.yaml` (or `conf/quantization/*.yaml`, `conf/vision/*.yaml`) with its unit
+and a comment; no default lives here. Names are LMDeploy's where LMDeploy has one.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class SchedulerOptions:
 
     max_batch_size: int  # sequences that run at once
     max_prefill_token_num: int  # prompt tokens of one step at most
-    num_tokens_per_iter: int | None  # token budget of a step, decode included; None: prefill limit + batch size
+    num_tokens_per_iter: int | None  # tokens of a step, decode included; None: prefill limit + batch size
     max_prefill_iters: int  # steps over which the waiting prompt tokens may be spread at most
     session_len: int | None  # prompt + output tokens of a sequence; None: what the model allows
 
@@ -55,4 +55,5 @@ class EngineOptions:
     scheduler: SchedulerOptions
     vision: VisionOptions
     rope_scaling_factor: float | None  # None: the checkpoint's own; >= 1: dynamic NTK with this factor
+    use_logn_attn: bool | None  # scale queries beyond the trained length; None: the checkpoint's own
     step_timeout_s: float  # a step that takes longer counts as stuck; the front end restarts the engine

@@ -6,8 +6,9 @@ default   as above. linear: inv / factor.
 llama3    by wavelength w = 2 pi / inv and trained length L: w < L/high as it is, w > L/low divided by factor,
           between them (1 - s) inv/factor + s inv with s = (L/w - low) / (high - low).
 dynamic   beyond max_positions, theta becomes theta * (factor * n/max - (factor - 1))^(D/(D-2)), n the token's
-rope_len. longrope  inv[j] = 1 / (factors[j] * theta^(2j/D)); the long list where rope_len passes the original
-length.
+          rope_len.
+dynamic_steps  theta becomes theta * (2^(1 + ceil(log2(n/max))) - 1)^(D/(D-2)), n the prompt's tokens.
+longrope  inv[j] = 1 / (factors[j] * theta^(2j/D)); the long list where rope_len passes the original length.
 
 Legend: T tokens, R rotary pairs of a head.
 """
@@ -52,11 +53,13 @@ class Rope:
         if spec.kind == "longrope":
             is_long_T1 = (rope_lens_T > spec.original_max_positions).unsqueeze(1)
             return torch.where(is_long_T1, self._long_inv_R, self._inv_R)
-        if spec.kind == "dynamic":
+        if spec.kind in ("dynamic", "dynamic_steps"):
             stretch_T = rope_lens_T.clamp(min=spec.max_positions).to(torch.float32) / spec.max_positions
-            growth_T = (spec.factor * stretch_T - (spec.factor - 1)) ** (
-                self._head_dim / (self._head_dim - 2)
-            )
+            if spec.kind == "dynamic":
+                growth_T = spec.factor * stretch_T - (spec.factor - 1)
+            else:
+                growth_T = 2 ** (1 + stretch_T.log2().ceil()) - 1
+            growth_T = growth_T ** (self._head_dim / (self._head_dim - 2))
             return 1.0 / (spec.theta * growth_T).unsqueeze(1) ** self._exponents_R
         return self._inv_R
 

@@ -75,7 +75,13 @@ class Runner:
     def launch(self, plan: BatchPlan) -> Launched:
         """Queue a step on the device."""
         features = self._features(plan)
-        step = step_input(plan, page_tokens=self._page_tokens, device=self._device, features=features)
+        step = step_input(
+            plan,
+            page_tokens=self._page_tokens,
+            device=self._device,
+            features=features,
+            rope_by_prompt=self._network.spec.decoder.rope.by_prompt,
+        )
         hidden_SH = self._network.hidden(step, self._kv)
         self._images.trim(_unfinished(plan))
         if not plan.sampling:

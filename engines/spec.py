@@ -4,7 +4,7 @@
 planner and the image preprocessing read it. Sizes are the whole model's, never one rank's share.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from engines.vision.parts import AssemblySpec, ImagePlan, PixelSpec, ProjectorSpec, TowerSpec
@@ -15,9 +15,9 @@ class RopeSpec:
     """Rotary position encoding, half-split pairs; formulas in `engines/rope.py`."""
 
     theta: float
-    kind: Literal["default", "linear", "dynamic", "llama3", "longrope"] = "default"
+    kind: Literal["default", "linear", "dynamic", "dynamic_steps", "llama3", "longrope"] = "default"
     factor: float = 1.0
-    max_positions: int = 0  # dynamic: length up to which nothing changes
+    max_positions: int = 0  # dynamic, dynamic_steps: length up to which nothing changes
     original_max_positions: int = 0  # llama3, longrope
     low_freq_factor: float = 0.0  # llama3
     high_freq_factor: float = 0.0  # llama3
@@ -26,12 +26,19 @@ class RopeSpec:
     attention_factor: float = 1.0  # cos and sin are multiplied by it
     sections: tuple[int, ...] = ()  # pairs that turn by each axis of positions; (): all by the only one
 
+    @property
+    def by_prompt(self) -> bool:
+        """Whether the prompt's length alone counts, however long the answer becomes."""
+        return self.kind == "dynamic_steps"
+
     def regime(self, prompt_tokens: int) -> int:
         """Return a number that is equal for two prompts whose cached keys may be shared.
 
         Keys of a dynamic or longrope model depend on the prompt's length once it passes the trained one; the
         prefix cache seeds its hash chain with this number.
         """
+        if self.kind == "dynamic_steps":
+            return ((prompt_tokens - 1) // self.max_positions).bit_length()
         limit = {"dynamic": self.max_positions, "longrope": self.original_max_positions}.get(self.kind, 0)
         if limit == 0 or prompt_tokens <= limit:
             return 0
@@ -60,9 +67,20 @@ class DecoderSpec:
     o_bias: bool = False
     mlp_bias: bool = False
     tied_head: bool = False  # the head may share the embedding; the tensor in the checkpoint decides
+    logn_length: int | None = None  # queries at later positions p are scaled by log(p + 1) / log(it)
     sliding_window: int | None = None  # query i sees key j iff 0 <= i - j < window
     kind: str = "llama_like"  # a name of `engines/decoder/registry.py`
     positions: str = "sequential"  # a name of `engines/positions.py`
+
+    def stretched(self, *, rope_scaling_factor: float | None, use_logn_attn: bool | None) -> "DecoderSpec":
+        """Return the decoder with what `engine.*` says of long prompts; None keeps the checkpoint's own."""
+        rope, logn_length = self.rope, self.logn_length
+        if use_logn_attn is not None:
+            trained = rope.max_positions or rope.original_max_positions or self.max_positions
+            logn_length = trained if use_logn_attn else None
+        if rope_scaling_factor is not None:
+            rope = rope.rescaled(rope_scaling_factor, max_positions=self.max_positions)
+        return replace(self, rope=rope, logn_length=logn_length)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -30,7 +30,8 @@ class StepInput:
     token_ids_T: Tensor  # int64 [T]; image slots hold a valid id whose embedding is overwritten
     positions_T: Tensor  # int64 [T], or [3, T] where the decoder has three axes and they differ
     rope_lens_T: (
-        Tensor  # int64 [T], max(prompt tokens, position + 1): the length that dynamic rotary tables see
+        Tensor  # int64 [T], the length that dynamic rotary tables see: max(prompt tokens, position + 1), or
+        # the prompt's tokens alone (`RopeSpec.by_prompt`)
     )
     attention: AttentionBatch
     sample_rows_S: Tensor  # int64 [S], tokens whose logits are wanted

@@ -32,5 +32,6 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
             cache_bytes=config.vision.cache_bytes,
         ),
         rope_scaling_factor=engine.rope_scaling_factor,
+        use_logn_attn=engine.use_logn_attn,
         step_timeout_s=engine.step_timeout_s,
     )

@@ -45,6 +45,7 @@ class EngineConfig:
     num_tokens_per_iter: int | None
     max_prefill_iters: int
     rope_scaling_factor: float | None
+    use_logn_attn: bool | None
     start_timeout_s: float
     step_timeout_s: float
     max_restarts: int

@@ -79,10 +79,11 @@ def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
 
 def _as_configured(spec: ModelSpec, config: DeployConfig) -> ModelSpec:
     """Return the spec with the rope scaling and tiling of the config; null keeps the checkpoint's own."""
-    factor = config.engine.rope_scaling_factor
-    if factor is not None:
-        rope = spec.decoder.rope.rescaled(factor, max_positions=spec.decoder.max_positions)
-        spec = replace(spec, decoder=replace(spec.decoder, rope=rope))
+    engine = config.engine
+    decoder = spec.decoder.stretched(
+        rope_scaling_factor=engine.rope_scaling_factor, use_logn_attn=engine.use_logn_attn
+    )
+    spec = replace(spec, decoder=decoder)
     if spec.vision is None:
         return spec
     return replace(spec, vision=replace(spec.vision, pixels=configured(spec.vision.pixels, config.vision)))

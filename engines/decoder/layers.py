@@ -35,13 +35,22 @@ class Attention:
         self._num_kv_heads = (params[f"{name}.qkv.weight"].shape[0] // spec.head_dim - self._num_heads) // 2
 
     def __call__(
-        self, x_TH: Tensor, cos_TR: Tensor, sin_TR: Tensor, batch: AttentionBatch, kv: KvLayer
+        self,
+        x_TH: Tensor,
+        cos_TR: Tensor,
+        sin_TR: Tensor,
+        batch: AttentionBatch,
+        kv: KvLayer,
+        *,
+        query_scale_T11: Tensor | None = None,
     ) -> Tensor:
-        """Return the layer's share of the residual, [T, H]."""
+        """Return the layer's share of the residual, [T, H]; `query_scale` multiplies each token's queries."""
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
         qkv_TXD = ops.linear(x_TH, self._qkv).view(len(x_TH), -1, self._head_dim)
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
+        if query_scale_T11 is not None:
+            q_TND = q_TND * query_scale_T11
         q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv, batch.slots_T)
         out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
         return self._group.all_reduce(ops.linear(out_TND.flatten(1), self._o))

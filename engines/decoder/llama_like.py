@@ -9,8 +9,10 @@ The residual is carried beside the last output, so that adding and norming are o
 Legend: T tokens, H hidden, S sampled rows, V vocabulary.
 """
 
+import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from engines.decoder.layers import Attention, GatedFfn, Params
@@ -43,9 +45,10 @@ class LlamaLike:
         if step.features_MH is not None:
             x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
         tables = self._rope.tables(step.positions_T, step.rope_lens_T)
+        query_scale_T11 = self._query_scale(step.positions_T, x_TH.dtype)
         residual_TH = None
         for layer, layer_kv in zip(self._layers, kv, strict=True):
-            x_TH, residual_TH = layer(x_TH, residual_TH, tables, step, layer_kv)
+            x_TH, residual_TH = layer(x_TH, residual_TH, tables, step, layer_kv, query_scale_T11)
         assert residual_TH is not None, "a decoder has layers"
         rows_S = step.sample_rows_S
         normed_SH, _ = self._ops.add_rms_norm(
@@ -57,6 +60,14 @@ class LlamaLike:
         """Return fp32 logits [S, V]."""
         logits_SV = self._group.all_gather(self._ops.linear(hidden_SH, self._head))
         return logits_SV[:, : self._spec.vocab].float()
+
+    def _query_scale(self, positions_T: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """Return how far queries beyond the trained length are stretched, [T, 1, 1] (logn attention)."""
+        length = self._spec.logn_length
+        if length is None:
+            return None
+        scale_T = torch.log(positions_T + 1.0) / math.log(length)
+        return scale_T.clamp(min=1.0).to(dtype).view(-1, 1, 1)
 
     def _head_table(self, params: Params) -> Tensor:
         """Return the head's own table if there is one, else this rank's rows of the embedding."""
@@ -83,6 +94,7 @@ class LlamaLayer:
         tables: tuple[Tensor, Tensor],
         step: StepInput,
         kv: KvLayer,
+        query_scale_T11: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the FFN's output and the residual it belongs to."""
         if residual_TH is None:
@@ -90,6 +102,6 @@ class LlamaLayer:
             x_TH = self._ops.rms_norm(x_TH, self._attention_norm_H, self._eps)
         else:
             x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._attention_norm_H, self._eps)
-        x_TH = self._attention(x_TH, *tables, step.attention, kv)
+        x_TH = self._attention(x_TH, *tables, step.attention, kv, query_scale_T11=query_scale_T11)
         x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._ffn_norm_H, self._eps)
         return self._ffn(x_TH), residual_TH

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -48,6 +49,22 @@ def test_a_rope_scaling_factor_replaces_the_checkpoints_own() -> None:
     got = load_engine(start, on_phase=lambda phase: None, load=load)[1]
     assert (seen[0].kind, seen[0].factor, seen[0].max_positions) == ("dynamic", 3.0, 256)
     assert got.session_len == 600
+
+
+@pytest.mark.parametrize(("asked", "length"), [(True, 256), (False, None), (None, 99)])
+def test_logn_attention_is_the_checkpoints_own_unless_it_is_set(
+    asked: bool | None, length: int | None
+) -> None:
+    seen = []
+
+    def load(folder: Any, spec: Any, backend: Any) -> Any:
+        seen.append(spec.decoder.logn_length)
+        return load_tiny(folder, spec, backend)
+
+    spec = replace(SPEC, decoder=replace(SPEC.decoder, logn_length=99))
+    start = Start(folder="nowhere", spec=spec, options=options(use_logn_attn=asked, num_pages=80))
+    load_engine(start, on_phase=lambda phase: None, load=load)
+    assert seen == [length]
 
 
 @pytest.mark.gpu

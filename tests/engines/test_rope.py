@@ -50,6 +50,16 @@ def test_dynamic_grows_theta_with_each_tokens_own_length() -> None:
         torch.testing.assert_close(cos[row], tables(RopeSpec(theta=theta), [60], [61])[0][0])
 
 
+def test_dynamic_steps_grow_theta_with_each_doubling_of_the_prompt() -> None:
+    stepped = RopeSpec(theta=1e4, kind="dynamic_steps", max_positions=100)
+    lengths, alphas = [7, 100, 101, 200, 201, 400, 401], [1, 1, 3, 3, 7, 7, 15]
+    cos, _ = tables(stepped, [60] * len(lengths), lengths)
+    for row, alpha in enumerate(alphas):
+        theta = 1e4 * alpha ** (HEAD_DIM / (HEAD_DIM - 2))
+        torch.testing.assert_close(cos[row], tables(RopeSpec(theta=theta), [60], [61])[0][0])
+    assert [stepped.regime(length) for length in lengths] == [0, 0, 1, 1, 2, 2, 3]
+
+
 def test_llama3_divides_long_waves_keeps_short_ones_and_blends_between() -> None:
     spec = RopeSpec(
         theta=5e5,

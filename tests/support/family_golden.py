@@ -53,7 +53,13 @@ class FamilyGolden:
     @cached_property
     def spec(self) -> ModelSpec:
         """What this runtime reads from it."""
-        return read_spec(self.config, origin=str(self.folder / "config.json"))
+        return read_spec(self.config, origin=str(self.folder / "config.json"), folder=self.folder)
+
+    @cached_property
+    def meta(self) -> dict[str, Any]:
+        """What upstream's results are, and how they were made."""
+        values: dict[str, Any] = json.loads((self.folder / "meta.json").read_text())
+        return values
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
@@ -152,7 +158,13 @@ class Session:
         """Compute the next tokens of a sequence; return the logits of each."""
         start = sequence.num_computed
         plan = BatchPlan.of([Chunk(sequence=sequence, start=start, num_tokens=num_tokens)], [])
-        step = step_input(plan, page_tokens=self._page_tokens, device=CPU, features=features)
+        step = step_input(
+            plan,
+            page_tokens=self._page_tokens,
+            device=CPU,
+            features=features,
+            rope_by_prompt=self.network.spec.decoder.rope.by_prompt,
+        )
         every = replace(step, sample_rows_S=torch.arange(num_tokens))
         sequence.num_computed += num_tokens
         return self.network.logits(self.network.hidden(every, self._kv))

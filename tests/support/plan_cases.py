@@ -93,6 +93,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
         ),
         vision=VisionOptions(max_batch_size=16, cache_bytes=1 << 28),
         rope_scaling_factor=None,
+        use_logn_attn=None,
         step_timeout_s=300.0,
     )
 

@@ -97,6 +97,7 @@ OPTIONS = EngineOptions(
     ),
     vision=VisionOptions(max_batch_size=3, cache_bytes=1 << 20),
     rope_scaling_factor=None,
+    use_logn_attn=None,
     step_timeout_s=60.0,
 )
 

@@ -24,6 +24,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
         "engine.num_tokens_per_iter=111",
         "engine.max_prefill_iters=3",
         "engine.rope_scaling_factor=2",
+        "engine.use_logn_attn=true",
         "engine.step_timeout_s=9",
         "vision.max_batch_size=6",
         "vision.cache_bytes=8",
@@ -34,6 +35,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
         2.0,
         9.0,
     )
+    assert found.use_logn_attn is True
     assert (found.kv.format, found.kv.page_tokens, found.kv.num_pages) == ("none", 32, 77)
     assert (found.kv.memory, found.kv.prefix_caching) == (0.3, False)
     scheduler = found.scheduler
