@@ -96,12 +96,17 @@ def read_tower(section: ConfigSection) -> ClipVitSpec:
     return tower
 
 
-def padded_square(section: ConfigSection, image: int) -> FixedSquareSpec:
+def padded_square(section: ConfigSection, image: int, *, views: int = 1) -> FixedSquareSpec:
     """Return the preprocessing of models that look at a picture once."""
     modes = {"pad": "pad", "square": "crop"}
     mode = section.choice("image_aspect_ratio", modes, "square")
     return FixedSquareSpec(
-        image=image, mode="pad" if mode == "pad" else "crop", background=padding_colour(), mean=MEAN, std=STD
+        image=image,
+        mode="pad" if mode == "pad" else "crop",
+        background=padding_colour(),
+        views=views,
+        mean=MEAN,
+        std=STD,
     )
 
 

@@ -6,16 +6,26 @@ from typing import Any
 
 from engines.errors import CheckpointError
 from engines.families.config_section import ConfigSection
+from engines.families.deepseek_vl import DEEPSEEK_VL
 from engines.families.family import Family
 from engines.families.internvl import INTERNVL
 from engines.families.internvl3_hf import INTERNVL3_HF
+from engines.families.llava import LLAVA
+from engines.families.llava_hf import LLAVA_HF
+from engines.families.mini_gemini import MINI_GEMINI
 from engines.families.qwen2_vl import QWEN2_VL
 from engines.families.text import TEXT
+from engines.families.yi_vl import YI_VL
 from engines.spec import ModelSpec
 from engines.weights.rules import NameRules
 
 FAMILIES: tuple[Family, ...] = (
     INTERNVL,
+    DEEPSEEK_VL,
+    LLAVA,
+    LLAVA_HF,
+    MINI_GEMINI,
+    YI_VL,
     INTERNVL3_HF,
     QWEN2_VL,
     TEXT,

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.ops import KvLayer, Weight
+from engines.pytorch.attention_grid import attention_grid
 from engines.step import AttentionBatch
 
 # Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].
@@ -119,6 +120,32 @@ class TorchOps:
         """Return unmasked attention inside each image."""
         q, k, v = (x.transpose(1, 2) for x in (q_ILND, k_ILND, v_ILND))
         return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
+
+    def attention_grid(
+        self,
+        q_ILND: Tensor,
+        k_ILND: Tensor,
+        v_ILND: Tensor,
+        down_ILNY: Tensor,
+        across_ILNX: Tensor,
+        *,
+        scale: float,
+    ) -> Tensor:
+        """Return attention over a grid with relative positions."""
+        return attention_grid(q_ILND, k_ILND, v_ILND, down_ILNY, across_ILNX, scale=scale)
+
+    def conv2d(
+        self,
+        x_ICyx: Tensor,
+        weight_OCkk: Tensor,
+        bias_O: Tensor | None,
+        *,
+        stride: int,
+        padding: int,
+        groups: int = 1,
+    ) -> Tensor:
+        """Return the convolution of maps of channels."""
+        return F.conv2d(x_ICyx, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
 
 
 def _attend(

@@ -5,34 +5,52 @@ from typing import Any
 
 import msgspec
 
+from engines.vision.assembly.anyres_spec import AnyresRowsSpec
+from engines.vision.assembly.high_low_spec import HighLowSpec
+from engines.vision.assembly.mined_spec import MinedSpec
 from engines.vision.assembly.native_spec import NativeRowsSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.parts import AssemblySpec, PixelSpec, ProjectorSpec, TowerSpec
+from engines.vision.pixels.anyres_spec import AnyresSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
+from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.vision.pixels.native_spec import NativeSpec
+from engines.vision.projectors.high_low_mlp_spec import HighLowMlpSpec
+from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
+from engines.vision.towers.convnext_spec import ConvNextSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
+from engines.vision.towers.sam_vit_spec import SamVitSpec
 
 TOWERS: tuple[type[TowerSpec], ...] = (
+    ConvNextSpec,
+    SamVitSpec,
     ClipVitSpec,
     InternVitSpec,
     Qwen2VitSpec,
 )  # fmt: skip
 
 PROJECTORS: tuple[type[ProjectorSpec], ...] = (
+    HighLowMlpSpec,
+    MlpSpec,
     PatchMergerSpec,
     PixelShuffleMlpSpec,
 )  # fmt: skip
 
 PIXELS: tuple[type[PixelSpec], ...] = (
+    AnyresSpec,
+    FixedSquareSpec,
     DynamicTilesSpec,
     NativeSpec,
 )  # fmt: skip
 
 ASSEMBLIES: tuple[type[AssemblySpec], ...] = (
+    MinedSpec,
+    HighLowSpec,
+    AnyresRowsSpec,
     NativeRowsSpec,
     TilesSpec,
 )  # fmt: skip

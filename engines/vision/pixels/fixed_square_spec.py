@@ -25,24 +25,25 @@ class FixedSquareSpec(PixelSpec):
     # crop: the shorter side resized, then the middle. squash: both sides resized.
     mode: Literal["pad", "fit", "crop", "squash"]
     background: tuple[int, int, int] = (0, 0, 0)  # of pad and fit
+    views: int = 1  # tiles that the first tower encodes of it, where they are cut on the device
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
     def plan(self, width: int, height: int, *, num_images: int = 1) -> ImagePlan:
-        """Return one tile. Raises RequestError for a line of a picture."""
+        """Return one picture. Raises RequestError for a line of a picture."""
         check_shape(width, height)
-        return ImagePlan(width=width, height=height, grid=(1, 1), num_tiles=1)
+        return ImagePlan(width=width, height=height, grid=(1, 1), num_tiles=self.views)
 
     def largest(self) -> ImagePlan:
         """Return the plan of any picture."""
         return self.plan(self.image, self.image)
 
     def shapes(self, plan: ImagePlan) -> tuple[tuple[int, ...], ...]:
-        """Return one array of one tile."""
+        """Return one array of one picture."""
         return ((1, self.image, self.image, 3),)
 
     def arrays(self, rgb: "Image.Image", plan: ImagePlan) -> "tuple[NDArray[np.uint8], ...]":
-        """Return the tile."""
+        """Return the square."""
         from engines.vision.pixels.fixed_square import fixed_square
 
         return (fixed_square(rgb, self)[None],)

@@ -1,0 +1,102 @@
+"""ConvNeXt, all stages' maps resized to the first one's and put side by side.
+
+    each block:  x += scale * fc2(gelu(fc1(norm(depthwise(x)))))
+
+Source: huggingface/pytorch-image-models, timm/models/convnext.py; dvlab-research/MGM,
+mgm/model/multimodal_encoder/openclip_encoder.py.
+
+Legend: I pictures, S side in pixels, C colours or channels, H channels of all stages; y, x lines and columns.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.decoder.layers import Params, linear_weight
+from engines.ops import Dense, Ops
+from engines.vision.passes import patch_rows
+from engines.vision.towers.convnext_spec import STEM, ConvNextSpec
+
+
+class ConvNext:
+    """The tower."""
+
+    def __init__(self, spec: ConvNextSpec, params: Params, *, name: str, ops: Ops) -> None:
+        self._spec = spec
+        self._ops = ops
+        self._stem = Dense(
+            weight_OI=params[f"{name}.stem.weight"].flatten(1), bias_O=params[f"{name}.stem.bias"]
+        )
+        self._stem_norm = (params[f"{name}.stem_norm.weight"], params[f"{name}.stem_norm.bias"])
+        self._stages = [Stage(spec, params, name, index, ops=ops) for index in range(len(spec.dims))]
+
+    def __call__(self, pixels_ISSC: Tensor) -> Tensor:
+        """Return the map [I, S / 4, S / 4, H] of normalised pictures."""
+        grid = self._spec.grid
+        x_ILC = self._ops.linear(patch_rows(pixels_ISSC, STEM), self._stem)
+        x_IyxC = self._ops.layer_norm(x_ILC, *self._stem_norm, self._spec.norm_eps).view(
+            len(x_ILC), grid, grid, -1
+        )
+        maps = []
+        for stage in self._stages:
+            x_IyxC = stage(x_IyxC)
+            maps.append(resized_map(x_IyxC, grid))
+        return torch.cat(maps, dim=-1)
+
+
+class Stage:
+    """Blocks of one width, behind a halving in all stages but the first."""
+
+    def __init__(self, spec: ConvNextSpec, params: Params, name: str, index: int, *, ops: Ops) -> None:
+        stage = f"{name}.stages.{index}"
+        self._ops = ops
+        self._eps = spec.norm_eps
+        self._halve = None
+        if index > 0:
+            self._halve_norm = (params[f"{stage}.halve_norm.weight"], params[f"{stage}.halve_norm.bias"])
+            self._halve = (params[f"{stage}.halve.weight"], params[f"{stage}.halve.bias"])
+        self._blocks = [
+            Block(params, f"{stage}.blocks.{i}", eps=spec.norm_eps, ops=ops)
+            for i in range(spec.depths[index])
+        ]
+
+    def __call__(self, x_IyxC: Tensor) -> Tensor:
+        """Return the stage's map."""
+        if self._halve is not None:
+            normed = self._ops.layer_norm(x_IyxC, *self._halve_norm, self._eps)
+            halved_ICyx = self._ops.conv2d(normed.permute(0, 3, 1, 2), *self._halve, stride=2, padding=0)
+            x_IyxC = halved_ICyx.permute(0, 2, 3, 1)
+        for block in self._blocks:
+            x_IyxC = block(x_IyxC)
+        return x_IyxC
+
+
+class Block:
+    """Depthwise convolution and FFN."""
+
+    def __init__(self, params: Params, name: str, *, eps: float, ops: Ops) -> None:
+        self._ops = ops
+        self._eps = eps
+        self._depthwise = (params[f"{name}.depthwise.weight"], params[f"{name}.depthwise.bias"])
+        self._norm = (params[f"{name}.norm.weight"], params[f"{name}.norm.bias"])
+        self._fc1, self._fc2 = linear_weight(params, f"{name}.fc1"), linear_weight(params, f"{name}.fc2")
+        self._scale_C = params[f"{name}.scale"]
+
+    def __call__(self, x_IyxC: Tensor) -> Tensor:
+        """Return the next map."""
+        ops, channels = self._ops, x_IyxC.shape[-1]
+        mixed_ICyx = ops.conv2d(
+            x_IyxC.permute(0, 3, 1, 2), *self._depthwise, stride=1, padding=3, groups=channels
+        )
+        inner = ops.layer_norm(mixed_ICyx.permute(0, 2, 3, 1), *self._norm, self._eps)
+        inner = ops.linear(ops.gelu(ops.linear(inner, self._fc1)), self._fc2)
+        return torch.addcmul(x_IyxC, inner, self._scale_C)
+
+
+def resized_map(x_IyxC: Tensor, side: int) -> Tensor:
+    """Return a square map of another size, bilinear in fp32."""
+    if x_IyxC.shape[1] == side:
+        return x_IyxC
+    maps = x_IyxC.permute(0, 3, 1, 2).float()
+    resized = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).to(x_IyxC.dtype)
