@@ -44,8 +44,9 @@ def _faults(gpu: Gpu, name: str, x: Tensor, dtype: torch.dtype, shape: tuple[int
     if x.shape != shape:
         yield f"`{name}` is {list(x.shape)}, not {list(shape)}"
     elif _misplaced(x):
+        past = x.data_ptr() % 16
         yield (
-            f"`{name}` has strides {list(x.stride())} and starts {x.data_ptr() % 16} bytes past a multiple of 16: "
+            f"`{name}` has strides {list(x.stride())} and starts {past} bytes past a multiple of 16: "
             "rows must be contiguous and start at one"
         )
 

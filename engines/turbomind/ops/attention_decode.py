@@ -10,6 +10,7 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.ops import KvLayer
 from engines.turbomind.gpu import Gpu
+from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, scalar_name, token_stride
 from engines.turbomind.ops.flash_shape import matrix_fault
 
@@ -101,26 +102,7 @@ def attention_decode(
         bytes_per_block=gpu.shared_bytes_per_block,
         bytes_per_sm=gpu.shared_bytes_per_sm,
     )
-    constants = (
-        ("SCALAR", scalar_name("attention_decode", q_BND)),
-        ("DIM", dim),
-        ("KV_HEADS", num_kv_heads),
-        ("GROUP", group),
-        ("PAGE_TOKENS", layer.keys_PKTD.shape[2]),
-        ("WINDOW", window or 0),
-        ("WARPS", shape.warps),
-        ("STAGES", shape.stages),
-        ("BLOCKS_PER_SM", shape.blocks_per_sm),
-        ("MAX_SEQS", _MAX_SEQS),
-    )
-    kernel = gpu.kernel(
-        "attention_decode.cu",
-        "attention_decode",
-        constants,
-        "PPPPPPPPiiqf",
-        threads=32 * shape.warps,
-        shared_bytes=shape.shared_bytes,
-    )
+    kernel = _kernel(gpu, q_BND, layer, shape, group=group, window=window)
     blocks = gpu.num_sms * shape.blocks_per_sm
     partials = gpu.scratch("attention_decode partials", 8 * blocks * (group * dim + -(-2 * group // 4) * 4))
     counters = gpu.scratch("attention_decode counters", blocks * 4)
@@ -145,6 +127,32 @@ def attention_decode(
             scale * math.log2(math.e),
         )
     return out
+
+
+def _kernel(
+    gpu: Gpu, q: Tensor, layer: KvLayer, shape: DecodeShape, *, group: int, window: int | None
+) -> Kernel:
+    _, num_kv_heads, page_tokens, dim = layer.keys_PKTD.shape
+    constants = (
+        ("SCALAR", scalar_name("attention_decode", q)),
+        ("DIM", dim),
+        ("KV_HEADS", num_kv_heads),
+        ("GROUP", group),
+        ("PAGE_TOKENS", page_tokens),
+        ("WINDOW", window or 0),
+        ("WARPS", shape.warps),
+        ("STAGES", shape.stages),
+        ("BLOCKS_PER_SM", shape.blocks_per_sm),
+        ("MAX_SEQS", _MAX_SEQS),
+    )
+    return gpu.kernel(
+        "attention_decode.cu",
+        "attention_decode",
+        constants,
+        "PPPPPPPPiiqf",
+        threads=32 * shape.warps,
+        shared_bytes=shape.shared_bytes,
+    )
 
 
 def _check(gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, kv_lens: Tensor) -> tuple[int, int, int]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.ops import KvLayer
 from engines.turbomind.gpu import Gpu
+from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, scalar_name, token_stride
 from engines.turbomind.ops.flash_shape import Cut, FlashShape, flash_shape, matrix_fault
 
@@ -52,21 +53,7 @@ def attention_prefill(
         bytes_per_block=gpu.shared_bytes_per_block,
         bytes_per_sm=gpu.shared_bytes_per_sm,
     )
-    constants = (
-        *shape.constants(scalar_name("attention_prefill", q_TND), dim),
-        ("KV_HEADS", num_kv_heads),
-        ("GROUP", group),
-        ("PAGE_TOKENS", layer.keys_PKTD.shape[2]),
-        ("WINDOW", window or 0),
-    )
-    kernel = gpu.kernel(
-        "attention_prefill.cu",
-        "attention_prefill",
-        constants,
-        "PPPPPPPiiqf",
-        threads=32 * shape.warps,
-        shared_bytes=shape.shared_bytes,
-    )
+    kernel = _kernel(gpu, q_TND, layer, shape, group=group, window=window)
     kernel(
         gpu.stream(),
         (num_kv_heads, most_blocks(num_tokens * group, num_seqs, shape.rows)),
@@ -91,6 +78,27 @@ def most_blocks(num_rows: int, num_seqs: int, rows_per_block: int) -> int:
     Each sequence has at least one row; all but its last block are full.
     """
     return num_seqs + (num_rows - num_seqs) // rows_per_block if num_rows > num_seqs else num_seqs
+
+
+def _kernel(
+    gpu: Gpu, q: Tensor, layer: KvLayer, shape: FlashShape, *, group: int, window: int | None
+) -> Kernel:
+    _, num_kv_heads, page_tokens, dim = layer.keys_PKTD.shape
+    constants = (
+        *shape.constants(scalar_name("attention_prefill", q), dim),
+        ("KV_HEADS", num_kv_heads),
+        ("GROUP", group),
+        ("PAGE_TOKENS", page_tokens),
+        ("WINDOW", window or 0),
+    )
+    return gpu.kernel(
+        "attention_prefill.cu",
+        "attention_prefill",
+        constants,
+        "PPPPPPPiiqf",
+        threads=32 * shape.warps,
+        shared_bytes=shape.shared_bytes,
+    )
 
 
 def _check(

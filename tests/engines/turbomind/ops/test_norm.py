@@ -86,5 +86,5 @@ def test_a_row_that_is_no_multiple_of_16_bytes_is_refused() -> None:
 
 def test_rows_that_are_not_aligned_are_refused(gpu) -> None:
     x = torch.ones(257, dtype=torch.bfloat16, device=gpu.device)
-    with pytest.raises(KernelError, match="`weight` .* starts 2 bytes past a multiple of 16"):
+    with pytest.raises(KernelError, match=r"`weight` .* starts 2 bytes past a multiple of 16"):
         rms_norm(gpu, x[None, :256], x[1:], EPS)
