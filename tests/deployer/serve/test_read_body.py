@@ -1,5 +1,6 @@
 """Bodies that cannot be served: each answer is a 400 in OpenAI's shape that names the field and the rule."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -178,3 +179,12 @@ async def test_a_body_over_the_limit_is_a_413_also_without_a_length(api: httpx.A
     reply = await api.post("/v1/chat/completions", content=endless())
     assert reply.status_code == 413
     assert sent <= 102_000
+
+
+async def test_a_body_that_says_it_is_too_long_is_not_waited_for(live: Any, engine: FakeEngine) -> None:
+    url = (await live()).url
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rsplit(":", 1)[1]))
+    writer.write(b"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 100001\r\n\r\n")
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+    assert head.startswith(b"HTTP/1.1 413 ")
+    writer.close()
