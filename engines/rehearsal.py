@@ -89,7 +89,7 @@ def _encode(network: Network, max_tiles: int, *, largest: bool) -> None:
     plan = vision.pixels.largest() if largest else vision.pixels.low_detail().plan(64, 64)
     arrays = tuple(np.zeros(shape, dtype=np.uint8) for shape in vision.pixels.shapes(plan))
     image = ImagePixels(arrays=arrays, plan=plan, shared=vision.assembly.shared([plan]))
-    count = -(-max_tiles // plan.num_tiles) if largest else 1
+    count = -(-vision.assembly.tiles_a_pass(max_tiles) // plan.num_tiles) if largest else 1
     network.encode_images([image] * count, max_tiles=max_tiles)
 
 

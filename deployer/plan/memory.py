@@ -117,7 +117,7 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
     phases = {
         f"derived: largest step, {case.step_tokens:,} tokens": decoder_bytes(case),
         f"derived: sampling for {case.options.scheduler.max_batch_size} sequences": sampling_bytes(case),
-        f"derived: encoder pass over {case.options.vision.max_batch_size} tiles": encoder_bytes(case),
+        "derived: one encoder pass": encoder_bytes(case),
     }
     widest = max(phases, key=lambda phase: phases[phase])
     kept = kept_bytes(case.spec, case.options, itemsize=case.dtype_bytes)

@@ -122,7 +122,7 @@ def encode_time(
     num_bytes = bytes_of(parts, "tower", "projector")
     plan = plan or vision.pixels.largest()
     linear_flops, attention_flops = tile_flops(vision, case.spec.decoder.hidden, plan)
-    total_s, most = 0.0, case.options.vision.max_batch_size
+    total_s, most = 0.0, vision.assembly.tiles_a_pass(case.options.vision.max_batch_size)
     for start in range(0, tiles, most):
         num = min(most, tiles - start)
         compute_s = num * linear_flops / rates.flops_per_s

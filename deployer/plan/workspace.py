@@ -54,7 +54,8 @@ def encoder_bytes(case: Case) -> int:
     plan = vision.pixels.largest()
     layer = max(tower.tile_numbers(plan) for tower in vision.towers) * case.dtype_bytes
     numbers = sum(prod(shape) for shape in vision.pixels.shapes(plan)) // plan.num_tiles
-    return case.options.vision.max_batch_size * (layer + numbers * (4 + case.dtype_bytes))
+    tiles = vision.assembly.tiles_a_pass(case.options.vision.max_batch_size)
+    return tiles * (layer + numbers * (4 + case.dtype_bytes))
 
 
 def graph_bytes(case: Case) -> int:

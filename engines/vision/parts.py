@@ -154,6 +154,10 @@ class AssemblySpec(ABC):
         """Yield what it adds to the rows, as separators, for the first tower's width."""
         yield from ()
 
+    def tiles_a_pass(self, max_tiles: int) -> int:
+        """Return how many tiles share a pass where `vision.max_batch_size` allows so many."""
+        return max_tiles
+
     def shared(self, plans: Sequence[ImagePlan]) -> tuple[int, ...]:
         """Return numbers on which the rows of each picture of a prompt depend, beside the picture itself."""
         return ()

@@ -21,6 +21,10 @@ class NativeRowsSpec(AssemblySpec):
         """Return one stretch of rows, as many as the grid has cells."""
         return (plan.grid[0] * plan.grid[1],)
 
+    def tiles_a_pass(self, max_tiles: int) -> int:
+        """Return one: each picture fills a pass of its own."""
+        return 1
+
     def build(self, spec: "VisionSpec", params: "Params", *, ops: "Ops") -> "Encoder":
         """Return the encoder."""
         from engines.vision.assembly.native import NativeRows

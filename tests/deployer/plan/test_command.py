@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from deployer.cli import main
+from engines.families import registry
+from engines.families.internvl import INTERNVL
 
 PLAN = ["plan", "+model=internvl2_8b"]
 
@@ -136,7 +138,10 @@ def test_bad_words_end_in_a_message(
     assert message in err
 
 
-def test_a_model_that_no_family_reads_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_no_family_reads_is_named(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "FAMILIES", (INTERNVL,))
     code, _, err = run(capsys, "plan", "+model=qwen2_vl_7b")
     assert code == 6
     assert "`Qwen2VLForConditionalGeneration`" in err
