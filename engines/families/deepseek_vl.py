@@ -41,6 +41,8 @@ OWN_TABLE = "fixture_vision_tables"
 NORM_EPS = 1e-6
 SAM_PATCH, SAM_WINDOW, SAM_RESIZED = 16, 14, 96
 HALF: Triple = (0.5, 0.5, 0.5)
+NOTHING: Triple = (0.0, 0.0, 0.0)  # a tower of two without mean and std normalises nothing
+ONE: Triple = (1.0, 1.0, 1.0)
 GREY = (127, 127, 127)
 
 
@@ -108,14 +110,14 @@ def _hybrid(section: ConfigSection) -> VisionSpec:
             image=sam.image,
             mode="fit",
             background=_background(section.beside("preprocessor_config.json")),
-            mean=_triple(high, "pixel_mean", HALF),
-            std=_triple(high, "pixel_std", HALF),
+            mean=_triple(high, "pixel_mean", NOTHING),
+            std=_triple(high, "pixel_std", ONE),
         ),
         assembly=HighLowSpec(
             rows=rows,
             low_image=siglip.image,
-            low_mean=_triple(low, "pixel_mean", HALF),
-            low_std=_triple(low, "pixel_std", HALF),
+            low_mean=_triple(low, "pixel_mean", NOTHING),
+            low_std=_triple(low, "pixel_std", ONE),
         ),
     )
 
