@@ -41,4 +41,5 @@ def print_findings(findings: Sequence[Finding], verdict: str, *, output: Output)
     for finding in findings:
         level = paint(f"{finding.level:7}", _STYLES[finding.level], out=sys.stdout)
         print(f"{level}  {finding.part:{width}}  {finding.text}")
-    print(verdict)
+    if verdict:
+        print(verdict)

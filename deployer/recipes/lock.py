@@ -11,15 +11,13 @@ from deployer.config.explain import leaves
 from deployer.config.origins import shown_path
 from deployer.config.schema import DeployConfig
 from deployer.errors import EXIT_OK, UnavailableError, UsageError
-from deployer.hub import checkpoint_files, fetch_checkpoint, snapshot_commit
+from deployer.hub import fetch_checkpoint
 from deployer.plan.plan import Plan
-from deployer.prompt.checkpoint_template import template_file
-from deployer.prompt.template_choice import FROM_CHECKPOINT, choose_template, is_from_checkpoint
+from deployer.recipes.checkpoint import locked_model
 from deployer.recipes.command import one_recipe
-from deployer.recipes.file_hashes import hash_files, hash_together
 from deployer.recipes.flat import public
 from deployer.recipes.layers import layers
-from deployer.recipes.lock_file import Lock, LockedModel, LockedRecipe, Made, Smoke, lock_path, write_lock
+from deployer.recipes.lock_file import Lock, LockedRecipe, Made, Smoke, lock_path, write_lock
 from deployer.recipes.machine import machine_fault, machine_name, tool_commit
 from deployer.recipes.options import take_words
 from deployer.recipes.plan_summary import summary
@@ -27,15 +25,6 @@ from deployer.recipes.resolved import Resolved, plan_of, resolve_recipe
 from deployer.recipes.smoke import run_smoke
 from deployer.recipes.software import kernels_hash, packages
 from engines.errors import EngineError
-
-TOKENIZER_FILES = (
-    "added_tokens.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "vocab.json",
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -113,24 +102,6 @@ def make_lock(path: Path, config_dirs: Sequence[Path], *, smoke: bool) -> Locked
     return Locked(lock=lock, notes=notes)
 
 
-def locked_model(config: DeployConfig, folder: Path) -> LockedModel:
-    """Return the files of a checkpoint folder and of the template, hashed."""
-    files = checkpoint_files(folder)
-    from_checkpoint = is_from_checkpoint(config.chat_template)
-    template = template_file(folder) if from_checkpoint else choose_template(config.chat_template)[0]
-    tokenizer = [path for path in files if _is_tokenizer(path.name)]
-    return LockedModel(
-        hub=config.model.hub,
-        repo=config.model.repo,
-        asked_revision=config.model.revision,
-        commit=snapshot_commit(folder),
-        files=hash_files(files),
-        tokenizer_sha256=hash_together((path.name, path.read_bytes()) for path in tokenizer),
-        chat_template=FROM_CHECKPOINT if from_checkpoint else template.stem,
-        chat_template_sha256=hash_together([(template.name, template.read_bytes())]),
-    )
-
-
 def pinned(config: DeployConfig, commit: str | None) -> DeployConfig:
     """Return the deployment with the model's revision held to a commit."""
     return config if commit is None else replace(config, model=replace(config.model, revision=commit))
@@ -145,7 +116,3 @@ def _smoke(config: DeployConfig, resolved: Resolved) -> tuple[Smoke | None, list
         return run_smoke(config), []
     except (UnavailableError, EngineError) as error:
         return None, [f"no answer is locked: {error}"]
-
-
-def _is_tokenizer(name: str) -> bool:
-    return name.endswith(".model") or name in TOKENIZER_FILES

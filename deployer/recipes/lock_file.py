@@ -25,7 +25,7 @@ class LockedFile:
     """One file of the checkpoint."""
 
     bytes: int
-    sha256: str
+    sha256: str | None  # None: not made, where a running server tells what it has
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,6 +1,6 @@
 """`deploy recipe verify`: a lock held against the recipe, its files, the software here and this machine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,10 +9,11 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import EXIT_MISMATCH, EXIT_OK, DeployError, LockError, UnavailableError
 from deployer.hub import fetch_checkpoint
 from deployer.output import take_output
+from deployer.recipes.checkpoint import file_faults, locked_model
 from deployer.recipes.command import one_recipe
 from deployer.recipes.findings import Finding, has_errors, print_findings
 from deployer.recipes.flat import Moved, moved, public, shown
-from deployer.recipes.lock import locked_model, pinned
+from deployer.recipes.lock import pinned
 from deployer.recipes.lock_file import Lock, LockedModel, lock_path, read_lock
 from deployer.recipes.machine import machine_fault
 from deployer.recipes.options import take_words
@@ -55,10 +56,10 @@ def verify(path: Path, config_dirs: Sequence[Path], checks: Checks) -> list[Find
     findings = [
         Finding(level="ok", part="lock", text=f"{shown_path(lock_path(path))}, written {lock.made.date}")
     ]
-    findings += config_findings(resolved, lock, path)
+    findings += config_findings(config_moves(resolved, lock), lock, see=shown_path(path))
     config = _as_locked(resolved.config, lock.model)
     findings += _files(config, lock, path, offline=checks.offline)
-    findings += _software(lock, resolved.config)
+    findings += software_findings(lock, here=packages(), kernels=kernels_hash())
     if checks.machine:
         findings += _machine(resolved, lock)
     if checks.smoke and not has_errors(findings):
@@ -73,13 +74,12 @@ def config_moves(resolved: Resolved, lock: Lock) -> list[Moved]:
     return [replace(change, where=where(change.key)) for change in moved(lock.config, now)]
 
 
-def config_findings(resolved: Resolved, lock: Lock, path: Path) -> Iterator[Finding]:
-    """Yield one finding a moved key, or one that says that all hold."""
-    moves = config_moves(resolved, lock)
+def config_findings(moves: Sequence[Moved], lock: Lock, *, see: str) -> Iterator[Finding]:
+    """Yield one finding a moved key, or one that says that all hold; `see` goes into `deploy diff`."""
     for change in moves[:MOST_NAMED]:
         yield Finding(level="error", part="config", text=moved_text(change))
     if len(moves) > MOST_NAMED:
-        rest = f"{len(moves) - MOST_NAMED} more keys; deploy recipe diff {lock_path(path)} {path}"
+        rest = f"{len(moves) - MOST_NAMED} more keys; deploy diff {lock.recipe.name}.lock.json {see}"
         yield Finding(level="error", part="config", text=rest)
     if not moves:
         yield Finding(level="ok", part="config", text=f"{len(lock.layers)} keys resolve to what was locked")
@@ -107,7 +107,7 @@ def _files(config: DeployConfig, lock: Lock, path: Path, *, offline: bool) -> It
         yield Finding(level="error", part="files", text=f"{error}{way_out}")
         return
     here = locked_model(config, folder)
-    faults = list(_file_faults(lock.model, here))
+    faults = list(file_faults(lock.model, here))
     yield from (Finding(level="error", part="files", text=text) for text in faults)
     if not faults:
         total = sum(file.bytes for file in lock.model.files.values())
@@ -115,33 +115,18 @@ def _files(config: DeployConfig, lock: Lock, path: Path, *, offline: bool) -> It
         yield Finding(level="ok", part="files", text=text)
 
 
-def _file_faults(locked: LockedModel, here: LockedModel) -> Iterator[str]:
-    for name in sorted(locked.files.keys() | here.files.keys()):
-        was, now = locked.files.get(name), here.files.get(name)
-        if now is None:
-            yield f"`{name}` is missing"
-        elif was is None:
-            yield f"`{name}` was not there when it was locked"
-        elif was.bytes != now.bytes:
-            yield f"`{name}` has {now.bytes:,} bytes, locked were {was.bytes:,}"
-        elif was.sha256 != now.sha256:
-            yield f"`{name}` has other content: SHA-256 {now.sha256[:12]}, locked was {was.sha256[:12]}"
-    if locked.chat_template_sha256 != here.chat_template_sha256:
-        change = f"`{locked.chat_template}` -> `{here.chat_template}`"
-        yield f"chat template {change if locked.chat_template != here.chat_template else 'has other content'}"
-
-
-def _software(lock: Lock, config: DeployConfig) -> Iterator[Finding]:
-    changes = list(version_changes(lock.packages, packages()))
+def software_findings(lock: Lock, *, here: Mapping[str, str], kernels: str) -> Iterator[Finding]:
+    """Yield how the packages and kernel sources of a machine differ from the locked ones."""
+    changes = list(version_changes(lock.packages, here))
     for change in changes:
         text = f"{change.package}: {change.old} -> {change.new}"
         yield Finding(level="error" if change.is_error else "warning", part="versions", text=text)
     if not changes:
         yield Finding(level="ok", part="versions", text=f"{len(lock.packages)} packages as locked")
-    if kernels_hash() == lock.kernels_sha256:
+    if kernels == lock.kernels_sha256:
         yield Finding(level="ok", part="kernels", text="sources as locked")
         return
-    plain = config.engine.kind == "pytorch"
+    plain = lock.config["engine"]["kind"] == "pytorch"
     tail = "engine=pytorch does not use them" if plain else "its answers and times may differ"
     text = f"sources differ from those locked: {tail}"
     yield Finding(level="warning" if plain else "error", part="kernels", text=text)

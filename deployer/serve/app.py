@@ -17,6 +17,7 @@ from deployer.serve.api_schema import describe_bodies
 from deployer.serve.cancel_when_gone import CancelWhenGone
 from deployer.serve.chat_completions import chat_routes
 from deployer.serve.completions import completion_routes
+from deployer.serve.described import deployment_routes
 from deployer.serve.health import health_routes
 from deployer.serve.models import model_routes
 from deployer.serve.request_log import RequestLog, log_failure
@@ -28,7 +29,7 @@ from engines.errors import EngineDeadError, RequestError
 def create_app(service: Service) -> FastAPI:
     """Return the application; it serves until its service's engine is closed."""
     app = FastAPI(title="deployer", middleware=_layers(service), redirect_slashes=False)
-    for routes in (chat_routes, completion_routes, model_routes, health_routes):
+    for routes in (chat_routes, completion_routes, model_routes, deployment_routes, health_routes):
         app.include_router(routes(service))
     app.add_exception_handler(HTTPException, _http_error)
     for kind in (ApiError, RequestError, EngineDeadError):

@@ -11,6 +11,7 @@ import uvloop
 from deployer.config.schema import DeployConfig
 from deployer.generation.deployment import Deployment
 from deployer.generation.open_model import check_family
+from deployer.recipes.running import describe
 from deployer.serve.admission import Admission
 from deployer.serve.announce import ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
@@ -66,6 +67,7 @@ def _service(deployment: Deployment) -> Service:
         sampling=config.sampling,
         server=config.server,
         vision=config.vision,
+        running_as=describe(deployment),
     )
 
 

@@ -7,6 +7,7 @@ from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
 from deployer.generation.choices import Choice
 from deployer.generation.generate import Piece, generate
 from deployer.prompt.assemble import PromptBuilder
+from deployer.recipes.running import Running
 from deployer.serve.admission import Admission
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of_code
 from deployer.serve.metrics import Metrics
@@ -28,6 +29,7 @@ class Service:
     sampling: SamplingConfig
     server: ServerConfig
     vision: VisionConfig
+    running_as: Running  # what GET /v1/deployment answers
     running: set[str] = field(default_factory=set)  # request ids that the engine has now
 
     def accept(self, body: SamplingBody, record: RequestRecord) -> None:

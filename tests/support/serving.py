@@ -9,7 +9,7 @@ import httpx
 import pytest
 from fake_engine import FakeEngine
 from fake_prompts import FakePrompts
-from serving_configs import SAMPLING, SERVER, VISION
+from serving_configs import RUNNING, SAMPLING, SERVER, VISION
 
 from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
@@ -24,7 +24,7 @@ def make_service(engine: FakeEngine, **server: Any) -> Service:
     return Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
         metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
-        sampling=SAMPLING, server=config, vision=VISION,
+        sampling=SAMPLING, server=config, vision=VISION, running_as=RUNNING,
     )  # fmt: skip
 
 

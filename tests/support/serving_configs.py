@@ -1,6 +1,8 @@
-"""Server, sampling and vision configs for front-end tests."""
+"""Server, sampling and vision configs for front-end tests, and what such a server says it is."""
 
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
+from deployer.recipes.lock_file import LockedModel
+from deployer.recipes.running import Running
 
 SAMPLING = SamplingConfig(
     temperature=0.8, top_p=0.8, top_k=40, min_p=0.0, repetition_penalty=1.0, max_new_tokens=None
@@ -14,4 +16,13 @@ VISION = VisionConfig(
     max_batch_size=1, cache_bytes=0, max_images=32,
     max_image_bytes=1000, max_image_pixels=1000, fetch_timeout_s=1, max_redirects=1, allowed_domains=None,
     allow_private_addresses=False, file_root=None,
+)  # fmt: skip
+RUNNING = Running(
+    schema=1, fingerprint="f" * 64, config={"server": {"port": 0}}, packages={"python": "3"},
+    kernels_sha256="0",
+    model=LockedModel(
+        hub="folder", repo=None, asked_revision=None, commit=None, files={}, tokenizer_sha256="0",
+        chat_template="tiny", chat_template_sha256="0",
+    ),
+    engine={"kind": "pytorch", "device": "cpu"},
 )  # fmt: skip
