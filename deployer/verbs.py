@@ -78,6 +78,12 @@ VERBS: Mapping[str, Verb] = {
         takes="words",
         flags=("--offline", "--against="),
     ),
+    "diff": Verb(
+        section="Recipes",
+        summary="print how two deployments differ (recipes, locks, overrides, a running server)",
+        run="deployer.recipes.diff:run",
+        takes="words",
+    ),
     "bench": Verb(
         section="Measure",
         summary="measure the engine alone and through the server, or a server that runs (bench.url=...)",

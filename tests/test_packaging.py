@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from deployer.assets import PACKAGED
+
 ROOT = Path(__file__).parents[1]
 MAPPED = ("chat_templates", "conf", "kernels", "recipes")
 
@@ -18,7 +20,8 @@ def data_files() -> Iterator[str]:
     for folder in MAPPED:
         for file in sorted((ROOT / folder).rglob("*")):
             if file.is_file() and file.name.endswith(suffixes[folder]):
-                yield f"deployer/{file.relative_to(ROOT).as_posix()}"
+                packaged = PACKAGED.get(folder, folder)
+                yield f"deployer/{packaged}/{file.relative_to(ROOT / folder).as_posix()}"
     for top in ("deployer", "engines"):
         for file in sorted((ROOT / top).rglob("*")):
             if file.is_file() and file.suffix not in (".py", ".pyc"):
@@ -101,7 +104,7 @@ def test_a_wheel_on_the_path_composes_and_explains(wheel: Path, tmp_path: Path) 
     code = (
         "import sys; from deployer.cli import main; from deployer.assets import resource_dir; "
         "assert str(resource_dir('conf')).startswith(sys.argv[1]), resource_dir('conf'); "
-        "sys.exit(main(['explain', 'engine.tp', '+model=internvl2_8b']))"
+        "sys.exit(main(['explain', 'engine.tp', '+recipe=internvl2_8b_h200']))"
     )
     site = str(tmp_path / "site")
     program = f"import sys; sys.path.insert(0, {site!r}); sys.argv = ['x', {site!r}]; exec({code!r})"

@@ -4,9 +4,11 @@ from typing import Any
 
 from deployer.config.recipe_file import FIGURES
 from deployer.plan.plan import Plan
+from deployer.plan.workload import WorkloadTimes
 
 # figure -> what it says, in the order in which it is read
 MEANINGS = {
+    "hardware": "hardware",
     "verdict": "verdict",
     "weights_bytes": "weights on each device",
     "workspace_bytes": "workspace on each device",
@@ -28,10 +30,8 @@ def summary(plan: Plan) -> dict[str, Any]:
     fitting = {
         "kv_tokens": memory.kv_tokens,
         "batch": times.batch,
-        "first_token_ms": round(times.first_token_ms, 2),
-        "token_ms": round(times.token_ms, 3),
-        "tokens_per_s": round(times.tokens_per_s, 1),
-        "requests_per_s": round(times.requests_per_s, 3),
+        **_times(times),
+        "limits": _times(plan.figures.at_limit),
     }
     return {
         "hardware": plan.case.hardware.name,
@@ -44,6 +44,22 @@ def summary(plan: Plan) -> dict[str, Any]:
         "kv_bytes": memory.bytes_of("kv_cache"),
         "page_bytes": memory.page_bytes,
         **(fitting if plan.fits else {}),
+    }
+
+
+def on_one_basis(one: dict[str, Any], other: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return two summaries with times that compare: limits, where only one device was measured."""
+    if one["basis"] == other["basis"]:
+        return one, other
+    return {**one, **one.get("limits", {})}, {**other, **other.get("limits", {})}
+
+
+def _times(times: WorkloadTimes) -> dict[str, float]:
+    return {
+        "first_token_ms": round(times.first_token_ms, 2),
+        "token_ms": round(times.token_ms, 3),
+        "tokens_per_s": round(times.tokens_per_s, 1),
+        "requests_per_s": round(times.requests_per_s, 3),
     }
 
 
