@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
@@ -31,8 +31,11 @@ class AsyncPipeline:
     `ready` says what the engine got. Any number of calls may run at once.
     """
 
-    def __init__(self, config: DeployConfig) -> None:
+    def __init__(
+        self, config: DeployConfig, *, open_deployment: Callable[[DeployConfig], Deployment] = Deployment.open
+    ) -> None:
         self.config = config
+        self._open_deployment = open_deployment
         self.ready: Ready | None = None
         self._deployment: Deployment | None = None
 
@@ -41,7 +44,7 @@ class AsyncPipeline:
 
         Raises UnavailableError, CheckpointError, ConfigError or EngineError where it cannot.
         """
-        deployment = await asyncio.to_thread(Deployment.open, self.config)
+        deployment = await asyncio.to_thread(self._open_deployment, self.config)
         for line in deployment.model.differences:
             log.warning("model `%s`: %s; the checkpoint counts", self.config.model.name, line)
         if deployment.choice.reason:

@@ -25,9 +25,7 @@ class LoopThread:
 
         What a signal raises meanwhile (Ctrl-C) cancels it, waits until it has cleaned up, and goes on.
         """
-        if self._loop.is_closed():
-            work.close()
-            raise RuntimeError("the loop of this pipeline is closed")
+        assert not self._loop.is_closed(), "nothing runs on a loop that was closed"
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return future.result()

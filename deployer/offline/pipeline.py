@@ -7,10 +7,10 @@ with pipeline("pocket_vl") as pipe:
 """
 
 import weakref
-from collections.abc import AsyncGenerator, Generator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 from deployer.config.load import load_config
 from deployer.generation.generation_config import GenerationConfig
@@ -20,11 +20,14 @@ from deployer.offline.prompt_forms import Prompt
 from deployer.offline.response import Response
 from deployer.offline.session import Session
 from deployer.offline.words import deployment_words
+from engines.errors import EngineError
 from engines.messages import Ready
+
+T = TypeVar("T")
 
 
 def pipeline(
-    model: str | Path, *overrides: str, config_dirs: Sequence[str | Path] = (), **groups: Any
+    model: str | Path, /, *overrides: str, config_dirs: Sequence[str | Path] = (), **groups: Any
 ) -> "Pipeline":
     """Start a model and return it.
 
@@ -38,7 +41,7 @@ def pipeline(
 
 
 def async_pipeline(
-    model: str | Path, *overrides: str, config_dirs: Sequence[str | Path] = (), **groups: Any
+    model: str | Path, /, *overrides: str, config_dirs: Sequence[str | Path] = (), **groups: Any
 ) -> AsyncPipeline:
     """Return a model for an event loop, which `async with` starts; the arguments are those of `pipeline`.
 
@@ -77,7 +80,7 @@ class Pipeline:
         self, prompts: Prompt | Sequence[Prompt], gen_config: Configs = None, *, progress: bool = True
     ) -> Response | list[Response]:
         """Return the answer to one prompt, or a list of answers; `AsyncPipeline` says the rest."""
-        return self._loop.run(self._async(prompts, gen_config, progress=progress))
+        return self._run(self._async(prompts, gen_config, progress=progress))
 
     def stream_infer(
         self, prompts: Prompt | Sequence[Prompt], gen_config: Configs = None
@@ -85,7 +88,7 @@ class Pipeline:
         """Yield pieces of answers as they come. Leaving the loop early, or Ctrl-C, ends the answers."""
         stream = self._async.stream_infer(prompts, gen_config)
         try:
-            while (response := self._loop.run(_next(stream))) is not None:
+            while (response := self._run(_next(stream))) is not None:
                 yield response
         finally:
             if self._closed.alive:
@@ -95,7 +98,13 @@ class Pipeline:
         self, prompt: Prompt, session: Session | None = None, gen_config: GenerationConfig | None = None
     ) -> Session:
         """Return the conversation with this turn and its answer added; None begins one."""
-        return self._loop.run(self._async.chat(prompt, session, gen_config))
+        return self._run(self._async.chat(prompt, session, gen_config))
+
+    def _run(self, work: Coroutine[Any, Any, T]) -> T:
+        if not self._closed.alive:
+            work.close()
+            raise EngineError("the pipeline is closed: make a new one")
+        return self._loop.run(work)
 
     def __enter__(self) -> Self:
         return self

@@ -1,0 +1,54 @@
+"""Arguments of `pipeline` as words of the command line."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from deployer.config.load import load_config
+from deployer.errors import UsageError
+from deployer.offline.words import deployment_words
+
+
+def words(model: Any, *overrides: str, **groups: Any) -> list[str]:
+    return deployment_words(model, overrides, groups)
+
+
+def test_models(tmp_path: Path) -> None:
+    assert words("pocket_vl") == ["+model=pocket_vl"]
+    assert words(tmp_path)[0] == "+model=local"
+    assert words(str(tmp_path)) == words(tmp_path)
+    assert words("opengvlab/InternVL2-8B") == ["+model=internvl2_8b"]
+    assert words("ops/prod.yaml", "engine.tp=2") == ["ops/prod.yaml", "engine.tp=2"]
+    assert words("nobody/nothing") == ["+model=local", "model.path=nobody/nothing"]
+
+
+def test_overrides_win_over_keywords() -> None:
+    found = words("internvl2_8b", "engine.tp=4", engine="turbomind", quantization={"kv": "int8"})
+    assert found == ["+model=internvl2_8b", "engine=turbomind", "quantization.kv=int8", "engine.tp=4"]
+    assert load_config(words("internvl2_8b", "engine.tp=4", engine={"tp": 2})).engine.tp == 4
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None, True, 3, -2.5, 1e-9, "plain", "true", "null", "12", "", "two words", "it's", "a\\", "a\\'b",
+        "say \"x\", y: {z} [w]", "$HOME", "ünï", "line\nbreak", [1, "a b", None], [], {},
+    ],
+)  # fmt: skip
+def test_any_value_survives_the_grammar(value: Any) -> None:
+    [_, word] = words("pocket_vl", chat_template={"system": value})
+    override = OverridesParser.create().parse_override(word)
+    assert override.value() == value or (isinstance(value, str) and str(override.value()) == value)
+
+
+def test_mappings_become_keys() -> None:
+    found = words("pocket_vl", engine={"a": {"b": {"c": 1}}})
+    assert found[1:] == ["engine.a.b.c=1"]
+
+
+@pytest.mark.parametrize("value", [float("nan"), object, {1, 2}])
+def test_a_value_without_words_is_refused(value: Any) -> None:
+    with pytest.raises(UsageError, match="an option is text"):
+        words("pocket_vl", engine={"tp": value})
