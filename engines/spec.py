@@ -66,6 +66,7 @@ class DecoderSpec:
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
+    plora_rank: int = 0  # of an addition to every linear layer on image rows; 0: none
     tied_head: bool = False  # the head may share the embedding; the tensor in the checkpoint decides
     logn_length: int | None = None  # queries at later positions p are scaled by log(p + 1) / log(it)
     sliding_window: int | None = None  # query i sees key j iff 0 <= i - j < window
@@ -110,6 +111,7 @@ class Companion:
     folder: str  # as config.json names it; `engines/weights/companion_folder.py` finds it
     prefix: str  # put before its names; where the checkpoint has tensors of this prefix, those are taken
     file: str | None = None  # its only weight file, where that has a name of its own
+    repo: str | None = None  # where hubs have it; None: a subfolder of the checkpoint's own repository
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,12 @@
 """The parts of a decoder layer: parameters by name, and calls into the op table.
 
-Legend: T tokens, H hidden, N query heads, K KV heads, D head dim. Counts of heads are this rank's.
+Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, M image rows, I and O input and
+output of a linear layer, R rank of its low-rank addition. Counts of heads are this rank's.
 """
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from engines.ops import Dense, KvLayer, Ops, Weight
@@ -13,6 +15,34 @@ from engines.spec import DecoderSpec
 from engines.step import AttentionBatch
 
 Params = Mapping[str, Tensor]
+
+
+class RowLinear:
+    """A linear layer; where the checkpoint has one, with a low-rank addition on image rows.
+
+    The partial LoRA of InternLM-XComposer2: y[rows] += B (A x[rows]), once for each of the matrices that are
+    fused. Where ranks share a layer by columns they share A too, and the addition is part of the sum.
+    """
+
+    def __init__(self, params: Params, name: str, *, ops: Ops) -> None:
+        self._ops = ops
+        self._weight = linear_weight(params, name)
+        self._down: Weight | None = None
+        self._ups: list[Weight] = []
+        if f"{name}.lora_a" in params:
+            down_RI, up_OR = params[f"{name}.lora_a"], params[f"{name}.lora_b"]
+            self._down = Dense(weight_OI=down_RI, bias_O=None)
+            parts = up_OR.chunk(len(down_RI) // up_OR.shape[1])
+            self._ups = [Dense(weight_OI=part, bias_O=None) for part in parts]
+
+    def __call__(self, x_TI: Tensor, image_rows_M: Tensor | None) -> Tensor:
+        """Return [T, O]; None: the step has no image rows."""
+        y_TO = self._ops.linear(x_TI, self._weight)
+        if self._down is None or image_rows_M is None:
+            return y_TO
+        parts = self._ops.linear(x_TI[image_rows_M], self._down).chunk(len(self._ups), dim=-1)
+        added = [self._ops.linear(part, up) for part, up in zip(parts, self._ups, strict=True)]
+        return y_TO.index_add_(0, image_rows_M, torch.cat(added, dim=-1))
 
 
 def linear_weight(params: Params, name: str) -> Weight:
@@ -26,8 +56,8 @@ class Attention:
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
         self._ops = ops
         self._group = group
-        self._qkv = linear_weight(params, f"{name}.qkv")
-        self._o = linear_weight(params, f"{name}.o")
+        self._qkv = RowLinear(params, f"{name}.qkv", ops=ops)
+        self._o = RowLinear(params, f"{name}.o", ops=ops)
         self._head_dim = spec.head_dim
         self._scale = spec.head_dim**-0.5
         self._window = spec.sliding_window
@@ -43,17 +73,18 @@ class Attention:
         kv: KvLayer,
         *,
         query_scale_T11: Tensor | None = None,
+        image_rows_M: Tensor | None = None,
     ) -> Tensor:
         """Return the layer's share of the residual, [T, H]; `query_scale` multiplies each token's queries."""
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
-        qkv_TXD = ops.linear(x_TH, self._qkv).view(len(x_TH), -1, self._head_dim)
+        qkv_TXD = self._qkv(x_TH, image_rows_M).view(len(x_TH), -1, self._head_dim)
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
         if query_scale_T11 is not None:
             q_TND = q_TND * query_scale_T11
         q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv, batch.slots_T)
         out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
-        return self._group.all_reduce(ops.linear(out_TND.flatten(1), self._o))
+        return self._group.all_reduce(self._o(out_TND.flatten(1), image_rows_M))
 
 
 class GatedFfn:
@@ -62,10 +93,10 @@ class GatedFfn:
     def __init__(self, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
         self._ops = ops
         self._group = group
-        self._gate_up = linear_weight(params, f"{name}.gate_up")
-        self._down = linear_weight(params, f"{name}.down")
+        self._gate_up = RowLinear(params, f"{name}.gate_up", ops=ops)
+        self._down = RowLinear(params, f"{name}.down", ops=ops)
 
-    def __call__(self, x_TH: Tensor) -> Tensor:
+    def __call__(self, x_TH: Tensor, *, image_rows_M: Tensor | None = None) -> Tensor:
         """Return the layer's share of the residual, [T, H]."""
-        ops = self._ops
-        return self._group.all_reduce(ops.linear(ops.silu_mul(ops.linear(x_TH, self._gate_up)), self._down))
+        inner_TF = self._ops.silu_mul(self._gate_up(x_TH, image_rows_M))
+        return self._group.all_reduce(self._down(inner_TF, image_rows_M))

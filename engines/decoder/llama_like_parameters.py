@@ -33,3 +33,21 @@ def _layer(spec: DecoderSpec, name: str) -> Iterator[Parameter]:
         f"{name}.gate_up", (2 * spec.ffn, hidden), bias=spec.mlp_bias, split="rows", blocks=gate_up
     )
     yield from linear(f"{name}.down", (hidden, spec.ffn), bias=spec.mlp_bias, split="cols")
+    if spec.plora_rank:
+        yield from _partial_lora(spec, name, qkv=qkv, gate_up=gate_up)
+
+
+def _partial_lora(
+    spec: DecoderSpec, name: str, *, qkv: tuple[Block, ...], gate_up: tuple[Block, ...]
+) -> Iterator[Parameter]:
+    rank, hidden, attended = spec.plora_rank, spec.hidden, spec.num_heads * spec.head_dim
+    both = tuple(Block(name=half, num_units=rank, unit_rows=1) for half in ("gate", "up"))
+    qkv_rows, gate_up_rows = (sum(block.num_rows for block in blocks) for blocks in (qkv, gate_up))
+    yield Parameter(name=f"{name}.qkv.lora_a", shape=(rank, hidden))
+    yield Parameter(name=f"{name}.qkv.lora_b", shape=(qkv_rows, rank), split="rows", blocks=qkv)
+    yield Parameter(name=f"{name}.o.lora_a", shape=(rank, attended), split="cols")
+    yield Parameter(name=f"{name}.o.lora_b", shape=(hidden, rank))
+    yield Parameter(name=f"{name}.gate_up.lora_a", shape=(2 * rank, hidden), blocks=both)
+    yield Parameter(name=f"{name}.gate_up.lora_b", shape=(gate_up_rows, rank), split="rows", blocks=gate_up)
+    yield Parameter(name=f"{name}.down.lora_a", shape=(rank, spec.ffn), split="cols")
+    yield Parameter(name=f"{name}.down.lora_b", shape=(hidden, rank))

@@ -5,9 +5,11 @@ Legend: I tiles, S side in pixels, C colours, L patches of a tile.
 
 from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.spec import VisionSpec
@@ -46,6 +48,11 @@ def patch_rows(pixels_ISSC: Tensor, patch: int) -> Tensor:
     rows, columns = height // patch, width // patch
     cells = pixels_ISSC.reshape(num, rows, patch, columns, patch, 3).permute(0, 1, 3, 5, 2, 4)
     return cells.reshape(num, rows * columns, 3 * patch * patch)
+
+
+def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """Return an array of a picture on the device, a copy: arrays may lie in memory that is read-only."""
+    return torch.from_numpy(np.array(array)).to(device)
 
 
 def stacked(images: Sequence[ImagePixels], device: torch.device) -> Tensor:

@@ -21,7 +21,7 @@ from engines.ops import Ops
 from engines.spec import VisionSpec
 from engines.vision.assembly.hd_grid_spec import HdGridSpec
 from engines.vision.parts import ImagePixels, tower_name
-from engines.vision.passes import Normaliser, in_passes
+from engines.vision.passes import Normaliser, in_passes, on_device
 
 
 class HdGrid:
@@ -50,10 +50,10 @@ class HdGrid:
         """Return the normalised global view and tiles, [I, S, S, C]; a second array is a ready-made view."""
         device = self._weight.device
         columns, rows = image.plan.grid
-        picture_HWC = self._normalised(torch.from_numpy(image.arrays[0]).to(device))
+        picture_HWC = self._normalised(on_device(image.arrays[0], device))
         side = picture_HWC.shape[0] // rows
         if len(image.arrays) > 1:
-            view_SSC = self._normalised(torch.from_numpy(image.arrays[1]).to(device))
+            view_SSC = self._normalised(on_device(image.arrays[1], device))
         else:
             view_SSC = _shrunk(picture_HWC, side)
         tiles_ISSC = picture_HWC.view(rows, side, columns, side, 3).transpose(1, 2).reshape(-1, side, side, 3)
