@@ -13,8 +13,12 @@ from engines.families.internvl3_hf import INTERNVL3_HF
 from engines.families.llava import LLAVA
 from engines.families.llava_hf import LLAVA_HF
 from engines.families.mini_gemini import MINI_GEMINI
+from engines.families.minicpm_v import MINICPM_V
+from engines.families.phi3_vision import PHI3_VISION
 from engines.families.qwen2_vl import QWEN2_VL
+from engines.families.qwen_vl import QWEN_VL
 from engines.families.text import TEXT
+from engines.families.xcomposer import XCOMPOSER
 from engines.families.yi_vl import YI_VL
 from engines.spec import ModelSpec
 from engines.weights.rules import NameRules
@@ -26,9 +30,13 @@ FAMILIES: tuple[Family, ...] = (
     LLAVA_HF,
     MINI_GEMINI,
     YI_VL,
+    MINICPM_V,
+    PHI3_VISION,
     INTERNVL3_HF,
     QWEN2_VL,
+    QWEN_VL,
     TEXT,
+    XCOMPOSER,
 )  # fmt: skip
 
 

@@ -6,19 +6,24 @@ from typing import Any
 import msgspec
 
 from engines.vision.assembly.anyres_spec import AnyresRowsSpec
+from engines.vision.assembly.hd_grid_spec import HdGridSpec
 from engines.vision.assembly.high_low_spec import HighLowSpec
 from engines.vision.assembly.mined_spec import MinedSpec
 from engines.vision.assembly.native_spec import NativeRowsSpec
+from engines.vision.assembly.slices_spec import SlicesRowsSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.parts import AssemblySpec, PixelSpec, ProjectorSpec, TowerSpec
 from engines.vision.pixels.anyres_spec import AnyresSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
+from engines.vision.pixels.hd_image_spec import HdImageSpec
 from engines.vision.pixels.native_spec import NativeSpec
+from engines.vision.pixels.slices_spec import SlicesSpec
 from engines.vision.projectors.high_low_mlp_spec import HighLowMlpSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
+from engines.vision.projectors.resampler_spec import ResamplerSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.vision.towers.convnext_spec import ConvNextSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
@@ -38,20 +43,25 @@ PROJECTORS: tuple[type[ProjectorSpec], ...] = (
     MlpSpec,
     PatchMergerSpec,
     PixelShuffleMlpSpec,
+    ResamplerSpec,
 )  # fmt: skip
 
 PIXELS: tuple[type[PixelSpec], ...] = (
     AnyresSpec,
     FixedSquareSpec,
+    HdImageSpec,
     DynamicTilesSpec,
     NativeSpec,
+    SlicesSpec,
 )  # fmt: skip
 
 ASSEMBLIES: tuple[type[AssemblySpec], ...] = (
     MinedSpec,
     HighLowSpec,
     AnyresRowsSpec,
+    HdGridSpec,
     NativeRowsSpec,
+    SlicesRowsSpec,
     TilesSpec,
 )  # fmt: skip
 
