@@ -1,11 +1,13 @@
 from array import array
 
+import numpy as np
 import torch
 from sequences import sequence
 
 from engines.batch import step_input
 from engines.batch_plan import BatchPlan, Chunk
 from engines.sequence import ImageSlots, Sequence
+from engines.step import StepInput
 
 PAGE = 4
 CPU = torch.device("cpu")
@@ -76,3 +78,45 @@ def test_a_recomputed_sequence_keeps_the_rotary_length_of_its_prompt() -> None:
     step = step_input(plan, page_tokens=PAGE, device=CPU, features={})
     assert step.rope_lens_T.tolist() == [6, 6, 6, 6, 6, 6, 7, 8]
     assert step.attention.num_decodes == 0
+
+
+def test_rows_of_an_image_with_texts_between_them_are_laid_out_and_told_from_its_last() -> None:
+    sliced = ImageSlots(key=b"a", start=1, num_tokens=7, pixels=None, rows=((1, 2), (4, 2)))
+    one = sequence([0] * 9, images=(sliced,))
+    features = {b"a": torch.arange(4.0).unsqueeze(1)}
+    whole = laid_out(BatchPlan.of([chunk(one, 0, 9, [0, 1, 2])], []), features)
+    assert whole.feature_rows_M.tolist() == [2, 3, 5, 6]
+    assert whole.inner_rows_E is not None and whole.inner_rows_E.tolist() == [2, 3, 5]
+    part = laid_out(BatchPlan.of([chunk(one, 3, 3, [0, 1, 2])], []), features)
+    assert part.feature_rows_M.tolist() == [0, 2]
+    assert part.features_MH is not None and part.features_MH.flatten().tolist() == [1, 2]
+    between = laid_out(BatchPlan.of([chunk(one, 4, 1, [0, 1, 2])], []), features)
+    assert (between.features_MH, between.inner_rows_E) == (None, None)
+
+
+def test_axes_of_positions_end_with_the_prompt() -> None:
+    plain, turned = sequence([1, 2, 3]), sequence([1, 2, 3, 4])
+    turned.positions = np.array([[0, 1, 1, 2], [0, 1, 2, 2], [0, 1, 1, 2]])
+    turned.position_offset = -1
+    turned.token_ids += [5, 6]
+    step = laid_out(BatchPlan.of([chunk(plain, 1, 2, [5]), chunk(turned, 1, 5, [0, 1])], []), {})
+    assert step.positions_T.tolist() == [
+        [1, 2, 1, 1, 2, 3, 4],
+        [1, 2, 1, 2, 2, 3, 4],
+        [1, 2, 1, 1, 2, 3, 4],
+    ]
+    assert step.attention.slots_T.tolist() == [21, 22, 1, 2, 3, 4, 5]
+    decode = laid_out(BatchPlan.of([chunk(turned, 5, 1, [0, 1])], []), {})
+    assert decode.positions_T.tolist() == [4]
+    assert decode.rope_lens_T.tolist() == [6]
+
+
+def test_positions_of_one_axis_are_a_single_row() -> None:
+    shared = sequence([1, 2, 3, 4])
+    shared.positions = np.array([[0, 1, 1, 2]])
+    step = laid_out(BatchPlan.of([chunk(shared, 0, 4, [0])], []), {})
+    assert step.positions_T.tolist() == [0, 1, 1, 2]
+
+
+def laid_out(plan: BatchPlan, features: dict[bytes, torch.Tensor]) -> StepInput:
+    return step_input(plan, page_tokens=PAGE, device=CPU, features=features)
