@@ -25,7 +25,11 @@ class RemoteModel:
         self._url = url.rstrip("/").removesuffix("/v1")
         headers = {} if options.api_key is None else {"authorization": f"Bearer {options.api_key}"}
         self._client = httpx.Client(base_url=self._url, headers=headers, timeout=options.timeout_s)
-        self._model = options.model_name or self._first_model()
+        try:
+            self._model = options.model_name or self._first_model()
+        except BaseException:
+            self._client.close()
+            raise
 
     @property
     def name(self) -> str:
