@@ -30,15 +30,23 @@ def fetch_checkpoint(model: ModelConfig, *, endpoint: str | None = None, offline
         return _checked(_local(model))
     if model.repo is None:
         raise ConfigError([f"model.repo: must name a repository, as owner/name, with model.hub={model.hub}"])
-    download = (
-        _huggingface(model, model.repo, endpoint, offline=offline)
-        if model.hub == "huggingface"
-        else _modelscope(model, model.repo, offline=offline)
-    )
+    download = download_from(model, model.repo, endpoint=endpoint, offline=offline)
     folder = download([*_DESCRIPTIONS, "*.safetensors"])
     if not any(folder.glob("*.safetensors")):
         folder = download([*_DESCRIPTIONS, "*.bin"])
     return _checked(folder)
+
+
+def download_from(
+    model: ModelConfig, repo: str, *, endpoint: str | None = None, offline: bool = False
+) -> Download:
+    """Return what fetches files of a repository from the model's hub; a subfolder only if named.
+
+    It raises ConfigError for the repository and UnavailableError for the hub.
+    """
+    if model.hub == "huggingface":
+        return _huggingface(model, repo, endpoint, offline=offline)
+    return _modelscope(model, repo, offline=offline)
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
@@ -52,6 +60,10 @@ def snapshot_commit(folder: Path) -> str | None:
     """Return the commit that a folder of the Hugging Face cache holds; None for any other folder."""
     is_commit = len(folder.name) == 40 and set(folder.name) <= set("0123456789abcdef")
     return folder.name if is_commit and folder.parent.name == "snapshots" else None
+
+
+def _ignored(patterns: Sequence[str]) -> list[str]:
+    return [] if any("/" in pattern for pattern in patterns) else list(_SUBFOLDERS)
 
 
 def _local(model: ModelConfig) -> Path:
@@ -86,7 +98,7 @@ def _huggingface(model: ModelConfig, repo: str, endpoint: str | None, *, offline
                     revision=model.revision,
                     cache_dir=model.download_dir,
                     allow_patterns=list(patterns),
-                    ignore_patterns=list(_SUBFOLDERS),
+                    ignore_patterns=_ignored(patterns),
                     endpoint=endpoint,
                     local_files_only=offline,
                 )
@@ -139,7 +151,7 @@ def _modelscope(model: ModelConfig, repo: str, *, offline: bool) -> Download:
                     revision=model.revision,
                     cache_dir=model.download_dir,
                     allow_patterns=list(patterns),
-                    ignore_patterns=list(_SUBFOLDERS),
+                    ignore_patterns=_ignored(patterns),
                     local_files_only=offline,
                 )
             )

@@ -25,6 +25,7 @@ class RopeSpec:
     long_factors: tuple[float, ...] = ()
     attention_factor: float = 1.0  # cos and sin are multiplied by it
     sections: tuple[int, ...] = ()  # pairs that turn by each axis of positions; (): all by the only one
+    rotary_dim: int | None = None  # leading numbers of a head that turn; None: all
 
     @property
     def by_prompt(self) -> bool:
@@ -46,7 +47,13 @@ class RopeSpec:
 
     def rescaled(self, factor: float, *, max_positions: int) -> "RopeSpec":
         """Return dynamic NTK with this factor beyond `max_positions` (`engine.rope_scaling_factor`)."""
-        return RopeSpec(theta=self.theta, kind="dynamic", factor=factor, max_positions=max_positions)
+        return RopeSpec(
+            theta=self.theta,
+            kind="dynamic",
+            factor=factor,
+            max_positions=max_positions,
+            rotary_dim=self.rotary_dim,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +73,7 @@ class DecoderSpec:
     qkv_bias: bool = False
     o_bias: bool = False
     mlp_bias: bool = False
+    vision_qkv_bias: bool = False  # visual_experts: of the expert for image rows
     plora_rank: int = 0  # of an addition to every linear layer on image rows; 0: none
     tied_head: bool = False  # the head may share the embedding; the tensor in the checkpoint decides
     logn_length: int | None = None  # queries at later positions p are scaled by log(p + 1) / log(it)

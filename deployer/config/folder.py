@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.assets import PACKAGE
 from deployer.config.build import MISSING
 from deployer.config.origins import shown_path
+from deployer.config.schema import ModelConfig
 from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
 from engines.errors import CheckpointError
@@ -32,6 +33,13 @@ _INTERNVL_TEMPLATES = {
 def checkpoint_folder(*, hub: str, path: str) -> Path:
     """Return the folder of a checkpoint that is on this machine (`hub` folder or package)."""
     return PACKAGE / "models" / path if hub == "package" else Path(path).expanduser()
+
+
+def local_folder(model: ModelConfig) -> Path | None:
+    """Return the folder of a model that is on this machine; None for one of a hub."""
+    if model.hub not in ("folder", "package") or model.path is None:
+        return None
+    return checkpoint_folder(hub=model.hub, path=model.path)
 
 
 def complete_from_folder(composition: "Composition") -> None:
@@ -109,6 +117,6 @@ def _read(file: Path, path: str, composition: "Composition") -> dict[str, Any]:
 
 def _family(config: Mapping[str, Any], file: Path) -> str:
     try:
-        return read_spec(config, origin=str(file)).family
+        return read_spec(config, origin=str(file), folder=file.parent).family
     except CheckpointError as error:
         raise ConfigError([str(error)]) from error

@@ -2,10 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from deployer.companions import fetch_companions
 from deployer.config.schema import ModelConfig
 from deployer.errors import UnavailableError
 from deployer.hub import fetch_checkpoint
@@ -36,7 +37,10 @@ def open_model(model: ModelConfig) -> OpenedModel:
         raise CheckpointError(f"{file}: {error.strerror}; name a folder with a whole checkpoint") from error
     except ValueError as error:
         raise CheckpointError(f"{file} is not JSON: {error}; fetch the checkpoint again") from error
-    spec = read_spec(config, origin=str(file))
+    spec = read_spec(config, origin=str(file), folder=folder)
+    if spec.companions:
+        companions = fetch_companions(model, folder, spec.companions)
+        spec = replace(read_spec(config, origin=str(file), folder=folder), companions=companions)
     return OpenedModel(
         folder=folder, spec=spec, differences=tuple(differences(model.hyper_parameters or {}, config))
     )

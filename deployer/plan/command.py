@@ -2,6 +2,7 @@
 
 import sys
 
+from deployer.config.folder import local_folder
 from deployer.config.schema import DeployConfig
 from deployer.errors import EXIT_DOES_NOT_FIT, EXIT_OK, ConfigError
 from deployer.plan.cautions import cautions
@@ -36,7 +37,11 @@ def make_plan(config: DeployConfig, options: PlanOptions, hardware: Hardware) ->
                 "config.json; use a model option that has them, or model=local model.path=<folder>"
             ]
         )
-    spec = read_spec(hyper_parameters, origin=f"hyper_parameters of model `{config.model.name}`")
+    spec = read_spec(
+        hyper_parameters,
+        origin=f"hyper_parameters of model `{config.model.name}`",
+        folder=local_folder(config.model),
+    )
     asked = {
         key: form
         for key, form in {

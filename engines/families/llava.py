@@ -5,6 +5,7 @@ Source of keys, defaults and names: haotian-liu/LLaVA, llava/model.
 """
 
 import re
+from pathlib import PurePosixPath
 
 from engines.families.clip_config import MEAN, STD, named_clip, padding_colour
 from engines.families.clip_names import clip_rules, unused
@@ -25,6 +26,8 @@ from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.weights.rules import NameRules, Rule, rows
 
 TOWER = "model.vision_tower.vision_tower."
+# Repositories of towers that some configs name by a path.
+REPOS = {"clip-vit-large-patch14-336": "openai/clip-vit-large-patch14-336"}
 # Upstream puts -200 into prompts, which is no id; what stands there is never embedded.
 SLOT_ID = 0
 
@@ -46,7 +49,7 @@ def read(section: ConfigSection) -> ModelSpec:
         decoder=decoder.read(section),
         vision=_vision(section),
         dtype=read_dtype(section),
-        companions=(Companion(folder=str(section.values.get("mm_vision_tower")), prefix=TOWER),),
+        companions=(tower_companion(section),),
     )
 
 
@@ -94,6 +97,14 @@ def read_tower(section: ConfigSection) -> ClipVitSpec:
     if section.integer("mm_hidden_size", tower.hidden) != tower.hidden:
         section.fault("mm_hidden_size", f"must be the width of the tower, {tower.hidden}")
     return tower
+
+
+def tower_companion(section: ConfigSection) -> Companion:
+    """Return where the tower's weights are unless the checkpoint has them."""
+    name = str(section.values.get("mm_vision_tower"))
+    is_repo = not name.startswith((".", "/")) and name.count("/") == 1
+    repo = name if is_repo else REPOS.get(PurePosixPath(name).name)
+    return Companion(folder=name, prefix=TOWER, repo=repo)
 
 
 def padded_square(section: ConfigSection, image: int, *, views: int = 1) -> FixedSquareSpec:

@@ -13,7 +13,15 @@ from engines.families.decoders import decoder_rules
 from engines.families.decoders.llama import LLAMA
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
-from engines.families.llava import IGNORED, SLOT_ID, TOWER, padded_square, projector_rules, read_tower
+from engines.families.llava import (
+    IGNORED,
+    SLOT_ID,
+    TOWER,
+    padded_square,
+    projector_rules,
+    read_tower,
+    tower_companion,
+)
 from engines.spec import Companion, ModelSpec, VisionSpec
 from engines.vision.assembly.mined_spec import MinedSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
@@ -37,16 +45,22 @@ SIZES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("base", "w-320"): {"depths": [3, 3, 27, 3], "dims": [128, 256, 512, 1024]},
     ("large", "d-320"): {"depths": [3, 3, 27, 3], "dims": [192, 384, 768, 1536]},
 }
+# The folder that upstream's instructions copy a repository into.
+REPOS = {
+    "openclip-convnext-large-d-320-laion2B-s29B-b131K-ft-soup": (
+        "laion/CLIP-convnext_large_d_320.laion2B-s29B-b131K-ft-soup"
+    ),
+}
 OWN_SIZES = "fixture_convnext"
 MAP_NORM_EPS = 1e-6
 
 
 def read(section: ConfigSection) -> ModelSpec:
     """Read an MGMConfig."""
-    companions = [Companion(folder=str(section.values.get("mm_vision_tower")), prefix=TOWER)]
+    companions = [tower_companion(section)]
     if not section.flag("optimize_vision_tower_aux", False):
         folder = str(section.values.get("mm_vision_tower_aux"))
-        companions.append(Companion(folder=folder, prefix=MAP_TOWER, file=MAP_FILE))
+        companions.append(Companion(folder=folder, prefix=MAP_TOWER, file=MAP_FILE, repo=_map_repo(folder)))
     return ModelSpec(
         family="mini_gemini",
         decoder_names=LLAMA.name,
@@ -122,6 +136,10 @@ def _sizes(section: ConfigSection) -> Mapping[str, Any]:
     known = ", ".join(" and ".join(f"`{word}`" for word in words) for words in sorted(SIZES))
     section.fault("mm_vision_tower_aux", f"must name an OpenCLIP ConvNeXt, with {known} in it")
     return SIZES["large", "d-320"]
+
+
+def _map_repo(folder: str) -> str | None:
+    return REPOS.get(PurePosixPath(folder).name)
 
 
 def _mining_rules() -> tuple[Rule, ...]:

@@ -9,8 +9,8 @@ from engines.families.decoders import decoder_rules
 from engines.families.decoders.llama import LLAMA
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
-from engines.families.llava import IGNORED, SLOT_ID, TOWER, padded_square, read_tower
-from engines.spec import Companion, ModelSpec, VisionSpec
+from engines.families.llava import IGNORED, SLOT_ID, TOWER, padded_square, read_tower, tower_companion
+from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.weights.rules import NameRules, rows
@@ -44,7 +44,7 @@ def read(section: ConfigSection) -> ModelSpec:
         decoder=LLAMA.read(section),
         vision=vision,
         dtype=read_dtype(section),
-        companions=(Companion(folder=str(section.values.get("mm_vision_tower")), prefix=TOWER),),
+        companions=(tower_companion(section),),
     )
 
 
