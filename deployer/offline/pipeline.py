@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from deployer.config.load import load_config
+from deployer.config.load import load_for_verb
 from deployer.generation.generation_config import GenerationConfig
 from deployer.offline.async_pipeline import AsyncPipeline, Configs
 from deployer.offline.loop_thread import LoopThread
@@ -20,6 +20,7 @@ from deployer.offline.prompt_forms import Prompt
 from deployer.offline.response import Response
 from deployer.offline.session import Session
 from deployer.offline.words import deployment_words
+from deployer.verbs import VERBS
 from engines.errors import EngineError
 from engines.messages import Ready
 
@@ -49,7 +50,8 @@ def async_pipeline(
     """
     folders = [Path(folder).expanduser() for folder in config_dirs]
     words = deployment_words(model, overrides, groups, config_dirs=folders)
-    return AsyncPipeline(load_config(words, config_dirs=folders))
+    [config] = load_for_verb(VERBS["serve"], words, config_dirs=folders)
+    return AsyncPipeline(config)
 
 
 class Pipeline:
