@@ -33,7 +33,8 @@ def check_length(num_tokens: int, costs: Sequence[ImageCost], *, session_len: in
             f"image {number} ({cost.width}x{cost.height}, {cost.num_tiles} tiles) {cost.num_tokens:,}"
             for number, cost in enumerate(costs, 1)
         )
-        message += '; send fewer or smaller images, or `detail: "low"`, or lower vision.max_tiles'
+        message += '; send fewer or smaller images, or `detail: "low"`, or lower vision.max_tiles '
+        message += "(models of native resolution: vision.max_pixels)"
     raise RequestError(message, code="context_length_exceeded")
 
 
