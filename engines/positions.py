@@ -48,7 +48,20 @@ def mrope(num_tokens: int, images: "Sequence[ImageSlots]") -> Positions:
     return axes, position - done
 
 
+def three_an_image(num_tokens: int, images: "Sequence[ImageSlots]") -> Positions:
+    """An image takes three positions: its first row, all rows between, its last.
+
+    Source: CogVLM, build_position_ids; GLM-4V, get_position_ids.
+    """
+    steps = np.ones(num_tokens, dtype=np.int64)
+    for image in images:
+        steps[image.start + 2 : image.end - 1] = 0
+    positions = np.cumsum(steps) - 1
+    return positions[None], int(positions[-1]) + 1 - num_tokens
+
+
 RULES: dict[str, Callable[[int, "Sequence[ImageSlots]"], Positions]] = {
     "sequential": sequential,
     "mrope": mrope,
+    "three_an_image": three_an_image,
 }

@@ -10,6 +10,8 @@ dynamic   beyond max_positions, theta becomes theta * (factor * n/max - (factor 
 dynamic_steps  theta becomes theta * (2^(1 + ceil(log2(n/max))) - 1)^(D/(D-2)), n the prompt's tokens.
 longrope  inv[j] = 1 / (factors[j] * theta^(2j/D)); the long list where rope_len passes the original length.
 
+D is the head, or the leading part of it that turns.
+
 Legend: T tokens, R rotary pairs of a head.
 """
 
@@ -25,6 +27,7 @@ class Rope:
     """The rotary tables of one decoder."""
 
     def __init__(self, spec: RopeSpec, head_dim: int, device: torch.device) -> None:
+        head_dim = spec.rotary_dim or head_dim
         self._spec = spec
         self._head_dim = head_dim
         self._exponents_R = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
@@ -62,6 +65,21 @@ class Rope:
             growth_T = growth_T ** (self._head_dim / (self._head_dim - 2))
             return 1.0 / (spec.theta * growth_T).unsqueeze(1) ** self._exponents_R
         return self._inv_R
+
+
+class StoredRope:
+    """Rotary tables from frequencies that a checkpoint brings.
+
+    Positions, angles, cos and sin are rounded to the format of the stored numbers, as upstream rounds them.
+    """
+
+    def __init__(self, inverse_R: Tensor) -> None:
+        self._inv_R = inverse_R
+
+    def tables(self, positions_T: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cos and sin, fp32 [T, R]."""
+        angles_TR = positions_T.to(self._inv_R.dtype).unsqueeze(-1) * self._inv_R
+        return angles_TR.cos().float(), angles_TR.sin().float()
 
 
 def _adjusted(inv_R: Tensor, spec: RopeSpec) -> Tensor:

@@ -9,13 +9,12 @@ The residual is carried beside the last output, so that adding and norming are o
 Legend: T tokens, H hidden, S sampled rows, V vocabulary.
 """
 
-import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor
 
 from engines.decoder.layers import Attention, GatedFfn, Params
+from engines.decoder.logn import query_scale
 from engines.ops import Dense, KvLayer, Ops
 from engines.parallel import TpGroup
 from engines.rope import Rope
@@ -45,7 +44,7 @@ class LlamaLike:
         if step.features_MH is not None:
             x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
         tables = self._rope.tables(step.positions_T, step.rope_lens_T)
-        query_scale_T11 = self._query_scale(step.positions_T, x_TH.dtype)
+        query_scale_T11 = query_scale(step.positions_T, self._spec.logn_length, x_TH.dtype)
         residual_TH = None
         for layer, layer_kv in zip(self._layers, kv, strict=True):
             x_TH, residual_TH = layer(x_TH, residual_TH, tables, step, layer_kv, query_scale_T11)
@@ -60,14 +59,6 @@ class LlamaLike:
         """Return fp32 logits [S, V]."""
         logits_SV = self._group.all_gather(self._ops.linear(hidden_SH, self._head))
         return logits_SV[:, : self._spec.vocab].float()
-
-    def _query_scale(self, positions_T: Tensor, dtype: torch.dtype) -> Tensor | None:
-        """Return how far queries beyond the trained length are stretched, [T, 1, 1] (logn attention)."""
-        length = self._spec.logn_length
-        if length is None:
-            return None
-        scale_T = torch.log(positions_T + 1.0) / math.log(length)
-        return scale_T.clamp(min=1.0).to(dtype).view(-1, 1, 1)
 
     def _head_table(self, params: Params) -> Tensor:
         """Return the head's own table if there is one, else this rank's rows of the embedding."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
-from engines.decoder import llama_like_parameters
+from engines.decoder import llama_like_parameters, visual_experts_parameters
 from engines.spec import DecoderSpec
 from engines.weights.parameter import Parameter
 
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 # kind: its parameters, the module of its class, the class
 DECODERS: dict[str, tuple[Callable[[DecoderSpec], Iterator[Parameter]], str, str]] = {
     "llama_like": (llama_like_parameters.parameters, "engines.decoder.llama_like", "LlamaLike"),
+    "visual_experts": (
+        visual_experts_parameters.parameters,
+        "engines.decoder.visual_experts",
+        "VisualExperts",
+    ),
 }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from engines.vision.assembly.anyres_spec import AnyresRowsSpec
+from engines.vision.assembly.framed_spec import FramedSpec
 from engines.vision.assembly.hd_grid_spec import HdGridSpec
 from engines.vision.assembly.high_low_spec import HighLowSpec
 from engines.vision.assembly.mined_spec import MinedSpec
@@ -19,6 +20,7 @@ from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.vision.pixels.hd_image_spec import HdImageSpec
 from engines.vision.pixels.native_spec import NativeSpec
 from engines.vision.pixels.slices_spec import SlicesSpec
+from engines.vision.projectors.gated_mlp_spec import GatedMlpSpec
 from engines.vision.projectors.high_low_mlp_spec import HighLowMlpSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
@@ -26,6 +28,7 @@ from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
 from engines.vision.projectors.resampler_spec import ResamplerSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.vision.towers.convnext_spec import ConvNextSpec
+from engines.vision.towers.eva_clip_spec import EvaClipSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 from engines.vision.towers.sam_vit_spec import SamVitSpec
@@ -34,11 +37,13 @@ TOWERS: tuple[type[TowerSpec], ...] = (
     ConvNextSpec,
     SamVitSpec,
     ClipVitSpec,
+    EvaClipSpec,
     InternVitSpec,
     Qwen2VitSpec,
 )  # fmt: skip
 
 PROJECTORS: tuple[type[ProjectorSpec], ...] = (
+    GatedMlpSpec,
     HighLowMlpSpec,
     MlpSpec,
     PatchMergerSpec,
@@ -59,6 +64,7 @@ ASSEMBLIES: tuple[type[AssemblySpec], ...] = (
     MinedSpec,
     HighLowSpec,
     AnyresRowsSpec,
+    FramedSpec,
     HdGridSpec,
     NativeRowsSpec,
     SlicesRowsSpec,

@@ -24,7 +24,7 @@ from engines.vision.vlm import Vlm
 from engines.weights.checkpoint import Checkpoint
 from engines.weights.match import Claim, match
 from engines.weights.parameters import Parameter, parameters
-from engines.weights.split import local_shape, pieces, source_shape
+from engines.weights.split import local_shape, pieces, source_shape, split_pairs
 
 NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
 
@@ -48,10 +48,14 @@ def load_network(
     """
     checkpoint = Checkpoint(Path(folder), spec.companions)
     claims = match(checkpoint.shapes, rules_for(spec), parameters(spec), origin=str(folder))
-    wanted = {claim.parameter.name: claim.parameter for claim in claims}
+    wanted = {claim.parameter.name: claim for claim in claims}
     tensors = {
-        name: torch.zeros(local_shape(parameter, tp=tp), dtype=dtype, device=device)
-        for name, parameter in wanted.items()
+        name: torch.zeros(
+            local_shape(claim.parameter, tp=tp),
+            dtype=_own_dtype(checkpoint, claim) if claim.parameter.keeps_dtype else dtype,
+            device=device,
+        )
+        for name, claim in wanted.items()
     }
     _fill(tensors, checkpoint, claims, rank=rank, tp=tp, progress=progress)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
@@ -112,6 +116,12 @@ def _copy(target: Tensor, checkpoint: Checkpoint, claim: Claim, *, rank: int, tp
                 f"tensor `{claim.source}` ({checkpoint.folder}) is {part.dtype}: must be floating"
             )
         target.narrow(piece.axis, piece.target, piece.length).copy_(part)
+    if claim.rule.rotary_pairs:
+        target.copy_(target[split_pairs(claim.rule, claim.parameter, tp=tp)])
+
+
+def _own_dtype(checkpoint: Checkpoint, claim: Claim) -> torch.dtype:
+    return checkpoint.read(claim.source, axis=0, start=0, length=1).dtype
 
 
 def _num_values(claim: Claim) -> int:

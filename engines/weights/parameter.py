@@ -33,6 +33,7 @@ class Parameter:
     split: Split = "copy"
     blocks: tuple[Block, ...] = ()  # of axis 0
     optional: bool = False  # the checkpoint may lack it
+    keeps_dtype: bool = False  # stays in the checkpoint's number format
     role: Literal["matrix", "norm", "bias", "embedding", "scale"] = "matrix"
 
 

@@ -21,6 +21,8 @@ class Rule:
     # grouped_qkv: for each KV head its query heads, then its key, then its value. reshaped: as many numbers
     # in another shape, for parameters that no rank cuts.
     layout: Layout = "plain"
+    # Of q and k heads whose rotary pairs stand side by side: how many; they are taken apart, as ours stand.
+    rotary_pairs: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

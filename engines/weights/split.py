@@ -68,6 +68,22 @@ def pieces(rule: Rule, parameter: Parameter, *, rank: int, tp: int) -> list[Piec
     return _merged(_row_pieces(rule, parameter, rank=rank, tp=tp))
 
 
+def split_pairs(rule: Rule, parameter: Parameter, *, tp: int) -> list[int]:
+    """Return the order of this rank's rows that takes the rotary pairs of q and k heads apart.
+
+    Pair i of a head, its numbers 2i and 2i + 1, comes to i and i + `rotary_pairs`.
+    """
+    turning = range(2 * rule.rotary_pairs)
+    order: list[int] = []
+    for block in parameter.blocks:
+        for _ in range(_units(block, 0, tp)[1]):
+            start, rows = len(order), list(range(block.unit_rows))
+            if block.name in ("q", "k"):
+                rows = [*turning[::2], *turning[1::2], *rows[len(turning) :]]
+            order += [start + row for row in rows]
+    return order
+
+
 def block_named(parameter: Parameter, name: str) -> Block:
     """Return a block of a fused parameter."""
     return next(block for block in parameter.blocks if block.name == name)

@@ -1,0 +1,66 @@
+"""EVA2-CLIP: a vision transformer whose norms stand behind attention and FFN, before the sum.
+
+    x = [class, patches] + positions
+    each layer:  x += norm1(attention(x));  x += norm2(fc2(gelu(fc1(x))))
+
+Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), H hidden, N heads, D head dim.
+"""
+
+import torch
+from torch import Tensor
+
+from engines.decoder.layers import Params, linear_weight
+from engines.ops import Dense, Ops
+from engines.vision.passes import patch_rows
+from engines.vision.towers.eva_clip_spec import EvaClipSpec
+
+
+class EvaClip:
+    """The tower."""
+
+    def __init__(self, spec: EvaClipSpec, params: Params, *, name: str, ops: Ops) -> None:
+        self._ops = ops
+        self._patch = spec.patch
+        self._patches = Dense(
+            weight_OI=params[f"{name}.patch.weight"].flatten(1), bias_O=params[f"{name}.patch.bias"]
+        )
+        self._class_token_1H = params[f"{name}.class_token"]
+        self._positions_LH = params[f"{name}.positions"]
+        self._layers = [EvaLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.num_layers)]
+
+    def __call__(self, pixels_ISSC: Tensor) -> Tensor:
+        """Return the features of the last layer without the class token, [I, patches, H]."""
+        x_ILH = self._ops.linear(patch_rows(pixels_ISSC, self._patch), self._patches)
+        class_I1H = self._class_token_1H.expand(len(x_ILH), 1, -1)
+        x_ILH = torch.cat([class_I1H, x_ILH], dim=1) + self._positions_LH
+        for layer in self._layers:
+            x_ILH = layer(x_ILH)
+        return x_ILH[:, 1:]
+
+
+class EvaLayer:
+    """One block of the tower."""
+
+    def __init__(self, spec: EvaClipSpec, params: Params, name: str, *, ops: Ops) -> None:
+        self._ops = ops
+        self._eps = spec.norm_eps
+        self._num_heads = spec.num_heads
+        self._scale = (spec.hidden // spec.num_heads) ** -0.5
+        self._norm1 = (params[f"{name}.norm1.weight"], params[f"{name}.norm1.bias"])
+        self._norm2 = (params[f"{name}.norm2.weight"], params[f"{name}.norm2.bias"])
+        self._qkv = linear_weight(params, f"{name}.qkv")
+        self._o = linear_weight(params, f"{name}.o")
+        self._fc1 = linear_weight(params, f"{name}.fc1")
+        self._fc2 = linear_weight(params, f"{name}.fc2")
+
+    def __call__(self, x_ILH: Tensor) -> Tensor:
+        """Return the next residual stream, [I, L, H]."""
+        ops = self._ops
+        x_ILH = x_ILH + ops.layer_norm(self._attention(x_ILH), *self._norm1, self._eps)
+        inner_ILF = ops.gelu(ops.linear(x_ILH, self._fc1))
+        return x_ILH + ops.layer_norm(ops.linear(inner_ILF, self._fc2), *self._norm2, self._eps)
+
+    def _attention(self, x_ILH: Tensor) -> Tensor:
+        ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
+        q, k, v = (part.view(heads) for part in ops.linear(x_ILH, self._qkv).chunk(3, dim=-1))
+        return ops.linear(ops.attention_full(q, k, v, scale=self._scale).flatten(2), self._o)
