@@ -39,12 +39,8 @@ class HighLow:
     def _encode(self, tiles_ISSC: Tensor) -> Tensor:
         """Encode uint8 tiles, or floats from 0 to 1."""
         numbers = tiles_ISSC if tiles_ISSC.is_floating_point() else tiles_ISSC.float() / 255
-        size = (self._low_image, self._low_image)
-        smaller_ICSS = F.interpolate(
-            numbers.permute(0, 3, 1, 2), size=size, mode="bilinear", align_corners=False, antialias=True
-        )
         high = self._high(self._normalised(numbers, *self._high_norm))
-        low = self._low(self._normalised(smaller_ICSS.permute(0, 2, 3, 1), *self._low_norm))
+        low = self._low(self._normalised(smaller(numbers, self._low_image), *self._low_norm))
         return self._projector(high, low)
 
     def _normalised(self, numbers_ISSC: Tensor, mean_C: Tensor, std_C: Tensor) -> Tensor:
@@ -53,3 +49,12 @@ class HighLow:
     def _pair(self, mean: Sequence[float], std: Sequence[float]) -> tuple[Tensor, Tensor]:
         device = self._weight.device
         return torch.tensor(mean, device=device), torch.tensor(std, device=device)
+
+
+def smaller(numbers_ISSC: Tensor, side: int) -> Tensor:
+    """Return square pictures at another resolution, bilinear and antialiased."""
+    pictures_ICSS = numbers_ISSC.permute(0, 3, 1, 2)
+    resized = F.interpolate(
+        pictures_ICSS, size=(side, side), mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized.permute(0, 2, 3, 1)

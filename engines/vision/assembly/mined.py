@@ -51,7 +51,7 @@ class Mined:
 
     def _encode(self, image: ImagePixels, max_tiles: int) -> Tensor:
         numbers_1SSC = self._numbers(stacked([image], self._weight.device))
-        views_VSSC = self._views(numbers_1SSC).to(self._weight.dtype)
+        views_VSSC = views(self._own, numbers_1SSC).to(self._weight.dtype)
         x_VLH = in_passes(self._tower, views_VSSC, max_tiles)
         map_1yxC = self._map_tower(numbers_1SSC.to(self._weight.dtype))
         maps = self._maps(map_1yxC)
@@ -66,13 +66,6 @@ class Mined:
         if pixels.is_floating_point():
             return pixels.float()
         return (pixels.float() / 255 - self._mean_C) / self._std_C
-
-    def _views(self, numbers_1SSC: Tensor) -> Tensor:
-        """Return what the first tower sees: tiles row by row, the whole picture last."""
-        grid, side = self._own.grid, self._own.image
-        smaller_1SSC = resized_map(numbers_1SSC, grid * side)
-        tiles = _quadrants(smaller_1SSC, grid)
-        return torch.cat([tiles, resized_map(smaller_1SSC, side)]) if self._own.whole else tiles
 
     def _maps(self, map_1yxC: Tensor) -> list[Tensor]:
         """Return the part of the map that belongs to each view, [y, x, C]."""
@@ -96,8 +89,15 @@ class Mined:
         return self._ops.linear(self._ops.layer_norm(x, *self._norms[name], NORM_EPS), self._linears[name])
 
 
+def views(own: MinedSpec, numbers_1SSC: Tensor) -> Tensor:
+    """Return what the first tower sees of a picture: tiles row by row, the whole picture last."""
+    smaller_1SSC = resized_map(numbers_1SSC, own.grid * own.image)
+    tiles_VSSC = _quadrants(smaller_1SSC, own.grid)
+    return torch.cat([tiles_VSSC, resized_map(smaller_1SSC, own.image)]) if own.whole else tiles_VSSC
+
+
 def _quadrants(x_1yxC: Tensor, grid: int) -> Tensor:
     """Return a square cut into grid x grid squares, row by row."""
     side = x_1yxC.shape[1] // grid
-    cut = x_1yxC.view(grid, side, grid, side, -1).transpose(1, 2)
+    cut = x_1yxC.reshape(grid, side, grid, side, -1).transpose(1, 2)
     return cut.reshape(grid * grid, side, side, -1)
