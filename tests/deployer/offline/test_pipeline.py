@@ -2,10 +2,12 @@
 
 import base64
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from offline import tiny_words
+from fake_engine import FakeEngine
+from offline import fake_pipeline, tiny_words
 from PIL import Image
 
 from deployer import GenerationConfig, Pipeline, Response, pipeline
@@ -143,14 +145,23 @@ async def test_it_works_inside_a_running_loop(pipe: Pipeline) -> None:
     assert one(pipe("Go on")).generate_token_len == 12
 
 
-def test_a_closed_pipeline_says_so(tiny_model: Path) -> None:
-    running = pipeline(tiny_model, *tiny_words())
+def test_a_closed_pipeline_says_so(engine: FakeEngine) -> None:
+    running = Pipeline(fake_pipeline(engine))
+    stream = running.stream_infer("Go on")
+    next(stream)
     running.close()
     running.close()
+    assert engine.closed
     with pytest.raises(EngineError, match="the pipeline is closed"):
         running("Go on")
     with pytest.raises(EngineError, match="the pipeline is closed"):
-        next(running.stream_infer("Go on"))
+        next(stream)
+
+
+def test_threads_may_share_one(pipe: Pipeline) -> None:
+    with ThreadPoolExecutor(4) as threads:
+        found = list(threads.map(lambda text: one(pipe(text)).text, ["Go on", "Else"] * 4))
+    assert found == [one(pipe(text)).text for text in ("Go on", "Else")] * 4
 
 
 def test_options_are_those_of_the_command_line(tiny_model: Path) -> None:
