@@ -133,7 +133,7 @@ class Ops(Protocol):
 
     def conv2d(
         self,
-        x_ICyx: Tensor,
+        x_IyxC: Tensor,
         weight_OCkk: Tensor,
         bias_O: Tensor | None,
         *,
@@ -141,5 +141,5 @@ class Ops(Protocol):
         padding: int,
         groups: int = 1,
     ) -> Tensor:
-        """Return the convolution of maps of channels, zeros around them, [I, O, y', x']."""
+        """Return the convolution of maps, channels last and zeros around them, [I, y', x', O], contiguous."""
         ...

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engines.ops import KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
+from engines.pytorch.conv2d import conv2d
 from engines.step import AttentionBatch
 
 # Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].
@@ -136,7 +137,7 @@ class TorchOps:
 
     def conv2d(
         self,
-        x_ICyx: Tensor,
+        x_IyxC: Tensor,
         weight_OCkk: Tensor,
         bias_O: Tensor | None,
         *,
@@ -144,8 +145,8 @@ class TorchOps:
         padding: int,
         groups: int = 1,
     ) -> Tensor:
-        """Return the convolution of maps of channels."""
-        return F.conv2d(x_ICyx, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
+        """Return the convolution of maps, channels last."""
+        return conv2d(x_IyxC, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
 
 
 def _attend(

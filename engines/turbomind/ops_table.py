@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engines.ops import KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
+from engines.pytorch.conv2d import conv2d
 from engines.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import activation, linear_skinny, norm, rope
@@ -145,7 +146,7 @@ class TurbomindOps:
 
     def conv2d(
         self,
-        x_ICyx: Tensor,
+        x_IyxC: Tensor,
         weight_OCkk: Tensor,
         bias_O: Tensor | None,
         *,
@@ -153,5 +154,5 @@ class TurbomindOps:
         padding: int,
         groups: int = 1,
     ) -> Tensor:
-        """Return the convolution of maps of channels; cuDNN."""
-        return F.conv2d(x_ICyx, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
+        """Return the convolution of maps, channels last; cuDNN."""
+        return conv2d(x_IyxC, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -73,3 +74,12 @@ def per_image(rows_IMH: Tensor, images: Sequence[ImagePixels]) -> list[Tensor]:
     """
     ends = list(accumulate((len(image.arrays[0]) for image in images), initial=0))
     return [rows_IMH[start:end].flatten(0, 1).clone() for start, end in pairwise(ends)]
+
+
+def resized_map(x_IyxC: Tensor, side: int) -> Tensor:
+    """Return a square map of another size, bilinear in fp32."""
+    if x_IyxC.shape[1] == side:
+        return x_IyxC
+    maps = x_IyxC.permute(0, 3, 1, 2).float()
+    resized = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
+    return resized.permute(0, 2, 3, 1).to(x_IyxC.dtype)

@@ -20,8 +20,7 @@ from engines.ops import Ops
 from engines.spec import VisionSpec
 from engines.vision.assembly.mined_spec import MinedSpec
 from engines.vision.parts import ImagePixels, tower_name
-from engines.vision.passes import in_passes, stacked
-from engines.vision.towers.convnext import resized_map
+from engines.vision.passes import in_passes, resized_map, stacked
 
 NORM_EPS = 1e-5  # torch's default, which upstream leaves
 

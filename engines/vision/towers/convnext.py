@@ -9,12 +9,11 @@ Legend: I pictures, S side in pixels, C colours or channels, H channels of all s
 """
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
-from engines.vision.passes import patch_rows
+from engines.vision.passes import patch_rows, resized_map
 from engines.vision.towers.convnext_spec import STEM, ConvNextSpec
 
 
@@ -64,8 +63,7 @@ class Stage:
         """Return the stage's map."""
         if self._halve is not None:
             normed = self._ops.layer_norm(x_IyxC, *self._halve_norm, self._eps)
-            halved_ICyx = self._ops.conv2d(normed.permute(0, 3, 1, 2), *self._halve, stride=2, padding=0)
-            x_IyxC = halved_ICyx.permute(0, 2, 3, 1)
+            x_IyxC = self._ops.conv2d(normed, *self._halve, stride=2, padding=0)
         for block in self._blocks:
             x_IyxC = block(x_IyxC)
         return x_IyxC
@@ -85,18 +83,7 @@ class Block:
     def __call__(self, x_IyxC: Tensor) -> Tensor:
         """Return the next map."""
         ops, channels = self._ops, x_IyxC.shape[-1]
-        mixed_ICyx = ops.conv2d(
-            x_IyxC.permute(0, 3, 1, 2), *self._depthwise, stride=1, padding=3, groups=channels
-        )
-        inner = ops.layer_norm(mixed_ICyx.permute(0, 2, 3, 1), *self._norm, self._eps)
+        mixed = ops.conv2d(x_IyxC, *self._depthwise, stride=1, padding=3, groups=channels)
+        inner = ops.layer_norm(mixed, *self._norm, self._eps)
         inner = ops.linear(ops.gelu(ops.linear(inner, self._fc1)), self._fc2)
         return torch.addcmul(x_IyxC, inner, self._scale_C)
-
-
-def resized_map(x_IyxC: Tensor, side: int) -> Tensor:
-    """Return a square map of another size, bilinear in fp32."""
-    if x_IyxC.shape[1] == side:
-        return x_IyxC
-    maps = x_IyxC.permute(0, 3, 1, 2).float()
-    resized = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
-    return resized.permute(0, 2, 3, 1).to(x_IyxC.dtype)

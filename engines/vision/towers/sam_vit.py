@@ -19,7 +19,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
-from engines.vision.passes import patch_rows
+from engines.vision.passes import patch_rows, resized_map
 from engines.vision.towers.sam_vit_spec import SamVitSpec
 
 Norm = tuple[Tensor, Tensor]
@@ -61,17 +61,15 @@ class SamVit:
             if first_IyxW is None and i in self._spec.global_layers:
                 first_IyxW = x_IyxW
         assert first_IyxW is not None, "a spec names a global layer"
-        first_ICyx = self._halved(self._first_neck(first_IyxW))
-        out_ICyx = self._halved(self._neck(x_IyxW)) + self._first_scale * first_ICyx
-        return out_ICyx.flatten(2).transpose(1, 2)
+        first_IyxC = self._halved(self._first_neck(first_IyxW))
+        out_IyxC = self._halved(self._neck(x_IyxW)) + self._first_scale * first_IyxC
+        return out_IyxC.flatten(1, 2)
 
-    def _halved(self, x_ICyx: Tensor) -> Tensor:
-        side = self._spec.resized
-        resized = F.interpolate(x_ICyx.float(), size=(side, side), mode="bilinear", align_corners=False)
-        x_ICyx = resized.to(x_ICyx.dtype)
+    def _halved(self, x_IyxC: Tensor) -> Tensor:
+        x_IyxC = resized_map(x_IyxC, self._spec.resized)
         for weight in self._halves:
-            x_ICyx = self._ops.conv2d(x_ICyx, weight, None, stride=2, padding=1)
-        return x_ICyx
+            x_IyxC = self._ops.conv2d(x_IyxC, weight, None, stride=2, padding=1)
+        return x_IyxC
 
 
 class SamLayer:
@@ -132,12 +130,11 @@ class Neck:
         self._conv2 = params[f"{name}.conv2.weight"]
 
     def __call__(self, x_IyxW: Tensor) -> Tensor:
-        """Return [I, C, y, x]."""
+        """Return [I, y, x, C]."""
         ops = self._ops
         x_IyxC = ops.layer_norm(ops.linear(x_IyxW, self._conv1), *self._norm1, self._eps)
-        x_ICyx = ops.conv2d(x_IyxC.permute(0, 3, 1, 2), self._conv2, None, stride=1, padding=1)
-        normed_IyxC = ops.layer_norm(x_ICyx.permute(0, 2, 3, 1), *self._norm2, self._eps)
-        return normed_IyxC.permute(0, 3, 1, 2)
+        x_IyxC = ops.conv2d(x_IyxC, self._conv2, None, stride=1, padding=1)
+        return ops.layer_norm(x_IyxC, *self._norm2, self._eps)
 
 
 def _norm_of(params: Params, name: str) -> Norm:

@@ -25,7 +25,8 @@ def test_scores_are_products_and_what_the_query_says_of_line_and_column(lines: i
 
 
 def test_a_convolution_has_zeros_around_it_and_groups() -> None:
-    x = torch.ones(1, 2, 3, 3)
+    x = torch.ones(1, 3, 3, 2)
     weight = torch.stack([torch.ones(1, 3, 3), 2 * torch.ones(1, 3, 3)])
     out = OPS.conv2d(x, weight, torch.tensor([0.0, 1.0]), stride=2, padding=1, groups=2)
-    assert out[0, 0].tolist() == [[4, 4], [4, 4]] and out[0, 1].tolist() == [[9, 9], [9, 9]]
+    assert out[..., 0].tolist() == [[[4, 4], [4, 4]]] and out[..., 1].tolist() == [[[9, 9], [9, 9]]]
+    assert out.is_contiguous()
