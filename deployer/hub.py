@@ -20,17 +20,22 @@ _WAY_OUT = "download it elsewhere and set model.hub=folder model.path=DIR"
 Download = Callable[[Sequence[str]], Path]  # file name patterns to the snapshot's folder
 
 
-def fetch_checkpoint(model: ModelConfig, *, endpoint: str | None = None, offline: bool = False) -> Path:
+def fetch_checkpoint(
+    model: ModelConfig, *, weights: bool = True, endpoint: str | None = None, offline: bool = False
+) -> Path:
     """Return the folder with the checkpoint's config.json, weights and tokenizer, downloaded if need be.
 
-    `endpoint` is the Hugging Face hub's address; None: HF_ENDPOINT, else the public one. `offline` takes only
-    what was downloaded before. Raises ConfigError, CheckpointError, UnavailableError.
+    `weights=False` leaves the weights on the hub. `endpoint` is the Hugging Face hub's address; None:
+    HF_ENDPOINT, else the public one. `offline` takes only what was downloaded before. Raises ConfigError,
+    CheckpointError, UnavailableError.
     """
     if model.hub in ("folder", "package"):
         return _checked(_local(model))
     if model.repo is None:
         raise ConfigError([f"model.repo: must name a repository, as owner/name, with model.hub={model.hub}"])
     download = download_from(model, model.repo, endpoint=endpoint, offline=offline)
+    if not weights:
+        return _checked(download(_DESCRIPTIONS))
     folder = download([*_DESCRIPTIONS, "*.safetensors"])
     if not any(folder.glob("*.safetensors")):
         folder = download([*_DESCRIPTIONS, "*.bin"])

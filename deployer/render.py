@@ -39,7 +39,7 @@ def run(config: DeployConfig, options: RenderOptions) -> int:
     """Print the prompt; returns the exit code. Raises ConfigError, CheckpointError, UsageError."""
     check_family(config.model)
     messages = read_messages(options.messages)
-    model = open_model(config.model)
+    model = open_model(config.model, weights=False)
     prompts = PromptBuilder(config, model.spec, model.folder)
     try:
         planned = asyncio.run(_planned(prompts, messages))

@@ -24,12 +24,13 @@ class OpenedModel:
     differences: tuple[str, ...]  # between the model option's hyper-parameters and config.json, one line each
 
 
-def open_model(model: ModelConfig) -> OpenedModel:
+def open_model(model: ModelConfig, *, weights: bool = True) -> OpenedModel:
     """Find the checkpoint, download it where it isn't here, and read its config.
 
-    Raises CheckpointError for a folder that is not what it must be, and what `fetch_checkpoint` raises.
+    `weights=False` downloads no weights: enough to build prompts, not to start an engine. Raises
+    CheckpointError for a folder that is not what it must be, and what `fetch_checkpoint` raises.
     """
-    folder = fetch_checkpoint(model)
+    folder = fetch_checkpoint(model, weights=weights)
     file = folder / "config.json"
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
@@ -38,7 +39,7 @@ def open_model(model: ModelConfig) -> OpenedModel:
     except ValueError as error:
         raise CheckpointError(f"{file} is not JSON: {error}; fetch the checkpoint again") from error
     spec = read_spec(config, origin=str(file), folder=folder)
-    if spec.companions:
+    if spec.companions and weights:
         companions = fetch_companions(model, folder, spec.companions)
         spec = replace(read_spec(config, origin=str(file), folder=folder), companions=companions)
     return OpenedModel(

@@ -59,6 +59,14 @@ def test_a_repository_is_fetched_without_code_duplicates_and_subfolders(
     )
 
 
+def test_without_weights_only_descriptions_are_fetched(hub: LocalHub, tmp_path: Path) -> None:
+    model = config(download_dir=str(tmp_path))
+    folder = fetch_checkpoint(model, weights=False, endpoint=hub.endpoint)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        ["config.json", "tokenizer.model", "merges.txt", "model.safetensors.index.json"]
+    )
+
+
 def test_bin_shards_are_fetched_where_there_are_no_safetensors(hub: LocalHub, tmp_path: Path) -> None:
     hub.files = {"main": {name: data for name, data in FILES.items() if "safetensors" not in name}}
     assert (fetch(hub, tmp_path) / "pytorch_model.bin").read_bytes() == b"the same weights again"
