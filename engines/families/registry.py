@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from engines.errors import CheckpointError
+from engines.families.cogvlm import COGVLM
 from engines.families.config_section import ConfigSection
 from engines.families.deepseek_vl import DEEPSEEK_VL
 from engines.families.family import Family
+from engines.families.glm4v import GLM4V
 from engines.families.internvl import INTERNVL
 from engines.families.internvl3_hf import INTERNVL3_HF
 from engines.families.llava import LLAVA
@@ -35,6 +37,8 @@ FAMILIES: tuple[Family, ...] = (
     INTERNVL3_HF,
     QWEN2_VL,
     QWEN_VL,
+    COGVLM,
+    GLM4V,
     TEXT,
     XCOMPOSER,
 )  # fmt: skip

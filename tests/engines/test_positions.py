@@ -33,3 +33,14 @@ def test_images_may_touch_begin_and_end_a_prompt() -> None:
     assert axes.tolist() == [[0, 0, 2, 2], [0, 1, 2, 2], [0, 0, 2, 3]]
     assert offset == 4 - 4
     assert axes.dtype == np.int64
+
+
+def test_an_image_takes_three_positions_its_rows_but_first_and_last_share_one() -> None:
+    axes, offset = prompt_positions("three_an_image", 11, [image(1, 2, 2), image(5, 3, 1)])
+    assert axes is not None
+    assert axes.tolist() == [[0, 1, 2, 2, 3, 4, 5, 6, 7, 8, 9]]
+    assert offset == 10 - 11
+    axes, offset = prompt_positions("three_an_image", 5, [image(0, 5, 1)])
+    assert axes is not None
+    assert axes.tolist() == [[0, 1, 1, 1, 2]]
+    assert offset == 3 - 5

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from engines.rope import Rope
+from engines.rope import Rope, StoredRope
 from engines.spec import RopeSpec
 
 HEAD_DIM = 16
@@ -126,3 +126,17 @@ def test_beyond_the_limit_dynamic_prompts_share_with_their_length_only_and_longr
     longrope = RopeSpec(theta=1e4, kind="longrope", original_max_positions=10)
     assert dynamic.regime(11) != dynamic.regime(12) != 0
     assert longrope.regime(11) == longrope.regime(12) != 0
+
+
+def test_a_part_of_a_head_turns_by_frequencies_of_its_own_width() -> None:
+    cos, _ = tables(RopeSpec(theta=1e4, rotary_dim=4), [3], [4])
+    assert cos.tolist() == [[pytest.approx(math.cos(3.0)), pytest.approx(math.cos(0.03))]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_stored_frequencies_round_angles_to_their_own_format(dtype: torch.dtype) -> None:
+    inverse = torch.tensor([1.0, 0.3], dtype=dtype)
+    cos, sin = StoredRope(inverse).tables(torch.tensor([0, 261]), torch.tensor([1, 262]))
+    angles = torch.tensor([[0, 0], [261, 261]], dtype=dtype) * inverse
+    assert cos.dtype == sin.dtype == torch.float32
+    assert torch.equal(cos, angles.cos().float()) and torch.equal(sin, angles.sin().float())

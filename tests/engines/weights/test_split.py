@@ -6,7 +6,7 @@ import pytest
 from engines.errors import CheckpointError
 from engines.weights.parameters import Block, Parameter
 from engines.weights.rules import Layout, Rule
-from engines.weights.split import Piece, local_shape, padded_vocab, pieces, source_shape
+from engines.weights.split import Piece, local_shape, padded_vocab, pieces, source_shape, split_pairs
 
 HEADS, KV_HEADS, HEAD_DIM, WIDTH = 8, 4, 3, 5
 QKV = (
@@ -132,3 +132,17 @@ def test_a_bias_that_is_summed_over_ranks_lives_on_the_first() -> None:
 def test_a_group_that_does_not_divide_the_heads_is_refused(tp: int) -> None:
     with pytest.raises(CheckpointError, match=f"tp={tp}: must divide the 8 units of `q`"):
         local_shape(FUSED, tp=tp)
+
+
+def test_rotary_pairs_side_by_side_are_taken_apart_in_queries_and_keys_only() -> None:
+    blocks = (
+        Block(name="q", num_units=2, unit_rows=6),
+        Block(name="k", num_units=1, unit_rows=6),
+        Block(name="v", num_units=1, unit_rows=6),
+    )
+    parameter = Parameter(name="qkv.weight", shape=(24, 2), split="rows", blocks=blocks)
+    paired = Rule(source="x", target="y", rotary_pairs=2)
+    head = [0, 2, 1, 3, 4, 5]
+    heads = [[6 * number + row for row in head] for number in range(3)]
+    assert split_pairs(paired, parameter, tp=1) == [*heads[0], *heads[1], *heads[2], *range(18, 24)]
+    assert split_pairs(paired, parameter, tp=2) == [*heads[0], *heads[1], *range(12, 18)]
