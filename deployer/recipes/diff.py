@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -93,7 +93,10 @@ def as_json(found: Difference) -> dict[str, Any]:
             {"key": key.key, "a": key.old, "b": key.new, "set_by": origins.get(key.key)} for key in found.keys
         ],
         "facts": [{"name": name, "a": old, "b": new} for name, old, new in found.facts],
-        "meaning": [asdict(meaning) for meaning in found.meanings],
+        "meaning": [
+            {"figure": row.figure, "text": row.text, "a": row.old, "b": row.new, "change": row.change}
+            for row in found.meanings
+        ],
         "plan": {"a": found.one.plan, "b": found.other.plan},
     }
 

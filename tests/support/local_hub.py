@@ -67,6 +67,8 @@ def serve(hub: LocalHub) -> Iterator[LocalHub]:
                         hub.fetched.append(name)
                     headers = {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": commit}
                     return self.reply(200, content, headers, with_body)
+                missing = "EntryNotFound" if commit else "RevisionNotFound"
+                return self.reply(404, b"{}", {"X-Error-Code": missing}, with_body)
             return self.reply(404, b"{}", {"X-Error-Code": "RepoNotFound"}, with_body)
 
         def describe(self, words: list[str], with_body: bool) -> None:

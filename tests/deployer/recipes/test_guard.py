@@ -7,8 +7,8 @@ from ops_repository import Deploy, Ops
 
 from deployer.config.load import load_for_verb
 from deployer.errors import LockError
-from deployer.recipes.flat import public
 from deployer.recipes.checkpoint import locked_model
+from deployer.recipes.flat import public
 from deployer.recipes.lock_file import Lock, LockedRecipe, Made, write_lock
 from deployer.recipes.resolved import resolve_recipe
 from deployer.verbs import VERBS
