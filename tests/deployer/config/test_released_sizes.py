@@ -10,6 +10,7 @@ from engines.weights.parameters import parameters
 
 # Millions of weights, as the hub counts the released safetensors; a tied head counts once.
 RELEASED = {
+    "cogvlm2_llama3_chat_19b": 19_503,
     "internlm2_7b": 7_738,
     "internvl3_8b": 7_944,
     "internvl3_38b": 38_388,
