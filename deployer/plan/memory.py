@@ -25,6 +25,7 @@ WEIGHTS = {
     "o": "o",
     "gate and up": "gate_up",
     "down": "down",
+    "visual experts": "experts",
     "norms": "norms",
     "head": "head",
 }

@@ -25,7 +25,7 @@ QUANTIZED = (
 class WeightPart:
     """Tensors that belong together, on one rank."""
 
-    name: str  # tower, projector, embedding, qkv, o, gate_up, down, norms, head
+    name: str  # tower, projector, embedding, qkv, o, gate_up, down, experts, norms, head
     num_weights: int  # padding rows included
     num_bytes: int
 
@@ -49,13 +49,18 @@ def weight_parts(case: Case) -> list[WeightPart]:
 
 
 def part_of(parameter: Parameter) -> str:
-    """Return the part that a parameter belongs to: `decoder.layers.3.gate_up.weight` is of `gate_up`."""
-    first, second, *rest = parameter.name.split(".")
+    """Return the part that a parameter belongs to: `decoder.layers.3.gate_up.weight` is of `gate_up`.
+
+    What an assembly adds to the rows counts with the projector.
+    """
+    first, *after = parameter.name.split(".")
     if first != "decoder":
-        return "tower" if first == "vision" else first
-    if parameter.role == "norm":
+        return "tower" if first.startswith("vision") else "projector"
+    second, *rest = after
+    if parameter.role == "norm" or second == "rope":
         return "norms"
-    return {"embed": "embedding"}.get(second, rest[1] if second == "layers" else second)
+    part = rest[1] if second == "layers" else second
+    return "experts" if part.startswith("vision_") else {"embed": "embedding"}.get(part, part)
 
 
 def bytes_of(parts: Iterable[WeightPart], *names: str) -> int:

@@ -33,6 +33,10 @@ class MinedSpec(AssemblySpec):
         """Return one stretch of rows."""
         return (self.num_views * self.side**2,)
 
+    def tiles_a_pass(self, max_tiles: int) -> int:
+        """Return the views of a picture: pictures go one by one, their maps are large."""
+        return self.num_views
+
     def parameters(self, width: int, out: int) -> Iterator[Parameter]:
         """Yield a norm and a linear layer each for queries, keys and values."""
         for name, wide in (("query", width), ("key", self.map_width), ("value", self.map_width)):
