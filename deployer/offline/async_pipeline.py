@@ -6,14 +6,21 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from types import TracebackType
-from typing import Self
+from typing import Self, overload
 
 from deployer.config.schema import DeployConfig
 from deployer.generation.deployment import Deployment
 from deployer.generation.generation_config import GenerationConfig
 from deployer.offline.batch import Generator, Job, planned_jobs, responses
 from deployer.offline.progress import progress_bar
-from deployer.offline.prompt_forms import Conversations, Prompt, conversation, conversations
+from deployer.offline.prompt_forms import (
+    Conversations,
+    Prompt,
+    Prompts,
+    TextPrompt,
+    conversation,
+    conversations,
+)
 from deployer.offline.response import Response
 from deployer.offline.session import Session
 from deployer.prompt.messages import Message
@@ -62,8 +69,18 @@ class AsyncPipeline:
         if deployment is not None:
             await deployment.close()
 
+    @overload
     async def __call__(
-        self, prompts: Prompt | Sequence[Prompt], gen_config: Configs = None, *, progress: bool = True
+        self, prompts: TextPrompt, gen_config: None = None, *, progress: bool = True
+    ) -> Response: ...
+
+    @overload
+    async def __call__(
+        self, prompts: Prompts, gen_config: Configs = None, *, progress: bool = True
+    ) -> Response | list[Response]: ...
+
+    async def __call__(
+        self, prompts: Prompts, gen_config: Configs = None, *, progress: bool = True
     ) -> Response | list[Response]:
         """Return the answer to one prompt, or a list of answers in the order of the prompts.
 
@@ -86,7 +103,7 @@ class AsyncPipeline:
         return found if asked.is_batch or len(found) > 1 else found[0]
 
     async def stream_infer(
-        self, prompts: Prompt | Sequence[Prompt], gen_config: Configs = None
+        self, prompts: Prompts, gen_config: Configs = None
     ) -> AsyncGenerator[Response, None]:
         """Yield pieces of answers as they come: `index` and `choice` say whose, the last has a finish reason.
 

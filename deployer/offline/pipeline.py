@@ -10,13 +10,13 @@ import weakref
 from collections.abc import AsyncGenerator, Coroutine, Generator, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, overload
 
 from deployer.config.load import load_for_verb
 from deployer.generation.generation_config import GenerationConfig
 from deployer.offline.async_pipeline import AsyncPipeline, Configs
 from deployer.offline.loop_thread import LoopThread
-from deployer.offline.prompt_forms import Prompt
+from deployer.offline.prompt_forms import Prompt, Prompts, TextPrompt
 from deployer.offline.response import Response
 from deployer.offline.session import Session
 from deployer.offline.words import deployment_words
@@ -78,15 +78,23 @@ class Pipeline:
         """End the engine process and free its memory; safe to call twice."""
         self._closed()
 
+    @overload
     def __call__(
-        self, prompts: Prompt | Sequence[Prompt], gen_config: Configs = None, *, progress: bool = True
+        self, prompts: TextPrompt, gen_config: None = None, *, progress: bool = True
+    ) -> Response: ...
+
+    @overload
+    def __call__(
+        self, prompts: Prompts, gen_config: Configs = None, *, progress: bool = True
+    ) -> Response | list[Response]: ...
+
+    def __call__(
+        self, prompts: Prompts, gen_config: Configs = None, *, progress: bool = True
     ) -> Response | list[Response]:
         """Return the answer to one prompt, or a list of answers; `AsyncPipeline` says the rest."""
         return self._run(self._async(prompts, gen_config, progress=progress))
 
-    def stream_infer(
-        self, prompts: Prompt | Sequence[Prompt], gen_config: Configs = None
-    ) -> Generator[Response, None, None]:
+    def stream_infer(self, prompts: Prompts, gen_config: Configs = None) -> Generator[Response, None, None]:
         """Yield pieces of answers as they come. Leaving the loop early, or Ctrl-C, ends the answers."""
         stream = self._async.stream_infer(prompts, gen_config)
         try:

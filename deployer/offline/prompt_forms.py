@@ -22,7 +22,9 @@ from deployer.prompt.messages import ImageSource, Message
 from engines.errors import RequestError
 
 Picture = Image.Image | bytes | Path | str
-Prompt = str | tuple[str, Picture | Sequence[Picture]] | Sequence[dict[str, Any] | Message]
+TextPrompt = str | tuple[str, Picture | Sequence[Picture]]
+Prompt = TextPrompt | Sequence[dict[str, Any] | Message]
+Prompts = TextPrompt | Sequence[Any]  # one or a batch; what a batch mixes has no type that checkers infer
 T = TypeVar("T")
 
 _URL = re.compile(r"(?:data|https?|file):", re.IGNORECASE)
@@ -37,7 +39,7 @@ class Conversations:
     is_batch: bool
 
 
-def conversations(prompts: Prompt | Sequence[Prompt]) -> Conversations:
+def conversations(prompts: Prompts) -> Conversations:
     """Return the conversations of a call. Raises RequestError, which names each prompt that is none."""
     if isinstance(prompts, list) and not (prompts and is_message(prompts[0])):
         return Conversations(messages=each(prompts, conversation), is_batch=True)
