@@ -212,7 +212,7 @@ class PromptBuilder:
         for slot, piece in zip(slots, rendered.pieces[1:], strict=True):
             starts.append(len(ids))
             ids += slot.token_ids
-            ids += self.tokenizer.encode(piece, special=self._template.bos_each_piece)
+            ids += self.tokenizer.encode(piece, special=self._template.bos_each_piece and piece != "")
         self._check_ids(ids)
         return ids, starts
 

@@ -9,7 +9,10 @@ from deployer.listing import listed_models, run
 Captured = pytest.CaptureFixture[str]
 
 
-def test_models_that_run_come_first_and_the_others_say_what_is_missing() -> None:
+def test_models_that_run_come_first_and_the_others_say_what_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engines.families.known_families", lambda: ("internvl",))
     models = {model.name: model for model in listed_models(config_tree(None, ()))}
     assert models["internvl2_8b"].runs == "yes"
     assert models["internvl2_8b"].template == "internvl2-internlm2"

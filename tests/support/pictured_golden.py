@@ -1,4 +1,4 @@
-"""Goldens whose pictures lie as PNGs in tests/fixtures: `pictures.json` says which, and how many tiles each."""
+"""Goldens whose pictures lie as PNGs in tests/fixtures; `pictures.json` says which, and their tile limit."""
 
 import json
 

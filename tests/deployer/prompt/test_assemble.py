@@ -72,6 +72,28 @@ async def test_slots_lie_where_images_say(builder: PromptBuilder) -> None:
     assert prompt.token_ids.count(PLACEHOLDER) == 17  # the client's own is text, not a slot
 
 
+async def test_bos_comes_again_behind_each_picture_where_the_template_says_so(
+    folder: Path, tmp_path: Path
+) -> None:
+    """Not between two pictures with no text between them."""
+    parts = "{{ part.text if part.type == 'text' else part.slot }}"
+    loop = (
+        "{% for message in messages %}{% for part in message.content %}" + parts + "{% endfor %}{% endfor %}"
+    )
+    found = {}
+    for setting in ("true", "false"):
+        file = tmp_path / f"{setting}.jinja"
+        file.write_text(
+            "{% set image_token = '<IMG_CONTEXT>' %}{% set bos_each_piece = " + setting + " %}" + loop
+        )
+        builder = PromptBuilder(deploy_config(template={"file": str(file)}), model_spec(), folder)
+        prompt = await chat(builder, "a<IMAGE_TOKEN><IMAGE_TOKEN>b", picture(), picture())
+        bos, a, b = builder.tokenizer.bos_id, *builder.tokenizer.encode("ab", special=False)
+        found[setting] = [token for token in prompt.token_ids if token != PLACEHOLDER]
+        assert found[setting] == ([bos, a, bos, b] if setting == "true" else [bos, a, b])
+        await builder.aclose()
+
+
 async def test_a_thousand_images_are_refused_before_any_is_looked_at(builder: PromptBuilder) -> None:
     error = await refused(builder, "q", *["http://127.0.0.1:9/x"] * 1000)
     assert error.code == "too_many_images"

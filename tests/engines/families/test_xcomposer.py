@@ -165,6 +165,6 @@ def test_a_scaled_addition_is_refused(unpacked: Unpacked) -> None:
     config = unpacked("xcomposer2d5").config
     scaled = config | {"fixture_overrides": config["fixture_overrides"] | {"plora_alpha": 32}}
     with pytest.raises(
-        CheckpointError, match="`fixture_overrides.plora_alpha` is 32: must be plora_rank, 16"
+        CheckpointError, match=r"`fixture_overrides\.plora_alpha` is 32: must be plora_rank, 16"
     ):
         read_spec(scaled, origin="m")
