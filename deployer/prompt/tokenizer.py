@@ -1,8 +1,8 @@
 """Text to token ids and ids to bytes: the interface, and which implementation reads a folder.
 
-`sentencepiece_tokenizer.py` reads tokenizer.model, `json_tokenizer.py` tokenizer.json or vocab.json +
-merges.txt. Every token has bytes of its own, so that a text is the bytes of its tokens put together:
-`detokenize.py` relies on it.
+`sentencepiece_tokenizer.py` reads tokenizer.model, `rank_tokenizer.py` one that holds ranks (GLM-4),
+`json_tokenizer.py` tokenizer.json or vocab.json + merges.txt. Every token has bytes of its own, so that a
+text is the bytes of its tokens put together: `detokenize.py` relies on it.
 """
 
 import codecs
@@ -81,9 +81,12 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     none or it cannot be read.
     """
     from deployer.prompt.json_tokenizer import JsonTokenizer
+    from deployer.prompt.rank_tokenizer import has_ranks, load_rank_tokenizer
     from deployer.prompt.sentencepiece_tokenizer import SentencePieceTokenizer
 
     if (folder / "tokenizer.model").is_file():
+        if has_ranks(folder / "tokenizer.model"):
+            return load_rank_tokenizer(folder)
         return SentencePieceTokenizer.load(folder)
     if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
         return JsonTokenizer.load(folder)
