@@ -76,9 +76,14 @@ class FamilyGolden:
         ids: list[int] = self.tensors[f"{tag}.input_ids"].flatten().tolist()
         return ids
 
-    def network(self, *, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Network:
-        """Load the checkpoint."""
-        return load_network(self.folder, self.spec, ops=TorchOps(), device=torch.device(device), dtype=dtype)
+    def network(
+        self, *, device: str = "cpu", dtype: torch.dtype = torch.float32, rank: int = 0, tp: int = 1
+    ) -> Network:
+        """Load the checkpoint, or a rank's share of it."""
+        place = torch.device(device)
+        return load_network(
+            self.folder, self.spec, ops=TorchOps(), device=place, dtype=dtype, rank=rank, tp=tp
+        )
 
 
 def stretches(ids: Seq[int], image_id: int, lengths: Seq[int]) -> list[int]:
@@ -104,7 +109,9 @@ def slots(starts: Seq[int], pictures: Seq[ImagePixels], spec: ModelSpec) -> tupl
 class Session:
     """One network over pages; any number of prompts, in chunks of any length."""
 
-    def __init__(self, network: Network, *, page_tokens: int = 8, max_sequences: int = 3) -> None:
+    def __init__(
+        self, network: Network, *, page_tokens: int = 8, max_sequences: int = 3, tp: int = 1
+    ) -> None:
         self.network = network
         self._page_tokens = page_tokens
         options = KvOptions(
@@ -114,7 +121,7 @@ class Session:
             network.spec.decoder,
             options,
             num_pages=PAGES_EACH * max_sequences,
-            tp=1,
+            tp=tp,
             dtype=torch.float32,
             device=CPU,
         )

@@ -10,6 +10,7 @@ from engine_loop_golden import check_engine_loop, noise
 from family_golden import FIXTURES, FamilyGolden, Session, check
 from framed_golden import prompt, sha256_of_rounded, unpacked
 from safetensors.torch import load_file, save_file
+from thread_ranks import Meeting, ThreadGroup, in_threads
 
 from engines.decoder.visual_experts import Order
 from engines.errors import CheckpointError
@@ -17,6 +18,7 @@ from engines.families import read_spec
 from engines.ops import KvLayer
 from engines.step import StepInput
 from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
+from engines.weights import load
 
 COGVLM, COGVLM2, GLM4V = "cogvlm/cogvlm_chat", "cogvlm/cogvlm2_llama3_bf16_angles", "glm4v/rope_ratio"
 CASES = (COGVLM, COGVLM2, GLM4V)
@@ -112,6 +114,25 @@ def test_the_visual_expert_works_where_the_references_does(
     mask = torch.zeros(len(ids), dtype=torch.int64)
     mask[order.by_expert_T[order.num_text :]] = 1
     assert mask.tolist() == reference.tensors["img1.vision_expert_mask"][0].tolist()
+
+
+@pytest.mark.parametrize(("case", "tp"), [(COGVLM, 2), (COGVLM2, 4), (GLM4V, 2)])
+def test_ranks_together_compute_what_one_does(
+    case: str, tp: int, golden: Golden, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = golden(case)
+    ids, images = prompt(reference, "img1")
+    meeting = Meeting(tp)
+    monkeypatch.setattr(load, "TpGroup", lambda *, rank, size: ThreadGroup(rank, size, meeting))
+    sessions = [Session(reference.network(rank=rank, tp=tp), max_sequences=1, tp=tp) for rank in range(tp)]
+
+    def logits(rank: int) -> torch.Tensor:
+        session = sessions[rank]
+        return session.prefill(session.sequence(ids, images), session.features(images), chunk=1000)
+
+    wanted = reference.tensors["img1.logits"]
+    for found in in_threads(tp, logits):
+        torch.testing.assert_close(found[-len(wanted) :], wanted, atol=TOLERANCE, rtol=0)
 
 
 def test_angles_are_rounded_to_the_format_of_the_stored_frequencies(golden: Golden) -> None:
