@@ -6,6 +6,7 @@ then are pixels decoded. Decoding, resizing and tokenizing run on threads, downl
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from deployer.prompt.fetch import Fetcher, FetchLimits
 from deployer.prompt.image_bytes import ImageBytes
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
-from deployer.prompt.images import Picture, open_picture
+from deployer.prompt.images import Picture, decode, open_picture
 from deployer.prompt.messages import ImagePart, Message
 from deployer.prompt.open_template import open_template, token_text
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
@@ -84,6 +85,7 @@ class PromptBuilder:
         self.stop_token_ids = rules.stop_token_ids
         self.stop_words = rules.words
         self._bytes = image_bytes(cfg.vision)
+        self._own_pictures = threading.Lock()
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prompt")
 
     async def chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
@@ -163,9 +165,15 @@ class PromptBuilder:
     async def _open(self, part: ImagePart, index: int) -> Picture:
         """Return the picture with its size known."""
         source = await self._read(part, index)
-        return await self._on_thread(
-            partial(open_picture, source, index=index, max_pixels=self._max_image_pixels)
-        )
+        return await self._on_thread(partial(self._look_at, source, index))
+
+    def _look_at(self, source: bytes | Image.Image, index: int) -> Picture:
+        if not isinstance(source, Image.Image):
+            return open_picture(source, index=index, max_pixels=self._max_image_pixels)
+        with self._own_pictures:  # PIL decodes in place, and other prompts may hold the same image
+            picture = open_picture(source, index=index, max_pixels=self._max_image_pixels)
+            decode(picture)
+            return picture
 
     async def _read(self, part: ImagePart, index: int) -> bytes | Image.Image:
         if isinstance(part.source, Image.Image):

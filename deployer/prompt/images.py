@@ -86,6 +86,14 @@ def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) ->
     )
 
 
+def decode(picture: Picture) -> None:
+    """Decode the pixels where they are. Raises ImageError."""
+    try:
+        picture.image.load()
+    except Exception as error:  # on damaged data a decoder may raise anything
+        raise _unreadable(picture.index, error) from error
+
+
 def to_rgb(picture: Picture) -> Image.Image:
     """Return the decoded picture, upright, mode RGB; it may be the caller's own. Raises ImageError."""
     try:
