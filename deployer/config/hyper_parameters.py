@@ -50,5 +50,23 @@ def max_positions(hyper_parameters: Mapping[str, Any]) -> int | None:
     return found
 
 
+def without_factor_lists(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return them with ones where YAML leaves the factors of a long rope to the checkpoint.
+
+    A plan needs none of these numbers; only for one may they be made up.
+    """
+    filled = dict(hyper_parameters)
+    for name in _DECODER_SECTIONS:
+        if isinstance(filled.get(name), Mapping):
+            filled[name] = without_factor_lists(filled[name])
+    scaling, heads = filled.get("rope_scaling"), _whole(filled.get("num_attention_heads"))
+    if isinstance(scaling, Mapping) and heads is not None:
+        hidden = _whole(filled.get("hidden_size")) or heads
+        ones = [1.0] * (hidden // heads // 2)
+        lists = {key: ones for key in ("short_factor", "long_factor") if scaling.get(key, ones) is None}
+        filled["rope_scaling"] = {**scaling, **lists}
+    return filled
+
+
 def _whole(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None

@@ -1,7 +1,7 @@
 import pytest
 
 from deployer.config import load_config
-from deployer.config.hyper_parameters import max_positions, num_heads, num_kv_heads
+from deployer.config.hyper_parameters import max_positions, num_heads, num_kv_heads, without_factor_lists
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,18 @@ def test_the_decoder_is_found_whatever_it_is_nested_in(
 
 def test_what_is_not_there_is_none() -> None:
     assert (num_heads({}), num_kv_heads({}), max_positions({})) == (None, None, None)
+
+
+def test_factors_that_only_the_checkpoint_has_are_ones_and_others_stay() -> None:
+    scaling = {"type": "su", "short_factor": None, "long_factor": [2.0, 3.0]}
+    nested = {"hidden_size": 16, "num_attention_heads": 4, "rope_scaling": scaling}
+    filled = without_factor_lists({"llm_config": nested, "rope_scaling": None})
+    assert filled["llm_config"]["rope_scaling"] == {
+        "type": "su",
+        "short_factor": [1.0, 1.0],
+        "long_factor": [2.0, 3.0],
+    }
+    assert filled["rope_scaling"] is None
+    assert scaling["short_factor"] is None
+    linear = {"hidden_size": 16, "num_attention_heads": 4, "rope_scaling": {"type": "linear", "factor": 2.0}}
+    assert without_factor_lists(linear) == linear
