@@ -9,9 +9,11 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
+from deployer.config.recipe_file import BLOCK, known_recipes
 from deployer.config.suggest import way_out
 from deployer.config.tree import ConfigTree, config_tree
 from deployer.errors import EXIT_OK, UsageError
+from deployer.recipes.command import SUB_VERBS
 from deployer.verbs import VERBS
 
 BASH = """\
@@ -71,6 +73,9 @@ def _names(before: Sequence[str], word: str, tree: ConfigTree) -> Iterator[str]:
     sign = "+" if word.startswith("+") else ""
     if not before:
         yield from VERBS
+    elif before == ["recipe"]:
+        yield from SUB_VERBS
+        return
     elif before[0] == "completion":
         yield from SCRIPTS
         return
@@ -78,7 +83,7 @@ def _names(before: Sequence[str], word: str, tree: ConfigTree) -> Iterator[str]:
         yield from (f"{group}s" if group in ("model", "engine") else group for group in tree.groups())
         return
     yield from (f"{sign}{group}=" for group in tree.groups())
-    yield "+model="
+    yield from ("+model=", "+recipe=")
     if word.startswith("-"):
         yield from FLAGS
     tail = "" if before[:1] == ["explain"] else "="
@@ -87,6 +92,8 @@ def _names(before: Sequence[str], word: str, tree: ConfigTree) -> Iterator[str]:
 
 def _values(key: str, tree: ConfigTree) -> Iterator[str]:
     bare = key.lstrip("+")
+    if bare == BLOCK:
+        yield from (f"{key}={name}" for name in known_recipes([]))
     if tree.is_group(bare):
         yield from (f"{key}={option}" for option in tree.options(bare))
     hint = dict(_schema_keys()).get(bare)

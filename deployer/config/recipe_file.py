@@ -58,11 +58,16 @@ def recipe_word(word: str) -> str | None:
 
 def find_recipe(name: str, config_dirs: Sequence[Path]) -> Path:
     """Return the file of a recipe: below each --config-dir, then what ships. Raises ConfigError."""
-    known = {path.stem: path for folder in reversed(recipe_folders(config_dirs)) for path in _files(folder)}
+    known = known_recipes(config_dirs)
     if name not in known:
         tail = way_out(name, known, kind="recipes")
         raise ConfigError([f"unknown recipe `{name}`: {tail}; for a file give its path, as ops/{name}.yaml"])
     return known[name]
+
+
+def known_recipes(config_dirs: Sequence[Path]) -> dict[str, Path]:
+    """Return every recipe by name; the first folder that has it counts."""
+    return {path.stem: path for folder in reversed(recipe_folders(config_dirs)) for path in _files(folder)}
 
 
 def recipe_folders(config_dirs: Sequence[Path]) -> list[Path]:

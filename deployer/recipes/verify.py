@@ -1,10 +1,11 @@
 """`deploy recipe verify`: a lock held against the recipe, its files, the software here and this machine."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from deployer.config.origins import shown_path
+from deployer.config.recipe_file import Header
 from deployer.config.schema import DeployConfig
 from deployer.errors import EXIT_MISMATCH, EXIT_OK, DeployError, LockError, UnavailableError
 from deployer.hub import fetch_checkpoint
@@ -17,7 +18,8 @@ from deployer.recipes.lock import pinned
 from deployer.recipes.lock_file import Lock, LockedModel, lock_path, read_lock
 from deployer.recipes.machine import machine_fault
 from deployer.recipes.options import take_words
-from deployer.recipes.resolved import Resolved, resolve_recipe
+from deployer.recipes.plan_summary import summary
+from deployer.recipes.resolved import Resolved, plan_of, resolve_recipe
 from deployer.recipes.smoke import run_smoke
 from deployer.recipes.smoke_check import smoke_findings
 from deployer.recipes.software import kernels_hash, packages, version_changes
@@ -52,19 +54,41 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
 def verify(path: Path, config_dirs: Sequence[Path], checks: Checks) -> list[Finding]:
     """Return what holds and what does not. Raises ConfigError, LockError where there is nothing to hold."""
     lock = read_lock(lock_path(path))
-    resolved, _ = resolve_recipe(path, config_dirs)
+    resolved, header = resolve_recipe(path, config_dirs)
     findings = [
         Finding(level="ok", part="lock", text=f"{shown_path(lock_path(path))}, written {lock.made.date}")
     ]
+    findings += _header_findings(header, lock)
     findings += config_findings(config_moves(resolved, lock), lock, see=shown_path(path))
     config = _as_locked(resolved.config, lock.model)
     findings += _files(config, lock, path, offline=checks.offline)
     findings += software_findings(lock, here=packages(), kernels=kernels_hash())
+    findings += _plan_findings(resolved, lock)
     if checks.machine:
         findings += _machine(resolved, lock)
     if checks.smoke and not has_errors(findings):
         findings += _smoke(config, resolved, lock)
     return findings
+
+
+def _header_findings(header: Header, lock: Lock) -> Iterator[Finding]:
+    for name, was in sorted(asdict(lock.recipe).items()):
+        now = getattr(header, name)
+        if was != now:
+            text = f"{name}: {shown(was)} -> {shown(now)}; lock it again"
+            yield Finding(level="error", part="recipe", text=text)
+
+
+def _plan_findings(resolved: Resolved, lock: Lock) -> Iterator[Finding]:
+    """Yield how the planned figures of an unchanged config moved: by its formulas, or the hardware's file."""
+    plan = plan_of(resolved.config, resolved.options, resolved.hardware)
+    if lock.plan is None or isinstance(plan, str):
+        return
+    changes = list(moved(lock.plan, summary(plan)))
+    for change in changes[:MOST_NAMED]:
+        yield Finding(level="warning", part="plan", text=moved_text(change))
+    if not changes:
+        yield Finding(level="ok", part="plan", text=str(lock.plan["verdict"]))
 
 
 def config_moves(resolved: Resolved, lock: Lock) -> list[Moved]:

@@ -25,6 +25,9 @@ TREE = config_tree(None, ())
         ("deploy vision.thumbnail=", ["vision.thumbnail=false", "vision.thumbnail=true"]),
         ("deploy list mod", ["models"]),
         ("deploy completion f", ["fish"]),
+        ("deploy +rec", ["+recipe="]),
+        ("deploy +recipe=internvl2_8b_h2", ["+recipe=internvl2_8b_h200"]),
+        ("deploy recipe ver", ["verify"]),
         ("deploy serve --c", ["--config-dir"]),
     ],
 )

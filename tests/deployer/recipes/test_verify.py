@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 from ops_repository import Deploy, Ops
 
+from deployer.assets import resource_dir
 from deployer.plan.hardware import Hardware
 from deployer.recipes import verify as verify_file
 from deployer.recipes.machine import Gpu, machine_fault
@@ -57,6 +58,27 @@ def test_a_value_that_a_config_folder_changes_moves_too(locked: Ops, deploy: Dep
     code, out, _ = deploy("recipe", "verify", locked.recipe, "smoke=false")
     assert code == 5
     assert "-> 0.3 (" in out and "conf/sampling/default.yaml:2" in out
+
+
+def test_a_new_version_of_the_recipe_is_locked_again(locked: Ops, deploy: Deploy) -> None:
+    locked.edit('version: "1"', 'version: "2"')
+    code, out, _ = deploy("recipe", "verify", locked.recipe, "smoke=false")
+    assert code == 5
+    assert "error    recipe    version: 1 -> 2; lock it again" in out
+
+
+def test_figures_of_the_plan_that_moved_are_a_warning(locked: Ops, deploy: Deploy) -> None:
+    """The file of the hardware is not part of the config; its figures decide on the plan."""
+    text = (resource_dir("conf") / "hardware/cpu.yaml").read_text()
+    assert "memory_gbps: 89.6" in text
+    (locked.root / "conf/hardware").mkdir()
+    (locked.root / "conf/hardware/cpu.yaml").write_text(text.replace("memory_gbps: 89.6", "memory_gbps: 40"))
+    locked.edit("num_gpu_blocks: 16\n  session_len: 1024", "num_gpu_blocks: 64\n  session_len: 2048")
+    assert deploy("recipe", "lock", locked.recipe, "smoke=false")[0] == 0
+    (locked.root / "conf/hardware/cpu.yaml").unlink()
+    code, out, _ = deploy("recipe", "verify", locked.recipe, "smoke=false")
+    assert code == 0
+    assert "warning  plan      token_ms: " in out
 
 
 def test_versions_differ_by_rule(locked: Ops, deploy: Deploy, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +136,7 @@ def test_json_gives_every_finding(locked: Ops, deploy: Deploy) -> None:
     found = json.loads(out)
     assert (found["schema"], found["ok"]) == (1, True)
     assert {row["part"] for row in found["findings"]} == {
-        "config", "files", "kernels", "lock", "machine", "versions",
+        "config", "files", "kernels", "lock", "machine", "plan", "versions",
     }  # fmt: skip
 
 
