@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,16 @@ def test_every_folder_of_code_is_a_package() -> None:
     """A folder without `__init__.py` would be left out of the wheel."""
     folders = {file.parent for top in ("deployer", "engines") for file in (ROOT / top).rglob("*.py")}
     assert [folder for folder in sorted(folders) if not (folder / "__init__.py").is_file()] == []
+
+
+def test_every_package_is_listed_in_pyproject() -> None:
+    listed = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    code = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for top in ("deployer", "engines")
+        for file in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(listed["packages"]) == code | set(listed["package-dir"])
 
 
 def test_folders_of_files_hold_no_python() -> None:
