@@ -18,14 +18,7 @@ from engines.weights.load import load_network
 BF16 = torch.bfloat16
 # Golden networks whose heads are a multiple of 16. Both tables round to bf16 at the same places, but sum in
 # other orders, and these networks have random weights, which forgive nothing.
-CASES = (
-    "internlm2_dynamic_ntk",
-    "internlm2_vit300m",
-    "internlm2_vit6b",
-    "phi3_long",
-    "phi3_short",
-    "yi_vit6b",
-)
+CASES = ("internlm2_dynamic_ntk", "internlm2_vit300m", "phi3_long")
 TOLERANCE = 0.03
 
 

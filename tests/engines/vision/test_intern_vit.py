@@ -92,7 +92,7 @@ def test_normalising_happens_in_fp32_before_the_cast() -> None:
 
 
 def test_tiles_do_not_see_each_other() -> None:
-    spec = golden("internlm2_vit6b").spec
+    spec = golden("llama3_vit6b").spec
     net = random_network(spec, ops=OPS, device=torch.device("cpu"), dtype=torch.float32, seed=0)
     tiles = torch.randint(0, 256, (3, 84, 84, 3), dtype=torch.uint8)
     images = [image_of(tiles[:1]), image_of(tiles[1:])]
