@@ -6,17 +6,18 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import msgspec
 
 from deployer.errors import UnavailableError
-from deployer.generation.deployment import Deployment
 from deployer.recipes.checkpoint import locked_model
 from deployer.recipes.flat import public
 from deployer.recipes.lock_file import LockedModel
 from deployer.recipes.software import kernels_hash, packages
+
+if TYPE_CHECKING:
+    from deployer.generation.deployment import Deployment
 
 PATH = "/v1/deployment"
 SCHEMA = 1
@@ -36,7 +37,7 @@ class Running:
     engine: dict[str, Any]  # what it got: device, dtype, pages, bytes by part
 
 
-def describe(deployment: Deployment) -> Running:
+def describe(deployment: "Deployment") -> Running:
     """Return what a started deployment is."""
     assert deployment.engine.ready is not None, "a started engine has said what it got"
     known = {
@@ -59,6 +60,8 @@ def describe(deployment: Deployment) -> Running:
 
 def fetch_running(url: str, *, api_key: str | None = None) -> Running:
     """Ask a server what it is. Raises UnavailableError where it does not say."""
+    import httpx  # here: most who compare ask no server
+
     headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
     address = url.rstrip("/") + PATH
     try:
