@@ -13,7 +13,7 @@ from deployer.config.schema import ModelConfig
 from deployer.errors import ConfigError, DeployError, UnavailableError
 from engines.errors import CheckpointError
 
-_DESCRIPTIONS = ("*.jinja", "*.json", "*.model", "*.txt")
+_DESCRIPTIONS = ("*.jinja", "*.json", "*.model", "*.tiktoken", "*.txt")
 _SUBFOLDERS = ("*/*",)
 _WAY_OUT = "download it elsewhere and set model.hub=folder model.path=DIR"
 

@@ -1,4 +1,4 @@
-"""Vocabularies of tokens and their ranks, a line each, as tiktoken reads them: GLM-4's `tokenizer.model`.
+"""Vocabularies of tokens and their ranks, a line each, as tiktoken reads them: GLM-4's and Qwen-VL's.
 
 A line is the token's bytes in base64 and its rank, which is its id. Two neighbours in a word merge if what
 they make has a rank, the lowest first.
@@ -6,22 +6,55 @@ they make has a rank, the lowest first.
 
 import base64
 import binascii
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from deployer.prompt.byte_level import byte_of_character
-from deployer.prompt.control_tokens import read_control_tokens
+from deployer.prompt.control_tokens import AddedToken, read_control_tokens
 from deployer.prompt.json_tokenizer import JsonTokenizer
 from engines.errors import CheckpointError
 
-# How GLM-4 cuts a text into words: `pat_str` of its tokenization_chatglm.py.
+# How a text is cut into words, with as many digits in a word as the pattern is given.
 _WORDS = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}%s| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
-_CLASS = "ChatGLM4Tokenizer"
+_QWEN_PICTURES = ("<ref>", "</ref>", "<box>", "</box>", "<quad>", "</quad>", "<img>", "</img>", "<imgpad>")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RankFormat:
+    """One tokenizer class that reads ranks, and what stands in its code alone."""
+
+    file: str
+    tokenizer_class: str
+    words: str
+    composes: bool  # texts are brought into NFC
+    control: tuple[str, ...]  # tokens behind the ranks, where no JSON file places them; the first is eos
+
+
+# tokenization_chatglm.py of GLM-4, tokenization_qwen.py of Qwen-VL.
+GLM4 = RankFormat(
+    file="tokenizer.model",
+    tokenizer_class="ChatGLM4Tokenizer",
+    words=_WORDS % "{1,3}",
+    composes=False,
+    control=(),
+)
+QWEN = RankFormat(
+    file="qwen.tiktoken",
+    tokenizer_class="QWenTokenizer",
+    words=_WORDS % "",
+    composes=True,
+    control=(
+        *("<|endoftext|>", "<|im_start|>", "<|im_end|>"),
+        *(f"<|extra_{number}|>" for number in range(205)),
+        *_QWEN_PICTURES,
+    ),
+)
 
 
 def has_ranks(path: Path) -> bool:
@@ -30,13 +63,13 @@ def has_ranks(path: Path) -> bool:
         return _parsed(file.readline(256)) is not None
 
 
-def load_rank_tokenizer(folder: Path) -> JsonTokenizer:
+def load_rank_tokenizer(folder: Path, form: RankFormat) -> JsonTokenizer:
     """Return the tokenizer of a checkpoint folder. Raises CheckpointError."""
-    path, control = folder / "tokenizer.model", read_control_tokens(folder)
-    if control.tokenizer_class != _CLASS:
+    path, control = folder / form.file, read_control_tokens(folder)
+    if control.tokenizer_class != form.tokenizer_class:
         raise CheckpointError(
             f"tokenizer_class `{control.tokenizer_class}` ({folder / 'tokenizer_config.json'}): with ranks "
-            f"in `tokenizer.model` it must be {_CLASS}; convert the vocabulary to `tokenizer.json`"
+            f"in `{form.file}` it must be {form.tokenizer_class}; convert the vocabulary to `tokenizer.json`"
         )
     ranks = _ranks(path)
     letter_of = {byte: letter for letter, byte in byte_of_character().items()}
@@ -48,14 +81,20 @@ def load_rank_tokenizer(folder: Path) -> JsonTokenizer:
             ignore_merges=True,
         )
     )
+    if form.composes:
+        library.normalizer = normalizers.NFC()
     words: Any = pre_tokenizers
     library.pre_tokenizer = words.Sequence(
         [
-            words.Split(Regex(_WORDS), behavior="isolated"),
+            words.Split(Regex(form.words), behavior="isolated"),
             words.ByteLevel(add_prefix_space=False, use_regex=False),
         ]
     )
     library.decoder = decoders.ByteLevel()
+    if form.control:
+        own = enumerate(form.control, start=len(ranks))
+        added = {token_id: AddedToken(content=content, special=True) for token_id, content in own}
+        control = replace(control, added=added | control.added, eos=form.control[0])
     return JsonTokenizer(library, control, source=str(path))
 
 

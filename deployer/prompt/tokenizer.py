@@ -1,6 +1,6 @@
 """Text to token ids and ids to bytes: the interface, and which implementation reads a folder.
 
-`sentencepiece_tokenizer.py` reads tokenizer.model, `rank_tokenizer.py` one that holds ranks (GLM-4),
+`sentencepiece_tokenizer.py` reads tokenizer.model, `rank_tokenizer.py` one that holds ranks or qwen.tiktoken,
 `json_tokenizer.py` tokenizer.json or vocab.json + merges.txt. Every token has bytes of its own, so that a
 text is the bytes of its tokens put together: `detokenize.py` relies on it.
 """
@@ -81,16 +81,18 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     none or it cannot be read.
     """
     from deployer.prompt.json_tokenizer import JsonTokenizer
-    from deployer.prompt.rank_tokenizer import has_ranks, load_rank_tokenizer
+    from deployer.prompt.rank_tokenizer import GLM4, QWEN, has_ranks, load_rank_tokenizer
     from deployer.prompt.sentencepiece_tokenizer import SentencePieceTokenizer
 
     if (folder / "tokenizer.model").is_file():
         if has_ranks(folder / "tokenizer.model"):
-            return load_rank_tokenizer(folder)
+            return load_rank_tokenizer(folder, GLM4)
         return SentencePieceTokenizer.load(folder)
     if (folder / "tokenizer.json").is_file() or (folder / "vocab.json").is_file():
         return JsonTokenizer.load(folder)
+    if (folder / QWEN.file).is_file():
+        return load_rank_tokenizer(folder, QWEN)
     raise CheckpointError(
         f"no tokenizer in {folder}: one of `tokenizer.json`, `tokenizer.model`, `vocab.json` with "
-        "`merges.txt` must lie there"
+        f"`merges.txt`, `{QWEN.file}` must lie there"
     )

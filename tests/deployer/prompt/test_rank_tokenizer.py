@@ -124,3 +124,32 @@ def test_a_broken_vocabulary_is_refused(tmp_path: Path, fault: str, message: str
         path.write_text("\n".join([*lines[:2], "!! 2", *lines[3:]]))
     with pytest.raises(CheckpointError, match=message):
         load_tokenizer(tmp_path)
+
+
+def qwen(folder: Path) -> JsonTokenizer:
+    known = ranks()
+    lines = [f"{base64.b64encode(token).decode()} {rank}\n" for token, rank in known.items()]
+    (folder / "qwen.tiktoken").write_text("".join(lines))
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "QWenTokenizer"}')
+    found = load_tokenizer(folder)
+    assert isinstance(found, JsonTokenizer)
+    return found
+
+
+def test_qwens_control_tokens_stand_behind_its_ranks(tmp_path: Path) -> None:
+    """In the release there are 151,643 ranks, `<img>` is 151857 and `<imgpad>` the last, 151859."""
+    found, count = qwen(tmp_path), len(ranks())
+    wanted = {"<|endoftext|>": 0, "<|im_start|>": 1, "<|im_end|>": 2, "<|extra_204|>": 207}
+    wanted |= {"<ref>": 208, "<img>": 214, "</img>": 215, "<imgpad>": 216}
+    assert {token: found.token_to_id(token) for token in wanted} == {
+        token: count + number for token, number in wanted.items()
+    }
+    assert (found.vocab_size, found.eos_id, found.bos_id) == (count + 217, count, None)
+    assert found.encode("<img>ab</img>", special=True)[::2] == [count + 214, count + 215]
+
+
+def test_qwens_texts_are_composed_and_digits_stand_alone(tmp_path: Path) -> None:
+    found, known = qwen(tmp_path), ranks()
+    assert found.encode("a\u0308", special=False) == [known["ä".encode()]]
+    assert found.encode("123", special=False) == [known[digit] for digit in (b"1", b"2", b"3")]
+    assert decode(found, found.encode("then 12ä\n\n", special=False)) == "then 12ä\n\n"

@@ -17,9 +17,12 @@ from safetensors.torch import save_file
 
 from engines.errors import CheckpointError
 from engines.families import read_spec
+from engines.parallel import TpGroup
+from engines.pytorch.ops_torch import TorchOps
 from engines.spec import ModelSpec
 from engines.vision.parts import PixelSpec
 from engines.vision.passes import Normaliser
+from engines.weights.load import load_network
 
 CASES = ("xcomposer2_vl", "xcomposer2d5")
 TOLERANCE = 5e-4  # of weights rounded to 24 bits; the unrounded ones give 1e-5
@@ -77,6 +80,29 @@ def test_the_partial_lora_is_for_image_rows_alone(case: str, unpacked: Unpacked)
             sequence = session.sequence(golden.ids(tag), placed)
             logits.append(session.prefill(sequence, session.features(placed), chunk=1000)[-1])
         assert torch.equal(*logits) == is_same
+
+
+def test_ranks_share_the_additions_so_that_their_sum_is_the_whole(unpacked: Unpacked) -> None:
+    golden, x, rows = unpacked("xcomposer2d5"), torch.randn(9, 64), torch.tensor([2, 3, 7])
+
+    def layer_of(rank: int, tp: int) -> Any:
+        net = load_network(
+            golden.folder, golden.spec, ops=TorchOps(), device=torch.device("cpu"), dtype=torch.float32,
+            rank=rank, tp=tp,
+        )  # fmt: skip
+        layer = net._decoder._layers[0]  # type: ignore[attr-defined]  # of a LlamaLike
+        layer._ffn._group = TpGroup(rank=0, size=1)  # the sum is taken here
+        return layer
+
+    whole, *shares = layer_of(0, 1), layer_of(0, 2), layer_of(1, 2)
+    ffn = sum(share._ffn(x, image_rows_M=rows) for share in shares)
+    torch.testing.assert_close(ffn, whole._ffn(x, image_rows_M=rows), atol=1e-5, rtol=0)
+    assert not torch.allclose(ffn, whole._ffn(x), atol=0.1)
+    halves = x.chunk(2, dim=1)
+    attended = sum(share._attention._o(half, rows) for share, half in zip(shares, halves, strict=True))
+    torch.testing.assert_close(attended, whole._attention._o(x, rows), atol=1e-5, rtol=0)
+    queries = torch.cat([share._attention._qkv(x, rows)[:, :32] for share in shares], dim=1)
+    torch.testing.assert_close(queries, whole._attention._qkv(x, rows)[:, :64], atol=1e-5, rtol=0)
 
 
 def normalised_hash(pixels: PixelSpec, array: np.ndarray[Any, Any]) -> tuple[list[int], str]:

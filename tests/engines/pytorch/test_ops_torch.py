@@ -243,6 +243,13 @@ def test_attention_paged_sums_its_softmax_in_fp32(dtype: torch.dtype) -> None:
     torch.testing.assert_close(actual[0, 0].double(), rows.mean(0), atol=1e-3, rtol=2e-2)
 
 
+def test_attention_full_takes_queries_of_another_length() -> None:
+    q, k, v = randn(2, 3, 4, 8), randn(2, 5, 4, 8, seed=1), randn(2, 5, 4, 8, seed=2)
+    weights = torch.einsum("iqnd,iknd->inqk", q.double(), k.double()).mul(0.5).softmax(-1)
+    exact = torch.einsum("inqk,iknd->iqnd", weights, v.double())
+    torch.testing.assert_close(OPS.attention_full(q, k, v, scale=0.5).double(), exact, atol=1e-6, rtol=0)
+
+
 def test_attention_full_sees_its_own_image_only() -> None:
     q, k, v = (randn(3, 5, 2, 8, seed=seed) for seed in range(3))
     actual = OPS.attention_full(q, k, v, scale=0.3)
