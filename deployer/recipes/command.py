@@ -1,5 +1,6 @@
 """`deploy recipe <sub-verb> ...`: which sub-verbs there are, and what a recipe is called by."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,12 +64,11 @@ SUB_VERBS: Mapping[str, SubVerb] = {
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     """Run one sub-verb."""
     if not words:
-        raise UsageError(f"`deploy recipe` needs a sub-verb\n{_usage()}")
+        print(_usage(), file=sys.stderr)
+        return UsageError.exit_code
     name, *rest = words
     if name not in SUB_VERBS:
-        raise UsageError(
-            f"unknown sub-verb `{name}`: {way_out(name, SUB_VERBS, kind='sub-verbs')}\n{_usage()}"
-        )
+        raise UsageError(f"unknown sub-verb `{name}`: {way_out(name, SUB_VERBS, kind='sub-verbs')}")
     return int(entry(SUB_VERBS[name].run)(rest, config_dirs))
 
 
