@@ -104,7 +104,7 @@ def _composed_model(name: str, tree: ConfigTree) -> Mapping[str, Any]:
 def _runs(family: str | None, template: str | None, families: Sequence[str], templates: set[str]) -> str:
     if family is not None and family not in families:
         return f"no, family {family} is not there yet"
-    if template is not None and template not in templates:
+    if template not in (None, "from_checkpoint", *templates):
         return f"no, template {template} is not there yet"
     return "yes"
 

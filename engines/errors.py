@@ -31,7 +31,7 @@ class KernelError(EngineError):
 class RequestError(EngineError):
     """One request cannot be served.
 
-    `code` is stable and goes to the client: `context_length_exceeded`, `invalid_request`, `too_many_images`, ...
+    `code` is stable and goes to the client, as `context_length_exceeded`.
     """
 
     def __init__(self, message: str, *, code: str = "invalid_request") -> None:

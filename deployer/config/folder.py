@@ -63,13 +63,20 @@ def complete_from_folder(composition: "Composition") -> None:
     found = {
         "hyper_parameters": config,
         "family": _family(config, file),
-        "template": _INTERNVL_TEMPLATES.get(str(config.get("template"))) or _own_template(file.parent),
+        "template": _named_template(config, composition) or _own_template(file.parent),
     }
     for name, value in found.items():
         if model.get(name) is None and value is not None:
             model[name] = value
             composition.origins.add_found(f"model.{name}", value, file)
     _complete_template(composition, model.get("template"), file)
+
+
+def _named_template(config: Mapping[str, Any], composition: "Composition") -> str | None:
+    """Return the template that config.json names, by upstream's name or by ours."""
+    name = str(config.get("template"))
+    ours = name if name in composition.tree.options("chat_template") else None
+    return _INTERNVL_TEMPLATES.get(name, ours)
 
 
 def _own_template(folder: Path) -> str | None:

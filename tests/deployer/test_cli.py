@@ -48,7 +48,6 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
         (["list", "models", "engines"], 2, "takes one group"),
         (["completion", "tcsh"], 2, "shells: `bash`, `fish`, `zsh`"),
         (["explain", "output=xml", "+model=internvl2_8b"], 2, "use output=json or output=table"),
-        (["+model=qwen_vl_chat"], 6, "its family `qwen_vl` can be planned and explained, but not run"),
     ],
 )
 def test_a_mistake_ends_in_one_line_and_its_exit_code(

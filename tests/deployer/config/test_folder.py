@@ -37,6 +37,11 @@ def test_a_local_folder_tells_family_template_and_sizes(checkpoint: Path) -> Non
     assert config.model.hyper_parameters["llm_config"]["num_key_value_heads"] == 2
 
 
+def test_a_folder_may_name_a_template_of_ours(checkpoint: Path) -> None:
+    rewrite(checkpoint, template="internvl2-phi3")
+    assert load_config(local(checkpoint)).chat_template.name == "internvl2-phi3"
+
+
 def test_what_is_set_already_stays(checkpoint: Path) -> None:
     assert (
         load_config([*local(checkpoint), "chat_template=internvl2-phi3"]).chat_template.name
