@@ -10,6 +10,7 @@ import msgspec
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from deployer.generation.generate import AnswerError
 from deployer.serve.api_errors import ApiError, fault_of
 from deployer.serve.metrics import Metrics
 from deployer.serve.request_record import KEY, RequestRecord
@@ -59,7 +60,7 @@ class RequestLog:
 
 def log_failure(record: RequestRecord, error: Exception) -> None:
     """Log a fault of ours under the request's id; one that the engine has told of needs no traceback."""
-    told = isinstance(error, ApiError)
+    told = isinstance(error, ApiError | AnswerError)
     log.error("request %s failed: %s", record.id, error, exc_info=None if told else error)
 
 

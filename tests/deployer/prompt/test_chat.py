@@ -19,7 +19,7 @@ OF_REFERENCE = {
     "internlm2-chat": "internvl2-internlm2",
     "phi3-chat": "internvl2-phi3",
 }
-ANSWERS_BEGIN_UNMARKED = {"llama2", "mistral"}
+ANSWERS_BEGIN_UNMARKED = {"llama2", "llava-mistral", "mistral"}
 SHIPPED = sorted(path.stem for path in resource_dir("chat_templates").glob("[!_]*.jinja"))
 
 
