@@ -14,6 +14,7 @@ from torch import Tensor
 from engines.ops import KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
+from engines.pytorch.linear import linear
 from engines.step import AttentionBatch
 
 # Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].
@@ -46,7 +47,7 @@ class TorchOps:
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b."""
-        return F.linear(x_TI, weight.weight_OI, weight.bias_O)
+        return linear(x_TI, weight)
 
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
         """Return silu(first half) * second half."""

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import KvLayer, Weight
+from engines.ops import Dense, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
+from engines.pytorch.linear import linear
 from engines.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import activation, linear_skinny, norm, rope
@@ -48,9 +49,9 @@ class TurbomindOps:
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b, by our kernel where it is the faster one."""
-        if linear_skinny.fits(self.gpu, x_TI, weight):
+        if isinstance(weight, Dense) and linear_skinny.fits(self.gpu, x_TI, weight):
             return linear_skinny.linear_skinny(self.gpu, x_TI, weight)
-        return F.linear(x_TI, weight.weight_OI, weight.bias_O)
+        return linear(x_TI, weight)
 
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
         """Return silu(first half) * second half."""

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from engines.network import Network
 from engines.ops import KvLayer, Ops, Weight
+from engines.pytorch.linear import linear
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, paged_batch
@@ -70,7 +70,7 @@ class CublasLinears(TurbomindOps):
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b."""
-        return F.linear(x_TI, weight.weight_OI, weight.bias_O)
+        return linear(x_TI, weight)
 
 
 VARIANTS: dict[str, Callable[[torch.device], Ops]] = {

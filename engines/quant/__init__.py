@@ -1,0 +1,1 @@
+"""Quantized weights: how they are laid out in memory."""
