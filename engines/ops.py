@@ -38,7 +38,7 @@ class Int4:
 
     y = x[:, perm] @ weight.T + bias, with g = i // group_size:
     weight[o, i] = (code[o, i] - zero[g, o]) * scale[g, o], products and sums in fp32.
-    `linear_int4` of `engines/quant/int4_tiles.py` makes one from plain codes; the order in a tile stands there.
+    `linear_int4` of `engines/quant/int4_tiles.py` makes one; the order in a tile stands there.
     """
 
     tiles_XYB: (
