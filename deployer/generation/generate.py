@@ -4,7 +4,6 @@ Whatever ends a request early - a stop string, an error, a client that went away
 streams, and that aborts what still runs.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import msgspec
 
 from deployer.generation.choices import Choice, submits_of
 from deployer.generation.image_inputs import remove_images
+from deployer.generation.merge import merge
 from deployer.prompt.detokenize import TextStream
 from deployer.prompt.tokenizer import Tokenizer
 from engines.engine import Engine
@@ -59,7 +59,7 @@ async def generate(
         _pieces(engine, ChoiceText(tokenizer, choice), submit)
         for choice, submit in zip(choices, submits, strict=True)
     ]
-    pieces = streams[0] if len(streams) == 1 else _merged(streams)
+    pieces = streams[0] if len(streams) == 1 else merge(streams)
     running.update(submit.request_id for submit in submits)
     try:
         async with aclosing(pieces):
@@ -145,34 +145,3 @@ class ChoiceText:
         return Piece(
             choice=self.index, text=self._stream.finish().text, token_ids=(), logprobs=(), finish=finish
         )
-
-
-async def _merged(streams: Sequence[AsyncGenerator[Piece, None]]) -> AsyncGenerator[Piece, None]:
-    """Yield from all streams at once, each in its own order; the first error ends them all."""
-    pieces: asyncio.Queue[Piece | Exception | None] = asyncio.Queue()
-
-    async def pump(stream: AsyncGenerator[Piece, None]) -> None:
-        try:
-            async with aclosing(stream):
-                async for piece in stream:
-                    pieces.put_nowait(piece)
-        except Exception as error:  # handed on, never dropped: raised below
-            pieces.put_nowait(error)
-        else:
-            pieces.put_nowait(None)
-
-    pumps = [asyncio.create_task(pump(stream)) for stream in streams]
-    try:
-        running = len(pumps)
-        while running:
-            item = await pieces.get()
-            if item is None:
-                running -= 1
-            elif isinstance(item, Exception):
-                raise item
-            else:
-                yield item
-    finally:
-        for task in pumps:
-            task.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)

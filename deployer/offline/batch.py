@@ -14,6 +14,7 @@ from deployer.config.schema import SamplingConfig
 from deployer.generation.choices import choices_of
 from deployer.generation.generate import generate
 from deployer.generation.generation_config import GenerationConfig
+from deployer.generation.merge import merge
 from deployer.generation.sampling import SamplingRules, sampling_of, sampling_rules
 from deployer.offline.prompt_forms import raise_faults
 from deployer.offline.response import Answer, Response
@@ -88,26 +89,14 @@ async def responses(
 
     Raises RequestError for the first that fails, and ends the others.
     """
-    arrived: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
     waiting = _emptied(jobs)
     workers = [
-        asyncio.create_task(_work(generator, waiting, arrived, is_batch=is_batch, streamed=streamed))
+        _work(generator, waiting, is_batch=is_batch, streamed=streamed)
         for _ in range(min(len(jobs), generator.most_at_once))
     ]
-    try:
-        running = len(workers)
-        while running:
-            item = await arrived.get()
-            if item is None:
-                running -= 1
-            elif isinstance(item, Exception):
-                raise item
-            else:
-                yield item
-    finally:
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+    async with aclosing(merge(workers)) as arrived:
+        async for response in arrived:
+            yield response
 
 
 def _emptied(jobs: list[Job]) -> Iterator[Job]:
@@ -118,27 +107,17 @@ def _emptied(jobs: list[Job]) -> Iterator[Job]:
 
 
 async def _work(
-    generator: Generator,
-    jobs: Iterator[Job],
-    arrived: "asyncio.Queue[Response | Exception | None]",
-    *,
-    is_batch: bool,
-    streamed: bool,
-) -> None:
+    generator: Generator, jobs: Iterator[Job], *, is_batch: bool, streamed: bool
+) -> AsyncGenerator[Response, None]:
     """Run one job after the other."""
     for job in jobs:
         try:
             async with aclosing(_answers(generator, job, streamed=streamed)) as answers:
                 async for response in answers:
-                    arrived.put_nowait(response)
+                    yield response
         except RequestError as error:
             message = f"prompts[{job.index}]: {error}" if is_batch else str(error)
-            arrived.put_nowait(RequestError(message, code=error.code))
-            return
-        except Exception as error:  # handed on, never dropped: `responses` raises it
-            arrived.put_nowait(error)
-            return
-    arrived.put_nowait(None)
+            raise RequestError(message, code=error.code) from error
 
 
 async def _answers(generator: Generator, job: Job, *, streamed: bool) -> AsyncGenerator[Response, None]:

@@ -3,25 +3,25 @@
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from functools import partial
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from deployer.generation.choices import Choice, choices_of
 from deployer.generation.generate import Piece
 from deployer.prompt.messages import ImagePart, Message, TextPart
 from deployer.prompt.messages import Part as PromptPart
+from deployer.prompt.tokenizer import Tokenizer
 from deployer.serve import openai_types as api
+from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
 from deployer.serve.logprobs import chat_logprobs
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import RequestRecord, record_of
 from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
-from deployer.serve.sse import DONE, ChunkWriter, open_stream
-from deployer.serve.usage import Tally
+from deployer.serve.sse import ChunkWriter, open_stream
 
 ROLE = b'"delta":{"role":"assistant","content":""}'
 
@@ -48,7 +48,8 @@ def chat_routes(service: Service) -> APIRouter:
         record.completion = completion
         if body.stream:
             return await open_stream(_events(service, body, choices, record), record)
-        return await _answer(service, choices, record)
+        content = partial(_content, service.prompts.tokenizer)
+        return await whole_answer(service, choices, record, object_name="chat.completion", content=content)
 
     return router
 
@@ -82,59 +83,33 @@ def _num_logprobs(body: api.ChatBody) -> int | None:
     return (body.top_logprobs or 0) if body.logprobs else None
 
 
-async def _answer(service: Service, choices: Sequence[Choice], record: RequestRecord) -> Response:
-    pieces: list[list[Piece]] = [[] for _ in choices]
-    tally = Tally(choices, record)
-    async with aclosing(service.generate(choices)) as stream:
-        async for piece in stream:
-            tally.add(piece)
-            pieces[piece.choice].append(piece)
-    answer = {
-        "id": record.completion,
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": service.model_name,
-        "choices": [_choice(service, choice, found) for choice, found in zip(choices, pieces, strict=True)],
-        "usage": tally.usage(),
-    }
-    return Response(msgspec.json.encode(answer), media_type="application/json")
-
-
-def _choice(service: Service, choice: Choice, pieces: Sequence[Piece]) -> dict[str, Any]:
-    finish = pieces[-1].finish
-    assert finish is not None, "the last piece of a choice says how it ended"
+def _content(tokenizer: Tokenizer, choice: Choice, pieces: Sequence[Piece]) -> dict[str, Any]:
     wanted = choice.sampling.logprobs is not None
     return {
-        "index": choice.index,
         "message": {"role": "assistant", "content": "".join(piece.text for piece in pieces)},
-        "logprobs": chat_logprobs(service.prompts.tokenizer, pieces) if wanted else None,
-        "finish_reason": finish.reason,
-        "stop_reason": finish.stop_reason,
+        "logprobs": chat_logprobs(tokenizer, pieces) if wanted else None,
     }
 
 
-async def _events(
+def _events(
     service: Service, body: api.ChatBody, choices: Sequence[Choice], record: RequestRecord
 ) -> AsyncGenerator[bytes, None]:
-    with_usage = body.stream_options is not None and body.stream_options.include_usage
     writer = ChunkWriter(
         completion=str(record.completion),
         object_name="chat.completion.chunk",
         created=int(time.time()),
         model=service.model_name,
         text_field=_delta,
-        with_usage=with_usage,
+        with_usage=body.stream_options is not None and body.stream_options.include_usage,
     )
-    tally = Tally(choices, record)
-    opening = b"".join(writer.raw(choice.index, ROLE) for choice in choices)
-    async with aclosing(service.generate(choices)) as stream:
-        async for piece in stream:
-            tally.add(piece)
-            if piece.text or piece.logprobs or piece.finish:
-                found = chat_logprobs(service.prompts.tokenizer, [piece]) if piece.logprobs else None
-                yield opening + writer.text(piece.choice, piece.text, logprobs=found, finish=piece.finish)
-                opening = b""
-    yield (writer.usage(tally.usage()) if with_usage else b"") + DONE
+    return chunks(
+        service,
+        choices,
+        record,
+        writer=writer,
+        opening=b"".join(writer.raw(choice.index, ROLE) for choice in choices),
+        logprobs=lambda piece: chat_logprobs(service.prompts.tokenizer, [piece]),
+    )
 
 
 def _delta(text: bytes) -> bytes:

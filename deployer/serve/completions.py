@@ -3,25 +3,24 @@
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from functools import partial
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Request, Response
 
 from deployer.generation.choices import Choice, choices_of
 from deployer.generation.generate import Piece
 from deployer.generation.generation_config import MAX_CHOICES
 from deployer.prompt.tokenizer import decode
+from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
-from deployer.serve.logprobs import completion_logprobs
+from deployer.serve.logprobs import CompletionLogprobs
 from deployer.serve.openai_types import CompletionBody
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import RequestRecord, record_of
 from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
-from deployer.serve.sse import DONE, ChunkWriter, open_stream
-from deployer.serve.usage import Tally
+from deployer.serve.sse import ChunkWriter, open_stream
 
 
 def completion_routes(service: Service) -> APIRouter:
@@ -47,7 +46,9 @@ def completion_routes(service: Service) -> APIRouter:
         echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.asked.n)]
         if body.stream:
             return await open_stream(_events(service, body, choices, echoes, record), record)
-        return await _answer(service, choices, echoes, record)
+        logprobs = CompletionLogprobs(service.prompts.tokenizer, num_choices=len(choices))
+        content = partial(_content, logprobs, echoes)
+        return await whole_answer(service, choices, record, object_name="text_completion", content=content)
 
     return router
 
@@ -79,75 +80,42 @@ def _echo(service: Service, body: CompletionBody, prompt: str | list[int]) -> st
     return prompt if isinstance(prompt, str) else decode(service.prompts.tokenizer, prompt)
 
 
-async def _answer(
-    service: Service, choices: Sequence[Choice], echoes: Sequence[str], record: RequestRecord
-) -> Response:
-    pieces: list[list[Piece]] = [[] for _ in choices]
-    tally = Tally(choices, record)
-    async with aclosing(service.generate(choices)) as stream:
-        async for piece in stream:
-            tally.add(piece)
-            pieces[piece.choice].append(piece)
-    answer = {
-        "id": record.completion,
-        "object": "text_completion",
-        "created": int(time.time()),
-        "model": service.model_name,
-        "choices": [
-            _choice(service, choice, found, echo)
-            for choice, found, echo in zip(choices, pieces, echoes, strict=True)
-        ],
-        "usage": tally.usage(),
-    }
-    return Response(msgspec.json.encode(answer), media_type="application/json")
-
-
-def _choice(service: Service, choice: Choice, pieces: Sequence[Piece], echo: str) -> dict[str, Any]:
-    finish = pieces[-1].finish
-    assert finish is not None, "the last piece of a choice says how it ended"
+def _content(
+    logprobs: CompletionLogprobs, echoes: Sequence[str], choice: Choice, pieces: Sequence[Piece]
+) -> dict[str, Any]:
     wanted = choice.sampling.logprobs is not None
     return {
-        "index": choice.index,
-        "text": echo + "".join(piece.text for piece in pieces),
-        "logprobs": completion_logprobs(service.prompts.tokenizer, pieces, start=0) if wanted else None,
-        "finish_reason": finish.reason,
-        "stop_reason": finish.stop_reason,
+        "text": echoes[choice.index] + "".join(piece.text for piece in pieces),
+        "logprobs": logprobs.of(pieces) if wanted else None,
     }
 
 
-async def _events(
+def _events(
     service: Service,
     body: CompletionBody,
     choices: Sequence[Choice],
     echoes: Sequence[str],
     record: RequestRecord,
 ) -> AsyncGenerator[bytes, None]:
-    with_usage = body.stream_options is not None and body.stream_options.include_usage
     writer = ChunkWriter(
         completion=str(record.completion),
         object_name="text_completion",
         created=int(time.time()),
         model=service.model_name,
         text_field=lambda text: b'"text":' + text,
-        with_usage=with_usage,
+        with_usage=body.stream_options is not None and body.stream_options.include_usage,
     )
-    tally = Tally(choices, record)
-    lengths = [0] * len(choices)
-    opening = b"".join(
+    opening = [
         writer.text(choice.index, echo, logprobs=None, finish=None)
         for choice, echo in zip(choices, echoes, strict=True)
         if echo
+    ]
+    logprobs = CompletionLogprobs(service.prompts.tokenizer, num_choices=len(choices))
+    return chunks(
+        service,
+        choices,
+        record,
+        writer=writer,
+        opening=b"".join(opening),
+        logprobs=lambda piece: logprobs.of([piece]),
     )
-    async with aclosing(service.generate(choices)) as stream:
-        async for piece in stream:
-            tally.add(piece)
-            if not (piece.text or piece.logprobs or piece.finish):
-                continue
-            found = None
-            if piece.logprobs:
-                start = lengths[piece.choice]
-                found = completion_logprobs(service.prompts.tokenizer, [piece], start=start)
-            lengths[piece.choice] += len(piece.text)
-            yield opening + writer.text(piece.choice, piece.text, logprobs=found, finish=piece.finish)
-            opening = b""
-    yield (writer.usage(tally.usage()) if with_usage else b"") + DONE

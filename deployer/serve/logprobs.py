@@ -24,24 +24,32 @@ def chat_logprobs(tokenizer: Tokenizer, pieces: Sequence[Piece]) -> dict[str, An
     }
 
 
-def completion_logprobs(tokenizer: Tokenizer, pieces: Sequence[Piece], *, start: int) -> dict[str, Any]:
-    """Return the parallel lists of /v1/completions; `start` is where the first piece stands in the text."""
-    offsets, offset = [], start
-    for token_id, _ in _tokens(pieces):
-        offsets.append(offset)
-        offset += len(tokenizer.token_bytes(token_id).decode(errors="ignore"))
-    return {
-        "tokens": [_text(tokenizer, token_id) for token_id, _ in _tokens(pieces)],
-        "token_logprobs": [found.chosen for _, found in _tokens(pieces)],
-        "top_logprobs": [
-            {
-                _text(tokenizer, top_id): logprob
-                for top_id, logprob in zip(found.top_ids, found.top_logprobs, strict=True)
-            }
-            for _, found in _tokens(pieces)
-        ],
-        "text_offset": offsets,
-    }
+class CompletionLogprobs:
+    """The parallel lists of /v1/completions, for the growing text of each choice."""
+
+    def __init__(self, tokenizer: Tokenizer, *, num_choices: int) -> None:
+        self._tokenizer = tokenizer
+        self._ends = [0] * num_choices  # characters that the tokens of a choice make so far
+
+    def of(self, pieces: Sequence[Piece]) -> dict[str, Any]:
+        """Return the lists of the next pieces of one choice; `text_offset` goes on where it last ended."""
+        tokens, choice = _tokens(pieces), pieces[0].choice
+        offsets = []
+        for token_id, _ in tokens:
+            offsets.append(self._ends[choice])
+            self._ends[choice] += len(self._tokenizer.token_bytes(token_id).decode(errors="ignore"))
+        return {
+            "tokens": [_text(self._tokenizer, token_id) for token_id, _ in tokens],
+            "token_logprobs": [found.chosen for _, found in tokens],
+            "top_logprobs": [
+                {
+                    _text(self._tokenizer, top_id): logprob
+                    for top_id, logprob in zip(found.top_ids, found.top_logprobs, strict=True)
+                }
+                for _, found in tokens
+            ],
+            "text_offset": offsets,
+        }
 
 
 def _tokens(pieces: Sequence[Piece]) -> list[tuple[int, TokenLogprobs]]:

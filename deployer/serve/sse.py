@@ -39,6 +39,7 @@ class ChunkWriter:
         # With `include_usage` every chunk has the field, null in all but the last one.
         self._tail = b'],"usage":null}\n\n' if with_usage else b"]}\n\n"
         self._text_field = text_field
+        self.with_usage = with_usage
 
     def text(
         self, choice: int, text: str, *, logprobs: dict[str, Any] | None, finish: Finish | None

@@ -1,0 +1,80 @@
+"""What both completion routes make of a request's pieces: one JSON object, or a stream of chunks.
+
+A route says what differs: what a choice holds, and how its log-probabilities look.
+"""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import msgspec
+from fastapi import Response
+
+from deployer.generation.choices import Choice
+from deployer.generation.generate import Piece
+from deployer.serve.request_record import RequestRecord
+from deployer.serve.service import Service
+from deployer.serve.sse import DONE, ChunkWriter
+from deployer.serve.usage import Tally
+
+
+async def whole_answer(
+    service: Service,
+    choices: Sequence[Choice],
+    record: RequestRecord,
+    *,
+    object_name: str,
+    content: Callable[[Choice, Sequence[Piece]], dict[str, Any]],
+) -> Response:
+    """Wait for all pieces and return them as one object; `content` gives a choice's text and logprobs."""
+    pieces: list[list[Piece]] = [[] for _ in choices]
+    tally = Tally(choices, record)
+    async with aclosing(service.generate(choices)) as stream:
+        async for piece in stream:
+            tally.add(piece)
+            pieces[piece.choice].append(piece)
+    answer = {
+        "id": record.completion,
+        "object": object_name,
+        "created": int(time.time()),
+        "model": service.model_name,
+        "choices": [
+            _ended(choice, found, content(choice, found))
+            for choice, found in zip(choices, pieces, strict=True)
+        ],
+        "usage": tally.usage(),
+    }
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _ended(choice: Choice, pieces: Sequence[Piece], content: dict[str, Any]) -> dict[str, Any]:
+    finish = pieces[-1].finish
+    assert finish is not None, "the last piece of a choice says how it ended"
+    return {
+        "index": choice.index,
+        **content,
+        "finish_reason": finish.reason,
+        "stop_reason": finish.stop_reason,
+    }
+
+
+async def chunks(
+    service: Service,
+    choices: Sequence[Choice],
+    record: RequestRecord,
+    *,
+    writer: ChunkWriter,
+    opening: bytes,
+    logprobs: Callable[[Piece], dict[str, Any]],
+) -> AsyncGenerator[bytes, None]:
+    """Yield the events of a stream; `opening` goes out with the first, when it is sure that there is one."""
+    tally = Tally(choices, record)
+    async with aclosing(service.generate(choices)) as stream:
+        async for piece in stream:
+            tally.add(piece)
+            if piece.text or piece.logprobs or piece.finish:
+                found = logprobs(piece) if piece.logprobs else None
+                yield opening + writer.text(piece.choice, piece.text, logprobs=found, finish=piece.finish)
+                opening = b""
+    yield (writer.usage(tally.usage()) if writer.with_usage else b"") + DONE
