@@ -12,7 +12,7 @@ from deployer.config.build import build
 from deployer.config.origins import Origins
 from deployer.config.schema import VisionConfig
 from deployer.offline.prompt_forms import Picture, image_source
-from deployer.prompt.assemble import image_bytes
+from deployer.prompt.image_bytes import image_bytes
 from deployer.prompt.images import open_picture, to_rgb
 
 

@@ -16,18 +16,17 @@ from typing import TypeVar
 
 from PIL import Image
 
-from deployer.config.schema import DeployConfig, VisionConfig
+from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.prompt import bad_words
 from deployer.prompt.chat import Rendered
 from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
-from deployer.prompt.fetch import Fetcher, FetchLimits
-from deployer.prompt.image_bytes import ImageBytes
+from deployer.prompt.image_bytes import image_bytes
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
-from deployer.prompt.images import Picture, decode, open_picture
-from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.images import Picture, check_pixels, decode, open_picture
+from deployer.prompt.messages import ImagePart, ImageSize, Message
 from deployer.prompt.open_template import open_template, token_text
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.stop_rules import stop_rules
@@ -108,6 +107,13 @@ class PromptBuilder:
         )
         return PlannedPrompt(pieces=rendered.pieces, token_ids=tuple(ids), images=images)
 
+    async def measure(self, images: Sequence[ImagePart | ImageSize]) -> list[ImageTokens]:
+        """Return what the pictures of one prompt become; no pixel is decoded. Raises RequestError."""
+        self._check_count(len(images))
+        return self._slots(
+            await _together(self._sized(image, index) for index, image in enumerate(images)), images
+        )
+
     async def prepare(self, planned: PlannedPrompt) -> Prompt:
         """Decode and cut the pictures of a planned prompt. Raises RequestError."""
         shared = self._shared([image.slot for image in planned.images])
@@ -135,11 +141,14 @@ class PromptBuilder:
             for message in messages
         ]
 
+    def count(self, text: str, *, special: bool) -> list[int]:
+        """Return the token ids of a text, which may be none; `special` adds bos. Raises RequestError."""
+        check_text(text, self.tokenizer, session_len=self.session_len)
+        return self.tokenizer.encode(text, special=special)
+
     def text(self, prompt: str | Sequence[int]) -> Prompt:
         """Return the prompt of a plain text (bos added) or of ready token ids. Raises RequestError."""
-        if isinstance(prompt, str):
-            check_text(prompt, self.tokenizer, session_len=self.session_len)
-        ids = self.tokenizer.encode(prompt, special=True) if isinstance(prompt, str) else list(prompt)
+        ids = self.count(prompt, special=True) if isinstance(prompt, str) else list(prompt)
         self._check_ids(ids)
         check_length(len(ids), (), session_len=self.session_len)
         return Prompt(token_ids=tuple(ids), images=())
@@ -153,7 +162,9 @@ class PromptBuilder:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _check_images(self, messages: Sequence[Message]) -> None:
-        count = sum(isinstance(part, ImagePart) for message in messages for part in message.parts)
+        self._check_count(sum(isinstance(part, ImagePart) for message in messages for part in message.parts))
+
+    def _check_count(self, count: int) -> None:
         if count and self._tiles is None:
             raise RequestError("this model reads text only: send no images", code="images_not_supported")
         if count > self._max_images:
@@ -161,6 +172,12 @@ class PromptBuilder:
                 f"{count:,} images: must be at most {self._max_images:,} a request (vision.max_images)",
                 code="too_many_images",
             )
+
+    async def _sized(self, image: ImagePart | ImageSize, index: int) -> Picture | ImageSize:
+        if isinstance(image, ImagePart):
+            return await self._open(image, index)
+        check_pixels(image.width, image.height, index=index, max_pixels=self._max_image_pixels)
+        return image
 
     async def _open(self, part: ImagePart, index: int) -> Picture:
         """Return the picture with its size known."""
@@ -180,7 +197,9 @@ class PromptBuilder:
             return part.source
         return await self._bytes.read(part.source, index=index)
 
-    def _slots(self, pictures: Sequence[Picture], parts: Sequence[ImagePart]) -> list[ImageTokens]:
+    def _slots(
+        self, pictures: Sequence[Picture | ImageSize], parts: Sequence[ImagePart | ImageSize]
+    ) -> list[ImageTokens]:
         """Return the tokens of each picture."""
         if self._tiles is None or self._image_id is None:
             return []
@@ -188,7 +207,10 @@ class PromptBuilder:
         for picture, part in zip(pictures, parts, strict=True):
             plan = self._tiles.plan(picture, part.detail, num_images=len(pictures))
             segments = self._tiles.segments(plan)
-            slots.append(image_tokens(plan, segments, image_id=self._image_id, tokenizer=self.tokenizer))
+            shapes = self._tiles.shapes(plan, part.detail)
+            slots.append(
+                image_tokens(plan, segments, shapes=shapes, image_id=self._image_id, tokenizer=self.tokenizer)
+            )
         return slots
 
     def _shared(self, slots: Sequence[ImageTokens]) -> tuple[int, ...]:
@@ -260,16 +282,3 @@ async def _together(calls: Iterable[Coroutine[None, None, T]]) -> list[T]:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def image_bytes(vision: VisionConfig) -> ImageBytes:
-    """Return what reads pictures within these limits."""
-    limits = FetchLimits(
-        max_image_bytes=vision.max_image_bytes,
-        fetch_timeout_s=vision.fetch_timeout_s,
-        max_redirects=vision.max_redirects,
-        allowed_domains=vision.allowed_domains,
-        allow_private_addresses=vision.allow_private_addresses,
-    )
-    root = None if vision.file_root is None else Path(vision.file_root)
-    return ImageBytes(Fetcher(limits), max_image_bytes=vision.max_image_bytes, file_root=root)

@@ -8,7 +8,8 @@ import stat
 from pathlib import Path
 from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
-from deployer.prompt.fetch import Fetcher
+from deployer.config.schema import VisionConfig
+from deployer.prompt.fetch import Fetcher, FetchLimits
 from deployer.prompt.image_errors import ImageError
 
 
@@ -118,3 +119,16 @@ class ImageBytes:
             code="image_too_large",
             index=index,
         )
+
+
+def image_bytes(vision: VisionConfig) -> ImageBytes:
+    """Return what reads pictures within these limits."""
+    limits = FetchLimits(
+        max_image_bytes=vision.max_image_bytes,
+        fetch_timeout_s=vision.fetch_timeout_s,
+        max_redirects=vision.max_redirects,
+        allowed_domains=vision.allowed_domains,
+        allow_private_addresses=vision.allow_private_addresses,
+    )
+    root = None if vision.file_root is None else Path(vision.file_root)
+    return ImageBytes(Fetcher(limits), max_image_bytes=vision.max_image_bytes, file_root=root)

@@ -10,7 +10,7 @@ from PIL import Image
 
 from deployer.config.schema import VisionConfig
 from deployer.prompt.images import Picture, to_rgb
-from deployer.prompt.messages import Detail
+from deployer.prompt.messages import Detail, ImageSize
 from deployer.prompt.pixel_options import configured
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan, PixelSpec, Segment
@@ -40,9 +40,13 @@ class ImageTiles:
         self._pixels = configured(vision.pixels, config)
         self._assembly = vision.assembly
 
-    def plan(self, picture: Picture, detail: Detail, *, num_images: int = 1) -> ImagePlan:
+    def plan(self, picture: Picture | ImageSize, detail: Detail, *, num_images: int = 1) -> ImagePlan:
         """Return what becomes of the picture in a prompt with so many. Raises RequestError."""
         return self._spec(detail).plan(picture.width, picture.height, num_images=num_images)
+
+    def shapes(self, plan: ImagePlan, detail: Detail) -> tuple[tuple[int, ...], ...]:
+        """Return the shapes of the arrays that a plan gives."""
+        return self._spec(detail).shapes(plan)
 
     def segments(self, plan: ImagePlan) -> tuple[Segment, ...]:
         """Return what the picture puts into the prompt: stretches of rows, texts between them."""

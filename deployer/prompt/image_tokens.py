@@ -15,6 +15,7 @@ class ImageTokens:
     plan: ImagePlan
     token_ids: tuple[int, ...]
     rows: tuple[tuple[int, int], ...]  # which of them are image rows: (offset, count)
+    shapes: tuple[tuple[int, ...], ...]  # of the arrays that the picture is resized and cut into
 
     @property
     def cost(self) -> ImageCost:
@@ -28,7 +29,12 @@ class ImageTokens:
 
 
 def image_tokens(
-    plan: ImagePlan, segments: Sequence[Segment], *, image_id: int, tokenizer: Tokenizer
+    plan: ImagePlan,
+    segments: Sequence[Segment],
+    *,
+    shapes: tuple[tuple[int, ...], ...],
+    image_id: int,
+    tokenizer: Tokenizer,
 ) -> ImageTokens:
     """Return the tokens of a picture's segments; each text is encoded on its own, between control tokens."""
     token_ids: list[int] = []
@@ -40,4 +46,4 @@ def image_tokens(
         else:
             rows.append((len(token_ids), segment))
             token_ids += [image_id] * segment
-    return ImageTokens(plan=plan, token_ids=tuple(token_ids), rows=tuple(rows))
+    return ImageTokens(plan=plan, token_ids=tuple(token_ids), rows=tuple(rows), shapes=shapes)

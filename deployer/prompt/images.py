@@ -65,6 +65,19 @@ def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) ->
     width, height = image.size
     if orientation in _SIDEWAYS:
         width, height = height, width
+    check_pixels(width, height, index=index, max_pixels=max_pixels)
+    return Picture(
+        image=image,
+        index=index,
+        width=width,
+        height=height,
+        orientation=orientation,
+        notes=_notes(image, index),
+    )
+
+
+def check_pixels(width: int, height: int, *, index: int, max_pixels: int) -> None:
+    """Raise ImageError for a picture of no pixels or too many."""
     if width == 0 or height == 0:
         raise ImageError(
             f"{width}x{height} pixels: both sides must be at least 1", code="image_empty", index=index
@@ -76,14 +89,6 @@ def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) ->
             code="image_too_many_pixels",
             index=index,
         )
-    return Picture(
-        image=image,
-        index=index,
-        width=width,
-        height=height,
-        orientation=orientation,
-        notes=_notes(image, index),
-    )
 
 
 def decode(picture: Picture) -> None:

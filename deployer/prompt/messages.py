@@ -28,6 +28,15 @@ class ImagePart:
     detail: Detail = "auto"  # low: one tile; high and auto: as `vision` says
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageSize:
+    """A picture that is not there yet, to be priced."""
+
+    width: int  # pixels, upright
+    height: int
+    detail: Detail = "auto"
+
+
 Part = TextPart | ImagePart
 
 

@@ -11,6 +11,7 @@ import time
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployer.serve.api_errors import ApiFault
+from deployer.serve.api_keys import is_served_work
 from deployer.serve.request_record import record_in
 
 
@@ -72,14 +73,14 @@ class Admission:
 
 
 class AdmissionGate:
-    """ASGI layer that holds work (POST below /v1/) to an `Admission`."""
+    """ASGI layer that holds work (POST of clients) to an `Admission`."""
 
     def __init__(self, app: ASGIApp, *, admission: Admission) -> None:
         self.app = app
         self.admission = admission
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].startswith("/v1/"):
+        if scope["type"] != "http" or scope["method"] != "POST" or not is_served_work(scope["path"]):
             await self.app(scope, receive, send)
             return
         refusal = self.admission.refusal()

@@ -26,33 +26,38 @@ async def whole_answer(
     *,
     object_name: str,
     content: Callable[[Choice, Sequence[Piece]], dict[str, Any]],
+    kept: Callable[[Sequence[Sequence[Piece]]], Sequence[int]] | None = None,
 ) -> Response:
-    """Wait for all pieces and return them as one object; `content` gives a choice's text and logprobs."""
+    """Wait for all pieces and return them as one object; `content` gives a choice's text and logprobs.
+
+    `kept`: which choices are returned, in which order; None: all.
+    """
     pieces: list[list[Piece]] = [[] for _ in choices]
     tally = Tally(choices, record)
     async with aclosing(service.generate(choices)) as stream:
         async for piece in stream:
             tally.add(piece)
             pieces[piece.choice].append(piece)
+    places = range(len(choices)) if kept is None else kept(pieces)
     answer = {
         "id": record.completion,
         "object": object_name,
         "created": int(time.time()),
         "model": service.model_name,
         "choices": [
-            _ended(choice, found, content(choice, found))
-            for choice, found in zip(choices, pieces, strict=True)
+            _ended(index, pieces[place], content(choices[place], pieces[place]))
+            for index, place in enumerate(places)
         ],
         "usage": tally.usage(),
     }
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 
-def _ended(choice: Choice, pieces: Sequence[Piece], content: dict[str, Any]) -> dict[str, Any]:
+def _ended(index: int, pieces: Sequence[Piece], content: dict[str, Any]) -> dict[str, Any]:
     finish = pieces[-1].finish
     assert finish is not None, "the last piece of a choice says how it ended"
     return {
-        "index": choice.index,
+        "index": index,
         **content,
         "finish_reason": finish.reason,
         "stop_reason": finish.stop_reason,

@@ -1,4 +1,4 @@
-"""ASGI layer: requests below /v1/ need one of the configured keys."""
+"""ASGI layer: requests below /v1/, /tokenize and /detokenize need one of the configured keys."""
 
 import hashlib
 import hmac
@@ -19,11 +19,7 @@ class ApiKeys:
         self.digests = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if (
-            scope["type"] != "http"
-            or not scope["path"].startswith("/v1/")
-            or self._known(Headers(scope=scope))
-        ):
+        if scope["type"] != "http" or not is_served_work(scope["path"]) or self._known(Headers(scope=scope)):
             await self.app(scope, receive, send)
             return
         record_in(scope).error = "invalid_api_key"
@@ -41,6 +37,11 @@ class ApiKeys:
         given = _digest(key.strip())
         matches = [hmac.compare_digest(given, digest) for digest in self.digests]
         return scheme.lower() == "bearer" and any(matches)
+
+
+def is_served_work(path: str) -> bool:
+    """Tell whether a path is for clients, and not for probes and operators."""
+    return path.startswith("/v1/") or path in ("/tokenize", "/detokenize")
 
 
 def _digest(key: str) -> bytes:

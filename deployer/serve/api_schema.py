@@ -7,8 +7,16 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from deployer.serve.openai_types import ChatBody, CompletionBody
+from deployer.serve.token_bodies import DetokenizeBody, EncodeBody, PriceBody, TokenizeBody
 
-BODIES: dict[str, type[BaseModel]] = {"/v1/chat/completions": ChatBody, "/v1/completions": CompletionBody}
+BODIES: dict[str, type[BaseModel]] = {
+    "/v1/chat/completions": ChatBody,
+    "/v1/completions": CompletionBody,
+    "/v1/encode": EncodeBody,
+    "/v1/images/price": PriceBody,
+    "/tokenize": TokenizeBody,
+    "/detokenize": DetokenizeBody,
+}
 
 
 def describe_bodies(app: FastAPI) -> None:

@@ -19,17 +19,29 @@ from deployer.serve.chat_completions import chat_routes
 from deployer.serve.completions import completion_routes
 from deployer.serve.described import deployment_routes
 from deployer.serve.health import health_routes
+from deployer.serve.image_price import price_routes
 from deployer.serve.models import model_routes
 from deployer.serve.request_log import RequestLog, log_failure
 from deployer.serve.request_record import record_of
 from deployer.serve.service import Service
+from deployer.serve.tokens import token_routes
 from engines.errors import EngineDeadError, RequestError
+
+ROUTES = (
+    chat_routes,
+    completion_routes,
+    token_routes,
+    price_routes,
+    model_routes,
+    deployment_routes,
+    health_routes,
+)
 
 
 def create_app(service: Service) -> FastAPI:
     """Return the application; it serves until its service's engine is closed."""
     app = FastAPI(title="deployer", middleware=_layers(service), redirect_slashes=False)
-    for routes in (chat_routes, completion_routes, model_routes, deployment_routes, health_routes):
+    for routes in ROUTES:
         app.include_router(routes(service))
     app.add_exception_handler(HTTPException, _http_error)
     for kind in (ApiError, RequestError, EngineDeadError):

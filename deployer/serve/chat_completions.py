@@ -10,12 +10,11 @@ from fastapi import APIRouter, Request, Response
 
 from deployer.generation.choices import Choice, choices_of
 from deployer.generation.generate import Piece
-from deployer.prompt.messages import ImagePart, Message, TextPart
-from deployer.prompt.messages import Part as PromptPart
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.serve import openai_types as api
 from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
+from deployer.serve.conversation import conversation
 from deployer.serve.logprobs import chat_logprobs
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import RequestRecord, record_of
@@ -36,7 +35,7 @@ def chat_routes(service: Service) -> APIRouter:
         record = record_of(request)
         service.accept(body, record)
         rules = body_rules(service, body, max_tokens=_max_tokens(body), logprobs=_num_logprobs(body))
-        prompt = await service.prompts.chat([_message(message) for message in body.messages])
+        prompt = await service.prompts.chat(conversation(body.messages))
         completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,
@@ -52,19 +51,6 @@ def chat_routes(service: Service) -> APIRouter:
         return await whole_answer(service, choices, record, object_name="chat.completion", content=content)
 
     return router
-
-
-def _message(message: api.Message) -> Message:
-    role = "system" if message.role == "developer" else message.role
-    if isinstance(message.content, str):
-        return Message.of(role, message.content)
-    return Message(role=role, parts=tuple(_part(part) for part in message.content))
-
-
-def _part(part: api.TextPart | api.ImagePart) -> PromptPart:
-    if isinstance(part, api.TextPart):
-        return TextPart(text=part.text)
-    return ImagePart(source=part.image_url.url, detail=part.image_url.detail or "auto")
 
 
 def _max_tokens(body: api.ChatBody) -> int | None:

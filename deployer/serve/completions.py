@@ -14,6 +14,7 @@ from deployer.generation.generation_config import MAX_CHOICES
 from deployer.prompt.tokenizer import decode
 from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
+from deployer.serve.best_of import likeliest, num_candidates
 from deployer.serve.logprobs import CompletionLogprobs
 from deployer.serve.openai_types import CompletionBody
 from deployer.serve.read_body import read_body
@@ -32,8 +33,16 @@ def completion_routes(service: Service) -> APIRouter:
         body = await read_body(request, CompletionBody, max_bytes=service.server.max_body_bytes)
         record = record_of(request)
         service.accept(body, record)
-        prompts = _prompts(body)
-        rules = body_rules(service, body, max_tokens=body.max_tokens, logprobs=body.logprobs)
+        made = num_candidates(body)
+        prompts = _prompts(body, made=made)
+        ranked = made > (body.n or 1)
+        rules = body_rules(
+            service,
+            body,
+            max_tokens=body.max_tokens,
+            logprobs=0 if ranked and body.logprobs is None else body.logprobs,
+            num_choices=made,
+        )
         completion = f"cmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,
@@ -47,13 +56,19 @@ def completion_routes(service: Service) -> APIRouter:
         if body.stream:
             return await open_stream(_events(service, body, choices, echoes, record), record)
         logprobs = CompletionLogprobs(service.prompts.tokenizer, num_choices=len(choices))
-        content = partial(_content, logprobs, echoes)
-        return await whole_answer(service, choices, record, object_name="text_completion", content=content)
+        return await whole_answer(
+            service,
+            choices,
+            record,
+            object_name="text_completion",
+            content=partial(_content, body, logprobs, echoes),
+            kept=partial(likeliest, made=made, wanted=body.n or 1),
+        )
 
     return router
 
 
-def _prompts(body: CompletionBody) -> list[str | list[int]]:
+def _prompts(body: CompletionBody, *, made: int) -> list[str | list[int]]:
     """Return the prompts one by one. Raises ApiError."""
     if body.echo and body.logprobs is not None:
         raise invalid("`logprobs` with `echo` is not served in this version: drop one of them", param="echo")
@@ -64,10 +79,11 @@ def _prompts(body: CompletionBody) -> list[str | list[int]]:
     else:
         ids = [token_id for token_id in given if isinstance(token_id, int)]
         prompts = [ids] if ids else [prompt for prompt in given if not isinstance(prompt, int)]
-    count = len(prompts) * (body.n or 1)
+    count = len(prompts) * made
     if count > MAX_CHOICES:
+        field = "n" if made == (body.n or 1) else "best_of"
         raise invalid(
-            f"`prompt`: {len(prompts)} prompts with `n` {body.n or 1} are {count} answers: "
+            f"`prompt`: {len(prompts)} prompts with `{field}` {made} are {count} answers: "
             f"at most {MAX_CHOICES} in one request",
             param="prompt",
         )
@@ -81,12 +97,15 @@ def _echo(service: Service, body: CompletionBody, prompt: str | list[int]) -> st
 
 
 def _content(
-    logprobs: CompletionLogprobs, echoes: Sequence[str], choice: Choice, pieces: Sequence[Piece]
+    body: CompletionBody,
+    logprobs: CompletionLogprobs,
+    echoes: Sequence[str],
+    choice: Choice,
+    pieces: Sequence[Piece],
 ) -> dict[str, Any]:
-    wanted = choice.sampling.logprobs is not None
     return {
         "text": echoes[choice.index] + "".join(piece.text for piece in pieces),
-        "logprobs": logprobs.of(pieces) if wanted else None,
+        "logprobs": None if body.logprobs is None else logprobs.of(pieces),
     }
 
 

@@ -4,9 +4,8 @@ import msgspec
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from deployer.serve.endpoints import ENDPOINTS
 from deployer.serve.service import Service
-
-ENDPOINTS = ("/v1/models", "/v1/deployment", "/v1/chat/completions", "/v1/completions", "/health", "/metrics")
 
 
 def health_routes(service: Service) -> APIRouter:

@@ -14,6 +14,10 @@ NotServed = Annotated[None, Field(default=None, description="not served in this 
 NonNegative = Annotated[int, Field(ge=0)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 StopText = Annotated[str, Field(min_length=1)]
+# OpenAI's limits: 16 pairs, keys of 64 and values of 512 characters.
+Metadata = Annotated[
+    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
+]
 
 
 # Tags in brackets never collide with a field's name, so `read_body` can take them out of an error's path.
@@ -74,9 +78,9 @@ class SamplingBody(Body):
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
 
-    metadata: NotServed
-    service_tier: NotServed
-    store: NotServed
+    metadata: Metadata | None = None
+    service_tier: Literal["auto", "default"] | None = None  # there is one tier
+    store: Literal[False] | None = None  # nothing is kept
 
 
 class TextPart(Body):
@@ -153,7 +157,7 @@ class ChatBody(SamplingBody):
     audio: NotServed
     function_call: NotServed
     functions: NotServed
-    modalities: NotServed
+    modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
     parallel_tool_calls: NotServed
     prediction: NotServed
     reasoning_effort: NotServed
@@ -192,6 +196,6 @@ class CompletionBody(SamplingBody):
     ]
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
 
-    best_of: NotServed
     suffix: NotServed

@@ -79,6 +79,8 @@ def _pairs(record: RequestRecord, duration_s: float) -> Iterator[tuple[str, obje
         yield "error", record.error
     if record.user is not None:
         yield "user", record.user
+    if record.metadata:
+        yield "metadata", msgspec.json.encode(record.metadata).decode()
     if record.completion is None:
         return
     yield "completion", record.completion

@@ -1,7 +1,7 @@
 """What is known of one HTTP request: filled by the routes, written to the log and the metrics at its end."""
 
 import time
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,6 +20,7 @@ class RequestRecord:
     start_s: float = field(default_factory=time.perf_counter)
     status: int = 0
     user: str | None = None
+    metadata: Mapping[str, str] | None = None  # the client's own
     completion: str | None = None  # id of the completion, also the prefix of the engine's request ids
     stream: bool = False
     num_images: int = 0

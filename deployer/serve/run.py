@@ -18,6 +18,7 @@ from deployer.serve.app import create_app
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
 from deployer.serve.metrics import Metrics
+from deployer.serve.pricing import Pricing
 from deployer.serve.service import Service
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
 
@@ -57,6 +58,7 @@ async def _run(deployment: Deployment, listener: socket.socket) -> int:
 def _service(deployment: Deployment) -> Service:
     config = deployment.config
     admission = Admission(config.server.max_requests)
+    assert deployment.engine.ready is not None, "a started engine has said what it got"
     return Service(
         engine=deployment.engine,
         prompts=deployment.prompts,
@@ -67,6 +69,7 @@ def _service(deployment: Deployment) -> Service:
         sampling=config.sampling,
         server=config.server,
         vision=config.vision,
+        pricing=Pricing.of(config, deployment.model.spec, deployment.engine.ready),
         running_as=describe(deployment),
     )
 

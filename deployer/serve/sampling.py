@@ -10,13 +10,21 @@ from deployer.serve.service import Service
 
 
 def body_rules(
-    service: Service, body: SamplingBody, *, max_tokens: int | None, logprobs: int | None
+    service: Service,
+    body: SamplingBody,
+    *,
+    max_tokens: int | None,
+    logprobs: int | None,
+    num_choices: int | None = None,
 ) -> SamplingRules:
-    """Check what can be checked without the prompt. Raises ApiError 400 or InvalidFieldError."""
+    """Check what can be checked without the prompt; `num_choices`: where more are made than the body's `n`.
+
+    Raises ApiError 400 or InvalidFieldError.
+    """
     if body.stream_options is not None and not body.stream:
         raise invalid("`stream_options` needs `stream: true`", param="stream_options")
     asked = GenerationConfig(
-        n=body.n or 1,
+        n=num_choices or body.n or 1,
         max_new_tokens=max_tokens,
         min_new_tokens=body.min_new_tokens,
         temperature=body.temperature,

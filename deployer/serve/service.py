@@ -12,6 +12,7 @@ from deployer.serve.admission import Admission
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of_code
 from deployer.serve.metrics import Metrics
 from deployer.serve.openai_types import SamplingBody
+from deployer.serve.pricing import Pricing
 from deployer.serve.request_record import RequestRecord
 from engines.engine import Engine
 
@@ -29,6 +30,7 @@ class Service:
     sampling: SamplingConfig
     server: ServerConfig
     vision: VisionConfig
+    pricing: Pricing | None  # None: no hardware option describes this device
     running_as: Running  # what GET /v1/deployment answers
     running: set[str] = field(default_factory=set)  # request ids that the engine has now
 
@@ -37,12 +39,16 @@ class Service:
 
         Raises ApiError: 404 for another model, 503 while the engine is away.
         """
-        record.user, record.stream = body.user, bool(body.stream)
-        if body.model is not None and body.model != self.model_name:
-            raise ApiError(self.no_such_model(body.model))
+        record.user, record.stream, record.metadata = body.user, bool(body.stream), body.metadata
+        self.check_model(body.model)
         if self.engine.state != "ready":
             why = self.engine.fault or "wait until it is ready"
             raise ApiError(fault_of_code("engine_unavailable", f"the engine is {self.engine.state}: {why}"))
+
+    def check_model(self, name: str | None) -> None:
+        """Raise ApiError 404 for another model than the one served; None means that one."""
+        if name is not None and name != self.model_name:
+            raise ApiError(self.no_such_model(name))
 
     def no_such_model(self, name: str) -> ApiFault:
         """Return the 404 for a model that is not the one served."""

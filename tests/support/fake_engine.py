@@ -24,6 +24,7 @@ class Script:
     fail_after: int = 0  # deltas before the failure
     stop_token_id: int | None = EOS
     cached_tokens: int = 0
+    logprob: float = -0.25  # of each chosen token
 
 
 @dataclass
@@ -97,7 +98,9 @@ class FakeEngine:
             room = len(ids) if script.endless else min(len(ids), sampling.max_new_tokens)
             start = made % len(ids)
             bunch = tuple(ids[start : min(start + script.bunch, room)])
-            yield Delta(request_id=name, token_ids=bunch, logprobs=_logprobs(bunch, sampling.logprobs))
+            yield Delta(
+                request_id=name, token_ids=bunch, logprobs=_logprobs(bunch, sampling.logprobs, script.logprob)
+            )
             made, deltas = made + len(bunch), deltas + 1
         if script.failed is not None:
             code, message = script.failed
@@ -120,14 +123,14 @@ def _usage(request: Submit, made: int, script: Script) -> Usage:
     )  # fmt: skip
 
 
-def _logprobs(ids: tuple[int, ...], top: int | None) -> tuple[TokenLogprobs, ...]:
+def _logprobs(ids: tuple[int, ...], top: int | None, chosen: float) -> tuple[TokenLogprobs, ...]:
     if top is None:
         return ()
     return tuple(
         TokenLogprobs(
-            chosen=-0.25,
+            chosen=chosen,
             top_ids=tuple((token_id + place) % 256 for place in range(top)),
-            top_logprobs=tuple(-0.25 - place for place in range(top)),
+            top_logprobs=tuple(chosen - place for place in range(top)),
         )
         for token_id in ids
     )

@@ -5,7 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from deployer.prompt.assemble import PreparedImage, Prompt
-from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.image_tokens import ImageTokens
+from deployer.prompt.messages import ImagePart, ImageSize, Message
+from deployer.prompt.planned import PlannedPrompt
 from engines.errors import RequestError
 from engines.vision.parts import ImagePlan
 
@@ -63,6 +65,24 @@ class FakePrompts:
                 images.append(image)
                 ids += [IMAGE_ID] * IMAGE_TOKENS
         return Prompt(token_ids=tuple(ids), images=tuple(images))
+
+    async def plan(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> PlannedPrompt:
+        prompt = await self.chat(messages)
+        end = tuple(b"answer:") if add_generation_prompt else ()
+        return PlannedPrompt(pieces=("",), token_ids=(*prompt.token_ids, *end), images=())
+
+    async def measure(self, images: Sequence[ImagePart | ImageSize]) -> list[ImageTokens]:
+        sizes = [(i.width, i.height) if isinstance(i, ImageSize) else (56, 28) for i in images]
+        return [
+            ImageTokens(
+                plan=ImagePlan(width=width, height=height, grid=(2, 1), num_tiles=3),
+                token_ids=(IMAGE_ID,) * 12, rows=((0, 12),), shapes=((3, 28, 28, 3),),
+            )
+            for width, height in sizes
+        ]  # fmt: skip
+
+    def count(self, text: str, *, special: bool) -> list[int]:
+        return [*([256] if special else []), *text.encode()]
 
     def text(self, prompt: str | Sequence[int]) -> Prompt:
         ids = prompt.encode() if isinstance(prompt, str) else prompt

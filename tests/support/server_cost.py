@@ -56,7 +56,7 @@ async def cost_us(*, tokens: int, count: int, concurrency: int, stream: bool, bu
     service = Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
         metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
-        sampling=SAMPLING, server=SERVER, vision=VISION, running_as=RUNNING,
+        sampling=SAMPLING, server=SERVER, vision=VISION, pricing=None, running_as=RUNNING,
     )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = http_server(create_app(service), SERVER)

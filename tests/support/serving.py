@@ -24,7 +24,7 @@ def make_service(engine: FakeEngine, **server: Any) -> Service:
     return Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
         metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
-        sampling=SAMPLING, server=config, vision=VISION, running_as=RUNNING,
+        sampling=SAMPLING, server=config, vision=VISION, pricing=None, running_as=RUNNING,
     )  # fmt: skip
 
 

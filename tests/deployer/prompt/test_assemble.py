@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 from picture_host import ok, picture_host
+from PIL import Image
 from prompt_requests import chat, picture, refused
 from prompt_setup import PIXELS, deploy_config, encoded, model_spec
 from reference_prompts import REFERENCE, ReferenceTokenizer
 
 from deployer.prompt import assemble, image_tiles
 from deployer.prompt.assemble import PromptBuilder
-from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.messages import ImagePart, ImageSize, Message
 from deployer.prompt.tokenizer import decode
 from engines.errors import RequestError
 from engines.vision.assembly.tiles_spec import TilesSpec
@@ -150,3 +151,23 @@ async def test_the_event_loop_goes_on_while_a_picture_is_decoded(
 def test_one_builder_serves_several_event_loops(builder: PromptBuilder) -> None:
     prompts = [asyncio.run(chat(builder, "q", picture())) for _ in range(2)]
     assert prompts[0].token_ids == prompts[1].token_ids
+
+
+async def test_pictures_are_measured_by_their_headers_or_sizes_alone(builder: PromptBuilder) -> None:
+    whole = encoded(Image.new("RGB", (56, 28)))
+    parts = [
+        ImagePart(source=whole[:60]),
+        ImageSize(width=56, height=28),
+        ImageSize(width=84, height=28, detail="low"),
+    ]
+    torn, sized, low = await builder.measure(parts)  # the file is torn behind its header: nothing is decoded
+    assert torn.plan == sized.plan
+    assert (sized.plan.num_tiles, len(sized.token_ids), sized.shapes) == (3, 3 * 4, ((3, 28, 28, 3),))
+    assert (low.plan.num_tiles, low.shapes) == (1, ((1, 28, 28, 3),))
+
+
+async def test_a_size_is_held_to_the_limits_of_pictures(builder: PromptBuilder) -> None:
+    with pytest.raises(RequestError, match="must be at most 1,000,000"):
+        await builder.measure([ImageSize(width=2000, height=2000)])
+    with pytest.raises(RequestError, match="must be at most 8 a request"):
+        await builder.measure([ImageSize(width=1, height=1)] * 9)

@@ -313,3 +313,36 @@ async def test_the_template_s_own_stop_words_count_beside_the_request_s(
             answer = await chat(api, stop=stop, stop_token_ids=[65])
             assert answer["choices"][0]["message"]["content"] == said
     assert engine.submits[0].sampling.stop_token_ids == (99, 65)
+
+
+async def test_fields_that_name_what_happens_anyway_are_taken(api: httpx.AsyncClient) -> None:
+    await chat(api, store=False, service_tier="auto", modalities=["text"], metadata={"order": "17"})
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"store": True},
+        {"service_tier": "priority"},
+        {"modalities": ["text", "audio"]},
+        {"metadata": {"a": 1}},
+        {"metadata": {"k" * 65: "v"}},
+        {"metadata": {f"k{n}": "v" for n in range(17)}},
+    ],
+)
+async def test_fields_that_would_mean_more_are_refused(
+    api: httpx.AsyncClient, fields: dict[str, Any]
+) -> None:
+    reply = await api.post("/v1/chat/completions", json={**ASK, **fields})
+    assert reply.status_code == 400
+    assert reply.json()["error"]["param"].startswith(next(iter(fields)))
+
+
+async def test_user_and_metadata_stand_in_the_log(
+    api: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "deployer.serve"):
+        await chat(api, user="u-1", metadata={"order": "17"})
+    line = caplog.messages[-1]
+    assert "user=u-1" in line
+    assert 'metadata="{\\"order\\":\\"17\\"}"' in line

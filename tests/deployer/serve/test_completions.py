@@ -96,3 +96,31 @@ async def test_more_answers_than_one_request_may_have_are_refused(
     assert reply.status_code == 400
     assert "130" in reply.json()["error"]["message"]
     assert engine.submits == []
+
+
+async def test_the_likeliest_of_several_answers_are_returned_best_first(
+    api: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.script = lambda s: Script(text=f"{s.sampling.seed}", logprob=-abs(s.sampling.seed - 7))
+    answer = await complete(api, ["a", "b"], n=2, best_of=4, seed=5)  # seeds 5 to 8 for each prompt
+    assert [choice["text"] for choice in answer["choices"]] == ["7", "6", "7", "6"]
+    assert [choice["index"] for choice in answer["choices"]] == [0, 1, 2, 3]
+    assert [choice["logprobs"] for choice in answer["choices"]] == [None] * 4
+    assert answer["usage"]["completion_tokens"] == 8  # all that were made
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"best_of": 1, "n": 2}, "`best_of`: 1 is less than the 2 answers of `n`"),
+        ({"best_of": 2, "stream": True}, "needs every answer whole: drop `stream`"),
+        ({"best_of": 100, "prompt": ["a", "b"]}, "2 prompts with `best_of` 100 are 200 answers"),
+        ({"suffix": "x"}, "`suffix` is not served in this version: leave it out"),
+    ],
+)
+async def test_what_cannot_be_chosen_from_is_refused(
+    api: httpx.AsyncClient, fields: dict[str, Any], message: str
+) -> None:
+    reply = await api.post("/v1/completions", json={"prompt": "a", **fields})
+    assert reply.status_code == 400
+    assert message in reply.json()["error"]["message"]

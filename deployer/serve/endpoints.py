@@ -1,0 +1,14 @@
+"""The paths that are served: what `GET /` lists and metrics count one by one."""
+
+ENDPOINTS = (
+    "/v1/models",
+    "/v1/deployment",
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/encode",
+    "/v1/images/price",
+    "/tokenize",
+    "/detokenize",
+    "/health",
+    "/metrics",
+)
