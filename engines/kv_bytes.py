@@ -9,8 +9,29 @@ from engines.spec import DecoderSpec
 # Of what a machine has free: it is shared with the front end, the page cache and everybody else.
 SHARE_OF_HOST_MEMORY = 0.5
 
-_SCALE_BYTES = 4  # int8, int4: a 2-byte scale and a 2-byte zero point for each token and head, in K and in V
+ROW_MULTIPLE = 16  # bytes: kernels load a row of codes in pieces of 16
+
+# Layouts: `engines/kv_layer.py`. Parameters of a row are fp16: a scale, and with int8 and int4 a zero.
 _BITS = {"fp8": 8, "int8": 8, "int4": 4}
+_NUM_SCALES = {"fp8": 1, "int8": 2, "int4": 2}
+
+
+def num_scales(format: KvFormat) -> int:
+    """Return the fp16 parameters of one row of keys or values."""
+    return _NUM_SCALES.get(format, 0)
+
+
+def row_bytes(head_dim: int, format: KvFormat, *, dtype_bytes: int) -> int:
+    """Return the bytes of one row of keys or values without its parameters."""
+    return head_dim * _BITS.get(format, 8 * dtype_bytes) // 8
+
+
+def head_dim_rule(head_dim: int, format: KvFormat) -> str | None:
+    """Return what a format asks of the head dim, where this one does not fulfil it."""
+    multiple = ROW_MULTIPLE * 8 // _BITS[format] if format in _BITS else 1
+    if head_dim % multiple == 0:
+        return None
+    return f"needs heads of a multiple of {multiple} numbers, this model's have {head_dim}"
 
 
 def kv_heads_per_rank(spec: DecoderSpec, *, tp: int) -> int:
@@ -21,12 +42,11 @@ def kv_heads_per_rank(spec: DecoderSpec, *, tp: int) -> int:
 def kv_token_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, tp: int) -> int:
     """Return the bytes of one token's keys and values on one rank, over all layers.
 
-    2 (K and V) * layers * heads on the rank * (head_dim * bits / 8 + scale bytes). `dtype_bytes` is that of
-    the compute dtype, in which format `none` stores. fp8 has one scale a layer, which is not counted.
+    2 (K and V) * layers * heads on the rank * (head_dim * bits / 8 + 2 bytes a parameter). `dtype_bytes` is
+    that of the compute dtype, in which format `none` stores.
     """
-    bits = _BITS.get(format, 8 * dtype_bytes)
-    scales = _SCALE_BYTES if format in ("int8", "int4") else 0
-    return 2 * spec.num_layers * kv_heads_per_rank(spec, tp=tp) * (spec.head_dim * bits // 8 + scales)
+    row = row_bytes(spec.head_dim, format, dtype_bytes=dtype_bytes) + 2 * num_scales(format)
+    return 2 * spec.num_layers * kv_heads_per_rank(spec, tp=tp) * row
 
 
 def page_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, page_tokens: int, tp: int) -> int:

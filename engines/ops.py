@@ -13,15 +13,8 @@ from typing import Protocol
 
 from torch import Tensor
 
+from engines.kv_layer import KvLayer as KvLayer
 from engines.step import AttentionBatch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class KvLayer:
-    """Keys and values of one decoder layer on one rank."""
-
-    keys_PKTD: Tensor  # [pages, KV heads, page_tokens, head_dim]
-    values_PKTD: Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -60,7 +60,7 @@ class Runner:
         self._kv = kv
         self._device = device
         self._vision = vision
-        self._page_tokens = kv[0].keys_PKTD.shape[2]
+        self._page_tokens = kv[0].page_tokens
         self._vocab = network.spec.decoder.vocab
         self._counts = TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
         self._images = EncoderCache(vision.cache_bytes)

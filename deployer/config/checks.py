@@ -7,16 +7,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from deployer.config.hyper_parameters import max_positions, num_kv_heads
+from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_heads
 from deployer.config.origins import Origins
 from deployer.config.ranges import out_of_range
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
+from engines.kv_bytes import head_dim_rule
+from engines.options import KvFormat
 
 Complaints = Iterator[tuple[str, str]]
 Rule = Callable[[DeployConfig], Complaints]
 
 SMALLEST_CACHE_BYTES = 1 << 20
+KV_FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
 
 
 def check(config: DeployConfig, origins: Origins) -> None:
@@ -96,11 +99,20 @@ def turbomind_runs_on_cuda(config: DeployConfig) -> Complaints:
 
 
 def kv_format_is_there(config: DeployConfig) -> Complaints:
-    if config.quantization.kv != "none":
+    if config.quantization.kv != "none" and config.engine.kind == "turbomind":
         yield (
             "quantization.kv",
-            "this version stores keys and values in the engine's dtype only; use quantization.kv=none",
+            "engine=turbomind stores keys and values in its dtype only; use engine=pytorch or "
+            "quantization.kv=none",
         )
+
+
+def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
+    dim, form = head_dim(config.model.hyper_parameters or {}), config.quantization.kv
+    rule = head_dim_rule(dim, form) if dim is not None else None
+    if rule is not None:
+        good: list[str] = [name for name in KV_FORMATS if head_dim_rule(dim or 0, name) is None]
+        yield "quantization.kv", f"{rule}; use {_any_of(good)}"
 
 
 def tiles_are_in_order(config: DeployConfig) -> Complaints:
@@ -174,6 +186,7 @@ RULES: tuple[Rule, ...] = (
     answer_fits_the_session,
     turbomind_runs_on_cuda,
     kv_format_is_there,
+    kv_format_suits_the_heads,
     tiles_are_in_order,
     tls_needs_both_files,
     named_files_are_there,

@@ -37,6 +37,14 @@ def num_heads(hyper_parameters: Mapping[str, Any]) -> int | None:
     return _whole(decoder_section(hyper_parameters).get("num_attention_heads"))
 
 
+def head_dim(hyper_parameters: Mapping[str, Any]) -> int | None:
+    """Return the numbers of one head of the decoder."""
+    section = decoder_section(hyper_parameters)
+    own = _whole(section.get("head_dim")) or _whole(section.get("kv_channels"))
+    hidden, heads = _whole(section.get("hidden_size")), num_heads(hyper_parameters)
+    return own or (hidden // heads if hidden and heads else None)
+
+
 def max_positions(hyper_parameters: Mapping[str, Any]) -> int | None:
     """Return the tokens of the longest sequence the decoder was made for, its rope scaling included."""
     section = decoder_section(hyper_parameters)

@@ -15,6 +15,7 @@ from engines.ops import KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.pytorch.linear import linear
+from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
 from engines.step import AttentionBatch
 
 # Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].
@@ -79,10 +80,11 @@ class TorchOps:
 
     def store_kv(self, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Tensor) -> None:
         """Write k and v into their slots."""
-        page_tokens = layer.keys_PKTD.shape[2]
-        page_T, offset_T = slots_T // page_tokens, slots_T % page_tokens
-        layer.keys_PKTD[page_T, :, offset_T] = k_TKD
-        layer.values_PKTD[page_T, :, offset_T] = v_TKD
+        page_T, offset_T = slots_T // layer.page_tokens, slots_T % layer.page_tokens
+        for x_TKD, (rows_PKTD, scales_PKTS) in zip((k_TKD, v_TKD), layer.pages, strict=True):
+            if scales_PKTS is not None:
+                x_TKD, scales_PKTS[page_T, :, offset_T] = quantize_rows(x_TKD, layer.format)
+            rows_PKTD[page_T, :, offset_T] = x_TKD
 
     def rope_store_kv(
         self,
@@ -154,12 +156,8 @@ def _attend(
     q_BQND: Tensor, layer: KvLayer, batch: AttentionBatch, which: slice, scale: float, window: int | None
 ) -> Tensor:
     """Return [B, Q, N, D] for sequences of up to Q queries; rows past a sequence's own mean nothing."""
-    num, longest, _, head_dim = q_BQND.shape
-    rows = _rows(layer, batch, which)
-    keys_BKLD, values_BKLD = (
-        pages.view(-1, head_dim).index_select(0, rows).view(num, -1, batch.max_kv, head_dim)
-        for pages in (layer.keys_PKTD, layer.values_PKTD)
-    )
+    longest = q_BQND.shape[1]
+    keys_BKLD, values_BKLD = _gathered(layer, batch, which, q_BQND.dtype)
     blocks = []
     for first in range(0, longest, QUERY_BLOCK):
         block = slice(first, min(first + QUERY_BLOCK, longest))
@@ -186,6 +184,26 @@ def _attend_block(
     )
     out_BKGQD = out_BKXD.view(num, num_kv_heads, per_kv, longest, head_dim)
     return out_BKGQD.permute(0, 3, 1, 2, 4).reshape(num, longest, num_heads, head_dim)
+
+
+def _gathered(
+    layer: KvLayer, batch: AttentionBatch, which: slice, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Return the keys and the values of sequences, [B, K, L, D] each, in the dtype of queries."""
+    rows = _rows(layer, batch, which)
+    num_kv_heads = layer.keys_PKTD.shape[1]
+
+    def gather(pages_PKTx: Tensor) -> Tensor:
+        width = pages_PKTx.shape[-1]
+        return pages_PKTx.view(-1, width).index_select(0, rows).view(-1, num_kv_heads, batch.max_kv, width)
+
+    keys_BKLD, values_BKLD = (
+        gather(rows_PKTD)
+        if scales_PKTS is None
+        else dequantize_rows(gather(rows_PKTD), gather(scales_PKTS), layer.format, dtype)
+        for rows_PKTD, scales_PKTS in layer.pages
+    )
+    return keys_BKLD, values_BKLD
 
 
 def _rows(layer: KvLayer, batch: AttentionBatch, which: slice) -> Tensor:

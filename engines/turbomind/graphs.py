@@ -73,7 +73,7 @@ class DecodeGraphs:
         self._recorder = recorder
         self._network = network
         self._kv = kv
-        self._page_tokens = kv[0].keys_PKTD.shape[2]
+        self._page_tokens = kv[0].page_tokens
         self._buffers = _Buffers(max_batch_size, -(-session_len // self._page_tokens), device)
         self._graphs: dict[int, _Captured] = {}
         self._sizes = ladder(max_batch_size)

@@ -1,7 +1,14 @@
 import pytest
 from plan_cases import case
 
-from engines.kv_bytes import kv_heads_per_rank, kv_token_bytes, page_bytes, pages_for, pages_that_fit
+from engines.kv_bytes import (
+    head_dim_rule,
+    kv_heads_per_rank,
+    kv_token_bytes,
+    page_bytes,
+    pages_for,
+    pages_that_fit,
+)
 from engines.options import KvFormat
 
 DECODER = case().spec.decoder  # 32 layers, 8 KV heads of 128
@@ -9,7 +16,7 @@ DECODER = case().spec.decoder  # 32 layers, 8 KV heads of 128
 
 @pytest.mark.parametrize(
     ("form", "num_bytes"),
-    [("none", 131_072), ("fp8", 65_536), ("int8", 65_536 + 2048), ("int4", 32_768 + 2048)],
+    [("none", 131_072), ("fp8", 65_536 + 1024), ("int8", 65_536 + 2048), ("int4", 32_768 + 2048)],
 )
 def test_a_token_takes_its_bits_and_its_scales(form: KvFormat, num_bytes: int) -> None:
     assert kv_token_bytes(DECODER, format=form, dtype_bytes=2, tp=1) == num_bytes
@@ -38,3 +45,12 @@ def test_a_share_or_bytes_give_pages_but_never_more_than_is_free(
     free: int, memory: float, pages: int
 ) -> None:
     assert pages_that_fit(free, memory=memory, page_bytes=100) == pages
+
+
+@pytest.mark.parametrize(
+    ("head_dim", "refused"),
+    [(96, []), (128, []), (256, []), (80, ["int4"]), (112, ["int4"]), (72, ["fp8", "int8", "int4"])],
+)
+def test_a_row_of_codes_must_be_whole_pieces_of_16_bytes(head_dim: int, refused: list[str]) -> None:
+    forms: tuple[KvFormat, ...] = ("none", "fp8", "int8", "int4")
+    assert [form for form in forms if head_dim_rule(head_dim, form) is not None] == refused

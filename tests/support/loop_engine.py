@@ -10,13 +10,14 @@ from engines.engine_loop import EngineLoop
 from engines.loading import load_engine
 from engines.messages import Delta, Done, Failed, Ready, Reply, Start, Submit, TokenLogprobs
 from engines.pixel_files import PixelFiles
+from engines.spec import ModelSpec
 
 
 class LoopEngine:
     """A loop, its pixel files, and what it answered."""
 
-    def __init__(self, pixels: PixelFiles, **changes: Any) -> None:
-        start = Start(folder="nowhere", spec=SPEC, options=options(**changes))
+    def __init__(self, pixels: PixelFiles, *, spec: ModelSpec = SPEC, **changes: Any) -> None:
+        start = Start(folder="nowhere", spec=spec, options=options(**changes))
         self.phases: list[str] = []
         loop, ready = load_engine(start, on_phase=self.phases.append, load=load_tiny)
         self.loop: EngineLoop = loop

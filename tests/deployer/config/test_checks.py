@@ -23,7 +23,11 @@ MODEL = "+model=internvl2_8b"
         (["engine.session_len=65537"], "was made for 65536 tokens"),
         (["engine.session_len=100", "sampling.max_new_tokens=100"], "must be below engine.session_len=100"),
         (["engine=turbomind", "engine.device_type=cpu"], "engine=turbomind runs on CUDA only"),
-        (["quantization.kv=int8"], "use quantization.kv=none"),
+        (["engine=turbomind", "quantization.kv=int8"], "use engine=pytorch or quantization.kv=none"),
+        (
+            ["model.hyper_parameters.llm_config.num_attention_heads=51", "quantization.kv=int4"],
+            "needs heads of a multiple of 32 numbers, this model's have 80; use none, int8 or fp8",
+        ),
         (["vision.min_tiles=6", "vision.max_tiles=4"], "must not be above vision.max_tiles=4"),
         (["server.ssl_certfile=/dev/null/x"], "set server.ssl_keyfile=<file>"),
         (["chat_template.file=gone.jinja"], "there is no such file"),

@@ -41,7 +41,9 @@ def test_the_roofline_gives_the_physical_limits_of_bfloat16(batch: int, tokens_p
     [(1, 291), (8, 2255), (32, 8159), (64, 14475), (128, 23615), (256, 29209)],
 )
 def test_an_fp8_cache_halves_the_time_of_attention(batch: int, tokens_per_s: int) -> None:
-    assert decode_rate(with_kv(case(), "fp8"), batch) == pytest.approx(tokens_per_s, rel=2e-3)
+    # Those rates are of an fp8 cache without scales, which are 1.6 % of its bytes here.
+    rate = decode_rate(with_kv(case(), "fp8"), batch)
+    assert 1 - 0.016 <= rate / tokens_per_s <= 1.002
 
 
 def test_what_binds_a_decode_step_moves_from_weights_to_the_cache() -> None:

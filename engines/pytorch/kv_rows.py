@@ -1,0 +1,58 @@
+"""Rows of keys and values in the formats of `engines/kv_layer.py`: the truth that the kernels are held to.
+
+Legend: D head dim, B bytes of a row, S its parameters; leading axes are any.
+"""
+
+import torch
+from torch import Tensor
+
+from engines.kv_layer import NIBBLE_ORDER
+from engines.options import KvFormat
+
+FP8_MAX = 448.0
+FP16_MAX = 65504.0
+
+
+def quantize_rows(x_D: Tensor, format: KvFormat) -> tuple[Tensor, Tensor]:
+    """Return codes, uint8 [..., B], and parameters, fp16 [..., S], of rows of any float type."""
+    x32_D = x_D.float()
+    if format == "fp8":
+        scale_1 = _fp16(x32_D.abs().amax(-1, keepdim=True) / FP8_MAX)
+        scaled_D = (x32_D * _inverse(scale_1)).clamp(-FP8_MAX, FP8_MAX)
+        return scaled_D.to(torch.float8_e4m3fn).view(torch.uint8), scale_1
+    steps = 15 if format == "int4" else 255
+    middle = (steps + 1) // 2
+    low_1, high_1 = x32_D.amin(-1, keepdim=True), x32_D.amax(-1, keepdim=True)
+    scale_1 = _fp16((high_1 - low_1) / steps)
+    zero_1 = _fp16(low_1 + middle * scale_1.float())
+    codes_D = ((x32_D - zero_1.float()) * _inverse(scale_1)).round() + middle
+    codes_D = codes_D.clamp(0, steps).to(torch.uint8)
+    return (_packed(codes_D) if format == "int4" else codes_D), torch.cat([scale_1, zero_1], dim=-1)
+
+
+def dequantize_rows(codes_B: Tensor, scales_S: Tensor, format: KvFormat, dtype: torch.dtype) -> Tensor:
+    """Return rows [..., D]; computed in fp32, rounded once."""
+    scale_1 = scales_S[..., :1].float()
+    if format == "fp8":
+        return (codes_B.view(torch.float8_e4m3fn).float() * scale_1).to(dtype)
+    codes_D, middle = (_unpacked(codes_B), 8) if format == "int4" else (codes_B, 128)
+    return ((codes_D.float() - middle) * scale_1 + scales_S[..., 1:].float()).to(dtype)
+
+
+def _fp16(x: Tensor) -> Tensor:
+    return x.clamp(-FP16_MAX, FP16_MAX).half()
+
+
+def _inverse(scale_1: Tensor) -> Tensor:
+    return torch.where(scale_1 == 0, 0.0, 1.0 / scale_1.float())
+
+
+def _packed(codes_D: Tensor) -> Tensor:
+    words_W8 = codes_D.view(*codes_D.shape[:-1], -1, 8)[..., list(NIBBLE_ORDER)]
+    return (words_W8[..., ::2] | words_W8[..., 1::2] << 4).flatten(-2)
+
+
+def _unpacked(codes_B: Tensor) -> Tensor:
+    nibbles_W42 = torch.stack([codes_B & 15, codes_B >> 4], dim=-1)
+    words_W8 = nibbles_W42.view(*codes_B.shape[:-1], -1, 8)
+    return words_W8[..., [NIBBLE_ORDER.index(element) for element in range(8)]].flatten(-2)
