@@ -88,7 +88,10 @@ VERBS: Mapping[str, Verb] = {
         section="Measure",
         summary="measure the engine alone and through the server, or a server that runs (bench.url=...)",
         run="deployer.bench.run:run",
-        groups=(OptionGroup(name="bench", option="default", kind="deployer.bench.options:BenchOptions"),),
+        groups=(
+            OptionGroup(name="bench", option="default", kind="deployer.bench.options:BenchOptions"),
+            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+        ),
     ),
     "evaluate": Verb(
         section="Measure",

@@ -91,15 +91,12 @@ class EngineLoop:
         if plan is None:
             return []
         try:
-            choices = self._runner.run(plan)
-        except Exception as error:
-            replies = _failures(self._scheduler.fail(plan), "a step failed", error)
-            self._runner.check_device()
-            return replies
+            return self._run(plan)
         finally:
             self._steps += 1
             self._step_s += self._clock() - started
-        return self._commit(plan, choices)
+            if not self.has_work:
+                self._runner.rest()
 
     def fail_all(self, message: str) -> list[Reply]:
         """End every sequence with an engine error."""
@@ -124,7 +121,19 @@ class EngineLoop:
             encoder_cache_hits=self._runner.encoder_cache_hits,
             preemptions=self._scheduler.num_preemptions,
             step_s=self._step_s,
+            wait_s=self._runner.wait_s,
+            gap_s=self._runner.gap_s,
         )
+
+    def _run(self, plan: BatchPlan) -> list[Reply]:
+        try:
+            choices = self._runner.run(plan)
+        except Exception as error:
+            self._runner.rest()
+            replies = _failures(self._scheduler.fail(plan), "a step failed", error)
+            self._runner.check_device()
+            return replies
+        return self._commit(plan, choices)
 
     def _commit(self, plan: BatchPlan, choices: list[TokenChoice]) -> list[Reply]:
         now = self._clock()

@@ -1,7 +1,7 @@
 """From `Start` to a loop that serves: device, weights, rehearsal, KV cache, each phase timed."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,7 +18,7 @@ from engines.memory import KvPlan, plan_kv
 from engines.messages import Ready, Start
 from engines.network import Network
 from engines.ops import KvLayer
-from engines.options import EngineOptions, SchedulerOptions
+from engines.options import EngineOptions, LoadFormat, SchedulerOptions
 from engines.rehearsal import rehearse
 from engines.runner import Runner
 from engines.scheduler import Scheduler
@@ -34,12 +34,26 @@ def load_checkpoint(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
     return load_network(folder, spec, ops=backend.ops, device=backend.device, dtype=backend.dtype)
 
 
+def load_random(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
+    """Make the network with seeded weights; the folder need not be there."""
+    from engines.weights.load import random_network
+
+    return random_network(spec, ops=backend.ops, device=backend.device, dtype=backend.dtype, seed=0)
+
+
+LOADERS: Mapping[LoadFormat, LoadNetwork] = {"checkpoint": load_checkpoint, "random": load_random}
+
+
 def load_engine(
-    start: Start, *, on_phase: Callable[[str], None], load: LoadNetwork = load_checkpoint
+    start: Start, *, on_phase: Callable[[str], None], load: LoadNetwork | None = None
 ) -> tuple[EngineLoop, Ready]:
-    """Make everything that serving needs; raises EngineError with what is wrong."""
+    """Make everything that serving needs; raises EngineError with what is wrong.
+
+    `load` replaces how the network is made; None: as `load_format` says.
+    """
     phases = _Phases(on_phase)
     options = start.options
+    load = load or LOADERS[options.load_format]
     with phases.of("device"):
         backend = open_backend(options, start.spec.dtype)
         at_first = used_bytes(backend.device)

@@ -177,6 +177,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     encoder_cache_hits: int
     preemptions: int
     step_s: float  # time inside steps since start
+    wait_s: float  # of it, how long the host waited for results; the rest is the host's own work
+    gap_s: float  # how long the device waited between steps while there was work
 
 
 ToEngine = Start | Submit | Abort | Stop

@@ -10,6 +10,7 @@ from typing import Literal
 EngineKind = Literal["turbomind", "pytorch", "auto"]
 DeviceType = Literal["cuda", "cpu", "npu", "auto"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
+LoadFormat = Literal["checkpoint", "random"]
 KvFormat = Literal["none", "fp8", "int8", "int4"]
 
 
@@ -51,6 +52,7 @@ class EngineOptions:
     device: DeviceType
     dtype: ComputeDtype
     tp: int
+    load_format: LoadFormat  # random: seeded weights of the model's shapes, no files are read
     kv: KvOptions
     scheduler: SchedulerOptions
     vision: VisionOptions

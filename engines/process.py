@@ -114,13 +114,11 @@ def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop |
     try:
         import torch
 
-        from engines.loading import load_checkpoint, load_engine
+        from engines.loading import load_engine
 
         import_s = time.monotonic() - began
         torch.set_num_threads(_num_threads(start.options.device))
-        loop, ready = load_engine(
-            start, on_phase=lambda phase: link.send([Loading(phase=phase)]), load=load or load_checkpoint
-        )
+        loop, ready = load_engine(start, on_phase=lambda phase: link.send([Loading(phase=phase)]), load=load)
     except ModuleNotFoundError as error:
         message = (
             f"`{error.name}` is not installed: every engine needs it; pip install 'vlm-deployer[engine]'"

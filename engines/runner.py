@@ -6,6 +6,7 @@ overlaps steps calls them apart. Which networks and ops run is none of its busin
 Legend: M image rows, H hidden.
 """
 
+import time
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from engines.network import Network
 from engines.ops import KvLayer
 from engines.options import VisionOptions
 from engines.penalties import TokenCounts
-from engines.sampling import Sampled, sample
+from engines.sampling import Logprobs, Sampled, sample
 from engines.sampling_rows import SamplingRows, sampling_rows
 from engines.sequence import ImageSlots
+from engines.step_clock import step_clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,8 +66,19 @@ class Runner:
         self._vocab = network.spec.decoder.vocab
         self._counts = TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
         self._images = EncoderCache(vision.cache_bytes)
+        self._clock = step_clock(device)
+        self.wait_s = 0.0
         self.images_encoded = 0
         self.encoder_cache_hits = 0
+
+    @property
+    def gap_s(self) -> float:
+        """Seconds that the device waited between steps while there was work."""
+        return self._clock.gap_s
+
+    def rest(self) -> None:
+        """Say that no step follows for now."""
+        self._clock.rest()
 
     def run(self, plan: BatchPlan) -> list[TokenChoice]:
         """Run one step and return a choice for each chunk of `plan.sampling`."""
@@ -82,33 +95,39 @@ class Runner:
             features=features,
             rope_by_prompt=self._network.spec.decoder.rope.by_prompt,
         )
+        self._clock.begin()
         hidden_SH = self._network.hidden(step, self._kv)
         self._images.trim(_unfinished(plan))
-        if not plan.sampling:
-            return Launched(plan=plan, sampled=None, rows=None)
-        rows = sampling_rows([chunk.sequence for chunk in plan.sampling], self._counts, self._vocab)
-        sampled = sample(self._network.logits(hidden_SH), rows)
+        sampled, rows = None, None
+        if plan.sampling:
+            rows = sampling_rows([chunk.sequence for chunk in plan.sampling], self._counts, self._vocab)
+            sampled = sample(self._network.logits(hidden_SH), rows)
+        self._clock.end()
         return Launched(plan=plan, sampled=sampled, rows=rows)
 
     def fetch(self, launched: Launched) -> list[TokenChoice]:
         """Wait for a step and return what it sampled."""
-        if launched.sampled is None or launched.rows is None:
-            return []
-        ids = launched.sampled.ids_S.tolist()
+        started = time.perf_counter()
+        ids = [] if launched.sampled is None else launched.sampled.ids_S.tolist()
+        self.wait_s += time.perf_counter() - started
+        self._clock.done()
         choices = [_choice(token if token < self._vocab else None) for token in ids]
-        logprobs = launched.sampled.logprobs
-        if logprobs is not None:
-            chosen, tops = logprobs.chosen_R.tolist(), logprobs.top_RA.tolist()
-            top_ids = logprobs.top_ids_RA.tolist()
-            for i, row in enumerate(launched.rows.logprob_rows):
-                number = launched.plan.sampling[row].sequence.sampling.logprobs or 0
-                choices[row] = TokenChoice(
-                    token_id=choices[row].token_id,
-                    logprob=chosen[i],
-                    top_ids=tuple(top_ids[i][:number]),
-                    top_logprobs=tuple(tops[i][:number]),
-                )
+        if launched.sampled is not None and launched.sampled.logprobs is not None:
+            self._add_logprobs(choices, launched, launched.sampled.logprobs)
         return choices
+
+    def _add_logprobs(self, choices: list[TokenChoice], launched: Launched, logprobs: Logprobs) -> None:
+        assert launched.rows is not None, "a step that sampled has rows"
+        chosen, tops = logprobs.chosen_R.tolist(), logprobs.top_RA.tolist()
+        top_ids = logprobs.top_ids_RA.tolist()
+        for i, row in enumerate(launched.rows.logprob_rows):
+            number = launched.plan.sampling[row].sequence.sampling.logprobs or 0
+            choices[row] = TokenChoice(
+                token_id=choices[row].token_id,
+                logprob=chosen[i],
+                top_ids=tuple(top_ids[i][:number]),
+                top_logprobs=tuple(tops[i][:number]),
+            )
 
     def check_device(self) -> None:
         """Raise what the device raises where it can no longer compute, as after an illegal access."""
@@ -139,6 +158,7 @@ class Runner:
             return ()
         pixels = [image.pixels for image in images if image.pixels is not None]
         assert len(pixels) == len(images), "an image without pixels reached the encoder"
+        self._clock.begin()
         self.images_encoded += len(images)
         return self._network.encode_images(pixels, max_tiles=self._vision.max_batch_size)
 

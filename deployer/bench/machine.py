@@ -8,7 +8,10 @@ from pathlib import Path
 
 from deployer.assets import PACKAGE
 
-PACKAGES = ("torch", "numpy", "pyzmq", "uvicorn", "fastapi", "tokenizers", "httpx")
+PACKAGES = (
+    "torch", "cuda-bindings", "nvidia-cuda-nvrtc", "numpy", "pyzmq", "uvicorn", "fastapi", "tokenizers",
+    "httpx",
+)  # fmt: skip
 
 
 def machine() -> dict[str, str]:

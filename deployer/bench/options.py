@@ -11,11 +11,14 @@ from deployer.errors import ConfigError
 class BenchOptions:
     """What is asked, how often, and of whom."""
 
+    name: str  # what its rows are called where several are measured
+    prompts: Literal["chat", "tokens"]
     concurrency: list[int]
-    requests: int
+    requests: int | None  # None: as many as run at once
     warmup: int
     prompt_tokens: int
     output_tokens: int
+    length_sigma: float  # 0: all lengths alike
     images: Literal["without", "with", "both"]
     image_width: int
     image_height: int
@@ -24,6 +27,7 @@ class BenchOptions:
     model_name: str | None
     api_key: str | None
     timeout_s: float
+    also: list[str]  # further options of conf/bench
     output: Literal["table", "json"]
 
 
@@ -34,18 +38,38 @@ def check_options(options: BenchOptions) -> None:
         "warmup": NOT_NEGATIVE,
         "prompt_tokens": POSITIVE,
         "output_tokens": POSITIVE,
+        "length_sigma": NOT_NEGATIVE,
         "image_width": POSITIVE,
         "image_height": POSITIVE,
         "timeout_s": SECONDS,
     }
     faults = [
-        f"bench.{name}={getattr(options, name)}: {span.rule()}"
+        f"bench.{name}={value}: {span.rule()}"
         for name, span in allowed.items()
-        if not span.holds(getattr(options, name))
+        if (value := getattr(options, name)) is not None and not span.holds(value)
     ]
+    faults += _without_effect(options)
     if not options.concurrency or min(options.concurrency) < 1:
         faults.append(f"bench.concurrency={options.concurrency}: must list numbers of at least 1, as [1, 8]")
     if options.url is not None and not options.url.startswith(("http://", "https://")):
         faults.append(f"bench.url={options.url}: must read http://host:port or https://host:port")
     if faults:
         raise ConfigError(faults)
+
+
+def _without_effect(options: BenchOptions) -> list[str]:
+    """Return a fault for every value that the kind of prompts leaves without effect."""
+    if options.prompts == "tokens":
+        rule = "is asked through a server, which takes texts only; use bench.prompts=chat"
+        names = [name for name in ("url", "model_name", "api_key") if getattr(options, name) is not None]
+        rules = dict.fromkeys(names, rule)
+        if options.images == "both":
+            rules["images"] = "must be with or without where bench.prompts=tokens"
+    else:
+        rules = {}
+        if options.length_sigma:
+            rules["length_sigma"] = "texts are all of one length; use bench.prompts=tokens"
+        if options.also:
+            rules["also"] = "goes with bench.prompts=tokens only: one engine measures all of them"
+    shown = {name: "***" if name == "api_key" else getattr(options, name) for name in rules}
+    return [f"bench.{name}={shown[name]}: {rule}" for name, rule in rules.items()]

@@ -24,7 +24,15 @@ async def own_server(config: DeployConfig) -> AsyncGenerator[str, None]:
 
     Raises UnavailableError where it does not start; its own messages are on standard error.
     """
-    server = replace(config.server, host="127.0.0.1", port=0, api_keys=[], log_level="warning", drain_s=1)
+    server = replace(
+        config.server,
+        host="127.0.0.1",
+        port=0,
+        api_keys=[],
+        log_level="warning",
+        drain_s=1,
+        allow_random_weights=True,  # a benchmark is what they are for
+    )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",

@@ -11,19 +11,23 @@ from deployer.bench.options import BenchOptions, check_options
 from deployer.bench.own_server import own_server
 from deployer.bench.report import print_report
 from deployer.bench.samples import Figures, Sample, closed_loop, figures
+from deployer.bench.token_run import run_tokens
 from deployer.bench.workload import Ask, asks, words_for
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.deployment import Deployment
+from deployer.plan.hardware import Hardware
 from deployer.serve.logs import set_up_logs
 
 FEW, MANY = 4, 68  # words of the two texts that tell how many tokens a word takes
 
 
-def run(config: DeployConfig, options: BenchOptions) -> int:
+def run(config: DeployConfig, options: BenchOptions, hardware: Hardware) -> int:
     """Measure and print; returns the exit code. Raises UnavailableError or EngineError where it cannot."""
     check_options(options)
     set_up_logs("warning")
+    if options.prompts == "tokens":
+        return run_tokens(config, options, hardware)
     rows, about = asyncio.run(_run(config, options))
     print_report(rows, about, options, out=sys.stdout)
     return 0
@@ -112,7 +116,9 @@ async def _rows(
             print(
                 f"{path}: {concurrency} at once, {'with' if image else 'without'} a picture", file=sys.stderr
             )
-            samples, seconds = await measured(asked(options.requests, f"row {concurrency}"), concurrency)
+            samples, seconds = await measured(
+                asked(options.requests or concurrency, f"row {concurrency}"), concurrency
+            )
             rows.append(figures(samples, seconds, path=path, image=image, concurrency=concurrency))
     return rows
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,11 +55,11 @@ class Figures:
 
 
 async def closed_loop(
-    asked: Sequence[T], concurrency: int, ask: Callable[[T], Awaitable[Sample]]
-) -> tuple[list[Sample], float]:
+    asked: Sequence[T], concurrency: int, ask: Callable[[T], Awaitable[S]]
+) -> tuple[list[S], float]:
     """Ask everything, `concurrency` at a time, and return the samples and how many seconds it took."""
     waiting = iter(asked)
-    samples: list[Sample] = []
+    samples: list[S] = []
 
     async def worker() -> None:
         for one in waiting:

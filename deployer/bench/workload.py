@@ -39,16 +39,21 @@ def text(chance: random.Random, words: int) -> str:
 
 
 def picture(chance: random.Random, size: tuple[int, int]) -> bytes:
-    """Return a PNG of coloured boxes on a plain ground."""
+    """Return `drawn` as a PNG."""
+    data = io.BytesIO()
+    drawn(chance, size).save(data, "PNG")
+    return data.getvalue()
+
+
+def drawn(chance: random.Random, size: tuple[int, int]) -> Image.Image:
+    """Return a picture of coloured boxes on a plain ground."""
     image = Image.new("RGB", size, _colour(chance))
     draw = ImageDraw.Draw(image)
     for _ in range(12):
         left, top = chance.randrange(size[0]), chance.randrange(size[1])
         right, bottom = left + chance.randrange(1, size[0]), top + chance.randrange(1, size[1])
         draw.rectangle((left, top, right, bottom), fill=_colour(chance))
-    data = io.BytesIO()
-    image.save(data, "PNG")
-    return data.getvalue()
+    return image
 
 
 def words_for(prompt_tokens: int, *, tokens_of_few: int, tokens_of_many: int, few: int, many: int) -> int:

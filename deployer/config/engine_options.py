@@ -13,6 +13,7 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
         device=choice.device,
         dtype=engine.dtype,
         tp=engine.tp,
+        load_format=engine.load_format,
         kv=KvOptions(
             format=config.quantization.kv,
             page_tokens=engine.cache_block_seq_len,

@@ -112,6 +112,16 @@ def build_options(group: OptionGroup, composition: "Composition") -> Any:
     return build(kind, composition.values.get(group.name, {}), composition.origins, at=group.name)
 
 
+def load_option(group: OptionGroup, name: str) -> Any:
+    """Return the dataclass of a verb's own group for one of its options as it ships.
+
+    Raises ConfigError where there is no such option.
+    """
+    from deployer.config.compose import compose
+
+    return build_options(group, compose([f"{group.name}={name}"], alone=True))
+
+
 def _all(parts: Sequence[Callable[[], Any]]) -> list[Any]:
     """Return every result, or raise one ConfigError with the faults of all."""
     results: list[Any] = []

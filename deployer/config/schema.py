@@ -7,7 +7,7 @@ Group `x` of `conf/` is field `x` here; `engine_options.py` turns it into what t
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from engines.options import ComputeDtype, DeviceType, EngineKind, KvFormat
+from engines.options import ComputeDtype, DeviceType, EngineKind, KvFormat, LoadFormat
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +35,7 @@ class EngineConfig:
     device_type: DeviceType
     dtype: ComputeDtype
     tp: int
+    load_format: LoadFormat
     session_len: int | None
     max_batch_size: int
     cache_max_entry_count: float
@@ -117,6 +118,7 @@ class ServerConfig:
     max_requests: int  # running and waiting; one more is answered 429
     max_body_bytes: int
     drain_s: float
+    allow_random_weights: bool
     log_level: Literal["debug", "info", "warning", "error"]
 
 

@@ -39,7 +39,7 @@ class Deployment:
         if max_restarts is not None:
             config = replace(config, engine=replace(config.engine, max_restarts=max_restarts))
         choice = choose_engine(config.engine)
-        model = open_model(config.model)
+        model = open_model(config.model, weights=config.engine.load_format == "checkpoint")
         engine = EngineClient(
             model.folder,
             model.spec,

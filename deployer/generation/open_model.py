@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from deployer.companions import fetch_companions
+from deployer.config.folder import local_folder
+from deployer.config.hyper_parameters import without_factor_lists
 from deployer.config.schema import ModelConfig
-from deployer.errors import UnavailableError
+from deployer.errors import ConfigError, UnavailableError
 from deployer.hub import fetch_checkpoint
 from engines.errors import CheckpointError
 from engines.families import known_families, read_spec
@@ -45,6 +47,27 @@ def open_model(model: ModelConfig, *, weights: bool = True) -> OpenedModel:
     return OpenedModel(
         folder=folder, spec=spec, differences=tuple(differences(model.hyper_parameters or {}, config))
     )
+
+
+def sized_model(model: ModelConfig) -> OpenedModel:
+    """Return a model of the option's shapes, for `engine.load_format=random`; no checkpoint is read.
+
+    Raises ConfigError where the option has no hyper-parameters, CheckpointError for what they cannot mean.
+    """
+    if model.hyper_parameters is None:
+        raise ConfigError(
+            [
+                f"model.hyper_parameters=null (model `{model.name}`): random weights are made from the keys "
+                "of config.json; use a model option that has them, or model=local model.path=<folder>"
+            ]
+        )
+    folder = local_folder(model)
+    spec = read_spec(
+        without_factor_lists(model.hyper_parameters),
+        origin=f"hyper_parameters of model `{model.name}`",
+        folder=folder,
+    )
+    return OpenedModel(folder=folder or Path(f"no checkpoint of {model.name}"), spec=spec, differences=())
 
 
 def check_family(model: ModelConfig) -> None:

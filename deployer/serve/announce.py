@@ -17,6 +17,8 @@ def warnings(config: DeployConfig, model: OpenedModel) -> list[str]:
             f"server.host={config.server.host} can be reached from other machines and server.api_keys is "
             "empty: everybody there may use it; set server.api_keys"
         )
+    if config.engine.load_format == "random":
+        lines.append("engine.load_format=random: the weights are random, every answer is noise")
     return [f"warning: {line}" for line in lines]
 
 

@@ -116,6 +116,12 @@ def _figures(stats: Stats) -> Iterator[Metric]:
     yield gauge("deployer_kv_pages", "KV pages", stats.pages_total)
     yield counter("deployer_engine_steps", "Forward passes since the engine started", stats.steps)
     yield counter("deployer_engine_step_seconds", "Time inside steps since the engine started", stats.step_s)
+    yield counter(
+        "deployer_engine_wait_seconds", "Of these, the time the host waited for results", stats.wait_s
+    )
+    yield counter(
+        "deployer_engine_gap_seconds", "Time the device waited between steps that there was work", stats.gap_s
+    )
     yield counter("deployer_engine_prompt_tokens", "Prompt tokens the engine took", stats.prompt_tokens)
     yield counter("deployer_engine_cached_tokens", "Of these, from the prefix cache", stats.cached_tokens)
     yield counter("deployer_engine_output_tokens", "Tokens the engine generated", stats.output_tokens)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import uvloop
 
 from deployer.config.schema import DeployConfig
+from deployer.errors import ConfigError
 from deployer.generation.deployment import Deployment
 from deployer.generation.open_model import check_family
 from deployer.recipes.running import describe
@@ -32,6 +33,7 @@ def run(config: DeployConfig) -> int:
     Raises UnavailableError, CheckpointError, ConfigError, DeviceError or EngineError where it cannot start.
     """
     set_up_logs(config.server.log_level)
+    refuse_noise(config)
     check_family(config.model)
     check_tls(config.server)
     with bind(config.server) as listener:
@@ -40,6 +42,17 @@ def run(config: DeployConfig) -> int:
         _print([*warnings(config, deployment.model), *([reason] if reason else [])])
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_run(deployment, listener))
+
+
+def refuse_noise(config: DeployConfig) -> None:
+    """Raise ConfigError where the answers would be noise and nobody has said that this is wanted."""
+    if config.engine.load_format == "random" and not config.server.allow_random_weights:
+        raise ConfigError(
+            [
+                "engine.load_format=random: answers would be noise: use it with `deploy bench`, or set "
+                "server.allow_random_weights=true for a load test of the server"
+            ]
+        )
 
 
 async def _run(deployment: Deployment, listener: socket.socket) -> int:

@@ -83,6 +83,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
         device="cuda",
         dtype="bfloat16",
         tp=tp,
+        load_format="checkpoint",
         kv=KvOptions(format="none", page_tokens=64, num_pages=None, memory=0.8, prefix_caching=True),
         scheduler=SchedulerOptions(
             max_batch_size=128,

@@ -13,6 +13,7 @@ from deployer.bench.samples import Figures
 from deployer.errors import ConfigError
 
 OPTIONS = BenchOptions(
+    name="chat", prompts="chat", length_sigma=0, also=[],
     concurrency=[1, 8], requests=2, warmup=0, prompt_tokens=10, output_tokens=5, images="both",
     image_width=8, image_height=8, seed=0, url=None, model_name=None, api_key="secret", timeout_s=1,
     output="table",
@@ -66,6 +67,10 @@ def test_the_machine_is_described() -> None:
         ({"concurrency": []}, "bench.concurrency="),
         ({"concurrency": [1, 0]}, "bench.concurrency="),
         ({"url": "localhost:1"}, "bench.url=localhost:1: "),
+        ({"length_sigma": 1.0}, "bench.length_sigma=1.0: texts are all of one length"),
+        ({"also": ["trace"]}, "bench.also=['trace']: goes with bench.prompts=tokens only"),
+        ({"prompts": "tokens", "images": "both", "api_key": None}, "bench.images=both: must be with or"),
+        ({"prompts": "tokens", "images": "with"}, r"bench.api_key=\*\*\*: is asked through a server"),
     ],
 )
 def test_options_that_cannot_work_are_refused(change: dict[str, object], fault: str) -> None:

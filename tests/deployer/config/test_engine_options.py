@@ -14,6 +14,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
     found = options(
         "engine.dtype=float16",
         "engine.tp=2",
+        "engine.load_format=random",
         "engine.session_len=1000",
         "engine.max_batch_size=5",
         "engine.cache_max_entry_count=0.3",
@@ -35,6 +36,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
         2.0,
         9.0,
     )
+    assert found.load_format == "random"
     assert found.use_logn_attn is True
     assert (found.kv.format, found.kv.page_tokens, found.kv.num_pages) == ("none", 32, 77)
     assert (found.kv.memory, found.kv.prefix_caching) == (0.3, False)

@@ -16,7 +16,9 @@ NO_DIFFERENCES: Any = SimpleNamespace(differences=())
 
 def config(**server: Any) -> Any:
     return SimpleNamespace(
-        server=replace(SERVER, **server), model=SimpleNamespace(name="tiny"), engine=SimpleNamespace(tp=1)
+        server=replace(SERVER, **server),
+        model=SimpleNamespace(name="tiny"),
+        engine=SimpleNamespace(tp=1, load_format="checkpoint"),
     )
 
 
@@ -33,6 +35,13 @@ def test_a_public_server_without_keys_is_warned_of() -> None:
     (line,) = warnings(config(host="0.0.0.0"), NO_DIFFERENCES)
     assert line.startswith("warning: server.host=0.0.0.0")
     assert warnings(config(host="0.0.0.0", api_keys=["k"]), NO_DIFFERENCES) == []
+
+
+def test_random_weights_are_warned_of() -> None:
+    noisy = config()
+    noisy.engine.load_format = "random"
+    (line,) = warnings(noisy, NO_DIFFERENCES)
+    assert "every answer is noise" in line
 
 
 def test_what_differs_from_the_checkpoint_is_warned_of() -> None:

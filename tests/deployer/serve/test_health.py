@@ -63,6 +63,8 @@ async def test_metrics_show_what_the_engine_says_and_survive_its_absence(
     assert (found["deployer_engine_up"], found["deployer_sequences_running"]) == (1, 3)
     assert (found["deployer_sequences_waiting"], found["deployer_kv_pages_used"]) == (2, 10)
     assert found["deployer_engine_cached_tokens_total"] == 40
+    waited = (found["deployer_engine_wait_seconds_total"], found["deployer_engine_gap_seconds_total"])
+    assert waited == (0.25, 0.125)
     engine.state, engine.stats, engine.num_restarts = "restarting", None, 1
     found = await figures(api)
     assert (found["deployer_engine_up"], found["deployer_engine_restarts_total"]) == (0, 1)

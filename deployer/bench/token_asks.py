@@ -1,0 +1,114 @@
+"""What a benchmark on token ids asks: seeded ids and pictures, no two alike. No tokenizer is needed."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+
+from PIL import Image
+
+from deployer.bench.options import BenchOptions
+from deployer.bench.workload import drawn
+from deployer.config.schema import VisionConfig
+from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.images import Picture, open_picture
+from engines.spec import ModelSpec
+from engines.vision.parts import ImagePlan
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class AskedPicture:
+    """A picture that is not decoded yet, and its place in a prompt."""
+
+    image: Image.Image
+    plan: ImagePlan
+    start: int
+    rows: tuple[tuple[int, int], ...]  # (offset, count)
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class TokenAsk:
+    """One request."""
+
+    token_ids: tuple[int, ...]
+    output_tokens: int
+    picture: AskedPicture | None
+
+
+class TokenPrompts:
+    """Prompts for one model."""
+
+    def __init__(self, spec: ModelSpec, vision: VisionConfig) -> None:
+        self._vocab = spec.decoder.vocab
+        self._tiles = None if spec.vision is None else ImageTiles(spec.vision, vision)
+        self._max_pixels = vision.max_image_pixels
+
+    def asks(self, options: BenchOptions, count: int, *, stream: str) -> list[TokenAsk]:
+        """Return `count` requests; `stream` tells one row's requests from another's. Raises RequestError."""
+        size = (options.image_width, options.image_height) if options.images == "with" else None
+        chance = random.Random(f"{options.seed}/{stream}/{options.prompt_tokens}/{size}")
+        prompts = lengths(options.prompt_tokens, count, sigma=options.length_sigma, chance=chance)
+        outputs = lengths(options.output_tokens, count, sigma=options.length_sigma, chance=chance)
+        return [
+            self._ask(chance, prompt_tokens, output_tokens, size)
+            for prompt_tokens, output_tokens in zip(prompts, outputs, strict=True)
+        ]
+
+    def prepare(self, picture: AskedPicture) -> PreparedImage:
+        """Decode and cut a picture, as the front end does it for a request."""
+        tiles = self._picture_tiles()
+        return tiles.prepare(
+            self._opened(picture.image),
+            "auto",
+            plan=picture.plan,
+            shared=tiles.shared([picture.plan]),
+            start=picture.start,
+            rows=picture.rows,
+            num_tokens=picture.num_tokens,
+        )
+
+    def _ask(
+        self, chance: random.Random, prompt_tokens: int, output_tokens: int, size: tuple[int, int] | None
+    ) -> TokenAsk:
+        ids = chance.choices(range(self._vocab), k=prompt_tokens)
+        if size is None:
+            return TokenAsk(token_ids=tuple(ids), output_tokens=output_tokens, picture=None)
+        picture = self._place(drawn(chance, size), start=prompt_tokens // 2)
+        slots = [0] * picture.num_tokens
+        return TokenAsk(
+            token_ids=(*ids[: picture.start], *slots, *ids[picture.start :]),
+            output_tokens=output_tokens,
+            picture=picture,
+        )
+
+    def _place(self, image: Image.Image, *, start: int) -> AskedPicture:
+        """Return the picture's stretch of the prompt; a text between rows counts one token, as planned."""
+        tiles = self._picture_tiles()
+        plan = tiles.plan(self._opened(image), "auto", num_images=1)
+        rows, offset = [], 0
+        for segment in tiles.segments(plan):
+            if isinstance(segment, int):
+                rows.append((offset, segment))
+            offset += segment if isinstance(segment, int) else 1
+        return AskedPicture(image=image, plan=plan, start=start, rows=tuple(rows), num_tokens=offset)
+
+    def _opened(self, image: Image.Image) -> Picture:
+        return open_picture(image, index=0, max_pixels=self._max_pixels)
+
+    def _picture_tiles(self) -> ImageTiles:
+        assert self._tiles is not None, "pictures are asked of models that see"
+        return self._tiles
+
+
+def lengths(mean: int, count: int, *, sigma: float, chance: random.Random) -> Sequence[int]:
+    """Return so many lengths of at least 1: all alike, or log-normal with this sigma.
+
+    The log-normal ones are scaled so that their sum is mean * count, but for those that were raised to 1.
+    """
+    if sigma == 0:
+        return [mean] * count
+    drawn_lengths = [chance.lognormvariate(0, sigma) for _ in range(count)]
+    scale = mean * count / sum(drawn_lengths)
+    ends = [round(scale * end) for end in accumulate(drawn_lengths, initial=0.0)]
+    return [max(1, end - start) for start, end in pairwise(ends)]

@@ -1,0 +1,66 @@
+"""What no engine can pass on the device that a benchmark ran on: the planner's limits, for a row of it."""
+
+from dataclasses import dataclass
+
+from deployer.bench.token_samples import TokenRow
+from deployer.config.schema import DeployConfig
+from deployer.plan.case import Case, case_of
+from deployer.plan.hardware import Hardware
+from deployer.plan.rates import Rates, limit
+from deployer.plan.step_times import DecoderWork, decode_time, decoder_work, encode_time, prefill_time
+from deployer.plan.weight_bytes import WeightPart, weight_parts
+from engines.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """The limits of one deployment."""
+
+    case: Case
+    parts: list[WeightPart]
+    work: DecoderWork
+    rates: Rates
+
+    @classmethod
+    def of(cls, config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> "Limits":
+        """Return the limits of a deployment on a device."""
+        case = case_of(config, spec, hardware)
+        parts = weight_parts(case)
+        return cls(case=case, parts=parts, work=decoder_work(case, parts), rates=limit(case))
+
+    def ttft_ms(self, row: TokenRow, size: tuple[int, int] | None) -> float:
+        """Return the time to the first token of a request alone."""
+        return (self._encode_s(size) + self._read_s(row)) * 1e3
+
+    def prompt_tokens_per_s(self, row: TokenRow, size: tuple[int, int] | None) -> float:
+        """Return the rate at which prompts of the mean length are read."""
+        return row.prompt_tokens / (self._encode_s(size) + self._read_s(row))
+
+    def decode_tokens_per_s(self, row: TokenRow) -> float:
+        """Return the rate of a full batch, each sequence halfway through its answer."""
+        return row.concurrency / self._step_s(row)
+
+    def requests_per_s(self, row: TokenRow, size: tuple[int, int] | None) -> float:
+        """Return the rate at which every phase keeps the device busy, all requests of the mean length."""
+        decode_s = row.output_tokens * self._step_s(row) / row.concurrency
+        return 1 / (self._encode_s(size) + self._read_s(row) + decode_s)
+
+    def _read_s(self, row: TokenRow) -> float:
+        return prefill_time(self.case, self.work, self.rates, tokens=round(row.prompt_tokens)).total_s
+
+    def _step_s(self, row: TokenRow) -> float:
+        context = round(row.prompt_tokens + row.output_tokens / 2)
+        return decode_time(self.case, self.work, self.rates, batch=row.concurrency, context=context).total_s
+
+    def _encode_s(self, size: tuple[int, int] | None) -> float:
+        if size is None or self.case.spec.vision is None:
+            return 0.0
+        plan = self.case.spec.vision.pixels.plan(*size, num_images=1)
+        return encode_time(self.case, self.parts, self.rates, tiles=plan.num_tiles, plan=plan)
+
+
+def is_that_device(hardware: Hardware, device: str) -> bool:
+    """Tell whether a device as torch names it is of the kind that `conf/hardware` describes."""
+    if hardware.kind == "cpu":
+        return device.startswith("cpu")
+    return hardware.name.partition("_")[0] in device.lower().replace(" ", "")

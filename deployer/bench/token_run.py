@@ -1,0 +1,123 @@
+"""`deploy bench` with `bench.prompts=tokens`: one engine, any number of loads, one table with its limits."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from deployer.bench.machine import machine
+from deployer.bench.options import BenchOptions, check_options
+from deployer.bench.samples import closed_loop
+from deployer.bench.token_engine import TokenBench, opened, token_bench
+from deployer.bench.token_limits import Limits, is_that_device
+from deployer.bench.token_report import print_token_report
+from deployer.bench.token_samples import TokenRow, token_row
+from deployer.config.devices import EngineChoice
+from deployer.config.load import load_option
+from deployer.config.schema import DeployConfig
+from deployer.errors import ConfigError
+from deployer.generation.open_model import OpenedModel
+from deployer.plan.hardware import Hardware, check_hardware
+from deployer.verbs import VERBS
+from engines.messages import Ready
+
+Rows = list[tuple[BenchOptions, TokenRow]]
+
+
+def run_tokens(config: DeployConfig, options: BenchOptions, hardware: Hardware) -> int:
+    """Measure every load and print; returns the exit code. Raises as `opened`, EngineError for a failure."""
+    check_hardware(hardware)
+    loads = loads_of(options)
+    model, choice = opened(config)
+    _check_loads(loads, config, model)
+    rows, ready = asyncio.run(_measured(config, model, choice, loads))
+    limits = Limits.of(config, model.spec, hardware) if is_that_device(hardware, ready.device) else None
+    about = _about(config, choice, ready, hardware if limits else None)
+    print_token_report(rows, about, limits, options, out=sys.stdout)
+    return 0
+
+
+def loads_of(options: BenchOptions) -> list[BenchOptions]:
+    """Return the options given and those of `bench.also`. Raises ConfigError."""
+    (group,) = (group for group in VERBS["bench"].groups if group.name == "bench")
+    loads = [options]
+    for name in options.also:
+        other: BenchOptions = load_option(group, name)
+        if other.prompts != "tokens":
+            raise ConfigError([f"bench.also={options.also}: `{name}` asks with texts; run it on its own"])
+        check_options(other)
+        loads.append(replace(other, seed=options.seed))
+    return loads
+
+
+def _check_loads(loads: Sequence[BenchOptions], config: DeployConfig, model: OpenedModel) -> None:
+    most = config.engine.max_batch_size
+    faults = [
+        f"bench.concurrency={load.concurrency} ({load.name}): engine.max_batch_size={most} lets no more run "
+        f"at once; set engine.max_batch_size={max(load.concurrency)}"
+        for load in loads
+        if max(load.concurrency) > most
+    ]
+    faults += [
+        f"bench.images=with ({load.name}): model `{config.model.name}` reads text only; use without"
+        for load in loads
+        if load.images == "with" and model.spec.vision is None
+    ]
+    if faults:
+        raise ConfigError(faults)
+
+
+async def _measured(
+    config: DeployConfig, model: OpenedModel, choice: EngineChoice, loads: Sequence[BenchOptions]
+) -> tuple[Rows, Ready]:
+    timeout_s = max(load.timeout_s for load in loads)
+    async with token_bench(config, model, choice, timeout_s=timeout_s) as bench:
+        ready = bench.engine.ready
+        assert ready is not None, "a started engine has said what it got"
+        rows = [(load, row) for load in loads for row in await _rows(bench, load)]
+        return rows, ready
+
+
+async def _rows(bench: TokenBench, options: BenchOptions) -> list[TokenRow]:
+    """Measure every concurrency of a load."""
+    rows = []
+    if options.warmup:
+        asked = bench.prompts.asks(options, options.warmup, stream="warmup")
+        await closed_loop(asked, options.warmup, bench.ask)
+    for concurrency in options.concurrency:
+        print(f"{options.name}: {concurrency} at once", file=sys.stderr, flush=True)
+        asked = bench.prompts.asks(options, options.requests or concurrency, stream=f"row {concurrency}")
+        before = await bench.settled()
+        samples, seconds = await closed_loop(asked, concurrency, bench.ask)
+        after = await bench.settled()
+        rows.append(
+            token_row(
+                samples, seconds, load=options.name, concurrency=concurrency, before=before, after=after
+            )
+        )
+    return rows
+
+
+def _about(
+    config: DeployConfig, choice: EngineChoice, ready: Ready, hardware: Hardware | None
+) -> dict[str, str]:
+    """Return what the figures depend on, beside the machine's own."""
+    engine = config.engine
+    phases = ", ".join(f"{name} {seconds:.2f} s" for name, seconds in ready.phase_s.items())
+    parts = ", ".join(f"{name} {count / 2**30:.2f} GiB" for name, count in ready.bytes_by_part.items())
+    limit = "none: hardware=<name> does not describe this device; `deploy list hardware` shows what is known"
+    if hardware is not None:
+        limit = f"of one {hardware.name} ({hardware.basis}), conf/hardware/{hardware.name}.yaml"
+    return {
+        **machine(),
+        "model": f"{config.model.name}, weights {engine.load_format}",
+        "engine": f"{choice.kind} on {ready.device}, {ready.dtype}, tp {engine.tp}",
+        "formats": f"weights {config.quantization.weights}, kv {config.quantization.kv}",
+        "batch": f"max_batch_size {engine.max_batch_size}, "
+        f"max_prefill_token_num {engine.max_prefill_token_num}, "
+        f"prefix caching {'on' if engine.enable_prefix_caching else 'off'}, "
+        f"{ready.num_pages} pages of {ready.page_tokens} tokens",
+        "start": phases,
+        "memory": parts,
+        "limit": limit,
+    }

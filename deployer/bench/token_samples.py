@@ -1,0 +1,103 @@
+"""One measured request on token ids, what many of them amount to, and what their steps cost."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deployer.bench.samples import quantile
+from engines.messages import Stats
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenSample:
+    """One request; times are seconds of `time.perf_counter`."""
+
+    start_s: float
+    arrivals: tuple[tuple[float, int], ...]  # when so many tokens came
+    prompt_tokens: int
+    image_tokens: int
+    cached_tokens: int
+
+    @property
+    def first_s(self) -> float:
+        """When its first token came."""
+        return self.arrivals[0][0]
+
+    @property
+    def last_s(self) -> float:
+        """When its last token came."""
+        return self.arrivals[-1][0]
+
+    @property
+    def output_tokens(self) -> int:
+        """Tokens that came."""
+        return sum(count for _, count in self.arrivals)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TokenRow:
+    """What one load made of the engine at one concurrency."""
+
+    load: str
+    concurrency: int
+    requests: int
+    prompt_tokens: float  # mean, image tokens included
+    image_tokens: float
+    cached_tokens: float
+    output_tokens: float
+    seconds: float
+    ttft_p50_ms: float
+    ttft_p99_ms: float
+    prompt_tokens_per_s: float  # until the last first token
+    decode_tokens_per_s: float | None  # while all requests decode; None: there is no such time
+    output_tokens_per_s: float
+    requests_per_s: float
+    steps: int
+    step_ms: float  # mean time of the engine's loop for a step
+    host_ms: float  # of it, the host's own work
+    gap_share: float  # of `seconds`, how long the device waited between steps
+
+
+def token_row(
+    samples: Sequence[TokenSample],
+    seconds: float,
+    *,
+    load: str,
+    concurrency: int,
+    before: Stats,
+    after: Stats,
+) -> TokenRow:
+    """Return the row that these samples and the engine's own figures make."""
+    count = len(samples)
+    ttft = sorted((one.first_s - one.start_s) * 1e3 for one in samples)
+    started, read = min(one.start_s for one in samples), max(one.first_s for one in samples)
+    steps, step_s = after.steps - before.steps, after.step_s - before.step_s
+    host_s = step_s - (after.wait_s - before.wait_s)
+    return TokenRow(
+        load=load,
+        concurrency=concurrency,
+        requests=count,
+        prompt_tokens=sum(one.prompt_tokens for one in samples) / count,
+        image_tokens=sum(one.image_tokens for one in samples) / count,
+        cached_tokens=sum(one.cached_tokens for one in samples) / count,
+        output_tokens=sum(one.output_tokens for one in samples) / count,
+        seconds=seconds,
+        ttft_p50_ms=quantile(ttft, 0.5),
+        ttft_p99_ms=quantile(ttft, 0.99),
+        prompt_tokens_per_s=sum(one.prompt_tokens for one in samples) / (read - started),
+        decode_tokens_per_s=decode_rate(samples, concurrency=concurrency),
+        output_tokens_per_s=sum(one.output_tokens for one in samples) / seconds,
+        requests_per_s=count / seconds,
+        steps=steps,
+        step_ms=step_s * 1e3 / max(steps, 1),
+        host_ms=host_s * 1e3 / max(steps, 1),
+        gap_share=(after.gap_s - before.gap_s) / seconds,
+    )
+
+
+def decode_rate(samples: Sequence[TokenSample], *, concurrency: int) -> float | None:
+    """Return tokens a second from the last first token to the first last one; None where no such time is."""
+    begin, end = max(one.first_s for one in samples), min(one.last_s for one in samples)
+    if len(samples) > concurrency or end <= begin:
+        return None
+    tokens = sum(count for one in samples for at_s, count in one.arrivals if begin < at_s <= end)
+    return tokens / (end - begin)
