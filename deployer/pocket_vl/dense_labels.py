@@ -1,8 +1,9 @@
 """What each patch of each tile shows: a second teacher for the vision tower, used in training only.
 
-Labels are uint8 [tiles, grid, grid, 4]: kind (0 nothing, shapes, text), colour (0 none), character (0
-none) and whether the centre of a shape lies in the patch. They make the tower see within the first
-minute; answers alone take far longer.
+Labels are uint8 [tiles, grid, grid, 5]: kind (0 nothing, shapes, text), colour (0 none), character (0
+none), whether the centre of a shape lies in the patch, and which character of its line it is (0 none).
+Letters that are too small to be read in a tile have no character. Labels make the tower see within the
+first minute; answers alone take far longer.
 """
 
 from math import ceil, cos, floor, pi, sin
@@ -20,34 +21,45 @@ _KINDS = {kind: number for number, kind in enumerate(SHAPES, 1)}
 _COLOURS = {name: number for number, name in enumerate(COLOURS, 1)}
 _TEXT = len(SHAPES) + 1
 # Classes of the four label planes.
-CLASSES = (len(SHAPES) + 2, len(COLOURS) + 1, 96, 2)
+CLASSES = (len(SHAPES) + 2, len(COLOURS) + 1, 96, 2, 17)
+_LEAST_PATCHES = 1.2  # an em's height in patches, from which on letters are told apart
 
 
 def dense_labels(
     scene: Scene, book: FontBook, *, columns: int, rows: int, thumbnail: bool, grid: int
 ) -> Labels:
     """Return the labels of a picture's tiles in their order, the thumbnail last."""
-    whole = _plane(scene, book, columns * grid, rows * grid)
-    tiles = whole.reshape(rows, grid, columns, grid, 4).swapaxes(1, 2).reshape(-1, grid, grid, 4)
+    whole = _plane(scene, book, columns * grid, rows * grid, grid=grid)
+    tiles = (
+        whole.reshape(rows, grid, columns, grid, len(CLASSES))
+        .swapaxes(1, 2)
+        .reshape(-1, grid, grid, len(CLASSES))
+    )
     if thumbnail and columns * rows > 1:
-        tiles = np.concatenate([tiles, _plane(scene, book, grid, grid)[None]])
+        tiles = np.concatenate([tiles, _plane(scene, book, grid, grid, grid=grid)[None]])
     return np.ascontiguousarray(tiles)
 
 
-def _plane(scene: Scene, book: FontBook, width: int, height: int) -> Labels:
-    """Return labels of a grid laid over the whole canvas, [height, width, 4]."""
-    plane = np.zeros((height, width, 4), np.uint8)
+def _plane(scene: Scene, book: FontBook, width: int, height: int, *, grid: int) -> Labels:
+    """Return labels over the whole canvas, [height, width, 5]; tiles are `grid` cells a side."""
+    plane = np.zeros((height, width, len(CLASSES)), np.uint8)
     sx, sy = width / scene.width, height / scene.height
     for shape in scene.shapes:
         area = _cells(shape.box, sx, sy)
-        plane[area] = (_KINDS[shape.kind], _COLOURS[shape.colour], 0, 0)
+        plane[area] = (_KINDS[shape.kind], _COLOURS[shape.colour], 0, 0, 0)
     for shape in scene.shapes:
         y, x = min(height - 1, int(shape.box.cy * sy)), min(width - 1, int(shape.box.cx * sx))
         plane[y, x, 3] = 1
     for text in scene.texts:
-        for character, box in _characters(text, book):
-            area = _cells(box, sx, sy)
-            plane[area] = (_TEXT, _COLOURS[text.colour], ord(character) - 31, 0)
+        readable = text.size * min(sx, sy) >= _LEAST_PATCHES
+        start = (-1, -1)
+        for place, character, box in _characters(text, book):
+            tile = (int(box.cx * sx) // grid, int(box.cy * sy) // grid)
+            start = tile if place == 1 else start
+            # A tile that does not hold the line's start cannot tell how far from it a character stands.
+            known = min(place, CLASSES[4] - 1) if readable and tile == start else 0
+            code = ord(character) - 31 if readable else 0
+            plane[_cells(box, sx, sy)] = (_TEXT, _COLOURS[text.colour], code, 0, known)
     return plane
 
 
@@ -62,8 +74,8 @@ def _cells(box: Box, sx: float, sy: float) -> tuple[slice, slice]:
     )
 
 
-def _characters(text: Text, book: FontBook) -> list[tuple[str, Box]]:
-    """Return each visible character with its extent."""
+def _characters(text: Text, book: FontBook) -> list[tuple[int, str, Box]]:
+    """Return each visible character with its place in the line, from 1, and its extent."""
     font = book.font(text.font, text.size)
     x0, y0, x1, y1 = ink_box(font, text.string)
     lines = text.string.split("\n")
@@ -77,7 +89,7 @@ def _characters(text: Text, book: FontBook) -> list[tuple[str, Box]]:
         for position, character in enumerate(line):
             if character != " ":
                 box = Box(start + ends[position], top, start + ends[position + 1], top + height)
-                found.append((character, _turned(box, text)))
+                found.append((position + 1, character, _turned(box, text)))
     return found
 
 

@@ -17,13 +17,14 @@ from deployer.pocket_vl.sizes import Sizes
 from deployer.pocket_vl.vocabulary import BOS, EOS, TURN_END, load_vocabulary
 
 PARTS = ("language", "vision")
+SIZES_FILE = "sizes.json"
 _VOCAB_MULTIPLE = 64
 
 
-def sizes_for(tokenizer_file: Path) -> Sizes:
-    """Return the hyper-parameters that go with a vocabulary."""
+def vocab_rows(tokenizer_file: Path) -> int:
+    """Return the rows of the embedding that go with a vocabulary."""
     num_tokens = load_vocabulary(tokenizer_file).get_vocab_size()
-    return Sizes(vocab=-(-num_tokens // _VOCAB_MULTIPLE) * _VOCAB_MULTIPLE)
+    return -(-num_tokens // _VOCAB_MULTIPLE) * _VOCAB_MULTIPLE
 
 
 def write_parts(tensors: dict[str, Tensor], folder: Path) -> None:
@@ -61,4 +62,4 @@ def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 if __name__ == "__main__":
     run, vocabulary, target = (Path(argument) for argument in sys.argv[1:4])
-    write_checkpoint(read_parts(run), sizes_for(vocabulary), vocabulary, target)
+    write_checkpoint(read_parts(run), Sizes.load(run / SIZES_FILE), vocabulary, target)

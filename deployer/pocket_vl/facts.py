@@ -19,9 +19,9 @@ class Unclear:
 
 UNCLEAR: Final = Unclear()
 
-_CLEAR_MARGIN = 1.3
-_REGION_MARGIN = 0.045  # of the canvas side; nearer to a border of two regions nobody asks
-_SIZE_MARGIN = 1.35  # of the longer sides
+_CLEAR_MARGIN = 1.5
+_REGION_MARGIN = 0.06  # of the canvas side; nearer to a border of two regions nobody asks
+_SIZE_MARGIN = 1.5  # of the longer sides
 
 
 def matching(scene: Scene, *, kind: str | None = None, colour: str | None = None) -> tuple[Shape, ...]:
@@ -63,14 +63,14 @@ def neighbour(scene: Scene, item: Item, direction: Direction) -> Item | Unclear 
         return UNCLEAR
     nearest = reach[0][1]
     _, along, across = gaps(item, nearest, direction)
-    # More across than along: a viewer would name the other direction first, unless nothing else is there.
-    return UNCLEAR if across > 1.6 * along else nearest
+    # More across than along: a viewer would name the other direction first.
+    return UNCLEAR if across > along else nearest
 
 
 def lies(scene: Scene, item: Item, other: Item, direction: Direction) -> bool | Unclear:
     """Tell whether `item` lies in a direction of `other`."""
     between, along, across = gaps(other, item, direction)
-    if between >= 0 and across <= 2 * along:
+    if between >= 0 and across <= 1.5 * along:
         return True
     return False if along <= 0 and abs(along) + across > 0.05 * min(scene.width, scene.height) else UNCLEAR
 

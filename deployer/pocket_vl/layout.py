@@ -12,7 +12,6 @@ _SIZES = (
     ((400, 300), 5),
     ((320, 240), 2),
     ((800, 600), 3),
-    ((1024, 768), 1),
     ((300, 200), 2),
     ((600, 400), 3),
     ((256, 256), 3),
@@ -32,9 +31,6 @@ _SIZES = (
     ((400, 200), 1),
     ((200, 400), 1),
     ((640, 360), 1),
-    ((960, 540), 1),
-    ((128, 128), 1),
-    ((96, 96), 1),
     ((160, 120), 1),
     ((384, 384), 8),
     ((576, 384), 12),
@@ -44,7 +40,7 @@ _SIZES = (
 
 
 def canvas_size(rng: Random, *, square: bool) -> tuple[int, int]:
-    """Return width and height: mostly sizes that people use, else 96 to 1000 a side, up to 2.4 : 1.
+    """Return width and height: mostly sizes that people use, else 140 to 800 a side, up to 2.2 : 1.
 
     `square`: small and nearly square, for the first stage of training.
     """
@@ -53,8 +49,8 @@ def canvas_size(rng: Random, *, square: bool) -> tuple[int, int]:
         return side, round(side * rng.choice((1.0, 1.0, rng.uniform(0.85, 1.15))))
     if rng.random() < 0.72:
         return rng.choices([size for size, _ in _SIZES], [weight for _, weight in _SIZES])[0]
-    longer = round(96 * (1000 / 96) ** rng.random())
-    shorter = max(96, round(longer / (2.4 ** rng.random())))
+    longer = round(140 * (800 / 140) ** rng.random())
+    shorter = max(120, round(longer / (2.2 ** rng.random())))
     return (longer, shorter) if rng.random() < 0.6 else (shorter, longer)
 
 
@@ -111,9 +107,9 @@ def _free(rng: Random, wide: list[bool], width: int, height: int) -> list[Box | 
         for attempt in range(30):
             shrink = crowd * 0.97**attempt
             if is_wide:
-                w, h = rng.uniform(0.25, 0.95) * width * shrink, rng.uniform(0.1, 0.4) * height * shrink
+                w, h = rng.uniform(0.4, 0.95) * width * shrink, rng.uniform(0.15, 0.45) * height * shrink
             else:
-                w = h = max(13.0, side * 0.1 * (6.5 ** rng.random()) * shrink)
+                w = h = max(20.0, side * 0.15 * (4.4 ** rng.random()) * shrink)
             if w >= width - 4 or h >= height - 4:
                 continue
             x0, y0 = rng.uniform(2, width - 2 - w), rng.uniform(2, height - 2 - h)

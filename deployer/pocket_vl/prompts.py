@@ -14,7 +14,7 @@ from random import Random
 
 from tokenizers import Tokenizer
 
-from deployer.pocket_vl.turns import Turn
+from deployer.pocket_vl.turns import KINDS, Turn
 from deployer.pocket_vl.vocabulary import BOS, IMAGE_END, IMAGE_ROW, IMAGE_START, TURN_END, TURN_START
 
 # What the model may find as its system text; it must answer alike with any and with none.
@@ -37,6 +37,7 @@ class TurnIds:
 
     ids: tuple[int, ...]
     weights: tuple[float, ...]  # in the loss: 0 but for answers, `<|im_end|>` included
+    kinds: tuple[int, ...]  # index into KINDS of the question that each token belongs to
 
 
 class PromptCoder:
@@ -76,13 +77,15 @@ class PromptCoder:
         """Return a conversation from the first question on."""
         ids: list[int] = []
         weights: list[float] = []
+        kinds: list[int] = []
         for number, turn in enumerate(turns):
             asked = (*(self._user if number else ()), *self.question(turn.question))
             said = (*self.encode(turn.answer), self.end_id)
             ids += [*asked, *said]
             # An answer counts as the root of its length: a description is no more than a few short answers.
             weights += [0.0] * len(asked) + [len(said) ** -0.5] * len(said)
-        return TurnIds(ids=tuple(ids), weights=tuple(weights))
+            kinds += [KINDS.index(turn.kind)] * (len(asked) + len(said))
+        return TurnIds(ids=tuple(ids), weights=tuple(weights), kinds=tuple(kinds))
 
 
 def _id(tokenizer: Tokenizer, token: str) -> int:

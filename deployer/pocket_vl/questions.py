@@ -13,6 +13,8 @@ from deployer.pocket_vl.scene import Item, Scene
 from deployer.pocket_vl.turns import Turn
 from deployer.pocket_vl.words import COLOURS, SHAPES, STRANGERS
 
+_MOST_DESCRIBED = 3  # things
+
 
 def the(name: str) -> str:
     """Return `the name`."""
@@ -175,11 +177,11 @@ def between(rng: Random, scene: Scene) -> Turn | None:
     if len(scene.items) < 3:
         return None
     for _ in range(6):
-        first, second = pick_item(rng, scene), pick_item(rng, scene)
+        first, second = (pick_item(rng, scene, shapes_only=True) for _ in range(2))
         if first is None or second is None or first[0] == second[0]:
             continue
         found = facts.between(scene, first[0], second[0])
-        if isinstance(found, Item):
+        if isinstance(found, Item) and found.shape is not None:
             question = rng.choice(wordings.BETWEEN).format(the=the(first[1]), other=the(second[1]))
             return Turn(
                 kind="between",
@@ -276,7 +278,7 @@ def background(rng: Random, scene: Scene) -> Turn | None:
 def describe(rng: Random, scene: Scene) -> Turn | None:
     """Describe the picture."""
     items = sorted(scene.items, key=lambda item: item.box.cx)
-    if len(items) > 5 or len(scene.texts) > 3 or not _ordered(scene, [item.box.cx for item in items]):
+    if len(items) > _MOST_DESCRIBED or not _ordered(scene, [item.box.cx for item in items]):
         return None
     parts = []
     for item in items:

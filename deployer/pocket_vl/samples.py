@@ -38,6 +38,7 @@ class Sample:
     positions: list[int]
     groups: list[int]
     weights: list[float]
+    kinds: list[int]
     head: int  # tokens before the first conversation
 
 
@@ -46,11 +47,13 @@ class Batch:
     """What one training step reads."""
 
     tiles_ISSC: Tensor  # uint8
-    labels_IGG4: Tensor  # uint8
+    labels_IGG5: Tensor  # uint8
     ids_BT: Tensor  # int32
     positions_BT: Tensor  # int32
     groups_BT: Tensor  # uint8
     weights_BT: Tensor  # float32, of each token in the loss
+    kinds_BT: Tensor  # uint8, index into KINDS
+    asked_A: Tensor  # int64, flat indices of the tokens before one that counts; filled up with 0
     prefix: Tensor  # int64 [], columns that hold openings and pictures; stays on the CPU
 
     @classmethod
@@ -64,11 +67,13 @@ class Batch:
         """Return the fields in order."""
         return (
             self.tiles_ISSC,
-            self.labels_IGG4,
+            self.labels_IGG5,
             self.ids_BT,
             self.positions_BT,
             self.groups_BT,
             self.weights_BT,
+            self.kinds_BT,
+            self.asked_A,
             self.prefix,
         )
 
@@ -131,6 +136,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
             positions=list(range(head)),
             groups=[OPENING] * len(opening) + [PICTURE] * len(slot),
             weights=[0.0] * head,
+            kinds=[0] * head,
             head=head,
         )
         if rng.random() < 0.35:
@@ -148,6 +154,7 @@ class Batches(Dataset[tuple[Tensor, ...]]):
 def _append(sample: Sample, turns: TurnIds, *, start: int, group: int) -> None:
     sample.ids.extend(turns.ids)
     sample.weights.extend(turns.weights)
+    sample.kinds.extend(turns.kinds)
     sample.positions.extend(range(start, start + len(turns.ids)))
     sample.groups.extend([group] * len(turns.ids))
 
@@ -159,6 +166,7 @@ def collate(samples: list[Sample]) -> Batch:
     shape = (len(samples), length)
     ids, positions = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
     groups, weights = np.full(shape, PADDING, np.uint8), np.zeros(shape, np.float32)
+    kinds = np.zeros(shape, np.uint8)
     for row, sample in enumerate(samples):
         for start, part in ((0, slice(0, sample.head)), (prefix, slice(sample.head, len(sample.ids)))):
             stretch = slice(start, start + part.stop - part.start)
@@ -166,15 +174,30 @@ def collate(samples: list[Sample]) -> Batch:
             positions[row, stretch] = sample.positions[part]
             groups[row, stretch] = sample.groups[part]
             weights[row, stretch] = sample.weights[part]
+            kinds[row, stretch] = sample.kinds[part]
     return Batch(
         tiles_ISSC=torch.from_numpy(np.concatenate([sample.tiles for sample in samples])),
-        labels_IGG4=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
+        labels_IGG5=torch.from_numpy(np.concatenate([sample.labels for sample in samples])),
         ids_BT=torch.from_numpy(ids),
         positions_BT=torch.from_numpy(positions),
         groups_BT=torch.from_numpy(groups),
         weights_BT=torch.from_numpy(weights),
+        kinds_BT=torch.from_numpy(kinds),
+        asked_A=_asked(weights),
         prefix=torch.tensor(prefix),
     )
+
+
+def _asked(weights_BT: npt.NDArray[np.float32]) -> Tensor:
+    """Return the flat indices of tokens whose next one counts, up to a multiple of 1,024 with index 0.
+
+    The first token is followed by none that counts. A fixed list spares the device a search, for which the
+    host would have to wait.
+    """
+    found = np.flatnonzero(weights_BT) - 1
+    asked = np.zeros(-(-len(found) // 1024) * 1024, np.int64)
+    asked[: len(found)] = found
+    return torch.from_numpy(asked)
 
 
 def _padded(length: int) -> int:

@@ -12,13 +12,14 @@ from deployer.pocket_vl.text_sampling import Printing, add_text
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 # easy: small, nearly square, one tile (the first stage of training).
-# any: all sizes, some fine print (the second stage).
-# judged: all sizes, letters that can be read (the evaluation).
+# any: all sizes, some made-up words (the second stage).
+# judged: all sizes, words and numbers (the evaluation).
 # unseen: judged, made of held-out combinations.
 Level = Literal["easy", "any", "judged", "unseen"]
 
-# Smallest em in pixels of a tile: of every fifth training picture, of the others, of the evaluation.
-_FINE_PRINT_EM, _LEAST_EM, _JUDGED_EM = 13.0, 18.0, 24.0
+# Smallest em in pixels of a tile: of training pictures and of the evaluation.
+_LEAST_EM, _JUDGED_EM = 28.0, 32.0
+_MOST_STRETCH = 1.18  # of one side against the other; more, and a circle might be an oval
 
 
 def model_pixels(*, image: int = 192, max_tiles: int = 6) -> DynamicTilesSpec:
@@ -37,7 +38,7 @@ def model_pixels(*, image: int = 192, max_tiles: int = 6) -> DynamicTilesSpec:
 def sample_scene(seed: int, book: FontBook, level: Level) -> Scene:
     """Return the scene of a seed."""
     rng = Random(seed)
-    width, height = layout.canvas_size(rng, square=level == "easy")
+    width, height = _canvas(rng, level)
     ground = palette.background(rng)
     contents = sample_contents(rng)
     num_shapes = len(contents.kinds)
@@ -56,8 +57,8 @@ def sample_scene(seed: int, book: FontBook, level: Level) -> Scene:
         tight=contents.layout == "free",
         held_out=level == "unseen",
     )
-    least = _least_em(width, height, level, fine_print=level in ("easy", "any") and rng.random() < 0.2)
-    printing = Printing(book=book, least=least, held_out=level == "unseen")
+    least = _least_em(width, height, level)
+    printing = Printing(book=book, least=least, held_out=level == "unseen", made_up=level in ("easy", "any"))
     texts: list[Text] = []
     for cell in boxes[num_shapes:]:
         if cell is not None:
@@ -73,12 +74,23 @@ def sample_scene(seed: int, book: FontBook, level: Level) -> Scene:
     )
 
 
-def _least_em(width: int, height: int, level: Level, *, fine_print: bool) -> float:
+def _canvas(rng: Random, level: Level) -> tuple[int, int]:
+    """Return width and height of a canvas that the tiles do not stretch much."""
+    pixels = model_pixels()
+    while True:
+        width, height = layout.canvas_size(rng, square=level == "easy")
+        columns, rows = pixels.plan(width, height).grid
+        stretch = columns * height / (rows * width)
+        if level == "easy" or max(stretch, 1 / stretch) <= _MOST_STRETCH:
+            return width, height
+
+
+def _least_em(width: int, height: int, level: Level) -> float:
     """Return the smallest em, in canvas pixels, that can be read once the picture is cut into tiles."""
     pixels = model_pixels(max_tiles=1) if level == "easy" else model_pixels()
     columns, rows = pixels.plan(width, height).grid
     scale = min(columns * pixels.image / width, rows * pixels.image / height)
-    em = _JUDGED_EM if level in ("judged", "unseen") else _FINE_PRINT_EM if fine_print else _LEAST_EM
+    em = _JUDGED_EM if level in ("judged", "unseen") else _LEAST_EM
     return em / min(scale, 1.5)
 
 
@@ -86,7 +98,7 @@ def _finish(rng: Random, side: int) -> Finish:
     if rng.random() < 0.62:
         return Finish(noise=0.0, blur=0.0, jpeg=None)
     return Finish(
-        noise=rng.uniform(3, 18) if rng.random() < 0.45 else 0.0,
-        blur=rng.uniform(0.4, 1.2) * max(0.6, side / 480) if rng.random() < 0.35 else 0.0,
-        jpeg=rng.randint(30, 90) if rng.random() < 0.45 else None,
+        noise=rng.uniform(3, 14) if rng.random() < 0.45 else 0.0,
+        blur=rng.uniform(0.4, 1.0) * max(0.6, side / 480) if rng.random() < 0.35 else 0.0,
+        jpeg=rng.randint(50, 92) if rng.random() < 0.45 else None,
     )

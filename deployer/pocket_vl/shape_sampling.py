@@ -13,7 +13,7 @@ from deployer.pocket_vl.words import COLOURS, Rgb, is_held_out
 
 Paint = tuple[str, Rgb]
 
-_CONTRAST = 105.0  # least distance of a shape's colour from the background's
+_CONTRAST = 115.0  # least distance of a shape's colour from the background's
 
 
 def sample_shapes(
@@ -70,7 +70,7 @@ def make_shape(
     w, h = (side, side / ratio) if ratio >= 1 else (side * ratio, side)
     dark = palette.distance(paint[1], (0, 0, 0)) < 110
     style = _style(rng, min(w, h), dark=dark, white_ground=palette.distance(ground.rgb, (255, 255, 255)) < 60)
-    thick = rng.uniform(0.035, 0.11) if style == "outline" else rng.uniform(0.01, 0.05)
+    thick = rng.uniform(0.06, 0.13) if style == "outline" else rng.uniform(0.01, 0.05)
     return Shape(
         kind=kind,
         colour=paint[0],
@@ -90,7 +90,7 @@ def aspect(rng: Random, kind: str) -> float:
     if kind in ("circle", "square", "star"):
         return rng.uniform(0.97, 1.03) if rng.random() < 0.5 else 1.0
     if kind in ("rectangle", "oval"):
-        ratio = rng.uniform(1.6, 2.8)
+        ratio = rng.uniform(1.8, 2.8)
         return ratio if rng.random() < 0.65 else 1 / ratio
     if kind == "diamond":
         return rng.choice((1.0, rng.uniform(0.6, 0.95)))
@@ -99,8 +99,8 @@ def aspect(rng: Random, kind: str) -> float:
 
 def _style(rng: Random, side: float, *, dark: bool, white_ground: bool) -> Style:
     styles: tuple[Style, ...] = ("fill", "both", "outline")
-    style = rng.choices(styles, (66, 18, 16))[0]
-    if (side < 22 and style == "outline") or (style == "both" and dark and white_ground):
+    style = rng.choices(styles, (70, 17, 13))[0]
+    if (side < 36 and style == "outline") or (style == "both" and dark and white_ground):
         return "fill"
     return style
 

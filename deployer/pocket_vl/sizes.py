@@ -1,6 +1,8 @@
 """The network's hyper-parameters."""
 
-from dataclasses import dataclass
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,3 +36,12 @@ class Sizes:
     def rows_per_tile(self) -> int:
         """Prompt tokens of a tile."""
         return (self.grid // 2) ** 2
+
+    def save(self, path: Path) -> None:
+        """Write them as JSON."""
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: Path) -> "Sizes":
+        """Read what `save` wrote."""
+        return cls(**json.loads(path.read_text()))

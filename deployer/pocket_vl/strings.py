@@ -1,4 +1,4 @@
-"""The strings that pictures print: common words, numbers, prices, codes and made-up words."""
+"""The strings that pictures print: short words and numbers; in training made-up words and misprints too."""
 
 from random import Random
 
@@ -12,17 +12,16 @@ _TRAINED_WORDS = tuple(word for word in _WORDS if not is_held_out("word", word))
 _CAPITALS = "ABCDEFGHJKLMNPQRSTUVWXYZ"
 _SMALL = "abcdefghijkmnopqrstuvwxyz"
 _TALL_SMALL = "bdfhkt"
-_CODE_DIGITS = "23456789"
 _PLAIN_LETTERS = "abcdefghjkmnpqrstuvwxyz"
 
 
-def printed_string(rng: Random, *, held_out: bool) -> str:
-    """Return one printed string; `held_out` takes words and numbers that training never shows."""
+def printed_string(rng: Random, *, held_out: bool, made_up: bool) -> str:
+    """Return a word or a number; `held_out`: one that training never shows; `made_up`: or a no-word."""
     if held_out:
         word = _cased(rng, rng.choice(_HELD_OUT_WORDS))
         return word if rng.random() < 0.6 else _number(rng, held_out=True)
-    makers = (_word, _trained_number, _figure, _made_up, _misprint, _two_words)
-    return rng.choices(makers, (40, 24, 6, 12, 12, 6))[0](rng)
+    makers = (_word, _trained_number, _made_up, _misprint)
+    return rng.choices(makers, (48, 27, 14, 11) if made_up else (60, 40, 0, 0))[0](rng)
 
 
 def _word(rng: Random) -> str:
@@ -43,23 +42,17 @@ def _misprint(rng: Random) -> str:
             return _cased(rng, word)
 
 
-def _two_words(rng: Random) -> str:
-    first, second = rng.choice(_TRAINED_WORDS), rng.choice(_TRAINED_WORDS)
-    case = rng.choice((str.upper, str.upper, str.lower, str.title))
-    last = case(second) if rng.random() < 0.85 else _trained_number(rng)
-    return case(first) + rng.choice((" ", " ", "\n")) + last
-
-
 def _cased(rng: Random, word: str) -> str:
+    """Return the word in capitals, in small letters or as a name; `Sun` against `sun` is left out."""
     roll = rng.random()
-    if roll < 0.50:
+    if roll < 0.55:
         return word.upper()
-    return word.capitalize() if roll < 0.72 else word
+    return word.capitalize() if roll < 0.75 and word[0] not in TWIN_LETTERS else word
 
 
 def _number(rng: Random, *, held_out: bool) -> str:
     while True:
-        digits = rng.choices((1, 2, 3, 4, 5, 6), (24, 28, 22, 14, 7, 5))[0]
+        digits = rng.choices((1, 2, 3, 4), (22, 30, 28, 20))[0]
         number = "".join(rng.choice("0123456789") for _ in range(digits))
         # Single digits are all shown in training: there are only ten.
         if (number[0] != "0" or digits == 1) and (digits == 1 or is_held_out("number", number) == held_out):
@@ -68,29 +61,11 @@ def _number(rng: Random, *, held_out: bool) -> str:
             return number
 
 
-def _figure(rng: Random) -> str:
-    """Prices, times, percentages, codes."""
-    number = _number(rng, held_out=False)[:3]
-    return rng.choice(
-        (
-            f"${number}",
-            f"{number}%",
-            f"{rng.randrange(1, 24)}:{rng.randrange(60):02d}",
-            f"{rng.randrange(1, 100)}.{rng.randrange(100):02d}",
-            f"{rng.choice(_CAPITALS)}{rng.randrange(1, 100)}",
-            f"{rng.choice(_CAPITALS)}-{rng.randrange(1, 100)}",
-        )
-    )
-
-
 def _made_up(rng: Random) -> str:
-    length = rng.choices((1, 2, 3, 4, 5, 6, 7), (16, 18, 20, 18, 14, 8, 6))[0]
-    roll = rng.random()
-    if roll < 0.60 or length == 1:
+    length = rng.choices((1, 2, 3, 4, 5, 6), (10, 14, 22, 22, 18, 14))[0]
+    if rng.random() < 0.65 or length == 1:
         pool = _CAPITALS.translate(str.maketrans("", "", "COSVWXZ")) if length == 1 else _CAPITALS
         return "".join(rng.choice(pool) for _ in range(length))
-    if roll < 0.75:
-        return "".join(rng.choice(_CAPITALS + _CODE_DIGITS) for _ in range(length))
     letters = [rng.choice(_SMALL) for _ in range(length)]
     letters[rng.randrange(length)] = rng.choice(_TALL_SMALL)  # something that shows the case
     return "".join(letters)

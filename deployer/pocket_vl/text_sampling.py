@@ -20,7 +20,8 @@ class Printing:
 
     book: FontBook
     least: float  # smallest em, pixels
-    held_out: bool
+    held_out: bool  # of words and numbers that training never shows
+    made_up: bool  # strings that are no words among them, which teach to read letter by letter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,7 +70,9 @@ def add_text(
 def _setting(rng: Random, printing: Printing, cell: Box, *, share: float) -> _Setting | None:
     """Return a string that fits into the cell in a font; None where four tries are all too small."""
     for _ in range(4):
-        string = printed_string(rng, held_out=printing.held_out and rng.random() < 0.8)
+        string = printed_string(
+            rng, held_out=printing.held_out and rng.random() < 0.8, made_up=printing.made_up
+        )
         font = rng.randrange(len(printing.book.names))
         em_w, em_h = printing.book.ink(font, string)
         most = share * min(cell.width * 0.94 / em_w, cell.height * 0.9 / em_h)
@@ -99,12 +102,12 @@ def _board(
     pad = size * rng.uniform(0.25, 0.6)
     w, h = text.width + 2 * pad, text.height + 2 * pad
     kind = "rectangle"
-    if w < 1.6 * h:
+    if w < 1.8 * h:
         kind = rng.choice(("square", "circle"))
         w = h = max(w, h) * (1.2 if kind == "circle" else 1.0)
     elif rng.random() < 0.2:
         kind, w, h = "oval", w * 1.25, h * 1.4
-        h = min(h, w / 1.6)
+        h = min(h, w / 1.8)
     if w > cell.width or h > cell.height:
         return None
     paint = choose_paint(rng, kind, ground, shapes, held_out=False)

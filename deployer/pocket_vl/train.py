@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from deployer.pocket_vl.export import sizes_for
+from deployer.pocket_vl.export import SIZES_FILE, vocab_rows
 from deployer.pocket_vl.fonts import FontBook
 from deployer.pocket_vl.held_out import held_out_questions
 from deployer.pocket_vl.network import PocketVl
 from deployer.pocket_vl.prompts import PromptCoder
 from deployer.pocket_vl.samples import Batch, Batches
 from deployer.pocket_vl.sampling import model_pixels
+from deployer.pocket_vl.sizes import Sizes
 from deployer.pocket_vl.training_options import Options, read_options
 from deployer.pocket_vl.training_run import Run, learning_rate, progress
 from deployer.pocket_vl.trial import Asked, accuracy, prepare
@@ -36,7 +37,13 @@ def train(options: Options) -> None:
     """Run both stages and the trial."""
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
-    sizes = sizes_for(options.tokenizer)
+    sizes = Sizes(
+        vocab=vocab_rows(options.tokenizer),
+        patch=options.patch,
+        vision_layers=options.vision_layers,
+        layers=options.layers,
+    )
+    sizes.save(options.out / SIZES_FILE)
     coder = PromptCoder(load_vocabulary(options.tokenizer), rows_per_tile=sizes.rows_per_tile)
     book = FontBook.open(options.fonts)
     with (options.out / "train.log").open("w") as log:
@@ -69,7 +76,7 @@ def _batches(run: Run, coder: PromptCoder, book: FontBook, *, easy: bool) -> "Da
         batch_size=None,
         num_workers=options.workers,
         pin_memory=options.device == "cuda",
-        prefetch_factor=4 if options.workers else None,
+        prefetch_factor=2 if options.workers else None,
         worker_init_fn=_one_thread,
         multiprocessing_context=get_context("fork") if options.workers else None,
     )
@@ -109,14 +116,16 @@ def _one_step(run: Run, batch: Batch, coder: PromptCoder, waited: float) -> None
     losses = run.step(
         batch,
         coder.row_id,
-        rate=learning_rate(run.steps, part, run.options),
+        slower=learning_rate(run.steps, part, run.options),
         dense_weight=run.options.dense_weight * (1 - 0.8 * part),
     )
-    if run.steps % 50 == 0:
+    if run.steps % 100 == 0:
         answer, dense = float(losses[0]), " ".join(f"{loss:.3f}" for loss in losses[1].tolist())
         run.say(
             f"step {run.steps} {run.elapsed:.0f} s answers {answer:.4f} dense {dense} waited {waited:.1f} s"
         )
+    if run.steps % 500 == 0:
+        run.say("  " + " ".join(f"{kind} {loss:.3f}" for kind, loss in run.losses_by_kind().items()))
     run.steps += 1
     if run.done is not None:
         run.done.record()

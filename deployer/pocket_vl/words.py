@@ -28,7 +28,6 @@ COLOURS: dict[str, tuple[Rgb, ...]] = {
         (255, 0, 0),
         (230, 25, 25),
         (220, 20, 60),
-        (205, 30, 30),
         (240, 60, 50),
         (237, 28, 36),
     ),
@@ -65,7 +64,7 @@ COLOURS: dict[str, tuple[Rgb, ...]] = {
         (255, 174, 201),
         (250, 150, 190),
     ),
-    "brown": ((139, 69, 19), (139, 69, 19), (165, 42, 42), (120, 70, 30), (101, 67, 33), (150, 90, 50)),
+    "brown": ((139, 69, 19), (139, 69, 19), (120, 70, 30), (101, 67, 33), (150, 90, 50)),
     "black": ((0, 0, 0), (0, 0, 0), (0, 0, 0), (20, 20, 20), (35, 35, 35)),
     "gray": ((128, 128, 128), (128, 128, 128), (150, 150, 150), (105, 105, 105), (169, 169, 169)),
     "white": ((255, 255, 255), (255, 255, 255), (250, 250, 250), (242, 242, 242)),
@@ -118,6 +117,8 @@ PRINTED = tuple(
 # Words whose capital and small letters look alike at any size cannot be read with their case.
 TWIN_LETTERS = frozenset("cosvwxzu")
 
+LONGEST_WORD = 6  # letters
+
 
 def is_held_out(kind: str, value: str) -> bool:
     """Tell whether a pair of coloured shapes, a word or a number is kept out of training."""
@@ -126,5 +127,5 @@ def is_held_out(kind: str, value: str) -> bool:
 
 
 def readable_words() -> tuple[str, ...]:
-    """Return the printed words, lower case, sorted, each once, without those whose case cannot be seen."""
-    return tuple(sorted({word for word in PRINTED if set(word) - TWIN_LETTERS}))
+    """Return the short printed words, lower case, sorted; none whose case cannot be seen."""
+    return tuple(sorted({word for word in PRINTED if set(word) - TWIN_LETTERS and len(word) <= LONGEST_WORD}))

@@ -2,15 +2,18 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from deployer.pocket_vl.dense_labels import CLASSES
 from deployer.pocket_vl.fonts import FontBook
 from deployer.pocket_vl.network import PocketVl, initialise
 from deployer.pocket_vl.prompts import PromptCoder
 from deployer.pocket_vl.samples import BLIND, OPENING, PICTURE, Batches, collate, sight
 from deployer.pocket_vl.sampling import model_pixels
 from deployer.pocket_vl.sizes import Sizes
+from deployer.pocket_vl.turns import KINDS
 from deployer.pocket_vl.vocabulary import IMAGE_ROW, load_vocabulary
 
 FOLDER = Path(__file__).parents[3] / "deployer" / "models" / "pocket_vl"
@@ -81,7 +84,24 @@ def test_only_answers_count_in_the_loss(batches: Batches) -> None:
     assert 0 < sum(weight > 0 for weight in sample.weights) < len(sample.ids)
 
 
+def test_the_tokens_that_are_asked_stand_before_those_that_count(batches: Batches) -> None:
+    batch = collate([batches.sample(seed) for seed in range(5)])
+    weights = batch.weights_BT.flatten()
+    told = batch.asked_A[batch.asked_A > 0] + 1
+    assert torch.equal(told, weights.nonzero().flatten())
+    assert len(batch.asked_A) % 1024 == 0 and not weights[1]
+    assert int(batch.kinds_BT.max()) < len(KINDS)
+
+
+def test_a_letter_knows_its_place_where_its_tile_holds_the_start(batches: Batches) -> None:
+    found = [batches.sample(seed).labels for seed in range(30)]
+    placed = np.concatenate([labels[labels[..., 4] > 0] for labels in found])
+    assert len(placed) > 50
+    assert (placed[:, 2] > 0).all() and (placed[:, 0] == CLASSES[0] - 1).all()
+    assert {1, 2, 3} <= set(placed[:, 4].tolist())
+
+
 def test_labels_cover_the_tiles_of_the_picture(batches: Batches) -> None:
     for seed in range(8):
         sample = batches.sample(seed)
-        assert sample.labels.shape == (len(sample.tiles), SIZES.grid, SIZES.grid, 4)
+        assert sample.labels.shape == (len(sample.tiles), SIZES.grid, SIZES.grid, len(CLASSES))

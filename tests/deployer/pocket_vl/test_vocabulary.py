@@ -46,7 +46,7 @@ def test_the_pieces_of_a_prompt_are_the_tokens_of_the_whole_string() -> None:
     coder = PromptCoder(tokenizer, rows_per_tile=2)
     turns = [
         Turn(kind="colour", question="What colour is it?", answer="red"),
-        Turn(kind="x", question="Why?", answer=""),
+        Turn(kind="shape", question="Why?", answer=""),
     ]
     pieces = (*coder.opening("Be brief."), *coder.picture(2), *coder.turns(turns).ids[:-1])
     slot = "<img>" + 4 * "<IMG_CONTEXT>" + "</img>\n"
