@@ -16,6 +16,7 @@ from engines.host_memory import keep_freed_memory
 from engines.network import Network
 from engines.ops import KvLayer, Ops
 from engines.options import ComputeDtype, EngineOptions
+from engines.parallel import TpGroup
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -45,30 +46,28 @@ class Backend:
     device: torch.device
     dtype: torch.dtype
     ops: Ops
+    group: TpGroup
     capture_decodes: CaptureDecodes | None  # None: every step is launched op by op
 
 
-def open_backend(options: EngineOptions, checkpoint_dtype: str) -> Backend:
-    """Return the device, the compute dtype and the op table; raises DeviceError with what is missing."""
-    if options.tp != 1:
-        raise DeviceError(
-            f"engine.tp={options.tp}: the engine process drives one device in this version; use engine.tp=1"
-        )
+def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0) -> Backend:
+    """Return a rank's device, the compute dtype and the op table; raises DeviceError with what is missing."""
     if options.device == "auto" or options.kind == "auto":
         raise DeviceError(
             f"engine.kind={options.kind}, engine.device_type={options.device}: `auto` is resolved before an "
             "engine starts"
         )
-    device = DEVICES[options.device]()
+    device = DEVICES[options.device](rank)
     return Backend(
         device=device,
         dtype=_dtype(options.dtype, checkpoint_dtype, device),
         ops=OP_TABLES[options.kind](device),
+        group=TpGroup(rank=rank, size=options.tp),
         capture_decodes=CAPTURES.get(options.kind),
     )
 
 
-def _cuda() -> torch.device:
+def _cuda(rank: int) -> torch.device:
     if torch.version.cuda is None:
         raise DeviceError(
             f"engine.device_type=cuda: torch {torch.__version__} was built without CUDA; install a CUDA "
@@ -79,15 +78,22 @@ def _cuda() -> torch.device:
             "engine.device_type=cuda: torch finds no CUDA GPU (driver missing, too old, or "
             "CUDA_VISIBLE_DEVICES empty); see `nvidia-smi`, or use engine.device_type=cpu"
         )
-    return torch.device("cuda", torch.cuda.current_device())
+    num_gpus = torch.cuda.device_count()
+    if rank >= num_gpus:
+        raise DeviceError(
+            f"engine.tp: rank {rank} needs a GPU of its own, and torch sees {num_gpus}; lower engine.tp, or "
+            "see CUDA_VISIBLE_DEVICES"
+        )
+    torch.cuda.set_device(rank)
+    return torch.device("cuda", rank)
 
 
-def _cpu() -> torch.device:
+def _cpu(rank: int) -> torch.device:
     keep_freed_memory()
     return torch.device("cpu")
 
 
-def _npu() -> torch.device:
+def _npu(rank: int) -> torch.device:
     try:
         importlib.import_module("torch_npu")
     except (ImportError, OSError, RuntimeError) as error:  # it loads vendor libraries while it is imported
@@ -98,7 +104,7 @@ def _npu() -> torch.device:
     npu = getattr(torch, "npu", None)
     if npu is None or not npu.is_available():
         raise DeviceError("engine.device_type=npu: torch_npu finds no NPU; use engine.device_type=cpu")
-    return torch.device("npu", 0)
+    return torch.device("npu", rank)
 
 
 def _dtype(asked: ComputeDtype, checkpoint_dtype: str, device: torch.device) -> torch.dtype:
@@ -152,6 +158,6 @@ def _turbomind_graphs(
     return graphs
 
 
-DEVICES: Mapping[str, Callable[[], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
+DEVICES: Mapping[str, Callable[[int], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
 OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}
 CAPTURES: Mapping[str, CaptureDecodes] = {"turbomind": _turbomind_graphs}

@@ -13,10 +13,9 @@ from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
-from engines import errors
 from engines.child import EngineChild
 from engines.engine import EngineState
-from engines.errors import EngineDeadError, EngineError
+from engines.errors import EngineDeadError, EngineError, error_of
 from engines.messages import (
     HEARTBEAT_S,
     Abort,
@@ -267,14 +266,7 @@ async def _await_ready(child: EngineChild, timeout_s: float) -> Ready:
                 case Ready():
                     return message
                 case StartFailed():
-                    raise _start_error(message)
-
-
-def _start_error(message: StartFailed) -> EngineError:
-    kind = getattr(errors, message.kind, None)
-    if isinstance(kind, type) and issubclass(kind, EngineError):
-        return kind(message.message)
-    return EngineError(f"{message.kind}: {message.message}")
+                    raise error_of(message.kind, message.message)
 
 
 def _failed(request_id: str, code: str, message: str) -> Failed:

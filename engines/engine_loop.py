@@ -1,13 +1,14 @@
 """The engine without its process: messages in, steps, messages out. Benchmarks and tests run it anywhere.
 
 A step that raises fails the sequences that were in it and nobody else; the cause goes to the log under an
-id that the client is told.
+id that the client is told. With other ranks beside it, it ends the engine.
 """
 
 import logging
 import time
 from collections.abc import Callable, Iterator
 from secrets import token_hex
+from zlib import crc32
 
 from engines.batch_plan import BatchPlan, Progress
 from engines.errors import RequestError
@@ -43,6 +44,7 @@ class EngineLoop:
         *,
         num_pages: int,
         session_len: int,
+        is_alone: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
@@ -50,7 +52,9 @@ class EngineLoop:
         self._spec = spec
         self._num_pages = num_pages
         self._session_len = session_len
+        self._is_alone = is_alone  # else: ranks beside this one wait for it in a step
         self._clock = clock
+        self.digest = 0  # of all sampled tokens; ranks of a group compare it
         self._arrivals = 0
         self._steps = 0
         self._prompt_tokens = 0
@@ -62,6 +66,10 @@ class EngineLoop:
     def has_work(self) -> bool:
         """Whether a step would do anything."""
         return self._scheduler.num_waiting > 0 or bool(self._scheduler.running)
+
+    def take(self, message: Submit | Abort) -> list[Reply]:
+        """Take a message of the front end."""
+        return self.submit(message) if isinstance(message, Submit) else self.abort(message)
 
     def submit(self, request: Submit) -> list[Reply]:
         """Queue a sequence; the answer is empty, or Failed where it cannot run."""
@@ -129,6 +137,8 @@ class EngineLoop:
         try:
             choices = self._runner.run(plan)
         except Exception as error:
+            if not self._is_alone:
+                raise  # the others are in the same step and would wait for ever
             self._runner.rest()
             replies = _failures(self._scheduler.fail(plan), "a step failed", error)
             self._runner.check_device()
@@ -137,7 +147,9 @@ class EngineLoop:
 
     def _commit(self, plan: BatchPlan, choices: list[TokenChoice]) -> list[Reply]:
         now = self._clock()
-        progress = self._scheduler.commit(plan, [choice.token_id for choice in choices])
+        token_ids = [choice.token_id for choice in choices]
+        self.digest = crc32(repr(token_ids).encode(), self.digest)
+        progress = self._scheduler.commit(plan, token_ids)
         return [
             reply
             for item, choice in zip(progress, choices, strict=True)

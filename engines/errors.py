@@ -41,3 +41,12 @@ class RequestError(EngineError):
 
 class EngineDeadError(EngineError):
     """The engine process ended or stopped answering while it still owed replies."""
+
+
+def error_of(kind: str, message: str) -> EngineError:
+    """Return the error whose class another process named; EngineError where we have no such class."""
+    classes: tuple[type[EngineError], ...] = (EngineError, *EngineError.__subclasses__())
+    for known in classes:
+        if known.__name__ == kind:
+            return known(message)
+    return EngineError(f"{kind}: {message}")

@@ -25,37 +25,60 @@ from engines.scheduler import Scheduler
 from engines.spec import ModelSpec
 
 LoadNetwork = Callable[[Path, ModelSpec, Backend], Network]
+Meet = Callable[[Backend], None]
 
 
 def load_checkpoint(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
     """Load the network from its checkpoint folder; raises CheckpointError."""
     from engines.weights.load import load_network
 
-    return load_network(folder, spec, ops=backend.ops, device=backend.device, dtype=backend.dtype)
+    return load_network(
+        folder,
+        spec,
+        ops=backend.ops,
+        device=backend.device,
+        dtype=backend.dtype,
+        rank=backend.group.rank,
+        tp=backend.group.size,
+    )
 
 
 def load_random(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
     """Make the network with seeded weights; the folder need not be there."""
     from engines.weights.load import random_network
 
-    return random_network(spec, ops=backend.ops, device=backend.device, dtype=backend.dtype, seed=0)
+    return random_network(
+        spec,
+        ops=backend.ops,
+        device=backend.device,
+        dtype=backend.dtype,
+        seed=0,
+        rank=backend.group.rank,
+        tp=backend.group.size,
+    )
 
 
 LOADERS: Mapping[LoadFormat, LoadNetwork] = {"checkpoint": load_checkpoint, "random": load_random}
 
 
 def load_engine(
-    start: Start, *, on_phase: Callable[[str], None], load: LoadNetwork | None = None
+    start: Start,
+    *,
+    on_phase: Callable[[str], None],
+    load: LoadNetwork | None = None,
+    rank: int = 0,
+    meet: Meet | None = None,
 ) -> tuple[EngineLoop, Ready]:
     """Make everything that serving needs; raises EngineError with what is wrong.
 
-    `load` replaces how the network is made; None: as `load_format` says.
+    `load` replaces how the network is made; None: as `load_format` says. `meet` returns once every rank
+    of the group has its weights and has joined; what comes after it computes together.
     """
     phases = _Phases(on_phase)
     options = start.options
     load = load or LOADERS[options.load_format]
     with phases.of("device"):
-        backend = open_backend(options, start.spec.dtype)
+        backend = open_backend(options, start.spec.dtype, rank=rank)
         at_first = used_bytes(backend.device)
     decoder = start.spec.decoder.stretched(
         rope_scaling_factor=options.rope_scaling_factor, use_logn_attn=options.use_logn_attn
@@ -64,10 +87,13 @@ def load_engine(
     with phases.of("weights"):
         network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
+    if meet is not None:
+        with phases.of("meet"):
+            meet(backend)
     with phases.of("rehearsal"):
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
     with phases.of("kv_cache"):
-        free = free_bytes(backend.device) - workspace_bytes
+        free = backend.group.least(free_bytes(backend.device) - workspace_bytes, backend.device)
         plan = plan_kv(spec.decoder, options, itemsize=backend.dtype.itemsize, free_bytes=free)
         kv = allocate_kv(
             spec.decoder,
@@ -90,7 +116,14 @@ def load_engine(
     runner = Runner(
         network, kv, device=backend.device, max_batch_size=limits.max_batch_size, vision=options.vision
     )
-    loop = EngineLoop(scheduler, runner, spec, num_pages=plan.num_pages, session_len=plan.session_len)
+    loop = EngineLoop(
+        scheduler,
+        runner,
+        spec,
+        num_pages=plan.num_pages,
+        session_len=plan.session_len,
+        is_alone=options.tp == 1,
+    )
     parts = {
         "weights": weight_bytes,
         "workspace": workspace_bytes,

@@ -2,6 +2,7 @@
 
     front end ──▶ engine   Start, Submit, Abort, Stop
     engine ──▶ front end   Loading, then Ready | StartFailed, then Delta, Done, Failed and Stats
+    rank 0 ──▶ other ranks Start, Go, Turn, Stop
 
 Every `Submit` is answered by any number of `Delta` and exactly one `Done` or `Failed`. Pixels do not travel
 in a message: `ImageInput.pixels` names a shared-memory file that the engine unlinks once it has read it
@@ -83,6 +84,17 @@ class Abort(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Stop a sequence; answered by `Done(finish_reason="abort")` unless it has ended already."""
 
     request_id: str
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What rank 0 took in before a step, for the other ranks of its group to take and step alike."""
+
+    messages: tuple[Submit | Abort, ...]
+    digest: int  # `EngineLoop.digest` before the turn
+
+
+class Go(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Every rank has its weights: join the group."""
 
 
 class Stop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -181,6 +193,6 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     gap_s: float  # how long the device waited between steps while there was work
 
 
-ToEngine = Start | Submit | Abort | Stop
+ToEngine = Start | Submit | Abort | Stop | Go | Turn
 FromEngine = Loading | Ready | StartFailed | Delta | Done | Failed | Stats
 Reply = Delta | Done | Failed

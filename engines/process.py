@@ -3,6 +3,9 @@
 It reads one Start, loads, says Ready or StartFailed, and then turns forever: take what came in, run a step,
 send all it gave in one frame. Stats go out every second and are the heartbeat: a step that hangs stops it,
 and the parent ends the process. It ends by itself with Stop, on SIGTERM, and when its parent is gone.
+
+With `engine.tp` above 1 it is rank 0 and starts the others (`engines/followers.py`), which are this command
+with `--rank`; they take what rank 0 took and run the same steps, and say nothing.
 """
 
 import argparse
@@ -13,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -20,24 +24,27 @@ import msgspec
 import zmq
 
 from engines.errors import DeviceError, EngineError
+from engines.followers import Followers
 from engines.messages import (
     HEARTBEAT_S,
     Abort,
     FromEngine,
+    Go,
     Loading,
     Ready,
     Start,
     StartFailed,
     Stats,
-    Stop,
     Submit,
     ToEngine,
+    Turn,
 )
 from engines.wire import decode_to_engine, encode_from_engine
 
 if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered and not only printed
+    from engines.backends import Backend
     from engines.engine_loop import EngineLoop
-    from engines.loading import LoadNetwork
+    from engines.loading import LoadNetwork, Meet
 
 PARENT_CHECK_S = 0.5
 MESSAGES_A_TURN = 32
@@ -51,17 +58,53 @@ def main(load: "LoadNetwork | None" = None) -> int:
     parser = argparse.ArgumentParser(prog="engines.process")
     parser.add_argument("--connect", required=True)
     parser.add_argument("--parent", required=True, type=int)
+    parser.add_argument("--rank", type=int, default=0)
+    parser.add_argument("--rendezvous", type=Path)
     arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="engine %(levelname)s %(message)s", stream=sys.stderr)
+    name = f"engine rank {arguments.rank}" if arguments.rank else "engine"
+    logging.basicConfig(level=logging.INFO, format=f"{name} %(levelname)s %(message)s", stream=sys.stderr)
     threading.Thread(target=_leave_with_parent, args=(arguments.parent,), daemon=True).start()
     link = Link(arguments.connect)
     try:
         start = link.wait()
         assert isinstance(start, Start), "the first message is Start"
-        loop = _load(start, link, load)
-        return 1 if loop is None else _serve(loop, link)
+        if arguments.rank:
+            return _follow(start, link, load, rank=arguments.rank, rendezvous=arguments.rendezvous)
+        return _lead(start, link, load)
     finally:
         link.close()
+
+
+def _lead(start: Start, link: "Link", load: "LoadNetwork | None") -> int:
+    """Load and serve, with the other ranks of a group if there are any."""
+    followers = Followers(start)
+    try:
+        meet = followers.meet if start.options.tp > 1 else None
+        loop = _load(start, link, load, rank=0, meet=meet)
+        return 1 if loop is None else _serve(loop, link, followers)
+    finally:
+        followers.close()
+
+
+def _follow(start: Start, link: "Link", load: "LoadNetwork | None", *, rank: int, rendezvous: Path) -> int:
+    """Load a rank's share and run the steps of rank 0; the status is 1 where they do not agree."""
+
+    def meet(backend: "Backend") -> None:
+        go = link.wait()
+        assert isinstance(go, Go), "rank 0 says Go once every rank has its weights"
+        backend.group.join(rendezvous, backend.device)
+
+    loop = _load(start, link, load, rank=rank, meet=meet)
+    if loop is None:
+        return 1
+    while isinstance(turn := link.wait(), Turn):
+        if turn.digest != loop.digest:
+            logger.error("this rank sampled other tokens than rank 0")
+            return 1
+        for message in turn.messages:
+            loop.take(message)
+        loop.step()
+    return 0
 
 
 class Link:
@@ -107,7 +150,9 @@ class Link:
         self.is_asked_to_leave = True
 
 
-def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop | None":
+def _load(
+    start: Start, link: Link, load: "LoadNetwork | None", *, rank: int, meet: "Meet | None"
+) -> "EngineLoop | None":
     """Return the loop that serves; None after StartFailed was sent."""
     link.send([Loading(phase="import")])
     began = time.monotonic()
@@ -117,8 +162,14 @@ def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop |
         from engines.loading import load_engine
 
         import_s = time.monotonic() - began
-        torch.set_num_threads(_num_threads(start.options.device))
-        loop, ready = load_engine(start, on_phase=lambda phase: link.send([Loading(phase=phase)]), load=load)
+        torch.set_num_threads(_num_threads(start.options.device, ranks=start.options.tp))
+        loop, ready = load_engine(
+            start,
+            on_phase=lambda phase: link.send([Loading(phase=phase)]),
+            load=load,
+            rank=rank,
+            meet=meet,
+        )
     except ModuleNotFoundError as error:
         message = (
             f"`{error.name}` is not installed: every engine needs it; pip install 'vlm-deployer[engine]'"
@@ -136,21 +187,20 @@ def _load(start: Start, link: Link, load: "LoadNetwork | None") -> "EngineLoop |
     return loop
 
 
-def _serve(loop: "EngineLoop", link: Link) -> int:
+def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
     """Turn until asked to leave; the status is 1 where the device or the books were lost."""
     link.leave_on_signals()
     stats_due = 0.0
     counted = (0, 0)
     while not link.is_asked_to_leave:
         wait_s = 0.0 if loop.has_work else max(stats_due - time.monotonic(), 0.0)
-        for message in link.inbox(wait_s):
-            match message:
-                case Submit():
-                    link.send(loop.submit(message))
-                case Abort():
-                    link.send(loop.abort(message))
-                case Stop() | Start():
-                    link.is_asked_to_leave = True
+        arrived = link.inbox(wait_s)
+        messages = [message for message in arrived if isinstance(message, Submit | Abort)]
+        link.is_asked_to_leave |= len(messages) < len(arrived)
+        if messages or loop.has_work:
+            followers.turn(messages, loop.digest)
+        for message in messages:
+            link.send(loop.take(message))
         try:
             out: list[FromEngine] = [*loop.step()]
         except Exception:
@@ -171,15 +221,15 @@ def _counts(stats: Stats) -> tuple[int, int]:
     return stats.num_running, stats.num_waiting
 
 
-def _num_threads(device: str) -> int:
-    """Return how many threads torch may use: what the environment says, else the CPUs that are ours.
+def _num_threads(device: str, *, ranks: int = 1) -> int:
+    """Return how many threads torch may use: what the environment says, else a rank's share of our CPUs.
 
     One is left to the front end where there are several; a GPU's host work does not need many.
     """
     if "OMP_NUM_THREADS" in os.environ:
         return int(os.environ["OMP_NUM_THREADS"])
     num_cpus = len(os.sched_getaffinity(0))
-    return max(num_cpus - 1, 1) if device == "cpu" else min(num_cpus, 4)
+    return max((num_cpus - 1) // ranks, 1) if device == "cpu" else min(num_cpus, 4)
 
 
 def _leave_with_parent(parent: int) -> None:

@@ -33,7 +33,6 @@ print(json.dumps({
 }))
 """
 _PROBE_TIMEOUT_S = 120.0
-MOST_RANKS = 1  # what `engines/backends.py` drives
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -138,11 +137,6 @@ def _require_enough(machine: Machine, engine: EngineConfig, device: Device) -> N
         raise UnavailableError(
             f"engine.tp={engine.tp}: splits the model over {engine.tp} devices, and {_count(have, name)} "
             f"{'is' if have == 1 else 'are'} here; lower engine.tp"
-        )
-    if engine.tp > MOST_RANKS:
-        most = _count(MOST_RANKS, "device")
-        raise UnavailableError(
-            f"engine.tp={engine.tp}: this version runs a model on {most} at most; use engine.tp=1"
         )
 
 

@@ -14,8 +14,8 @@ from torch import Tensor
 from engines.ops import KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
-from engines.pytorch.linear import linear
 from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
+from engines.pytorch.linear import linear
 from engines.step import AttentionBatch
 
 # Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].

@@ -44,7 +44,8 @@ class CudaRecorder:
         run()
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
+        # Other threads go on calling CUDA meanwhile: NCCL's watchdog does.
+        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
             outputs = run()
         self._pool = self._pool or graph.pool()
         return graph.replay, outputs

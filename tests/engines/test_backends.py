@@ -7,6 +7,7 @@ from tiny_engine import options
 
 from engines.backends import open_backend
 from engines.errors import DeviceError
+from engines.parallel import TpGroup
 
 has_cuda = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA GPU")
 
@@ -47,9 +48,8 @@ def test_auto_is_no_engine_and_no_device(changes: dict[str, str]) -> None:
         open_backend(options(**changes), "float32")
 
 
-def test_several_ranks_are_refused() -> None:
-    with pytest.raises(DeviceError, match=r"engine\.tp=2"):
-        open_backend(options(tp=2), "float32")
+def test_a_rank_knows_its_group() -> None:
+    assert open_backend(options(tp=2), "float32", rank=1).group == TpGroup(rank=1, size=2)
 
 
 @pytest.mark.gpu

@@ -217,7 +217,15 @@ def load_tiny(folder: Path, spec: ModelSpec, backend: "Backend") -> "Network":
     """A random network whose faults are switched on by token ids."""
     from engines.weights.load import random_network
 
-    network = random_network(spec, ops=backend.ops, device=backend.device, dtype=backend.dtype, seed=0)
+    network = random_network(
+        spec,
+        ops=backend.ops,
+        device=backend.device,
+        dtype=backend.dtype,
+        seed=0,
+        rank=backend.group.rank,
+        tp=backend.group.size,
+    )
     return Faulty(network)
 
 

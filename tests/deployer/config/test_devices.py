@@ -55,10 +55,9 @@ def test_too_few_gpus_are_counted() -> None:
     assert "engine.tp=2" in refused(engine("engine.tp=2"), ONE_NPU)
 
 
-def test_more_ranks_than_this_version_has_are_refused_before_anything_is_downloaded() -> None:
-    assert "on 1 device at most; use engine.tp=1" in refused(
-        engine("engine=turbomind", "engine.tp=2"), TWO_GPUS
-    )
+def test_as_many_ranks_as_there_are_gpus_run() -> None:
+    choice = choose_engine(engine("engine=turbomind", "engine.tp=2"), probe=lambda: TWO_GPUS)
+    assert (choice.kind, choice.device) == ("turbomind", "cuda")
 
 
 def test_a_device_that_was_asked_for_is_never_replaced() -> None:
