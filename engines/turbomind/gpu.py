@@ -16,12 +16,15 @@ from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
 from engines.turbomind.kernel_source import KernelSource, read_kernel
 from engines.turbomind.launch import Kernel
 from engines.turbomind.nvrtc import architecture, cache_key, compile_cubin
+from engines.turbomind.tensor_map import TensorView, encode
 
 _log = logging.getLogger(__name__)
 
 Constants = tuple[
     tuple[str, int | str], ...
 ]  # -D name and value, in a fixed order so that it can be a dictionary key
+
+_KEPT_MAPS = 4096  # two a layer and pool, two a place that torch's allocator gives to activations
 
 SCALARS: Mapping[torch.dtype, str] = {torch.bfloat16: "bf16", torch.float16: "fp16", torch.float32: "fp32"}
 
@@ -55,6 +58,7 @@ class Gpu:
         self._modules: dict[tuple[str, Constants], Any] = {}
         self._kernels: dict[tuple[str, str, Constants, int], Kernel] = {}
         self._scratch: dict[str, torch.Tensor] = {}
+        self._maps: dict[TensorView, bytes] = {}
         self.compiled = 0  # modules that the disk cache did not have
         self.compile_seconds = 0.0
 
@@ -105,6 +109,15 @@ class Gpu:
             block = torch.zeros(num_bytes, dtype=torch.uint8, device=self.device)
             self._scratch[name] = block
         return block
+
+    def tensor_map(self, view: TensorView) -> bytes:
+        """Return the map of a view for a kernel's argument; the last few thousand are kept."""
+        found = self._maps.get(view)
+        if found is None:
+            if len(self._maps) >= _KEPT_MAPS:
+                self._maps.clear()
+            found = self._maps[view] = encode(view)
+        return found
 
     def _function(self, file: str, entry: str, constants: Constants, shared_bytes: int) -> int:
         module = self._modules.get((file, constants))

@@ -16,6 +16,10 @@ from engines.errors import KernelError
 # CUlaunchAttributeID of cuda.h 13.0: the kernel may start before the one ahead of it in the stream has ended.
 _PROGRAMMATIC_STREAM_SERIALIZATION = 6
 
+# CUtensorMap of cuda.h 13.0.
+_MAP_BYTES = 128
+_MAP_ALIGNMENT = 64
+
 
 class _Attribute(ctypes.Structure):
     """CUlaunchAttribute: an id and a union of 64 bytes, of which one int is used here."""
@@ -50,7 +54,8 @@ class Kernel:
 
     With `overlap` a launch may start while the kernel ahead of it still runs (programmatic dependent launch);
     every kernel of `kernels/` waits for that one itself before it reads what it wrote. `arguments` has a
-    letter of the `struct` module per parameter: P pointer, i int, q 64-bit int, f float.
+    letter per parameter: P pointer, i int, q 64-bit int, f float as in the `struct` module, M the 128 bytes
+    of a tensor map.
     """
 
     __slots__ = (
@@ -58,6 +63,7 @@ class Kernel:
         "_block",
         "_config",
         "_config_at",
+        "_first",
         "_function",
         "_launch",
         "_pack",
@@ -70,14 +76,14 @@ class Kernel:
     ) -> None:
         self.name = name
         self._function = function
-        layout = struct.Struct("@" + arguments)
-        self._block = ctypes.create_string_buffer(max(1, layout.size))
-        self._pack = layout.pack_into
+        layout, offsets = _argument_layout(arguments)
+        self._block = ctypes.create_string_buffer(layout.size + _MAP_ALIGNMENT)
         start = ctypes.addressof(self._block)
-        offsets = [
-            struct.calcsize("@" + arguments[: i + 1]) - struct.calcsize(a) for i, a in enumerate(arguments)
-        ]
-        self._slots = (ctypes.c_void_p * max(1, len(arguments)))(*(start + offset for offset in offsets))
+        self._first = -start % _MAP_ALIGNMENT
+        self._pack = layout.pack_into
+        self._slots = (ctypes.c_void_p * max(1, len(arguments)))(
+            *(start + self._first + offset for offset in offsets)
+        )
         self._config = _Config(
             grid_y=1, grid_z=1, block_x=threads, block_y=1, block_z=1, shared_bytes=shared_bytes
         )
@@ -86,21 +92,35 @@ class Kernel:
             self._config.attributes = ctypes.addressof(self._attribute)
             self._config.num_attributes = 1
         self._config_at = ctypes.addressof(self._config)
-        self._launch = _driver().cuLaunchKernelEx
+        self._launch = driver().cuLaunchKernelEx
 
-    def __call__(self, stream: int, grid: tuple[int, int], *arguments: float) -> None:
+    def __call__(self, stream: int, grid: tuple[int, int], *arguments: float | bytes) -> None:
         """Start grid[0] x grid[1] blocks on a stream. Raises KernelError where the driver refuses."""
         config = self._config
         config.grid_x, config.grid_y = grid
         config.stream = stream
-        self._pack(self._block, 0, *arguments)
+        self._pack(self._block, self._first, *arguments)
         status = self._launch(self._config_at, self._function, self._slots, None)
         if status:
-            raise KernelError(f"kernel `{self.name}` was not started, grid {grid}: {_status_name(status)}")
+            raise KernelError(f"kernel `{self.name}` was not started, grid {grid}: {status_name(status)}")
+
+
+def _argument_layout(arguments: str) -> tuple[struct.Struct, list[int]]:
+    """Return how arguments are packed and the offset of each."""
+    text, offsets, end = "=", [], 0
+    for letter in arguments:
+        kind = f"{_MAP_BYTES}s" if letter == "M" else letter
+        size = struct.calcsize("@" + kind)
+        gap = -end % (_MAP_ALIGNMENT if letter == "M" else size)
+        offsets.append(end + gap)
+        text += f"{gap}x{'Q' if letter == 'P' else kind}"
+        end += gap + size
+    return struct.Struct(text), offsets
 
 
 @cache
-def _driver() -> Any:
+def driver() -> Any:
+    """Return the driver's library. Raises KernelError where there is none."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError as error:
@@ -111,7 +131,8 @@ def _driver() -> Any:
     return driver
 
 
-def _status_name(status: int) -> str:
+def status_name(status: int) -> str:
+    """Return the driver's word for a status."""
     name = ctypes.c_char_p()
-    _driver().cuGetErrorName(status, ctypes.byref(name))
+    driver().cuGetErrorName(status, ctypes.byref(name))
     return name.value.decode() if name.value else f"CUDA error {status}"

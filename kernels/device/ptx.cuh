@@ -1,7 +1,7 @@
 /* ptx.cuh - the instructions that C++ has no name for, one function each.
 
-   All inline assembly of the project stands here. `tests/support/cuda_on_cpu/device/ptx.cuh` has the same functions in plain
-   C++, lane by lane, so that every kernel also runs on a CPU.
+   All inline assembly of the project stands here and in `hopper.cuh`. `tests/support/cuda_on_cpu/device/` has the same functions
+   in plain C++, lane by lane, so that every kernel also runs on a CPU.
 
    Fragments of mma m16n8k16, lane = 4 * g + c:
      A [16, 16]   a0 = (g, 2c..)  a1 = (g + 8, 2c..)  a2 = (g, 2c + 8..)  a3 = (g + 8, 2c + 8..)
@@ -55,6 +55,12 @@ DEVICE unsigned pack2<fp16>(float low, float high) {
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(l) : "f"(low));
     asm("cvt.rn.f16.f32 %0, %1;" : "=h"(h) : "f"(high));
     return unsigned(l) | (unsigned(h) << 16);
+}
+
+// The same number, of which the compiler knows nothing: what is computed from it is not kept in registers across a loop.
+DEVICE int hidden(int x) {
+    asm volatile("" : "+r"(x));
+    return x;
 }
 
 // The block's dynamic shared memory under a name.

@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from engines.turbomind.kernel_source import kernel_dir
+from engines.turbomind.tensor_map import TensorView
 
 _EMULATOR = Path(__file__).parent / "cuda_on_cpu"
 # An access that is not aligned faults, as it does on a GPU.
@@ -46,6 +47,19 @@ class EmulatedGpu:
             self._scratch[name] = torch.zeros(num_bytes, dtype=torch.uint8)
         return self._scratch[name]
 
+    def tensor_map(self, view: TensorView) -> bytes:
+        """Lay a view out as `cuda_on_cpu/device/hopper.cuh` reads it."""
+        missing = 4 - len(view.sizes)
+        strides = (*view.strides_bytes, *[0] * missing)
+        return struct.pack(
+            "=QI4I4I4x3Q40x",
+            view.address,
+            len(view.sizes),
+            *(*view.box, *[1] * missing),
+            *(*view.sizes, *[1] * missing),
+            *strides,
+        )
+
     def kernel(
         self,
         file: str,
@@ -59,15 +73,16 @@ class EmulatedGpu:
         library = self._library(file, constants)
         run = getattr(library, f"run_{entry}")
 
-        def launch(stream: int, grid: tuple[int, int], *values: float) -> None:
+        def launch(stream: int, grid: tuple[int, int], *values: float | bytes) -> None:
             assert len(values) == len(arguments), (
                 f"`{entry}` takes {len(arguments)} arguments, got {len(values)}"
             )
-            packed = [
-                ctypes.create_string_buffer(struct.pack("@" + kind, value))
-                for kind, value in zip(arguments, values, strict=True)
-            ]
-            run(*grid, threads, shared_bytes, (ctypes.c_void_p * len(packed))(*map(ctypes.addressof, packed)))
+            block = ctypes.create_string_buffer(128 * (len(values) + 1))  # a place of 128 bytes for each
+            places = [(-(-ctypes.addressof(block) // 128) + i) * 128 for i in range(len(values))]
+            for place, kind, value in zip(places, arguments, values, strict=True):
+                packed = value if isinstance(value, bytes) else struct.pack("@" + kind, value)
+                ctypes.memmove(place, packed, len(packed))
+            run(*grid, threads, shared_bytes, (ctypes.c_void_p * len(places))(*places))
 
         return launch
 

@@ -30,7 +30,7 @@ class Driver:
                 stream=at.stream,
                 overlaps=at.num_attributes == 1 and _Attribute.from_address(at.attributes).value == 1,
                 arguments=[
-                    TYPES[kind].from_address(slot).value
+                    _map_at(slot) if kind == "M" else TYPES[kind].from_address(slot).value
                     for kind, slot in zip(self.arguments, slots, strict=True)
                 ],
             )
@@ -42,8 +42,12 @@ class Driver:
         return 0
 
 
+def _map_at(slot: int) -> SimpleNamespace:
+    return SimpleNamespace(address=slot, value=ctypes.string_at(slot, 128))
+
+
 def kernel(monkeypatch: pytest.MonkeyPatch, driver: Driver, *, overlap: bool = False) -> Kernel:
-    monkeypatch.setattr(launch, "_driver", lambda: driver)
+    monkeypatch.setattr(launch, "driver", lambda: driver)
     return Kernel("norm", 77, arguments=driver.arguments, threads=256, shared_bytes=512, overlap=overlap)
 
 
@@ -64,6 +68,15 @@ def test_arguments_of_every_type_arrive_at_their_own_alignment(monkeypatch: pyte
     assert second.arguments == [16, 0, -1.5, -1, 2, 32]
     assert (first.grid, first.block, first.shared_bytes, first.stream) == ((3, 2, 1), (256, 1, 1), 512, 9)
     assert (second.grid, second.stream, second.function) == ((1, 1, 1), 11, 77)
+
+
+def test_a_tensor_map_arrives_whole_at_a_multiple_of_64_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    driver = Driver("iMfM")
+    first, second = bytes(range(128)), bytes(range(128, 256))
+    kernel(monkeypatch, driver)(0, (1, 1), 3, first, 0.5, second)
+    number, a, fraction, b = driver.seen[0].arguments
+    assert (number, fraction, bytes(a.value), bytes(b.value)) == (3, 0.5, first, second)
+    assert a.address % 64 == b.address % 64 == 0
 
 
 @pytest.mark.parametrize("overlap", [False, True])

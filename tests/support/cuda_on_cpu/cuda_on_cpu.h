@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <functional>
+#include <map>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -58,29 +59,51 @@ struct Fiber {
     bool done = false;
     const Barrier* waits_for = nullptr;
     long waits_past = 0;
-    std::vector<std::vector<std::function<void()>>> copies{1};  // committed groups, then the open one
+    std::function<bool()> goes_on;  // where it waits for something else than a barrier of threads
+    std::vector<std::vector<std::function<void()>>> copies{1}, products{1};  // committed groups, then the open one
+    struct Accumulator {
+        int users = 0;
+        std::vector<float> values;
+    };
+    std::map<float*, Accumulator> accumulators;  // of products under way
 };
 
 inline std::vector<Fiber> fibers;
 inline int current;
 inline ucontext_t scheduler;
 inline Barrier block_barrier;
-inline std::vector<Barrier> warp_barriers;
+inline std::vector<Barrier> warp_barriers, named_barriers;
+inline std::vector<std::function<void()>> deliveries;  // of the copy engine, still to come
 inline std::vector<uint64_t> mailbox;  // 4 words a thread
 inline std::vector<unsigned char> shared;
 inline std::function<void()> body;
 
+// Count this thread in; true where it was the last.
+inline bool arrive(Barrier& barrier) {
+    if (++barrier.arrived < barrier.size) return false;
+    barrier.arrived = 0;
+    barrier.generation++;
+    return true;
+}
+
 inline void meet(Barrier& barrier) {
     Fiber& self = fibers[current];
     const long generation = barrier.generation;
-    if (++barrier.arrived == barrier.size) {
-        barrier.arrived = 0;
-        barrier.generation++;
-        return;
-    }
+    if (arrive(barrier)) return;
     self.waits_for = &barrier;
     self.waits_past = generation;
     swapcontext(&self.context, &scheduler);
+}
+
+inline void wait_until(std::function<bool()> condition) {
+    if (condition()) return;
+    fibers[current].goes_on = std::move(condition);
+    swapcontext(&fibers[current].context, &scheduler);
+}
+
+// Shared memory has addresses from 1,024 on, which is where `DYNAMIC_SHARED` starts.
+inline unsigned char* shared_at(unsigned address) {
+    return shared.data() + (1024 - uintptr_t(shared.data()) % 1024) % 1024 + (address - 1024);
 }
 
 inline void meet_warp() { meet(warp_barriers[current / 32]); }
@@ -107,7 +130,9 @@ inline void run_block(int threads, size_t shared_bytes) {
     warp_barriers.assign((threads + 31) / 32, Barrier{});
     for (int t = 0; t < threads; t++) warp_barriers[t / 32].size++;
     mailbox.assign(threads * 4, 0);
-    shared.assign(shared_bytes + 16, 0xff);
+    named_barriers.assign(16, Barrier{});
+    deliveries.clear();
+    shared.assign(shared_bytes + 1024, 0xff);
     for (auto& fiber : fibers) {
         fiber.stack = std::make_unique<char[]>(kStackBytes);
         getcontext(&fiber.context);
@@ -120,11 +145,19 @@ inline void run_block(int threads, size_t shared_bytes) {
         for (int t = 0; t < threads; t++) {
             Fiber& fiber = fibers[t];
             if (fiber.done || (fiber.waits_for && fiber.waits_for->generation == fiber.waits_past)) continue;
+            if (fiber.goes_on && !fiber.goes_on()) continue;
             fiber.waits_for = nullptr;
+            fiber.goes_on = nullptr;
             moved = true;
             current = t;
             threadIdx = {t, 0, 0};
             swapcontext(&scheduler, &fiber.context);
+        }
+        if (!moved && !deliveries.empty()) {
+            const auto delivery = std::move(deliveries.back());  // no order is promised
+            deliveries.pop_back();
+            delivery();
+            moved = true;
         }
     }
     for (auto& fiber : fibers)

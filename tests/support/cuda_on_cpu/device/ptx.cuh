@@ -6,7 +6,7 @@
 #pragma once
 
 #define DEVICE inline
-#define DYNAMIC_SHARED(name) unsigned char* name = on_cpu::shared.data() + (16 - uintptr_t(on_cpu::shared.data()) % 16) % 16
+#define DYNAMIC_SHARED(name) unsigned char* name = on_cpu::shared_at(1024)
 
 struct bf16 {
     unsigned short bits;
@@ -42,6 +42,8 @@ template <class T>
 unsigned pack2(float low, float high) {
     return narrow<T>(low) | unsigned(narrow<T>(high)) << 16;
 }
+inline unsigned shared_address(const void* pointer) { return unsigned((unsigned char*)pointer - on_cpu::shared_at(1024)) + 1024; }
+inline int hidden(int x) { return x; }
 inline float exp2_fast(float x) { return std::exp2(x); }
 
 inline void copy16_async(void* to, const void* from, bool valid) {

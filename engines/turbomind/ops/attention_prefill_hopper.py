@@ -1,0 +1,94 @@
+"""Launches `kernels/attention_prefill_hopper.cu`: the same op as `attention_prefill.py`, on sm_90a."""
+
+import math
+
+from torch import Tensor
+
+from engines.ops import KvLayer
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.launch import Kernel
+from engines.turbomind.operands import scalar_name, token_stride
+from engines.turbomind.ops.hopper_shape import HopperShape, box_keys
+from engines.turbomind.tensor_map import TensorView
+
+DEFAULT = HopperShape(keys=128, consumers=2, stages=2)
+
+
+def attention_prefill_hopper(
+    gpu: Gpu,
+    q_TND: Tensor,
+    layer: KvLayer,
+    pages_BP: Tensor,
+    q_starts_B1: Tensor,
+    kv_lens_B: Tensor,
+    *,
+    scale: float,
+    window: int | None,
+    out_TND: Tensor,
+    shape: HopperShape = DEFAULT,
+    dynamic: bool = True,
+) -> Tensor:
+    """Write causal attention into `out_TND` and return it; operands are checked by the caller.
+
+    Without `dynamic`, items are dealt to blocks by their index (benchmarks). The counter that blocks share
+    belongs to one `Gpu`, so launches must run on one stream.
+    """
+    num_tokens, num_heads = q_TND.shape[:2]
+    num_kv_heads = layer.keys_PKTD.shape[1]
+    group, num_seqs = num_heads // num_kv_heads, kv_lens_B.shape[0]
+    most = num_seqs + max(0, num_tokens * group - num_seqs) // shape.rows
+    counter = gpu.scratch("attention_prefill counter", 4).data_ptr() if dynamic else 0
+    kernel = _kernel(gpu, q_TND, layer, shape, group=group, window=window)
+    kernel(
+        gpu.stream(),
+        (min(gpu.num_sms, most * num_kv_heads), 1),
+        gpu.tensor_map(_view(layer.keys_PKTD, shape)),
+        gpu.tensor_map(_view(layer.values_PKTD, shape)),
+        q_TND.data_ptr(),
+        layer.keys_PKTD.data_ptr(),
+        layer.values_PKTD.data_ptr(),
+        pages_BP.data_ptr(),
+        q_starts_B1.data_ptr(),
+        kv_lens_B.data_ptr(),
+        out_TND.data_ptr(),
+        counter,
+        num_seqs,
+        pages_BP.stride(0),
+        token_stride("attention_prefill", q_TND),
+        scale * math.log2(math.e),
+    )
+    return out_TND
+
+
+def _view(pool_PKTD: Tensor, shape: HopperShape) -> TensorView:
+    """Return the pool as rows of tokens."""
+    num_pages, num_kv_heads, page_tokens, dim = pool_PKTD.shape
+    return TensorView(
+        address=pool_PKTD.data_ptr(),
+        dtype=pool_PKTD.dtype,
+        sizes=(dim, num_pages * num_kv_heads * page_tokens),
+        strides_bytes=(dim * 2,),
+        box=(64, box_keys(shape.keys, page_tokens)),
+    )
+
+
+def _kernel(
+    gpu: Gpu, q: Tensor, layer: KvLayer, shape: HopperShape, *, group: int, window: int | None
+) -> Kernel:
+    _, num_kv_heads, page_tokens, dim = layer.keys_PKTD.shape
+    constants = (
+        *shape.constants(scalar_name("attention_prefill", q), dim),
+        ("KV_HEADS", num_kv_heads),
+        ("GROUP", group),
+        ("PAGE_TOKENS", page_tokens),
+        ("WINDOW", window or 0),
+        ("BOX_KEYS", box_keys(shape.keys, page_tokens)),
+    )
+    return gpu.kernel(
+        "attention_prefill_hopper.cu",
+        "attention_prefill_hopper",
+        constants,
+        "MMPPPPPPPPiiqf",
+        threads=shape.threads,
+        shared_bytes=shape.shared_bytes(dim),
+    )

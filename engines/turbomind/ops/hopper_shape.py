@@ -1,0 +1,59 @@
+"""How `kernels/device/flash_hopper.cuh` is cut, and for which heads. Pure; shared by its two launchers."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from engines.turbomind.gpu import Constants
+
+_ALIGNMENT_BYTES = 1008  # between the first multiple of 16 in shared memory and the first of 1,024
+_BARRIER_BYTES = 512  # at least: barriers, items, two numbers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HopperShape:
+    """How a block is cut; the names are those of the kernel's constants."""
+
+    keys: int
+    consumers: int
+    stages: int
+    queries: int = 2
+    overlap: bool = True
+    turns: bool = True
+    tensor_copies: bool = True
+
+    @property
+    def rows(self) -> int:
+        """Query rows of an item."""
+        return 64 * self.consumers
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block: the consumers' and those that copy."""
+        return 128 * (self.consumers + 1)
+
+    def shared_bytes(self, dim: int) -> int:
+        """Return the shared memory a block needs: the kernel's `Layout` and what aligns it."""
+        row_bytes = 128 * math.ceil(dim / 64)
+        tiles = (self.queries * self.rows + 2 * self.stages * self.keys) * row_bytes
+        return tiles + _BARRIER_BYTES + _ALIGNMENT_BYTES
+
+    def constants(self, scalar: str, dim: int) -> Constants:
+        """Return what `flash_hopper.cuh` asks for with -D."""
+        return (
+            ("SCALAR", scalar),
+            ("DIM", dim),
+            ("KEYS", self.keys),
+            ("CONSUMERS", self.consumers),
+            ("STAGES", self.stages),
+            ("QUERIES", self.queries),
+            ("OVERLAP", int(self.overlap)),
+            ("TURNS", int(self.turns)),
+            ("TENSOR_COPIES", int(self.tensor_copies)),
+        )
+
+
+@lru_cache(maxsize=64)
+def box_keys(keys: int, page_tokens: int) -> int:
+    """Return how many keys one tensor copy takes: those of a page, or of a tile, that lie in one piece."""
+    return math.gcd(keys, page_tokens)

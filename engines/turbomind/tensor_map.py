@@ -1,0 +1,70 @@
+"""Tensor maps: what the copy engine of a Hopper GPU knows of a tensor, 128 bytes that the driver encodes.
+
+A map belongs to an address, so launchers ask `Gpu.tensor_map`, which keeps what it encoded.
+"""
+
+import ctypes
+from dataclasses import dataclass
+
+import torch
+
+from engines.errors import KernelError
+from engines.turbomind.launch import driver, status_name
+
+_MAP_BYTES = 128
+_MAP_ALIGNMENT = 64
+
+# CUtensorMapDataType, CUtensorMapSwizzle, CUtensorMapL2promotion of cuda.h 13.0.
+_DATA_TYPES = {torch.float16: 6, torch.bfloat16: 9}
+_SWIZZLE_128 = 3
+_PROMOTE_TO_256 = 3
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorView:
+    """A 16-bit tensor as the copy engine sees it, innermost dimension first, and the box a copy takes.
+
+    The innermost dimension is contiguous and a box is at most 64 elements wide there, 128 bytes, which are
+    written with the 128-byte swizzle. Elements outside `sizes` read as zeros.
+    """
+
+    address: int  # a multiple of 16
+    dtype: torch.dtype
+    sizes: tuple[int, ...]
+    strides_bytes: tuple[int, ...]  # of dimensions 1 .., multiples of 16
+    box: tuple[int, ...]
+
+
+def fits(view: TensorView) -> bool:
+    """Return whether the copy engine can address the view (CUDA driver API 13.0, cuTensorMapEncodeTiled)."""
+    return (
+        view.address % 16 == 0
+        and all(stride % 16 == 0 and stride < 2**40 for stride in view.strides_bytes)
+        and all(0 < size <= 2**32 for size in view.sizes)
+        and all(0 < extent <= 256 for extent in view.box)
+        and view.box[0] == 64
+    )
+
+
+def encode(view: TensorView) -> bytes:
+    """Return the map of a view. Raises KernelError where the driver refuses it."""
+    rank = len(view.sizes)
+    block = ctypes.create_string_buffer(_MAP_BYTES + _MAP_ALIGNMENT)
+    start = -(-ctypes.addressof(block) // _MAP_ALIGNMENT) * _MAP_ALIGNMENT
+    status = driver().cuTensorMapEncodeTiled(
+        ctypes.c_void_p(start),
+        _DATA_TYPES[view.dtype],
+        rank,
+        ctypes.c_void_p(view.address),
+        (ctypes.c_uint64 * rank)(*view.sizes),
+        (ctypes.c_uint64 * (rank - 1))(*view.strides_bytes),
+        (ctypes.c_uint32 * rank)(*view.box),
+        (ctypes.c_uint32 * rank)(*[1] * rank),
+        0,  # not interleaved
+        _SWIZZLE_128,
+        _PROMOTE_TO_256,
+        0,  # zeros outside
+    )
+    if status:
+        raise KernelError(f"the CUDA driver could not map a tensor, {view}: {status_name(status)}")
+    return ctypes.string_at(start, _MAP_BYTES)

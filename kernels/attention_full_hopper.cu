@@ -1,0 +1,83 @@
+/* attention_full_hopper.cu - `attention_full.cu` on sm_90a: same contract, warpgroup products.
+
+   in       as there, and key_map, value_map: k and v as [I, LENGTH, HEADS, DIM], boxes of KEYS tokens x 64 of one head
+   out      as there
+   -D       HEADS and those of device/flash_hopper.cuh
+   launch   grid at most one block an SM, block 128 * (CONSUMERS + 1), shared sizeof(Layout) + 1008
+   moves    as there
+
+   An item is 64 * CONSUMERS tokens of one head of one image; items of one head follow each other, so that its keys come from L2.
+*/
+#if !defined(HEADS)
+#error "attention_full_hopper.cu needs -DHEADS"
+#endif
+
+struct Item {
+    int end, first;  // tiles of keys; end is 0 where there is no work left
+    int num_keys, num_rows;
+    int image, head, token;  // token: of row 0, in the image
+};
+
+#include "device/flash_hopper.cuh"
+
+struct Full {
+    const TensorMap *key_map, *value_map;
+    const SCALAR *q, *keys, *values;
+    SCALAR* out;
+    int* counter;  // null: items are dealt by their index
+    int num_images, length;
+    long long q_stride, k_stride, v_stride;
+    float scale_log2;
+
+    static constexpr int kBoxKeys = KEYS;
+    static constexpr bool kZeroFilled = true;
+
+    DEVICE Item find(int index) const {
+        const int blocks = (length + kRows - 1) / kRows, pair = index / blocks;
+        Item item{};
+        if (pair >= num_images * HEADS) return item;
+        item.end = (length + KEYS - 1) / KEYS;
+        item.num_keys = length;
+        item.image = pair / HEADS;
+        item.head = pair % HEADS;
+        item.token = index % blocks * kRows;
+        item.num_rows = min(kRows, length - item.token);
+        return item;
+    }
+
+    DEVICE long long offset(const Item& item, int token, long long stride) const {
+        return ((long long)item.image * length + token) * stride + item.head * DIM;
+    }
+    DEVICE const SCALAR* query(const Item& item, int row) const {
+        return row < item.num_rows ? q + offset(item, item.token + row, q_stride) : nullptr;
+    }
+    DEVICE SCALAR* target(const Item& item, int row) const {
+        return row < item.num_rows ? out + offset(item, item.token + row, HEADS * DIM) : nullptr;
+    }
+    DEVICE const SCALAR* key(const Item& item, int token) const {
+        return token < length ? keys + offset(item, token, k_stride) : nullptr;
+    }
+    DEVICE const SCALAR* value(const Item& item, int token) const {
+        return token < length ? values + offset(item, token, v_stride) : nullptr;
+    }
+
+    DEVICE int from(const Item&, int) const { return 0; }
+    DEVICE int to(const Item&, int) const { return length; }
+
+    DEVICE int num_boxes(const Item&, int) const { return 1; }
+    DEVICE int box(const Item& item, int tile, int) const { return tile * KEYS; }
+    DEVICE void copy(void* to, bool values, const Item& item, int block, int box, Barrier& full) const {
+        copy_box(to, values ? *value_map : *key_map, block * 64, item.head, box, item.image, full);
+    }
+};
+static_assert(KEYS <= 256, "a box takes a tile");
+
+extern "C" __global__ __launch_bounds__(kThreads, 1) void attention_full_hopper(
+    const __grid_constant__ TensorMap key_map, const __grid_constant__ TensorMap value_map, const SCALAR* q,
+    const SCALAR* keys, const SCALAR* values, SCALAR* out, int num_images, int length, long long q_stride, long long k_stride,
+    long long v_stride, float scale_log2) {
+    DYNAMIC_SHARED(memory);
+    const Full task{&key_map,   &value_map, q,        keys,     values,   out,       nullptr,
+                    num_images, length,     q_stride, k_stride, v_stride, scale_log2};
+    run_task(task, memory);
+}

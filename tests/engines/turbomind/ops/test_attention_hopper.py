@@ -1,0 +1,59 @@
+"""The attention kernels of Hopper against the plain formula in fp32; pages hold NaN where no token is."""
+
+import pytest
+import torch
+from paged_attention import make_batch, make_pages, plain_attention, relative_error
+
+from engines.pytorch.ops_torch import TorchOps
+from engines.turbomind.ops.attention_full_hopper import attention_full_hopper
+from engines.turbomind.ops.attention_prefill_hopper import attention_prefill_hopper
+from engines.turbomind.ops.hopper_shape import HopperShape
+
+TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}  # as for decode attention
+BF16, FP16 = torch.bfloat16, torch.float16
+TURNS = HopperShape(keys=64, consumers=2, stages=2)
+COPIED = HopperShape(keys=80, consumers=1, stages=2, queries=1, overlap=False, tensor_copies=False)
+THREE = HopperShape(keys=96, consumers=3, stages=3, turns=False)
+
+# dtype, query heads, KV heads, head, page, window, new tokens, lengths; shape; whether blocks share a counter
+PREFILLS = [
+    ((BF16, 8, 2, 128, 64, None, [5, 70, 1], [5, 330, 64]), TURNS, True),
+    ((FP16, 3, 3, 96, 32, 50, [140], [350]), COPIED, False),
+    ((BF16, 7, 1, 64, 16, None, [33, 2], [200, 3]), THREE, True),
+]
+# images, tokens, heads, head: one token; ends inside a tile; a head that fills no block of 64 columns
+FULLS = [((1, 1, 1, 64), TURNS), ((2, 135, 2, 72), THREE), ((2, 65, 1, 128), COPIED)]
+
+
+@pytest.fixture(autouse=True)
+def _hopper(gpu) -> None:
+    if gpu.capability != (9, 0):
+        pytest.skip("the GPU is no Hopper")
+
+
+@pytest.mark.parametrize(("case", "shape", "dynamic"), PREFILLS, ids=str)
+def test_prefill_attention_equals_the_plain_formula(gpu, case, shape: HopperShape, dynamic: bool) -> None:
+    dtype, heads, kv_heads, dim, page_tokens, window, new, lengths = case
+    batch, num_pages = make_batch(new, lengths, page_tokens=page_tokens, device=gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=kv_heads, page_tokens=page_tokens, dim=dim, dtype=dtype)
+    q = torch.randn(sum(new), heads + 2, dim, dtype=dtype, device=gpu.device)[:, :heads]
+    how = {"scale": dim**-0.5, "window": window}
+    wanted = plain_attention(q, kv, batch, **how)
+    for _ in range(2):  # a second launch finds the counter as the first one did
+        out = torch.full((sum(new), heads, dim), torch.nan, dtype=dtype, device=gpu.device)
+        where = (batch.pages_BP, batch.q_starts_B1, batch.kv_lens_B)
+        attention_prefill_hopper(gpu, q, kv, *where, **how, out_TND=out, shape=shape, dynamic=dynamic)
+        assert relative_error(out, wanted) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(("sizes", "shape"), FULLS, ids=str)
+def test_full_attention_equals_the_torch_table(
+    gpu, sizes: tuple[int, int, int, int], shape: HopperShape
+) -> None:
+    images, length, heads, dim = sizes
+    qkv = torch.randn(images, length, 3, heads, dim, dtype=torch.bfloat16, device=gpu.device)
+    q, k, v = qkv.unbind(2)
+    wanted = TorchOps().attention_full(q.float(), k.float(), v.float(), scale=dim**-0.5)
+    strides = (q.stride(1), k.stride(1), v.stride(1))
+    got = attention_full_hopper(gpu, q, k, v, scale=dim**-0.5, strides=strides, shape=shape)
+    assert relative_error(got, wanted) < TOLERANCE[torch.bfloat16]
