@@ -7,6 +7,7 @@ planner and the image preprocessing read it. Sizes are the whole model's, never 
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from engines.quant.weight_quant import WeightQuant
 from engines.vision.parts import AssemblySpec, ImagePlan, PixelSpec, ProjectorSpec, TowerSpec
 
 
@@ -132,3 +133,4 @@ class ModelSpec:
     vision: VisionSpec | None
     dtype: Literal["float32", "bfloat16", "float16"]  # the checkpoint's own
     companions: tuple[Companion, ...] = ()
+    quantization: WeightQuant | None = None  # None: all weights are in a floating dtype

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engines.ops import Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
+from engines.quant.linear_tensors import linear_of, shape_of
 from engines.spec import DecoderSpec
 from engines.step import AttentionBatch
 
@@ -46,8 +47,15 @@ class RowLinear:
 
 
 def linear_weight(params: Params, name: str) -> Weight:
-    """Return the linear layer stored under a name, with its bias if it has one."""
-    return Dense(weight_OI=params[f"{name}.weight"], bias_O=params.get(f"{name}.bias"))
+    """Return the linear layer stored under a name, quantized or not, with its bias if it has one."""
+    return linear_of(params, name)
+
+
+def head_counts(spec: DecoderSpec, params: Params, name: str) -> tuple[int, int]:
+    """Return this rank's query heads and KV heads, told by the shapes of `qkv` and `o`."""
+    num_heads = shape_of(linear_of(params, f"{name}.o"))[1] // spec.head_dim
+    all_heads = shape_of(linear_of(params, f"{name}.qkv"))[0] // spec.head_dim
+    return num_heads, (all_heads - num_heads) // 2
 
 
 class Attention:
@@ -61,8 +69,7 @@ class Attention:
         self._head_dim = spec.head_dim
         self._scale = spec.head_dim**-0.5
         self._window = spec.sliding_window
-        self._num_heads = params[f"{name}.o.weight"].shape[1] // spec.head_dim
-        self._num_kv_heads = (params[f"{name}.qkv.weight"].shape[0] // spec.head_dim - self._num_heads) // 2
+        self._num_heads, self._num_kv_heads = head_counts(spec, params, name)
 
     def __call__(
         self,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
+from engines.decoder.layers import Params, head_counts, linear_weight
 from engines.decoder.logn import query_scale
 from engines.decoder.visual_experts_parameters import ROPE
 from engines.ops import Dense, KvLayer, Ops
@@ -138,8 +138,7 @@ class ExpertLayer:
         self._eps = spec.norm_eps
         self._head_dim = spec.head_dim
         self._scale = spec.head_dim**-0.5
-        self._num_heads = params[f"{name}.o.weight"].shape[1] // spec.head_dim
-        self._num_kv_heads = (params[f"{name}.qkv.weight"].shape[0] // spec.head_dim - self._num_heads) // 2
+        self._num_heads, self._num_kv_heads = head_counts(spec, params, name)
         self._attention_norm_H = params[f"{name}.attention_norm.weight"]
         self._ffn_norm_H = params[f"{name}.ffn_norm.weight"]
         self._qkv = ExpertLinear(params, name, "qkv", ops=ops)

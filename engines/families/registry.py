@@ -1,6 +1,7 @@
 """The known families, and the choice among them by what config.json says: its architecture, else its type."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from engines.families.llava_hf import LLAVA_HF
 from engines.families.mini_gemini import MINI_GEMINI
 from engines.families.minicpm_v import MINICPM_V
 from engines.families.phi3_vision import PHI3_VISION
+from engines.families.quantization import read_weight_quant
 from engines.families.qwen2_vl import QWEN2_VL
 from engines.families.qwen_vl import QWEN_VL
 from engines.families.text import TEXT
@@ -59,7 +61,7 @@ def read_spec(config: Mapping[str, Any], *, origin: str, folder: Path | None = N
     """
     family = _family_of(config, origin)
     section = ConfigSection(config, origin=origin, folder=folder)
-    spec = family.read(section)
+    spec = replace(family.read(section), quantization=read_weight_quant(section))
     section.raise_faults()
     return spec
 

@@ -6,7 +6,7 @@
 A rank reads its share of each tensor only. `random_network` builds the same structure without a checkpoint.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
@@ -19,11 +19,16 @@ from engines.families import rules_for
 from engines.network import Network
 from engines.ops import Ops
 from engines.parallel import TpGroup
+from engines.quant.linear_tensors import tensors_of
+from engines.quant.packed_layers import PACKED_SUFFIXES, PackedLayer, packed_layers
+from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
 from engines.vision.vlm import Vlm
 from engines.weights.checkpoint import Checkpoint
 from engines.weights.match import Claim, match
 from engines.weights.parameters import Parameter, parameters
+from engines.weights.quantized import WEIGHT, packed_shapes, quantized_linear
+from engines.weights.quantized_bytes import is_linear
 from engines.weights.split import local_shape, pieces, source_shape, split_pairs
 
 NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
@@ -47,17 +52,28 @@ def load_network(
     Raises CheckpointError with everything that is wrong with the folder, its files, names or shapes.
     """
     checkpoint = Checkpoint(Path(folder), spec.companions)
-    claims = match(checkpoint.shapes, rules_for(spec), parameters(spec), origin=str(folder))
-    wanted = {claim.parameter.name: claim for claim in claims}
+    packed = _packed(checkpoint, spec.quantization, origin=str(folder))
+    shapes = packed_shapes(checkpoint.shapes, packed, aside=PACKED_SUFFIXES)
+    claims = match(shapes, rules_for(spec), parameters(spec), origin=str(folder))
+    dense, quantized = _by_storage(claims, packed)
     tensors = {
-        name: torch.zeros(
+        claim.parameter.name: torch.zeros(
             local_shape(claim.parameter, tp=tp),
             dtype=_own_dtype(checkpoint, claim) if claim.parameter.keeps_dtype else dtype,
             device=device,
         )
-        for name, claim in wanted.items()
+        for claim in dense
     }
-    _fill(tensors, checkpoint, claims, rank=rank, tp=tp, progress=progress)
+
+    def copy(claims: Sequence[Claim]) -> dict[str, Tensor]:
+        if claims[0].parameter.name in tensors:
+            _copy(tensors[claims[0].parameter.name], checkpoint, claims[0], rank=rank, tp=tp)
+            return {}
+        weight = quantized_linear(claims, packed, rank=rank, tp=tp, device=device)
+        return tensors_of(weight, claims[0].parameter.name.removesuffix(WEIGHT))
+
+    jobs = [(claim,) for claim in dense] + quantized
+    tensors |= _run(copy, jobs, progress)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 
@@ -81,27 +97,59 @@ def random_network(
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 
-def _fill(
-    tensors: Mapping[str, Tensor],
-    checkpoint: Checkpoint,
-    claims: list[Claim],
-    *,
-    rank: int,
-    tp: int,
+def _packed(checkpoint: Checkpoint, quant: WeightQuant | None, *, origin: str) -> dict[str, PackedLayer]:
+    if quant is not None:
+        return packed_layers(checkpoint, quant, origin=origin)
+    if any(name.endswith(".qweight") for name in checkpoint.shapes):
+        raise CheckpointError(
+            f"{origin} holds packed 4-bit weights (`*.qweight`), and no file in it says how: must have "
+            "`quantization_config` in config.json, quantize_config.json or quant_config.json"
+        )
+    return {}
+
+
+def _by_storage(
+    claims: Sequence[Claim], packed: Mapping[str, PackedLayer]
+) -> tuple[list[Claim], list[tuple[Claim, ...]]]:
+    """Return the claims of plain tensors, and those of packed layers, together what is one parameter."""
+    dense, by_parameter = [], dict[str, list[Claim]]()
+    for claim in claims:
+        if claim.source.removesuffix(WEIGHT) in packed:
+            by_parameter.setdefault(claim.parameter.name, []).append(claim)
+        else:
+            dense.append(claim)
+    for claim in dense:
+        if claim.parameter.name in by_parameter:
+            other = by_parameter[claim.parameter.name][0].source
+            raise CheckpointError(
+                f"`{claim.source}` is not quantized and `{other}` is: they run as one layer and must be "
+                "alike; quantize the checkpoint again"
+            )
+    for name, parts in by_parameter.items():
+        if not is_linear(parts[0].parameter):
+            raise CheckpointError(
+                f"`{parts[0].source}` is quantized: `{name}` must be in a floating dtype; quantize the "
+                "linear layers of decoder, tower and projector alone"
+            )
+    return dense, [tuple(parts) for parts in by_parameter.values()]
+
+
+def _run(
+    copy: Callable[[Sequence[Claim]], dict[str, Tensor]],
+    jobs: Sequence[Sequence[Claim]],
     progress: Progress | None,
-) -> None:
-    total = sum(_num_values(claim) for claim in claims)
+) -> dict[str, Tensor]:
+    """Run every job, several at once; return the tensors that they made."""
+    total = sum(_num_values(claim) for job in jobs for claim in job)
     done = 0
-
-    def copy(claim: Claim) -> int:
-        _copy(tensors[claim.parameter.name], checkpoint, claim, rank=rank, tp=tp)
-        return _num_values(claim)
-
+    made: dict[str, Tensor] = {}
     with ThreadPoolExecutor(NUM_READERS, thread_name_prefix="weights") as pool:
-        for num_values in pool.map(copy, claims):
-            done += num_values
+        for job, tensors in zip(jobs, pool.map(copy, jobs), strict=True):
+            made |= tensors
+            done += sum(_num_values(claim) for claim in job)
             if progress is not None:
                 progress(done, total)
+    return made
 
 
 def _copy(target: Tensor, checkpoint: Checkpoint, claim: Claim, *, rank: int, tp: int) -> None:

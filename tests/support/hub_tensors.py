@@ -11,21 +11,21 @@ def hub_tensors(spec: ModelSpec) -> dict[str, tuple[int, ...]]:
     rules = rules_for(spec).rules
     found: dict[str, tuple[int, ...]] = {}
     for parameter in parameters(spec):
-        stem, number = _numbered(parameter.name)
-        matching = [rule for rule in rules if rule.target in (parameter.name, stem)]
+        stems = _stems(parameter.name)
+        matching = [rule for rule in rules if rule.target in stems]
         assert matching, f"no rule writes {parameter.name}"
         for rule in matching:
-            name = rule.source.replace("{i}", number)
+            name = rule.source.replace("{i}", stems[rule.target])
             assert name not in found, f"{name} is claimed twice"
             found[name] = source_shape(rule, parameter)
     return found
 
 
-def _numbered(name: str) -> tuple[str, str]:
-    """Return a parameter's name with {i} for its layer, and the layer."""
+def _stems(name: str) -> dict[str, str]:
+    """Return a parameter's name, and with {i} for each number in it, and that number."""
     parts = name.split(".")
-    numbers = [index for index, part in enumerate(parts) if part.isdigit()]
-    if not numbers:
-        return name, ""
-    [at] = numbers
-    return ".".join([*parts[:at], "{i}", *parts[at + 1 :]]), parts[at]
+    return {name: ""} | {
+        ".".join([*parts[:at], "{i}", *parts[at + 1 :]]): part
+        for at, part in enumerate(parts)
+        if part.isdigit()
+    }

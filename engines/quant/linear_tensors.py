@@ -1,0 +1,53 @@
+"""A quantized linear layer among the named tensors of a network: `name.*` to `Weight` and back.
+
+4 bits   name.tiles, name.scales, name.zeros, with act-order name.perm; name.group_size, one int on the host
+8 bits   name.weight in e4m3 or int8, name.scale
+"""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from engines.ops import Dense, Fp8, Int4, Int8, Weight
+
+
+def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
+    """Return the linear layer stored under a name, with its bias if it has one."""
+    bias = params.get(f"{name}.bias")
+    if f"{name}.tiles" in params:
+        return Int4(
+            tiles_XYB=params[f"{name}.tiles"],
+            scales_GO=params[f"{name}.scales"],
+            zeros_GO=params[f"{name}.zeros"],
+            group_size=int(params[f"{name}.group_size"]),
+            perm_I=params.get(f"{name}.perm"),
+            bias_O=bias,
+        )
+    weight = params[f"{name}.weight"]
+    if f"{name}.scale" not in params:
+        return Dense(weight_OI=weight, bias_O=bias)
+    kind = Fp8 if weight.dtype == torch.float8_e4m3fn else Int8
+    return kind(weight_OI=weight, scale_O=params[f"{name}.scale"], bias_O=bias)
+
+
+def tensors_of(weight: Int4 | Fp8 | Int8, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a quantized layer without its bias, under their names."""
+    if not isinstance(weight, Int4):
+        return {f"{name}.weight": weight.weight_OI, f"{name}.scale": weight.scale_O}
+    tensors = {
+        f"{name}.tiles": weight.tiles_XYB,
+        f"{name}.scales": weight.scales_GO,
+        f"{name}.zeros": weight.zeros_GO,
+        f"{name}.group_size": torch.tensor(weight.group_size),
+    }
+    return tensors if weight.perm_I is None else tensors | {f"{name}.perm": weight.perm_I}
+
+
+def shape_of(weight: Weight) -> tuple[int, int]:
+    """Return the outputs and inputs of a layer."""
+    if isinstance(weight, Int4):
+        groups, outputs = weight.scales_GO.shape
+        return outputs, groups * weight.group_size
+    outputs, inputs = weight.weight_OI.shape
+    return outputs, inputs

@@ -1,0 +1,70 @@
+"""Which parameters a quantized checkpoint packs, and the bytes that they take on one rank. Torch-free.
+
+The planner predicts with it; tests hold it to what the loader makes.
+"""
+
+import re
+from math import prod
+
+from engines.families import rules_for
+from engines.quant.weight_quant import WeightQuant
+from engines.spec import ModelSpec
+from engines.weights.parameter import Parameter
+from engines.weights.split import local_shape
+
+TILE_OUTPUTS, TILE_INPUTS = 16, 64  # of 4-bit codes: `engines/quant/int4_tiles.py`
+
+_LINEAR = re.compile(
+    r"(decoder\.layers\.\d+\.(vision_)?(qkv|o|gate_up|down)"
+    r"|vision\d*\.(.*\.)?\d+\.(qkv|o|fc\d|gate_up|down)"
+    r"|projector\.(fc\d?|gate_up|down|high|low))\.weight"
+)
+
+
+def is_linear(parameter: Parameter) -> bool:
+    """Tell whether a parameter is the matrix of a linear layer that may be quantized."""
+    return len(parameter.shape) == 2 and _LINEAR.fullmatch(parameter.name) is not None
+
+
+def is_quantized(parameter: Parameter, spec: ModelSpec, quant: WeightQuant) -> bool:
+    """Tell whether a checkpoint of this quantization packs a parameter.
+
+    4-bit formats pack the decoder alone, 8-bit ones every linear layer; what the config keeps is left out.
+    """
+    if not is_linear(parameter) or (quant.is_4_bit and not parameter.name.startswith("decoder.")):
+        return False
+    return not any(quant.keeps(module) for module in _modules(parameter, spec))
+
+
+def quantized_bytes(parameter: Parameter, quant: WeightQuant, *, tp: int) -> int:
+    """Return the bytes of a quantized weight on one rank, its bias apart.
+
+    4 bits: 512 bytes a tile of 16 outputs and 64 inputs, and for each output and group a 2-byte scale and a
+    1-byte zero point; with act-order 8 bytes an input. 8 bits: a byte a weight and 4 bytes an output.
+    """
+    outputs, inputs = local_shape(parameter, tp=tp)
+    if not quant.is_4_bit:
+        return outputs * inputs + 4 * outputs
+    tiles = -(-outputs // TILE_OUTPUTS) * -(-inputs // TILE_INPUTS)
+    groups = -(-inputs // (quant.group_size or inputs))
+    return 512 * tiles + 3 * outputs * groups + (8 * inputs if quant.act_order else 0)
+
+
+def parameter_bytes(
+    parameter: Parameter, spec: ModelSpec, quant: WeightQuant | None, *, dtype_bytes: int, tp: int
+) -> int:
+    """Return the bytes of any parameter on one rank."""
+    if quant is not None and is_quantized(parameter, spec, quant):
+        return quantized_bytes(parameter, quant, tp=tp)
+    return dtype_bytes * prod(local_shape(parameter, tp=tp))
+
+
+def _modules(parameter: Parameter, spec: ModelSpec) -> list[str]:
+    """Return the names of a parameter's modules in the checkpoint."""
+    numbers = [part for part in parameter.name.split(".") if part.isdigit()]
+    return [
+        rule.source.replace("{i}", number).removesuffix(".weight")
+        for rule in rules_for(spec).rules
+        for number in numbers or [""]
+        if rule.target.replace("{i}", number) == parameter.name
+    ]
