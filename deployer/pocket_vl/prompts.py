@@ -10,6 +10,7 @@ encoded piece by piece, which gives the same ids as encoding the whole string.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from random import Random
 
 from tokenizers import Tokenizer
@@ -28,6 +29,7 @@ SYSTEM_TEXTS = (
     "你是由上海人工智能实验室联合商汤科技开发的书生多模态大模型，英文名叫InternVL, 是一个有用无害的人工智能助手。",  # noqa: E501
 )
 _NO_SYSTEM = 0.35
+_REMEMBERED = 1 << 16  # encoded texts
 _SYSTEM_WEIGHTS = (40, 12, 4, 4, 2, 2, 4)
 
 
@@ -44,6 +46,8 @@ class PromptCoder:
     """Encodes the pieces of a prompt."""
 
     def __init__(self, tokenizer: Tokenizer, *, rows_per_tile: int) -> None:
+        # Most questions come again: there are fewer than the pictures of a minute.
+        self.encode = lru_cache(maxsize=_REMEMBERED)(self._encoded)
         self._tokenizer = tokenizer
         self._rows_per_tile = rows_per_tile
         self.row_id = _id(tokenizer, IMAGE_ROW)
@@ -51,7 +55,7 @@ class PromptCoder:
         self._user = self.encode(f"{TURN_START}user\n")
         self._assistant = self.encode(f"{TURN_END}{TURN_START}assistant\n")
 
-    def encode(self, text: str) -> tuple[int, ...]:
+    def _encoded(self, text: str) -> tuple[int, ...]:
         """Return ids of a text that stands somewhere inside a prompt."""
         return tuple(self._tokenizer.encode(text, add_special_tokens=False).ids)
 

@@ -19,6 +19,7 @@ Level = Literal["easy", "any", "judged", "unseen"]
 
 # Smallest em in pixels of a tile: of training pictures and of the evaluation.
 _LEAST_EM, _JUDGED_EM = 28.0, 32.0
+_LEAST_SHAPE = 0.11  # longer side of a shape, of the canvas's shorter side
 _MOST_STRETCH = 1.18  # of one side against the other; more, and a circle might be an oval
 
 
@@ -54,6 +55,7 @@ def sample_scene(seed: int, book: FontBook, level: Level) -> Scene:
         contents.kinds,
         boxes[:num_shapes],
         ground,
+        least=_LEAST_SHAPE * min(width, height),
         tight=contents.layout == "free",
         held_out=level == "unseen",
     )

@@ -22,10 +22,14 @@ def sample_shapes(
     boxes: Sequence[Box | None],
     ground: Background,
     *,
+    least: float,
     tight: bool,
     held_out: bool,
 ) -> list[Shape]:
-    """Return shapes in their boxes; `tight`: they fill them. A box without a fitting colour stays empty."""
+    """Return shapes in boxes, which they fill if `tight`; `least` is their smallest longer side, pixels.
+
+    A box that is smaller or has no fitting colour stays empty.
+    """
     wobble = rng.uniform(0.015, 0.05) if rng.random() < 0.22 else 0.0
     same = palette.ink(rng, (ground.rgb, ground.second), least=_CONTRAST) if rng.random() < 0.12 else None
     scale = rng.uniform(0.5, 0.98)
@@ -35,9 +39,10 @@ def sample_shapes(
             paint: Paint | None = same
         else:
             paint = choose_paint(rng, kind, ground, shapes, held_out=held_out)
-        if box is None or paint is None:
+        if box is None or paint is None or min(box.width, box.height) < least:
             continue
         fill = rng.uniform(0.85, 1.0) if tight else min(0.98, scale * rng.uniform(0.8, 1.2))
+        fill = max(fill, least / min(box.width, box.height))
         shapes.append(make_shape(rng, kind, paint, box, ground, wobble=wobble, fill=fill))
     return shapes
 

@@ -14,12 +14,12 @@ class Options:
     first_steps: int = 10000  # of the first stage: small pictures of one tile
     steps: int = 30000  # of both stages
     first_seconds: float = 130.0  # the first stage ends here even if steps are left
-    seconds: float = 530.0  # the schedule ends here even if steps are left
+    seconds: float = 525.0  # the schedule ends here even if steps are left
     first_batch: int = 192  # pictures
     batch: int = 128
     text_tokens: int = 256  # of conversations behind a picture
     lr: float = 1.5e-3  # of AdamW
-    matrix_lr: float = 4e-3  # of Muon, for the matrices of the layers; 0: AdamW for all
+    matrix_lr: float = 8e-3  # of Muon, for the matrices of the layers; 0: AdamW for all
     warmup: int = 120  # steps
     weight_decay: float = 0.05
     dense_weight: float = 1.0  # at the start; a fifth of it at the end

@@ -1,8 +1,8 @@
 from deployer.pocket_vl.fonts import FontBook
 from deployer.pocket_vl.painter import paint
-from deployer.pocket_vl.sampling import sample_scene
+from deployer.pocket_vl.sampling import model_pixels, sample_scene
 from deployer.pocket_vl.scene import Scene
-from deployer.pocket_vl.words import COLOURS, SHAPES, is_held_out
+from deployer.pocket_vl.words import COLOURS, SHAPES, is_held_out, readable_words
 
 BOOK = FontBook([])
 
@@ -79,3 +79,30 @@ def test_letters_of_judged_pictures_are_large_enough_once_tiles_are_cut() -> Non
         scene = sample_scene(seed, BOOK, "judged")
         for text in scene.texts:
             assert text.size >= 11, seed
+
+
+def test_shapes_are_large_enough_to_be_told_apart() -> None:
+    for seed in range(200):
+        scene = sample_scene(seed, BOOK, "judged")
+        for shape in scene.shapes:
+            longer = max(shape.box.width, shape.box.height)
+            assert longer > 0.1 * min(scene.width, scene.height), seed
+            if shape.kind in ("oval", "rectangle"):
+                assert longer > 1.7 * min(shape.box.width, shape.box.height), seed
+
+
+def test_no_canvas_is_stretched_much_by_its_tiles() -> None:
+    for seed in range(300):
+        scene = sample_scene(seed, BOOK, "any")
+        columns, rows = model_pixels().plan(scene.width, scene.height).grid
+        stretch = columns * scene.height / (rows * scene.width)
+        assert 1 / 1.2 < stretch < 1.2, seed
+
+
+def test_judged_pictures_print_short_words_and_numbers() -> None:
+    for seed in range(300):
+        for text in sample_scene(seed, BOOK, "judged").texts:
+            assert text.string.lower() in readable_words() or (
+                text.string.isdigit() and len(text.string) <= 4
+            ), seed
+            assert text.size >= 12, seed
