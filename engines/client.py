@@ -30,6 +30,7 @@ from engines.messages import (
     StartFailed,
     Stats,
     Submit,
+    Vocabulary,
 )
 from engines.options import EngineOptions
 from engines.pixel_files import PixelFiles
@@ -54,9 +55,10 @@ class EngineClient:
         *,
         start_timeout_s: float,
         max_restarts: int,
+        vocabulary: Vocabulary | None = None,
         command: Sequence[str] = ENGINE_COMMAND,
     ) -> None:
-        self._start = Start(folder=str(folder), spec=spec, options=options)
+        self._start = Start(folder=str(folder), spec=spec, options=options, vocabulary=vocabulary)
         self._start_timeout_s = start_timeout_s
         self._max_restarts = max_restarts
         self._command = command

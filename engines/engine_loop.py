@@ -12,6 +12,7 @@ from zlib import crc32
 
 from engines.batch_plan import BatchPlan, Progress
 from engines.errors import RequestError
+from engines.grammar import Grammars
 from engines.intake import take_sequence
 from engines.messages import (
     Abort,
@@ -24,6 +25,7 @@ from engines.messages import (
     Submit,
     TokenLogprobs,
     Usage,
+    Vocabulary,
 )
 from engines.runner import Runner, TokenChoice
 from engines.scheduler import Scheduler
@@ -45,6 +47,7 @@ class EngineLoop:
         num_pages: int,
         session_len: int,
         is_alone: bool = True,
+        vocabulary: Vocabulary | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
@@ -53,6 +56,7 @@ class EngineLoop:
         self._num_pages = num_pages
         self._session_len = session_len
         self._is_alone = is_alone  # else: ranks beside this one wait for it in a step
+        self._grammars = Grammars(vocabulary, vocab=spec.decoder.vocab)
         self._clock = clock
         self.digest = 0  # of all sampled tokens; ranks of a group compare it
         self._arrivals = 0
@@ -78,6 +82,7 @@ class EngineLoop:
             sequence = take_sequence(
                 request,
                 self._spec,
+                self._grammars,
                 session_len=self._session_len,
                 arrival=self._arrivals,
                 now_s=self._clock(),
@@ -168,7 +173,12 @@ class EngineLoop:
         if item.token_id is not None:
             self._output_tokens += 1
             yield _delta(sequence, item.token_id, choice)
-        if item.finish_reason is not None:
+        if item.finish_reason is None:
+            return
+        if sequence.grammar is not None and sequence.grammar.fault is not None:
+            fault = sequence.grammar.fault
+            yield Failed(request_id=sequence.request_id, code="grammar_failed", message=fault)
+        else:
             yield self._done(sequence, item.finish_reason, item.stop_token_id)
 
     def _done(self, sequence: Sequence, reason: FinishReason, stop_token_id: int | None) -> Done:

@@ -4,6 +4,7 @@ from itertools import pairwise
 from math import isfinite
 
 from engines.errors import RequestError
+from engines.grammar import Grammars
 from engines.messages import ImageInput, Sampling, Submit
 from engines.pixel_files import take_pixels
 from engines.positions import prompt_positions
@@ -14,11 +15,12 @@ from engines.vision.parts import ImagePixels
 
 
 def take_sequence(
-    request: Submit, spec: ModelSpec, *, session_len: int, arrival: int, now_s: float
+    request: Submit, spec: ModelSpec, grammars: Grammars, *, session_len: int, arrival: int, now_s: float
 ) -> Sequence:
     """Check a request and read its pixels; raises RequestError with the code for the client."""
     _check_prompt(request, vocab=spec.decoder.vocab, session_len=session_len)
     _check_sampling(request.sampling, vocab=spec.decoder.vocab)
+    grammar = None if request.sampling.grammar is None else grammars.open(request.sampling.grammar)
     num_prompt_tokens = len(request.token_ids)
     images = _take_images(request, spec.vision)
     positions, offset = prompt_positions(spec.decoder.positions, num_prompt_tokens, images)
@@ -35,6 +37,7 @@ def take_sequence(
         submitted_s=now_s,
         positions=positions,
         position_offset=offset,
+        grammar=grammar,
     )
 
 
@@ -59,7 +62,7 @@ def _check_ids(what: str, ids: tuple[int, ...], vocab: int) -> None:
 
 
 def _check_sampling(how: Sampling, *, vocab: int) -> None:
-    rules = (
+    rules: tuple[tuple[str, object, bool, str], ...] = (
         ("max_new_tokens", how.max_new_tokens, how.max_new_tokens >= 1, "at least 1"),
         ("temperature", how.temperature, 0 <= how.temperature < float("inf"), "0 or more"),
         ("top_k", how.top_k, how.top_k >= 0, "0 or more"),
@@ -72,6 +75,12 @@ def _check_sampling(how: Sampling, *, vocab: int) -> None:
         ("logit_bias", how.logit_bias, all(map(isfinite, how.logit_bias.values())), "finite numbers"),
         ("bad_sequences", how.bad_sequences, all(how.bad_sequences), "sequences of at least one token"),
     )
+    if how.grammar is not None:  # each of these could leave a row without any token that may come
+        rules += (
+            ("ignore_eos", how.ignore_eos, not how.ignore_eos, "false with a grammar"),
+            ("min_new_tokens", how.min_new_tokens, how.min_new_tokens == 0, "0 with a grammar"),
+            ("bad_sequences", how.bad_sequences, not how.bad_sequences, "empty with a grammar"),
+        )
     faults = [f"{name}={value}: must be {rule}" for name, value, holds, rule in rules if not holds]
     if faults:
         raise RequestError("; ".join(faults))

@@ -123,6 +123,7 @@ def load_engine(
         num_pages=plan.num_pages,
         session_len=plan.session_len,
         is_alone=options.tp == 1,
+        vocabulary=start.vocabulary,
     )
     parts = {
         "weights": weight_bytes,

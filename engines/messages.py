@@ -60,6 +60,15 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     bad_sequences: tuple[tuple[int, ...], ...]  # token sequences that must not appear in the output
     logit_bias: dict[int, float]
     logprobs: int | None  # alternatives a token; 0: the chosen token only; None: no logprobs
+    grammar: str | None = None  # what the output must follow (`engines/grammar.py`); None: nothing
+
+
+class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens as text, for grammars."""
+
+    tokens: tuple[bytes, ...]  # by id; b"": no text
+    special_ids: tuple[int, ...]  # steer the model and are no text
+    end_ids: tuple[int, ...]  # end a text where its grammar is complete; at least one
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -68,6 +77,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     folder: str  # checkpoint folder
     spec: ModelSpec
     options: EngineOptions
+    vocabulary: Vocabulary | None = None  # None: no request may have a grammar
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -1,9 +1,9 @@
 """From logits to the next token of every sampled row, on the device and without waiting for it.
 
 In this order: log-probabilities of the raw logits; repetition, presence and frequency penalties; biases and
-masks; then for rows with a temperature: divide by it, keep top_k, of these top_p, of these min_p, and draw
-with the noise of `engines/noise.py`. Rows without one take the largest logit; of equal ones the lowest id,
-on every device.
+bad tokens; the masks of grammars; then for rows with a temperature: divide by it, keep top_k, of these
+top_p, of these min_p, and draw with the noise of `engines/noise.py`. Rows without one take the largest logit;
+of equal ones the lowest id, on every device.
 
 A cut keeps every token that ties with the last one kept, so it is a threshold and does not depend on a
 sort's order.
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engines.noise import gumbel_noise
-from engines.sampling_rows import Draws, Edits, Penalties, SamplingRows
+from engines.sampling_rows import Draws, Edits, Masks, Penalties, SamplingRows
 
 LOWEST_TOP_P = 1e-9  # the best token always stays
 LOWEST_TEMPERATURE = 1e-6
@@ -47,6 +47,8 @@ def sample(logits_SV: Tensor, rows: SamplingRows) -> Sampled:
         adjusted_SV = _penalized(adjusted_SV, rows.penalties)
     if rows.edits is not None:
         adjusted_SV = _edited(adjusted_SV, rows.edits)
+    if rows.masks is not None:
+        adjusted_SV = _masked(adjusted_SV, rows.masks)
     ids_S = first_argmax(adjusted_SV)
     if rows.draws is not None:
         drawn_R = _drawn(adjusted_SV[rows.draws.rows_R], rows.draws)
@@ -74,6 +76,14 @@ def _penalized(x_SV: Tensor, penalties: Penalties) -> Tensor:
 def _edited(x_SV: Tensor, edits: Edits) -> Tensor:
     where = (edits.rows_E, edits.ids_E)
     return x_SV.index_put(where, x_SV[where] + edits.values_E)
+
+
+def _masked(x_SV: Tensor, masks: Masks) -> Tensor:
+    """Leave -inf where a row's bit is 0."""
+    bit_32 = torch.arange(32, dtype=torch.int32, device=x_SV.device)
+    allowed_RV = (masks.words_RW.unsqueeze(2) >> bit_32 & 1).flatten(1)[:, : x_SV.shape[1]] == 1
+    x_RV = torch.where(allowed_RV, x_SV[masks.rows_R], -torch.inf)
+    return x_SV.index_copy(0, masks.rows_R, x_RV)
 
 
 def _drawn(x_RV: Tensor, draws: Draws) -> Tensor:

@@ -2,7 +2,7 @@
 
 Only what some row asks for is built; a step whose rows are all plainly greedy carries nothing.
 
-Legend: S sampled rows, R a part of them, E edits of single logits.
+Legend: S sampled rows, R a part of them, E edits of single logits, W words of 32 tokens.
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,14 @@ class Edits:
     rows_E: Tensor
     ids_E: Tensor
     values_E: Tensor  # float32
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Masks:
+    """Rows that may only take some tokens."""
+
+    rows_R: Tensor
+    words_RW: Tensor  # int32, one bit an id, lowest first; W = ceil(V / 32)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,6 +67,7 @@ class SamplingRows:
 
     penalties: Penalties | None
     edits: Edits | None
+    masks: Masks | None
     draws: Draws | None
     logprob_rows: tuple[int, ...]  # rows whose log-probabilities are wanted
     num_alternatives: int  # the most that one of them asks for
@@ -71,6 +80,7 @@ def sampling_rows(sequences: Seq[Sequence], counts: TokenCounts, vocab: int) -> 
     return SamplingRows(
         penalties=_penalties(sequences, counts),
         edits=_edits(sequences, device),
+        masks=_masks(sequences, device),
         draws=_draws(sequences, vocab, device),
         logprob_rows=tuple(row for row, number in enumerate(wanted) if number is not None),
         num_alternatives=max((number for number in wanted if number is not None), default=0),
@@ -133,6 +143,19 @@ def _completes_bad_sequence(sequence: Sequence) -> Iterator[int]:
         start = len(tokens) - len(before)
         if start >= first_output and tokens[start:] == before:
             yield last
+
+
+def _masks(sequences: Seq[Sequence], device: torch.device) -> Masks | None:
+    masks = [
+        (row, one.grammar.mask(one.token_ids[one.num_prompt_tokens :]))
+        for row, one in enumerate(sequences)
+        if one.grammar is not None
+    ]
+    if not masks:
+        return None
+    rows, bits = zip(*masks, strict=True)
+    words_RW = torch.frombuffer(bytearray(b"".join(bits)), dtype=torch.int32).view(len(rows), -1)
+    return Masks(rows_R=torch.tensor(rows).to(device), words_RW=words_RW.to(device))
 
 
 def _draws(sequences: Seq[Sequence], vocab: int, device: torch.device) -> Draws | None:

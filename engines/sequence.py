@@ -13,6 +13,7 @@ from engines.prefix_cache import page_key
 if TYPE_CHECKING:  # the scheduler needs no msgspec
     from numpy.typing import NDArray
 
+    from engines.grammar import GrammarState
     from engines.messages import Sampling
     from engines.vision.parts import ImagePixels
 
@@ -75,6 +76,7 @@ class Sequence:
     num_inserted: int = 0  # leading pages that were offered to the prefix cache or came from it
     cached_tokens: int = 0  # prompt tokens taken from the prefix cache before the first preemption
     num_preemptions: int = 0
+    grammar: "GrammarState | None" = None  # what its output follows
     _page_keys: list[bytes] = field(default_factory=list)
 
     @property
@@ -86,6 +88,14 @@ class Sequence:
     def num_outputs(self) -> int:
         """Tokens generated so far."""
         return len(self.token_ids) - self.num_prompt_tokens
+
+    @property
+    def needs_host(self) -> bool:
+        """Whether its next token can only be chosen once the one before it is known here.
+
+        A loop that launches a step before it has fetched the last one must leave such a sequence out.
+        """
+        return self.grammar is not None
 
     @property
     def num_pending(self) -> int:

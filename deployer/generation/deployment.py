@@ -40,14 +40,15 @@ class Deployment:
             config = replace(config, engine=replace(config.engine, max_restarts=max_restarts))
         choice = choose_engine(config.engine)
         model = open_model(config.model, weights=config.engine.load_format == "checkpoint")
+        prompts = PromptBuilder(config, model.spec, model.folder)
         engine = EngineClient(
             model.folder,
             model.spec,
             engine_options(config, choice),
             start_timeout_s=config.engine.start_timeout_s,
             max_restarts=config.engine.max_restarts,
+            vocabulary=prompts.grammar_vocabulary(),
         )
-        prompts = PromptBuilder(config, model.spec, model.folder)
         return cls(config=config, choice=choice, model=model, prompts=prompts, engine=engine)
 
     async def start(self) -> Ready:

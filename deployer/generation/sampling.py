@@ -7,6 +7,7 @@ from typing import Protocol, TypeVar
 
 from deployer.config.schema import SamplingConfig
 from deployer.generation.generation_config import INT64, GenerationConfig, InvalidFieldError
+from deployer.generation.response_format import grammar_of
 from deployer.prompt.tokenizer import Tokenizer
 from engines.messages import Sampling
 
@@ -59,6 +60,7 @@ class SamplingRules:
     max_new_tokens: int | None  # what the request or the config asks for; None: what fits
     first_seed: int
     bad_sequences: tuple[tuple[int, ...], ...]
+    grammar: str | None
 
 
 def sampling_rules(
@@ -74,8 +76,12 @@ def sampling_rules(
             f"`min_new_tokens`: {asked.min_new_tokens} is more than the {limit} tokens the answer may have",
             field="min_new_tokens",
         )
+    grammar = grammar_of(asked.response_format)
+    if grammar is not None:
+        _check_beside_grammar(asked)
     return SamplingRules(
         asked=asked,
+        grammar=grammar,
         max_new_tokens=limit,
         first_seed=_or(asked.random_seed, secrets.randbits(63)),
         bad_sequences=(
@@ -83,6 +89,17 @@ def sampling_rules(
             *vocabulary.bad_sequences(asked.bad_words),
         ),
     )
+
+
+def _check_beside_grammar(asked: GenerationConfig) -> None:
+    """Raise InvalidFieldError for what could leave a grammar without a token that may come."""
+    for field in ("bad_token_ids", "bad_words", "ignore_eos", "min_new_tokens"):
+        if getattr(asked, field):
+            raise InvalidFieldError(
+                f"`{field}` could leave the form of the answer no token to go on with: drop it, or drop the "
+                "form (`response_format`, tools)",
+                field=field,
+            )
 
 
 def text_rules(asked: GenerationConfig, vocabulary: Vocabulary) -> TextRules:
@@ -117,6 +134,7 @@ def sampling_of(
         bad_sequences=rules.bad_sequences,
         logit_bias=dict(asked.logit_bias),
         logprobs=asked.logprobs,
+        grammar=rules.grammar,
     )
 
 

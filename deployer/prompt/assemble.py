@@ -22,6 +22,7 @@ from deployer.prompt import bad_words
 from deployer.prompt.chat import Rendered
 from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
+from deployer.prompt.grammar_vocabulary import grammar_vocabulary
 from deployer.prompt.image_bytes import image_bytes
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
@@ -32,6 +33,7 @@ from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from engines.errors import RequestError
+from engines.messages import Vocabulary
 from engines.spec import ModelSpec, VisionSpec
 
 T = TypeVar("T")
@@ -156,6 +158,10 @@ class PromptBuilder:
     def bad_sequences(self, words: Sequence[str]) -> tuple[tuple[int, ...], ...]:
         """Return the token sequences that write one of `words`, for `Sampling.bad_sequences`."""
         return bad_words.bad_sequences(self.tokenizer, words)
+
+    def grammar_vocabulary(self) -> Vocabulary | None:
+        """Return the tokens for the engine's grammars; None where nothing ends a text."""
+        return grammar_vocabulary(self.tokenizer, (*self.eos_token_ids, *self.stop_token_ids))
 
     async def aclose(self) -> None:
         """Give the threads back; no prompt can be built afterwards."""

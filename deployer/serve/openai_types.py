@@ -49,6 +49,25 @@ class StreamOptions(Body):
     include_usage: bool = False
 
 
+class JsonSchema(Body):
+    """A schema with its name."""
+
+    name: str | None = None
+    description: str | None = None
+    schema_: Annotated[dict[str, Any] | None, Field(alias="schema")] = None
+    strict: bool | None = None  # a schema is always enforced
+
+
+class ResponseFormat(Body):
+    """The form that an answer must have; `regex`, `regex_schema` and `grammar` are extensions."""
+
+    type: Literal["text", "json_object", "json_schema", "regex", "regex_schema", "grammar"]
+    json_schema: JsonSchema | None = None
+    regex: str | None = None
+    regex_schema: str | None = None  # LMDeploy's name
+    grammar: str | None = None
+
+
 class SamplingBody(Body):
     """Fields of chat and plain completions; `None` takes the server's default (`sampling` in the config)."""
 
@@ -77,6 +96,7 @@ class SamplingBody(Body):
     bad_token_ids: list[TokenId] | None = None
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
+    response_format: ResponseFormat | None = None  # OpenAI's in chat only
 
     metadata: Metadata | None = None
     service_tier: Literal["auto", "default"] | None = None  # there is one tier
@@ -139,12 +159,6 @@ class Message(Body):
     audio: NotServed
 
 
-class ResponseFormat(Body):
-    """Only plain text in this version."""
-
-    type: Literal["text"]
-
-
 class ChatBody(SamplingBody):
     """Body of POST /v1/chat/completions."""
 
@@ -152,7 +166,6 @@ class ChatBody(SamplingBody):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    response_format: ResponseFormat | None = None
 
     audio: NotServed
     function_call: NotServed

@@ -23,6 +23,7 @@ def body_rules(
     """
     if body.stream_options is not None and not body.stream:
         raise invalid("`stream_options` needs `stream: true`", param="stream_options")
+    form = body.response_format
     asked = GenerationConfig(
         n=num_choices or body.n or 1,
         max_new_tokens=max_tokens,
@@ -44,6 +45,7 @@ def body_rules(
         skip_special_tokens=body.skip_special_tokens is not False,
         include_stop_str_in_output=bool(body.include_stop_str_in_output),
         logprobs=logprobs,
+        response_format=None if form is None else form.model_dump(by_alias=True, exclude_none=True),
     )
     return sampling_rules(asked, defaults=service.sampling, vocabulary=service.prompts)
 

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import json
 from typing import Any
 
 import httpx
@@ -121,3 +122,22 @@ async def test_completions_take_token_ids(server: LiveServer) -> None:
         assert len(found["choices"]) == 2
         assert found["usage"]["completion_tokens"] == 8
         assert found["usage"]["prompt_tokens"] == 5
+
+
+async def test_random_weights_write_json_of_a_schema(client: openai.AsyncOpenAI) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"colour": {"enum": ["red", "blue"]}, "sure": {"type": "boolean"}},
+        "required": ["colour", "sure"],
+        "additionalProperties": False,
+    }
+    form: Any = {"type": "json_schema", "json_schema": {"name": "seen", "schema": schema}}
+    for seed in range(3):
+        found = await client.chat.completions.create(
+            model="tiny", messages=asking("What is it?", picture()), max_tokens=400, temperature=0.8,
+            seed=seed, response_format=form,
+        )  # fmt: skip
+        assert found.choices[0].finish_reason == "stop"
+        answer = json.loads(found.choices[0].message.content or "")
+        assert set(answer) == {"colour", "sure"}
+        assert answer["colour"] in ("red", "blue") and isinstance(answer["sure"], bool)

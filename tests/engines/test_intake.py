@@ -8,13 +8,18 @@ from sequences import sampling
 from tiny_engine import SIDE, SPEC, VOCAB, image_input, plan_of, tiles
 
 from engines.errors import RequestError
+from engines.grammar import Grammars
 from engines.intake import take_sequence
-from engines.messages import ImageInput, PixelRef, Submit
+from engines.messages import ImageInput, PixelRef, Submit, Vocabulary
 from engines.pixel_files import PixelFiles
 from engines.sequence import Sequence
 from engines.spec import ModelSpec
 
 PLAIN = Submit(request_id="one", token_ids=(1, 2, 3), images=(), sampling=sampling(), priority=0)
+
+GRAMMARS = Grammars(
+    Vocabulary(tokens=tuple(bytes([i + 32]) for i in range(90)), special_ids=(), end_ids=(5,)), vocab=VOCAB
+)
 
 
 @pytest.fixture
@@ -25,7 +30,7 @@ def pixels() -> Iterator[PixelFiles]:
 
 
 def take(request: Submit, spec: ModelSpec = SPEC, session_len: int = 64) -> Sequence:
-    return take_sequence(request, spec, session_len=session_len, arrival=1, now_s=2.0)
+    return take_sequence(request, spec, GRAMMARS, session_len=session_len, arrival=1, now_s=2.0)
 
 
 def picture(files: PixelFiles, start: int, num_tiles: int = 1, **changes: Any) -> ImageInput:
@@ -124,3 +129,16 @@ def test_images_that_overlap_are_refused(pixels: PixelFiles) -> None:
 def test_a_text_model_takes_no_images(pixels: PixelFiles) -> None:
     with pytest.raises(RequestError, match="takes text only"):
         take(with_fields(PLAIN, token_ids=(1,) * 8, images=(picture(pixels, 0),)), replace(SPEC, vision=None))
+
+
+@pytest.mark.parametrize("fields", [{"ignore_eos": True}, {"min_new_tokens": 1}, {"bad_sequences": ((1,),)}])
+def test_what_could_leave_a_grammar_without_a_token_is_refused(fields: dict[str, Any]) -> None:
+    how = sampling(grammar='start: "a"', **fields)
+    with pytest.raises(RequestError, match="with a grammar"):
+        take(with_fields(PLAIN, sampling=how))
+
+
+def test_a_grammar_is_compiled_at_intake() -> None:
+    assert take(with_fields(PLAIN, sampling=sampling(grammar='start: "a"'))).grammar is not None
+    with pytest.raises(RequestError, match="does not compile"):
+        take(with_fields(PLAIN, sampling=sampling(grammar="start: /(a/")))

@@ -284,3 +284,50 @@ def test_the_gpu_draws_what_the_cpu_draws() -> None:
     on_gpu = TokenCounts(max_sequences=64, vocab=1000, device=torch.device("cuda"))
     gpu = sample(logits.cuda(), sampling_rows(rows, on_gpu, 1000)).ids_S.tolist()
     assert gpu == sample(logits, sampling_rows(rows, counts(1000), 1000)).ids_S.tolist()
+
+
+# --- grammars
+
+
+class Allowing:
+    """A grammar that allows some ids, and notes the outputs that it was asked with."""
+
+    fault = None
+
+    def __init__(self, *ids: int) -> None:
+        self.ids = ids
+        self.asked: list[list[int]] = []
+
+    def mask(self, outputs: list[int]) -> bytes:
+        self.asked.append(outputs)
+        return sum(1 << token_id for token_id in self.ids).to_bytes(4, "little")
+
+
+def held(*ids: int, **how: Any) -> Sequence:
+    one = sequence([0], **how)
+    one.grammar = Allowing(*ids)  # type: ignore[assignment]
+    return one
+
+
+def test_a_row_with_a_grammar_takes_the_best_that_it_allows_and_others_what_they_want() -> None:
+    rows = [ramp()] * 3
+    assert sampled(rows, [held(3, 7), sequence([0]), held(1)]).ids_S.tolist() == [7, 11, 1]
+
+
+def test_a_draw_stays_within_the_grammar() -> None:
+    table = torch.zeros(1, VOCAB).expand(NUM_DRAWS, -1)
+    draws = [held(2, 5, 9, seed=seed, temperature=1.0, top_k=2) for seed in range(NUM_DRAWS)]
+    ids_S = sample(table, sampling_rows(draws, counts(), VOCAB)).ids_S
+    assert set(ids_S.tolist()) == {2, 5, 9}
+
+
+def test_a_grammar_is_asked_with_the_output_alone() -> None:
+    one = held(4)
+    one.token_ids += [6, 7]
+    sampled([ramp()], [one])
+    assert one.grammar.asked == [[6, 7]]  # type: ignore[union-attr]
+
+
+def test_a_sequence_with_a_grammar_needs_the_host() -> None:
+    assert held(1).needs_host
+    assert not sequence([0]).needs_host

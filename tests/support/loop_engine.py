@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from printable import PRINTABLE
 from sequences import sampling
 from tiny_engine import SPEC, image_input, load_tiny, options, tiles
 
@@ -17,7 +18,7 @@ class LoopEngine:
     """A loop, its pixel files, and what it answered."""
 
     def __init__(self, pixels: PixelFiles, *, spec: ModelSpec = SPEC, **changes: Any) -> None:
-        start = Start(folder="nowhere", spec=spec, options=options(**changes))
+        start = Start(folder="nowhere", spec=spec, options=options(**changes), vocabulary=PRINTABLE)
         self.phases: list[str] = []
         loop, ready = load_engine(start, on_phase=self.phases.append, load=load_tiny)
         self.loop: EngineLoop = loop

@@ -1,0 +1,88 @@
+"""`response_format`: from the form that an answer must have to the grammar that the engine follows.
+
+    {"type": "text"}                                              any text
+    {"type": "json_object"}                                       a JSON object
+    {"type": "json_schema", "json_schema": {"schema": {...}}}     JSON of a schema; keywords that cannot be
+                                                                  enforced are refused, `strict` or not
+    {"type": "regex", "regex": "[A-Z]{3}"}                        LMDeploy's `regex_schema` is the same
+    {"type": "grammar", "grammar": "root ::= ..."}                GBNF/EBNF, or Lark (llguidance's dialect)
+
+A form that does not compile is refused before anything runs.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from deployer.generation.generation_config import InvalidFieldError
+
+TYPES = ("text", "json_object", "json_schema", "regex", "regex_schema", "grammar")
+# Between the parts of a JSON text. A small model would else go on with blanks until its answer is full.
+_JSON: Any = {"whitespace_pattern": r"[ \n\t]{0,32}"}
+
+
+def grammar_of(response_format: Mapping[str, Any] | None) -> str | None:
+    """Return the grammar, None for any text. Raises InvalidFieldError for one that does not compile."""
+    if response_format is None:
+        return None
+    kind = response_format.get("type")
+    if kind == "text":
+        return None
+    if kind == "json_object":
+        return schema_grammar({"type": "object"}, field="response_format")
+    if kind == "json_schema":
+        schema = _part(response_format, "json_schema", Mapping).get("schema")
+        if schema is not None and not isinstance(schema, Mapping | bool):
+            raise _fault("`json_schema.schema` must be an object")
+        return schema_grammar({"type": "object"} if schema is None else schema, field="response_format")
+    if kind in ("regex", "regex_schema"):
+        return _checked(_grammar_from("regex", _part(response_format, kind, str)), "response_format")
+    if kind == "grammar":
+        return _checked(_grammar_from("grammar", _part(response_format, kind, str)), "response_format")
+    raise _fault(f"`type` is {kind!r}: must be one of {', '.join(f'`{one}`' for one in TYPES)}")
+
+
+def schema_grammar(schema: Mapping[str, Any] | bool, *, field: str) -> str:
+    """Return the grammar of JSON that fits a schema. Raises InvalidFieldError, which names `field`."""
+    from llguidance import LLMatcher
+
+    try:
+        text = schema if isinstance(schema, Mapping) else {"anyOf": [{}]} if schema else {"anyOf": []}
+        return _checked(LLMatcher.grammar_from_json_schema(json.dumps(text), _JSON), field)
+    except (ValueError, TypeError) as error:
+        raise InvalidFieldError(f"`{field}`: {error}", field=field) from error
+
+
+def lark_grammar(text: str, *, field: str) -> str:
+    """Return a grammar written in llguidance's Lark. Raises InvalidFieldError, which names `field`."""
+    return _checked(_grammar_from("lark", text), field)
+
+
+def _grammar_from(kind: Any, text: str) -> str:
+    from llguidance import grammar_from
+
+    try:
+        return grammar_from(kind, text)
+    except ValueError as error:
+        raise _fault(str(error)) from error
+
+
+def _checked(grammar: str, field: str) -> str:
+    from llguidance import LLMatcher
+
+    fault = LLMatcher.validate_grammar(grammar)
+    if fault:
+        raise InvalidFieldError(f"`{field}` does not compile: {' '.join(fault.split())}", field=field)
+    return grammar
+
+
+def _part(response_format: Mapping[str, Any], name: str, kind: Any) -> Any:
+    value = response_format.get(name)
+    if not isinstance(value, kind):
+        words = "a string" if kind is str else "an object"
+        raise _fault(f"type `{response_format['type']}` needs `{name}`, {words}")
+    return value
+
+
+def _fault(message: str) -> InvalidFieldError:
+    return InvalidFieldError(f"`response_format`: {message}", field="response_format")
