@@ -8,6 +8,7 @@ Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 a fault of ours, 
 """
 
 import os
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,10 @@ class Command:
     config_dirs: list[Path]
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came before the server listened for it."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
@@ -59,7 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except DeployError as error:
         _print_errors(error)
         return error.exit_code
+    except Terminated:
+        print("ended by SIGTERM before the server was ready", file=sys.stderr)
+        return EXIT_OK
     except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `deploy list models | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -129,6 +138,8 @@ def _run(command: Command) -> int:
     from engines.errors import EngineError
 
     verb = command.verb
+    if command.name == DEFAULT_VERB:
+        signal.signal(signal.SIGTERM, _terminated)  # until the server has a loop that listens for it
     try:
         if verb.takes == "words":
             return int(entry(verb.run)(command.words, command.config_dirs))
@@ -138,6 +149,10 @@ def _run(command: Command) -> int:
     except EngineError as error:
         _print_errors(error)
         return EXIT_UNAVAILABLE
+
+
+def _terminated(*_: object) -> None:
+    raise Terminated
 
 
 def help_text() -> str:

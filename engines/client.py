@@ -9,7 +9,6 @@ import asyncio
 import logging
 import sys
 import time
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
@@ -36,9 +35,9 @@ from engines.options import EngineOptions
 from engines.pixel_files import PixelFiles
 from engines.reply_queue import ReplyQueue
 from engines.spec import ModelSpec
+from engines.standing import Standing
 
 ENGINE_COMMAND = (sys.executable, "-m", "engines.process")
-RESTART_WINDOW_S = 600.0  # restarts longer ago no longer count against max_restarts
 STOP_GRACE_S = 5.0
 
 logger = logging.getLogger(__name__)
@@ -60,16 +59,12 @@ class EngineClient:
     ) -> None:
         self._start = Start(folder=str(folder), spec=spec, options=options, vocabulary=vocabulary)
         self._start_timeout_s = start_timeout_s
-        self._max_restarts = max_restarts
+        self._standing = Standing(max_restarts=max_restarts)
         self._command = command
         self._silence_s = options.step_timeout_s + HEARTBEAT_S
         self._pixels = PixelFiles()
-        self._state: EngineState = "starting"
-        self._fault: str | None = None
         self._ready: Ready | None = None
         self._stats: Stats | None = None
-        self._num_restarts = 0
-        self._restart_times: deque[float] = deque()
         self._streams: dict[str, ReplyQueue] = {}
         self._child: EngineChild | None = None
         self._supervisor: asyncio.Task[None] | None = None
@@ -77,17 +72,32 @@ class EngineClient:
     @property
     def state(self) -> EngineState:
         """Whether sequences are taken now."""
-        return self._state
+        return self._standing.state
+
+    @property
+    def state_s(self) -> float:
+        """Seconds in this state."""
+        return self._standing.state_s
+
+    @property
+    def back_in_s(self) -> float | None:
+        """Seconds until a restarting engine should serve again; None where nobody knows."""
+        return self._standing.back_in_s
+
+    @property
+    def phase(self) -> str | None:
+        """What a start is busy with."""
+        return self._standing.phase
 
     @property
     def fault(self) -> str | None:
         """Why the engine was last restarted or is dead."""
-        return self._fault
+        return self._standing.fault
 
     @property
     def num_restarts(self) -> int:
         """Restarts since `start`."""
-        return self._num_restarts
+        return self._standing.num_restarts
 
     @property
     def ready(self) -> Ready | None:
@@ -115,7 +125,7 @@ class EngineClient:
             child = await self._spawn()
         except BaseException:
             self._pixels.close()
-            self._state = "dead"
+            self._standing.give_up()
             raise
         self._supervisor = asyncio.create_task(self._supervise(child))
 
@@ -145,13 +155,14 @@ class EngineClient:
 
     def abort(self, request_id: str) -> None:
         """Ask for the end of a sequence; its stream ends with `Done(finish_reason="abort")`."""
-        if self._child is not None and self._state == "ready":
+        if self._child is not None and self.state == "ready":
             self._child.send(Abort(request_id=request_id))
 
     async def close(self) -> None:
         """Stop the engine; streams still open end with Failed."""
-        self._state = "dead"
-        self._fault = self._fault or "the engine was closed"
+        self._standing.give_up()
+        self._standing.fault = self.fault or "the engine was closed"
+        self._fail_streams("shutting_down", "the engine was closed before the answer was complete")
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.wait((self._supervisor,))
@@ -159,29 +170,29 @@ class EngineClient:
         if self._child is not None:
             child, self._child = self._child, None
             await child.stop(STOP_GRACE_S)
-        self._fail_streams("the engine was closed")
         self._pixels.close()
 
     def _refusal(self, request_id: str) -> Failed | None:
         if request_id in self._streams:
             return _failed(request_id, "invalid_request", f"request id `{request_id}` is in use")
-        if self._state == "ready":
+        if self.state == "ready":
             return None
         return _failed(
-            request_id, "engine_unavailable", f"the engine is {self._state}: {self._fault or 'wait'}"
+            request_id, "engine_unavailable", f"the engine is {self.state}: {self.fault or 'wait'}"
         )
 
     async def _spawn(self) -> EngineChild:
         """Start one process and see it through to Ready; it is gone again where this raises."""
+        self._standing.begin()
         child = await EngineChild.spawn(self._command)
         try:
             child.send(self._start)
-            self._ready = await _await_ready(child, self._start_timeout_s)
+            self._ready = await self._until_ready(child)
         except BaseException:
             await child.kill()
             raise
         self._child = child
-        self._state = "ready"
+        self._standing.serve()
         return child
 
     async def _supervise(self, child: EngineChild | None) -> None:
@@ -193,19 +204,18 @@ class EngineClient:
                     logger.warning("the engine is back as process %d", child.pid)
                 await self._route(child)
             except EngineError as error:
-                self._fault = str(error)
-            logger.error("engine lost: %s", self._fault)
-            self._state = "restarting"
+                self._standing.fault = str(error)
+            logger.error("engine lost: %s", self.fault)
+            wait_s = self._standing.lose()
             self._stats = None
-            self._fail_streams(str(self._fault))
+            self._fail_streams("engine_error", str(self.fault))
             if child is not None:
                 await child.kill()
                 self._child = child = None
-            if not self._may_restart():
-                self._state = "dead"
-                logger.error("engine dead: %d restarts within %d s", self._max_restarts, RESTART_WINDOW_S)
+            if wait_s is None:
+                logger.error("engine dead: engine.max_restarts are used up; restart the server")
                 return
-            await asyncio.sleep(min(len(self._restart_times) - 1, 10))  # the first restart is immediate
+            await asyncio.sleep(wait_s)
 
     async def _route(self, child: EngineChild) -> None:
         """Hand every reply to its stream; raises EngineDeadError on death or silence."""
@@ -233,42 +243,31 @@ class EngineClient:
             case _:
                 raise EngineDeadError(f"the engine sent {type(message).__name__} while it was serving")
 
-    def _fail_streams(self, why: str) -> None:
+    def _fail_streams(self, code: str, why: str) -> None:
         streams, self._streams = self._streams, {}
         for name, queue in streams.items():
-            queue.put(_failed(name, "engine_error", why))
+            queue.put(_failed(name, code, why))
 
-    def _may_restart(self) -> bool:
-        now = time.monotonic()
-        while self._restart_times and now - self._restart_times[0] > RESTART_WINDOW_S:
-            self._restart_times.popleft()
-        if len(self._restart_times) >= self._max_restarts:
-            return False
-        self._restart_times.append(now)
-        self._num_restarts += 1
-        return True
-
-
-async def _await_ready(child: EngineChild, timeout_s: float) -> Ready:
-    """Return the engine's Ready; raises the error of its StartFailed, or EngineError after `timeout_s`."""
-    deadline = time.monotonic() + timeout_s
-    phase = "process start"
-    while True:
-        try:
-            messages = await child.receive(max(deadline - time.monotonic(), 0.0))
-        except TimeoutError:
-            raise EngineError(
-                f"the engine was not ready after {timeout_s:g} s, in phase `{phase}`: raise "
-                "engine.start_timeout_s"
-            ) from None
-        for message in messages:
-            match message:
-                case Loading():
-                    phase = message.phase
-                case Ready():
-                    return message
-                case StartFailed():
-                    raise error_of(message.kind, message.message)
+    async def _until_ready(self, child: EngineChild) -> Ready:
+        """Return the engine's Ready; raises what kept it from starting, or that it took too long."""
+        deadline = time.monotonic() + self._start_timeout_s
+        self._standing.phase = "process start"
+        while True:
+            try:
+                messages = await child.receive(max(deadline - time.monotonic(), 0.0))
+            except TimeoutError:
+                raise EngineError(
+                    f"the engine was not ready after {self._start_timeout_s:g} s, in phase "
+                    f"`{self._standing.phase}`: raise engine.start_timeout_s"
+                ) from None
+            for message in messages:
+                match message:
+                    case Loading():
+                        self._standing.phase = message.phase
+                    case Ready():
+                        return message
+                    case StartFailed():
+                        raise error_of(message.kind, message.message)
 
 
 def _failed(request_id: str, code: str, message: str) -> Failed:

@@ -22,6 +22,21 @@ class Engine(Protocol):
         ...
 
     @property
+    def state_s(self) -> float:
+        """Seconds in this state."""
+        ...
+
+    @property
+    def back_in_s(self) -> float | None:
+        """Seconds until a restarting engine should serve again; None where nobody knows."""
+        ...
+
+    @property
+    def phase(self) -> str | None:
+        """What a start is busy with; None where nothing starts."""
+        ...
+
+    @property
     def fault(self) -> str | None:
         """Why the engine was last restarted or is dead; None where it never failed."""
         ...

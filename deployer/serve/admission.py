@@ -14,6 +14,13 @@ from deployer.serve.api_errors import ApiFault
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.request_record import record_in
 
+_SHUT_DOWN = ApiFault(
+    status=503,
+    message="the server is shutting down and takes no requests any more",
+    code="shutting_down",
+    headers={"retry-after": "5", "connection": "close"},
+)
+
 
 class Admission:
     """Counts the requests in flight. Invariant: 0 <= in_flight <= max_requests."""
@@ -24,17 +31,14 @@ class Admission:
         self.draining = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self.requests: set[asyncio.Task[object]] = set()  # what `drop` cancels
+        self._dropped = False
         self._mean_s = 1.0  # running mean of how long a request takes
 
     def refusal(self) -> ApiFault | None:
         """Return why another request cannot come in now."""
         if self.draining:
-            return ApiFault(
-                status=503,
-                message="the server is shutting down and takes no new requests",
-                code="shutting_down",
-                headers={"retry-after": "5", "connection": "close"},
-            )
+            return _SHUT_DOWN
         if self.in_flight >= self.max_requests:
             return ApiFault(
                 status=429,
@@ -71,6 +75,16 @@ class Admission:
             return False
         return True
 
+    def drop(self) -> None:
+        """Cancel what is in flight: who has no answer yet gets a 503."""
+        self._dropped = True
+        for request in self.requests:
+            request.cancel()
+
+    def dropped(self) -> ApiFault | None:
+        """Return what a cancelled request is answered, where it was dropped."""
+        return _SHUT_DOWN if self._dropped else None
+
 
 class AdmissionGate:
     """ASGI layer that holds work (POST of clients) to an `Admission`."""
@@ -88,8 +102,19 @@ class AdmissionGate:
             record_in(scope).error = refusal.code
             await refusal.response()(scope, receive, send)
             return
+        request = asyncio.current_task()
+        assert request is not None, "ASGI applications run in a task"
         entered_s = self.admission.enter()
+        self.admission.requests.add(request)
         try:
             await self.app(scope, receive, send)
+        except asyncio.CancelledError:
+            fault = self.admission.dropped()
+            if fault is None or record_in(scope).status != 0:
+                raise
+            request.uncancel()
+            record_in(scope).error = fault.code
+            await fault.response()(scope, receive, send)
         finally:
+            self.admission.requests.discard(request)
             self.admission.leave(entered_s)

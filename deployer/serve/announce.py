@@ -22,6 +22,11 @@ def warnings(config: DeployConfig, model: OpenedModel) -> list[str]:
     return [f"warning: {line}" for line in lines]
 
 
+def listen_line(url: str) -> str:
+    """Return where the server listens already, while its engine starts."""
+    return f"listen   {url} (503 until it is ready; GET /health says how far it is)"
+
+
 def start_lines(config: DeployConfig, ready: Ready, *, engine: str) -> list[str]:
     """Return what runs, where the seconds of its start went, and what its memory holds."""
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in ready.phase_s.items())

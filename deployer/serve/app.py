@@ -1,27 +1,22 @@
-"""The FastAPI application: routes, layers and error shape around one `Service`.
+"""The FastAPI application: layers, routes and error shape around one `Service`.
 
-Layers from the outside in: RequestLog (id, log line, metrics, faults of ours), CORS, ApiKeys (401),
-AdmissionGate (429, 503), CancelWhenGone; then the routes. The engine is started before and closed after it by
-whoever made the service.
+The engine is started before and closed after it by whoever made the service; until then
+`starting.py` answers.
 """
 
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
-from deployer.serve.admission import AdmissionGate
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of
-from deployer.serve.api_keys import ApiKeys
 from deployer.serve.api_schema import describe_bodies
-from deployer.serve.cancel_when_gone import CancelWhenGone
 from deployer.serve.chat_completions import chat_routes
 from deployer.serve.completions import completion_routes
 from deployer.serve.described import deployment_routes
 from deployer.serve.health import health_routes
 from deployer.serve.image_price import price_routes
+from deployer.serve.layers import layers
 from deployer.serve.models import model_routes
-from deployer.serve.request_log import RequestLog, log_failure
+from deployer.serve.request_log import log_failure
 from deployer.serve.request_record import record_of
 from deployer.serve.service import Service
 from deployer.serve.tokens import token_routes
@@ -40,7 +35,8 @@ ROUTES = (
 
 def create_app(service: Service) -> FastAPI:
     """Return the application; it serves until its service's engine is closed."""
-    app = FastAPI(title="deployer", middleware=_layers(service), redirect_slashes=False)
+    around = layers(service.server, admission=service.admission, metrics=service.metrics)
+    app = FastAPI(title="deployer", middleware=around, redirect_slashes=False)
     for routes in ROUTES:
         app.include_router(routes(service))
     app.add_exception_handler(HTTPException, _http_error)
@@ -48,20 +44,6 @@ def create_app(service: Service) -> FastAPI:
         app.add_exception_handler(kind, _api_error)
     describe_bodies(app)
     return app
-
-
-def _layers(service: Service) -> list[Middleware]:
-    layers = [Middleware(RequestLog, metrics=service.metrics)]
-    if service.server.cors_origins:
-        origins = service.server.cors_origins
-        layers.append(
-            Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
-        )
-    if service.server.api_keys:
-        layers.append(Middleware(ApiKeys, keys=service.server.api_keys))
-    layers.append(Middleware(AdmissionGate, admission=service.admission))
-    layers.append(Middleware(CancelWhenGone))
-    return layers
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

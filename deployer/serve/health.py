@@ -1,28 +1,45 @@
 """GET /health, /metrics and /: what a probe, Prometheus and a curious person ask."""
 
+from collections.abc import Mapping
+from typing import Protocol
+
 import msgspec
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
+from deployer.serve.comeback import Outage, retry_after_s
 from deployer.serve.endpoints import ENDPOINTS
+from deployer.serve.metrics import Metrics
 from deployer.serve.service import Service
+
+
+class Standing(Outage, Protocol):
+    """What /health says of an engine."""
+
+    @property
+    def phase(self) -> str | None:
+        """What a start is busy with."""
+        ...
+
+    @property
+    def fault(self) -> str | None:
+        """Why it was last restarted or is dead."""
+        ...
+
+    @property
+    def num_restarts(self) -> int:
+        """Restarts since the first start."""
+        ...
 
 
 def health_routes(service: Service) -> APIRouter:
     """Return the routes, bound to a service."""
-    router = APIRouter()
+    router = metrics_routes(service.metrics)
 
     @router.get("/health")
     async def health() -> Response:
-        """200 while requests are taken; 503 with the state while the engine is away or the server drains."""
-        engine = service.engine
-        state = "draining" if service.admission.draining else engine.state
-        body = {"state": state, "restarts": engine.num_restarts, "fault": engine.fault}
-        return _json(body, status=200 if state == "ready" else 503)
-
-    @router.get("/metrics")
-    async def metrics() -> Response:
-        return Response(service.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+        """200 while requests are taken; 503 with the status while the engine is away or the server drains."""
+        return health_of(service.engine, draining=service.admission.draining)
 
     @router.get("/")
     async def index() -> Response:
@@ -31,5 +48,31 @@ def health_routes(service: Service) -> APIRouter:
     return router
 
 
-def _json(value: object, *, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+def metrics_routes(metrics: Metrics) -> APIRouter:
+    """Return the route of /metrics."""
+    router = APIRouter()
+
+    @router.get("/metrics")
+    async def show() -> Response:
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+    return router
+
+
+def health_of(engine: Standing, *, draining: bool) -> Response:
+    """Return the answer to a probe."""
+    status = "draining" if draining else engine.state
+    body = {
+        "status": status,
+        "seconds": round(engine.state_s, 1),
+        "phase": engine.phase,
+        "restarts": engine.num_restarts,
+        "fault": engine.fault,
+    }
+    if status in ("ready", "draining"):
+        return _json(body, status=200 if status == "ready" else 503)
+    return _json(body, status=503, headers={"retry-after": str(retry_after_s(engine))})
+
+
+def _json(value: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(value), status, headers, media_type="application/json")

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Generator
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 
 from deployer.config.schema import ServerConfig
 from deployer.errors import UnavailableError
@@ -85,7 +85,7 @@ class HttpServer(uvicorn.Server):
         yield
 
 
-def http_server(app: FastAPI, server: ServerConfig) -> HttpServer:
+def http_server(app: ASGIApp, server: ServerConfig) -> HttpServer:
     """Return uvicorn around the application."""
     config = uvicorn.Config(
         app,

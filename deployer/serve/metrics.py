@@ -25,7 +25,8 @@ REQUEST_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 class Metrics:
     """Everything /metrics shows."""
 
-    def __init__(self, *, engine: Engine, admission: Admission) -> None:
+    def __init__(self, *, engine: Engine | None, admission: Admission) -> None:
+        """`engine`: None while there is none yet; `watch` tells of it."""
         self.registry = CollectorRegistry()
         here = self.registry
         self.requests = Counter(
@@ -64,7 +65,12 @@ class Metrics:
             "deployer_requests_in_flight", "Requests between head and end of answer", registry=here
         )
         in_flight.set_function(lambda: admission.in_flight)
-        self.registry.register(EngineFigures(engine))
+        self._engine_figures = EngineFigures(engine)
+        self.registry.register(self._engine_figures)
+
+    def watch(self, engine: Engine) -> None:
+        """Show the figures of an engine that is there now."""
+        self._engine_figures.engine = engine
 
     def request_ended(self, record: RequestRecord, *, duration_s: float) -> None:
         """Count one request."""
@@ -91,18 +97,17 @@ class Metrics:
 class EngineFigures(Collector):
     """What the engine says of itself, read at scrape time."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine | None) -> None:
+        self.engine = engine  # None: none was made yet
 
     def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            "deployer_engine_up", "1 while the engine takes work", float(self.engine.state == "ready")
-        )
-        yield CounterMetricFamily(
-            "deployer_engine_restarts", "Restarts of the engine", self.engine.num_restarts
-        )
-        if self.engine.stats is not None:
-            yield from _figures(self.engine.stats)
+        engine = self.engine
+        up = engine is not None and engine.state == "ready"
+        yield GaugeMetricFamily("deployer_engine_up", "1 while the engine takes work", float(up))
+        restarts = 0 if engine is None else engine.num_restarts
+        yield CounterMetricFamily("deployer_engine_restarts", "Restarts of the engine", restarts)
+        if engine is not None and engine.stats is not None:
+            yield from _figures(engine.stats)
 
 
 def _figures(stats: Stats) -> Iterator[Metric]:

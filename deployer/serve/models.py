@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Response
 
+from deployer.config.schema import ServerConfig, VisionConfig
 from deployer.serve.api_errors import ApiError
 from deployer.serve.service import Service
 
@@ -27,13 +28,25 @@ def model_routes(service: Service) -> APIRouter:
 
 
 def _card(service: Service) -> dict[str, Any]:
-    server, vision = service.server, service.vision
+    return model_card(
+        service.model_name,
+        created=service.created,
+        session_len=service.prompts.session_len,
+        server=service.server,
+        vision=service.vision,
+    )
+
+
+def model_card(
+    name: str, *, created: int, session_len: int | None, server: ServerConfig, vision: VisionConfig
+) -> dict[str, Any]:
+    """Return what /v1/models says of the model; `session_len` is not known before the engine is ready."""
     return {
-        "id": service.model_name,
+        "id": name,
         "object": "model",
-        "created": service.created,
+        "created": created,
         "owned_by": "deployer",
-        "max_model_len": service.prompts.session_len,
+        "max_model_len": session_len,
         "limits": {
             "max_body_bytes": server.max_body_bytes,
             "max_requests": server.max_requests,

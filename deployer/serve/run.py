@@ -2,27 +2,33 @@
 
 import asyncio
 import logging
+import os
 import socket
-import time
-from collections.abc import Iterable
+import sys
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+from functools import partial
 
 import uvloop
 
-from deployer.config.schema import DeployConfig
+from deployer.config.schema import DeployConfig, ServerConfig
 from deployer.errors import ConfigError
 from deployer.generation.deployment import Deployment
 from deployer.generation.open_model import check_family
 from deployer.recipes.running import describe
 from deployer.serve.admission import Admission
-from deployer.serve.announce import ready_lines, start_lines, warnings
+from deployer.serve.announce import listen_line, ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
+from deployer.serve.background import Background
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
-from deployer.serve.metrics import Metrics
 from deployer.serve.pricing import Pricing
 from deployer.serve.service import Service
+from deployer.serve.starting import Front, Starting, create_starting_app
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
 
+INTERRUPTED = "interrupted before the server was ready"
+LAST_REPLIES_S = 0.5  # for answers of requests that the end cuts short
 ABORT_GRACE_S = 2.0  # for the replies of requests that are aborted after the drain
 log = logging.getLogger("deployer.serve")
 
@@ -37,11 +43,13 @@ def run(config: DeployConfig) -> int:
     check_family(config.model)
     check_tls(config.server)
     with bind(config.server) as listener:
-        deployment = Deployment.open(config)
-        reason = deployment.choice.reason
-        _print([*warnings(config, deployment.model), *([reason] if reason else [])])
+        opening = Background(partial(Deployment.open, config))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_run(deployment, listener))
+            code = runner.run(_run(config, listener, opening))
+    if opening.is_running:  # a download: its threads would hold the process until it is done
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 def refuse_noise(config: DeployConfig) -> None:
@@ -55,55 +63,82 @@ def refuse_noise(config: DeployConfig) -> None:
         )
 
 
-async def _run(deployment: Deployment, listener: socket.socket) -> int:
+async def _run(config: DeployConfig, listener: socket.socket, opening: Background[Deployment]) -> int:
+    starting = Starting.of(config)
+    front = Front(create_starting_app(starting))
     with StopSignals() as signals:
-        try:
-            ready = await unless(signals.first, deployment.start())
-            _print(start_lines(deployment.config, ready, engine=deployment.choice.kind))
-            await _serve(_service(deployment), listener, signals)
-        except Interrupted:
-            log.warning("interrupted before the server was ready")
-        finally:
-            await deployment.close(at_once=signals.second.is_set())
-        return signals.exit_code
+        async with _listening(front, config.server, listener, signals):
+            _print([listen_line(url_of(listener, config.server))])
+            try:
+                deployment = await unless(signals.first, opening.result())
+            except Interrupted:
+                log.warning(INTERRUPTED)
+            else:
+                await _serve(starting, deployment, front, listener, signals)
+    return signals.exit_code
 
 
-def _service(deployment: Deployment) -> Service:
+@asynccontextmanager
+async def _listening(
+    front: Front, server: ServerConfig, listener: socket.socket, signals: StopSignals
+) -> AsyncGenerator[None, None]:
+    """Answer on the socket meanwhile; a second signal leaves connections no time."""
+    http = http_server(front, server)
+    serving = asyncio.create_task(http.serve(sockets=[listener]))
+    try:
+        while not http.started and not serving.done():
+            await asyncio.sleep(0.005)
+        yield
+    finally:
+        http.should_exit = True
+        http.force_exit = signals.second.is_set()
+        await serving
+
+
+async def _serve(
+    starting: Starting,
+    deployment: Deployment,
+    front: Front,
+    listener: socket.socket,
+    signals: StopSignals,
+) -> None:
+    """Start the engine, answer until a signal, then let what runs end within `server.drain_s`."""
+    config, reason = deployment.config, deployment.choice.reason
+    _print([*warnings(config, deployment.model), *([reason] if reason else [])])
+    starting.progress.engine = deployment.engine
+    starting.metrics.watch(deployment.engine)
+    try:
+        ready = await unless(signals.first, deployment.start())
+        _print(start_lines(config, ready, engine=deployment.choice.kind))
+        service = _service(starting, deployment)
+        front.app = create_app(service)
+        url = url_of(listener, config.server)
+        _print(ready_lines(url, service.model_name, needs_key=bool(config.server.api_keys)))
+        await signals.first.wait()
+        await _drain(service, signals)
+    except Interrupted:
+        log.warning(INTERRUPTED)
+    finally:
+        await deployment.close(at_once=signals.second.is_set())
+        await _drop(starting.admission)
+
+
+def _service(starting: Starting, deployment: Deployment) -> Service:
     config = deployment.config
-    admission = Admission(config.server.max_requests)
     assert deployment.engine.ready is not None, "a started engine has said what it got"
     return Service(
         engine=deployment.engine,
         prompts=deployment.prompts,
-        admission=admission,
-        metrics=Metrics(engine=deployment.engine, admission=admission),
-        model_name=config.server.model_name or config.model.name,
-        created=int(time.time()),
+        admission=starting.admission,
+        metrics=starting.metrics,
+        model_name=starting.model_name,
+        created=starting.created,
         sampling=config.sampling,
         server=config.server,
         vision=config.vision,
         pricing=Pricing.of(config, deployment.model.spec, deployment.engine.ready),
         running_as=describe(deployment),
     )
-
-
-async def _serve(service: Service, listener: socket.socket, signals: StopSignals) -> None:
-    """Answer requests until a signal, then let those that run end within `server.drain_s`."""
-    http = http_server(create_app(service), service.server)
-    serving = asyncio.create_task(http.serve(sockets=[listener]))
-    try:
-        while not http.started and not serving.done():
-            await asyncio.sleep(0.01)
-        if http.started:
-            url = url_of(listener, service.server)
-            _print(ready_lines(url, service.model_name, needs_key=bool(service.server.api_keys)))
-            await unless(signals.first, asyncio.shield(serving))
-    except Interrupted:
-        pass
-    await _drain(service, signals)
-    http.should_exit = True
-    http.force_exit = signals.second.is_set()
-    await serving
 
 
 async def _drain(service: Service, signals: StopSignals) -> None:
@@ -116,6 +151,13 @@ async def _drain(service: Service, signals: StopSignals) -> None:
             await unless(signals.second, admission.drain(ABORT_GRACE_S))
     except Interrupted:
         log.warning("%d requests are dropped: a second signal came", admission.in_flight)
+
+
+async def _drop(admission: Admission) -> None:
+    """Answer what is left after the engine is gone: its replies go out first, the rest is cancelled."""
+    if not await admission.drain(LAST_REPLIES_S):
+        admission.drop()
+        await admission.drain(LAST_REPLIES_S)
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -9,7 +9,8 @@ from deployer.generation.generate import Piece, generate
 from deployer.prompt.assemble import PromptBuilder
 from deployer.recipes.running import Running
 from deployer.serve.admission import Admission
-from deployer.serve.api_errors import ApiError, ApiFault, fault_of_code
+from deployer.serve.api_errors import ApiError, ApiFault
+from deployer.serve.comeback import retry_after_s
 from deployer.serve.metrics import Metrics
 from deployer.serve.openai_types import SamplingBody
 from deployer.serve.pricing import Pricing
@@ -42,8 +43,19 @@ class Service:
         record.user, record.stream, record.metadata = body.user, bool(body.stream), body.metadata
         self.check_model(body.model)
         if self.engine.state != "ready":
-            why = self.engine.fault or "wait until it is ready"
-            raise ApiError(fault_of_code("engine_unavailable", f"the engine is {self.engine.state}: {why}"))
+            raise ApiError(self._unavailable())
+
+    def _unavailable(self) -> ApiFault:
+        engine = self.engine
+        way_out = (
+            "restart the server" if engine.state == "dead" else "come back after the time in Retry-After"
+        )
+        return ApiFault(
+            status=503,
+            message=f"the engine is {engine.state}, for {engine.state_s:.0f} s: {engine.fault}; {way_out}",
+            code="engine_unavailable",
+            headers={"retry-after": str(retry_after_s(engine))},
+        )
 
     def check_model(self, name: str | None) -> None:
         """Raise ApiError 404 for another model than the one served; None means that one."""

@@ -2,10 +2,14 @@
 
 import signal
 import socket
+import subprocess
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx
+import pytest
 from live_server import live_server, start
 
 LONG = {
@@ -71,13 +75,73 @@ def test_a_second_ctrl_c_ends_at_once_with_130(tiny_words: tuple[str, ...]) -> N
         assert "Traceback" not in "".join(server.lines)
 
 
-def test_ctrl_c_while_the_model_loads_ends_with_130(tiny_words: tuple[str, ...]) -> None:
+def test_the_second_ctrl_c_answers_who_waits_with_503(tiny_words: tuple[str, ...]) -> None:
+    with live_server(*tiny_words) as server, ThreadPoolExecutor() as threads:
+        url = f"{server.url}/v1/chat/completions"
+        whole = [
+            threads.submit(httpx.post, url, json={**LONG, "stream": False}, timeout=30) for _ in range(3)
+        ]
+        streamed = threads.submit(httpx.post, url, json=LONG, timeout=30)
+        server.wait_for("deployer_sequences_running", 4)
+        server.process.send_signal(signal.SIGINT)
+        time.sleep(0.3)
+        assert server.end(signal.SIGINT, seconds=5) == 130
+        for reply in (asked.result() for asked in whole):
+            assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
+            assert "retry-after" in reply.headers
+        text = streamed.result().text
+        assert '"code":"shutting_down"' in text
+        assert "[DONE]" not in text
+
+
+def test_it_answers_while_it_starts(tiny_words: tuple[str, ...]) -> None:
     process = start(*tiny_words, "server.port=0")
-    time.sleep(2.5)
-    process.send_signal(signal.SIGINT)
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line.startswith("listen   http://")
+        url = line.split()[1]
+        health = httpx.get(f"{url}/health")
+        assert (health.status_code, health.json()["status"]) == (503, "starting")
+        refused = httpx.post(f"{url}/v1/chat/completions", json=LONG)
+        assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+        deadline = time.monotonic() + 60
+        while httpx.get(f"{url}/health").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert 'code="503",path="/v1/chat/completions"} 1.0' in httpx.get(f"{url}/metrics").text, (
+            "counters go on"
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def catches_sigterm(process: subprocess.Popen[str]) -> bool:
+    """Tell whether the command has come so far that it handles signals itself."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    caught = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize("is_listening", [False, True])
+def test_a_signal_before_the_server_is_ready_ends_it_with_a_word(
+    tiny_words: tuple[str, ...], number: signal.Signals, code: int, is_listening: bool
+) -> None:
+    process = start(*tiny_words, "server.port=0")
+    assert process.stdout is not None
+    if is_listening:
+        assert process.stdout.readline().startswith("listen ")
+    while not catches_sigterm(process):
+        time.sleep(0.001)
+    process.send_signal(number)
     said, _ = process.communicate(timeout=30)
-    assert process.returncode == 130, said
+    assert process.returncode == code, said
     assert "Traceback" not in said
+    assert {signal.SIGINT: "interrupted", signal.SIGTERM: "before the server was ready"}[number] in said
 
 
 def test_a_port_in_use_is_told_before_anything_is_loaded(tiny_words: tuple[str, ...]) -> None:

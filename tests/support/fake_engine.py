@@ -33,6 +33,9 @@ class FakeEngine:
 
     script: Callable[[Submit], Script] = field(default=lambda _: Script())
     state: EngineState = "ready"
+    state_s: float = 2.0
+    back_in_s: float | None = None
+    phase: str | None = None
     fault: str | None = None
     num_restarts: int = 0
     submits: list[Submit] = field(default_factory=list)

@@ -52,7 +52,7 @@ async def test_a_draining_server_finishes_what_runs_and_takes_nothing_new(
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
         assert reply.headers["connection"] == "close"
         health = await client.get("/health")
-        assert (health.status_code, health.json()["state"]) == (503, "draining")
+        assert (health.status_code, health.json()["status"]) == (503, "draining")
         engine.gate.set()
         assert (await running).status_code == 200
         assert await draining is True
@@ -84,3 +84,16 @@ def test_retry_after_follows_how_long_requests_take() -> None:
     for _ in range(200):
         admission.leave(admission.enter() - 3000)
     assert admission.retry_after_s() == 60
+
+
+async def test_what_is_dropped_without_an_answer_is_answered_503(live: Any, engine: FakeEngine) -> None:
+    engine.gate = asyncio.Event()  # the engine says nothing
+    running = await live()
+    async with httpx.AsyncClient(base_url=running.url, timeout=10) as client:
+        asked = asyncio.create_task(client.post("/v1/chat/completions", json=CHAT))
+        while running.service.admission.in_flight == 0:
+            await asyncio.sleep(0.01)
+        running.service.admission.drop()
+        reply = await asked
+        assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
+        assert running.service.admission.in_flight == 0

@@ -18,12 +18,32 @@ async def figures(api: httpx.AsyncClient) -> dict[str, float]:
 
 async def test_health_follows_the_engine(api: httpx.AsyncClient, engine: FakeEngine) -> None:
     reply = await api.get("/health")
-    assert (reply.status_code, reply.json()) == (200, {"state": "ready", "restarts": 0, "fault": None})
-    for state in ("restarting", "dead", "starting"):
+    assert (reply.status_code, reply.json()) == (
+        200,
+        {"status": "ready", "seconds": 2.0, "phase": None, "restarts": 0, "fault": None},
+    )
+    assert "retry-after" not in reply.headers
+    for state in ("restarting", "dead"):
         engine.state, engine.fault = state, "said nothing for 3 s"
         reply = await api.get("/health")
-        assert (reply.status_code, reply.json()["state"]) == (503, state)
+        assert (reply.status_code, reply.json()["status"]) == (503, state)
         assert reply.json()["fault"] == "said nothing for 3 s"
+        assert "retry-after" in reply.headers
+
+
+async def test_a_request_is_told_when_an_engine_that_is_away_should_be_back(
+    api: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    engine.state, engine.state_s, engine.back_in_s, engine.fault = "restarting", 1.0, 6.2, "signal 9"
+    reply = await api.post("/v1/chat/completions", json=CHAT)
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "7")
+    assert reply.json()["error"]["message"].startswith(
+        "the engine is restarting, for 1 s: signal 9; come back"
+    )
+    engine.state, engine.state_s, engine.back_in_s = "dead", 600.0, None
+    reply = await api.post("/v1/chat/completions", json=CHAT)
+    assert (reply.status_code, reply.headers["retry-after"]) == (503, "600")
+    assert reply.json()["error"]["message"] == "the engine is dead, for 600 s: signal 9; restart the server"
 
 
 async def test_the_model_card_tells_length_and_limits(api: httpx.AsyncClient) -> None:

@@ -1,0 +1,30 @@
+"""The ASGI layers around every application of ours, from the outside in.
+
+RequestLog (id, log line, metrics, faults of ours), CORS, ApiKeys (401), AdmissionGate (429, 503),
+CancelWhenGone; then the routes.
+"""
+
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+
+from deployer.config.schema import ServerConfig
+from deployer.serve.admission import Admission, AdmissionGate
+from deployer.serve.api_keys import ApiKeys
+from deployer.serve.cancel_when_gone import CancelWhenGone
+from deployer.serve.metrics import Metrics
+from deployer.serve.request_log import RequestLog
+
+
+def layers(server: ServerConfig, *, admission: Admission, metrics: Metrics) -> list[Middleware]:
+    """Return the layers of a server."""
+    found = [Middleware(RequestLog, metrics=metrics)]
+    if server.cors_origins:
+        origins = server.cors_origins
+        found.append(
+            Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
+        )
+    if server.api_keys:
+        found.append(Middleware(ApiKeys, keys=server.api_keys))
+    found.append(Middleware(AdmissionGate, admission=admission))
+    found.append(Middleware(CancelWhenGone))
+    return found

@@ -1,0 +1,127 @@
+"""What a server answers from its first second until its engine is ready: its health, its card, 503 else."""
+
+import time
+from dataclasses import dataclass, field
+
+import msgspec
+from fastapi import APIRouter, FastAPI, Request, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from deployer.config.schema import DeployConfig
+from deployer.serve.admission import Admission
+from deployer.serve.api_errors import ApiFault
+from deployer.serve.comeback import retry_after_s
+from deployer.serve.health import health_of, metrics_routes
+from deployer.serve.layers import layers
+from deployer.serve.metrics import Metrics
+from deployer.serve.models import model_card
+from deployer.serve.request_record import record_of
+from engines.engine import Engine, EngineState
+
+METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+class StartProgress:
+    """How far the first start of an engine is."""
+
+    state: EngineState = "starting"
+    back_in_s = None
+    num_restarts = 0
+    fault = None
+
+    def __init__(self) -> None:
+        self.engine: Engine | None = None  # None: the checkpoint is still being fetched and read
+        self._begun = time.monotonic()
+
+    @property
+    def state_s(self) -> float:
+        """Seconds since the command began to serve."""
+        return time.monotonic() - self._begun
+
+    @property
+    def phase(self) -> str | None:
+        """What the start is busy with."""
+        return "checkpoint" if self.engine is None else self.engine.phase
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Starting:
+    """A server whose engine is not there yet; admission and metrics are those it goes on with."""
+
+    config: DeployConfig
+    model_name: str
+    created: int  # unix time of the start
+    admission: Admission
+    metrics: Metrics
+    progress: StartProgress = field(default_factory=StartProgress)
+
+    @classmethod
+    def of(cls, config: DeployConfig) -> "Starting":
+        """Return the start of a deployment, which begins now."""
+        admission = Admission(config.server.max_requests)
+        return cls(
+            config=config,
+            model_name=config.server.model_name or config.model.name,
+            created=int(time.time()),
+            admission=admission,
+            metrics=Metrics(engine=None, admission=admission),
+        )
+
+
+class Front:
+    """The ASGI application that the socket knows; `app` behind it is another one once the engine is ready."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self.app(scope, receive, send)
+
+
+def create_starting_app(starting: Starting) -> FastAPI:
+    """Return the application that answers while the engine starts."""
+    config = starting.config
+    app = FastAPI(
+        middleware=layers(config.server, admission=starting.admission, metrics=starting.metrics),
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+    )
+    app.include_router(metrics_routes(starting.metrics))
+    app.include_router(_routes(starting))
+    return app
+
+
+def _routes(starting: Starting) -> APIRouter:
+    router, progress = APIRouter(), starting.progress
+
+    @router.get("/health")
+    async def health() -> Response:
+        return health_of(progress, draining=starting.admission.draining)
+
+    @router.get("/v1/models")
+    async def models() -> Response:
+        config = starting.config
+        card = model_card(
+            starting.model_name,
+            created=starting.created,
+            session_len=None,
+            server=config.server,
+            vision=config.vision,
+        )
+        answer = msgspec.json.encode({"object": "list", "data": [card]})
+        return Response(answer, media_type="application/json")
+
+    @router.api_route("/{path:path}", methods=METHODS)
+    async def others(request: Request) -> Response:
+        record_of(request).error = "engine_unavailable"
+        return ApiFault(
+            status=503,
+            message=f"the engine is starting, for {progress.state_s:.0f} s (phase `{progress.phase}`): come "
+            "back after the time in the Retry-After header; GET /health says how far it is",
+            code="engine_unavailable",
+            headers={"retry-after": str(retry_after_s(progress))},
+        ).response()
+
+    return router
