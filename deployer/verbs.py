@@ -93,6 +93,13 @@ VERBS: Mapping[str, Verb] = {
             OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
         ),
     ),
+    "parity": Verb(
+        section="Measure",
+        summary="hold a checkpoint to what its reference implementation computed (model.path=DIR)",
+        run="deployer.parity.command:run",
+        takes="words",
+        groups=(OptionGroup(name="parity", option="default", kind="deployer.parity.options:ParityOptions"),),
+    ),
     "evaluate": Verb(
         section="Measure",
         summary="ask held-out questions about pictures and print the accuracy by kind",

@@ -84,6 +84,8 @@ def _cuda(rank: int) -> torch.device:
             f"engine.tp: rank {rank} needs a GPU of its own, and torch sees {num_gpus}; lower engine.tp, or "
             "see CUDA_VISIBLE_DEVICES"
         )
+    # Its default, tf32, rounds factors to 11 bits, whatever dtype was asked for.
+    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs
     torch.cuda.set_device(rank)
     return torch.device("cuda", rank)
 

@@ -89,8 +89,12 @@ class EngineLoop:
             )
         except RequestError as error:
             return [Failed(request_id=request.request_id, code=error.code, message=str(error))]
-        self._scheduler.add(sequence)
+        self.add(sequence)
         return []
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence that was made in this process and is known to run."""
+        self._scheduler.add(sequence)
 
     def abort(self, request: Abort) -> list[Reply]:
         """End a sequence wherever it is; no answer where it has ended already."""

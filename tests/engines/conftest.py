@@ -13,13 +13,6 @@ if find_spec("msgspec") is None:
     collect_ignore = sorted(path.name for path in Path(__file__).parent.glob("test_*.py"))
 
 
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Take the settings of pytest-asyncio where it is not installed, rather than warn about them."""
-    if find_spec("pytest_asyncio") is None:
-        for name in ("asyncio_mode", "asyncio_default_fixture_loop_scope"):
-            parser.addini(name, "of pytest-asyncio")
-
-
 @pytest.fixture(scope="session")
 def internvl_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Return a function that gives the checkpoint folder of a golden case, written once."""

@@ -39,9 +39,10 @@ def prompt(golden: FamilyGolden, tag: str) -> tuple[list[int], tuple[ImageSlots,
     if tag == "text":
         return ids, ()
     assert vision is not None and vision.image_token_id is not None
-    sent = picture(vision.pixels, golden.meta["image"])
-    first, replaced = golden.meta["first_row"], golden.meta["tokens_of_the_image"]
-    rows = vision.num_tokens(sent.plan)
+    said = golden.meta["prompts"][tag]
+    sent = picture(vision.pixels, said["images"][0])
+    first, end = said.get("image_positions") or (said["boi_index"], said["boi_index"] + 3)
+    replaced, rows = end - first, vision.num_tokens(sent.plan)
     expanded = [*ids[:first], *[vision.image_token_id] * rows, *ids[first + replaced :]]
     return expanded, slots([first], [sent], golden.spec)
 

@@ -1,6 +1,4 @@
-"""Goldens whose pictures lie as PNGs in tests/fixtures; `pictures.json` says which, and their tile limit."""
-
-import json
+"""Goldens whose pictures lie as PNGs in tests/fixtures; `meta.json` says which, and their tile limit."""
 
 import torch
 from family_golden import FIXTURES, FamilyGolden, Session, check, slots
@@ -24,14 +22,14 @@ def prepared(pixels: PixelSpec, rgb: Image.Image) -> ImagePixels:
 
 def images(golden: FamilyGolden, tag: str) -> tuple[ImageSlots, ...]:
     """Return the pictures of a prompt."""
-    asked = json.loads((golden.folder / "pictures.json").read_text()).get(tag)
+    asked = golden.meta["prompts"].get(tag)
     if asked is None:
         return ()
     assert golden.spec.vision is not None
     pixels = golden.spec.vision.pixels
-    if asked["max_tiles"]:
-        pixels = pixels.changed({"max_tiles": asked["max_tiles"]})
-    pictures = [prepared(pixels, picture(golden, name)) for name in asked["pictures"]]
+    if "hd_num" in asked:
+        pixels = pixels.changed({"max_tiles": asked["hd_num"]})
+    pictures = [prepared(pixels, picture(golden, name)) for name in asked["images"]]
     return slots(golden.tensors[f"{tag}.starts"].tolist(), pictures, golden.spec)
 
 

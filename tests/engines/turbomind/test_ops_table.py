@@ -48,6 +48,12 @@ def test_linear_layers_of_any_size_are_taken(gpu, num_rows: int) -> None:
     assert relative_error(got, wanted) < 2.5e-3
 
 
+def test_halves_that_are_no_multiple_of_a_load_are_computed_all_the_same(gpu) -> None:
+    gate_up = torch.randn(5, 2 * 84, dtype=BF16, device=gpu.device)
+    got = TurbomindOps(gpu).silu_mul(gate_up)
+    torch.testing.assert_close(got, TorchOps().silu_mul(gate_up), rtol=2**-7, atol=1e-3)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES)
 def test_golden_networks_give_the_torch_tables_logits(

@@ -1,0 +1,42 @@
+"""Every fixture on a GPU: float32 and bfloat16, by both op tables, all paths of `deploy parity`.
+
+To split the work over processes: `pytest -m gpu tests/deployer/parity -k "turbomind and internvl"`.
+"""
+
+from pathlib import Path
+
+import pytest
+import torch
+from golden_fixtures import FOLDERS, written
+from parity_runs import run
+
+from engines.errors import KernelError
+
+# Sizes of fixtures that no kernel takes and no released model has: heads of 8 and 24, maps of 12 channels.
+REFUSED = {
+    "internvl/llama3_vit6b": "4 pairs in heads of 8",
+    "internvl/qwen2": "4 pairs in heads of 8",
+    "llava/v16_mistral_hf": "4 pairs in heads of 8",
+    "mini_gemini/mini_gemini_hd": "norm over 12 elements",
+    "phi3_vision": "12 pairs in heads of 24",
+}
+
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+
+
+@pytest.mark.gpu
+@needs_gpu
+@pytest.mark.parametrize(
+    ("engine", "dtype"), [("pytorch", "float32"), ("pytorch", "bfloat16"), ("turbomind", "bfloat16")]
+)
+@pytest.mark.parametrize("name", FOLDERS)
+def test_a_fixture_holds_on_cuda(name: str, engine: str, dtype: str, tmp_path: Path) -> None:
+    words = [f"engine={engine}", "engine.device_type=cuda", f"engine.dtype={dtype}"]
+    folder = written(name, tmp_path / "m")
+    if engine == "turbomind" and name in REFUSED:
+        with pytest.raises(KernelError, match=REFUSED[name]):
+            run(folder, words)
+        return
+    code, printed = run(folder, words)
+    print(printed)
+    assert code == 0, printed

@@ -1,0 +1,42 @@
+"""The fixtures as `deploy parity` takes them: a folder each, weights unpacked, pictures beside them."""
+
+import json
+import shutil
+from pathlib import Path
+
+from family_golden import FIXTURES
+from internvl_golden import write_checkpoint
+from packed_checkpoint import PACKED, unpack
+from safetensors.torch import load_file, save_file
+
+# By family: every fixture that holds results of a reference.
+FOLDERS = {
+    path.parent.relative_to(FIXTURES).as_posix(): path.parent
+    for path in sorted(FIXTURES.rglob("golden.safetensors"))
+}
+_PICTURES = FIXTURES / "internvl" / "images"
+
+
+def written(name: str, folder: Path) -> Path:
+    """Write a fixture into a folder that must not be there."""
+    source = FOLDERS[name]
+    if (source / PACKED).exists():
+        unpack(source, folder)
+        _rounded(folder)
+    elif (source / "weights.npz").exists():
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("weights.npz"))
+        write_checkpoint(source.name, folder)
+    else:
+        shutil.copytree(source, folder)
+    shutil.copytree(_PICTURES, folder / "images")
+    return folder
+
+
+def _rounded(folder: Path) -> None:
+    """Store the tensors of which meta.json says so as bfloat16."""
+    file = folder / "meta.json"
+    suffix = json.loads(file.read_text()).get("stored_in_bfloat16") if file.exists() else None
+    if suffix is not None:
+        path = folder / "model.safetensors"
+        tensors = load_file(path)
+        save_file({k: t.bfloat16() if k.endswith(suffix) else t for k, t in tensors.items()}, path)
