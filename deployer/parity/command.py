@@ -11,7 +11,7 @@ from pathlib import Path
 from deployer.config.devices import choose_engine
 from deployer.config.engine_options import engine_options
 from deployer.config.load import load_for_verb
-from deployer.errors import EXIT_OK, EXIT_UNEXPECTED
+from deployer.errors import EXIT_OK, EXIT_UNEXPECTED, ConfigError
 from deployer.generation.open_model import open_model
 from deployer.parity.options import check_options
 from deployer.verbs import VERBS
@@ -28,6 +28,10 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     verb = replace(VERBS["parity"], takes="deployment")
     config, options = load_for_verb(verb, _completed(words), config_dirs=config_dirs)
     check_options(options)
+    if config.engine.tp != 1:
+        raise ConfigError(
+            [f"engine.tp={config.engine.tp}: the checkpoints of parity are run by one rank; use engine.tp=1"]
+        )
     choice = choose_engine(config.engine)
     model = open_model(config.model)
     from deployer.parity.measure import measure

@@ -124,3 +124,8 @@ def test_options_that_nothing_can_be_held_to_are_told_together(folder: Path) -> 
         run(folder, [*CPU, "parity.chunk_tokens=0", "parity.page_tokens=12", "parity.bfloat16_error=-1"])
     for key in ("parity.chunk_tokens=0", "parity.page_tokens=12", "parity.bfloat16_error=-1"):
         assert key in str(caught.value)
+
+
+def test_more_than_one_rank_is_refused(folder: Path) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.tp=2: .* use engine\.tp=1"):
+        run(folder, [*CPU, "engine.tp=2"])
