@@ -10,7 +10,9 @@ from engines.turbomind.ops.attention_full import CUTS as full_cuts
 from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
 from engines.turbomind.ops.attention_prefill_hopper import DEFAULT as HOPPER_PREFILL
 from engines.turbomind.ops.flash_shape import Cut, flash_shape
+from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape
+from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.norm import num_threads
 
@@ -112,6 +114,36 @@ def flash(cuts: tuple[tuple[int, Cut], ...], arch: str, dim: int) -> dict[str, i
     return dict(shape.constants(matrix_scalar(arch), dim))
 
 
+def linear_hopper(arch: str) -> list[dict[str, int | str]]:
+    # kind, most rows, groups, inputs of a scale: where registers are shortest
+    cuts: tuple[tuple[Kind, int, int, int], ...] = (
+        ("dense", 8, 4, 0),
+        ("dense", 256, 2, 0),
+        ("dense", 128, 4, 0),
+        ("e4m3", 128, 2, 0),
+        ("e4m3", 64, 4, 0),
+        ("int8", 256, 2, 0),
+        ("nibble", 8, 4, 128),
+        ("nibble", 128, 1, 128),
+        ("nibble", 64, 3, 128),
+        ("nibble", 32, 4, 32),
+    )
+    cases = []
+    for kind, rows, groups, group_size in cuts if arch == "sm_90a" else ():
+        cut = make_cut(
+            kind,
+            rows=rows,
+            groups=groups,
+            cluster=4,
+            inputs=4096,
+            group_size=group_size,
+            shared_bytes=SHARED[arch][0],
+        )
+        assert cut is not None
+        cases.append(dict(linear_hopper_constants(kind, cut, "bf16", group_size)))
+    return cases
+
+
 def linear_skinny(arch: str) -> list[dict[str, int | str]]:
     cases = []
     for num_rows, outputs in ((1, 28672), (16, 28672), (8, 6144)):
@@ -144,6 +176,7 @@ KERNELS = {
     "attention_prefill.cu": attention_prefill,
     "attention_prefill_hopper.cu": attention_prefill_hopper,
     "choose_token.cu": choose_token,
+    "linear_hopper.cu": linear_hopper,
     "linear_skinny.cu": linear_skinny,
     "norm.cu": norm,
     "rope.cu": rope,

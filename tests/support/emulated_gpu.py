@@ -22,7 +22,9 @@ _EMULATOR = Path(__file__).parent / "cuda_on_cpu"
 # An access that is not aligned faults, as it does on a GPU.
 _TRAPS = ("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
 _FLAGS = ("-std=c++17", "-O1", "-fPIC", "-w", *_TRAPS)
-_ENTRY = re.compile(r'extern "C" __global__ (?:__launch_bounds__\([^)]*\) )?void (\w+)\(')
+_ENTRY = re.compile(
+    r'extern "C" __global__ (?:CLUSTER_OF\([^)]*\) )?(?:__launch_bounds__\([^)]*\) )?void (\w+)\('
+)
 
 
 class EmulatedGpu:
@@ -97,10 +99,11 @@ class EmulatedGpu:
 
     def _compile(self, file: str, constants: tuple[tuple[str, int | str], ...], library: Path) -> Path:
         text = (kernel_dir() / file).read_text()
+        cluster = dict(constants).get("CLUSTER", 1)  # by convention of the kernels: blocks of a cluster
         defines = "".join(f"#define {name} {value}\n" for name, value in constants)
         entries = "".join(
             f'extern "C" void run_{entry}(int x, int y, int threads, int shared, void** args)'
-            f" {{ on_cpu::launch({entry}, x, y, threads, shared, args); }}\n"
+            f" {{ on_cpu::launch({entry}, x, y, {cluster}, threads, shared, args); }}\n"
             for entry in _ENTRY.findall(text)
         )
         header = self._folder / "cuda_on_cpu.h.gch"

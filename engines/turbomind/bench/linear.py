@@ -1,24 +1,26 @@
-"""Cases of the linear layer for few rows, against cuBLASLt."""
+"""Cases of the linear layer for few rows, against cuBLASLt.
 
+`python -m engines.turbomind.bench.linear [KIND ...]` compares the cuts of `linear_hopper` for each kind of
+weight: dense, nibble, e4m3, int8. Each kind runs in a process of its own, since a kernel that faults takes
+its process's context with it.
+"""
+
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import partial
+from typing import get_args
 
 import torch.nn.functional as F
 
 from engines.ops import Dense
+from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops.hopper_cut import Kind
 from engines.turbomind.ops.linear_skinny import linear_skinny
 
-# InternVL2-8B's decoder: outputs, inputs. The head has its vocabulary of 92,553 padded.
-LINEARS = {
-    "qkv": (6144, 4096),
-    "o": (4096, 4096),
-    "gate_up": (28672, 4096),
-    "down": (4096, 14336),
-    "head": (92608, 4096),
-}
 NUM_ROWS = (1, 8, 16, 32)
 
 
@@ -38,3 +40,31 @@ def linears(gpu: Gpu) -> Iterator[Row]:
                 num_flops=2.0 * num_rows * outputs * inputs,
                 torch_us=time_us([partial(F.linear, x, weight) for weight in weights]),
             )
+
+
+# Seconds of measuring, without start and compilation.
+SECONDS: dict[Kind, float] = {"dense": 35.0, "nibble": 25.0, "e4m3": 25.0, "int8": 8.0}
+_STARTING = 30.0  # seconds: imports, compilation, random weights
+
+
+def main(kinds: list[str]) -> int:
+    """Run every kind in turn; return how many failed."""
+    print("groups/cluster/stages us; *: the preferred cut", flush=True)
+    failed = 0
+    for kind in get_args(Kind):
+        if kinds and kind not in kinds:
+            continue
+        command = [sys.executable, "-m", "engines.turbomind.bench.linear_cuts", kind, str(SECONDS[kind])]
+        try:
+            done = subprocess.run(command, timeout=SECONDS[kind] + _STARTING)
+            failure = f"ended with {done.returncode}" if done.returncode else ""
+        except subprocess.TimeoutExpired:
+            failure = "hangs"
+        if failure:
+            failed += 1
+            print(f"{kind}: {failure}", flush=True)
+    return failed
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -68,15 +68,28 @@ struct Fiber {
     std::map<float*, Accumulator> accumulators;  // of products under way
 };
 
-inline std::vector<Fiber> fibers;
-inline int current;
+inline std::vector<Fiber> fibers;  // of the blocks of a cluster, each from a multiple of `block_fibers` on
+inline int current, block_fibers;
 inline ucontext_t scheduler;
-inline Barrier block_barrier;
-inline std::vector<Barrier> warp_barriers, named_barriers;
-inline std::vector<std::function<void()>> deliveries;  // of the copy engine, still to come
+inline Barrier cluster_barrier;
+inline std::vector<Barrier> block_barriers, warp_barriers;
 inline std::vector<uint64_t> mailbox;  // 4 words a thread
-inline std::vector<unsigned char> shared;
+inline std::vector<std::vector<unsigned char>> shared;  // of each block
 inline std::function<void()> body;
+
+inline int current_block() { return current / block_fibers; }
+
+struct NamedBarriers {  // 16 a block
+    std::vector<Barrier> all;
+    Barrier& operator[](int name) { return all[current_block() * 16 + name]; }
+};
+inline NamedBarriers named_barriers;
+
+struct Deliveries {  // of the copy engine, still to come
+    std::vector<std::pair<int, std::function<void()>>> waiting;  // and the thread that asked
+    void push_back(std::function<void()> delivery) { waiting.emplace_back(current, std::move(delivery)); }
+};
+inline Deliveries deliveries;
 
 // Count this thread in; true where it was the last.
 inline bool arrive(Barrier& barrier) {
@@ -102,8 +115,9 @@ inline void wait_until(std::function<bool()> condition) {
 }
 
 // Shared memory has addresses from 1,024 on, which is where `DYNAMIC_SHARED` starts.
-inline unsigned char* shared_at(unsigned address) {
-    return shared.data() + (1024 - uintptr_t(shared.data()) % 1024) % 1024 + (address - 1024);
+inline unsigned char* shared_at(unsigned address, int block = current_block()) {
+    unsigned char* start = shared[block].data();
+    return start + (1024 - uintptr_t(start) % 1024) % 1024 + (address - 1024);
 }
 
 inline void meet_warp() { meet(warp_barriers[current / 32]); }
@@ -124,16 +138,22 @@ inline void run_fiber() {
     swapcontext(&fibers[current].context, &scheduler);
 }
 
-inline void run_block(int threads, size_t shared_bytes) {
-    fibers = std::vector<Fiber>(threads);
-    block_barrier = {threads, 0, 0};
-    warp_barriers.assign((threads + 31) / 32, Barrier{});
-    for (int t = 0; t < threads; t++) warp_barriers[t / 32].size++;
-    mailbox.assign(threads * 4, 0);
-    named_barriers.assign(16, Barrier{});
-    deliveries.clear();
-    shared.assign(shared_bytes + 1024, 0xff);
-    for (auto& fiber : fibers) {
+// Run the blocks of a cluster from block (x, y) on.
+inline void run_cluster(int x, int y, int num_blocks, int threads, size_t shared_bytes) {
+    block_fibers = (threads + 127) / 128 * 128;
+    fibers = std::vector<Fiber>(num_blocks * block_fibers);
+    cluster_barrier = {num_blocks * threads, 0, 0};
+    block_barriers.assign(num_blocks, Barrier{threads, 0, 0});
+    warp_barriers.assign(fibers.size() / 32, Barrier{});
+    mailbox.assign(fibers.size() * 4, 0);
+    named_barriers.all.assign(16 * num_blocks, Barrier{});
+    deliveries.waiting.clear();
+    shared.assign(num_blocks, std::vector<unsigned char>(shared_bytes + 1024, 0xff));
+    for (size_t t = 0; t < fibers.size(); t++) {
+        Fiber& fiber = fibers[t];
+        fiber.done = int(t) % block_fibers >= threads;
+        if (fiber.done) continue;
+        warp_barriers[t / 32].size++;
         fiber.stack = std::make_unique<char[]>(kStackBytes);
         getcontext(&fiber.context);
         fiber.context.uc_stack.ss_sp = fiber.stack.get();
@@ -142,7 +162,7 @@ inline void run_block(int threads, size_t shared_bytes) {
     }
     for (bool moved = true; moved;) {
         moved = false;
-        for (int t = 0; t < threads; t++) {
+        for (int t = 0; t < int(fibers.size()); t++) {
             Fiber& fiber = fibers[t];
             if (fiber.done || (fiber.waits_for && fiber.waits_for->generation == fiber.waits_past)) continue;
             if (fiber.goes_on && !fiber.goes_on()) continue;
@@ -150,13 +170,15 @@ inline void run_block(int threads, size_t shared_bytes) {
             fiber.goes_on = nullptr;
             moved = true;
             current = t;
-            threadIdx = {t, 0, 0};
+            threadIdx = {t % block_fibers, 0, 0};
+            blockIdx = {x + current_block(), y, 0};
             swapcontext(&scheduler, &fiber.context);
         }
-        if (!moved && !deliveries.empty()) {
-            const auto delivery = std::move(deliveries.back());  // no order is promised
-            deliveries.pop_back();
-            delivery();
+        if (!moved && !deliveries.waiting.empty()) {
+            const auto delivery = std::move(deliveries.waiting.back());  // no order is promised
+            deliveries.waiting.pop_back();
+            current = delivery.first;
+            delivery.second();
             moved = true;
         }
     }
@@ -173,20 +195,17 @@ void start(void (*kernel)(Args...), void** args, std::index_sequence<I...>) {
 }
 
 template <class... Args>
-void launch(void (*kernel)(Args...), int grid_x, int grid_y, int threads, int shared_bytes, void** args) {
+void launch(void (*kernel)(Args...), int grid_x, int grid_y, int cluster, int threads, int shared_bytes, void** args) {
     gridDim = {grid_x, grid_y, 1};
     blockDim = {threads, 1, 1};
     body = [=] { start(kernel, args, std::index_sequence_for<Args...>{}); };
     for (int y = 0; y < grid_y; y++)
-        for (int x = 0; x < grid_x; x++) {
-            blockIdx = {x, y, 0};
-            run_block(threads, shared_bytes);
-        }
+        for (int x = 0; x < grid_x; x += cluster) run_cluster(x, y, cluster, threads, shared_bytes);
 }
 
 }  // namespace on_cpu
 
-inline void __syncthreads() { on_cpu::meet(on_cpu::block_barrier); }
+inline void __syncthreads() { on_cpu::meet(on_cpu::block_barriers[on_cpu::current_block()]); }
 inline void __syncwarp(unsigned = 0xffffffffu) { on_cpu::meet_warp(); }
 inline void __threadfence() {}
 

@@ -1,0 +1,151 @@
+"""Compares cuts of `linear_hopper` for one kind of weight; `linear.py` runs it for each kind.
+
+Every cut is checked against fp32 at one size of each layer before it is timed; weights come from memory.
+"""
+
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import get_args
+
+import torch
+
+from engines.turbomind.bench.layers import LINEARS
+from engines.turbomind.bench.linear_operands import (
+    GROUP_SIZE,
+    Layer,
+    exact,
+    make_layer,
+    make_rows,
+    num_bytes,
+    product,
+    todays,
+)
+from engines.turbomind.bench.timing import num_sets, time_us
+from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.kernel_source import read_kernel
+from engines.turbomind.nvrtc import cache_key, compile_cubin
+from engines.turbomind.ops.hopper_cut import ROWS, HopperCut, Kind, cost, hopper_cut, make_cut
+from engines.turbomind.ops.linear_hopper import constants
+
+# Limits of one H200, kernels/LOG.md and shared measurements: GB/s of a copy; TFLOP/s of 8192 x 8192 x 8192.
+LIMIT_GBPS, LIMIT_TFLOPS = 4300.0, {"dense": 790.0, "nibble": 790.0, "e4m3": 1448.0, "int8": 1448.0}
+NUM_ROWS: dict[Kind, tuple[int, ...]] = {
+    "dense": (64, 32, 128, 16, 8, 256, 1),
+    "nibble": (1, 8, 64, 32, 16),
+    "e4m3": (64, 1, 8, 128, 32, 256),
+    "int8": (64, 8),
+}
+TOLERANCE = (
+    3e-3  # one rounding to bf16, 2^-9 at most and 0.0017 on average, and sums of fp32 in another order
+)
+CUTS_EACH = 4
+
+
+def main(kind: Kind, *, seconds: float) -> None:
+    """Print a line for each layer and number of rows, the most wanted first, until the time is over."""
+    gpu = Gpu(torch.device("cuda"))
+    torch.backends.cuda.matmul.allow_tf32 = False
+    end = time.monotonic() + seconds
+    names = [name for name in LINEARS if kind == "dense" or name != "head"]
+    cases = [(rows, name) for rows in NUM_ROWS[kind] for name in names]
+    candidates = {case: list(_cuts(gpu, kind, *case)) for case in cases}
+    _compile(gpu, kind, {cut for cuts in candidates.values() for cut in cuts})
+    layers = {
+        name: [
+            make_layer(kind, *LINEARS[name]) for _ in range(num_sets(int(num_bytes(kind, *LINEARS[name]))))
+        ]
+        for name in names
+    }
+    for number, (rows, name) in enumerate(cases):
+        if time.monotonic() > end:
+            print(f"{kind}: time is over, {len(cases) - number} cases left out")
+            break
+        print(_line(gpu, kind, rows, name, layers[name], candidates[rows, name]), flush=True)
+
+
+def _line(gpu: Gpu, kind: Kind, num_rows: int, name: str, layers: list[Layer], cuts: list[HopperCut]) -> str:
+    outputs, inputs = LINEARS[name]
+    rows = make_rows(kind, num_rows, inputs)
+    wanted, size = exact(rows, layers[0]), num_bytes(kind, outputs, inputs)
+    times: list[tuple[float, str]] = []
+    for number, cut in enumerate(cuts):
+        torch.full(
+            (num_rows, outputs), torch.nan, dtype=torch.bfloat16, device="cuda"
+        )  # poisons what is reused
+        got = product(gpu, rows, layers[0], cut)
+        error = ((got.float() - wanted).norm() / wanted.norm()).item()
+        label = f"{cut.groups}/{cut.cluster}/{cut.stages}" + ("*" if number == 0 else "")
+        if not error < TOLERANCE:
+            times.append((float("inf"), f"{label} WRONG {error:.2g}"))
+            continue
+        times.append((time_us([partial(product, gpu, rows, layer, cut) for layer in layers]), label))
+    for label, way in todays(gpu, kind, rows).items():
+        times.append((time_us([partial(way, layer) for layer in layers]), label))
+    floor = max(size / LIMIT_GBPS / 1e3, 2e-6 * num_rows * outputs * inputs / LIMIT_TFLOPS[kind])
+    best = min(us for us, _ in times[: len(cuts)])
+    shown = "  ".join(f"{label} {us:.1f}" if us < 1e9 else label for us, label in times)
+    share = f"floor {floor:5.1f} best {best:6.1f} {100 * floor / best:3.0f}%"
+    return f"{kind:<6} M={num_rows:<3} {name:<7} {share} | {shown}"
+
+
+def _cuts(gpu: Gpu, kind: Kind, num_rows: int, name: str) -> Iterator[HopperCut]:
+    """Yield the preferred cut, the next best by the model, and the preferred one with half the ring."""
+    outputs, inputs = LINEARS[name]
+    sizes = {"outputs": outputs, "inputs": inputs, "num_sms": gpu.num_sms}
+    rows = next(rows for rows in ROWS if rows >= num_rows)
+    shared = gpu.shared_bytes_per_block
+    first = hopper_cut(kind, num_rows=num_rows, group_size=GROUP_SIZE, bytes_per_block=shared, **sizes)
+    yield first
+    ways = [(groups, cluster) for groups in (1, 2, 3, 4) for cluster in (1, 2, 4, 8)]
+    made = [
+        make_cut(
+            kind,
+            rows=rows,
+            groups=groups,
+            cluster=cluster,
+            inputs=inputs,
+            group_size=GROUP_SIZE,
+            shared_bytes=shared,
+        )
+        for groups, cluster in ways
+    ]
+    others = [cut for cut in made if cut is not None and cut != first]
+    yield from sorted(others, key=lambda cut: cost(kind, cut, **sizes))[: CUTS_EACH - 1]
+    half = make_cut(
+        kind,
+        rows=rows,
+        groups=first.groups,
+        cluster=first.cluster,
+        inputs=inputs,
+        group_size=GROUP_SIZE,
+        shared_bytes=shared // 2 - 1024,
+    )
+    if half is not None and half != first:
+        yield half
+
+
+def _compile(gpu: Gpu, kind: Kind, cuts: set[HopperCut]) -> None:
+    """Fill the disk cache on all cores, so that the time goes into measuring."""
+    source, cache = read_kernel("linear_hopper.cu"), CubinCache(default_cache_dir())
+
+    def compile_one(cut: HopperCut) -> None:
+        settings = dict(constants(kind, cut, "bf16", GROUP_SIZE if kind == "nibble" else 0))
+        key = cache_key(source, arch=gpu.arch, constants=settings)
+        if cache.load("linear_hopper", key) is None:
+            cache.store("linear_hopper", key, compile_cubin(source, arch=gpu.arch, constants=settings).cubin)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(compile_one, cuts))
+
+
+if __name__ == "__main__":
+    with torch.inference_mode():
+        asked = sys.argv[1]
+        kind = next((kind for kind in get_args(Kind) if kind == asked), None)
+        if kind is None:
+            raise SystemExit(f"kind `{asked}`: must be one of {', '.join(sorted(get_args(Kind)))}")
+        main(kind, seconds=float(sys.argv[2]))

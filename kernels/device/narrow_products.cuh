@@ -1,0 +1,135 @@
+/* narrow_products.cuh - products of a warpgroup with few columns, with 8-bit operands and with A from registers; clusters.
+
+   Third part of `ptx.cuh`, after `hopper.cuh`, whose operands these are. Rows of 128 bytes hold 64 elements of 16 bits or 128 of
+   8 bits; `+ 2` moves an operand on by 16 or 32 elements. Its twin stands in `tests/support/cuda_on_cpu/device/`.
+*/
+#pragma once
+#include "device/hopper.cuh"
+
+struct e4m3 {
+    unsigned char bits;
+};
+struct int8 {
+    signed char bits;
+};
+
+/* ---- d [64, N] = a * b [N, k]^T, plus d where `add`; asynchronous ---- */
+
+// Both operands by rows of shared memory. T = bf16, fp16: k = 16; e4m3: k = 32.
+template <class T, int N>
+DEVICE void multiply_narrow(float (&d)[N / 2], Operand a, Operand b, bool add);
+
+// T = int8: k = 32, exact.
+template <class T, int N>
+DEVICE void multiply_narrow(unsigned (&d)[N / 2], Operand a, Operand b, bool add);
+
+// a [64, 16] from registers, as the first operand of mma m16n8k16 in each warp.
+template <class T, int N>
+DEVICE void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], Operand b, bool add);
+
+#define REGISTERS4 "%0,%1,%2,%3"
+#define REGISTERS8 REGISTERS4 ",%4,%5,%6,%7"
+#define REGISTERS16 REGISTERS8 ",%8,%9,%10,%11,%12,%13,%14,%15"
+#define REGISTERS32 REGISTERS16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define REGISTERS64                                                                                                              \
+    REGISTERS32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59," \
+        "%60,%61,%62,%63"
+#define REGISTERS128                                                                                                                  \
+    REGISTERS64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,"   \
+        "%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,"   \
+        "%116,%117,%118,%119,%120,%121,%122,%123,%124,%125,%126,%127"
+
+#define OPERANDS4(k, i) k(d[i]), k(d[i + 1]), k(d[i + 2]), k(d[i + 3])
+#define OPERANDS8(k, i) OPERANDS4(k, i), OPERANDS4(k, i + 4)
+#define OPERANDS16(k, i) OPERANDS8(k, i), OPERANDS8(k, i + 8)
+#define OPERANDS32(k, i) OPERANDS16(k, i), OPERANDS16(k, i + 16)
+#define OPERANDS64(k, i) OPERANDS32(k, i), OPERANDS32(k, i + 32)
+#define OPERANDS128(k, i) OPERANDS64(k, i), OPERANDS64(k, i + 64)
+#define FLOATS "+f"
+#define INTS "+r"
+
+#define BY_ROWS(T, D, KIND, SHAPE, TAIL, N, COUNT, I0, I1, I2)                                                               \
+    template <>                                                                                                               \
+    DEVICE void multiply_narrow<T, N>(D (&d)[N / 2], Operand a, Operand b, bool add) {                                        \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " I2 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N SHAPE " {" REGISTERS##COUNT  \
+                     "}, " I0 ", " I1 ", p" TAIL ";\n}"                                                                       \
+                     : OPERANDS##COUNT(KIND, 0)                                                                                      \
+                     : "l"(a), "l"(b), "r"(int(add)));                                                                        \
+    }
+#define FROM_REGISTERS(T, TYPE, N, COUNT, I0, I1, I2, I3, I4, I5)                                                            \
+    template <>                                                                                                               \
+    DEVICE void multiply_from_registers<T, N>(float (&d)[N / 2], const unsigned (&a)[4], Operand b, bool add) {               \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " I5 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE \
+                     " {" REGISTERS##COUNT "}, {" I0 ", " I1 ", " I2 ", " I3 "}, " I4 ", p, 1, 1, 0;\n}"                              \
+                     : OPERANDS##COUNT(FLOATS, 0)                                                                                    \
+                     : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(add)));                                    \
+    }
+#define NARROW(N, COUNT, I0, I1, I2, I3, I4, I5)                                               \
+    BY_ROWS(bf16, float, FLOATS, "k16.f32.bf16.bf16", ", 1, 1, 0, 0", N, COUNT, I0, I1, I2)    \
+    BY_ROWS(fp16, float, FLOATS, "k16.f32.f16.f16", ", 1, 1, 0, 0", N, COUNT, I0, I1, I2)      \
+    BY_ROWS(e4m3, float, FLOATS, "k32.f32.e4m3.e4m3", ", 1, 1", N, COUNT, I0, I1, I2)          \
+    BY_ROWS(int8, unsigned, INTS, "k32.s32.s8.s8", "", N, COUNT, I0, I1, I2)                        \
+    FROM_REGISTERS(bf16, "bf16", N, COUNT, I0, I1, I2, I3, I4, I5)                             \
+    FROM_REGISTERS(fp16, "f16", N, COUNT, I0, I1, I2, I3, I4, I5)
+
+NARROW(8, 4, "%4", "%5", "%6", "%7", "%8", "%9")
+NARROW(16, 8, "%8", "%9", "%10", "%11", "%12", "%13")
+NARROW(32, 16, "%16", "%17", "%18", "%19", "%20", "%21")
+NARROW(64, 32, "%32", "%33", "%34", "%35", "%36", "%37")
+NARROW(128, 64, "%64", "%65", "%66", "%67", "%68", "%69")
+NARROW(256, 128, "%128", "%129", "%130", "%131", "%132", "%133")
+
+/* ---- clusters: neighbouring blocks that see each other's shared memory ---- */
+
+#define CLUSTER_OF(blocks) __cluster_dims__(blocks, 1, 1)
+
+// All threads of all blocks of the cluster meet; what they wrote to shared memory can be seen.
+DEVICE void cluster_meet() {
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
+
+// Four floats at this address of the shared memory of block `rank`.
+DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
+    unsigned there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(at)), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];"
+                 : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
+                 : "r"(there)
+                 : "memory");
+}
+
+// Before the first copy: what the map says is fetched early.
+DEVICE void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
+
+/* ---- 4-bit codes ---- */
+
+// Two codes, in bits 0-3 and 16-19, as 16-bit floats that are BASE too large: bf16 128, fp16 1024.
+template <class T>
+constexpr unsigned kCodeBase = 0;
+template <>
+constexpr unsigned kCodeBase<bf16> = 0x43004300;
+template <>
+constexpr unsigned kCodeBase<fp16> = 0x64006400;
+
+template <class T>
+DEVICE unsigned code_pair(unsigned word) {
+    unsigned pair;
+    asm("lop3.b32 %0, %1, 0x000f000f, %2, 0xea;" : "=r"(pair) : "r"(word), "n"(kCodeBase<T>));
+    return pair;
+}
+
+// a - b of two pairs.
+template <class T>
+DEVICE unsigned subtract2(unsigned a, unsigned b);
+template <>
+DEVICE unsigned subtract2<bf16>(unsigned a, unsigned b) {
+    unsigned difference;
+    asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
+    return difference;
+}
+template <>
+DEVICE unsigned subtract2<fp16>(unsigned a, unsigned b) {
+    unsigned difference;
+    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
+    return difference;
+}

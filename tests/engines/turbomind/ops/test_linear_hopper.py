@@ -1,0 +1,168 @@
+"""The linear layer on warpgroup products: every kind of weight against fp32, over awkward shapes."""
+
+import pytest
+import torch
+from paged_attention import relative_error
+
+from engines.errors import KernelError
+from engines.ops import Dense, Fp8, Int4, Int8
+from engines.pytorch.linear import linear, quantize_rows_fp8, quantize_rows_int8
+from engines.quant.int4_tiles import dequantize
+from engines.quant.int4_tiles import linear_int4 as make_int4
+from engines.turbomind.ops.hopper_cut import ROWS, HopperCut, Kind, make_cut
+from engines.turbomind.ops.linear_hopper import fits, linear_codes, linear_dense, linear_int4
+
+BF16, FP16 = torch.bfloat16, torch.float16
+TOLERANCE = {BF16: 2.5e-3, FP16: 4e-4}  # the result is rounded once
+SHARED_BYTES = 100_000
+
+# dtype, rows, outputs, inputs, groups, cluster: one slab and less; inputs and outputs that end inside a box;
+# more slabs than stages; rows that fill their columns and one more
+DENSE = [
+    (BF16, 3, 104, 40, 1, 1),
+    (FP16, 17, 136, 584, 2, 2),
+    (BF16, 33, 72, 1096, 1, 4),
+    (BF16, 64, 200, 264, 3, 1),
+    (BF16, 65, 64, 512, 1, 8),
+]
+# rows, outputs, inputs, group size, groups, cluster
+INT4 = [(1, 80, 512, 128, 1, 2), (9, 64, 384, 64, 1, 1), (33, 144, 1024, 32, 2, 4), (8, 64, 1024, 512, 1, 2)]
+# rows, outputs, inputs, groups, cluster
+CODES = [(3, 104, 48, 1, 1), (9, 136, 656, 2, 1), (64, 72, 640, 1, 4)]
+LAYERS = [
+    (6144, 4096),
+    (4096, 4096),
+    (28672, 4096),
+    (4096, 14336),
+    (1152, 896),
+    (896, 4864),
+]  # outputs, inputs
+
+
+@pytest.fixture
+def hopper(gpu):
+    if gpu.capability != (9, 0):
+        pytest.skip("the kernel's instructions are those of sm_90a")
+    return gpu
+
+
+def cut_of(
+    kind: Kind, num_rows: int, inputs: int, groups: int, cluster: int, group_size: int = 0
+) -> HopperCut:
+    rows = next(rows for rows in ROWS if rows >= num_rows)
+    cut = make_cut(
+        kind,
+        rows=rows,
+        groups=groups,
+        cluster=cluster,
+        inputs=inputs,
+        group_size=group_size,
+        shared_bytes=SHARED_BYTES,
+    )
+    assert cut is not None
+    return cut
+
+
+def check_dense(gpu, dtype, num_rows, outputs, inputs, cut: HopperCut | None) -> None:
+    x, weight, bias = (
+        torch.randn(*shape, dtype=dtype, device=gpu.device)
+        for shape in ((num_rows, inputs), (outputs, inputs), (outputs,))
+    )
+    wanted = torch.nn.functional.linear(x.float(), weight.float(), bias.float())
+    got = linear_dense(gpu, x, Dense(weight_OI=weight, bias_O=bias), cut=cut)
+    assert relative_error(got, wanted) < TOLERANCE[dtype]
+
+
+def check_int4(gpu, num_rows, outputs, inputs, group_size, cut: HopperCut | None, dtype=BF16) -> None:
+    layer = random_int4(gpu, outputs, inputs, group_size, dtype)
+    x = torch.randn(num_rows, inputs, dtype=dtype, device=gpu.device)
+    wanted = torch.nn.functional.linear(
+        x[:, layer.perm_I].float(), dequantize(layer, torch.float32), layer.bias_O.float()
+    )
+    assert relative_error(linear_int4(gpu, x, layer, cut=cut), wanted) < TOLERANCE[dtype]
+
+
+def random_int4(gpu, outputs: int, inputs: int, group_size: int, dtype: torch.dtype = BF16) -> Int4:
+    return make_int4(
+        torch.randint(0, 16, (outputs, inputs), dtype=torch.uint8, device=gpu.device),
+        scales_GO=torch.rand(inputs // group_size, outputs, device=gpu.device).half(),
+        zeros_GO=torch.randint(0, 17, (inputs // group_size, outputs), dtype=torch.uint8, device=gpu.device),
+        perm_I=torch.randperm(inputs, device=gpu.device),
+        bias_O=torch.randn(outputs, dtype=dtype, device=gpu.device),
+    )
+
+
+def check_codes(gpu, kind: Kind, num_rows, outputs, inputs, cut: HopperCut | None) -> None:
+    x = torch.randn(num_rows, inputs, dtype=BF16, device=gpu.device)
+    weight = torch.randn(outputs, inputs, device=gpu.device)
+    scale, bias = torch.rand(outputs, device=gpu.device), torch.randn(outputs, dtype=BF16, device=gpu.device)
+    if kind == "e4m3":
+        layer: Fp8 | Int8 = Fp8(weight_OI=weight.to(torch.float8_e4m3fn), scale_O=scale, bias_O=bias)
+        codes, row_scale = quantize_rows_fp8(x)
+    else:
+        layer = Int8(weight_OI=(40 * weight).clamp(-127, 127).to(torch.int8), scale_O=scale, bias_O=bias)
+        codes, row_scale = quantize_rows_int8(x)
+    got = linear_codes(gpu, codes, row_scale[:, 0].contiguous(), layer, BF16, cut=cut)
+    assert relative_error(got, linear(x, layer).float()) < 2 * TOLERANCE[BF16]  # the twin is rounded too
+
+
+@pytest.mark.parametrize("case", DENSE, ids=str)
+def test_dense_weights_give_the_product_in_fp32(hopper, case) -> None:
+    dtype, num_rows, outputs, inputs, groups, cluster = case
+    check_dense(hopper, dtype, num_rows, outputs, inputs, cut_of("dense", num_rows, inputs, groups, cluster))
+
+
+@pytest.mark.parametrize("case", INT4, ids=str)
+def test_4_bit_codes_give_the_product_of_what_they_stand_for(hopper, case) -> None:
+    num_rows, outputs, inputs, group_size, groups, cluster = case
+    cut = cut_of("nibble", num_rows, inputs, groups, cluster, group_size)
+    check_int4(hopper, num_rows, outputs, inputs, group_size, cut)
+
+
+def test_4_bit_codes_are_multiplied_in_fp16_too(hopper) -> None:
+    check_int4(hopper, 3, 64, 256, 128, cut_of("nibble", 3, 256, 1, 2, 128), FP16)
+
+
+@pytest.mark.parametrize("case", CODES, ids=str)
+@pytest.mark.parametrize("kind", ["e4m3", "int8"])
+def test_8_bit_codes_give_the_twins_product(hopper, kind: Kind, case) -> None:
+    num_rows, outputs, inputs, groups, cluster = case
+    check_codes(hopper, kind, num_rows, outputs, inputs, cut_of(kind, num_rows, inputs, groups, cluster))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("num_rows", [1, 17, 33, 64, 128])
+@pytest.mark.parametrize("layer", LAYERS, ids=str)
+def test_layers_of_shipped_models_give_the_product(cuda_gpu, layer, num_rows: int) -> None:
+    if cuda_gpu.capability != (9, 0):
+        pytest.skip("the kernel's instructions are those of sm_90a")
+    check_dense(cuda_gpu, BF16, num_rows, *layer, None)
+    check_int4(cuda_gpu, num_rows, *layer, 128, None)
+    for kind in ("e4m3", "int8"):
+        check_codes(cuda_gpu, kind, num_rows, *layer, None)
+
+
+def test_what_the_kernel_cannot_take_is_told_apart(hopper) -> None:
+    def dense(outputs: int, inputs: int) -> Dense:
+        return Dense(weight_OI=torch.zeros(outputs, inputs, dtype=BF16), bias_O=None)
+
+    assert fits(hopper, 256, BF16, dense(8, 8))
+    assert not fits(hopper, 257, BF16, dense(8, 8))
+    assert not fits(hopper, 0, BF16, dense(8, 8))
+    assert not fits(hopper, 1, torch.float32, dense(8, 8))
+    assert not fits(hopper, 1, BF16, dense(9, 8))
+    assert not fits(hopper, 1, BF16, dense(8, 12))
+    assert fits(hopper, 128, BF16, random_int4(hopper, 16, 128, 32))
+    assert not fits(hopper, 129, BF16, random_int4(hopper, 16, 128, 32))
+    assert not fits(hopper, 1, BF16, random_int4(hopper, 16, 192, 64))
+
+
+def test_more_rows_than_a_cut_has_columns_are_refused(hopper) -> None:
+    weight = Dense(weight_OI=torch.zeros(64, 64, dtype=BF16, device=hopper.device), bias_O=None)
+    with pytest.raises(KernelError, match="`linear_hopper` of 9 rows: cut for 8"):
+        linear_dense(
+            hopper,
+            torch.zeros(9, 64, dtype=BF16, device=hopper.device),
+            weight,
+            cut=cut_of("dense", 8, 64, 1, 1),
+        )
