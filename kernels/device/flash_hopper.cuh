@@ -12,15 +12,15 @@
 
    -D  SCALAR = bf16 | fp16; DIM, multiple of 8; KEYS, multiple of 16; CONSUMERS = 1 | 2 | 3; STAGES; QUERIES = 1 | 2;
        OVERLAP (0: values wait for their own softmax); TURNS (0: consumers run as they come); TENSOR_COPIES (0: the copying
-       warpgroup computes addresses)
+       warpgroup computes addresses); SLACK, at most 8
 */
 #pragma once
 #include "device/hopper.cuh"
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(DIM) || !defined(KEYS) || !defined(CONSUMERS) || !defined(STAGES) || !defined(QUERIES) || \
-    !defined(OVERLAP) || !defined(TURNS) || !defined(TENSOR_COPIES)
-#error "flash_hopper.cuh needs -DSCALAR -DDIM -DKEYS -DCONSUMERS -DSTAGES -DQUERIES -DOVERLAP -DTURNS -DTENSOR_COPIES"
+    !defined(OVERLAP) || !defined(TURNS) || !defined(TENSOR_COPIES) || !defined(SLACK)
+#error "flash_hopper.cuh needs -DSCALAR -DDIM -DKEYS -DCONSUMERS -DSTAGES -DQUERIES -DOVERLAP -DTURNS -DTENSOR_COPIES -DSLACK"
 #endif
 
 constexpr int kRows = 64 * CONSUMERS;
@@ -216,7 +216,8 @@ struct Rows {
         }
     }
 
-    // Scores become probabilities relative to the new peaks; what was summed so far has to be multiplied by `fade`.
+    // Scores become probabilities relative to the peaks; what was summed so far has to be multiplied by `fade`. A peak that the
+    // scores exceed by less than a factor of 2^SLACK stays: numerator and denominator grow alike, and sums are left alone.
     DEVICE void soften(float scale_log2, float (&fade)[2]) {
 #pragma unroll
         for (int half = 0; half < 2; half++) {
@@ -225,8 +226,9 @@ struct Rows {
             for (int i = 0; i < KEYS / 4; i++) top = max(top, score[i / 2 * 4 + 2 * half + i % 2]);
             top = max(top, __shfl_xor_sync(0xffffffffu, top, 1));
             top = max(top, __shfl_xor_sync(0xffffffffu, top, 2));
-            top = max(top * scale_log2, peak[half]);
-            fade[half] = exp2_fast(peak[half] - top);
+            const bool higher = top * scale_log2 > peak[half] + SLACK;
+            top = higher ? top * scale_log2 : peak[half];
+            fade[half] = higher ? exp2_fast(peak[half] - top) : 1.f;
             peak[half] = top;
             float total = 0.f;
 #pragma unroll
@@ -247,6 +249,7 @@ struct Rows {
     }
 
     DEVICE void fade_sums(const float (&fade)[2]) {
+        if (SLACK > 0 && !__ballot_sync(0xffffffffu, fade[0] != 1.f || fade[1] != 1.f)) return;
 #pragma unroll
         for (int i = 0; i < kColumns / 2; i++) sum[i] *= fade[i / 2 % 2];
     }
@@ -395,6 +398,7 @@ DEVICE void attend(const Task& task, const Item& item, Consumer& me, unsigned ch
             settle(rows.score);
             me.release_keys();
             soften(tile);
+            after(rows.weight[0] + rows.weight[1]);  // the compiler would rather wait first
             products_wait<0>();
             settle(rows.sum);
             me.release_values();

@@ -63,6 +63,11 @@ DEVICE int hidden(int x) {
     return x;
 }
 
+// Waits and barriers that follow stay behind the computation of x, which is not negative.
+DEVICE void after(float x) {
+    if (x < 0.f) asm volatile("trap;");
+}
+
 // The block's dynamic shared memory under a name.
 #define DYNAMIC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 

@@ -41,6 +41,7 @@ _FULL_128 = HopperShape(keys=128, consumers=2, stages=2)
 VARIANTS: dict[str, Variant] = {
     "prefill": Variant(prefill=True, shape=_PREFILL),
     "prefill-static": Variant(prefill=True, shape=_PREFILL, dynamic=False),
+    "prefill-no-slack": Variant(prefill=True, shape=replace(_PREFILL, slack=0)),
     "prefill-no-turns": Variant(prefill=True, shape=replace(_PREFILL, turns=False)),
     "prefill-no-overlap": Variant(prefill=True, shape=replace(_PREFILL, overlap=False)),
     "prefill-rows-copied": Variant(prefill=True, shape=replace(_PREFILL, tensor_copies=False)),
@@ -51,6 +52,7 @@ VARIANTS: dict[str, Variant] = {
     "prefill-keys-80": Variant(prefill=True, shape=HopperShape(keys=80, consumers=2, stages=3)),
     "full64-3x80": Variant(prefill=False, dim=64, shape=_FULL_64),
     "full64-3x80-no-overlap": Variant(prefill=False, dim=64, shape=replace(_FULL_64, overlap=False)),
+    "full64-3x80-no-slack": Variant(prefill=False, dim=64, shape=replace(_FULL_64, slack=0)),
     "full64-3x80-no-turns": Variant(prefill=False, dim=64, shape=replace(_FULL_64, turns=False)),
     "full64-3x80-rows-copied": Variant(prefill=False, dim=64, shape=replace(_FULL_64, tensor_copies=False)),
     "full64-2x208": Variant(prefill=False, dim=64, shape=HopperShape(keys=208, consumers=2, stages=2)),

@@ -21,6 +21,7 @@ class HopperShape:
     overlap: bool = True
     turns: bool = True
     tensor_copies: bool = True
+    slack: int = 8
 
     @property
     def rows(self) -> int:
@@ -50,6 +51,7 @@ class HopperShape:
             ("OVERLAP", int(self.overlap)),
             ("TURNS", int(self.turns)),
             ("TENSOR_COPIES", int(self.tensor_copies)),
+            ("SLACK", self.slack),
         )
 
 
