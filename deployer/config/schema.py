@@ -56,7 +56,7 @@ class EngineConfig:
 class QuantizationConfig:
     """Number formats of weights and cache."""
 
-    weights: Literal["none"]
+    weights: Literal["auto", "none", "awq", "gptq", "int8", "fp8"]  # auto: told by the checkpoint
     kv: KvFormat
 
 

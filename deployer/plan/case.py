@@ -13,7 +13,12 @@ from deployer.plan.number_formats import WeightFormat
 from deployer.prompt.pixel_options import configured
 from engines.options import EngineOptions
 from engines.prompt_budget import PromptBudget
+from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
+
+GROUP_SIZE = (
+    128  # inputs that share a scale, as conf/quantize/default.yaml and the published checkpoints have it
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,7 +28,12 @@ class Case:
     spec: ModelSpec  # pixels and rope as the config changes them
     hardware: Hardware
     options: EngineOptions  # without `auto`
-    weights: WeightFormat
+    quant: WeightQuant | None  # of the checkpoint, or of the one that `deploy quantize` would make
+
+    @property
+    def weights(self) -> WeightFormat:
+        """The number format of the decoder's linear layers."""
+        return "none" if self.quant is None else self.quant.format
 
     @property
     def tp(self) -> int:
@@ -73,7 +83,19 @@ def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
         spec=_as_configured(spec, config),
         hardware=hardware,
         options=replace(engine, dtype=_dtype(config, spec, hardware)),
-        weights=config.quantization.weights,
+        quant=_weights(config, spec),
+    )
+
+
+def _weights(config: DeployConfig, spec: ModelSpec) -> WeightQuant | None:
+    """Return what the checkpoint holds, or would hold after `deploy quantize` as it is set by default."""
+    asked, held = config.quantization.weights, spec.quantization
+    if asked == "auto" or (held is not None and asked == held.format):
+        return held
+    if asked == "none":
+        return None
+    return WeightQuant(
+        format=asked, group_size=GROUP_SIZE if asked in ("awq", "gptq") else None, decoder_only=True
     )
 
 

@@ -9,16 +9,11 @@ from dataclasses import dataclass
 from math import prod
 
 from deployer.plan.case import Case
-from deployer.plan.number_formats import weight_bits
 from engines.weights.parameters import Parameter, parameters
+from engines.weights.quantized_bytes import parameter_bytes
 from engines.weights.split import local_shape
 
-QUANTIZED = (
-    "qkv",
-    "o",
-    "gate_up",
-    "down",
-)  # linear layers of the decoder; embedding, head and vision keep the dtype
+QUANTIZED = ("qkv", "o", "gate_up", "down")  # linear layers of the decoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,19 +28,15 @@ class WeightPart:
 def weight_parts(case: Case) -> list[WeightPart]:
     """Return the weights of one rank by part, in the order of a forward pass.
 
-    bytes = weights * bits / 8, where quantized layers (their biases apart) have the format's bits and all
-    else the dtype's. Raises CheckpointError where tp divides no such model.
+    Raises CheckpointError where tp divides no such model.
     """
-    counts: dict[str, tuple[int, float]] = {}
+    counts: dict[str, tuple[int, int]] = {}
     for parameter in parameters(case.spec):
         part, num = part_of(parameter), prod(local_shape(parameter, tp=case.tp))
-        is_quantized = part in QUANTIZED and parameter.role == "matrix"
-        bits = weight_bits(case.weights if is_quantized else "none", case.dtype)
-        weights, size = counts.get(part, (0, 0.0))
-        counts[part] = (weights + num, size + num * bits / 8)
-    return [
-        WeightPart(name=name, num_weights=num, num_bytes=round(size)) for name, (num, size) in counts.items()
-    ]
+        size = parameter_bytes(parameter, case.spec, case.quant, dtype_bytes=case.dtype_bytes, tp=case.tp)
+        weights, before = counts.get(part, (0, 0))
+        counts[part] = (weights + num, before + size)
+    return [WeightPart(name=name, num_weights=num, num_bytes=size) for name, (num, size) in counts.items()]
 
 
 def part_of(parameter: Parameter) -> str:

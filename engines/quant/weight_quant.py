@@ -20,6 +20,7 @@ class WeightQuant:
     act_order: bool = False  # gptq: inputs are grouped by weight, so that each layer brings a permutation
     zero_offset: int = 0  # gptq: what is added to a stored zero point
     scale_suffix: str = ".weight_scale"  # int8, fp8: the name of a layer's scales
+    decoder_only: bool = False  # int8, fp8: towers and projectors are not quantized whatever `kept` says
     kept: tuple[str, ...] = ()  # modules that stay as they are: parts of names, or `re:` and a pattern
 
     @property

@@ -31,7 +31,8 @@ def is_quantized(parameter: Parameter, spec: ModelSpec, quant: WeightQuant) -> b
 
     4-bit formats pack the decoder alone, 8-bit ones every linear layer; what the config keeps is left out.
     """
-    if not is_linear(parameter) or (quant.is_4_bit and not parameter.name.startswith("decoder.")):
+    decoder_only = quant.is_4_bit or quant.decoder_only
+    if not is_linear(parameter) or (decoder_only and not parameter.name.startswith("decoder.")):
         return False
     return not any(quant.keeps(module) for module in _modules(parameter, spec))
 

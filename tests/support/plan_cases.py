@@ -10,6 +10,7 @@ from deployer.plan.case import Case
 from deployer.plan.hardware import Hardware, Shares, Tflops
 from deployer.plan.options import PlanOptions
 from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
+from engines.quant.weight_quant import WeightFormat, WeightQuant
 from engines.spec import (
     DecoderSpec,
     ModelSpec,
@@ -40,13 +41,25 @@ def hardware(name: str) -> Hardware:
     return Hardware(**{**values, "tflops": Tflops(**values["tflops"]), "shares": shares and Shares(**shares)})
 
 
-def case(size: str = "8b", *, device: str = "h200", tp: int = 1, **changes: Any) -> Case:
-    """Return InternVL2 of a size with the shipped defaults; `changes` are fields of Case."""
+def case(
+    size: str = "8b",
+    *,
+    device: str = "h200",
+    tp: int = 1,
+    weights: WeightFormat | None = None,
+    **changes: Any,
+) -> Case:
+    """Return InternVL2 of a size with the shipped defaults; `changes` are fields of Case.
+
+    `weights` are those of the decoder, in groups of 128; None: not quantized.
+    """
+    group = 128 if weights in ("awq", "gptq") else None
+    quant = weights and WeightQuant(format=weights, group_size=group, decoder_only=True)
     made = Case(
         spec=spec(size),
         hardware=hardware(device),
         options=engine(tp=tp),
-        weights="none",
+        quant=quant,
     )
     return replace(made, **changes)
 

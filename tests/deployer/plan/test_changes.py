@@ -77,7 +77,8 @@ def test_formats_that_the_tree_refuses_are_marked() -> None:
     config = question("+model=internvl2_8b").config
     assert runs_today(config)
     assert runs_today(changed(config, {"engine.tp": 2}))
-    assert not runs_today(changed(config, {"quantization.weights": "awq"}))
+    assert runs_today(changed(config, {"quantization.weights": "awq"}))
+    assert not runs_today(changed(config, {"quantization.kv": "int8", "engine.kind": "turbomind"}))
 
 
 def test_what_does_not_fit_gets_the_nearest_changes_that_do() -> None:

@@ -102,10 +102,11 @@ def test_the_tree_decides_on_tiles_and_dtype(capsys: pytest.CaptureFixture[str])
 
 
 def test_other_formats_can_be_planned_before_they_run(capsys: pytest.CaptureFixture[str]) -> None:
-    found = plan(capsys, "plan.weights=awq", "plan.kv=fp8")
+    assert plan(capsys, "plan.weights=awq", "plan.kv=fp8")["runs_today"]
+    found = plan(capsys, "plan.weights=awq", "plan.kv=fp8", "engine=turbomind")
     assert not found["runs_today"]
     assert found["figures"]["memory"]["page_bytes"] == 64 * (65_536 + 1024)
-    _, out, _ = run(capsys, *PLAN, "plan.weights=awq", "plan.kv=fp8")
+    _, out, _ = run(capsys, *PLAN, "plan.weights=awq", "plan.kv=fp8", "engine=turbomind")
     assert "weights awq, KV fp8 (this version does not run it yet)" in out
 
 
