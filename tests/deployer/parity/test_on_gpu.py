@@ -1,8 +1,10 @@
 """Every fixture on a GPU: float32 and bfloat16, by both op tables, all paths of `deploy parity`.
 
-To split the work over processes: `pytest -m gpu tests/deployer/parity -k "turbomind and internvl"`.
+`.ci/gpu_families fixtures` splits it over processes. Figures go to the folder $OUT, if it is set.
 """
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +39,10 @@ def test_a_fixture_holds_on_cuda(name: str, engine: str, dtype: str, tmp_path: P
         with pytest.raises(KernelError, match=REFUSED[name]):
             run(folder, words)
         return
-    code, printed = run(folder, words)
+    code, printed = run(folder, [*words, "output=json"])
     print(printed)
+    if "OUT" in os.environ:
+        record = {"name": name, "engine": engine, "torch": torch.__version__, **json.loads(printed)}
+        file = f"parity-{engine}-{dtype}-{name.replace('/', '-')}.json"
+        (Path(os.environ["OUT"]) / file).write_text(json.dumps(record))
     assert code == 0, printed
