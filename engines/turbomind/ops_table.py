@@ -1,4 +1,4 @@
-"""The op table of `engine=turbomind`: kernels of `kernels/` on one GPU; dense matrix products are cuBLASLt's.
+"""The op table of `engine=turbomind`: kernels of `kernels/` on one GPU; large matrix products are cuBLASLt's.
 
 Each method is one launcher of `engines/turbomind/ops/`; contracts stand in `engines/ops.py`.
 
@@ -11,13 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import Dense, KvLayer, Weight
+from engines.ops import KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
-from engines.pytorch.linear import linear
 from engines.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import activation, linear_skinny, norm, rope
+from engines.turbomind.ops import activation, linear, norm, rope
 from engines.turbomind.ops.attention_decode import attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
@@ -48,10 +47,8 @@ class TurbomindOps:
         return norm.layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
-        """Return x @ W.T + b, by our kernel where it is the faster one."""
-        if isinstance(weight, Dense) and linear_skinny.fits(self.gpu, x_TI, weight):
-            return linear_skinny.linear_skinny(self.gpu, x_TI, weight)
-        return linear(x_TI, weight)
+        """Return x @ W.T + b."""
+        return linear.linear(self.gpu, x_TI, weight)
 
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
         """Return silu(first half) * second half.

@@ -4,14 +4,8 @@
    8 bits; `+ 2` moves an operand on by 16 or 32 elements. Its twin stands in `tests/support/cuda_on_cpu/device/`.
 */
 #pragma once
+#include "device/codes.cuh"
 #include "device/hopper.cuh"
-
-struct e4m3 {
-    unsigned char bits;
-};
-struct int8 {
-    signed char bits;
-};
 
 /* ---- d [64, N] = a * b [N, k]^T, plus d where `add`; asynchronous ---- */
 
@@ -100,23 +94,6 @@ DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
 
 // Before the first copy: what the map says is fetched early.
 DEVICE void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
-
-/* ---- 4-bit codes ---- */
-
-// Two codes, in bits 0-3 and 16-19, as 16-bit floats that are BASE too large: bf16 128, fp16 1024.
-template <class T>
-constexpr unsigned kCodeBase = 0;
-template <>
-constexpr unsigned kCodeBase<bf16> = 0x43004300;
-template <>
-constexpr unsigned kCodeBase<fp16> = 0x64006400;
-
-template <class T>
-DEVICE unsigned code_pair(unsigned word) {
-    unsigned pair;
-    asm("lop3.b32 %0, %1, 0x000f000f, %2, 0xea;" : "=r"(pair) : "r"(word), "n"(kCodeBase<T>));
-    return pair;
-}
 
 // a - b of two pairs.
 template <class T>

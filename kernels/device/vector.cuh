@@ -66,3 +66,16 @@ DEVICE float block_sum(float x, float* partial) {
     const int num_warps = blockDim.x / 32;
     return warp_sum(threadIdx.x % 32 < num_warps ? partial[threadIdx.x % 32] : 0.f);
 }
+
+// The largest over the block, in every thread; as `block_sum`.
+DEVICE float block_max(float x, float* partial) {
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) x = max(x, __shfl_xor_sync(0xffffffffu, x, distance));
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = x;
+    __syncthreads();
+    const int num_warps = blockDim.x / 32;
+    x = partial[threadIdx.x % 32 < num_warps ? threadIdx.x % 32 : 0];
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) x = max(x, __shfl_xor_sync(0xffffffffu, x, distance));
+    return x;
+}

@@ -114,6 +114,19 @@ def flash(cuts: tuple[tuple[int, Cut], ...], arch: str, dim: int) -> dict[str, i
     return dict(shape.constants(matrix_scalar(arch), dim))
 
 
+def quantize_rows(arch: str) -> list[dict[str, int | str]]:
+    codes = ("int8", "e4m3") if arch in ("sm_89", "sm_90a") else ("int8",)
+    return [
+        {"SCALAR": scalar, "CODE": code, "HIDDEN": hidden, "THREADS": num_threads(hidden, 2)}
+        for code in codes
+        for scalar, hidden in (("bf16", 4096), ("fp16", 28672))
+    ]
+
+
+def dequantize_int4(arch: str) -> list[dict[str, int | str]]:
+    return [{"SCALAR": scalar, "INPUTS": 14336, "GROUP_INPUTS": 128} for scalar in ("bf16", "fp16")]
+
+
 def linear_hopper(arch: str) -> list[dict[str, int | str]]:
     # kind, most rows, groups, inputs of a scale: where registers are shortest
     cuts: tuple[tuple[Kind, int, int, int], ...] = (
@@ -176,9 +189,11 @@ KERNELS = {
     "attention_prefill.cu": attention_prefill,
     "attention_prefill_hopper.cu": attention_prefill_hopper,
     "choose_token.cu": choose_token,
+    "dequantize_int4.cu": dequantize_int4,
     "linear_hopper.cu": linear_hopper,
     "linear_skinny.cu": linear_skinny,
     "norm.cu": norm,
+    "quantize_rows.cu": quantize_rows,
     "rope.cu": rope,
 }
 

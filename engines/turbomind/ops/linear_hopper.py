@@ -12,13 +12,13 @@ from engines.turbomind.tensor_map import TensorView
 
 MOST_ROWS = ROWS[-1]
 _LINE = 128  # bytes: what a box takes of a row
-_FLOATS = (torch.bfloat16, torch.float16)
+FLOATS = (torch.bfloat16, torch.float16)
 
 
 def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Int4 | Fp8 | Int8) -> bool:
     """Return whether the kernel can take this product; not whether it is the fastest way to do it."""
     outputs, inputs = _sizes(weight)
-    if gpu.capability != (9, 0) or dtype not in _FLOATS or not 0 < num_rows <= MOST_ROWS:
+    if gpu.capability != (9, 0) or dtype not in FLOATS or not 0 < num_rows <= MOST_ROWS:
         return False
     match weight:
         case Dense():

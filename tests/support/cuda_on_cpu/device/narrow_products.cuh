@@ -1,21 +1,8 @@
 /* narrow_products.cuh - the functions of `kernels/device/narrow_products.cuh` in plain C++, for `cuda_on_cpu.h`. */
 #pragma once
+#include "device/codes.cuh"
 #include "device/hopper.cuh"
 #include "device/vector.cuh"
-
-struct e4m3 {
-    unsigned char bits;
-};
-struct int8 {
-    signed char bits;
-};
-
-inline float to_float(e4m3 x) {
-    const int exponent = x.bits >> 3 & 15, mantissa = x.bits & 7;
-    const float size = exponent ? std::ldexp(8.f + mantissa, exponent - 10) : std::ldexp(float(mantissa), -9);
-    return exponent == 15 && mantissa == 7 ? NAN : x.bits & 128 ? -size : size;
-}
-inline float to_float(int8 x) { return x.bits; }
 
 // The 32 bytes of a row that a product takes, as elements of T.
 template <class T>
@@ -107,17 +94,6 @@ inline void load_peer4(float (&x)[4], const float* at, int rank) {
 }
 inline void prefetch_map(const TensorMap&) {}
 
-template <class T>
-constexpr unsigned kCodeBase = 0;
-template <>
-constexpr unsigned kCodeBase<bf16> = 0x43004300;
-template <>
-constexpr unsigned kCodeBase<fp16> = 0x64006400;
-
-template <class T>
-unsigned code_pair(unsigned word) {
-    return (word & 0x000f000f) | kCodeBase<T>;
-}
 template <class T>
 unsigned subtract2(unsigned a, unsigned b) {
     return pack2<T>(low_half<T>(a) - low_half<T>(b), high_half<T>(a) - high_half<T>(b));

@@ -1,0 +1,90 @@
+"""Which kernel takes a linear layer: what was measured to be the fastest at its number of rows.
+
+Ours stream weights once and win where few rows use each weight; above that cuBLASLt does, through torch.
+"""
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.ops import Dense, Fp8, Int4, Int8, Weight
+from engines.pytorch import linear as torch_linear
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops import dequantize_int4, linear_hopper, linear_skinny
+from engines.turbomind.ops.hopper_cut import Kind
+from engines.turbomind.ops.quantize_rows import quantize_rows
+
+Way = Literal["skinny", "hopper", "library"]
+
+# The most rows that a way is the fastest for, by kind of weight: kernels/LOG.md.
+_MOST_ROWS: dict[Kind, tuple[tuple[int, Way], ...]] = {
+    "dense": ((linear_skinny.MOST_ROWS, "skinny"),),
+    "nibble": ((64, "hopper"),),
+    "e4m3": ((64, "hopper"),),
+    "int8": ((256, "hopper"),),
+}
+
+
+def way(kind: Kind, num_rows: int) -> Way:
+    """Return how a product of this many rows is taken where every way can take it."""
+    return next((way for most, way in _MOST_ROWS[kind] if num_rows <= most), "library")
+
+
+def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
+    """Return x @ W.T + b in the dtype of x, any leading axes."""
+    num_rows = x_TI.numel() // max(1, x_TI.shape[-1])
+    match weight:
+        case Dense():
+            return _dense(gpu, x_TI, weight, num_rows)
+        case Int4():
+            return _int4(gpu, x_TI, weight, num_rows)
+        case _:
+            return _codes(gpu, x_TI, weight, num_rows)
+
+
+def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
+    chosen = way("dense", num_rows)
+    if chosen == "skinny" and linear_skinny.fits(gpu, x_TI, weight):
+        return linear_skinny.linear_skinny(gpu, x_TI, weight)
+    if chosen == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
+        return linear_hopper.linear_dense(gpu, x_TI, weight)
+    return torch_linear.linear(x_TI, weight)
+
+
+def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:
+    if way("nibble", num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
+        return linear_hopper.linear_int4(gpu, x_TI, weight)
+    if num_rows == 0 or x_TI.dtype not in linear_hopper.FLOATS or not dequantize_int4.fits(weight):
+        return torch_linear.linear(x_TI, weight)
+    x_TI = x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I)
+    return F.linear(x_TI, dequantize_int4.dequantize_int4(gpu, weight, x_TI.dtype), weight.bias_O)
+
+
+def _codes(gpu: Gpu, x_TI: Tensor, weight: Fp8 | Int8, num_rows: int) -> Tensor:
+    kind: Kind = "e4m3" if isinstance(weight, Fp8) else "int8"
+    outputs, inputs = weight.weight_OI.shape
+    oldest = (8, 9) if kind == "e4m3" else (8, 0)  # that multiply such codes
+    awkward = num_rows == 0 or inputs % 16 or outputs % 16
+    if awkward or x_TI.dtype not in linear_hopper.FLOATS or gpu.capability < oldest:
+        return torch_linear.linear(x_TI, weight)
+    codes_TI, scale_T = quantize_rows(gpu, x_TI, weight.weight_OI.dtype)
+    if way(kind, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
+        y_TO = linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, x_TI.dtype)
+    else:
+        y_TO = _library_codes(codes_TI, scale_T, weight).to(x_TI.dtype)
+    return y_TO.view(*x_TI.shape[:-1], outputs)
+
+
+def _library_codes(codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8) -> Tensor:
+    """Return the product by cuBLASLt: e4m3 rounded to bf16, the only output it has for scales of rows."""
+    scale_T1, columns_IO, num_rows = scale_T[:, None], weight.weight_OI.t(), len(codes_TI)
+    if isinstance(weight, Fp8):
+        y_TO = torch._scaled_mm(
+            codes_TI, columns_IO, scale_a=scale_T1, scale_b=weight.scale_O[None], out_dtype=torch.bfloat16
+        )
+    else:  # it takes 17 rows and more
+        padded_TI = F.pad(codes_TI, (0, 0, 0, max(0, 17 - num_rows)))
+        y_TO = torch._int_mm(padded_TI, columns_IO)[:num_rows] * scale_T1 * weight.scale_O
+    return y_TO if weight.bias_O is None else y_TO + weight.bias_O

@@ -1,0 +1,64 @@
+/* codes.cuh - numbers of 8 and 4 bits: their types, and floats from and to them.
+
+   Further part of `ptx.cuh`, with a twin beside it in `tests/support/cuda_on_cpu/device/`.
+*/
+#pragma once
+#include "device/ptx.cuh"
+
+struct e4m3 {
+    unsigned char bits;
+};
+struct int8 {
+    signed char bits;
+};
+
+template <class T>
+constexpr float kLargest = 0.f;  // that a code stands for
+template <>
+constexpr float kLargest<e4m3> = 448.f;
+template <>
+constexpr float kLargest<int8> = 127.f;
+
+// Four floats as codes, the first in the lowest byte: rounded to nearest, ties to even, beyond the largest the largest.
+template <class T>
+DEVICE unsigned pack_codes(float a, float b, float c, float d);
+
+template <>
+DEVICE unsigned pack_codes<int8>(float a, float b, float c, float d) {
+    const float x[4] = {a, b, c, d};
+    unsigned word = 0;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+        int code;
+        asm("cvt.rni.sat.s8.f32 %0, %1;" : "=r"(code) : "f"(max(x[i], -127.f)));
+        word |= unsigned(code & 0xff) << 8 * i;
+    }
+    return word;
+}
+
+#if __CUDA_ARCH__ >= 890
+template <>
+DEVICE unsigned pack_codes<e4m3>(float a, float b, float c, float d) {
+    unsigned short low, high;
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(low) : "f"(b), "f"(a));
+    asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
+    return low | unsigned(high) << 16;
+}
+#endif
+
+/* ---- 4-bit codes ---- */
+
+// Two codes, in bits 0-3 and 16-19, are OR-ed into these: bf16 128 + code, fp16 1024 + code, exactly.
+template <class T>
+constexpr unsigned kCodeBase = 0;
+template <>
+constexpr unsigned kCodeBase<bf16> = 0x43004300;
+template <>
+constexpr unsigned kCodeBase<fp16> = 0x64006400;
+
+template <class T>
+DEVICE unsigned code_pair(unsigned word) {
+    unsigned pair;
+    asm("lop3.b32 %0, %1, 0x000f000f, %2, 0xea;" : "=r"(pair) : "r"(word), "n"(kCodeBase<T>));
+    return pair;
+}

@@ -1,0 +1,65 @@
+"""The linear op of the table: which way a product is taken, and that every way gives the twin's result."""
+
+import pytest
+import torch
+from paged_attention import relative_error
+
+from engines.ops import Dense, Fp8, Int4, Int8, Weight
+from engines.pytorch import linear as twin
+from engines.quant.int4_tiles import linear_int4
+from engines.turbomind.ops.linear import linear, way
+
+BF16 = torch.bfloat16
+
+
+def layers(gpu, outputs: int, inputs: int, group_size: int) -> dict[str, Weight]:
+    device = gpu.device
+    weight, scale = torch.randn(outputs, inputs, device=device), torch.rand(outputs, device=device)
+    bias = torch.randn(outputs, dtype=BF16, device=device)
+    groups = inputs // group_size
+    int4 = linear_int4(
+        torch.randint(0, 16, (outputs, inputs), dtype=torch.uint8, device=device),
+        scales_GO=torch.rand(groups, outputs, device=device).half(),
+        zeros_GO=torch.randint(0, 17, (groups, outputs), dtype=torch.uint8, device=device),
+        perm_I=torch.randperm(inputs, device=device),
+        bias_O=bias,
+    )
+    return {
+        "dense": Dense(weight_OI=weight.to(BF16), bias_O=bias),
+        "int4": int4,
+        "fp8": Fp8(weight_OI=weight.to(torch.float8_e4m3fn), scale_O=scale, bias_O=bias),
+        "int8": Int8(weight_OI=(30 * weight).clamp(-127, 127).to(torch.int8), scale_O=scale, bias_O=bias),
+    }
+
+
+# The first is taken by our kernels where there are any; of the second no kernel takes 4-bit codes.
+@pytest.mark.parametrize(("outputs", "inputs", "group_size"), [(48, 256, 64), (40, 96, 32)])
+@pytest.mark.parametrize("num_rows", [0, 1, 40, 300])
+@pytest.mark.parametrize("kind", ["dense", "int4", "fp8", "int8"])
+def test_every_kind_of_weight_gives_the_twins_result(
+    gpu, kind: str, num_rows: int, outputs: int, inputs: int, group_size: int
+) -> None:
+    weight = layers(gpu, outputs, inputs, group_size)[kind]
+    x = torch.randn(2, num_rows, inputs, dtype=BF16, device=gpu.device)[:, : max(1, num_rows) // 2]
+    got, wanted = linear(gpu, x, weight), twin.linear(x, weight)
+    assert got.shape == wanted.shape and got.dtype == wanted.dtype
+    assert not got.numel() or relative_error(got, wanted.float()) < 5e-3  # both are rounded
+
+
+def test_few_rows_are_ours_and_many_the_librarys() -> None:
+    assert [way("dense", rows) for rows in (1, 16, 1000)] == ["skinny", "skinny", "library"]
+    for kind in ("nibble", "e4m3", "int8"):
+        assert way(kind, 1) == "hopper"
+        assert way(kind, 1000) == "library"
+
+
+def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:
+    weight = layers(gpu, 48, 256, 64)["int4"]
+    assert isinstance(weight, Int4)
+    plain = linear_int4(
+        torch.randint(0, 16, (48, 256), dtype=torch.uint8, device=gpu.device),
+        scales_GO=weight.scales_GO,
+        zeros_GO=weight.zeros_GO,
+    )
+    x = torch.randn(3, 256, dtype=BF16, device=gpu.device)
+    assert relative_error(linear(gpu, x, plain), twin.linear(x, plain).float()) < 5e-3

@@ -1,0 +1,56 @@
+/* codes.cuh - the functions of `kernels/device/codes.cuh` in plain C++, for `cuda_on_cpu.h`. */
+#pragma once
+#include "device/ptx.cuh"
+
+struct e4m3 {
+    unsigned char bits;
+};
+struct int8 {
+    signed char bits;
+};
+
+inline float to_float(e4m3 x) {
+    const int exponent = x.bits >> 3 & 15, mantissa = x.bits & 7;
+    const float size = exponent ? std::ldexp(8.f + mantissa, exponent - 10) : std::ldexp(float(mantissa), -9);
+    return exponent == 15 && mantissa == 7 ? NAN : x.bits & 128 ? -size : size;
+}
+inline float to_float(int8 x) { return x.bits; }
+
+template <class T>
+constexpr float kLargest = 0.f;
+template <>
+constexpr float kLargest<e4m3> = 448.f;
+template <>
+constexpr float kLargest<int8> = 127.f;
+
+template <class T>
+unsigned char code_of(float x);
+template <>
+inline unsigned char code_of<int8>(float x) {
+    return (unsigned char)(signed char)std::nearbyint(std::fmin(std::fmax(x, -127.f), 127.f));
+}
+template <>
+inline unsigned char code_of<e4m3>(float x) {
+    const float size = std::fmin(std::fabs(x), 448.f);
+    int exponent = size > 0.f ? std::max(std::ilogb(size), -6) : -6;
+    int steps = int(std::nearbyint(std::ldexp(size, 3 - exponent)));  // of an eighth of the power of two
+    if (steps == 16) steps = 8, exponent++;
+    const int bits = steps < 8 ? steps : (exponent + 7) << 3 | (steps - 8);
+    return bits | (std::signbit(x) ? 128 : 0);
+}
+template <class T>
+unsigned pack_codes(float a, float b, float c, float d) {
+    return code_of<T>(a) | code_of<T>(b) << 8 | code_of<T>(c) << 16 | unsigned(code_of<T>(d)) << 24;
+}
+
+template <class T>
+constexpr unsigned kCodeBase = 0;
+template <>
+constexpr unsigned kCodeBase<bf16> = 0x43004300;
+template <>
+constexpr unsigned kCodeBase<fp16> = 0x64006400;
+
+template <class T>
+unsigned code_pair(unsigned word) {
+    return (word & 0x000f000f) | kCodeBase<T>;
+}
