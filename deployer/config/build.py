@@ -14,22 +14,32 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from deployer.config.origins import Origins
 from deployer.config.suggest import near, quoted, way_out
+from deployer.config.unbuilt import Unbuilt
 from deployer.errors import ConfigError
 
 Built = TypeVar("Built")
 
 MISSING = "???"
+UNBUILT = Unbuilt()
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
 
 
 def build(kind: type[Built], values: Mapping[str, Any], origins: Origins, *, at: str = "") -> Built:
     """Return the dataclass that the values spell; `at` is their key. Raises ConfigError with every fault."""
+    built, faults = build_what_holds(kind, values, origins, at=at)
+    if faults:
+        raise ConfigError(faults)
+    return built
+
+
+def build_what_holds(
+    kind: type[Built], values: Mapping[str, Any], origins: Origins, *, at: str = ""
+) -> tuple[Built, list[str]]:
+    """Return the dataclass with an `Unbuilt` for each value at fault, and the faults."""
     builder = _Builder(origins)
     built = builder.dataclass(kind, values, at)
-    if builder.faults:
-        raise ConfigError(builder.faults)
-    assert isinstance(built, kind), "a tree without a fault is built"
-    return built
+    assert isinstance(built, kind), "a mapping is built, whatever its values are"
+    return built, builder.faults
 
 
 class _Builder:
@@ -45,17 +55,16 @@ class _Builder:
                 at, values, f"is a group of keys: {quoted(field.name for field in fields(kind))}"
             )
         hints = get_type_hints(kind)
-        before = len(self.faults)
         for name in sorted(str(name) for name in values.keys() - hints.keys()):
             self._unknown(at, name, hints)
         built = {}
         for name, hint in hints.items():
             key = _join(at, name)
             if name not in values or values[name] == MISSING:
-                self._missing(key, hint)
+                built[name] = self._missing(key, hint)
             else:
                 built[name] = self._value(hint, values[name], key)
-        return kind(**built) if len(self.faults) == before else None
+        return kind(**built)
 
     def _value(self, hint: Any, value: Any, at: str) -> Any:
         if is_dataclass(hint):
@@ -76,7 +85,7 @@ class _Builder:
         if hint is Any:
             return self._anything(value, at)
         if self._misread(value, at, wants_text=hint is str):
-            return None
+            return UNBUILT
         if hint is float and type(value) in (int, float):
             return float(value) if math.isfinite(value) else self._fault(at, value, "must be a finite number")
         if type(value) is hint:
@@ -86,7 +95,7 @@ class _Builder:
 
     def _choice(self, choices: tuple[Any, ...], value: Any, at: str) -> Any:
         if self._misread(value, at, wants_text=True):
-            return None
+            return UNBUILT
         if value in choices:
             return value
         close = near(str(value), map(str, choices), limit=1)
@@ -157,18 +166,26 @@ class _Builder:
 
     def _unknown(self, at: str, name: str, known: Mapping[str, Any]) -> None:
         key = _join(at, name)
-        out = way_out(name, known, kind="keys", prefix=_join(at, ""))
+        elsewhere = [
+            found for found in self._origins.settings if found.rpartition(".")[2] == name and found != key
+        ]
+        if elsewhere and not near(name, known):
+            out = f"there is {quoted(elsewhere)}"
+        else:
+            out = way_out(name, known, kind="keys", prefix=_join(at, ""))
         self.faults.append(f"unknown key `{key}` ({self._origins.where(key)}): {out}")
 
-    def _missing(self, key: str, hint: Any) -> None:
+    def _missing(self, key: str, hint: Any) -> Unbuilt:
         setting = self._origins.settings.get(key)
         where = f" ({setting[-1].where})" if setting else ""
         self.faults.append(f"missing `{key}`{where}: {_how_to_set(key, hint)}")
+        return UNBUILT
 
-    def _fault(self, at: str, value: Any, rule: str, way: str = "") -> None:
+    def _fault(self, at: str, value: Any, rule: str, way: str = "") -> Unbuilt:
         shown = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
         tail = f"; {way}" if way else ""
         self.faults.append(f"{at}={shown} ({self._origins.where(at)}): {rule}{tail}")
+        return UNBUILT
 
 
 def _how_to_set(key: str, hint: Any) -> str:

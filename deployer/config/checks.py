@@ -11,7 +11,7 @@ from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_hea
 from deployer.config.origins import Origins
 from deployer.config.ranges import out_of_range
 from deployer.config.schema import DeployConfig
-from deployer.errors import ConfigError
+from deployer.config.unbuilt import UnbuiltValueError
 from engines.kv_bytes import head_dim_rule
 from engines.options import KvFormat
 
@@ -22,11 +22,16 @@ SMALLEST_CACHE_BYTES = 1 << 20
 KV_FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
 
 
-def check(config: DeployConfig, origins: Origins) -> None:
-    """Hold a tree to every rule. Raises ConfigError with every fault."""
-    faults = [_message(config, origins, *found) for rule in RULES for found in rule(config)]
-    if faults:
-        raise ConfigError(faults)
+def broken_rules(config: DeployConfig, origins: Origins) -> list[str]:
+    """Return a message for each rule that a tree breaks; rules about an `Unbuilt` value are left out."""
+    return [_message(config, origins, *found) for rule in RULES for found in _complaints(rule, config)]
+
+
+def _complaints(rule: Rule, config: DeployConfig) -> Complaints:
+    try:
+        yield from rule(config)
+    except UnbuiltValueError:  # the fault of that value has been told
+        return
 
 
 def _message(config: DeployConfig, origins: Origins, key: str, rule: str) -> str:

@@ -4,9 +4,8 @@ Hydra resolves the defaults lists and merges the files. It never gets to judge a
 in its set-or-add form, so that `build.py` finds every unknown key at once and can name the near ones.
 """
 
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,18 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from deployer.config.hydra_loader import HydraLoader
+from deployer.config.hydra_faults import broken_yaml, clash, hydra_fault, unreadable, unresolved
+from deployer.config.hydra_loader import ClashError, HydraLoader, Merged
 from deployer.config.origins import Origins, shown_path
 from deployer.config.overrides import Flag, parse_flags
-from deployer.config.recipe_file import BLOCK, find_recipe, read_block, recipe_word
-from deployer.config.suggest import way_out
+from deployer.config.recipe_file import BLOCK, DEFAULTS, find_recipe, read_block, recipe_word
+from deployer.config.schema import DeployConfig
+from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree, config_tree
 from deployer.errors import ConfigError, UsageError
 
 ALONE = "_alone"  # the primary config of verbs that need no deployment
+GROUPS = tuple(field.name for field in fields(DeployConfig))
 NO_MODEL = (
     "missing `model`: add +model=<name>; `deploy list models` shows them, "
     "`+model=pocket_vl` ships with the package"
@@ -66,9 +68,13 @@ def compose(
         block = read_block(tree.recipe) if tree.recipe else None
         return _compose(tree, flags, _with_hardware(extra_groups or {}, block, tree), block)
     except yaml.YAMLError as error:
-        raise ConfigError([_broken_yaml(error)]) from error
+        raise ConfigError([broken_yaml(error)]) from error
+    except ClashError as error:
+        raise ConfigError([clash(error, tree)]) from error
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError([_hydra_fault(error, tree)]) from error
+        raise ConfigError([hydra_fault(error, tree)]) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([unreadable(error, tree)]) from error
 
 
 def _compose(
@@ -84,8 +90,8 @@ def _compose(
     _refuse_hydra_settings(origins)
     merged.config.pop(BLOCK, None)
     _apply(flags, merged.config, origins)
-    if tree.primary != ALONE and "model" not in merged.config:
-        raise ConfigError([NO_MODEL])
+    if tree.primary != ALONE:
+        _refuse_half_a_tree(tree, merged, flags)
     return Composition(
         values=_plain(merged.config, origins),
         origins=origins,
@@ -93,6 +99,24 @@ def _compose(
         tree=tree,
         recipe=block,
     )
+
+
+def _refuse_half_a_tree(tree: ConfigTree, merged: Merged, flags: Sequence[Flag]) -> None:
+    """Raise ConfigError where the parts of a deployment are missing, and say what was meant, if it shows."""
+    missing = [group for group in GROUPS if group not in merged.config]
+    if tree.recipe is not None and missing and not any(file.config_path == "deploy" for file in merged.files):
+        has_no = f"{shown_path(tree.recipe)}: has no {quoted(missing)}"
+        raise ConfigError([f"{has_no}: begin its list with `deploy`: {DEFAULTS}"])
+    if "model" in missing:
+        unknown = [
+            flag for flag in flags if flag.kind == "value" and flag.key not in GROUPS and "." not in flag.key
+        ]
+        raise ConfigError([*(_unknown_group(flag, tree) for flag in unknown), NO_MODEL])
+
+
+def _unknown_group(flag: Flag, tree: ConfigTree) -> str:
+    tail = way_out(flag.key, tree.groups(), kind="groups")
+    return f"unknown group `{flag.key}` (command line `{flag.text}`): {tail}"
 
 
 def _with_hardware(
@@ -169,50 +193,12 @@ def _plain(config: DictConfig, origins: Origins) -> dict[str, Any]:
         try:
             OmegaConf.select(config, key, throw_on_resolution_failure=True)
         except OmegaConfBaseException as error:
-            faults.append(_unresolved(key, error, origins))
+            faults.append(unresolved(key, error, origins))
     if faults:
         raise ConfigError(faults)
     values = OmegaConf.to_container(config, resolve=True)
     assert isinstance(values, dict), "a config is a mapping"
     return {str(key): value for key, value in values.items()}
-
-
-def _unresolved(key: str, error: OmegaConfBaseException, origins: Origins) -> str:
-    reason = str(error).splitlines()[0]
-    missing = re.search(r"Missing mandatory value: (\S+)", reason)
-    if missing:
-        reason = f"`{missing[1]}` has no value; set {missing[1]}=<value>"
-    return f"{key}={origins.of(key)[-1].text} ({origins.where(key)}): cannot be filled in: {reason}"
-
-
-def _broken_yaml(error: yaml.YAMLError) -> str:
-    if not isinstance(error, yaml.MarkedYAMLError):
-        return f"a config file is not YAML: {str(error).splitlines()[0]}"
-    mark = error.problem_mark or error.context_mark
-    place = "a config file" if mark is None else f"{shown_path(Path(mark.name))}:{mark.line + 1}"
-    what = ", ".join(part for part in (error.context, error.problem) if part)
-    return f"{place}: is not YAML: {what}"
-
-
-def _hydra_fault(error: Exception, tree: ConfigTree) -> str:
-    """Return Hydra's own complaint about the files in one line, without its advice to add what is unknown."""
-    text = str(error) or str(error.__cause__ or type(error).__name__)
-    missing = re.search(r"(?:In '(?P<file>[^']+)': )?Could not find '(?P<name>[^']+)'", text)
-    if missing:
-        return _missing_file(missing["file"], missing["name"], tree)
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    kept = [line for line in lines if not line.startswith(("To append", "Set the environment", "See https"))]
-    if error.__cause__ is not None and str(error.__cause__) not in text:
-        kept.append(str(error.__cause__).splitlines()[0])
-    return "the config files do not fit together: " + "; ".join(kept)
-
-
-def _missing_file(by: str | None, name: str, tree: ConfigTree) -> str:
-    group, _, option = name.rpartition("/")
-    file = tree.file(by) if by else None
-    where = f" ({shown_path(file)})" if file else ""
-    known = way_out(option, tree.options(group), kind="options") if group else f"looked in {tree.folders[0]}"
-    return f"unknown {group or 'config'} `{option}`{where}: {known}"
 
 
 def _as_file(word: str, config_dirs: Sequence[Path]) -> str:

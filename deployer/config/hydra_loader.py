@@ -5,6 +5,7 @@ composition a process, and can't search an ops repository's folder before the on
 The names used here exist in 1.3 and 1.4; the tests hold them on both.
 """
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,14 @@ class Merged:
     choices: dict[str, str]  # group -> option
 
 
+class ClashError(Exception):
+    """The file `config_path` has a value at `key` where others have a group of keys."""
+
+    def __init__(self, config_path: str, key: str) -> None:
+        super().__init__(f"{config_path}: {key}")
+        self.config_path, self.key = config_path, key
+
+
 class HydraLoader:
     """The config files of some folders, the first that has a file winning."""
 
@@ -63,7 +72,7 @@ class HydraLoader:
             if default.config_path is None:
                 continue
             package = default.package or ""
-            config.merge_with(self._content(default.config_path, package))
+            self._merge(config, default.config_path, package)
             files.append(MergedFile(config_path=default.config_path, package=package))
         choices = {group: option for group, option in defaults.overrides.known_choices.items() if option}
         return Merged(config=config, files=tuple(files), choices=choices)
@@ -71,15 +80,25 @@ class HydraLoader:
     def _defaults(self, words: Sequence[str], *, skip_missing: bool) -> DefaultsList:
         overrides = OverridesParser.create().parse_overrides(list(words))
         try:
-            return create_defaults_list(
-                repo=self._files,
-                config_name=self._primary,
-                overrides_list=overrides,
-                prepend_hydra=False,
-                skip_missing=skip_missing,
-            )
+            with warnings.catch_warnings():
+                # A file without `_self_` wins over what it lists, which is what its reader expects.
+                warnings.filterwarnings("ignore", message=r"(?s).*Defaults list is missing `_self_`")
+                return create_defaults_list(
+                    repo=self._files,
+                    config_name=self._primary,
+                    overrides_list=overrides,
+                    prepend_hydra=False,
+                    skip_missing=skip_missing,
+                )
         except ValueError as error:  # what Hydra raises for a malformed defaults list
             raise ConfigCompositionException(str(error)) from error
+
+    def _merge(self, config: DictConfig, config_path: str, package: str) -> None:
+        content = self._content(config_path, package)
+        clash = _clash(config, content)
+        if clash is not None:
+            raise ClashError(config_path, clash)
+        config.merge_with(content)
 
     def _content(self, config_path: str, package: str) -> DictConfig:
         loaded = self._files.load_config(config_path)
@@ -92,3 +111,20 @@ class HydraLoader:
         placed = OmegaConf.create()
         OmegaConf.update(placed, package, content, merge=False)
         return placed
+
+
+def _clash(config: DictConfig, content: DictConfig, *, at: str = "") -> str | None:
+    """Return the first key that is a group of keys in `config` and a value in `content`, None without one."""
+    for name in content:
+        if name not in config or OmegaConf.is_missing(config, name) or OmegaConf.is_missing(content, name):
+            continue
+        if OmegaConf.is_interpolation(config, str(name)) or OmegaConf.is_interpolation(content, str(name)):
+            continue
+        old, new, key = config[name], content[name], f"{at}{name!s}"
+        if isinstance(old, DictConfig) and isinstance(new, DictConfig):
+            found = _clash(old, new, at=f"{key}.")
+            if found is not None:
+                return found
+        elif isinstance(old, DictConfig) and new is not None:
+            return key
+    return None

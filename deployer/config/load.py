@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deployer.config.build import build
-from deployer.config.checks import check
+from deployer.config.build import build, build_what_holds
+from deployer.config.checks import broken_rules
 from deployer.config.folder import complete_from_folder
 from deployer.config.recipe_file import build_header
 from deployer.config.resolve import entry
@@ -83,8 +83,10 @@ def validate(composition: "Composition", verb: Verb | None = None) -> DeployConf
 
 
 def _checked(values: dict[str, Any], composition: "Composition") -> DeployConfig:
-    config = build(DeployConfig, values, composition.origins)
-    check(config, composition.origins)
+    config, faults = build_what_holds(DeployConfig, values, composition.origins)
+    faults += broken_rules(config, composition.origins)
+    if faults:
+        raise ConfigError(faults)
     return config
 
 

@@ -70,7 +70,9 @@ def _unreadable(word: str) -> str:
         return f"`{word}`: is neither a verb nor key=value; write {word.lstrip('-+')}=<value>"
     escaped = value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
     quoted_word = f"{key}='{escaped}'"
-    return f"`{word}`: the value cannot be read; if it is text, quote it twice: {shlex.quote(quoted_word)}"
+    plain = not any(sign in quoted_word for sign in '"$`\\!')
+    shown = f'"{quoted_word}"' if plain else shlex.quote(quoted_word)
+    return f"`{word}`: the value cannot be read; if it is text, quote it twice: {shown}"
 
 
 def _fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
@@ -103,6 +105,8 @@ def _option_fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
         return f"`{word}`: a group is not switched off by null; options of {group}: {quoted(options)}"
     if any(not isinstance(name, str) for name in names):
         return f"`{word}`: {group} takes the name of an option: {quoted(options)}"
+    if "" in names:
+        return f"`{word}`: names no option; options of {group}: {quoted(options)}"
     unknown = [str(name) for name in names if not tree.has_option(group, str(name))]
     if unknown:
         near_it = way_out(unknown[0], options, kind="options")

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from deployer.config.schema import DeployConfig
+from deployer.config.unbuilt import Unbuilt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,6 +72,8 @@ def out_of_range(config: DeployConfig) -> Iterator[tuple[str, str]]:
     """Yield the key and the rule of each number that is out of its range."""
     for key, allowed in RANGES.items():
         group, _, name = key.partition(".")
-        value = getattr(getattr(config, group), name)
-        if value is not None and not allowed.holds(value):
+        if isinstance(holder := getattr(config, group), Unbuilt):
+            continue
+        value = getattr(holder, name)
+        if value is not None and not isinstance(value, Unbuilt) and not allowed.holds(value):
             yield key, allowed.rule()

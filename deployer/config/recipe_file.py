@@ -22,6 +22,7 @@ from deployer.errors import ConfigError
 
 SCHEMA = 1  # of the block; raised with a step in `deployer/recipes/migrations.py`
 BLOCK = "recipe"
+DEFAULTS = "`defaults: [deploy, {model: <name>}]`"  # how a recipe begins
 FIGURES = ("batch", "first_token_ms", "kv_tokens", "requests_per_s", "token_ms", "tokens_per_s")
 _WORDS = (f"+{BLOCK}=", f"{BLOCK}=")
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -80,8 +81,18 @@ def recipe_folders(config_dirs: Sequence[Path]) -> list[Path]:
 
 def read_block(path: Path) -> dict[str, Any] | None:
     """Return the `recipe:` block of a file, None where it has none. Raises ConfigError, yaml.YAMLError."""
-    content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
-    if not isinstance(content, Mapping) or BLOCK not in content:
+    with path.open(encoding="utf-8") as stream:  # the stream tells its name in an error
+        content = yaml.load(stream, Loader=_Loader)
+    if not isinstance(content, Mapping):
+        held = "nothing" if content is None else "a list" if isinstance(content, list) else "one value"
+        raise ConfigError(
+            [f"{shown_path(path)}: holds {held}: a recipe is keys and values, and begins with {DEFAULTS}"]
+        )
+    if "defaults" not in content:
+        raise ConfigError(
+            [f"{shown_path(path)}: has no `defaults` to start from: a recipe begins with {DEFAULTS}"]
+        )
+    if BLOCK not in content:
         return None
     block = content[BLOCK]
     if not isinstance(block, Mapping):

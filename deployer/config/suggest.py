@@ -3,10 +3,15 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# what a choice is called elsewhere
+_OTHER_NAMES = {"gpu": "cuda", "bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
+
 
 def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     """Return the known names closest to `word`, the nearest first; one that contains it counts as close."""
     names = sorted(set(known))
+    if _OTHER_NAMES.get(word) in names:
+        return [_OTHER_NAMES[word]]
     found = get_close_matches(word, names, n=limit, cutoff=0.6)
     found += [name for name in names if word and word in name and name not in found]
     return found[:limit]

@@ -33,7 +33,7 @@ def test_a_tilde_deletes() -> None:
     ("word", "way_out"),
     [
         ("engine.tp", "write engine.tp=<value>"),
-        ("model.path=~/x", """'model.path='"'"'~/x'"'"''"""),
+        ("model.path=~/x", """quote it twice: "model.path='~/x'\""""),
         ("server.model_name=a=b", "quote it twice"),
         ("model.repo=http://h:1/p?q=1", "quote it twice"),
         ("=3", "names no key"),
