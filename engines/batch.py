@@ -30,8 +30,12 @@ def step_input(
     device: torch.device,
     features: Mapping[bytes, Tensor],
     rope_by_prompt: bool = False,
+    last_ids_S: Tensor | None = None,
 ) -> StepInput:
-    """Lay out one step; `features` has the rows [image tokens, H] of every image that the step touches."""
+    """Lay out one step; `features` has the rows [image tokens, H] of every image that the step touches.
+
+    `last_ids_S` are the tokens that the step before samples, on the device; None where all are known here.
+    """
     chunks = plan.chunks
     counts_B = np.array([chunk.num_tokens for chunk in chunks])
     starts_B1 = np.concatenate([[0], np.cumsum(counts_B)])
@@ -41,25 +45,28 @@ def step_input(
     prompts_T = np.array([chunk.sequence.num_prompt_tokens for chunk in chunks])[sequence_T]
     pages_BP = _page_table(chunks)
     slots_T = pages_BP[sequence_T, indices_T // page_tokens] * page_tokens + indices_T % page_tokens
-    sampled_B = np.array([chunk.samples for chunk in chunks])
     rows_M, inner_M, features_MH = _image_rows(chunks, features)
     positions_AT = _positions(chunks, starts_B1, indices_T)
     kv_lens_B = firsts_B + counts_B
-    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows = _to_device(
-        [
-            np.array(
-                [token for chunk in chunks for token in chunk.sequence.token_ids[chunk.start : chunk.end]]
-            ),
-            positions_AT,
-            prompts_T if rope_by_prompt else np.maximum(prompts_T, indices_T + 1),
-            slots_T,
-            (starts_B1[1:] - 1)[sampled_B],
-            rows_M,
-            rows_M[inner_M],
-        ],
-        np.int64,
-        device,
+    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows, unknown, source = (
+        _to_device(
+            [
+                _token_ids(chunks),
+                positions_AT,
+                prompts_T if rope_by_prompt else np.maximum(prompts_T, indices_T + 1),
+                slots_T,
+                (starts_B1[1:] - 1)[list(plan.sampled)],
+                rows_M,
+                rows_M[inner_M],
+                *_unknown(chunks, starts_B1),
+            ],
+            np.int64,
+            device,
+        )
     )
+    if len(unknown):
+        assert last_ids_S is not None, "a token that only the device knows, and no step before"
+        token_ids.index_copy_(0, unknown, last_ids_S[source])
     q_starts, kv_lens, pages = _to_device([starts_B1, kv_lens_B, pages_BP], np.int32, device)
     return StepInput(
         token_ids_T=token_ids,
@@ -84,6 +91,23 @@ def step_input(
 def touched_images(chunk: Chunk) -> list[ImageSlots]:
     """Return the images with rows in the chunk."""
     return [image for image in chunk.sequence.images if image.start < chunk.end and chunk.start < image.end]
+
+
+def _token_ids(chunks: Seq[Chunk]) -> Ints:
+    """Return the tokens of the step, 0 for those that are not known here."""
+    ids: list[int] = []
+    for chunk in chunks:
+        ids += chunk.sequence.token_ids[chunk.start : chunk.end]
+        if chunk.source_row is not None:
+            ids.append(0)
+    return np.array(ids)
+
+
+def _unknown(chunks: Seq[Chunk], starts_B1: Ints) -> tuple[Ints, Ints]:
+    """Return which tokens of the step are not known here, and the sampled rows that give them."""
+    found = [(i, chunk.source_row) for i, chunk in enumerate(chunks) if chunk.source_row is not None]
+    index_U, source_U = np.array(found, dtype=np.int64).reshape(-1, 2).T
+    return starts_B1[index_U + 1] - 1, source_U
 
 
 def _page_table(chunks: Seq[Chunk]) -> Ints:

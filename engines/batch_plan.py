@@ -5,6 +5,8 @@ from typing import Literal
 
 from engines.sequence import Sequence
 
+FinishReason = Literal["stop", "length", "error"]
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Chunk:
@@ -13,6 +15,23 @@ class Chunk:
     sequence: Sequence
     start: int
     num_tokens: int
+    source_row: int | None = None  # sampled row of the step before that is its last token; None: it is known
+    attempt: int = 0  # the sequence's own, when the chunk was scheduled
+    num_preemptions: int = 0  # likewise
+
+    @classmethod
+    def of(cls, sequence: Sequence, num_tokens: int) -> "Chunk":
+        """Return the next tokens of a sequence."""
+        start = sequence.num_computed
+        waits = sequence.num_unknown > 0 and start + num_tokens == sequence.num_tokens
+        return cls(
+            sequence=sequence,
+            start=start,
+            num_tokens=num_tokens,
+            source_row=sequence.source_row if waits else None,
+            attempt=sequence.attempt,
+            num_preemptions=sequence.num_preemptions,
+        )
 
     @property
     def end(self) -> int:
@@ -25,9 +44,14 @@ class Chunk:
         return self.num_tokens == 1 and self.start >= self.sequence.num_prompt_tokens
 
     @property
-    def samples(self) -> bool:
-        """Whether a next token follows from it; fixed once the step is committed."""
-        return self.end == len(self.sequence.token_ids)
+    def num_outputs(self) -> int:
+        """Output tokens before the one that is sampled after it."""
+        return self.end - self.sequence.num_prompt_tokens
+
+    @property
+    def is_current(self) -> bool:
+        """Whether its sequence still wants what comes of it."""
+        return not self.sequence.has_ended and self.attempt == self.sequence.attempt
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,27 +60,63 @@ class BatchPlan:
 
     chunks: tuple[Chunk, ...]
     num_decodes: int
-    sampling: tuple[Chunk, ...]  # the chunks after which a token is sampled
+    sampled: tuple[int, ...]  # indices of the chunks after which a token is sampled
     inserted_pages: tuple[int, ...]  # made findable before they are filled
 
     @classmethod
     def of(cls, chunks: list[Chunk], inserted_pages: list[int]) -> "BatchPlan":
-        """Order the chunks of a step."""
+        """Order the chunks of a step; those that reach the end of their sequence are sampled."""
         decodes = [chunk for chunk in chunks if chunk.is_decode]
         ordered = (*decodes, *(chunk for chunk in chunks if not chunk.is_decode))
         return cls(
             chunks=ordered,
             num_decodes=len(decodes),
-            sampling=tuple(chunk for chunk in ordered if chunk.samples),
+            sampled=tuple(
+                index for index, chunk in enumerate(ordered) if chunk.end == chunk.sequence.num_tokens
+            ),
             inserted_pages=tuple(inserted_pages),
         )
+
+    def counted_on(self) -> "BatchPlan":
+        """Let its sequences be as far as it will have brought them; returns itself."""
+        for chunk in self.chunks:
+            chunk.sequence.num_computed = chunk.end
+        for row, index in enumerate(self.sampled):
+            sequence = self.chunks[index].sequence
+            sequence.num_unknown += 1
+            sequence.source_row = row
+        return self
+
+    @property
+    def sampling(self) -> list[Chunk]:
+        """The chunks after which a token is sampled, in the order of their rows."""
+        return [self.chunks[index] for index in self.sampled]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Progress:
     """What one sampled token did to its sequence."""
 
+    row: int  # which of the sampled rows
     sequence: Sequence
     token_id: int | None  # None: it ended the sequence and is no output
-    finish_reason: Literal["stop", "length", "error"] | None  # error: there was no token
+    finish_reason: FinishReason | None  # error: there was no token
     stop_token_id: int | None
+
+
+def advance(row: int, chunk: Chunk, token: int | None) -> Progress:
+    """Give a sequence the token that was sampled for it, or end it."""
+    sequence, sampling = chunk.sequence, chunk.sequence.sampling
+    sequence.num_unknown -= 1
+    reason: FinishReason | None = None
+    stop_token_id = None
+    if token is None:
+        reason = "error"
+    elif token in sampling.stop_token_ids or (token in sampling.eos_token_ids and not sampling.ignore_eos):
+        reason, stop_token_id, token = "stop", token, None
+    else:
+        sequence.token_ids.append(token)
+        reason = "length" if len(sequence.token_ids) >= sequence.max_tokens else None
+    return Progress(
+        row=row, sequence=sequence, token_id=token, finish_reason=reason, stop_token_id=stop_token_id
+    )

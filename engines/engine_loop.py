@@ -1,5 +1,9 @@
 """The engine without its process: messages in, steps, messages out. Benchmarks and tests run it anywhere.
 
+With `overlap` a step is launched before the results of the one before it are taken, so that the device finds
+work while the host reads, answers and schedules. A sequence that turns out to have ended was computed once
+more for nothing; one whose next token needs its last one here is waited for.
+
 A step that raises fails the sequences that were in it and nobody else; the cause goes to the log under an
 id that the client is told. With other ranks beside it, it ends the engine.
 """
@@ -27,7 +31,7 @@ from engines.messages import (
     Usage,
     Vocabulary,
 )
-from engines.runner import Runner, TokenChoice
+from engines.runner import Launched, Runner, TokenChoice
 from engines.scheduler import Scheduler
 from engines.sequence import Sequence
 from engines.spec import ModelSpec
@@ -46,6 +50,7 @@ class EngineLoop:
         *,
         num_pages: int,
         session_len: int,
+        overlap: bool,
         is_alone: bool = True,
         vocabulary: Vocabulary | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -57,8 +62,10 @@ class EngineLoop:
         self._session_len = session_len
         self._is_alone = is_alone  # else: ranks beside this one wait for it in a step
         self._grammars = Grammars(vocabulary, vocab=spec.decoder.vocab)
-        self._clock = clock
         self.digest = 0  # of all sampled tokens; ranks of a group compare it
+        self._overlap = overlap
+        self._clock = clock
+        self._under_way: Launched | None = None
         self._arrivals = 0
         self._steps = 0
         self._prompt_tokens = 0
@@ -69,7 +76,9 @@ class EngineLoop:
     @property
     def has_work(self) -> bool:
         """Whether a step would do anything."""
-        return self._scheduler.num_waiting > 0 or bool(self._scheduler.running)
+        return (
+            self._scheduler.num_waiting > 0 or self._scheduler.num_running > 0 or self._under_way is not None
+        )
 
     def take(self, message: Submit | Abort) -> list[Reply]:
         """Take a message of the front end."""
@@ -102,21 +111,18 @@ class EngineLoop:
         return [] if sequence is None else [self._done(sequence, "abort", None)]
 
     def step(self) -> list[Reply]:
-        """Run one step and return what it gave; raises only where the device or the books are lost."""
+        """Launch a step and return what is there; raises only where the device or the books are lost."""
         started = self._clock()
-        plan = self._scheduler.schedule(started)
-        if plan is None:
-            return []
         try:
-            return self._run(plan)
+            return list(self._turn(started))
         finally:
-            self._steps += 1
             self._step_s += self._clock() - started
             if not self.has_work:
                 self._runner.rest()
 
     def fail_all(self, message: str) -> list[Reply]:
         """End every sequence with an engine error."""
+        self._under_way = None
         return [
             Failed(request_id=one.request_id, code="engine_error", message=message)
             for one in self._scheduler.drain()
@@ -125,7 +131,7 @@ class EngineLoop:
     def stats(self) -> Stats:
         """Return the figures of now."""
         return Stats(
-            num_running=len(self._scheduler.running),
+            num_running=self._scheduler.num_running,
             num_waiting=self._scheduler.num_waiting,
             pages_used=self._scheduler.pages_used,
             pages_cached=self._scheduler.pages_cached,
@@ -142,28 +148,47 @@ class EngineLoop:
             gap_s=self._runner.gap_s,
         )
 
-    def _run(self, plan: BatchPlan) -> list[Reply]:
+    def _turn(self, now: float) -> Iterator[Reply]:
+        if self._under_way is not None and _holds_the_next_up(self._under_way.plan):
+            yield from self._settle(behind=None)
+        plan = self._scheduler.schedule(now)
+        if plan is None:
+            yield from self._settle(behind=None)
+            return
+        self._steps += 1
         try:
-            choices = self._runner.run(plan)
+            launched = self._runner.launch(plan)
         except Exception as error:
-            if not self._is_alone:
-                raise  # the others are in the same step and would wait for ever
-            self._runner.rest()
-            replies = _failures(self._scheduler.fail(plan), "a step failed", error)
-            self._runner.check_device()
-            return replies
-        return self._commit(plan, choices)
+            yield from self._settle(behind=plan)
+            yield from self._fail(plan, error, behind=None)
+            return
+        yield from self._settle(behind=plan)
+        self._under_way = launched
+        if not self._overlap:
+            yield from self._settle(behind=None)
 
-    def _commit(self, plan: BatchPlan, choices: list[TokenChoice]) -> list[Reply]:
+    def _settle(self, *, behind: BatchPlan | None) -> Iterator[Reply]:
+        """Take the results of the step under way; `behind` was scheduled after it."""
+        launched, self._under_way = self._under_way, None
+        if launched is None:
+            return
+        try:
+            choices = self._runner.fetch(launched)
+        except Exception as error:
+            yield from self._fail(launched.plan, error, behind=behind)
+            return
         now = self._clock()
         token_ids = [choice.token_id for choice in choices]
         self.digest = crc32(repr(token_ids).encode(), self.digest)
-        progress = self._scheduler.commit(plan, token_ids)
-        return [
-            reply
-            for item, choice in zip(progress, choices, strict=True)
-            for reply in self._replies(item, choice, now)
-        ]
+        for item in self._scheduler.commit(launched.plan, token_ids):
+            yield from self._replies(item, choices[item.row], now)
+
+    def _fail(self, plan: BatchPlan, error: Exception, *, behind: BatchPlan | None) -> Iterator[Reply]:
+        if not self._is_alone:
+            raise error  # the others are in the same step and would wait for ever
+        self._runner.rest()
+        yield from _failures(self._scheduler.fail(plan, behind=behind), "a step failed", error)
+        self._runner.check_device()
 
     def _replies(self, item: Progress, choice: TokenChoice, now: float) -> Iterator[Reply]:
         sequence = item.sequence
@@ -211,6 +236,11 @@ def _delta(sequence: Sequence, token_id: int, choice: TokenChoice) -> Delta:
             TokenLogprobs(chosen=choice.logprob, top_ids=choice.top_ids, top_logprobs=choice.top_logprobs),
         )
     return Delta(request_id=sequence.request_id, token_ids=(token_id,), logprobs=logprobs)
+
+
+def _holds_the_next_up(plan: BatchPlan) -> bool:
+    """Tell whether the next step cannot be sampled before the host knows what this one gave."""
+    return any(chunk.sequence.needs_host for chunk in plan.sampling)
 
 
 def _failures(sequences: list[Sequence], what: str, error: Exception | None) -> list[Reply]:

@@ -68,11 +68,13 @@ def load_engine(
     load: LoadNetwork | None = None,
     rank: int = 0,
     meet: Meet | None = None,
+    overlap: bool | None = None,
 ) -> tuple[EngineLoop, Ready]:
     """Make everything that serving needs; raises EngineError with what is wrong.
 
     `load` replaces how the network is made; None: as `load_format` says. `meet` returns once every rank
-    of the group has its weights and has joined; what comes after it computes together.
+    of the group has its weights and has joined; what comes after it computes together. `overlap`: whether a
+    step is launched before the last one's results are taken; None: where the device works beside the host.
     """
     phases = _Phases(on_phase)
     options = start.options
@@ -124,6 +126,7 @@ def load_engine(
         session_len=plan.session_len,
         is_alone=options.tp == 1,
         vocabulary=start.vocabulary,
+        overlap=backend.device.type != "cpu" if overlap is None else overlap,
     )
     parts = {
         "weights": weight_bytes,

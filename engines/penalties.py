@@ -14,6 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engines.batch_plan import Chunk
+from engines.host_copy import on_device
 from engines.sequence import Sequence
 
 
@@ -30,7 +32,7 @@ class TokenCounts:
         self._max_sequences = max_sequences
         self._vocab = vocab
         self._device = device
-        self._rows: OrderedDict[int, _Row] = OrderedDict()  # by arrival, the longest unused first
+        self._rows: OrderedDict[tuple[int, int], _Row] = OrderedDict()  # by arrival and attempt
         self._seen_NV: Tensor | None = None
         self._outputs_NV: Tensor | None = None
 
@@ -39,46 +41,74 @@ class TokenCounts:
         """Where the tables lie."""
         return self._device
 
-    def of(self, sequences: Seq[Sequence]) -> tuple[Tensor, Tensor]:
-        """Return (seen bool [R, V], output counts int32 [R, V]), one row a sequence."""
-        assert len(sequences) <= self._max_sequences, "more penalized sequences than run at once"
+    def of(self, chunks: Seq[Chunk], last_ids_S: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return (seen bool [R, V], output counts int32 [R, V]) up to the end of each chunk, one row a chunk.
+
+        `last_ids_S` are the tokens that the step before samples; None where all are known here.
+        """
+        assert len(chunks) <= self._max_sequences, "more penalized sequences than run at once"
         if self._seen_NV is None or self._outputs_NV is None:
             shape = (self._max_sequences, self._vocab)
             self._seen_NV = torch.zeros(shape, dtype=torch.bool, device=self._device)
             self._outputs_NV = torch.zeros(shape, dtype=torch.int32, device=self._device)
-        rows = [self._row(sequence, self._seen_NV, self._outputs_NV) for sequence in sequences]
-        self._count(sequences, rows, self._seen_NV, self._outputs_NV)
-        index_R = torch.tensor([row.index for row in rows], device=self._device)
+        rows = [self._row(chunk.sequence, self._seen_NV, self._outputs_NV) for chunk in chunks]
+        self._count_known(chunks, rows, self._seen_NV, self._outputs_NV)
+        if last_ids_S is not None:
+            self._count_last(chunks, rows, last_ids_S, self._seen_NV, self._outputs_NV)
+        for chunk, row in zip(chunks, rows, strict=True):
+            row.num_counted = chunk.end
+        index_R = on_device([row.index for row in rows], self._device)
         return self._seen_NV[index_R], self._outputs_NV[index_R]
 
     def _row(self, sequence: Sequence, seen_NV: Tensor, outputs_NV: Tensor) -> _Row:
         """Return the sequence's row, one of a sequence that was away longest where it has none."""
-        row = self._rows.get(sequence.arrival)
+        key = (sequence.arrival, sequence.attempt)
+        row = self._rows.get(key)
         if row is None:
             full = len(self._rows) == self._max_sequences
             row = _Row(self._rows.popitem(last=False)[1].index if full else len(self._rows))
-            self._rows[sequence.arrival] = row
+            self._rows[key] = row
             seen_NV[row.index] = False
             outputs_NV[row.index] = 0
-        self._rows.move_to_end(sequence.arrival)
+        self._rows.move_to_end(key)
         return row
 
-    def _count(self, sequences: Seq[Sequence], rows: Seq[_Row], seen_NV: Tensor, outputs_NV: Tensor) -> None:
-        """Bring the rows up to date with what their sequences gained."""
+    def _count_known(self, chunks: Seq[Chunk], rows: Seq[_Row], seen_NV: Tensor, outputs_NV: Tensor) -> None:
+        """Bring the rows up to date with what their sequences gained, as far as it is known here."""
         seen: list[tuple[int, int]] = []
         outputs: list[tuple[int, int]] = []
-        for sequence, row in zip(sequences, rows, strict=True):
-            new = [(row.index, token) for token in sequence.token_ids[row.num_counted :]]
+        for chunk, row in zip(chunks, rows, strict=True):
+            new = [(row.index, token) for token in chunk.sequence.token_ids[row.num_counted : chunk.end]]
             seen += new
-            outputs += new[max(sequence.num_prompt_tokens - row.num_counted, 0) :]
-            row.num_counted = len(sequence.token_ids)
+            outputs += new[max(chunk.sequence.num_prompt_tokens - row.num_counted, 0) :]
         seen_N, seen_V = _columns(seen, self._device)
         seen_NV[seen_N, seen_V] = True
-        output_N, output_V = _columns(outputs, self._device)
-        ones = torch.ones_like(output_N, dtype=torch.int32)
-        outputs_NV.index_put_((output_N, output_V), ones, accumulate=True)
+        _add_one(outputs_NV, *_columns(outputs, self._device))
+
+    def _count_last(
+        self,
+        chunks: Seq[Chunk],
+        rows: Seq[_Row],
+        last_ids_S: Tensor,
+        seen_NV: Tensor,
+        outputs_NV: Tensor,
+    ) -> None:
+        """Count the outputs that only the device knows."""
+        found = [
+            (row.index, chunk.source_row)
+            for chunk, row in zip(chunks, rows, strict=True)
+            if chunk.source_row is not None and row.num_counted < chunk.end
+        ]
+        row_N, source_N = _columns(found, self._device)
+        token_N = last_ids_S[source_N]
+        seen_NV[row_N, token_N] = True
+        _add_one(outputs_NV, row_N, token_N)
 
 
-def _columns(pairs: list[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    table = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2).to(device)
+def _add_one(table_NV: Tensor, row_N: Tensor, token_N: Tensor) -> None:
+    table_NV.index_put_((row_N, token_N), torch.ones_like(token_N, dtype=torch.int32), accumulate=True)
+
+
+def _columns(pairs: Seq[tuple[int, int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    table = on_device(pairs, device).reshape(-1, 2)
     return table[:, 0], table[:, 1]

@@ -79,9 +79,15 @@ class PrefixCache:
         return True
 
     def forget(self, page: int) -> None:
-        """Make a held page unfindable."""
-        assert not self._pages.is_free(page), f"page {page} is forgotten while nobody holds it"
-        self._drop_key(page)
+        """Make a page unfindable, held or not."""
+        is_idle = self._pages.is_free(page)
+        self._num_idle -= self._drop_key(page) and is_idle
+
+    def forget_key(self, key: bytes) -> None:
+        """Make the page with this key unfindable, where there is one."""
+        page = self._page_of.get(key)
+        if page is not None:
+            self.forget(page)
 
     def allocate(self) -> int:
         """Take a free page; the longest unused cached one where no other is left."""

@@ -72,8 +72,8 @@ def _largest_step(
     rows = options.scheduler.max_batch_size if is_gpu else 1
     logits_SV = network.logits(hidden_SH.repeat(rows, 1))
     counts = TokenCounts(max_sequences=1, vocab=logits_SV.shape[1], device=device)
-    sequences = [chunk.sequence for chunk in plan.chunks] * rows
-    sample(logits_SV, sampling_rows(sequences, counts, logits_SV.shape[1])).ids_S.tolist()
+    chunks = [*plan.chunks] * rows
+    sample(logits_SV, sampling_rows(chunks, counts, logits_SV.shape[1])).ids_S.tolist()
     _encode(network, options.vision.max_batch_size, largest=is_gpu)
     if module is None:
         return 0

@@ -17,11 +17,12 @@ from torch import Tensor
 from engines.batch import step_input, touched_images
 from engines.batch_plan import BatchPlan
 from engines.encoder_cache import EncoderCache
+from engines.host_copy import HostCopy
 from engines.network import Network
 from engines.ops import KvLayer
 from engines.options import VisionOptions
 from engines.penalties import TokenCounts
-from engines.sampling import Logprobs, Sampled, sample
+from engines.sampling import Logprobs, sample
 from engines.sampling_rows import SamplingRows, sampling_rows
 from engines.sequence import ImageSlots
 from engines.step_clock import step_clock
@@ -38,12 +39,22 @@ class TokenChoice:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LogprobsCopy:
+    """Log-probabilities on their way, and the sampled rows that they belong to."""
+
+    rows: tuple[int, ...]
+    chosen_R: HostCopy
+    top_RA: HostCopy
+    top_ids_RA: HostCopy
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Launched:
     """A step whose results are still on their way."""
 
     plan: BatchPlan
-    sampled: Sampled | None  # None: nothing is sampled in this step
-    rows: SamplingRows | None
+    ids_S: HostCopy | None  # None: nothing is sampled in this step
+    logprobs: LogprobsCopy | None  # None: nobody asked for them
 
 
 class Runner:
@@ -66,6 +77,7 @@ class Runner:
         self._vocab = network.spec.decoder.vocab
         self._counts = TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
         self._images = EncoderCache(vision.cache_bytes)
+        self._last_ids_S: Tensor | None = None  # what the step before samples, each an id of the vocabulary
         self._clock = step_clock(device)
         self.wait_s = 0.0
         self.images_encoded = 0
@@ -86,7 +98,7 @@ class Runner:
 
     @torch.inference_mode()
     def launch(self, plan: BatchPlan) -> Launched:
-        """Queue a step on the device."""
+        """Queue a step on the device; it may be scheduled before the one before it was fetched."""
         features = self._features(plan)
         step = step_input(
             plan,
@@ -94,40 +106,31 @@ class Runner:
             device=self._device,
             features=features,
             rope_by_prompt=self._network.spec.decoder.rope.by_prompt,
+            last_ids_S=self._last_ids_S,
         )
         self._clock.begin()
         hidden_SH = self._network.hidden(step, self._kv)
         self._images.trim(_unfinished(plan))
-        sampled, rows = None, None
-        if plan.sampling:
-            rows = sampling_rows([chunk.sequence for chunk in plan.sampling], self._counts, self._vocab)
-            sampled = sample(self._network.logits(hidden_SH), rows)
+        if not plan.sampled:
+            self._clock.end()
+            return Launched(plan=plan, ids_S=None, logprobs=None)
+        rows = sampling_rows(plan.sampling, self._counts, self._vocab, last_ids_S=self._last_ids_S)
+        sampled = sample(self._network.logits(hidden_SH), rows)
+        self._last_ids_S = sampled.ids_S.clamp(max=self._vocab - 1)  # no id where a row held a NaN
         self._clock.end()
-        return Launched(plan=plan, sampled=sampled, rows=rows)
+        logprobs = None if sampled.logprobs is None else _on_the_way(sampled.logprobs, rows)
+        return Launched(plan=plan, ids_S=HostCopy(sampled.ids_S), logprobs=logprobs)
 
     def fetch(self, launched: Launched) -> list[TokenChoice]:
         """Wait for a step and return what it sampled."""
         started = time.perf_counter()
-        ids = [] if launched.sampled is None else launched.sampled.ids_S.tolist()
+        ids = [] if launched.ids_S is None else launched.ids_S.wait().tolist()
         self.wait_s += time.perf_counter() - started
         self._clock.done()
         choices = [_choice(token if token < self._vocab else None) for token in ids]
-        if launched.sampled is not None and launched.sampled.logprobs is not None:
-            self._add_logprobs(choices, launched, launched.sampled.logprobs)
+        if launched.logprobs is not None:
+            _add_logprobs(choices, launched.plan, launched.logprobs)
         return choices
-
-    def _add_logprobs(self, choices: list[TokenChoice], launched: Launched, logprobs: Logprobs) -> None:
-        assert launched.rows is not None, "a step that sampled has rows"
-        chosen, tops = logprobs.chosen_R.tolist(), logprobs.top_RA.tolist()
-        top_ids = logprobs.top_ids_RA.tolist()
-        for i, row in enumerate(launched.rows.logprob_rows):
-            number = launched.plan.sampling[row].sequence.sampling.logprobs or 0
-            choices[row] = TokenChoice(
-                token_id=choices[row].token_id,
-                logprob=chosen[i],
-                top_ids=tuple(top_ids[i][:number]),
-                top_logprobs=tuple(tops[i][:number]),
-            )
 
     def check_device(self) -> None:
         """Raise what the device raises where it can no longer compute, as after an illegal access."""
@@ -170,3 +173,25 @@ def _unfinished(plan: BatchPlan) -> set[bytes]:
 
 def _choice(token_id: int | None) -> TokenChoice:
     return TokenChoice(token_id=token_id, logprob=None, top_ids=(), top_logprobs=())
+
+
+def _on_the_way(logprobs: Logprobs, rows: SamplingRows) -> LogprobsCopy:
+    return LogprobsCopy(
+        rows=rows.logprob_rows,
+        chosen_R=HostCopy(logprobs.chosen_R),
+        top_RA=HostCopy(logprobs.top_RA),
+        top_ids_RA=HostCopy(logprobs.top_ids_RA),
+    )
+
+
+def _add_logprobs(choices: list[TokenChoice], plan: BatchPlan, logprobs: LogprobsCopy) -> None:
+    chosen, tops = logprobs.chosen_R.wait().tolist(), logprobs.top_RA.wait().tolist()
+    top_ids = logprobs.top_ids_RA.wait().tolist()
+    for i, row in enumerate(logprobs.rows):
+        number = plan.chunks[plan.sampled[row]].sequence.sampling.logprobs or 0
+        choices[row] = TokenChoice(
+            token_id=choices[row].token_id,
+            logprob=chosen[i],
+            top_ids=tuple(top_ids[i][:number]),
+            top_logprobs=tuple(tops[i][:number]),
+        )

@@ -13,6 +13,8 @@ from math import inf, log
 import torch
 from torch import Tensor
 
+from engines.batch_plan import Chunk
+from engines.host_copy import on_device
 from engines.noise import noise_key
 from engines.penalties import TokenCounts
 from engines.sequence import Sequence
@@ -73,31 +75,37 @@ class SamplingRows:
     num_alternatives: int  # the most that one of them asks for
 
 
-def sampling_rows(sequences: Seq[Sequence], counts: TokenCounts, vocab: int) -> SamplingRows:
-    """Gather the parameters of the sampled sequences; tensors lie where `counts` lies."""
+def sampling_rows(
+    chunks: Seq[Chunk], counts: TokenCounts, vocab: int, *, last_ids_S: Tensor | None = None
+) -> SamplingRows:
+    """Gather the parameters of the sampled chunks; tensors lie where `counts` lies.
+
+    `last_ids_S` are the tokens that the step before samples; None where all are known here.
+    """
     device = counts.device
-    wanted = [one.sampling.logprobs for one in sequences]
+    wanted = [chunk.sequence.sampling.logprobs for chunk in chunks]
     return SamplingRows(
-        penalties=_penalties(sequences, counts),
-        edits=_edits(sequences, device),
-        masks=_masks(sequences, device),
-        draws=_draws(sequences, vocab, device),
+        penalties=_penalties(chunks, counts, last_ids_S),
+        edits=_edits(chunks, device),
+        masks=_masks(chunks, device),
+        draws=_draws(chunks, vocab, device),
         logprob_rows=tuple(row for row, number in enumerate(wanted) if number is not None),
         num_alternatives=max((number for number in wanted if number is not None), default=0),
     )
 
 
-def _penalties(sequences: Seq[Sequence], counts: TokenCounts) -> Penalties | None:
-    rows = [row for row, one in enumerate(sequences) if _is_penalized(one)]
+def _penalties(chunks: Seq[Chunk], counts: TokenCounts, last_ids_S: Tensor | None) -> Penalties | None:
+    rows = [row for row, chunk in enumerate(chunks) if _is_penalized(chunk.sequence)]
     if not rows:
         return None
-    chosen = [sequences[row] for row in rows]
-    seen_RV, outputs_RV = counts.of(chosen)
+    chosen = [chunks[row] for row in rows]
+    how = [chunk.sequence.sampling for chunk in chosen]
+    seen_RV, outputs_RV = counts.of(chosen, last_ids_S)
     return Penalties(
-        rows_R=torch.tensor(rows).to(counts.device),
-        repetition_R1=_column([one.sampling.repetition_penalty for one in chosen], counts.device),
-        presence_R1=_column([one.sampling.presence_penalty for one in chosen], counts.device),
-        frequency_R1=_column([one.sampling.frequency_penalty for one in chosen], counts.device),
+        rows_R=on_device(rows, counts.device),
+        repetition_R1=_column([one.repetition_penalty for one in how], counts.device),
+        presence_R1=_column([one.presence_penalty for one in how], counts.device),
+        frequency_R1=_column([one.frequency_penalty for one in how], counts.device),
         seen_RV=seen_RV,
         outputs_RV=outputs_RV,
     )
@@ -108,75 +116,78 @@ def _is_penalized(sequence: Sequence) -> bool:
     return (how.repetition_penalty, how.presence_penalty, how.frequency_penalty) != (1.0, 0.0, 0.0)
 
 
-def _edits(sequences: Seq[Sequence], device: torch.device) -> Edits | None:
-    edits = [(row, *edit) for row, one in enumerate(sequences) for edit in _edits_of(one).items()]
+def _edits(chunks: Seq[Chunk], device: torch.device) -> Edits | None:
+    edits = [(row, *edit) for row, chunk in enumerate(chunks) for edit in _edits_of(chunk).items()]
     if not edits:
         return None
     rows, ids, values = zip(*edits, strict=True)
     return Edits(
-        rows_E=torch.tensor(rows).to(device),
-        ids_E=torch.tensor(ids).to(device),
-        values_E=torch.tensor(values, dtype=torch.float32).to(device),
+        rows_E=on_device(rows, device),
+        ids_E=on_device(ids, device),
+        values_E=on_device(values, device, torch.float32),
     )
 
 
-def _edits_of(sequence: Sequence) -> dict[int, float]:
+def _edits_of(chunk: Chunk) -> dict[int, float]:
     """Return the change of each logit that is not left alone."""
-    edits = dict(sequence.sampling.logit_bias)
-    for token in (*_too_early(sequence), *_completes_bad_sequence(sequence)):
+    edits = dict(chunk.sequence.sampling.logit_bias)
+    for token in (*_too_early(chunk), *_completes_bad_sequence(chunk)):
         edits[token] = -inf
     return edits
 
 
-def _too_early(sequence: Sequence) -> tuple[int, ...]:
+def _too_early(chunk: Chunk) -> tuple[int, ...]:
     """Return the tokens that would end a sequence before `min_new_tokens`."""
-    how = sequence.sampling
-    if sequence.num_outputs >= how.min_new_tokens:
+    how = chunk.sequence.sampling
+    if chunk.num_outputs >= how.min_new_tokens:
         return ()
     return how.stop_token_ids if how.ignore_eos else (*how.stop_token_ids, *how.eos_token_ids)
 
 
-def _completes_bad_sequence(sequence: Sequence) -> Iterator[int]:
+def _completes_bad_sequence(chunk: Chunk) -> Iterator[int]:
     """Yield the last token of each bad sequence whose other tokens end the output."""
+    sequence = chunk.sequence
+    assert chunk.source_row is None or not sequence.needs_host, "its last token is not known here"
     tokens, first_output = sequence.token_ids, sequence.num_prompt_tokens
     for *before, last in sequence.sampling.bad_sequences:
         start = len(tokens) - len(before)
-        if start >= first_output and tokens[start:] == before:
+        if not before or (start >= first_output and tokens[start:] == before):
             yield last
 
 
-def _masks(sequences: Seq[Sequence], device: torch.device) -> Masks | None:
+def _masks(chunks: Seq[Chunk], device: torch.device) -> Masks | None:
     masks = [
-        (row, one.grammar.mask(one.token_ids[one.num_prompt_tokens :]))
-        for row, one in enumerate(sequences)
-        if one.grammar is not None
+        (row, grammar.mask(chunk.sequence.token_ids[chunk.sequence.num_prompt_tokens :]))
+        for row, chunk in enumerate(chunks)
+        if (grammar := chunk.sequence.grammar) is not None
     ]
     if not masks:
         return None
     rows, bits = zip(*masks, strict=True)
     words_RW = torch.frombuffer(bytearray(b"".join(bits)), dtype=torch.int32).view(len(rows), -1)
-    return Masks(rows_R=torch.tensor(rows).to(device), words_RW=words_RW.to(device))
+    return Masks(rows_R=on_device(rows, device), words_RW=words_RW.to(device))
 
 
-def _draws(sequences: Seq[Sequence], vocab: int, device: torch.device) -> Draws | None:
-    rows = [row for row, one in enumerate(sequences) if one.sampling.temperature > 0]
+def _draws(chunks: Seq[Chunk], vocab: int, device: torch.device) -> Draws | None:
+    rows = [row for row, chunk in enumerate(chunks) if chunk.sequence.sampling.temperature > 0]
     if not rows:
         return None
-    chosen = [sequences[row] for row in rows]
-    how = [one.sampling for one in chosen]
+    chosen = [chunks[row] for row in rows]
+    how = [chunk.sequence.sampling for chunk in chosen]
     top_k = [min(one.top_k or vocab, vocab) for one in how]
     by_order = [k < vocab or one.top_p < 1 for k, one in zip(top_k, how, strict=True)]
+    keys = [noise_key(chunk.sequence.sampling.seed, chunk.num_outputs) for chunk in chosen]
     return Draws(
-        rows_R=torch.tensor(rows).to(device),
+        rows_R=on_device(rows, device),
         temperature_R1=_column([one.temperature for one in how], device),
-        top_k_R1=torch.tensor(top_k).unsqueeze(1).to(device),
+        top_k_R1=on_device(top_k, device).unsqueeze(1),
         top_p_R1=_column([one.top_p for one in how], device),
         log_min_p_R1=_column([log(one.min_p) if one.min_p > 0 else -inf for one in how], device),
-        keys_R2=torch.tensor([noise_key(one.sampling.seed, one.num_outputs) for one in chosen]).to(device),
+        keys_R2=on_device(keys, device),
         num_candidates=max(top_k) if max(top_k) < vocab else None,
         restricts_order=any(by_order),
     )
 
 
 def _column(values: list[float], device: torch.device) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).unsqueeze(1).to(device)
+    return on_device(values, device, torch.float32).unsqueeze(1)

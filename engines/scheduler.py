@@ -13,6 +13,11 @@ Progress. The first in rank can preempt everybody else, and no sequence is longe
 (`session_len`), so it moves in every step: no deadlock and no livelock. Nobody is admitted past the head of
 the queue and a preempted sequence keeps its rank, so of equal priority nobody starves. Priorities are
 strict: a lower number takes slots and pages from higher ones.
+
+Steps under way. A step is counted on when it is scheduled, so the next one can be scheduled before its
+results are here, as if every sequence went on; how long a sequence may be is known, that it stopped is not.
+Pages are given back as soon as a sequence is known to have ended: steps run in order, so whoever gets them
+writes them after the last step that could still read or write them.
 """
 
 import itertools
@@ -20,7 +25,8 @@ from bisect import insort
 from collections.abc import Iterable
 from operator import attrgetter
 
-from engines.batch_plan import BatchPlan, Chunk, Progress
+from engines.batch_plan import BatchPlan, Chunk, Progress, advance
+from engines.failed_step import spoilt_by
 from engines.kv_pages import KvPages
 from engines.options import SchedulerOptions
 from engines.prefix_cache import PrefixCache
@@ -56,6 +62,11 @@ class Scheduler:
         return len(self._waiting)
 
     @property
+    def num_running(self) -> int:
+        """Sequences that hold pages."""
+        return len(self._running)
+
+    @property
     def running(self) -> tuple[Sequence, ...]:
         """Sequences that hold pages, by rank."""
         return tuple(self._running)
@@ -84,19 +95,26 @@ class Scheduler:
         return None
 
     def schedule(self, now_s: float) -> BatchPlan | None:
-        """Choose the next step; None where nobody can run because nobody is here."""
+        """Choose the next step and count on it; None where nobody can run.
+
+        At most one step may be under way, its results not taken yet, when the next one is scheduled. Who then
+        only waits for a last token does not run.
+        """
         self._admit(now_s)
-        if not self._running:
+        moving = [one for one in self._running if not one.is_full]
+        if not moving:
             return None
-        prefilling = {one.arrival: one for one in self._running if not one.is_decoding}
+        prefilling = {one.arrival: one for one in moving if not one.is_decoding}
         pending = sum(one.num_pending for one in prefilling.values())
-        budget = self._prompt_budget.next(pending, num_decodes=len(self._running) - len(prefilling))
+        budget = self._prompt_budget.next(pending, num_decodes=len(moving) - len(prefilling))
         chunks: list[Chunk] = []
         inserted: list[int] = []
         index = 0
         while index < len(self._running):  # a preemption shortens the list behind the index
             sequence = self._running[index]
             index += 1
+            if sequence.is_full:
+                continue
             num_tokens = 1
             if sequence.arrival in prefilling:
                 self._match(sequence)
@@ -106,43 +124,47 @@ class Scheduler:
                 continue
             if sequence.arrival in prefilling:
                 budget -= num_tokens
-            chunks.append(Chunk(sequence=sequence, start=sequence.num_computed, num_tokens=num_tokens))
+            chunks.append(Chunk.of(sequence, num_tokens))
             inserted += self._insert_full_pages(sequence, sequence.num_computed + num_tokens)
-        assert chunks, "the first in rank must always move"
-        return BatchPlan.of(chunks, inserted)
+        if not chunks:
+            assert len(moving) < len(self._running), "the first in rank must always move"
+            return None
+        return BatchPlan.of(chunks, inserted).counted_on()
 
     def commit(self, plan: BatchPlan, token_ids: Iterable[int | None]) -> list[Progress]:
         """Take the results of a step: one token for each chunk of `plan.sampling`, in order.
 
-        None ends a sequence whose logits were no numbers, and no page of it is found again.
+        None ends a sequence whose logits were no numbers, and no page of it is found again. What came for a
+        sequence that has ended meanwhile, or started anew, is dropped.
         """
-        for chunk in plan.chunks:
-            chunk.sequence.num_computed = chunk.end
         progress = [
-            _advance(chunk.sequence, token) for chunk, token in zip(plan.sampling, token_ids, strict=True)
+            advance(row, chunk, token)
+            for row, (chunk, token) in enumerate(zip(plan.sampling, token_ids, strict=True))
+            if chunk.is_current
         ]
         for item in progress:
             if item.finish_reason == "error":
-                for page in item.sequence.pages:
-                    self._cache.forget(page)
+                self._forget(item.sequence)
+            elif item.finish_reason is not None:
+                self._insert_last_pages(plan.chunks[plan.sampled[item.row]])
             if item.finish_reason is not None:
                 self._drop(item.sequence)
         return progress
 
-    def fail(self, plan: BatchPlan) -> list[Sequence]:
+    def fail(self, plan: BatchPlan, *, behind: BatchPlan | None = None) -> list[Sequence]:
         """Drop the sequences of a step that did not end, and every page it was to fill.
 
-        One that already shared such a page without being part of the step starts anew.
+        One that already shared such a page without being part of the step starts anew. `behind` is a step
+        that is under way after it: what it was to fill for any of these is worth nothing either.
         """
-        for page in plan.inserted_pages:
+        sequences = [chunk.sequence for chunk in plan.chunks if chunk.is_current]
+        lost, anew = spoilt_by(plan, sequences, self._running, behind=behind)
+        for page in lost:
             self._cache.forget(page)
-        sequences = [chunk.sequence for chunk in plan.chunks]
         for sequence in sequences:
             self._drop(sequence)
-        for sequence in tuple(self._running):
-            if not set(plan.inserted_pages).isdisjoint(sequence.pages):
-                self._drop(sequence)
-                insort(self._waiting, sequence, key=_rank)
+        for sequence in anew:
+            self._start_anew(sequence)
         return sequences
 
     def drain(self) -> list[Sequence]:
@@ -166,9 +188,7 @@ class Scheduler:
         for sequence in self._running:
             room = len(sequence.pages) * self._page_tokens
             assert sequence.num_computed <= room, f"`{sequence.request_id}` has computed past its pages"
-            assert sequence.num_computed < len(sequence.token_ids), (
-                f"`{sequence.request_id}` has nothing to do"
-            )
+            assert sequence.num_computed < sequence.num_tokens, f"`{sequence.request_id}` has nothing to do"
 
     def _admit(self, now_s: float) -> None:
         """Let sequences from the head of the queue run while slots and pages last.
@@ -198,7 +218,7 @@ class Scheduler:
         everybody = [*self._running, sequence]
         if sum(self._pages_for(one.max_tokens) for one in everybody) <= self._pool.num_pages:
             return True
-        missing = sum(max(self._pages_for(len(one.token_ids)) - len(one.pages), 0) for one in everybody)
+        missing = sum(max(self._pages_for(one.num_tokens) - len(one.pages), 0) for one in everybody)
         return missing + len(everybody) <= self._pool.num_free
 
     def _match(self, sequence: Sequence) -> None:
@@ -206,7 +226,7 @@ class Scheduler:
         size = self._page_tokens
         while self._cache.enabled and sequence.num_computed == len(sequence.pages) * size:
             index = len(sequence.pages)
-            if (index + 1) * size >= len(sequence.token_ids):
+            if (index + 1) * size >= sequence.num_tokens:
                 return
             page = self._cache.match(sequence.page_key(index, size))
             if page is None:
@@ -230,13 +250,32 @@ class Scheduler:
         return min(num_tokens, len(sequence.pages) * self._page_tokens - sequence.num_computed)
 
     def _insert_full_pages(self, sequence: Sequence, num_computed: int) -> list[int]:
+        """Make pages findable that are full up to there; one with a token not known here waits for it."""
         inserted: list[int] = []
-        for index in range(sequence.num_inserted, num_computed // self._page_tokens):
+        end = min(num_computed, len(sequence.token_ids))
+        for index in range(sequence.num_inserted, end // self._page_tokens):
             page = sequence.pages[index]
             if self._cache.insert(sequence.page_key(index, self._page_tokens), page):
                 inserted.append(page)
             sequence.num_inserted = index + 1
         return inserted
+
+    def _insert_last_pages(self, chunk: Chunk) -> None:
+        """Make the pages findable that a sequence filled with tokens that were not known in time."""
+        if chunk.num_preemptions == chunk.sequence.num_preemptions:  # else its pages are others
+            self._insert_full_pages(chunk.sequence, chunk.end)
+
+    def _forget(self, sequence: Sequence) -> None:
+        """Make every page of a sequence unfindable, also where it was preempted and holds none any more."""
+        for index in range(len(sequence.token_ids) // self._page_tokens):
+            self._cache.forget_key(sequence.page_key(index, self._page_tokens))
+
+    def _start_anew(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
+        self._release(sequence)
+        sequence.attempt += 1
+        sequence.num_unknown = 0
+        insort(self._waiting, sequence, key=_rank)
 
     def _preempt_last(self) -> None:
         sequence = self._running.pop()
@@ -248,6 +287,8 @@ class Scheduler:
     def _drop(self, sequence: Sequence) -> None:
         (self._running if sequence in self._running else self._waiting).remove(sequence)
         self._release(sequence)
+        sequence.has_ended = True
+        sequence.num_unknown = 0
 
     def _release(self, sequence: Sequence) -> None:
         self._cache.release(sequence.pages)
@@ -259,18 +300,3 @@ class Scheduler:
 
     def _pages_for(self, num_tokens: int) -> int:
         return -(-num_tokens // self._page_tokens)
-
-
-def _advance(sequence: Sequence, token: int | None) -> Progress:
-    """Give a sequence the token that was sampled for it, or end it."""
-    if token is None:
-        return Progress(sequence=sequence, token_id=None, finish_reason="error", stop_token_id=None)
-    sampling = sequence.sampling
-    ends = token in sampling.stop_token_ids or (token in sampling.eos_token_ids and not sampling.ignore_eos)
-    if ends:
-        return Progress(sequence=sequence, token_id=None, finish_reason="stop", stop_token_id=token)
-    sequence.token_ids.append(token)
-    is_full = len(sequence.token_ids) >= sequence.max_tokens
-    return Progress(
-        sequence=sequence, token_id=token, finish_reason="length" if is_full else None, stop_token_id=None
-    )

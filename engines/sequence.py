@@ -1,6 +1,7 @@
 """One sequence at run time: its tokens, where their keys and values lie, and how far it has come. No tensors.
 
-The front end's `Submit` becomes a `Sequence`; the scheduler alone changes it.
+The front end's `Submit` becomes a `Sequence`; the scheduler alone changes it. A token that a step under way
+samples counts from the moment that step is scheduled; until its result is taken, the device alone knows it.
 """
 
 from array import array
@@ -55,7 +56,7 @@ class Sequence:
     """A prompt and what has been generated for it."""
 
     request_id: str
-    token_ids: list[int]  # prompt, then output
+    token_ids: list[int]  # prompt, then output as far as it is known here
     num_prompt_tokens: int
     images: tuple[ImageSlots, ...]  # by start
     sampling: "Sampling"
@@ -71,7 +72,11 @@ class Sequence:
     positions: "NDArray[Any] | None" = None
     position_offset: int = 0
 
-    num_computed: int = 0  # tokens whose keys and values are in the pages
+    num_computed: int = 0  # tokens whose keys and values are in the pages once all scheduled steps are done
+    num_unknown: int = 0  # tokens that steps under way sample
+    source_row: int = 0  # sampled row of the last scheduled step in which it was sampled
+    attempt: int = 0  # raised where all it had computed is given up: what steps under way give is not its own
+    has_ended: bool = False
     pages: "array[int]" = field(default_factory=lambda: array("i"))
     num_inserted: int = 0  # leading pages that were offered to the prefix cache or came from it
     cached_tokens: int = 0  # prompt tokens taken from the prefix cache before the first preemption
@@ -85,28 +90,38 @@ class Sequence:
         return self.priority, self.arrival
 
     @property
+    def num_tokens(self) -> int:
+        """Prompt and output, those that are not known yet included."""
+        return len(self.token_ids) + self.num_unknown
+
+    @property
     def num_outputs(self) -> int:
-        """Tokens generated so far."""
+        """Tokens generated so far that are known."""
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
     def needs_host(self) -> bool:
         """Whether its next token can only be chosen once the one before it is known here.
 
-        A loop that launches a step before it has fetched the last one must leave such a sequence out.
+        A loop that launches a step before it has fetched the last one waits for such a sequence.
         """
-        return self.grammar is not None
+        return self.grammar is not None or any(len(bad) > 1 for bad in self.sampling.bad_sequences)
 
     @property
     def num_pending(self) -> int:
         """Tokens that must be computed before the next one can be sampled."""
-        return len(self.token_ids) - self.num_computed
+        return len(self.token_ids) + self.num_unknown - self.num_computed
 
     @property
     def is_decoding(self) -> bool:
         """Whether only the token sampled last is pending."""
-        num_tokens = len(self.token_ids)
+        num_tokens = len(self.token_ids) + self.num_unknown
         return num_tokens - self.num_computed == 1 and num_tokens > self.num_prompt_tokens
+
+    @property
+    def is_full(self) -> bool:
+        """Whether no further token can come, known or not."""
+        return len(self.token_ids) + self.num_unknown >= self.max_tokens
 
     def page_key(self, index: int, page_tokens: int) -> bytes:
         """Return the prefix-cache key of its page `index`, whose tokens must all be known."""

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from sequences import sequence
+from sequences import ends_of, sequence
 
 from engines.penalties import TokenCounts
 from engines.sampling import Sampled, first_argmax, sample
@@ -21,7 +21,7 @@ def counts(vocab: int = VOCAB) -> TokenCounts:
 
 def sampled(logits: Seq[Seq[float]], sequences: list[Sequence]) -> Sampled:
     table = torch.tensor(logits, dtype=torch.float32)
-    return sample(table, sampling_rows(sequences, counts(table.shape[1]), table.shape[1]))
+    return sample(table, sampling_rows(ends_of(sequences), counts(table.shape[1]), table.shape[1]))
 
 
 def best(logits: list[float], outputs: Seq[int] = (), **how: Any) -> int:
@@ -35,7 +35,7 @@ def shares(logits: list[float], **how: Any) -> list[float]:
     """How often each token is drawn over many seeds."""
     table = torch.tensor([logits], dtype=torch.float32).expand(NUM_DRAWS, -1)
     draws = [sequence([0], seed=seed, **how) for seed in range(NUM_DRAWS)]
-    ids_S = sample(table, sampling_rows(draws, counts(len(logits)), len(logits))).ids_S
+    ids_S = sample(table, sampling_rows(ends_of(draws), counts(len(logits)), len(logits))).ids_S
     return [n / NUM_DRAWS for n in torch.bincount(ids_S, minlength=len(logits)).tolist()]
 
 
@@ -158,13 +158,15 @@ def test_a_seed_gives_the_same_tokens_in_any_company() -> None:
         {"temperature": 1.0, "presence_penalty": 1.0, "logprobs": 3},
     ]
     sequences = [sequence([1, 2, 3], seed=row, **one) for row, one in enumerate(how)]
-    together = sample(logits, sampling_rows(sequences, counts(200), 200)).ids_S.tolist()
+    together = sample(logits, sampling_rows(ends_of(sequences), counts(200), 200)).ids_S.tolist()
     alone = [
-        int(sample(logits[row : row + 1], sampling_rows([one], counts(200), 200)).ids_S[0])
+        int(sample(logits[row : row + 1], sampling_rows(ends_of([one]), counts(200), 200)).ids_S[0])
         for row, one in enumerate(sequences)
     ]
     order = [4, 0, 5, 2, 1, 3]
-    shuffled = sample(logits[order], sampling_rows([sequences[row] for row in order], counts(200), 200))
+    shuffled = sample(
+        logits[order], sampling_rows(ends_of([sequences[row] for row in order]), counts(200), 200)
+    )
     assert together == alone
     assert shuffled.ids_S.tolist() == [together[row] for row in order]
 
@@ -199,11 +201,11 @@ def test_counts_follow_a_sequence_from_step_to_step_and_past_others() -> None:
     several = [sequence([0, 1]) for _ in range(3)]
     for round_ in range(3):
         for one in several:  # three sequences share two rows
-            seen, outputs = table.of([one])
+            seen, outputs = table.of(ends_of([one]), None)
             assert outputs[0].tolist() == [0, 0, round_, 0]
             assert seen[0].tolist() == [True, True, round_ > 0, False]
             one.token_ids.append(2)
-    both = table.of(several[:2])[1]
+    both = table.of(ends_of(several[:2]), None)[1]
     assert both.tolist() == [[0, 0, 3, 0], [0, 0, 3, 0]]
 
 
@@ -272,7 +274,7 @@ def test_only_rows_that_ask_get_logprobs() -> None:
 
 
 def test_plain_greedy_rows_build_nothing() -> None:
-    rows = sampling_rows([sequence([0]), sequence([1])], counts(), VOCAB)
+    rows = sampling_rows(ends_of([sequence([0]), sequence([1])]), counts(), VOCAB)
     assert (rows.penalties, rows.edits, rows.draws, rows.logprob_rows) == (None, None, None, ())
 
 
@@ -282,8 +284,8 @@ def test_the_gpu_draws_what_the_cpu_draws() -> None:
     logits = torch.randn(64, 1000, generator=torch.Generator().manual_seed(1))
     rows = [sequence([1, 2], seed=row, temperature=1.0, top_k=50, top_p=0.9) for row in range(64)]
     on_gpu = TokenCounts(max_sequences=64, vocab=1000, device=torch.device("cuda"))
-    gpu = sample(logits.cuda(), sampling_rows(rows, on_gpu, 1000)).ids_S.tolist()
-    assert gpu == sample(logits, sampling_rows(rows, counts(1000), 1000)).ids_S.tolist()
+    gpu = sample(logits.cuda(), sampling_rows(ends_of(rows), on_gpu, 1000)).ids_S.tolist()
+    assert gpu == sample(logits, sampling_rows(ends_of(rows), counts(1000), 1000)).ids_S.tolist()
 
 
 # --- grammars
@@ -317,7 +319,7 @@ def test_a_row_with_a_grammar_takes_the_best_that_it_allows_and_others_what_they
 def test_a_draw_stays_within_the_grammar() -> None:
     table = torch.zeros(1, VOCAB).expand(NUM_DRAWS, -1)
     draws = [held(2, 5, 9, seed=seed, temperature=1.0, top_k=2) for seed in range(NUM_DRAWS)]
-    ids_S = sample(table, sampling_rows(draws, counts(), VOCAB)).ids_S
+    ids_S = sample(table, sampling_rows(ends_of(draws), counts(), VOCAB)).ids_S
     assert set(ids_S.tolist()) == {2, 5, 9}
 
 

@@ -17,10 +17,12 @@ from engines.spec import ModelSpec
 class LoopEngine:
     """A loop, its pixel files, and what it answered."""
 
-    def __init__(self, pixels: PixelFiles, *, spec: ModelSpec = SPEC, **changes: Any) -> None:
+    def __init__(
+        self, pixels: PixelFiles, *, spec: ModelSpec = SPEC, overlap: bool | None = None, **changes: Any
+    ) -> None:
         start = Start(folder="nowhere", spec=spec, options=options(**changes), vocabulary=PRINTABLE)
         self.phases: list[str] = []
-        loop, ready = load_engine(start, on_phase=self.phases.append, load=load_tiny)
+        loop, ready = load_engine(start, on_phase=self.phases.append, load=load_tiny, overlap=overlap)
         self.loop: EngineLoop = loop
         self.ready: Ready = ready
         self.tokens: dict[str, list[int]] = {}

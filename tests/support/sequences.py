@@ -1,8 +1,10 @@
 """Sequences for tests of the runtime: short ways to make them."""
 
 import itertools
+from collections.abc import Iterable
 from typing import Any
 
+from engines.batch_plan import Chunk
 from engines.messages import Sampling
 from engines.prefix_cache import root_key
 from engines.sequence import ImageSlots, Sequence
@@ -56,3 +58,8 @@ def sequence(
         root_key=root_key(regime),
         submitted_s=0.0,
     )
+
+
+def ends_of(sequences: Iterable[Sequence]) -> list[Chunk]:
+    """The chunk of each sequence after which its next token is sampled: its last token."""
+    return [Chunk(sequence=one, start=len(one.token_ids) - 1, num_tokens=1) for one in sequences]
