@@ -1,5 +1,6 @@
 """What the scheduler decides: the chunks of one step, and what became of their sequences. No tensors."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,6 +88,14 @@ class BatchPlan:
             sequence.source_row = row
         return self
 
+    def progress(self, token_ids: Iterable[int | None]) -> "list[Progress]":
+        """Give each sampled sequence its token and return what that did, where it is still wanted."""
+        return [
+            _advanced(row, chunk, token)
+            for row, (chunk, token) in enumerate(zip(self.sampling, token_ids, strict=True))
+            if chunk.is_current
+        ]
+
     @property
     def sampling(self) -> list[Chunk]:
         """The chunks after which a token is sampled, in the order of their rows."""
@@ -104,7 +113,7 @@ class Progress:
     stop_token_id: int | None
 
 
-def advance(row: int, chunk: Chunk, token: int | None) -> Progress:
+def _advanced(row: int, chunk: Chunk, token: int | None) -> Progress:
     """Give a sequence the token that was sampled for it, or end it."""
     sequence, sampling = chunk.sequence, chunk.sequence.sampling
     sequence.num_unknown -= 1

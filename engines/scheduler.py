@@ -25,7 +25,7 @@ from bisect import insort
 from collections.abc import Iterable
 from operator import attrgetter
 
-from engines.batch_plan import BatchPlan, Chunk, Progress, advance
+from engines.batch_plan import BatchPlan, Chunk, Progress
 from engines.failed_step import spoilt_by
 from engines.kv_pages import KvPages
 from engines.options import SchedulerOptions
@@ -137,11 +137,7 @@ class Scheduler:
         None ends a sequence whose logits were no numbers, and no page of it is found again. What came for a
         sequence that has ended meanwhile, or started anew, is dropped.
         """
-        progress = [
-            advance(row, chunk, token)
-            for row, (chunk, token) in enumerate(zip(plan.sampling, token_ids, strict=True))
-            if chunk.is_current
-        ]
+        progress = plan.progress(token_ids)
         for item in progress:
             if item.finish_reason == "error":
                 self._forget(item.sequence)
