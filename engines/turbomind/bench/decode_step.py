@@ -1,4 +1,4 @@
-"""Prints the time of whole decode steps: `python -m engines.turbomind.bench.decode_step [batch size ...]`.
+"""Prints the time of whole decode steps: `python -m engines.turbomind.bench.decode_step [VARIANT|BATCH ...]`.
 
 InternVL2-8B's decoder with random weights and keys, every sequence 1,088 tokens long (the mean of a prompt of
 1,024 and 128 new tokens), LM head and greedy choice included, replayed from a graph. No scheduler, no HTTP:
@@ -6,24 +6,22 @@ what the GPU takes.
 """
 
 import sys
-from collections.abc import Callable
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from engines.network import Network
-from engines.ops import KvLayer, Ops, Weight
-from engines.pytorch.linear import linear
+from engines.ops import KvLayer
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, paged_batch
+from engines.turbomind.bench.decode_variants import VARIANTS
 from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops, time_us
-from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops_table import TurbomindOps
 from engines.weights.load import random_network
 
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
+USUAL = ("engine", "no-overlap", "cublas")
 LENGTH, PAGE_TOKENS = 1088, 64
 DECODER = DecoderSpec(
     num_layers=32,
@@ -65,29 +63,15 @@ def floor_us(num_seqs: int, *, gbps: float, tflops: float) -> float:
     return max(2 * weights / gbps / 1e3, 2 * weights * num_seqs / tflops / 1e6) + kv_bytes / gbps / 1e3
 
 
-class CublasLinears(TurbomindOps):
-    """The table without our linear kernel."""
-
-    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
-        """Return x @ W.T + b."""
-        return linear(x_TI, weight)
-
-
-VARIANTS: dict[str, Callable[[torch.device], Ops]] = {
-    "engine": lambda device: TurbomindOps(Gpu(device)),
-    "no overlap": lambda device: TurbomindOps(Gpu(device, overlap_launches=False)),
-    "cuBLAS linears": lambda device: CublasLinears(Gpu(device)),
-}
-
-
-def main(batches: tuple[int, ...]) -> None:
-    """Measure the batch sizes given, with and without what makes the difference."""
+def main(batches: tuple[int, ...], variants: tuple[str, ...]) -> None:
+    """Measure the variants at the batch sizes given; the floor is that of 16-bit weights and keys."""
     device = torch.device("cuda")
     ceilings = {"gbps": copy_ceiling_gbps(), "tflops": matmul_ceiling_tflops()}
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {ceilings['gbps']:.0f} GB/s copy")
     print(f"{'variant':<15} {'batch':>5} {'ms a step':>10} {'tok/s':>8} {'floor ms':>9} {'of limit':>8}")
-    for name, make_ops in VARIANTS.items():
-        network = random_network(MODEL, ops=make_ops(device), device=device, dtype=torch.bfloat16, seed=0)
+    for name in variants:
+        ops = VARIANTS[name](device)
+        network = random_network(MODEL, ops=ops, device=device, dtype=torch.bfloat16, seed=0)
         for num_seqs in batches:
             us = _step_us(network, num_seqs)
             floor = floor_us(num_seqs, **ceilings)
@@ -109,6 +93,15 @@ def _decode(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
     return network.logits(network.hidden(step, kv)).argmax(dim=-1)
 
 
+def _asked(words: list[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Return the batch sizes and the variants named, or the usual ones."""
+    unknown = [word for word in words if not word.isdigit() and word not in VARIANTS]
+    if unknown:
+        raise SystemExit(f"variants `{', '.join(unknown)}`: must be among {', '.join(sorted(VARIANTS))}")
+    batches = tuple(int(word) for word in words if word.isdigit())
+    return batches or BATCHES, tuple(word for word in words if word in VARIANTS) or USUAL
+
+
 if __name__ == "__main__":
     with torch.inference_mode():
-        main(tuple(int(size) for size in sys.argv[1:]) or BATCHES)
+        main(*_asked(sys.argv[1:]))

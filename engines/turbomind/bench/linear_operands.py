@@ -38,22 +38,23 @@ def num_bytes(kind: Kind, outputs: int, inputs: int) -> float:
 
 
 def make_layer(kind: Kind, outputs: int, inputs: int) -> Layer:
-    """Return a random layer on the GPU."""
-    scale_O = torch.rand(outputs, device="cuda") + 0.5
+    """Return a random layer on the GPU whose outputs are about as large as its inputs."""
+    size = inputs**-0.5
+    scale_O = (torch.rand(outputs, device="cuda") + 0.5) * size
     match kind:
         case "dense":
-            return Dense(weight_OI=random(outputs, inputs), bias_O=None)
+            return Dense(weight_OI=random(outputs, inputs) * size, bias_O=None)
         case "e4m3":
             weight = random(outputs, inputs).to(torch.float8_e4m3fn)
             return Fp8(weight_OI=weight, scale_O=scale_O, bias_O=None)
         case "int8":
             codes = torch.randint(-127, 128, (outputs, inputs), dtype=torch.int8, device="cuda")
-            return Int8(weight_OI=codes, scale_O=scale_O, bias_O=None)
+            return Int8(weight_OI=codes, scale_O=scale_O / 73, bias_O=None)  # codes spread by 73
         case "nibble":
             groups = inputs // GROUP_SIZE
             return int4_tiles.linear_int4(
                 torch.randint(0, 16, (outputs, inputs), dtype=torch.uint8, device="cuda"),
-                scales_GO=torch.rand(groups, outputs, device="cuda").half() / 64 + 1e-3,
+                scales_GO=((torch.rand(groups, outputs, device="cuda") + 0.5) * size / 6.5).half(),
                 zeros_GO=torch.randint(0, 16, (groups, outputs), dtype=torch.uint8, device="cuda"),
             )
 

@@ -1,0 +1,82 @@
+"""Op tables that `decode_step.py` compares: what the engine runs, and it with other linear layers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from engines.ops import Dense, Ops, Weight
+from engines.pytorch.linear import linear as torch_linear
+from engines.turbomind.bench.linear_operands import make_layer
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops import linear_hopper
+from engines.turbomind.ops.hopper_cut import Kind
+from engines.turbomind.ops.linear import linear
+from engines.turbomind.ops_table import TurbomindOps
+
+_MOST_OUTPUTS = 60_000  # of a layer that is quantized: the head is not
+
+
+class CublasLinears(TurbomindOps):
+    """The table with cuBLASLt for every linear layer."""
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b."""
+        return torch_linear(x_TI, weight)
+
+
+class HopperLinears(TurbomindOps):
+    """The table with `linear_hopper` for every linear layer that it takes."""
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b."""
+        num_rows = x_TI.numel() // x_TI.shape[-1]
+        if isinstance(weight, Dense) and linear_hopper.fits(self.gpu, num_rows, x_TI.dtype, weight):
+            return linear_hopper.linear_dense(self.gpu, x_TI, weight)
+        return torch_linear(x_TI, weight)
+
+
+@dataclass(frozen=True, slots=True)
+class OtherLinears(TurbomindOps):
+    """The table with random layers of a kind in place of the dense ones, and rings of a size of their own."""
+
+    kind: Kind
+    linear_gpu: Gpu
+    layers: dict[int, Weight] = field(default_factory=dict)  # by the address of the dense one
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b."""
+        assert isinstance(weight, Dense), "a random network is not quantized"
+        taken: Weight = weight
+        if self.kind != "dense" and weight.weight_OI.shape[0] < _MOST_OUTPUTS:
+            key = weight.weight_OI.data_ptr()
+            if key not in self.layers:
+                self.layers[key] = make_layer(self.kind, *weight.weight_OI.shape)
+            taken = self.layers[key]
+        return linear(self.linear_gpu, x_TI, taken)
+
+
+def _half_rings(device: torch.device) -> Gpu:
+    """Return the GPU with half its shared memory: two blocks of linear layers fit beside each other."""
+    gpu = Gpu(device)
+    gpu.shared_bytes_per_block = gpu.shared_bytes_per_sm // 2 - 1024
+    return gpu
+
+
+def _other(kind: Kind, *, half: bool) -> Callable[[torch.device], Ops]:
+    return lambda device: OtherLinears(Gpu(device), kind, _half_rings(device) if half else Gpu(device))
+
+
+VARIANTS: dict[str, Callable[[torch.device], Ops]] = {
+    "engine": lambda device: TurbomindOps(Gpu(device)),
+    "no-overlap": lambda device: TurbomindOps(Gpu(device, overlap_launches=False)),
+    "cublas": lambda device: CublasLinears(Gpu(device)),
+    "hopper": lambda device: HopperLinears(Gpu(device)),
+    "half-rings": _other("dense", half=True),
+    "int4": _other("nibble", half=False),
+    "int4-half-rings": _other("nibble", half=True),
+    "fp8": _other("e4m3", half=False),
+    "fp8-half-rings": _other("e4m3", half=True),
+    "int8": _other("int8", half=False),
+}
