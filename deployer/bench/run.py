@@ -1,10 +1,11 @@
 """`deploy bench`: the engine alone and a server in front of it, or a server that runs already; one table."""
 
-import asyncio
 import sys
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from deployer.bench.machine import machine
+from deployer.bench.measured import Measured, run_until_interrupted
 from deployer.bench.offline import EngineBench, engine_bench
 from deployer.bench.online import ServerBench, http_client, served_model
 from deployer.bench.options import BenchOptions, check_options
@@ -28,15 +29,18 @@ def run(config: DeployConfig, options: BenchOptions, hardware: Hardware) -> int:
     set_up_logs("warning")
     if options.prompts == "tokens":
         return run_tokens(config, options, hardware)
-    rows, about = asyncio.run(_run(config, options))
-    print_report(rows, about, options, out=sys.stdout)
-    return 0
+    measured: Measured[Figures] = Measured(rows=[], about=machine())
+    code = run_until_interrupted(partial(_run, config, options, measured), measured)
+    if measured.rows:
+        print_report(measured.rows, measured.about, options, out=sys.stdout)
+    return code
 
 
-async def _run(config: DeployConfig, options: BenchOptions) -> tuple[list[Figures], dict[str, str]]:
+async def _run(config: DeployConfig, options: BenchOptions, measured: Measured[Figures]) -> None:
     if options.url is not None:
-        rows = await _server_rows(options, options.url, model=options.model_name)
-        return rows, {**machine(), "server": options.url}
+        measured.about["server"] = options.url
+        await _server_rows(options, options.url, measured, model=options.model_name)
+        return
     deployment = Deployment.open(config, max_restarts=0)
     if deployment.model.spec.vision is None and options.images != "without":
         raise ConfigError(
@@ -45,27 +49,29 @@ async def _run(config: DeployConfig, options: BenchOptions) -> tuple[list[Figure
     async with engine_bench(deployment, output_tokens=options.output_tokens) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"
-        rows = await _engine_rows(options, bench)
+        engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
+        measured.about |= {"model": config.model.name, "engine": engine, "quantization": _formats(config)}
+        await _engine_rows(options, bench, measured)
     async with own_server(config) as url:
-        rows += await _server_rows(options, url, model=None)
-    engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
-    return rows, {**machine(), "model": config.model.name, "engine": engine, "quantization": _formats(config)}
+        await _server_rows(options, url, measured, model=None)
 
 
-async def _engine_rows(options: BenchOptions, bench: EngineBench) -> list[Figures]:
+async def _engine_rows(options: BenchOptions, bench: EngineBench, measured: Measured[Figures]) -> None:
     async def tokens(text: str) -> int:
         return len((await bench.prepare(Ask(text=text, picture=None))).token_ids)
 
     words = await _words(options, tokens)
 
-    async def measured(asked: Sequence[Ask], concurrency: int) -> tuple[list[Sample], float]:
+    async def measure(asked: Sequence[Ask], concurrency: int) -> tuple[list[Sample], float]:
         prompts = [await bench.prepare(ask) for ask in asked]
         return await closed_loop(prompts, concurrency, bench.ask)
 
-    return await _rows(options, "engine", words, measured)
+    await _rows(options, "engine", words, measure, measured)
 
 
-async def _server_rows(options: BenchOptions, url: str, *, model: str | None) -> list[Figures]:
+async def _server_rows(
+    options: BenchOptions, url: str, measured: Measured[Figures], *, model: str | None
+) -> None:
     async with http_client(url, options) as client:
         bench = ServerBench(client=client, model=model or await served_model(client))
 
@@ -75,11 +81,11 @@ async def _server_rows(options: BenchOptions, url: str, *, model: str | None) ->
 
         words = await _words(options, tokens)
 
-        async def measured(asked: Sequence[Ask], concurrency: int) -> tuple[list[Sample], float]:
+        async def measure(asked: Sequence[Ask], concurrency: int) -> tuple[list[Sample], float]:
             bodies = [bench.body(ask, output_tokens=options.output_tokens) for ask in asked]
             return await closed_loop(bodies, concurrency, bench.ask)
 
-        return await _rows(options, "http", words, measured)
+        await _rows(options, "http", words, measure, measured)
 
 
 async def _words(options: BenchOptions, tokens: Callable[[str], Awaitable[int]]) -> int:
@@ -100,10 +106,10 @@ async def _rows(
     options: BenchOptions,
     path: str,
     words: int,
-    measured: Callable[[Sequence[Ask], int], Awaitable[tuple[list[Sample], float]]],
-) -> list[Figures]:
+    measure: Callable[[Sequence[Ask], int], Awaitable[tuple[list[Sample], float]]],
+    measured: Measured[Figures],
+) -> None:
     """Measure every concurrency, without and with a picture; the same asks on every path."""
-    rows = []
     for image in {"without": (False,), "with": (True,), "both": (False, True)}[options.images]:
         size = (options.image_width, options.image_height) if image else None
 
@@ -111,16 +117,15 @@ async def _rows(
             return asks(count, words=words, size=size, seed=options.seed, stream=stream)
 
         if options.warmup:
-            await measured(asked(options.warmup, "warmup"), 1)
+            await measure(asked(options.warmup, "warmup"), 1)
         for concurrency in options.concurrency:
             print(
                 f"{path}: {concurrency} at once, {'with' if image else 'without'} a picture", file=sys.stderr
             )
-            samples, seconds = await measured(
+            samples, seconds = await measure(
                 asked(options.requests or concurrency, f"row {concurrency}"), concurrency
             )
-            rows.append(figures(samples, seconds, path=path, image=image, concurrency=concurrency))
-    return rows
+            measured.rows.append(figures(samples, seconds, path=path, image=image, concurrency=concurrency))
 
 
 def _formats(config: DeployConfig) -> str:

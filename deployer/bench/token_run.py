@@ -1,11 +1,12 @@
 """`deploy bench` with `bench.prompts=tokens`: one engine, any number of loads, one table with its limits."""
 
-import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from deployer.bench.machine import machine
+from deployer.bench.measured import Measured, run_until_interrupted
 from deployer.bench.options import BenchOptions, check_options
 from deployer.bench.samples import closed_loop
 from deployer.bench.token_engine import TokenBench, opened, token_bench
@@ -21,7 +22,7 @@ from deployer.plan.hardware import Hardware, check_hardware
 from deployer.verbs import VERBS
 from engines.messages import Ready
 
-Rows = list[tuple[BenchOptions, TokenRow]]
+TokenLoad = tuple[BenchOptions, TokenRow]
 
 
 def run_tokens(config: DeployConfig, options: BenchOptions, hardware: Hardware) -> int:
@@ -30,11 +31,16 @@ def run_tokens(config: DeployConfig, options: BenchOptions, hardware: Hardware) 
     loads = loads_of(options)
     model, choice = opened(config)
     _check_loads(loads, config, model)
-    rows, ready = asyncio.run(_measured(config, model, choice, loads))
-    limits = Limits.of(config, model.spec, hardware) if is_that_device(hardware, ready.device) else None
-    about = _about(config, choice, ready, hardware if limits else None)
-    print_token_report(rows, about, limits, options, out=sys.stdout)
-    return 0
+    measured: Measured[TokenLoad] = Measured(rows=[], about={})
+    started: list[Ready] = []
+    work = partial(_measure, config, model, choice, loads, measured, started)
+    code = run_until_interrupted(work, measured)
+    if measured.rows:
+        (ready,) = started
+        limits = Limits.of(config, model.spec, hardware) if is_that_device(hardware, ready.device) else None
+        about = _about(config, choice, ready, hardware if limits else None) | measured.about
+        print_token_report(measured.rows, about, limits, options, out=sys.stdout)
+    return code
 
 
 def loads_of(options: BenchOptions) -> list[BenchOptions]:
@@ -67,20 +73,27 @@ def _check_loads(loads: Sequence[BenchOptions], config: DeployConfig, model: Ope
         raise ConfigError(faults)
 
 
-async def _measured(
-    config: DeployConfig, model: OpenedModel, choice: EngineChoice, loads: Sequence[BenchOptions]
-) -> tuple[Rows, Ready]:
+async def _measure(
+    config: DeployConfig,
+    model: OpenedModel,
+    choice: EngineChoice,
+    loads: Sequence[BenchOptions],
+    measured: Measured[TokenLoad],
+    started: list[Ready],
+) -> None:
+    """Measure every load; `started` gets what the engine said of its start."""
     timeout_s = max(load.timeout_s for load in loads)
     async with token_bench(config, model, choice, timeout_s=timeout_s) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"
-        rows = [(load, row) for load in loads for row in await _rows(bench, load)]
-        return rows, ready
+        started.append(ready)
+        for load in loads:
+            async for row in _rows(bench, load):
+                measured.rows.append((load, row))
 
 
-async def _rows(bench: TokenBench, options: BenchOptions) -> list[TokenRow]:
+async def _rows(bench: TokenBench, options: BenchOptions) -> AsyncGenerator[TokenRow, None]:
     """Measure every concurrency of a load."""
-    rows = []
     if options.warmup:
         asked = bench.prompts.asks(options, options.warmup, stream="warmup")
         await closed_loop(asked, options.warmup, bench.ask)
@@ -90,12 +103,9 @@ async def _rows(bench: TokenBench, options: BenchOptions) -> list[TokenRow]:
         before = await bench.settled()
         samples, seconds = await closed_loop(asked, concurrency, bench.ask)
         after = await bench.settled()
-        rows.append(
-            token_row(
-                samples, seconds, load=options.name, concurrency=concurrency, before=before, after=after
-            )
+        yield token_row(
+            samples, seconds, load=options.name, concurrency=concurrency, before=before, after=after
         )
-    return rows
 
 
 def _about(

@@ -5,6 +5,7 @@ The engine is started before and closed after it by whoever made the service; un
 """
 
 from fastapi import FastAPI, Request, Response
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of
@@ -36,7 +37,13 @@ ROUTES = (
 def create_app(service: Service) -> FastAPI:
     """Return the application; it serves until its service's engine is closed."""
     around = layers(service.server, admission=service.admission, metrics=service.metrics)
-    app = FastAPI(title="deployer", middleware=around, redirect_slashes=False)
+    app = FastAPIOffline(
+        title="deployer",
+        middleware=around,
+        redirect_slashes=False,
+        redoc_url=None,  # it takes its logo from a CDN
+        swagger_ui_parameters={"validatorUrl": None},  # else the page asks validator.swagger.io
+    )
     for routes in ROUTES:
         app.include_router(routes(service))
     app.add_exception_handler(HTTPException, _http_error)

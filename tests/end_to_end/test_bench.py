@@ -1,6 +1,7 @@
 """`deploy bench` on the tiny model: both paths, and the same against a server that runs."""
 
 import json
+import signal
 import subprocess
 from typing import Any
 
@@ -39,3 +40,29 @@ def test_a_running_server_is_measured_by_its_address(server: LiveServer, tiny_wo
     assert [row["path"] for row in report["rows"]] == ["http", "http"]
     assert report["server_overhead"] == []
     assert report["about"]["server"] == server.url
+
+
+def test_ctrl_c_prints_the_rows_that_are_done_and_says_so(
+    server: LiveServer, tiny_words: tuple[str, ...]
+) -> None:
+    words = (
+        *tiny_words,
+        f"bench.url={server.url}",
+        *SMALL,
+        "bench.images=without",
+        "bench.concurrency=[1,2]",
+    )
+    process = subprocess.Popen(
+        (*COMMAND, "bench", *words, "bench.output_tokens=200"),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    while (line := process.stderr.readline()) and not line.startswith("http: 2 at once"):
+        pass  # the second row begins when the first is done
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "interrupted: 1 row done, the others are missing" in err
+    report = json.loads(out)
+    assert [row["concurrency"] for row in report["rows"]] == [1]
+    assert report["about"]["interrupted"].startswith("1 row done")

@@ -1,5 +1,7 @@
 """What probes, Prometheus and /v1/models see."""
 
+import re
+
 import httpx
 from fake_engine import FakeEngine
 from prometheus_client.parser import text_string_to_metric_families
@@ -98,4 +100,16 @@ async def test_the_docs_describe_every_field_of_the_bodies(api: httpx.AsyncClien
     assert {"prompt", "echo"} <= set(schemas["CompletionBody"]["properties"])
     body = described["paths"]["/v1/chat/completions"]["post"]["requestBody"]
     assert body["content"]["application/json"]["schema"]["$ref"] == "#/components/schemas/ChatBody"
-    assert (await api.get("/docs")).status_code == 200
+
+
+async def test_the_docs_load_nothing_from_elsewhere(api: httpx.AsyncClient) -> None:
+    page = await api.get("/docs")
+    assert page.status_code == 200
+    loaded = re.findall(r"""(?:src|href)=["']([^"']+)""", page.text)
+    assert len(loaded) == 3
+    for path in loaded:
+        assert path.startswith("/static-offline-docs/")
+        assert (await api.get(path)).status_code == 200
+    assert "http" not in page.text.replace("http-equiv", "")
+    assert '"validatorUrl": null' in page.text
+    assert (await api.get("/redoc")).status_code == 404
