@@ -34,7 +34,7 @@ def choices_of(
 
     Raises InvalidFieldError where an answer does not fit behind its prompt.
     """
-    text = text_rules(rules.asked, vocabulary)
+    text = text_rules(rules, vocabulary)
     num_choices = rules.asked.n
     return [
         Choice(

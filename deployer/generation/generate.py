@@ -102,6 +102,7 @@ class ChoiceText:
             stop=rules.stop,
             skip_special_tokens=rules.skip_special_tokens,
             include_stop=rules.include_stop,
+            shown_ids=rules.shown_ids,
         )
 
     def grow(self, delta: Delta) -> Piece:

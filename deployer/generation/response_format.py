@@ -18,7 +18,7 @@ from deployer.generation.generation_config import InvalidFieldError
 
 TYPES = ("text", "json_object", "json_schema", "regex", "regex_schema", "grammar")
 # Between the parts of a JSON text. A small model would else go on with blanks until its answer is full.
-_JSON: Any = {"whitespace_pattern": r"[ \n\t]{0,32}"}
+JSON_OPTIONS: Any = {"whitespace_pattern": r"[ \n\t]{0,32}"}
 
 
 def grammar_of(response_format: Mapping[str, Any] | None) -> str | None:
@@ -48,7 +48,7 @@ def schema_grammar(schema: Mapping[str, Any] | bool, *, field: str) -> str:
 
     try:
         text = schema if isinstance(schema, Mapping) else {"anyOf": [{}]} if schema else {"anyOf": []}
-        return _checked(LLMatcher.grammar_from_json_schema(json.dumps(text), _JSON), field)
+        return _checked(LLMatcher.grammar_from_json_schema(json.dumps(text), JSON_OPTIONS), field)
     except (ValueError, TypeError) as error:
         raise InvalidFieldError(f"`{field}`: {error}", field=field) from error
 

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from deployer.config.schema import SamplingConfig
@@ -50,6 +50,7 @@ class TextRules:
     stop_token_ids: tuple[int, ...]  # those of the request: the answer says which of them ended it
     skip_special_tokens: bool
     include_stop: bool
+    shown_ids: frozenset[int]  # control tokens that stand in the text all the same
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +62,7 @@ class SamplingRules:
     first_seed: int
     bad_sequences: tuple[tuple[int, ...], ...]
     grammar: str | None
+    shown_ids: frozenset[int] = frozenset()  # control tokens that an answer is read by, shown in its text
 
 
 def sampling_rules(
@@ -102,13 +104,22 @@ def _check_beside_grammar(asked: GenerationConfig) -> None:
             )
 
 
-def text_rules(asked: GenerationConfig, vocabulary: Vocabulary) -> TextRules:
+def with_tools(rules: SamplingRules, *, grammar: str | None, shown_ids: frozenset[int]) -> SamplingRules:
+    """Return the rules of answers that may call tools. Raises InvalidFieldError."""
+    if grammar is not None:
+        _check_beside_grammar(rules.asked)
+    return replace(rules, grammar=grammar or rules.grammar, shown_ids=shown_ids)
+
+
+def text_rules(rules: SamplingRules, vocabulary: Vocabulary) -> TextRules:
     """Return how text is cut; the template's own stop words count beside the request's."""
+    asked = rules.asked
     return TextRules(
         stop=(*asked.stop_words, *vocabulary.stop_words),
         stop_token_ids=tuple(asked.stop_token_ids),
         skip_special_tokens=asked.skip_special_tokens,
         include_stop=asked.include_stop_str_in_output,
+        shown_ids=rules.shown_ids,
     )
 
 

@@ -7,7 +7,7 @@ then are pixels decoded. Decoding, resizing and tokenizing run on threads, downl
 import asyncio
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -27,11 +27,13 @@ from deployer.prompt.image_bytes import image_bytes
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
 from deployer.prompt.images import Picture, check_pixels, decode, open_picture
-from deployer.prompt.messages import ImagePart, ImageSize, Message
+from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.open_template import open_template, token_text
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.stop_rules import stop_rules
+from deployer.prompt.together import together
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
+from deployer.prompt.tool_format import check_tools
 from engines.errors import RequestError
 from engines.messages import Vocabulary
 from engines.spec import ModelSpec, VisionSpec
@@ -71,6 +73,8 @@ class PromptBuilder:
         self._max_image_pixels = cfg.vision.max_image_pixels
         self._vocab = spec.decoder.vocab
         self._template, origin = open_template(cfg.chat_template, spec, folder, self.tokenizer)
+        self._template_origin = origin
+        self.tool_format = self._template.tool_format
         system = cfg.chat_template.system
         self._system: str | None = checkpoint.get("system_message") if system is None else system
         self._image_id = None if spec.vision is None else self._placeholder(spec.vision, origin)
@@ -89,17 +93,31 @@ class PromptBuilder:
         self._own_pictures = threading.Lock()
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prompt")
 
-    async def chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        add_generation_prompt: bool = True,
+    ) -> Prompt:
         """Return the prompt of a conversation. Raises RequestError."""
-        return await self.prepare(await self.plan(messages, add_generation_prompt=add_generation_prompt))
+        planned = await self.plan(messages, tools=tools, add_generation_prompt=add_generation_prompt)
+        return await self.prepare(planned)
 
-    async def plan(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> PlannedPrompt:
+    async def plan(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        add_generation_prompt: bool = True,
+    ) -> PlannedPrompt:
         """Return all but the pixels: what can be refused without decoding is refused. Raises RequestError."""
         self._check_images(messages)
+        check_tools(messages, tools, self.tool_format, origin=self._template_origin)
         rendered = self._template.render(
-            messages, system=self._system, add_generation_prompt=add_generation_prompt
+            messages, system=self._system, tools=tools, add_generation_prompt=add_generation_prompt
         )
-        pictures = await _together(self._open(part, index) for index, part in enumerate(rendered.images))
+        pictures = await together(self._open(part, index) for index, part in enumerate(rendered.images))
         slots = self._slots(pictures, rendered.images)
         ids, starts = await self._on_thread(partial(self._encode, rendered, slots))
         check_length(len(ids), [slot.cost for slot in slots], session_len=self.session_len)
@@ -113,13 +131,13 @@ class PromptBuilder:
         """Return what the pictures of one prompt become; no pixel is decoded. Raises RequestError."""
         self._check_count(len(images))
         return self._slots(
-            await _together(self._sized(image, index) for index, image in enumerate(images)), images
+            await together(self._sized(image, index) for index, image in enumerate(images)), images
         )
 
     async def prepare(self, planned: PlannedPrompt) -> Prompt:
         """Decode and cut the pictures of a planned prompt. Raises RequestError."""
         shared = self._shared([image.slot for image in planned.images])
-        images = await _together(
+        images = await together(
             self._on_thread(partial(self._prepare, image, shared=shared)) for image in planned.images
         )
         return Prompt(token_ids=planned.token_ids, images=tuple(images))
@@ -131,7 +149,7 @@ class PromptBuilder:
         """
         self._check_images(messages)
         parts = [part for message in messages for part in message.parts if isinstance(part, ImagePart)]
-        read = iter(await _together(self._read(part, index) for index, part in enumerate(parts)))
+        read = iter(await together(self._read(part, index) for index, part in enumerate(parts)))
         return [
             replace(
                 message,
@@ -277,14 +295,3 @@ class PromptBuilder:
 
     async def _on_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-
-async def _together(calls: Iterable[Coroutine[None, None, T]]) -> list[T]:
-    """Return all results in order; the first failure ends the others."""
-    tasks = [asyncio.ensure_future(call) for call in calls]
-    try:
-        return await asyncio.gather(*tasks)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)

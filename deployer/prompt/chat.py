@@ -2,19 +2,22 @@
 
 A template is `chat_templates/<name>.jinja` or a file of one's own. It sees
 
-    messages                list of {role, content, num_images}; content is a list of parts:
-                            {type: "text", text} or {type: "image", slot, number, by_hand, after_text}
+    messages                list of {role, content, num_images, tool_calls, tool_call_id}; content is a list
+                            of parts: {type: "text", text} or {type: "image", slot, number, by_hand,
+                            after_text}; a call is {id, name, arguments}
+    tools                   list of OpenAI's tool objects; empty for a template that names no `tool_format`
     system                  the deployment's system text: a string ("": none), or none for the template's own
     add_generation_prompt   whether the answer's beginning is to be written
     bos_token, eos_token    strings, "" where the vocabulary has none
     raise_exception(text)   refuses the request
 
 and writes `part.slot` exactly once for each picture, in order. At its top it sets `image_token` (the
-placeholder of the vocabulary), `stop_words`, and `bos_each_piece` where the text behind each picture begins
-with bos again. `number` counts the pictures of the conversation from 1. The
-slot is a random string of each rendering, so that no text of a client can make a hole.
+placeholder of the vocabulary), `stop_words`, `tool_format` where it knows tools, and `bos_each_piece` where
+the text behind each picture begins with bos again. `number` counts the pictures of the conversation from 1.
+The slot is a random string of each rendering, so that no text of a client can make a hole.
 """
 
+import json
 import secrets
 import traceback
 from collections.abc import Sequence
@@ -27,8 +30,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from deployer.assets import resource_dir
 from deployer.errors import ConfigError
-from deployer.prompt.messages import ImagePart, Message
+from deployer.prompt.messages import ImagePart, Message, ToolSpec
 from deployer.prompt.placement import Placed, PlacedImage, place
+from deployer.prompt.tool_format import named_format
 from engines.errors import RequestError
 
 
@@ -53,9 +57,15 @@ class ChatTemplate:
         self.stop_words = tuple(str(word) for word in exported.get("stop_words", ()))
         self.image_token: str | None = exported.get("image_token")
         self.bos_each_piece = bool(exported.get("bos_each_piece", False))
+        self.tool_format = named_format(exported.get("tool_format"), origin=origin)
 
     def render(
-        self, messages: Sequence[Message], *, system: str | None, add_generation_prompt: bool
+        self,
+        messages: Sequence[Message],
+        *,
+        system: str | None,
+        add_generation_prompt: bool,
+        tools: Sequence[ToolSpec] = (),
     ) -> Rendered:
         """Return the prompt's text around its pictures. Raises RequestError."""
         placed = [place(message, position=position) for position, message in enumerate(messages)]
@@ -66,6 +76,7 @@ class ChatTemplate:
             text = self._template.render(
                 messages=views,
                 system=system,
+                tools=tools,
                 add_generation_prompt=add_generation_prompt,
                 raise_exception=_refuse,
                 **self._names,
@@ -82,6 +93,7 @@ class ChatTemplate:
             lstrip_blocks=True,
             keep_trailing_newline=False,
         )
+        environment.filters["tojson"] = plain_json
         try:
             return environment.get_template(self._path.name)
         except TemplateSyntaxError as error:
@@ -103,7 +115,12 @@ class ChatTemplate:
         try:
             self.render(trial, system=None, add_generation_prompt=True)
             self.render(trial[:1], system="", add_generation_prompt=False)
-            views: dict[str, Any] = {"messages": [], "system": None, "add_generation_prompt": False}
+            views: dict[str, Any] = {
+                "messages": [],
+                "system": None,
+                "tools": (),
+                "add_generation_prompt": False,
+            }
             module = self._template.make_module({**views, "raise_exception": _refuse, **self._names})
         except (RequestError, TemplateError) as error:
             raise ConfigError([f"{self._origin}: {error}"]) from error
@@ -163,7 +180,20 @@ def _view(message: Message, parts: Sequence[Placed], slots: _Slots) -> dict[str,
         else:
             content.append({"type": "text", "text": part.text})
     num_images = sum(part["type"] == "image" for part in content)
-    return {"role": message.role, "content": content, "num_images": num_images}
+    return {
+        "role": message.role,
+        "content": content,
+        "num_images": num_images,
+        "tool_calls": [
+            {"id": call.id, "name": call.name, "arguments": call.arguments} for call in message.tool_calls
+        ],
+        "tool_call_id": message.tool_call_id,
+    }
+
+
+def plain_json(value: Any, indent: int | None = None) -> str:
+    """`tojson` of templates: as transformers', without escapes for HTML."""
+    return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _refuse(text: str) -> NoReturn:

@@ -5,7 +5,6 @@ It stands in chat_template.jinja, chat_template.json or tokenizer_config.json. I
 writes the model's own image token for each picture; a text of a client that holds it is refused.
 """
 
-import json
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -16,10 +15,11 @@ from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from deployer.errors import ConfigError
-from deployer.prompt.chat import Rendered
+from deployer.prompt.chat import Rendered, plain_json
 from deployer.prompt.control_tokens import read_json
-from deployer.prompt.messages import Message, TextPart
+from deployer.prompt.messages import Message, TextPart, ToolSpec
 from deployer.prompt.placement import Placed, PlacedImage, place
+from deployer.prompt.tool_format import told_format
 from engines.errors import RequestError
 
 ORIGIN = "chat_template=from_checkpoint"
@@ -36,7 +36,9 @@ class CheckpointTemplate:
         """`image_marker`: what it writes for a picture; None for a text model. Raises ConfigError."""
         self._names = {"bos_token": bos_token, "eos_token": eos_token}
         self._marker = image_marker
-        self._template, self._path = _load(folder)
+        text, self._path = _find(folder)
+        self._template = _load(text, self._path)
+        self.tool_format = told_format(text)
         trial = Message.of("user", "text", b"picture") if image_marker else Message.of("user", "text")
         try:
             self.render([trial], system=None, add_generation_prompt=True)
@@ -44,7 +46,12 @@ class CheckpointTemplate:
             raise ConfigError([f"{ORIGIN}: {error}; choose one of ours"]) from error
 
     def render(
-        self, messages: Sequence[Message], *, system: str | None, add_generation_prompt: bool
+        self,
+        messages: Sequence[Message],
+        *,
+        system: str | None,
+        add_generation_prompt: bool,
+        tools: Sequence[ToolSpec] = (),
     ) -> Rendered:
         """Return the prompt's text around its pictures. Raises RequestError."""
         placed = [place(message, position=position) for position, message in enumerate(messages)]
@@ -56,6 +63,7 @@ class CheckpointTemplate:
         try:
             text = self._template.render(
                 messages=views,
+                tools=list(tools) or None,
                 add_generation_prompt=add_generation_prompt,
                 raise_exception=_refuse,
                 strftime_now=lambda how: datetime.now().strftime(how),
@@ -86,15 +94,13 @@ def template_file(folder: Path) -> Path:
     return _find(folder)[1]
 
 
-def _load(folder: Path) -> tuple[Template, Path]:
-    text, path = _find(folder)
+def _load(text: str, path: Path) -> Template:
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols]
     )
-    # As transformers: no escapes for HTML.
-    environment.filters["tojson"] = lambda value, **how: json.dumps(value, ensure_ascii=False, **how)
+    environment.filters["tojson"] = plain_json
     try:
-        return environment.from_string(text), path
+        return environment.from_string(text)
     except TemplateSyntaxError as error:
         raise ConfigError(
             [f"{ORIGIN}: {path}, line {error.lineno} of the template: {error.message}"]
@@ -127,14 +133,28 @@ def _default(value: Any) -> str | None:
 
 def _view(message: Message, parts: Sequence[Placed]) -> dict[str, Any]:
     """Return a message as transformers gives it to a template."""
+    view: dict[str, Any] = {"role": message.role, "content": _content(parts)}
+    if message.tool_calls:
+        view["tool_calls"] = [
+            {
+                "id": call.id,
+                "type": "function",
+                "function": {"name": call.name, "arguments": dict(call.arguments)},
+            }
+            for call in message.tool_calls
+        ]
+    if message.tool_call_id is not None:
+        view["tool_call_id"] = message.tool_call_id
+    return view
+
+
+def _content(parts: Sequence[Placed]) -> str | list[dict[str, Any]]:
     if not any(isinstance(part, PlacedImage) for part in parts):
-        texts = [part.text for part in parts if not isinstance(part, PlacedImage)]
-        return {"role": message.role, "content": "".join(texts)}
-    content = [
+        return "".join(part.text for part in parts if not isinstance(part, PlacedImage))
+    return [
         {"type": "image"} if isinstance(part, PlacedImage) else {"type": "text", "text": part.text}
         for part in parts
     ]
-    return {"role": message.role, "content": content}
 
 
 def _refuse(text: str) -> NoReturn:

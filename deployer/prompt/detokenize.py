@@ -30,10 +30,13 @@ class TextStream:
         stop: Sequence[str] = (),
         skip_special_tokens: bool = True,
         include_stop: bool = False,
+        shown_ids: frozenset[int] = frozenset(),
     ) -> None:
+        """`shown_ids`: control tokens that stand in the text all the same."""
         self._tokenizer = tokenizer
         self._stop = tuple(word for word in stop if word)
-        self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset[int]()
+        skipped = tokenizer.special_ids if skip_special_tokens else frozenset[int]()
+        self._skipped = skipped - shown_ids
         self._include_stop = include_stop
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._drop_space = tokenizer.drops_first_space

@@ -1,12 +1,16 @@
 """A conversation as plain values: what the HTTP server and the offline pipeline hand to `assemble.py`."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from PIL import Image
 
-Role = Literal["system", "user", "assistant"]
+Role = Literal["system", "user", "assistant", "tool"]
+ToolSpec = Mapping[
+    str, Any
+]  # OpenAI's: {"type": "function", "function": {"name", "description", "parameters"}}
 Detail = Literal["auto", "low", "high"]
 # str: a data:, http(s): or file: URL, checked against the limits of `vision`. The others never come from a
 # client: bytes are an encoded picture, a Path is read as it is, a PIL image is taken as it is.
@@ -41,11 +45,22 @@ Part = TextPart | ImagePart
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ToolCall:
+    """A call that the model made in an earlier turn."""
+
+    id: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Message:
     """One turn, its parts in the order in which they were sent."""
 
     role: Role
     parts: tuple[Part, ...]
+    tool_calls: tuple[ToolCall, ...] = ()  # of an assistant
+    tool_call_id: str | None = None  # of a tool: the call that it answers
 
     @staticmethod
     def of(role: Role, text: str, *images: ImageSource) -> "Message":

@@ -18,6 +18,8 @@ from deployer.serve.service import Service
 from deployer.serve.sse import DONE, ChunkWriter
 from deployer.serve.usage import Tally
 
+NO_DELTA = b'"delta":{}'
+
 
 async def whole_answer(
     service: Service,
@@ -58,9 +60,9 @@ def _ended(index: int, pieces: Sequence[Piece], content: dict[str, Any]) -> dict
     assert finish is not None, "the last piece of a choice says how it ended"
     return {
         "index": index,
-        **content,
         "finish_reason": finish.reason,
         "stop_reason": finish.stop_reason,
+        **content,
     }
 
 
@@ -72,14 +74,27 @@ async def chunks(
     writer: ChunkWriter,
     opening: bytes,
     logprobs: Callable[[Piece], dict[str, Any]],
+    delta: Callable[[Piece], tuple[bytes, str | None]] | None = None,
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the events of a stream; `opening` goes out with the first, when it is sure that there is one."""
+    """Yield the events of a stream; `opening` goes out with the first, when it is sure that there is one.
+
+    `delta`: the JSON field of a piece and why its choice ended; None: its text, as it ended.
+    """
     tally = Tally(choices, record)
     async with aclosing(service.generate(choices)) as stream:
         async for piece in stream:
             tally.add(piece)
             if piece.text or piece.logprobs or piece.finish:
                 found = logprobs(piece) if piece.logprobs else None
-                yield opening + writer.text(piece.choice, piece.text, logprobs=found, finish=piece.finish)
+                if delta is None:
+                    event = writer.text(piece.choice, piece.text, logprobs=found, finish=piece.finish)
+                else:
+                    field, reason = delta(piece)
+                    if field == NO_DELTA and reason is None and found is None:
+                        continue
+                    event = writer.raw(
+                        piece.choice, field, logprobs=found, finish=piece.finish, reason=reason
+                    )
+                yield opening + event
                 opening = b""
     yield (writer.usage(tally.usage()) if writer.with_usage else b"") + DONE

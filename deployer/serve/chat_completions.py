@@ -10,6 +10,7 @@ from fastapi import APIRouter, Request, Response
 
 from deployer.generation.choices import Choice, choices_of
 from deployer.generation.generate import Piece
+from deployer.generation.sampling import with_tools
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.serve import openai_types as api
 from deployer.serve.answers import chunks, whole_answer
@@ -21,6 +22,8 @@ from deployer.serve.request_record import RequestRecord, record_of
 from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.sse import ChunkWriter, open_stream
+from deployer.serve.tool_answers import ToolStream, ended, tool_message
+from deployer.serve.tools import ToolUse, tool_use
 
 ROLE = b'"delta":{"role":"assistant","content":""}'
 
@@ -35,7 +38,9 @@ def chat_routes(service: Service) -> APIRouter:
         record = record_of(request)
         service.accept(body, record)
         rules = body_rules(service, body, max_tokens=_max_tokens(body), logprobs=_num_logprobs(body))
-        prompt = await service.prompts.chat(conversation(body.messages))
+        tools = tool_use(service, body)
+        rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
+        prompt = await service.prompts.chat(conversation(body.messages), tools=tools.specs)
         completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,
@@ -46,8 +51,8 @@ def chat_routes(service: Service) -> APIRouter:
         )
         record.completion = completion
         if body.stream:
-            return await open_stream(_events(service, body, choices, record), record)
-        content = partial(_content, service.prompts.tokenizer)
+            return await open_stream(_events(service, body, choices, record, tools), record)
+        content = partial(_content, service.prompts.tokenizer, tools)
         return await whole_answer(service, choices, record, object_name="chat.completion", content=content)
 
     return router
@@ -69,16 +74,25 @@ def _num_logprobs(body: api.ChatBody) -> int | None:
     return (body.top_logprobs or 0) if body.logprobs else None
 
 
-def _content(tokenizer: Tokenizer, choice: Choice, pieces: Sequence[Piece]) -> dict[str, Any]:
+def _content(tokenizer: Tokenizer, tools: ToolUse, choice: Choice, pieces: Sequence[Piece]) -> dict[str, Any]:
     wanted = choice.sampling.logprobs is not None
-    return {
-        "message": {"role": "assistant", "content": "".join(piece.text for piece in pieces)},
-        "logprobs": chat_logprobs(tokenizer, pieces) if wanted else None,
-    }
+    logprobs = chat_logprobs(tokenizer, pieces) if wanted else None
+    if tools.form is None:
+        text = "".join(piece.text for piece in pieces)
+        return {"message": {"role": "assistant", "content": text}, "logprobs": logprobs}
+    message, num_calls = tool_message(pieces, tools.form)
+    finish = pieces[-1].finish
+    assert finish is not None, "the last piece of a choice says how it ended"
+    reason = ended(finish, num_calls=num_calls)
+    return {"message": message, "logprobs": logprobs, "finish_reason": reason}
 
 
 def _events(
-    service: Service, body: api.ChatBody, choices: Sequence[Choice], record: RequestRecord
+    service: Service,
+    body: api.ChatBody,
+    choices: Sequence[Choice],
+    record: RequestRecord,
+    tools: ToolUse,
 ) -> AsyncGenerator[bytes, None]:
     writer = ChunkWriter(
         completion=str(record.completion),
@@ -95,6 +109,7 @@ def _events(
         writer=writer,
         opening=b"".join(writer.raw(choice.index, ROLE) for choice in choices),
         logprobs=lambda piece: chat_logprobs(service.prompts.tokenizer, [piece]),
+        delta=None if tools.form is None else ToolStream(tools.form, num_choices=len(choices)).delta,
     )
 
 

@@ -6,9 +6,11 @@ it works. Numbers are strict (`"1"` is no number, NaN is none either); `docs/ser
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from deployer.generation.generation_config import INT64, MAX_CHOICES, MAX_LOGPROBS
+from deployer.serve.strict_body import Body
+from deployer.serve.tool_types import Tool, ToolCall, ToolChoice
 
 NotServed = Annotated[None, Field(default=None, description="not served in this version")]
 NonNegative = Annotated[int, Field(ge=0)]
@@ -33,14 +35,6 @@ StopTexts = Annotated[
         custom_error_message="must be a string or a list of strings",
     ),
 ]
-
-
-class Body(BaseModel):
-    """Strict, closed, immutable."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, frozen=True, protected_namespaces=()
-    )
 
 
 class StreamOptions(Body):
@@ -150,13 +144,25 @@ Content = Annotated[
 class Message(Body):
     """One turn of a conversation."""
 
-    role: Literal["system", "developer", "user", "assistant"]
-    content: Content
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+    tool_call_id: str | None = None
     name: NotServed
-    tool_calls: NotServed
+    annotations: NotServed
     function_call: NotServed
     refusal: NotServed
     audio: NotServed
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> "Message":
+        if self.tool_calls is not None and self.role != "assistant":
+            raise ValueError("must be of role `assistant` to hold `tool_calls`")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("must hold `tool_call_id` where its role is `tool`, and only there")
+        if self.content is None and self.tool_calls is None:
+            raise ValueError("must hold `content`: a string or a list of parts")
+        return self
 
 
 class ChatBody(SamplingBody):
@@ -166,16 +172,16 @@ class ChatBody(SamplingBody):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: ToolChoice | None = None  # None: auto
+    parallel_tool_calls: bool | None = None  # False: at most one call
 
     audio: NotServed
     function_call: NotServed
     functions: NotServed
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
-    parallel_tool_calls: NotServed
     prediction: NotServed
     reasoning_effort: NotServed
-    tool_choice: NotServed
-    tools: NotServed
     verbosity: NotServed
     web_search_options: NotServed
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from deployer.serve.api_errors import ApiError, ApiFault, invalid
-from deployer.serve.openai_types import Body
+from deployer.serve.strict_body import Body
 
 BodyT = TypeVar("BodyT", bound=Body)
 MAX_FAULTS = 16  # named in one answer; a thousand bad images would make it unreadable

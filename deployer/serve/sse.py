@@ -54,13 +54,17 @@ class ChunkWriter:
         *,
         logprobs: dict[str, Any] | None = None,
         finish: Finish | None = None,
+        reason: str | None = None,
     ) -> bytes:
-        """Return a chunk whose delta or text field is ready JSON, such as the role that opens a message."""
+        """Return a chunk whose delta or text field is ready JSON, such as the role that opens a message.
+
+        `reason`: said in the place of `finish.reason`.
+        """
         shown = b"null" if logprobs is None else _encode(logprobs)
         end = b',"finish_reason":null}'
         if finish is not None:
             end = b',"finish_reason":"%b","stop_reason":%b}' % (
-                finish.reason.encode(),
+                (reason or finish.reason).encode(),
                 _encode(finish.stop_reason),
             )
         return b'%b{"index":%d,%b,"logprobs":%b%b%b' % (self._head, choice, field, shown, end, self._tail)

@@ -4,7 +4,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from deployer.serve.openai_types import Body, Message, TokenId
+from deployer.serve.openai_types import Message, TokenId
+from deployer.serve.strict_body import Body
+from deployer.serve.tool_types import Tool
 
 
 class TokenizeBody(Body):
@@ -14,6 +16,7 @@ class TokenizeBody(Body):
     prompt: str | None = None
     add_special_tokens: bool = True  # of a text: what the model wants around a prompt, usually bos
     messages: Annotated[list[Message], Field(min_length=1)] | None = None
+    tools: list[Tool] | None = None  # of a conversation
     add_generation_prompt: bool = True  # of a conversation: the beginning of the answer
     return_token_strs: bool = False
 

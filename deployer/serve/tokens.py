@@ -66,7 +66,9 @@ async def _tokenized(service: Service, body: TokenizeBody) -> list[int]:
     if body.messages is None:
         return service.prompts.count(body.prompt or "", special=body.add_special_tokens)
     planned = await service.prompts.plan(
-        conversation(body.messages), add_generation_prompt=body.add_generation_prompt
+        conversation(body.messages),
+        tools=[tool.model_dump(exclude_none=True) for tool in body.tools or ()],
+        add_generation_prompt=body.add_generation_prompt,
     )
     return list(planned.token_ids)
 

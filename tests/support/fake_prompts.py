@@ -6,8 +6,9 @@ import numpy as np
 
 from deployer.prompt.assemble import PreparedImage, Prompt
 from deployer.prompt.image_tokens import ImageTokens
-from deployer.prompt.messages import ImagePart, ImageSize, Message
+from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.planned import PlannedPrompt
+from deployer.prompt.tool_format import ToolFormat, check_tools
 from engines.errors import RequestError
 from engines.vision.parts import ImagePlan
 
@@ -43,9 +44,19 @@ class FakePrompts:
         self.stop_token_ids: tuple[int, ...] = ()
         self.stop_words: tuple[str, ...] = ()
         self.seen: list[Sequence[Message]] = []
+        self.seen_tools: list[Sequence[ToolSpec]] = []
+        self.tool_format: ToolFormat | None = None
 
-    async def chat(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> Prompt:
+    async def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        add_generation_prompt: bool = True,
+    ) -> Prompt:
+        check_tools(messages, tools, self.tool_format, origin="chat_template.name=fake")
         self.seen.append(messages)
+        self.seen_tools.append(tools)
         ids: list[int] = []
         images = []
         for message in messages:
@@ -66,8 +77,14 @@ class FakePrompts:
                 ids += [IMAGE_ID] * IMAGE_TOKENS
         return Prompt(token_ids=tuple(ids), images=tuple(images))
 
-    async def plan(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> PlannedPrompt:
-        prompt = await self.chat(messages)
+    async def plan(
+        self,
+        messages: Sequence[Message],
+        *,
+        tools: Sequence[ToolSpec] = (),
+        add_generation_prompt: bool = True,
+    ) -> PlannedPrompt:
+        prompt = await self.chat(messages, tools=tools)
         end = tuple(b"answer:") if add_generation_prompt else ()
         return PlannedPrompt(pieces=("",), token_ids=(*prompt.token_ids, *end), images=())
 

@@ -224,12 +224,6 @@ async def test_top_logprobs_need_logprobs(api: httpx.AsyncClient) -> None:
     assert reply.json()["error"]["param"] == "top_logprobs"
 
 
-async def test_plain_text_is_the_one_response_format(api: httpx.AsyncClient) -> None:
-    await chat(api, response_format={"type": "text"})
-    reply = await api.post("/v1/chat/completions", json={**ASK, "response_format": {"type": "json_object"}})
-    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "response_format.type")
-
-
 async def test_another_model_s_name_is_a_404(api: httpx.AsyncClient) -> None:
     await chat(api, model="tiny")
     reply = await api.post("/v1/chat/completions", json={**ASK, "model": "gpt-4o"})

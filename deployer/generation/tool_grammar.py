@@ -1,0 +1,96 @@
+"""The grammar that makes an answer call tools: markers as the model writes them, arguments by schema."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deployer.generation.response_format import JSON_OPTIONS, lark_grammar
+from deployer.prompt.tokenizer import Tokenizer
+from deployer.prompt.tool_format import ToolFormat
+
+Function = Mapping[str, Any]  # {"name": ..., "parameters": JSON schema or None}
+
+
+def tool_grammar(
+    functions: Sequence[Function],
+    form: ToolFormat,
+    tokenizer: Tokenizer,
+    *,
+    several: bool,
+    may_write_text: bool,
+) -> str:
+    """Return the grammar of an answer of calls of these functions.
+
+    `several`: more than one call may come. `may_write_text`: an answer without a call, or text in front of
+    one, may come too; a call that is begun is held to its schema all the same. Raises InvalidFieldError for a
+    schema that cannot be enforced.
+    """
+    marker, close, between = (
+        _written(text, tokenizer) for text in (form.marker + form.open, form.close, form.between)
+    )
+    more = f"{close} {between} {marker}" if form.each else between
+    calls = f"object ({more} object)* {close}" if several else f"object {close}"
+    lines = [f"object: %json {json.dumps(_schema(functions, form))}", f"calls: {calls}"]
+    if not may_write_text:
+        lines += [f"start: {marker} calls"]
+    elif not form.marker:
+        lines += ["start: calls | TEXT", "TEXT: /[^{](?s:.*)/"]
+    elif marker.startswith("<["):  # no text can hold a control token
+        lines += [f"start: TEXT? {marker} calls | TEXT", "TEXT: /(?s:.+)/"]
+    else:
+        lines += [
+            "start: lead calls | TEXT",
+            f"lead[suffix={_quoted((form.marker + form.open).encode())}]: /(?s:.*)/",
+        ]
+        lines += [f"TEXT: /(?s:.+)/ & ~/(?s:.*){_pattern(form.marker)}(?s:.*)/"]
+    return lark_grammar("\n".join(sorted(lines, reverse=True)), field="tools")
+
+
+def special_ids(form: ToolFormat, tokenizer: Tokenizer) -> frozenset[int]:
+    """Return the control tokens that the format is written with; they must not be left out of the text."""
+    ids = {
+        token_id
+        for text in (form.marker, form.open, form.close, form.between)
+        for token_id in tokenizer.encode(text, special=False)
+    }
+    return frozenset(ids) & tokenizer.special_ids
+
+
+def _schema(functions: Sequence[Function], form: ToolFormat) -> dict[str, Any]:
+    return {"anyOf": [_call_schema(function, form) for function in functions], "x-guidance": JSON_OPTIONS}
+
+
+def _call_schema(function: Function, form: ToolFormat) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"const": function["name"]},
+            form.arguments: function.get("parameters") or {"type": "object"},
+        },
+        "required": ["name", form.arguments],
+        "additionalProperties": False,
+    }
+
+
+def _written(text: str, tokenizer: Tokenizer) -> str:
+    """Return the Lark terms of a text: control tokens by their id, all else as a string."""
+    terms: list[str] = []
+    plain = b""
+    for token_id in tokenizer.encode(text, special=False) if text else []:
+        if token_id in tokenizer.special_ids:
+            terms += [_quoted(plain), f"<[{token_id}]>"]
+            plain = b""
+        else:
+            plain += tokenizer.token_bytes(token_id)
+    if not any(term.startswith("<[") for term in terms):
+        return _quoted(text.encode())
+    return " ".join(term for term in (*terms, _quoted(plain)) if term)
+
+
+def _pattern(text: str) -> str:
+    """Return a regular expression that matches a text alone."""
+    return "".join(f"\\{one}" if one in r"\.+*?()|[]{}^$/-&~#" else one for one in text)
+
+
+def _quoted(plain: bytes) -> str:
+    return json.dumps(plain.decode()) if plain else ""

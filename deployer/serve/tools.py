@@ -1,0 +1,78 @@
+"""What the tools of a chat body mean: for the prompt, for the grammar, for reading the answer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deployer.generation.tool_grammar import special_ids, tool_grammar
+from deployer.prompt.messages import ToolSpec
+from deployer.prompt.tool_format import ToolFormat
+from deployer.serve.api_errors import invalid
+from deployer.serve.openai_types import ChatBody
+from deployer.serve.service import Service
+from deployer.serve.tool_types import NamedTool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ToolUse:
+    """Tools of one request."""
+
+    specs: tuple[ToolSpec, ...] = ()  # for the prompt
+    form: ToolFormat | None = None  # how calls are read from the answer; None: they are not looked for
+    grammar: str | None = None  # what the answer must follow; None: the model is free
+    shown_ids: frozenset[int] = frozenset()  # control tokens that calls are written with
+
+
+def tool_use(service: Service, body: ChatBody) -> ToolUse:
+    """Return what a body's tools mean. Raises ApiError or InvalidFieldError."""
+    tools, choice = body.tools or [], body.tool_choice
+    if not tools:
+        if choice not in (None, "none"):
+            raise invalid("`tool_choice` needs `tools`", param="tool_choice")
+        if body.parallel_tool_calls is not None:
+            raise invalid("`parallel_tool_calls` needs `tools`", param="parallel_tool_calls")
+        return ToolUse()
+    names = [tool.function.name for tool in tools]
+    if len(set(names)) != len(names):
+        raise invalid("`tools`: two functions have the same name", param="tools")
+    specs = tuple(tool.model_dump(exclude_none=True) for tool in tools)
+    form = service.prompts.tool_format
+    if form is None or choice == "none":  # without a format the prompt is refused by its template
+        return ToolUse(specs=specs)
+    _check_form(body)
+    return ToolUse(
+        specs=specs,
+        form=form,
+        grammar=_grammar(service, body, form),
+        shown_ids=special_ids(form, service.prompts.tokenizer),
+    )
+
+
+def _check_form(body: ChatBody) -> None:
+    if body.response_format is not None and body.response_format.type != "text":
+        raise invalid(
+            "`response_format` beside `tools`: an answer is a call or has a form; set `tool_choice: none` or "
+            "drop one of them",
+            param="response_format",
+        )
+
+
+def _grammar(service: Service, body: ChatBody, form: ToolFormat) -> str | None:
+    """Return the grammar that `tool_choice`, and in free answers `strict`, ask for."""
+    functions = [tool.function for tool in body.tools or []]
+    several = body.parallel_tool_calls is not False
+    may_write_text = False
+    if isinstance(body.tool_choice, NamedTool):
+        name = body.tool_choice.function.name
+        functions = [function for function in functions if function.name == name]
+        several = False
+        if not functions:
+            raise invalid(f"`tool_choice`: `{name}` is none of `tools`", param="tool_choice")
+    elif body.tool_choice in (None, "auto"):
+        may_write_text = True
+        if several and not any(function.strict for function in functions):
+            return None
+    known: Sequence[dict[str, Any]] = [{"name": one.name, "parameters": one.parameters} for one in functions]
+    return tool_grammar(
+        known, form, service.prompts.tokenizer, several=several, may_write_text=may_write_text
+    )
