@@ -99,7 +99,6 @@ class LanguageModel(nn.Module):
     def forward(self, x_BTH: Tensor, positions_BT: Tensor, sight: Sight) -> Tensor:
         """Return the normed hidden states."""
         dims = torch.arange(0, self.head_dim, 2, device=x_BTH.device, dtype=torch.float32)
-        sight = _added(sight, x_BTH.dtype)
         angles = positions_BT[:, None, :, None] * self.theta ** (-dims / self.head_dim)
         cos, sin = angles.cos().to(x_BTH.dtype), angles.sin().to(x_BTH.dtype)
         for layer in self.model.layers:
@@ -145,14 +144,6 @@ def _attention(q_BNTD: Tensor, k_BNTD: Tensor, v_BNTD: Tensor, sight: Sight) -> 
     )
     tail = F.scaled_dot_product_attention(q_BNTD[:, :, prefix:], k_BNTD, v_BNTD, attn_mask=mask_BTT[:, None])
     return torch.cat([head, tail], dim=2)
-
-
-def _added(sight: Sight, dtype: torch.dtype) -> Sight:
-    """Return the mask as what is added to scores, once for all layers."""
-    prefix, mask_BTT = sight
-    if mask_BTT is None:
-        return sight
-    return prefix, torch.zeros_like(mask_BTT, dtype=dtype).masked_fill_(~mask_BTT, float("-inf"))
 
 
 def _rotated(x_BNTD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
