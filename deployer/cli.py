@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, DeployError, UsageError
 from deployer.verbs import VERBS, Verb
@@ -31,7 +32,7 @@ usage: deploy [verb] [recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<va
 HELP_TAIL = """
   --config-dir DIR  more config folders, searched before ours (repeatable)
   --version         print the version
-  --help            print this
+  --help            print this; after a verb: its usage, examples and keys
 
 `model=x` and `+model=x` mean the same. A recipe is a word that ends in .yaml, or +recipe=<name>.
 NO_COLOR=1: no colour.
@@ -115,12 +116,12 @@ def _without_flags(words: Sequence[str], verb: Verb) -> Iterator[str]:
             yield f"{flag.removeprefix('--')}={value}"
         else:
             known = ", ".join([FLAGS, *(f"`{name.removesuffix('=')}`" for name in verb.flags)])
-            raise UsageError(f"unknown flag `{word}`: known flags: {known}; settings read key=value")
+            raise UsageError(f"unknown flag `{word}`: known flags: {known}; {_as_setting(flag)}")
 
 
 def _dispatch(words: list[str]) -> int:
-    if any(word in ("-h", "--help", "help") for word in words[:1]) or "--help" in words:
-        print(help_text(), end="")
+    if words[:1] == ["help"] or "-h" in words or "--help" in words:
+        print(_help(words), end="")
         return EXIT_OK
     if words[:1] == ["--version"]:
         print(_version())
@@ -155,6 +156,18 @@ def _terminated(*_: object) -> None:
     raise Terminated
 
 
+def _help(words: Sequence[str]) -> str:
+    """Return the help of the verb that is named, or the general one."""
+    names = [word for word in words if word not in ("help", "-h", "--help") and _is_bare(word)]
+    if not names:
+        return help_text()
+    if names[0] not in VERBS:
+        raise UsageError(_unknown_verb(names[0]))
+    from deployer.verb_help import verb_help
+
+    return verb_help(names[0])
+
+
 def help_text() -> str:
     """Return what --help prints."""
     lines = [HELP_HEAD]
@@ -176,15 +189,38 @@ def _no_model() -> int:
 
 
 def _refuse_bare_words(command: Command) -> None:
+    from deployer.config.tree import config_tree
+
     bare = [word for word in command.words if _is_bare(word)]
     if bare:
         shown = ", ".join(f"`{word}`" for word in bare)
-        raise UsageError(f"{shown}: after `deploy {command.name}` come key=value words only")
+        rule = f"{shown}: after `deploy {command.name}` come key=value words only"
+        if len(bare) == 1 and config_tree(None, ()).has_option("model", bare[0]):
+            rule += f"; for the model write +model={bare[0]}"
+        raise UsageError(rule)
+
+
+def _as_setting(flag: str) -> str:
+    """Return how a setting is written, that of the same name where there is one: --port is server.port=."""
+    from deployer.config.schema import DeployConfig
+
+    name = flag.strip("-").replace("-", "_")
+    groups = get_type_hints(DeployConfig)
+    keys = [group if group == name else f"{group}.{name}" for group in groups]
+    found = [
+        key
+        for key, kind in zip(keys, groups.values(), strict=True)
+        if key == name or name in get_type_hints(kind)
+    ]
+    return f"settings read key=value: write {found[0]}=<value>" if found else "settings read key=value"
 
 
 def _unknown_verb(name: str) -> str:
     from deployer.config.suggest import way_out
+    from deployer.config.tree import config_tree
 
+    if config_tree(None, ()).has_option("model", name):
+        return f"unknown verb `{name}`: it is a model; write deploy +model={name}"
     return f"unknown verb `{name}`: {way_out(name, VERBS, kind='verbs')}; `deploy --help` explains them"
 
 

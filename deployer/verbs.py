@@ -29,17 +29,38 @@ class Verb:
     takes: Literal["deployment", "options", "words"] = "deployment"
     groups: tuple[OptionGroup, ...] = ()
     flags: tuple[str, ...] = ()  # `--name`, short for name=true; `--name=`, which takes the next word
+    usage: str  # what follows the verb
+    examples: tuple[tuple[str, str], ...]  # a command, and what it does
+    shown_keys: tuple[str, ...] = ()  # files of conf/ whose keys its help shows, beside its groups
 
+
+DEPLOYMENT = "[recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<value>]"
 
 VERBS: Mapping[str, Verb] = {
     "serve": Verb(
         section="Run",
         summary="start the engine and the OpenAI server (what `deploy` does without a verb)",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy serve +model=pocket_vl", "the model that ships, on http://127.0.0.1:23333"),
+            (
+                "deploy serve +model=internvl2_8b engine=turbomind engine.tp=2",
+                "choose the engine, split over two GPUs",
+            ),
+            ("deploy serve +recipe=pocket_vl_cpu server.port=8000", "a recipe that ships, on another port"),
+        ),
+        shown_keys=("server/openai",),
         run="deployer.config.resolve:start",
     ),
     "chat": Verb(
         section="Run",
         summary="talk to a model in the terminal, pictures included, or to a server (chat.url=...)",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy chat +model=pocket_vl", "start an engine here and talk to it"),
+            ("deploy chat chat.url=http://127.0.0.1:23333", "talk to a server that runs"),
+            ("deploy chat +model=pocket_vl sampling.temperature=0", "the same answer every time"),
+        ),
         run="deployer.chat.command:run",
         takes="words",
         groups=(OptionGroup(name="chat", option="default", kind="deployer.chat.options:ChatOptions"),),
@@ -47,12 +68,24 @@ VERBS: Mapping[str, Verb] = {
     "explain": Verb(
         section="Understand",
         summary="print every value of a deployment with what set it",
+        usage=f"[<key> ...] {DEPLOYMENT} [output=json]",
+        examples=(
+            ("deploy explain +model=internvl2_8b", "every value, with what set it"),
+            ("deploy explain engine.tp +model=internvl2_8b engine.tp=2", "one value, and what it replaced"),
+            ("deploy explain server vision +model=pocket_vl output=json", "two groups, for programs"),
+        ),
         run="deployer.config.explain:run",
         takes="words",
     ),
     "plan": Verb(
         section="Understand",
         summary="print what a deployment needs and reaches on a GPU that need not be here",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy plan +model=internvl2_8b", "on one H200"),
+            ("deploy plan +model=internvl2_8b hardware=l40s plan.images=4", "another GPU, another request"),
+            ("deploy plan +model=internvl2_26b engine.tp=2 output=json", "over two GPUs, for programs"),
+        ),
         run="deployer.plan.command:run",
         groups=(
             OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
@@ -62,18 +95,39 @@ VERBS: Mapping[str, Verb] = {
     "render": Verb(
         section="Understand",
         summary="print the prompt of a messages file with its tokens and pictures (render.messages=FILE)",
+        usage=f"{DEPLOYMENT} render.messages=FILE",
+        examples=(
+            (
+                "deploy render +model=pocket_vl render.messages=messages.json",
+                "the prompt, its tokens, what each picture costs",
+            ),
+            ("deploy render +model=pocket_vl render.messages=-", "messages from standard input"),
+            ("deploy render +model=pocket_vl render.messages=messages.json output=json", "for programs"),
+        ),
         run="deployer.render:run",
         groups=(OptionGroup(name="render", option="default", kind="deployer.render:RenderOptions"),),
     ),
     "list": Verb(
         section="Understand",
         summary="list what there is: models, engines, sampling, ...",
+        usage="[<group>] [output=json]",
+        examples=(
+            ("deploy list", "the groups"),
+            ("deploy list models", "every model, and whether this version runs it"),
+            ("deploy list engine output=json", "the options of one group, for programs"),
+        ),
         run="deployer.listing:run",
         takes="words",
     ),
     "recipe": Verb(
         section="Recipes",
         summary="list, show, new, lock, verify, diff, upgrade, drift: deployments that are kept and held to",
+        usage="<sub-verb> [...]",
+        examples=(
+            ("deploy recipe list", "the recipes there are"),
+            ("deploy recipe new prod.yaml +model=pocket_vl server.port=8000", "write one"),
+            ("deploy recipe verify pocket_vl_cpu --offline", "hold one to its lock"),
+        ),
         run="deployer.recipes.command:run",
         takes="words",
         flags=("--offline", "--against="),
@@ -81,12 +135,27 @@ VERBS: Mapping[str, Verb] = {
     "diff": Verb(
         section="Recipes",
         summary="print how two deployments differ (recipes, locks, overrides, a running server)",
+        usage="<deployment> <deployment>",
+        examples=(
+            ("deploy diff internvl2_8b_h200 internvl2_8b_l40s", "two recipes"),
+            ("deploy diff prod.yaml.lock.json prod.yaml", "what changed since it was locked"),
+            ("deploy diff prod.yaml http://127.0.0.1:23333", "a recipe and a server that runs"),
+        ),
         run="deployer.recipes.diff:run",
         takes="words",
     ),
     "bench": Verb(
         section="Measure",
         summary="measure the engine alone and through the server, or a server that runs (bench.url=...)",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy bench +model=pocket_vl bench.requests=8", "the engine alone, then a server of its own"),
+            ("deploy bench +model=pocket_vl bench.url=http://127.0.0.1:23333", "a server that runs"),
+            (
+                "deploy bench +model=pocket_vl bench.concurrency=[1,4] output=json",
+                "other loads, for programs",
+            ),
+        ),
         run="deployer.bench.run:run",
         groups=(
             OptionGroup(name="bench", option="default", kind="deployer.bench.options:BenchOptions"),
@@ -96,6 +165,21 @@ VERBS: Mapping[str, Verb] = {
     "parity": Verb(
         section="Measure",
         summary="hold a checkpoint to what its reference implementation computed (model.path=DIR)",
+        usage="+model=local model.path=DIR",
+        examples=(
+            (
+                "deploy parity +model=local model.path=DIR",
+                "every path of the engine against the reference",
+            ),
+            (
+                "deploy parity +model=local model.path=DIR engine.dtype=bfloat16",
+                "in another number format",
+            ),
+            (
+                "deploy parity +model=local model.path=DIR output=json",
+                "for programs",
+            ),
+        ),
         run="deployer.parity.command:run",
         takes="words",
         groups=(OptionGroup(name="parity", option="default", kind="deployer.parity.options:ParityOptions"),),
@@ -103,6 +187,12 @@ VERBS: Mapping[str, Verb] = {
     "evaluate": Verb(
         section="Measure",
         summary="ask held-out questions about pictures and print the accuracy by kind",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy evaluate +model=pocket_vl", "2,000 questions"),
+            ("deploy evaluate +model=pocket_vl evaluate.questions=200 evaluate.wrong=5", "a quick look"),
+            ("deploy evaluate +model=pocket_vl output=json", "for programs"),
+        ),
         run="deployer.pocket_vl.evaluate:run",
         groups=(
             OptionGroup(
@@ -115,6 +205,12 @@ VERBS: Mapping[str, Verb] = {
     "completion": Verb(
         section="Shell",
         summary="print a completion script: bash, zsh or fish",
+        usage="bash | zsh | fish",
+        examples=(
+            ("deploy completion bash >> ~/.bashrc", "bash, for good"),
+            ("source <(deploy completion zsh)", "zsh, for this shell"),
+            ("deploy completion fish > ~/.config/fish/completions/deploy.fish", "fish, for good"),
+        ),
         run="deployer.completion:run",
         takes="words",
     ),

@@ -64,7 +64,7 @@ SUB_VERBS: Mapping[str, SubVerb] = {
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     """Run one sub-verb."""
     if not words:
-        print(_usage(), file=sys.stderr)
+        print(usage(), file=sys.stderr)
         return UsageError.exit_code
     name, *rest = words
     if name not in SUB_VERBS:
@@ -93,7 +93,8 @@ def recipe_of(name: str, config_dirs: Sequence[Path]) -> Path:
     return path.resolve()
 
 
-def _usage() -> str:
+def usage() -> str:
+    """Return a line for each sub-verb."""
     lines = [f"deploy recipe {name} {sub.words}".strip() for name, sub in SUB_VERBS.items()]
     width = max(map(len, lines))
     return "\n".join(

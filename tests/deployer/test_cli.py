@@ -37,8 +37,11 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
     [
         (["serv", "+model=pocket_vl"], 2, "unknown verb `serv`: nearest verbs: `serve`"),
         (["--engine=x"], 2, "unknown flag `--engine=x`"),
+        (["--engine", "x"], 2, "settings read key=value: write engine=<value>"),
+        (["--port", "80"], 2, "settings read key=value: write server.port=<value>"),
+        (["pocket_vl"], 2, "unknown verb `pocket_vl`: it is a model; write deploy +model=pocket_vl"),
         (["explain", "--config-dir"], 2, "write --config-dir DIR"),
-        (["serve", "pocket_vl"], 2, "`pocket_vl`: after `deploy serve` come key=value words only"),
+        (["serve", "pocket_vl"], 2, "come key=value words only; for the model write +model=pocket_vl"),
         (["gone.yaml"], 2, "recipe `gone.yaml`: there is no such file"),
         (["engine.tp=2"], 3, "missing `model`: add +model=<name>"),
         (["+model=internvl2_8"], 3, "unknown model `internvl2_8`"),
