@@ -7,13 +7,14 @@ engine that cannot run here says why; none is ever replaced by another.
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import torch
 
 from engines.errors import DeviceError
 from engines.host_memory import keep_freed_memory
-from engines.network import Network
+from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer, Ops
 from engines.options import ComputeDtype, EngineOptions
 from engines.parallel import TpGroup
@@ -36,7 +37,8 @@ class CaptureDecodes(Protocol):
         max_batch_size: int,
         session_len: int,
         device: torch.device,
-    ) -> Network: ...
+        ops: Ops,
+    ) -> ChoosingNetwork: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,10 +146,19 @@ def _turbomind_ops(device: torch.device) -> Ops:
 
 
 def _turbomind_graphs(
-    network: Network, kv: Sequence[KvLayer], *, max_batch_size: int, session_len: int, device: torch.device
-) -> Network:
+    network: Network,
+    kv: Sequence[KvLayer],
+    *,
+    max_batch_size: int,
+    session_len: int,
+    device: torch.device,
+    ops: Ops,
+) -> ChoosingNetwork:
     from engines.turbomind.graphs import CudaRecorder, DecodeGraphs
+    from engines.turbomind.ops.choose_token import choose_token
+    from engines.turbomind.ops_table import TurbomindOps
 
+    assert isinstance(ops, TurbomindOps), "recorded steps are launched by this engine's own table"
     graphs = DecodeGraphs(
         network,
         kv,
@@ -155,6 +166,7 @@ def _turbomind_graphs(
         session_len=session_len,
         device=device,
         recorder=CudaRecorder(),
+        choose=partial(choose_token, ops.gpu),
     )
     graphs.capture()
     return graphs

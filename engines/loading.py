@@ -16,7 +16,7 @@ from engines.errors import DeviceError
 from engines.kv_cache import allocate_kv
 from engines.memory import KvPlan, plan_kv
 from engines.messages import Ready, Start
-from engines.network import Network
+from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import EngineOptions, LoadFormat, SchedulerOptions
 from engines.rehearsal import rehearse
@@ -106,9 +106,10 @@ def load_engine(
             device=backend.device,
         )
     limits = options.scheduler
+    recorded: ChoosingNetwork | None = None
     if backend.capture_decodes is not None:
         with phases.of("graphs"):
-            network = _captured(backend, network, kv, limits, plan.session_len)
+            recorded = _captured(backend, network, kv, limits, plan.session_len)
     scheduler = Scheduler(
         limits,
         num_pages=plan.num_pages,
@@ -116,7 +117,12 @@ def load_engine(
         prefix_caching=options.kv.prefix_caching,
     )
     runner = Runner(
-        network, kv, device=backend.device, max_batch_size=limits.max_batch_size, vision=options.vision
+        recorded or network,
+        kv,
+        device=backend.device,
+        max_batch_size=limits.max_batch_size,
+        vision=options.vision,
+        recorded=recorded,
     )
     loop = EngineLoop(
         scheduler,
@@ -148,7 +154,7 @@ def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) 
 
 def _captured(
     backend: Backend, network: Network, kv: Seq[KvLayer], limits: SchedulerOptions, session_len: int
-) -> Network:
+) -> ChoosingNetwork:
     assert backend.capture_decodes is not None, "asked of engines that capture"
     return backend.capture_decodes(
         network,
@@ -156,6 +162,7 @@ def _captured(
         max_batch_size=limits.max_batch_size,
         session_len=session_len,
         device=backend.device,
+        ops=backend.ops,
     )
 
 

@@ -1,4 +1,7 @@
-"""What the runner sees of a model: three calls. `engines/weights/load.py` builds one from a folder."""
+"""What the runner sees of a model: three calls, a fourth where steps are recorded.
+
+`engines/weights/load.py` builds one from a folder.
+"""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -6,6 +9,7 @@ from typing import Protocol
 from torch import Tensor
 
 from engines.ops import KvLayer
+from engines.plain_rows import PlainRows
 from engines.spec import ModelSpec
 from engines.step import StepInput
 from engines.vision.parts import ImagePixels
@@ -29,4 +33,20 @@ class Network(Protocol):
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
         """Return fp32 logits [S, vocab] (padding rows of the head cut off)."""
+        ...
+
+
+class ChoosingNetwork(Network, Protocol):
+    """A network that goes from some steps straight to their tokens."""
+
+    def can_choose(self, step: StepInput) -> bool:
+        """Whether `choose` takes the step."""
+        ...
+
+    def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
+        """Run the step over the pages that the network was made with and return ids int64 [S].
+
+        As `engines.sampling.sample` would choose them: an id equal to the vocabulary's size marks a row that
+        held a NaN. The tensor holds until the next step is run.
+        """
         ...

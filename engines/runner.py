@@ -18,13 +18,15 @@ from engines.batch import step_input, touched_images
 from engines.batch_plan import BatchPlan
 from engines.encoder_cache import EncoderCache
 from engines.host_copy import HostCopy
-from engines.network import Network
+from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import VisionOptions
 from engines.penalties import TokenCounts
+from engines.plain_rows import plain_rows
 from engines.sampling import Logprobs, sample
 from engines.sampling_rows import SamplingRows, sampling_rows
 from engines.sequence import ImageSlots
+from engines.step import StepInput
 from engines.step_clock import step_clock
 
 
@@ -68,8 +70,11 @@ class Runner:
         device: torch.device,
         max_batch_size: int,
         vision: VisionOptions,
+        recorded: ChoosingNetwork | None = None,
     ) -> None:
+        """`recorded`: the network again, where it goes from some steps straight to their tokens."""
         self._network = network
+        self._recorded = recorded
         self._kv = kv
         self._device = device
         self._vision = vision
@@ -109,17 +114,28 @@ class Runner:
             last_ids_S=self._last_ids_S,
         )
         self._clock.begin()
-        hidden_SH = self._network.hidden(step, self._kv)
+        ids_S, logprobs = self._chosen(plan, step)
         self._images.trim(_unfinished(plan))
-        if not plan.sampled:
-            self._clock.end()
-            return Launched(plan=plan, ids_S=None, logprobs=None)
-        rows = sampling_rows(plan.sampling, self._counts, self._vocab, last_ids_S=self._last_ids_S)
-        sampled = sample(self._network.logits(hidden_SH), rows)
-        self._last_ids_S = sampled.ids_S.clamp(max=self._vocab - 1)  # no id where a row held a NaN
         self._clock.end()
+        if ids_S is None:
+            return Launched(plan=plan, ids_S=None, logprobs=None)
+        self._last_ids_S = ids_S.clamp(max=self._vocab - 1)  # no id where a row held a NaN
+        return Launched(plan=plan, ids_S=HostCopy(ids_S), logprobs=logprobs)
+
+    def _chosen(self, plan: BatchPlan, step: StepInput) -> tuple[Tensor | None, LogprobsCopy | None]:
+        """Run the network and choose the tokens of the sampled rows; None where there are none."""
+        chunks = plan.sampling
+        if self._recorded is not None and self._recorded.can_choose(step):
+            plain = plain_rows(chunks, self._device)
+            if plain is not None:
+                return self._recorded.choose(step, plain), None
+        hidden_SH = self._network.hidden(step, self._kv)
+        if not chunks:
+            return None, None
+        rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=self._last_ids_S)
+        sampled = sample(self._network.logits(hidden_SH), rows)
         logprobs = None if sampled.logprobs is None else _on_the_way(sampled.logprobs, rows)
-        return Launched(plan=plan, ids_S=HostCopy(sampled.ids_S), logprobs=logprobs)
+        return sampled.ids_S, logprobs
 
     def fetch(self, launched: Launched) -> list[TokenChoice]:
         """Wait for a step and return what it sampled."""

@@ -1,8 +1,9 @@
-"""Decode steps replayed from CUDA graphs: a network around a network, with the same three calls.
+"""Decode steps replayed from CUDA graphs: a network around a network, with the same three calls and a fourth.
 
 A step in which every sequence decodes and is sampled is copied into fixed buffers and replayed at the next
-larger batch size of a ladder, LM head included; every other step goes to the network behind. Rows that fill
-up a batch have no keys and no slot: attention gives them zeros, nothing is written for them.
+larger batch size of a ladder, LM head and the choice of tokens included; every other step goes to the network
+behind. The choice holds for rows that are all plain (`engines/plain_rows.py`); others read the logits. Rows
+that fill up a batch have no keys and no slot: attention gives them zeros, nothing is written for them.
 
 Legend: as in `engines/step.py`; H hidden, V vocabulary.
 """
@@ -17,12 +18,13 @@ from torch import Tensor
 
 from engines.network import Network
 from engines.ops import KvLayer
+from engines.plain_rows import PlainDraws, PlainRows
 from engines.spec import ModelSpec
 from engines.step import AttentionBatch, StepInput
 from engines.turbomind.batch_ladder import ladder
 from engines.vision.parts import ImagePixels
 
-Outputs = tuple[Tensor, Tensor]  # hidden, logits
+Outputs = tuple[Tensor, Tensor, Tensor]  # hidden, logits, ids
 
 
 class Recorder(Protocol):
@@ -56,10 +58,19 @@ class _Captured:
     replay: Callable[[], None]
     hidden_SH: Tensor
     logits_SV: Tensor
+    ids_S: Tensor
+
+
+class Choose(Protocol):
+    """Returns ids int64 [S] of logits [S, V], temperatures [S], cuts [S] and noise keys [S, 2]."""
+
+    def __call__(
+        self, logits_SV: Tensor, temperature_S: Tensor, cut_S: Tensor, keys_S2: Tensor
+    ) -> Tensor: ...
 
 
 class DecodeGraphs:
-    """Implements `engines.network.Network`. One step is under way at a time, on one stream."""
+    """Implements `engines.network.ChoosingNetwork`. Steps run in order, on one stream."""
 
     def __init__(
         self,
@@ -70,8 +81,10 @@ class DecodeGraphs:
         session_len: int,
         device: torch.device,
         recorder: Recorder,
+        choose: Choose,
     ) -> None:
         self._recorder = recorder
+        self._choose = choose
         self._network = network
         self._kv = kv
         self._page_tokens = kv[0].page_tokens
@@ -91,9 +104,11 @@ class DecodeGraphs:
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
         for size in reversed(self._sizes):
-            step = self._buffers.step(size)
-            replay, (hidden_SH, logits_SV) = self._recorder.record(partial(self._run, step))
-            self._graphs[size] = _Captured(replay=replay, hidden_SH=hidden_SH, logits_SV=logits_SV)
+            step, draws = self._buffers.step(size), self._buffers.draws(size)
+            replay, (hidden_SH, logits_SV, ids_S) = self._recorder.record(partial(self._run, step, draws))
+            self._graphs[size] = _Captured(
+                replay=replay, hidden_SH=hidden_SH, logits_SV=logits_SV, ids_S=ids_S
+            )
 
     def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
         """Return the rows of each picture."""
@@ -101,16 +116,21 @@ class DecodeGraphs:
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
         """Replay a decode step, run any other."""
-        num = len(step.token_ids_T)
         if kv is not self._kv or not self._is_decode(step):
             return self._network.hidden(step, kv)
-        size = next(size for size in self._sizes if size >= num)
-        self._buffers.fill(step, size)
-        self._replayed = self._graphs[size]
-        self._replayed.replay()
-        self.replays += 1
-        self._hidden_SH = self._replayed.hidden_SH[:num]
+        self._replayed = self._replay(step)
+        self._hidden_SH = self._replayed.hidden_SH[: len(step.token_ids_T)]
         return self._hidden_SH
+
+    def can_choose(self, step: StepInput) -> bool:
+        """Whether `choose` takes the step."""
+        return self._is_decode(step)
+
+    def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
+        """Replay a decode step and return its tokens [S]; they are written over by the next replay."""
+        self._buffers.fill_draws(rows.draws)
+        self._hidden_SH = None
+        return self._replay(step).ids_S[: len(step.token_ids_T)]
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
         """Return fp32 logits; those of a replayed step are there already, until the next one is replayed."""
@@ -118,9 +138,19 @@ class DecodeGraphs:
             return self._replayed.logits_SV[: len(hidden_SH)]
         return self._network.logits(hidden_SH)
 
-    def _run(self, step: StepInput) -> Outputs:
+    def _replay(self, step: StepInput) -> _Captured:
+        size = next(size for size in self._sizes if size >= len(step.token_ids_T))
+        self._buffers.fill(step, size)
+        captured = self._graphs[size]
+        captured.replay()
+        self.replays += 1
+        return captured
+
+    def _run(self, step: StepInput, draws: PlainDraws) -> Outputs:
         hidden_SH = self._network.hidden(step, self._kv)
-        return hidden_SH, self._network.logits(hidden_SH)
+        logits_SV = self._network.logits(hidden_SH)
+        ids_S = self._choose(logits_SV, draws.temperature_S, draws.cut_S, draws.keys_S2)
+        return hidden_SH, logits_SV, ids_S
 
     def _is_decode(self, step: StepInput) -> bool:
         num = len(step.token_ids_T)
@@ -144,6 +174,10 @@ class _Buffers:
         self._pages_BP = torch.zeros(max_batch_size, max_pages, dtype=torch.int32, device=device)
         self._starts_B1 = torch.arange(max_batch_size + 1, dtype=torch.int32, device=device)
         self._rows_B = torch.arange(max_batch_size, device=device)
+        self._temperature_B = torch.zeros(max_batch_size, device=device)
+        self._cut_B = torch.zeros(max_batch_size, device=device)
+        self._keys_B2 = torch.zeros(max_batch_size, 2, dtype=torch.int64, device=device)
+        self._is_greedy = True  # all temperatures are 0
 
     def step(self, size: int) -> StepInput:
         """Return the step of the first `size` rows; its tensors are views of the buffers."""
@@ -165,6 +199,25 @@ class _Buffers:
             feature_rows_M=self._rows_B[:0],
             features_MH=None,
         )
+
+    def draws(self, size: int) -> PlainDraws:
+        """Return how the first `size` rows are chosen; its tensors are views of the buffers."""
+        return PlainDraws(
+            temperature_S=self._temperature_B[:size],
+            cut_S=self._cut_B[:size],
+            keys_S2=self._keys_B2[:size],
+        )
+
+    def fill_draws(self, draws: PlainDraws | None) -> None:
+        """Copy how the first rows are chosen; None: all take their largest logit, as rows behind them do."""
+        if not self._is_greedy:
+            self._temperature_B.zero_()
+        self._is_greedy = draws is None
+        if draws is not None:
+            num = len(draws.temperature_S)
+            self._temperature_B[:num].copy_(draws.temperature_S)
+            self._cut_B[:num].copy_(draws.cut_S)
+            self._keys_B2[:num].copy_(draws.keys_S2)
 
     def fill(self, step: StepInput, size: int) -> None:
         """Copy a step into the first rows and empty the rest up to `size`."""

@@ -8,8 +8,10 @@ from tiny_engine import IMAGE_ID, SPEC, TOKENS_PER_TILE, options, picture
 
 from engines.batch_plan import BatchPlan, Chunk
 from engines.kv_cache import allocate_kv
+from engines.plain_rows import PlainRows
 from engines.pytorch.ops_torch import TorchOps
 from engines.runner import Runner
+from engines.sampling import first_argmax
 from engines.sequence import ImageSlots, Sequence
 from engines.weights.load import random_network
 
@@ -48,10 +50,10 @@ def network() -> Watched:
     return Watched()
 
 
-def runner(network: Watched, **changes: Any) -> Runner:
+def runner(network: Watched, *, recorded: Any = None, **changes: Any) -> Runner:
     how = options(**changes)
     kv = allocate_kv(SPEC.decoder, how.kv, num_pages=32, tp=1, dtype=torch.float32, device=CPU)
-    return Runner(network, kv, device=CPU, max_batch_size=8, vision=how.vision)
+    return Runner(network, kv, device=CPU, max_batch_size=8, vision=how.vision, recorded=recorded)
 
 
 def with_images(first_page: int, *seeds: int, num_tiles: int = 1) -> Sequence:
@@ -104,3 +106,42 @@ def test_without_a_cache_a_finished_image_is_dropped(network: Watched) -> None:
     for _ in range(2):
         run.run(whole(with_images(0, 1)))
     assert network.passes == [1, 1]
+
+
+class Recorded(Watched):
+    """Goes straight to the tokens of decode steps, as a network out of graphs does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen = 0
+        self.kv: Any = None
+
+    def can_choose(self, step: Any) -> bool:
+        return step.attention.num_decodes == len(step.token_ids_T)
+
+    def choose(self, step: Any, rows: PlainRows) -> torch.Tensor:
+        assert rows.draws is None
+        self.chosen += 1
+        return first_argmax(self.logits(self.hidden(step, self.kv)))
+
+
+@pytest.mark.parametrize(("how", "chosen"), [({}, 3), ({"repetition_penalty": 1.5}, 0), ({"logprobs": 1}, 0)])
+def test_plain_decode_steps_are_chosen_by_the_network_and_others_by_the_sampler(
+    how: dict[str, Any], chosen: int
+) -> None:
+    def tokens(recorded: Recorded | None) -> list[int | None]:
+        network = recorded or Watched()
+        run = runner(network, recorded=recorded)
+        if recorded is not None:
+            recorded.kv = run._kv
+        one = sequence([1, 2, 3], **how)
+        one.pages = array("i", [0])
+        found = [run.run(part(one, 0, 3))[0].token_id]
+        for index in range(3, 6):
+            one.token_ids.append(found[-1] or 0)
+            found.append(run.run(part(one, index, 1))[0].token_id)
+        return found
+
+    recorded = Recorded()
+    assert tokens(recorded) == tokens(None)
+    assert recorded.chosen == chosen

@@ -5,6 +5,7 @@ but the capture itself.
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
@@ -13,9 +14,13 @@ from paged_attention import relative_error
 from paged_steps import Run, empty_pages, run_step, step_input
 
 from engines.network import Network
+from engines.noise import noise_key
+from engines.plain_rows import PlainDraws, PlainRows
+from engines.sampling import first_argmax
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.graphs import CudaRecorder, DecodeGraphs, Outputs, Recorder
+from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops_table import TurbomindOps
 from engines.weights.load import random_network
 
@@ -51,7 +56,7 @@ class Repeater:
             for fixed, fresh in zip(outputs, run(), strict=True):
                 fixed.copy_(fresh)
 
-        return repeat, (outputs[0], outputs[1])
+        return repeat, (outputs[0], outputs[1], outputs[2])
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +71,13 @@ def pages(gpu) -> list:
 def graphs_around(network: Network, kv: list, gpu, *, max_batch_size: int) -> DecodeGraphs:
     recorder: Recorder = Repeater() if isinstance(gpu, EmulatedGpu) else CudaRecorder()
     graphs = DecodeGraphs(
-        network, kv, max_batch_size=max_batch_size, session_len=32, device=gpu.device, recorder=recorder
+        network,
+        kv,
+        max_batch_size=max_batch_size,
+        session_len=32,
+        device=gpu.device,
+        recorder=recorder,
+        choose=partial(choose_token, gpu),
     )
     graphs.capture()
     return graphs
@@ -99,10 +110,39 @@ def test_graphs_give_what_eager_steps_give(network, gpu) -> None:
     assert bool(torch.isnan(kv[0].keys_PKTD[8:]).all()), "a row without a sequence was written"
 
 
+def draws(temperatures: list[float], device: torch.device) -> PlainDraws:
+    count = len(temperatures)
+    return PlainDraws(
+        temperature_S=torch.tensor(temperatures, device=device),
+        cut_S=torch.full((count,), -torch.inf, device=device),
+        keys_S2=torch.tensor([noise_key(seed, 7) for seed in range(count)], device=device),
+    )
+
+
+def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(network, gpu) -> None:
+    kv, device = pages(gpu), str(gpu.device)
+    graphs = graphs_around(network, kv, gpu, max_batch_size=4)
+    runs = [Run(token_ids=list(range(3, 5 + i)), pages=[i]) for i in range(3)]
+    for run in runs:
+        run_step(network, kv, [(run, run.num_prompt)], device=device)
+        run.token_ids.append(9)
+    step = step_input([(run, 1) for run in runs], page_tokens=16, device=device)
+    assert graphs.can_choose(step)
+    for how in (None, draws([1.0, 0.0, 2.0], gpu.device), draws([0.5] * 3, gpu.device), None):
+        ids = graphs.choose(step, PlainRows(draws=how)).clone()
+        logits = graphs.logits(graphs.hidden(step, kv))
+        plain = how or draws([0.0] * 3, gpu.device)
+        wanted = choose_token(gpu, logits.contiguous(), plain.temperature_S, plain.cut_S, plain.keys_S2)
+        assert ids.tolist() == wanted.tolist()
+        if how is None:
+            assert ids.tolist() == first_argmax(logits).tolist()
+
+
 def test_what_is_no_plain_decode_step_is_not_replayed(network, gpu) -> None:
     kv, device = pages(gpu), str(gpu.device)
     graphs = graphs_around(network, kv, gpu, max_batch_size=2)
     prompt = step_input([(Run(token_ids=[1, 2], pages=[0]), 2)], page_tokens=16, device=device)
+    assert not graphs.can_choose(prompt)
     graphs.logits(graphs.hidden(prompt, kv))
     runs = [Run(token_ids=[1], pages=[i]) for i in range(3)]
     for run in runs:
