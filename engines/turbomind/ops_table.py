@@ -20,6 +20,7 @@ from engines.turbomind.ops import activation, linear, norm, rope
 from engines.turbomind.ops.attention_decode import attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
+from engines.turbomind.ops.hopper_shape import full_shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,10 +128,12 @@ class TurbomindOps:
     def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
         """Return unmasked attention inside each image.
 
-        Heads of 72 and 104 elements (SigLIP-so400m, ViT-bigG) are torch's, since the kernel's tiles are 16
-        wide; so is a resampler's, whose queries are not the keys' tokens.
+        Before Hopper, heads of 72 and 104 elements (SigLIP-so400m, ViT-bigG) are torch's, since the kernel's
+        tiles are 16 wide; so is a resampler's everywhere, whose queries are not the keys' tokens.
         """
-        if q_ILND.shape[-1] % 16 or q_ILND.shape != k_ILND.shape:
+        dim = q_ILND.shape[-1]
+        narrow = dim % 16 and full_shape(self.gpu.capability, dim=dim) is None
+        if narrow or q_ILND.shape != k_ILND.shape:
             q, k, v = (x.transpose(1, 2) for x in (q_ILND, k_ILND, v_ILND))
             return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)
         return attention_full(self.gpu, q_ILND, k_ILND, v_ILND, scale=scale)

@@ -35,17 +35,6 @@ class TensorView:
     box: tuple[int, ...]
 
 
-def fits(view: TensorView) -> bool:
-    """Return whether the copy engine can address the view (CUDA driver API 13.0, cuTensorMapEncodeTiled)."""
-    return (
-        view.address % 16 == 0
-        and all(stride % 16 == 0 and stride < 2**40 for stride in view.strides_bytes)
-        and all(0 < size <= 2**32 for size in view.sizes)
-        and all(0 < extent <= 256 for extent in view.box)
-        and view.box[0] == 64
-    )
-
-
 def encode(view: TensorView) -> bytes:
     """Return the map of a view. Raises KernelError where the driver refuses it."""
     rank = len(view.sizes)

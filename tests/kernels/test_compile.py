@@ -8,10 +8,9 @@ from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.attention_decode import decode_shape
 from engines.turbomind.ops.attention_full import CUTS as full_cuts
 from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
-from engines.turbomind.ops.attention_prefill_hopper import DEFAULT as HOPPER_PREFILL
 from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
-from engines.turbomind.ops.hopper_shape import HopperShape
+from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.norm import num_threads
@@ -89,20 +88,29 @@ def attention_full(arch: str) -> list[dict[str, int | str]]:
 
 
 def attention_prefill_hopper(arch: str) -> list[dict[str, int | str]]:
-    heads = ((128, 4, 0), (96, 1, 2047), (64, 7, 0))  # size, group, window
-    paged = {"KV_HEADS": 8, "PAGE_TOKENS": 64, "BOX_KEYS": 64}
-    cases = [
-        {**hopper(HOPPER_PREFILL, dim), **paged, "GROUP": group, "WINDOW": window}
-        for dim, group, window in heads
-    ]
-    return cases if arch == "sm_90a" else []
+    if arch != "sm_90a":
+        return []
+    cases = []
+    # head, group, window; items of 128 rows: many, few
+    for dim, group, window, items in (
+        (128, 4, 0, 512),
+        (128, 8, 0, 8),
+        (96, 1, 2047, 512),
+        (64, 7, 0, 8),
+        (256, 2, 0, 512),
+    ):
+        shape = prefill_shape((9, 0), dim=dim, page_tokens=64, items=items, num_sms=132)
+        assert shape
+        paged = {"KV_HEADS": 8, "GROUP": group, "PAGE_TOKENS": 64, "BOX_KEYS": 64, "WINDOW": window}
+        cases.append({**hopper(shape, dim), **paged})
+    return cases
 
 
 def attention_full_hopper(arch: str) -> list[dict[str, int | str]]:
-    three = HopperShape(keys=80, consumers=3, stages=3)
-    cases = [{**hopper(three, dim), "HEADS": 16} for dim in (64, 72, 88)]
-    cases.append({**hopper(HOPPER_PREFILL, 128), "HEADS": 25})
-    return cases if arch == "sm_90a" else []
+    shapes = {dim: full_shape((9, 0), dim=dim) for dim in (64, 72, 80, 88, 104, 128)}
+    return [
+        {**hopper(shape, dim), "HEADS": 16} for dim, shape in shapes.items() if shape and arch == "sm_90a"
+    ]
 
 
 def hopper(shape: HopperShape, dim: int) -> dict[str, int | str]:

@@ -1,4 +1,4 @@
-"""Launches `kernels/attention_full.cu`."""
+"""Attention inside images: launches `kernels/attention_full.cu`, or its Hopper form where that runs."""
 
 import math
 
@@ -8,7 +8,9 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import check, scalar_name, token_stride
+from engines.turbomind.ops.attention_full_hopper import attention_full_hopper
 from engines.turbomind.ops.flash_shape import Cut, FlashShape, flash_shape, matrix_fault
+from engines.turbomind.ops.hopper_shape import full_shape
 
 # The first that fits the GPU; none spills a register for heads up to its size. Measurements: kernels/LOG.md.
 CUTS: tuple[tuple[int, Cut], ...] = (
@@ -23,7 +25,10 @@ CUTS: tuple[tuple[int, Cut], ...] = (
 def attention_full(
     gpu: Gpu, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float, shape: FlashShape | None = None
 ) -> Tensor:
-    """Return unmasked attention inside each image, [I, L, N, D]; benchmarks choose the `shape`."""
+    """Return unmasked attention inside each image, [I, L, N, D].
+
+    A given `shape` cuts `attention_full.cu` (benchmarks).
+    """
     images, length, heads, dim = q_ILND.shape
     check(
         gpu,
@@ -35,9 +40,13 @@ def attention_full(
     )
     if faults := matrix_fault(gpu, q_ILND.dtype):
         raise KernelError(f"`attention_full`: {'; '.join(faults)}")
+    if not q_ILND.numel():
+        return torch.empty_like(q_ILND)
+    strides = (_image_token_stride(q_ILND), _image_token_stride(k_ILND), _image_token_stride(v_ILND))
+    hopper = full_shape(gpu.capability, dim=dim)
+    if shape is None and hopper:
+        return attention_full_hopper(gpu, q_ILND, k_ILND, v_ILND, scale=scale, strides=strides, shape=hopper)
     out = torch.empty(q_ILND.shape, dtype=q_ILND.dtype, device=q_ILND.device)
-    if not out.numel():
-        return out
     shape = shape or flash_shape(
         CUTS,
         dim,
@@ -61,7 +70,7 @@ def attention_full(
         v_ILND.data_ptr(),
         out.data_ptr(),
         length,
-        *(_image_token_stride(x) for x in (q_ILND, k_ILND, v_ILND)),
+        *strides,
         scale * math.log2(math.e),
     )
     return out

@@ -1,4 +1,4 @@
-"""Launches `kernels/attention_prefill.cu`."""
+"""Attention of chunks: launches `kernels/attention_prefill.cu`, or its Hopper form where that runs."""
 
 import math
 
@@ -10,7 +10,9 @@ from engines.ops import KvLayer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, scalar_name, token_stride
-from engines.turbomind.ops.flash_shape import Cut, FlashShape, flash_shape, matrix_fault
+from engines.turbomind.ops.attention_prefill_hopper import attention_prefill_hopper
+from engines.turbomind.ops.flash_shape import Cut, FlashShape, flash_shape, matrix_fault, most_blocks
+from engines.turbomind.ops.hopper_shape import prefill_shape
 
 # The first that fits the GPU; none spills a register for heads up to its size. Measurements: kernels/LOG.md.
 CUTS: tuple[tuple[int, Cut], ...] = (
@@ -39,7 +41,7 @@ def attention_prefill(
     """Return causal attention of the tokens of q over their sequences' pages, [T, N, D].
 
     The result goes into `out_TND` where one is given. `q_starts_B1` counts from the first row of q; rows
-    before its first entry are left alone. A given `shape` replaces the preferred one (benchmarks).
+    before its first entry are left alone. A given `shape` cuts `attention_prefill.cu` (benchmarks).
     """
     num_tokens, _, dim = q_TND.shape
     num_seqs = kv_lens_B.shape[0]
@@ -47,6 +49,18 @@ def attention_prefill(
     out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device) if out_TND is None else out_TND
     if not num_tokens:
         return out
+    hopper = prefill_shape(
+        gpu.capability,
+        dim=dim,
+        page_tokens=layer.keys_PKTD.shape[2],
+        items=num_kv_heads * most_blocks(num_tokens * group, num_seqs, 128),
+        num_sms=gpu.num_sms,
+    )
+    if shape is None and hopper:
+        where = (pages_BP, q_starts_B1, kv_lens_B)
+        return attention_prefill_hopper(
+            gpu, q_TND, layer, *where, scale=scale, window=window, out_TND=out, shape=hopper
+        )
     shape = shape or flash_shape(
         CUTS,
         dim,
@@ -70,14 +84,6 @@ def attention_prefill(
         scale * math.log2(math.e),
     )
     return out
-
-
-def most_blocks(num_rows: int, num_seqs: int, rows_per_block: int) -> int:
-    """Return the largest number of blocks that `num_rows` rows in `num_seqs` sequences can need.
-
-    Each sequence has at least one row; all but its last block are full.
-    """
-    return num_seqs + (num_rows - num_seqs) // rows_per_block if num_rows > num_seqs else num_seqs
 
 
 def _kernel(

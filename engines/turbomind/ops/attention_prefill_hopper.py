@@ -8,10 +8,9 @@ from engines.ops import KvLayer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import scalar_name, token_stride
+from engines.turbomind.ops.flash_shape import most_blocks
 from engines.turbomind.ops.hopper_shape import HopperShape, box_keys
 from engines.turbomind.tensor_map import TensorView
-
-DEFAULT = HopperShape(keys=128, consumers=2, stages=2)
 
 
 def attention_prefill_hopper(
@@ -25,7 +24,7 @@ def attention_prefill_hopper(
     scale: float,
     window: int | None,
     out_TND: Tensor,
-    shape: HopperShape = DEFAULT,
+    shape: HopperShape,
     dynamic: bool = True,
 ) -> Tensor:
     """Write causal attention into `out_TND` and return it; operands are checked by the caller.
@@ -36,7 +35,7 @@ def attention_prefill_hopper(
     num_tokens, num_heads = q_TND.shape[:2]
     num_kv_heads = layer.keys_PKTD.shape[1]
     group, num_seqs = num_heads // num_kv_heads, kv_lens_B.shape[0]
-    most = num_seqs + max(0, num_tokens * group - num_seqs) // shape.rows
+    most = most_blocks(num_tokens * group, num_seqs, shape.rows)
     counter = gpu.scratch("attention_prefill counter", 4).data_ptr() if dynamic else 0
     kernel = _kernel(gpu, q_TND, layer, shape, group=group, window=window)
     kernel(

@@ -76,6 +76,14 @@ def flash_shape(
     )
 
 
+def most_blocks(num_rows: int, num_seqs: int, rows_per_block: int) -> int:
+    """Return the largest number of blocks that `num_rows` rows in `num_seqs` sequences can need.
+
+    Each sequence has at least one row; all but its last block are full.
+    """
+    return num_seqs + (num_rows - num_seqs) // rows_per_block if num_rows > num_seqs else num_seqs
+
+
 def matrix_fault(gpu: Gpu, dtype: torch.dtype) -> list[str]:
     """Return what is wrong with computing in `dtype` on the tensor cores of this GPU."""
     if dtype == torch.float16 or (dtype == torch.bfloat16 and gpu.capability >= (8, 0)):

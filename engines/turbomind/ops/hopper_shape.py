@@ -55,6 +55,40 @@ class HopperShape:
         )
 
 
+@lru_cache(maxsize=256)
+def prefill_shape(
+    capability: tuple[int, int], *, dim: int, page_tokens: int, items: int, num_sms: int
+) -> HopperShape | None:
+    """Return how prefill attention is cut, None where Hopper's kernel does not run it.
+
+    `items` are the blocks of 128 rows that the step has at most; where they leave half of the GPU without
+    work, items of 64 rows do better.
+    """
+    if not _runs(capability, dim) or page_tokens % 8:
+        return None
+    if dim > 128:
+        return HopperShape(keys=64, consumers=2, stages=2, queries=1)
+    return HopperShape(keys=128, consumers=1 if 2 * items <= num_sms else 2, stages=2)
+
+
+@lru_cache(maxsize=256)
+def full_shape(capability: tuple[int, int], *, dim: int) -> HopperShape | None:
+    """Return how attention inside images is cut, None where Hopper's kernel does not run it."""
+    if not _runs(capability, dim):
+        return None
+    if dim > 128:
+        return HopperShape(keys=64, consumers=2, stages=2, queries=1)
+    if dim > 96:
+        return HopperShape(keys=80, consumers=2, stages=3)
+    return HopperShape(keys=80, consumers=3, stages=3)
+
+
+def _runs(capability: tuple[int, int], dim: int) -> bool:
+    """Return whether the GPU has warpgroup products, and one that is as wide as the head (hopper.cuh)."""
+    columns = max(64, math.ceil(dim / 16) * 16)
+    return capability == (9, 0) and dim % 8 == 0 and (columns <= 208 or columns == 256)
+
+
 @lru_cache(maxsize=64)
 def box_keys(keys: int, page_tokens: int) -> int:
     """Return how many keys one tensor copy takes: those of a page, or of a tile, that lie in one piece."""

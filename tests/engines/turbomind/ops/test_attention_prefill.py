@@ -4,7 +4,8 @@ import pytest
 import torch
 from paged_attention import make_batch, make_pages, plain_attention, relative_error
 
-from engines.turbomind.ops.attention_prefill import attention_prefill, most_blocks
+from engines.turbomind.ops.attention_prefill import CUTS, attention_prefill
+from engines.turbomind.ops.flash_shape import FlashShape, flash_shape, most_blocks
 
 TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}  # as for decode attention
 BF16, FP16 = torch.bfloat16, torch.float16
@@ -23,24 +24,35 @@ MODELS = [
 ]
 
 
-def check(gpu, case) -> None:
+def check(gpu, case, *, shape: FlashShape | None = None) -> None:
     dtype, heads, kv_heads, dim, page_tokens, window, new, lengths = case
     batch, num_pages = make_batch(new, lengths, page_tokens=page_tokens, device=gpu.device)
     kv = make_pages(batch, num_pages, num_kv_heads=kv_heads, page_tokens=page_tokens, dim=dim, dtype=dtype)
     q = torch.randn(sum(new), heads + 2, dim, dtype=dtype, device=gpu.device)[:, :heads]
     how = {"scale": dim**-0.5, "window": window}
-    got = attention_prefill(gpu, q, kv, batch.pages_BP, batch.q_starts_B1, batch.kv_lens_B, **how)
+    where = (batch.pages_BP, batch.q_starts_B1, batch.kv_lens_B)
+    got = attention_prefill(gpu, q, kv, *where, **how, shape=shape)
     assert relative_error(got, plain_attention(q, kv, batch, **how)) < TOLERANCE[dtype]
+
+
+def cut(gpu, case) -> FlashShape:
+    limits = {"bytes_per_block": gpu.shared_bytes_per_block, "bytes_per_sm": gpu.shared_bytes_per_sm}
+    return flash_shape(CUTS, case[3], **limits)
 
 
 @pytest.mark.parametrize("case", SMALL, ids=str)
 def test_prefill_attention_equals_the_plain_formula(gpu, case) -> None:
-    check(gpu, case)
+    check(gpu, case, shape=cut(gpu, case))
+
+
+def test_the_kernel_of_the_gpu_is_chosen_where_no_cut_is_given(gpu) -> None:
+    check(gpu, SMALL[2])
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", MODELS, ids=lambda case: str(case)[:60])
 def test_prefill_attention_equals_the_plain_formula_at_model_sizes(cuda_gpu, case) -> None:
+    check(cuda_gpu, case, shape=cut(cuda_gpu, case))
     check(cuda_gpu, case)
 
 
