@@ -22,6 +22,7 @@ class HopperShape:
     turns: bool = True
     tensor_copies: bool = True
     slack: int = 8
+    soft_exps: int = 0
 
     @property
     def rows(self) -> int:
@@ -52,6 +53,7 @@ class HopperShape:
             ("TURNS", int(self.turns)),
             ("TENSOR_COPIES", int(self.tensor_copies)),
             ("SLACK", self.slack),
+            ("SOFT_EXPS", self.soft_exps),
         )
 
 
@@ -89,7 +91,6 @@ def _runs(capability: tuple[int, int], dim: int) -> bool:
     return capability == (9, 0) and dim % 8 == 0 and (columns <= 208 or columns == 256)
 
 
-@lru_cache(maxsize=64)
 def box_keys(keys: int, page_tokens: int) -> int:
     """Return how many keys one tensor copy takes: those of a page, or of a tile, that lie in one piece."""
     return math.gcd(keys, page_tokens)
