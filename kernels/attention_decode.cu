@@ -309,6 +309,14 @@ DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, 
     }
 }
 
+// Sequences without keys get zeros.
+DEVICE void clear_empty(const Layout& shared, SCALAR* out, int num_seqs) {
+    constexpr int kOutRow = KV_HEADS * GROUP * DIM;
+    for (int seq = blockIdx.x; seq < num_seqs; seq += gridDim.x)
+        if (shared.starts[seq] == shared.starts[seq + 1])
+            for (int i = threadIdx.x; i < kOutRow / 8; i += kThreads) store16(out + (long long)seq * kOutRow + i * 8, make_uint4(0, 0, 0, 0));
+}
+
 extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attention_decode(
     const SCALAR* q, const SCALAR* keys, const SCALAR* values, const int* pages, const int* kv_lens, SCALAR* out, float* partials,
     int* counters, int num_seqs, int pages_stride, long long q_stride, float scale_log2) {
@@ -316,14 +324,13 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     Layout& shared = *reinterpret_cast<Layout*>(memory);
     const int warp = threadIdx.x / 32, worker = blockIdx.x;
     dependents_may_start();
-    wait_for_predecessor();
     const long long total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
-    constexpr int kOutRow = KV_HEADS * GROUP * DIM;
-    for (int seq = worker; seq < num_seqs; seq += gridDim.x)
-        if (shared.starts[seq] == shared.starts[seq + 1])
-            for (int i = threadIdx.x; i < kOutRow / 8; i += kThreads) store16(out + (long long)seq * kOutRow + i * 8, make_uint4(0, 0, 0, 0));
     const int workers = min((long long)gridDim.x, total);
-    if (worker >= workers) return;
+    if (worker >= workers) {
+        wait_for_predecessor();
+        clear_empty(shared, out, num_seqs);
+        return;
+    }
     const int begin = total * worker / workers, end = total * (worker + 1) / workers;
 
     // The fetching cursor runs STAGES - 1 tiles ahead of the other, across segments; the page number is read a tile ahead of it.
@@ -348,7 +355,15 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
         }
         copies_commit();
     };
-    for (int i = 0; i < STAGES - 1; i++) fetch_next();
+    // Lengths, pages and all tokens but the last are older than the kernel ahead, which writes that token and the queries.
+    int early = 0;
+    while (early < STAGES - 1 && !(fetched < end && ahead.token(warp) + kRows >= ahead.len)) {
+        fetch_next();
+        early++;
+    }
+    wait_for_predecessor();
+    for (; early < STAGES - 1; early++) fetch_next();
+    clear_empty(shared, out, num_seqs);
 
     Softmax softmax;
     for (int tile = begin; tile < end; tile++) {
