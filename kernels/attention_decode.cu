@@ -3,13 +3,14 @@
    out[b, n] = softmax(scale * q[b, n] . keys) @ values, over the last WINDOW of kv_lens[b] tokens (all, where WINDOW is 0)
 
    in       q [B, KV_HEADS * GROUP, DIM] SCALAR, sequences `q_stride` elements apart
-            keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM]   pages [B, pages_stride] int32   kv_lens [B] int32
+            keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, or codes; key_scales, value_scales: fp16 parameters of each
+            row of codes; formats as in engines/kv_layer.py   pages [B, pages_stride] int32   kv_lens [B] int32
    out      out [B, KV_HEADS * GROUP, DIM] contiguous; zeros where kv_lens[b] is 0
    scratch  partials: 2 * gridDim.x * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
    -D       SCALAR = bf16 | fp16; DIM, multiple of 16; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;
-            WINDOW; WARPS; STAGES (tiles in flight + 1); BLOCKS_PER_SM; MAX_SEQS
+            WINDOW; KV_FORMAT = 0 SCALAR | 1 int8 | 2 int4 | 3 fp8; WARPS; STAGES (tiles in flight + 1); BLOCKS_PER_SM; MAX_SEQS
    launch   grid any (one wave: BLOCKS_PER_SM * SMs), block 32 * WARPS, shared as `shared_bytes` of the launcher computes
-   moves    sum of min(kv_lens, WINDOW) * KV_HEADS * DIM * 2 elements: every key and value once
+   moves    sum of min(kv_lens, WINDOW) * KV_HEADS * 2 rows of DIM elements: every key and value once
    numbers  scores and sums in fp32, probabilities rounded to SCALAR before they meet the values; within 2^-7 of the largest
             value of a head, as the twin in bf16
 
@@ -22,23 +23,21 @@
    only where a segment ends. Scores are computed transposed (tokens are the rows of the product, queries its 8 columns), so
    a group of up to 8 query heads costs one matrix instruction where queries as rows would waste half of it.
 */
-#include "device/vector.cuh"
-
 #if !defined(SCALAR) || !defined(DIM) || !defined(KV_HEADS) || !defined(GROUP) || !defined(PAGE_TOKENS) || \
-    !defined(WINDOW) || !defined(WARPS) || !defined(STAGES) || !defined(BLOCKS_PER_SM) || !defined(MAX_SEQS)
-#error "attention_decode.cu needs -DSCALAR -DDIM -DKV_HEADS -DGROUP -DPAGE_TOKENS -DWINDOW -DWARPS -DSTAGES -DBLOCKS_PER_SM -DMAX_SEQS"
+    !defined(WINDOW) || !defined(KV_FORMAT) || !defined(WARPS) || !defined(STAGES) || !defined(BLOCKS_PER_SM) || !defined(MAX_SEQS)
+#error "attention_decode.cu needs -DSCALAR -DDIM -DKV_HEADS -DGROUP -DPAGE_TOKENS -DWINDOW -DKV_FORMAT -DWARPS -DSTAGES -DBLOCKS_PER_SM -DMAX_SEQS"
+#endif
+
+#if KV_FORMAT == 0
+#include "device/decode_rows.cuh"
+#else
+#include "device/decode_codes.cuh"
 #endif
 
 constexpr int kThreads = 32 * WARPS;
-constexpr int kRows = 16;                      // tokens of a warp's share of a tile
 constexpr int kTile = kRows * WARPS;           // tokens of a tile
-constexpr int kPitch = DIM * 2 + 16;           // bytes of a row in shared memory; 16 more keep ldmatrix free of conflicts
-constexpr int kStageBytes = 2 * kRows * kPitch;
-constexpr int kSteps = DIM / 16;
-constexpr int kColumns = (GROUP + 7) / 8;      // eight queries each
 constexpr int kOutPitch = DIM + 4;             // floats
 constexpr int kPartial = GROUP * DIM + (2 * GROUP + 3) / 4 * 4;  // floats of a worker's share of a segment: sums, maxima, weights
-constexpr float kNone = -1e30f;                // below every score; finite, so that differences of two of it are 0
 static_assert(DIM % 16 == 0 && PAGE_TOKENS % 16 == 0 && STAGES >= 2, "see the header");
 
 struct Layout {  // of the dynamic shared memory
@@ -123,119 +122,27 @@ struct Cursor {
     DEVICE bool seen(int token) const { return token < len && token + kRows > window_start(len); }
 };
 
-// Start the copy of a warp's rows of one tile into a stage of its ring.
-DEVICE void fetch(unsigned char* stage, const Cursor& at, int token, int page, const SCALAR* keys, const SCALAR* values) {
-    const int lane = threadIdx.x % 32;
-    const long long row = ((long long)page * KV_HEADS + at.head) * PAGE_TOKENS + token % PAGE_TOKENS;
-    constexpr int kPieces = DIM / 8;
+// Lay a warp's result out for the block.
+DEVICE void close(Layout& shared, const Rows& rows) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, c = lane % 4;
 #pragma unroll
-    for (int i = 0; i < kRows * kPieces / 32; i++) {
-        const int piece = i * 32 + lane, r = piece / kPieces, column = piece % kPieces;
-        unsigned char* to = stage + r * kPitch + column * 16;
-        const bool valid = token + r < at.len;
-        copy16_async(to, keys + row * DIM + piece * 8, valid);
-        copy16_async(to + kRows * kPitch, values + row * DIM + piece * 8, valid);
-    }
+    for (int n = 0; n < kColumns; n++)
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+            const int query = 8 * n + 2 * c + j;
+            const float weight = sum_of_tokens(rows.weight[n][j]), bias = rows.bias_of(n, j);
+            if (g == 0) {
+                shared.maxima[warp][query] = rows.peak[n][j];
+                shared.weights[warp][query] = weight;
+            }
+            if (query >= GROUP) continue;
+#pragma unroll
+            for (int i = 0; i < kSteps; i++)
+#pragma unroll
+                for (int half = 0; half < 2; half++)
+                    shared.sums[warp][query][Rows::dim_of(i, half)] = rows.sum[n][i][j + 2 * half] + bias;
+        }
 }
-
-// One warp's running softmax over the tokens it has seen. Lane 4g + c holds queries 8n + 2c and 8n + 2c + 1.
-struct Softmax {
-    float peak[kColumns][2], weight[kColumns][2];  // weight: this lane's tokens only, until `close`
-    float sum[kColumns][kSteps][4];                // rows d = 16 i + g, + 8; columns 2c, 2c + 1
-    unsigned query[kColumns][kSteps][2];
-
-    DEVICE void open(const SCALAR* q) {
-        const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
-#pragma unroll
-        for (int n = 0; n < kColumns; n++) {
-            const SCALAR* row = q + (8 * n + g) * DIM + 2 * c;
-#pragma unroll
-            for (int i = 0; i < kSteps; i++) {
-                const bool real = 8 * n + g < GROUP;
-                query[n][i][0] = real ? *reinterpret_cast<const unsigned*>(row + 16 * i) : 0u;
-                query[n][i][1] = real ? *reinterpret_cast<const unsigned*>(row + 16 * i + 8) : 0u;
-#pragma unroll
-                for (int j = 0; j < 4; j++) sum[n][i][j] = 0.f;
-            }
-            peak[n][0] = peak[n][1] = kNone;
-            weight[n][0] = weight[n][1] = 0.f;
-        }
-    }
-
-    // Take 16 tokens in: `rows` are their keys, followed by their values.
-    DEVICE void take(const unsigned char* rows, int token, int first, int len, float scale_log2) {
-        const int lane = threadIdx.x % 32, g = lane / 4;
-        float score[kColumns][2][4] = {};  // two chains, so that one product need not wait for the last
-#pragma unroll
-        for (int i = 0; i < kSteps; i++) {
-            unsigned a[4];
-            load_matrix4(a, rows + lane % 16 * kPitch + (2 * i + lane / 16) * 16);
-#pragma unroll
-            for (int n = 0; n < kColumns; n++) mma16816<SCALAR>(score[n][i % 2], a, query[n][i][0], query[n][i][1]);
-        }
-        unsigned probability[kColumns][2];
-        float fade[kColumns][2];
-#pragma unroll
-        for (int n = 0; n < kColumns; n++) {
-            float s[4];
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                const int t = token + g + j / 2 * 8;
-                s[j] = t >= first && t < len ? (score[n][0][j] + score[n][1][j]) * scale_log2 : kNone;
-            }
-#pragma unroll
-            for (int j = 0; j < 2; j++) {
-                float top = max(s[j], s[j + 2]);
-#pragma unroll
-                for (int distance = 4; distance < 32; distance *= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, distance));
-                top = max(top, peak[n][j]);
-                fade[n][j] = exp2_fast(peak[n][j] - top);
-                peak[n][j] = top;
-                s[j] = exp2_fast(s[j] - top);
-                s[j + 2] = exp2_fast(s[j + 2] - top);
-                weight[n][j] = weight[n][j] * fade[n][j] + s[j] + s[j + 2];
-            }
-            probability[n][0] = transpose8(pack2<SCALAR>(s[0], s[1]));
-            probability[n][1] = transpose8(pack2<SCALAR>(s[2], s[3]));
-        }
-        const unsigned char* values = rows + kRows * kPitch;
-#pragma unroll
-        for (int i = 0; i < kSteps; i++) {
-            unsigned a[4];
-            load_matrix4_transposed(a, values + (lane / 16 * 8 + lane % 8) * kPitch + (2 * i + lane / 8 % 2) * 16);
-#pragma unroll
-            for (int n = 0; n < kColumns; n++) {
-#pragma unroll
-                for (int j = 0; j < 4; j++) sum[n][i][j] *= fade[n][j % 2];
-                mma16816<SCALAR>(sum[n][i], a, probability[n][0], probability[n][1]);
-            }
-        }
-    }
-
-    // Lay this warp's result out for the block.
-    DEVICE void close(Layout& shared) {
-        const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, c = lane % 4;
-#pragma unroll
-        for (int n = 0; n < kColumns; n++)
-#pragma unroll
-            for (int j = 0; j < 2; j++) {
-                const int query_row = 8 * n + 2 * c + j;
-#pragma unroll
-                for (int distance = 4; distance < 32; distance *= 2)
-                    weight[n][j] += __shfl_xor_sync(0xffffffffu, weight[n][j], distance);
-                if (g == 0) {
-                    shared.maxima[warp][query_row] = peak[n][j];
-                    shared.weights[warp][query_row] = weight[n][j];
-                }
-                if (query_row >= GROUP) continue;
-#pragma unroll
-                for (int i = 0; i < kSteps; i++) {
-                    shared.sums[warp][query_row][16 * i + g] = sum[n][i][j];
-                    shared.sums[warp][query_row][16 * i + g + 8] = sum[n][i][j + 2];
-                }
-            }
-    }
-};
 
 DEVICE void write4(SCALAR* out, const float (&sum)[4], float weight) {
     const float inverse = weight > 0.f ? 1.f / weight : 0.f;
@@ -318,10 +225,12 @@ DEVICE void clear_empty(const Layout& shared, SCALAR* out, int num_seqs) {
 }
 
 extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attention_decode(
-    const SCALAR* q, const SCALAR* keys, const SCALAR* values, const int* pages, const int* kv_lens, SCALAR* out, float* partials,
-    int* counters, int num_seqs, int pages_stride, long long q_stride, float scale_log2) {
+    const SCALAR* q, const unsigned char* keys, const unsigned char* values, const fp16* key_scales, const fp16* value_scales,
+    const int* pages, const int* kv_lens, SCALAR* out, float* partials, int* counters, int num_seqs, int pages_stride,
+    long long q_stride, float scale_log2) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
+    const Pool pool{keys, values, key_scales, value_scales};
     const int warp = threadIdx.x / 32, worker = blockIdx.x;
     dependents_may_start();
     const long long total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
@@ -351,7 +260,8 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
                 ahead.step(shared, kv_lens, num_seqs);
                 page = page_at(ahead);
             }
-            if (now.seen(token)) fetch(shared.ring[warp][stage], now, token, page_now, keys, values);
+            const long long row = ((long long)page_now * KV_HEADS + now.head) * PAGE_TOKENS + token % PAGE_TOKENS;
+            if (now.seen(token)) fetch(shared.ring[warp][stage], row, now.len - token, pool);
         }
         copies_commit();
     };
@@ -365,19 +275,19 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     for (; early < STAGES - 1; early++) fetch_next();
     clear_empty(shared, out, num_seqs);
 
-    Softmax softmax;
+    Rows rows;
     for (int tile = begin; tile < end; tile++) {
         if (tile == begin || here.tile == 0)
-            softmax.open(q + here.seq * q_stride + (long long)here.head * GROUP * DIM);
+            rows.open(q + here.seq * q_stride + (long long)here.head * GROUP * DIM);
         copies_wait<STAGES - 2>();
         __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
         fetch_next();
         const int token = here.token(warp);
         if (here.seen(token))
-            softmax.take(shared.ring[warp][(tile - begin) % STAGES], token, window_start(here.len), here.len, scale_log2);
+            rows.take(shared.ring[warp][(tile - begin) % STAGES], token, window_start(here.len), here.len, scale_log2);
         if (tile + 1 == end || here.tile + 1 == here.num_tiles) {
             const int segment = tile - here.tile;
-            softmax.close(shared);
+            close(shared, rows);
             finish(shared, out + ((long long)here.seq * KV_HEADS + here.head) * GROUP * DIM, partials, counters, segment,
                    segment + here.num_tiles, total, workers);
         }

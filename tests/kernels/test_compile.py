@@ -3,6 +3,7 @@
 import pytest
 
 from engines.errors import KernelError
+from engines.options import KvFormat
 from engines.turbomind.kernel_source import kernel_dir, read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.attention_decode import decode_shape
@@ -11,6 +12,7 @@ from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
 from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
+from engines.turbomind.ops.kv_pool import KV_FORMATS
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.norm import num_threads
@@ -50,14 +52,22 @@ def rope(arch: str) -> list[dict[str, int | str]]:
 
 def attention_decode(arch: str) -> list[dict[str, int | str]]:
     cases = []
-    heads = ((128, 4, 0), (96, 1, 2047), (64, 7, 0), (128, 16, 0))  # size, group, window
-    for dim, group, window in heads if arch == "sm_90a" else heads[:2]:
+    # size, group, window, format of keys and values
+    heads: list[tuple[int, int, int, KvFormat]] = [
+        (128, 4, 0, "none"),
+        (128, 4, 0, "int8"),
+        (96, 1, 2047, "none"),
+    ]
+    if arch == "sm_90a":
+        heads += [(64, 7, 0, "none"), (128, 16, 0, "none"), (128, 4, 0, "int4"), (128, 8, 0, "fp8")]
+    for dim, group, window, format in heads:
         shape = decode_shape(
             num_seqs=1 if dim == 64 else 64,
             dim=dim,
             group=group,
             bytes_per_block=SHARED[arch][0],
             bytes_per_sm=SHARED[arch][1],
+            format=format,
         )
         cases.append(
             {
@@ -67,6 +77,7 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
                 "GROUP": group,
                 "PAGE_TOKENS": 64,
                 "WINDOW": window,
+                "KV_FORMAT": KV_FORMATS[format],
                 "WARPS": shape.warps,
                 "STAGES": shape.stages,
                 "BLOCKS_PER_SM": shape.blocks_per_sm,

@@ -7,7 +7,9 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from engines.ops import KvLayer
+from engines.kv_layer import KvLayer
+from engines.options import KvFormat
+from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
 from engines.step import AttentionBatch
 
 
@@ -65,6 +67,24 @@ def make_pages(
                 num_kv_heads, filled, dim, dtype=dtype, device=keys.device
             )
     return KvLayer(keys_PKTD=keys, values_PKTD=values)
+
+
+def quantized(layer: KvLayer, format: KvFormat) -> tuple[KvLayer, KvLayer]:
+    """Return pages in a format and, in fp32, what they stand for; parameters of nobody's tokens are NaN."""
+    codes, scales, numbers = [], [], []
+    for rows in (layer.keys_PKTD, layer.values_PKTD):
+        code, scale = quantize_rows(rows.nan_to_num(0.0), format)
+        codes.append(code)
+        scales.append(scale.masked_fill(rows.isnan().any(-1, keepdim=True), torch.nan))
+        numbers.append(dequantize_rows(code, scale, format, torch.float32))
+    stored = KvLayer(
+        keys_PKTD=codes[0],
+        values_PKTD=codes[1],
+        format=format,
+        key_scales_PKTS=scales[0],
+        value_scales_PKTS=scales[1],
+    )
+    return stored, KvLayer(keys_PKTD=numbers[0], values_PKTD=numbers[1])
 
 
 def plain_attention(

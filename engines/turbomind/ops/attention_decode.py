@@ -8,11 +8,14 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.ops import KvLayer
+from engines.kv_bytes import num_scales, row_bytes
+from engines.kv_layer import KvLayer
+from engines.options import KvFormat
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, scalar_name, token_stride
 from engines.turbomind.ops.flash_shape import matrix_fault
+from engines.turbomind.ops.kv_pool import KV_FORMATS, pool_operands, scale_addresses
 
 _ROWS = 16  # tokens of a warp's share of a tile; kRows of the kernel
 _MAX_SEQS = 512  # sequences of one launch: their prefix sums stand in shared memory
@@ -23,6 +26,7 @@ _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 _FEW_SEQS = 8
 _FEW_SHAPES = ((8, 3, 1), (8, 2, 1))
 _SHAPES = ((4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
+_CODES = (4, 4, 2)  # codes are shorter: more tiles keep as many bytes under way
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,9 +39,10 @@ class DecodeShape:
     shared_bytes: int
 
 
-def shared_bytes(*, warps: int, stages: int, dim: int, group: int) -> int:
+def shared_bytes(*, warps: int, stages: int, dim: int, group: int, format: KvFormat = "none") -> int:
     """Return the size of the kernel's `Layout`."""
-    ring = warps * stages * 2 * _ROWS * (2 * dim + 16)
+    row = row_bytes(dim, format, dtype_bytes=2) + 16 + 2 * num_scales(format)
+    ring = warps * stages * 2 * _ROWS * row
     sums = warps * group * (dim + 4) * 4
     columns = 2 * warps * -(-group // 8) * 8 * 4
     return ring + sums + columns + (_MAX_SEQS + 1 + warps + 1) * 4
@@ -45,11 +50,12 @@ def shared_bytes(*, warps: int, stages: int, dim: int, group: int) -> int:
 
 @lru_cache(maxsize=256)
 def decode_shape(
-    *, num_seqs: int, dim: int, group: int, bytes_per_block: int, bytes_per_sm: int
+    *, num_seqs: int, dim: int, group: int, bytes_per_block: int, bytes_per_sm: int, format: KvFormat = "none"
 ) -> DecodeShape:
     """Return the preferred shape that fits. Raises KernelError where none does."""
-    for warps, stages, blocks in (*_FEW_SHAPES, *_SHAPES) if num_seqs <= _FEW_SEQS else _SHAPES:
-        needed = shared_bytes(warps=warps, stages=stages, dim=dim, group=group)
+    shapes = _SHAPES if format == "none" else (_CODES, *_SHAPES)
+    for warps, stages, blocks in (*_FEW_SHAPES, *shapes) if num_seqs <= _FEW_SEQS else shapes:
+        needed = shared_bytes(warps=warps, stages=stages, dim=dim, group=group, format=format)
         if needed <= bytes_per_block and blocks * (needed + _RESERVED_BYTES) <= bytes_per_sm:
             return DecodeShape(warps=warps, stages=stages, blocks_per_sm=blocks, shared_bytes=needed)
     raise KernelError(
@@ -101,6 +107,7 @@ def attention_decode(
         group=group,
         bytes_per_block=gpu.shared_bytes_per_block,
         bytes_per_sm=gpu.shared_bytes_per_sm,
+        format=layer.format,
     )
     kernel = _kernel(gpu, q_BND, layer, shape, group=group, window=window)
     blocks = gpu.num_sms * shape.blocks_per_sm
@@ -116,6 +123,7 @@ def attention_decode(
             q_BND[part].data_ptr(),
             layer.keys_PKTD.data_ptr(),
             layer.values_PKTD.data_ptr(),
+            *scale_addresses(layer),
             pages_BP[part].data_ptr(),
             kv_lens_B[part].data_ptr(),
             out[part].data_ptr(),
@@ -132,14 +140,15 @@ def attention_decode(
 def _kernel(
     gpu: Gpu, q: Tensor, layer: KvLayer, shape: DecodeShape, *, group: int, window: int | None
 ) -> Kernel:
-    _, num_kv_heads, page_tokens, dim = layer.keys_PKTD.shape
+    num_kv_heads, page_tokens = layer.keys_PKTD.shape[1:3]
     constants = (
         ("SCALAR", scalar_name("attention_decode", q)),
-        ("DIM", dim),
+        ("DIM", q.shape[2]),
         ("KV_HEADS", num_kv_heads),
         ("GROUP", group),
         ("PAGE_TOKENS", page_tokens),
         ("WINDOW", window or 0),
+        ("KV_FORMAT", KV_FORMATS[layer.format]),
         ("WARPS", shape.warps),
         ("STAGES", shape.stages),
         ("BLOCKS_PER_SM", shape.blocks_per_sm),
@@ -149,7 +158,7 @@ def _kernel(
         "attention_decode.cu",
         "attention_decode",
         constants,
-        "PPPPPPPPiiqf",
+        "PPPPPPPPPPiiqf",
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
     )
@@ -157,14 +166,12 @@ def _kernel(
 
 def _check(gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, kv_lens: Tensor) -> tuple[int, int, int]:
     num_seqs, num_heads, dim = q.shape
-    num_pages, num_kv_heads, page_tokens, _ = layer.keys_PKTD.shape
-    kv = (num_pages, num_kv_heads, page_tokens, dim)
+    num_kv_heads, page_tokens = layer.keys_PKTD.shape[1:3]
     check(
         gpu,
         "attention_decode",
         q=(q, q.dtype, (num_seqs, num_heads, dim)),
-        keys=(layer.keys_PKTD, q.dtype, kv),
-        values=(layer.values_PKTD, q.dtype, kv),
+        **pool_operands(layer, dim=dim, dtype=q.dtype),
         pages=(pages, torch.int32, (num_seqs, pages.shape[-1])),
         kv_lens=(kv_lens, torch.int32, (num_seqs,)),
     )
@@ -175,6 +182,8 @@ def _check(gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, kv_lens: Tensor) 
         faults.append(f"heads of {dim} elements are no multiple of 16")
     if page_tokens % _ROWS:
         faults.append(f"pages of {page_tokens} tokens are no multiple of {_ROWS}")
+    if layer.format != "none" and row_bytes(dim, layer.format, dtype_bytes=2) % 32:
+        faults.append(f"{layer.format} rows of heads of {dim} elements are no multiple of 32 bytes")
     if faults:
         raise KernelError(f"`attention_decode`: {'; '.join(faults)}")
     return num_kv_heads, num_heads // num_kv_heads, dim

@@ -252,6 +252,13 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
     });
 }
 
+inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
+    const uint64_t bytes = a | uint64_t(b) << 32;
+    unsigned picked = 0;
+    for (int i = 0; i < 4; i++) picked |= unsigned(bytes >> 8 * (selector >> 4 * i & 7) & 255) << 8 * i;
+    return picked;
+}
+
 template <class T>
 T atomicAdd(T* at, T value) {
     const T before = *at;

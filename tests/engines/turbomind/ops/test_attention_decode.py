@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from paged_attention import make_batch, make_pages, plain_attention, relative_error
+from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
 
 from engines.errors import KernelError
-from engines.ops import KvLayer
+from engines.kv_layer import KvLayer
+from engines.options import KvFormat
 from engines.turbomind.ops.attention_decode import (
     attention_decode,
     decode_shape,
@@ -24,6 +25,11 @@ SMALL = [
     (FP16, 3, 3, 96, 64, None, [33, 0, 100]),
     (BF16, 7, 1, 64, 16, 70, [500, 3, 70, 71]),
     (BF16, 16, 1, 64, 16, None, [100]),  # more than eight heads share keys
+]
+QUANTIZED = [
+    (BF16, 8, 2, 64, 16, None, [1, 0, 130, 64]),
+    (BF16, 9, 1, 128, 32, 70, [300, 17]),
+    (FP16, 3, 3, 128, 64, None, [33, 100]),
 ]
 # InternVL2-8B and -2B, Phi-3, Qwen2-0.5B, one long sequence, many short ones
 MODELS = [
@@ -51,6 +57,33 @@ def attend(gpu, case) -> tuple[torch.Tensor, torch.Tensor]:
 def test_decode_attention_equals_the_plain_formula(gpu, case) -> None:
     got, wanted = attend(gpu, case)
     assert relative_error(got, wanted) < TOLERANCE[case[0]]
+
+
+def attend_quantized(gpu, case, format: KvFormat) -> tuple[torch.Tensor, torch.Tensor]:
+    dtype, heads, kv_heads, dim, page_tokens, window, lengths = case
+    batch, num_pages = make_batch([1] * len(lengths), lengths, page_tokens=page_tokens, device=gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=kv_heads, page_tokens=page_tokens, dim=dim, dtype=dtype)
+    stored, numbers = quantized(kv, format)
+    q = 3 * torch.randn(len(lengths), heads, dim, dtype=dtype, device=gpu.device)
+    how = {"scale": dim**-0.5, "window": window}
+    got = attention_decode(gpu, q, stored, batch.pages_BP, batch.kv_lens_B, **how)
+    return got, plain_attention(q, numbers, batch, **how)
+
+
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+@pytest.mark.parametrize("case", QUANTIZED, ids=str)
+def test_quantized_pages_count_as_the_numbers_they_stand_for(gpu, case, format: KvFormat) -> None:
+    got, wanted = attend_quantized(gpu, case, format)
+    assert relative_error(got, wanted) < TOLERANCE[case[0]]
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+def test_quantized_pages_count_as_the_numbers_they_stand_for_at_model_sizes(
+    cuda_gpu, format: KvFormat
+) -> None:
+    got, wanted = attend_quantized(cuda_gpu, MODELS[0], format)
+    assert relative_error(got, wanted) < TOLERANCE[BF16]
 
 
 @pytest.mark.gpu
