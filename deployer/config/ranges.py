@@ -64,6 +64,7 @@ RANGES: dict[str, Range] = {
     "server.port": Range(low=0, high=65535),
     "server.max_requests": POSITIVE,
     "server.max_body_bytes": POSITIVE,
+    "server.max_stored_bytes": NOT_NEGATIVE,
     "server.drain_s": NOT_NEGATIVE,
 }
 

@@ -117,6 +117,7 @@ class ServerConfig:
     ssl_certfile: str | None
     max_requests: int  # running and waiting; one more is answered 429
     max_body_bytes: int
+    max_stored_bytes: int
     drain_s: float
     allow_random_weights: bool
     log_level: Literal["debug", "info", "warning", "error"]

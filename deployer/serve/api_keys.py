@@ -19,7 +19,12 @@ class ApiKeys:
         self.digests = [_digest(key) for key in keys]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not is_served_work(scope["path"]) or self._known(Headers(scope=scope)):
+        if scope["type"] != "http" or not is_served_work(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        digest = self._known(Headers(scope=scope))
+        if digest is not None:
+            record_in(scope).owner = digest.hex()
             await self.app(scope, receive, send)
             return
         record_in(scope).error = "invalid_api_key"
@@ -31,12 +36,15 @@ class ApiKeys:
         )
         await fault.response()(scope, receive, send)
 
-    def _known(self, headers: Headers) -> bool:
-        """Compare with every key, by digest, so that the time taken tells nothing about any of them."""
+    def _known(self, headers: Headers) -> bytes | None:
+        """Return the digest of a known key.
+
+        It is compared with every one, by digest, so that the time taken tells nothing about any of them.
+        """
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = _digest(key.strip())
         matches = [hmac.compare_digest(given, digest) for digest in self.digests]
-        return scheme.lower() == "bearer" and any(matches)
+        return given if scheme.lower() == "bearer" and any(matches) else None
 
 
 def is_served_work(path: str) -> bool:

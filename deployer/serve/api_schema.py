@@ -7,11 +7,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from deployer.serve.openai_types import ChatBody, CompletionBody
+from deployer.serve.response_types import PromptBody, ResponseBody
 from deployer.serve.token_bodies import DetokenizeBody, EncodeBody, PriceBody, TokenizeBody
 
 BODIES: dict[str, type[BaseModel]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/completions": CompletionBody,
+    "/v1/responses": ResponseBody,
+    "/v1/responses/input_tokens": PromptBody,
     "/v1/encode": EncodeBody,
     "/v1/images/price": PriceBody,
     "/tokenize": TokenizeBody,

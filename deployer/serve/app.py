@@ -19,6 +19,7 @@ from deployer.serve.layers import layers
 from deployer.serve.models import model_routes
 from deployer.serve.request_log import log_failure
 from deployer.serve.request_record import record_of
+from deployer.serve.responses import response_routes
 from deployer.serve.service import Service
 from deployer.serve.tokens import token_routes
 from engines.errors import EngineDeadError, RequestError
@@ -26,6 +27,7 @@ from engines.errors import EngineDeadError, RequestError
 ROUTES = (
     chat_routes,
     completion_routes,
+    response_routes,
     token_routes,
     price_routes,
     model_routes,

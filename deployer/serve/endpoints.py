@@ -5,6 +5,8 @@ ENDPOINTS = (
     "/v1/deployment",
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
     "/v1/encode",
     "/v1/images/price",
     "/tokenize",

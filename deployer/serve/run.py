@@ -23,6 +23,7 @@ from deployer.serve.background import Background
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
 from deployer.serve.pricing import Pricing
+from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 from deployer.serve.starting import Front, Starting, create_starting_app
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
@@ -136,6 +137,7 @@ def _service(starting: Starting, deployment: Deployment) -> Service:
         sampling=config.sampling,
         server=config.server,
         vision=config.vision,
+        responses=ResponseStore(config.server.max_stored_bytes),
         pricing=Pricing.of(config, deployment.model.spec, deployment.engine.ready),
         running_as=describe(deployment),
     )

@@ -15,6 +15,7 @@ from deployer.serve.metrics import Metrics
 from deployer.serve.openai_types import SamplingBody
 from deployer.serve.pricing import Pricing
 from deployer.serve.request_record import RequestRecord
+from deployer.serve.response_store import ResponseStore
 from engines.engine import Engine
 
 
@@ -33,6 +34,7 @@ class Service:
     vision: VisionConfig
     pricing: Pricing | None  # None: no hardware option describes this device
     running_as: Running  # what GET /v1/deployment answers
+    responses: ResponseStore
     running: set[str] = field(default_factory=set)  # request ids that the engine has now
 
     def accept(self, body: SamplingBody, record: RequestRecord) -> None:

@@ -12,7 +12,7 @@ from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from deployer.generation.generate import Finish
-from deployer.serve.api_errors import fault_of
+from deployer.serve.api_errors import ApiFault, fault_of
 from deployer.serve.request_log import log_failure
 from deployer.serve.request_record import RequestRecord
 
@@ -74,19 +74,34 @@ class ChunkWriter:
         return self._head + b'],"usage":' + _encode(usage) + b"}\n\n"
 
 
-async def open_stream(events: AsyncGenerator[bytes, None], record: RequestRecord) -> "EventStream":
-    """Wait for the first event: a request that cannot run is answered with a status, not with a stream."""
-    return EventStream(await anext(events), events, record)
+async def open_stream(
+    events: AsyncGenerator[bytes, None],
+    record: RequestRecord,
+    *,
+    error_event: Callable[[ApiFault], bytes] | None = None,
+) -> "EventStream":
+    """Wait for the first event: a request that cannot run is answered with a status, not with a stream.
+
+    `error_event`: what ends a stream that cannot go on; None: the fault as it is.
+    """
+    return EventStream(await anext(events), events, record, error_event or _fault_event)
 
 
 class EventStream(StreamingResponse):
     """Sends events as they come; that the client leaves is `CancelWhenGone`'s business."""
 
-    def __init__(self, first: bytes, events: AsyncGenerator[bytes, None], record: RequestRecord) -> None:
+    def __init__(
+        self,
+        first: bytes,
+        events: AsyncGenerator[bytes, None],
+        record: RequestRecord,
+        error_event: Callable[[ApiFault], bytes],
+    ) -> None:
         # A proxy in front must pass on every event at once (nginx reads X-Accel-Buffering).
         headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
         super().__init__(events, media_type="text/event-stream", headers=headers)
         self._first, self._events, self._record = first, events, record
+        self._event_of = error_event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._events):
@@ -105,7 +120,11 @@ class EventStream(StreamingResponse):
         self._record.error = fault.code
         if fault.status == 500:
             log_failure(self._record, error)
-        return b"data: " + fault.json() + b"\n\n"
+        return self._event_of(fault)
+
+
+def _fault_event(fault: ApiFault) -> bytes:
+    return b"data: " + fault.json() + b"\n\n"
 
 
 def _body(event: bytes, *, more: bool = True) -> dict[str, Any]:

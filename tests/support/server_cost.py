@@ -21,6 +21,7 @@ from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
 from deployer.serve.listen import http_server
 from deployer.serve.metrics import Metrics
+from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 
 BODY = b'{"messages":[{"role":"user","content":"What is it?"}],"max_tokens":%d,"stream":%b}'
@@ -56,7 +57,8 @@ async def cost_us(*, tokens: int, count: int, concurrency: int, stream: bool, bu
     service = Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
         metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
-        sampling=SAMPLING, server=SERVER, vision=VISION, pricing=None, running_as=RUNNING,
+        sampling=SAMPLING, server=SERVER, vision=VISION, pricing=None,
+        responses=ResponseStore(SERVER.max_stored_bytes), running_as=RUNNING,
     )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = http_server(create_app(service), SERVER)

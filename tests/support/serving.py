@@ -15,6 +15,7 @@ from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
 from deployer.serve.listen import HttpServer, bind, http_server, url_of
 from deployer.serve.metrics import Metrics
+from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 
 
@@ -24,7 +25,8 @@ def make_service(engine: FakeEngine, **server: Any) -> Service:
     return Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
         metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
-        sampling=SAMPLING, server=config, vision=VISION, pricing=None, running_as=RUNNING,
+        sampling=SAMPLING, server=config, vision=VISION, pricing=None,
+        responses=ResponseStore(config.max_stored_bytes), running_as=RUNNING,
     )  # fmt: skip
 
 

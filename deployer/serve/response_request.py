@@ -1,0 +1,122 @@
+"""A body of /v1/responses as the chat body that means the same: one way into the model for both."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from deployer.serve import openai_types as chat
+from deployer.serve import response_types as api
+from deployer.serve import tool_types
+from deployer.serve.api_errors import invalid
+
+
+def chat_body(body: api.ResponseBody, earlier: Sequence[chat.Message]) -> chat.ChatBody:
+    """Return what to ask; `earlier` is the conversation of the previous response. Raises ApiError."""
+    with_logprobs = bool(body.include) or body.top_logprobs is not None
+    if with_logprobs and body.tools:
+        raise invalid("log-probabilities beside `tools` are not served in this version", param="include")
+    return chat.ChatBody.model_validate(
+        {
+            "model": body.model,
+            "messages": messages_of(body, earlier),
+            "stream": body.stream,
+            "max_completion_tokens": body.max_output_tokens,
+            "temperature": body.temperature,
+            "top_p": body.top_p,
+            "logprobs": with_logprobs or None,
+            "top_logprobs": body.top_logprobs,
+            "user": body.user or body.safety_identifier,
+            "metadata": body.metadata,
+            **_tools(body),
+            "response_format": _form(body.text),
+        }
+    )
+
+
+def messages_of(body: api.PromptBody, earlier: Sequence[chat.Message]) -> list[chat.Message]:
+    """Return the whole conversation; instructions are of this response alone and come first."""
+    found = list(earlier)
+    for message in items_to_messages(body.input):
+        _append(found, message)
+    if body.instructions is not None:
+        found.insert(0, _turn(role="system", content=body.instructions))
+    return found
+
+
+def items_to_messages(given: str | Sequence[api.Item]) -> list[chat.Message]:
+    """Return items as messages; calls that follow a text or each other are one turn."""
+    if isinstance(given, str):
+        return [_turn(role="user", content=given)]
+    found: list[chat.Message] = []
+    for item in given:
+        _append(found, _message(item))
+    return found
+
+
+def _turn(**fields: Any) -> chat.Message:
+    return chat.Message.model_validate(fields)
+
+
+def _append(found: list[chat.Message], message: chat.Message) -> None:
+    last = found[-1] if found else None
+    if message.tool_calls and last is not None and last.role == "assistant":
+        calls = [*(last.tool_calls or ()), *message.tool_calls]
+        found[-1] = last.model_copy(update={"tool_calls": calls})
+    else:
+        found.append(message)
+
+
+def _message(item: api.Item) -> chat.Message:
+    if isinstance(item, api.MessageItem):
+        return _turn(role=item.role, content=_content(item.content))
+    if isinstance(item, api.CallItem):
+        function = tool_types.CalledFunction(name=item.name, arguments=item.arguments)
+        call = tool_types.ToolCall(id=item.call_id, function=function)
+        return _turn(role="assistant", tool_calls=[call])
+    return _turn(role="tool", tool_call_id=item.call_id, content=_content(item.output))
+
+
+def _content(content: str | list[api.Part]) -> str | list[chat.Part]:
+    return content if isinstance(content, str) else [_part(part) for part in content]
+
+
+def _part(part: api.Part) -> chat.Part:
+    if isinstance(part, api.InputImage):
+        url = chat.ImageUrl(url=part.image_url, detail=part.detail)
+        return chat.ImagePart(type="image_url", image_url=url)
+    return chat.TextPart(type="text", text=part.text)
+
+
+def chat_tools(body: api.PromptBody) -> list[tool_types.Tool] | None:
+    """Return the functions as chat has them; OpenAI's Responses are strict where nothing is said."""
+    if body.tools is None:
+        return None
+    return [
+        tool_types.Tool(
+            type="function",
+            function=tool_types.Function(
+                name=tool.name, description=tool.description, parameters=tool.parameters, strict=tool.strict
+            ),
+        )
+        for tool in body.tools
+    ]
+
+
+def _tools(body: api.PromptBody) -> dict[str, Any]:
+    choice: Any = body.tool_choice
+    if isinstance(choice, api.NamedResponseTool):
+        choice = tool_types.NamedTool(type="function", function=tool_types.NamedFunction(name=choice.name))
+    return {
+        "tools": chat_tools(body),
+        "tool_choice": choice,
+        "parallel_tool_calls": body.parallel_tool_calls,
+    }
+
+
+def _form(text: api.TextOptions | None) -> chat.ResponseFormat | None:
+    form = None if text is None else text.format
+    if form is None:
+        return None
+    if form.type != "json_schema":
+        return chat.ResponseFormat(type=form.type)
+    schema = form.model_dump(by_alias=True, exclude={"type"})
+    return chat.ResponseFormat.model_validate({"type": form.type, "json_schema": schema})
