@@ -32,7 +32,9 @@ def race(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Verb, list[Pa
     (tmp_path / "race/default.yaml").write_text("output: table\nlaps: 3\n")
     (tmp_path / "race/long.yaml").write_text("output: table\nlaps: 99\n")
     group = OptionGroup(name="race", option="default", kind="deployer.race:RaceOptions")
-    return Verb(section="Run", summary="", run="deployer.race:run", groups=(group,)), [tmp_path]
+    return Verb(section="Run", summary="", usage="", examples=(), run="deployer.race:run", groups=(group,)), [
+        tmp_path
+    ]
 
 
 def test_a_verb_gets_the_deployment_and_its_own_options(race: tuple[Verb, list[Path]]) -> None:
@@ -63,18 +65,22 @@ def test_faults_of_the_deployment_and_of_the_options_come_together(race: tuple[V
 
 def test_a_verb_that_takes_options_alone_needs_no_model(race: tuple[Verb, list[Path]]) -> None:
     verb, folders = race
-    alone = Verb(section="Run", summary="", run=verb.run, takes="options", groups=verb.groups)
+    alone = Verb(
+        section="Run", summary="", usage="", examples=(), run=verb.run, takes="options", groups=verb.groups
+    )
     assert load_for_verb(alone, ["race.laps=1"], config_dirs=folders) == [RaceOptions(output="table", laps=1)]
 
 
 def test_a_verb_that_takes_options_alone_refuses_keys_of_a_deployment(race: tuple[Verb, list[Path]]) -> None:
     verb, folders = race
-    alone = Verb(section="Run", summary="", run=verb.run, takes="options", groups=verb.groups)
+    alone = Verb(
+        section="Run", summary="", usage="", examples=(), run=verb.run, takes="options", groups=verb.groups
+    )
     with pytest.raises(ConfigError, match="unknown key `engine`"):
         load_for_verb(alone, ["engine.tp=2"], config_dirs=folders)
 
 
 def test_the_group_of_one_verb_is_unknown_to_the_others(race: tuple[Verb, list[Path]]) -> None:
-    serve = Verb(section="Run", summary="", run="deployer.race:run")
+    serve = Verb(section="Run", summary="", usage="", examples=(), run="deployer.race:run")
     with pytest.raises(ConfigError, match="unknown key `race`"):
         load_for_verb(serve, [MODEL, "race.laps=5"], config_dirs=race[1])
