@@ -50,7 +50,7 @@ async def _run(
     deployment = Deployment.open(config, max_restarts=0)
     if deployment.model.spec.vision is None:
         raise ConfigError([f"model `{config.model.name}` reads text only: the questions are about pictures"])
-    questions = held_out_questions(options.questions, book)
+    questions = held_out_questions(options.questions, book, first_picture=options.first_picture)
     async with engine_bench(deployment, output_tokens=options.max_new_tokens) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"

@@ -13,6 +13,7 @@ class EvaluateOptions:
     """What is asked and what is shown of it."""
 
     questions: int
+    first_picture: int
     concurrency: int
     max_new_tokens: int
     fonts: str | None  # folder; None: the system's
@@ -24,6 +25,7 @@ def check_options(options: EvaluateOptions) -> None:
     """Raise ConfigError with every value that cannot be evaluated with."""
     allowed = {
         "questions": POSITIVE,
+        "first_picture": NOT_NEGATIVE,
         "concurrency": POSITIVE,
         "max_new_tokens": POSITIVE,
         "wrong": NOT_NEGATIVE,

@@ -34,10 +34,10 @@ class Question:
     turn: Turn
 
 
-def held_out_questions(total: int, book: FontBook) -> list[Question]:
-    """Return the first `total` questions: all kinds in turn, as far as a picture has them."""
+def held_out_questions(total: int, book: FontBook, *, first_picture: int = 0) -> list[Question]:
+    """Return `total` questions from a picture on: all kinds in turn, as far as a picture has them."""
     questions: list[Question] = []
-    for number in count():
+    for number in count(first_picture):
         questions.extend(_about(number, book))
         if len(questions) >= total:
             return questions[:total]

@@ -11,7 +11,9 @@ from deployer.pocket_vl.fonts import FontBook
 from deployer.pocket_vl.held_out import Question, held_out_questions
 from deployer.pocket_vl.turns import Turn
 
-OPTIONS = EvaluateOptions(questions=4, concurrency=1, max_new_tokens=8, fonts=None, wrong=2, output="table")
+OPTIONS = EvaluateOptions(
+    questions=4, first_picture=0, concurrency=1, max_new_tokens=8, fonts=None, wrong=2, output="table"
+)
 
 
 def answer(kind: str, text: str, *, unseen: bool = False) -> Answer:
@@ -54,6 +56,8 @@ def test_the_questions_are_the_same_every_time_and_of_every_kind() -> None:
     first, again = held_out_questions(400, book), held_out_questions(400, book)
     assert first == again
     assert held_out_questions(100, book) == first[:100]
+    from_fifth = [question for question in first if question.scene_number >= 5]
+    assert held_out_questions(50, book, first_picture=5) == from_fifth[:50]
     kinds = {question.turn.kind for question in first}
     assert {
         "colour",
@@ -76,9 +80,15 @@ def test_a_follow_up_comes_with_what_was_said_before() -> None:
 
 def test_all_bad_options_are_told_at_once() -> None:
     bad = EvaluateOptions(
-        questions=0, concurrency=0, max_new_tokens=1, fonts="/nowhere", wrong=-1, output="table"
+        questions=0,
+        first_picture=-1,
+        concurrency=0,
+        max_new_tokens=1,
+        fonts="/nowhere",
+        wrong=-1,
+        output="table",
     )
     with pytest.raises(ConfigError) as error:
         check_options(bad)
-    assert len(error.value.faults) == 4
+    assert len(error.value.faults) == 5
     assert "evaluate.questions=0: must be at least 1" in error.value.faults
