@@ -2,7 +2,7 @@
 
    out[m, o] = sum over i of x[m, i] * weight[o, i] + bias[o]
 
-   in       weight_map: 16 and 8 bits: the matrix [num_outputs, inputs], boxes of 64 * GROUPS rows x 128 bytes; nibble: the tiles of
+   in       weight_map: 16 and 8 bits: the matrix [num_outputs, inputs], boxes of 64 rows x 128 bytes; nibble: the tiles of
               engines/quant/int4_tiles.py as [X, 4 Y, 128 bytes], boxes of 4 * GROUPS x 8 x 128 bytes
             x_map: x [num_rows, inputs], SCALAR, or WEIGHT where that has 8 bits; boxes of ROWS x 128 bytes
             scales: nibble: fp16 [inputs / GROUP_INPUTS, num_outputs]; 8 bits: fp32 [num_outputs]; else null
@@ -10,9 +10,10 @@
             bias [num_outputs] SCALAR, or null   num_outputs: a multiple of 8, of 16 for nibble   num_slabs: inputs / kSlab
    out      out [num_rows, num_outputs] SCALAR
    -D       SCALAR = bf16 | fp16; WEIGHT = SCALAR | e4m3 | int8 | nibble; ROWS = 8 | 16 | 32 | 64 | 128 | 256, >= num_rows;
-            GROUPS, warpgroups that multiply, 64 outputs each; CLUSTER, blocks that share the inputs of an output; STAGES;
+            GROUPS of 64 outputs in a block; K_GROUPS, warpgroups that take turns at the stages of a group; CLUSTER, blocks that
+            share the inputs of an output; LINES of 128 bytes that a stage holds of a row, nibble: 2 of x; STAGES, multiple of K_GROUPS;
             GROUP_INPUTS, of a scale (nibble), divides or is a multiple of 128; SHARE_GROUPS, that a block meets at most; else 0
-   launch   grid ceil(num_outputs / (64 * GROUPS)) * CLUSTER, block 128 * GROUPS + 32, shared as the launcher computes
+   launch   grid ceil(num_outputs / (64 * GROUPS)) * CLUSTER, block 128 * GROUPS * K_GROUPS + 32, shared sizeof(Layout) + 1024
    moves    the weights and their scales once; x comes from L2, once for each 64 * GROUPS outputs
    numbers  products summed in fp32 (e4m3: 128 at a time; int8: exact), one rounding at the end
 
@@ -24,9 +25,9 @@
 #include "device/narrow_products.cuh"
 #include "device/vector.cuh"
 
-#if !defined(SCALAR) || !defined(WEIGHT) || !defined(ROWS) || !defined(GROUPS) || !defined(CLUSTER) || !defined(STAGES) || \
-    !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS)
-#error "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DCLUSTER -DSTAGES -DGROUP_INPUTS -DSHARE_GROUPS"
+#if !defined(SCALAR) || !defined(WEIGHT) || !defined(ROWS) || !defined(GROUPS) || !defined(K_GROUPS) || !defined(CLUSTER) || \
+    !defined(LINES) || !defined(STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS)
+#error "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DK_GROUPS -DCLUSTER -DLINES -DSTAGES -DGROUP_INPUTS -DSHARE_GROUPS"
 #endif
 
 struct nibble {};  // 4-bit codes with a scale and a zero point a group
@@ -43,22 +44,22 @@ constexpr Kind kKindOf<nibble> = kNibble;
 
 constexpr Kind kKind = kKindOf<WEIGHT>;
 constexpr int kOutputs = 64 * GROUPS;               // of a block
-constexpr int kConsumers = 128 * GROUPS;            // threads that multiply; one more warp copies
+constexpr int kConsumers = 128 * GROUPS * K_GROUPS;  // threads that multiply; one more warp copies
 constexpr int kThreads = kConsumers + 32;
-constexpr int kXBlocks = kKind == kNibble ? 2 : 1;  // of 128 bytes a row, in a stage
-constexpr int kXBytes = kXBlocks * ROWS * 128;
-constexpr int kWeightBytes = kOutputs * (kKind == kNibble ? 64 : 128);
+constexpr int kXBytes = LINES * ROWS * 128;
+constexpr int kWeightBytes = kOutputs * (kKind == kNibble ? 64 : LINES * 128);
+constexpr int kBoxBytes = 64 * 128;
 constexpr int kGroup = kKind == kNibble ? GROUP_INPUTS : 128;
 constexpr int kPitch = kOutputs + 4;                // floats from one row of sums to the next; neighbours lie in other banks
 constexpr int kOwn = kOutputs / CLUSTER;            // outputs that this block writes in the end
-static_assert(ROWS % 8 == 0 && kOwn % 4 == 0 && STAGES >= 2, "see the header");
+static_assert(ROWS % 8 == 0 && kOwn % 4 == 0 && STAGES >= 2 && STAGES % K_GROUPS == 0 && (kKind != kNibble || LINES == 2), "see the header");
 
 struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     union {
         struct {
             unsigned char x[kXBytes], weight[kWeightBytes];
         } stages[STAGES];
-        float sums[ROWS][kPitch];
+        float sums[K_GROUPS][ROWS][kPitch];
     };
     struct {  // of the groups of inputs in the block's share; nibble only
         unsigned short scales[kOutputs];  // fp16
@@ -80,14 +81,19 @@ struct Share {  // of the inputs: slabs [first, end)
 DEVICE void copy_weight(Layout& shared, const TensorMap& map, int stage, int slab, int first_output) {
     unsigned char* to = shared.stages[stage].weight;
     barrier_expect(shared.full[stage], kXBytes + kWeightBytes);
-    if constexpr (kKind == kNibble) copy_box(to, map, 0, slab * 8, first_output / 16, 0, shared.full[stage]);
-    else copy_box(to, map, slab * 64, first_output, shared.full[stage]);
+    if constexpr (kKind == kNibble) {
+        copy_box(to, map, 0, slab * 8, first_output / 16, 0, shared.full[stage]);
+    } else {
+#pragma unroll
+        for (int box = 0; box < GROUPS * LINES; box++)
+            copy_box(to + box * kBoxBytes, map, (slab * LINES + box % LINES) * 64, first_output + box / LINES * 64, shared.full[stage]);
+    }
 }
 
 DEVICE void copy_x(Layout& shared, const TensorMap& map, int stage, int slab) {
 #pragma unroll
-    for (int b = 0; b < kXBlocks; b++)
-        copy_box(shared.stages[stage].x + b * ROWS * 128, map, (slab * kXBlocks + b) * 64, 0, shared.full[stage]);
+    for (int line = 0; line < LINES; line++)
+        copy_box(shared.stages[stage].x + line * ROWS * 128, map, (slab * LINES + line) * 64, 0, shared.full[stage]);
 }
 
 // The warp that copies; one lane does.
@@ -104,33 +110,55 @@ DEVICE void produce(Layout& shared, const TensorMap& weight_map, const TensorMap
     }
 }
 
+// The stages of one warpgroup: every K_GROUPS-th. A stage is always the same warpgroups', or a wait for its second filling could
+// be over before its first.
+struct Turn {
+    int index = threadIdx.x / 128 / GROUPS, stage = index, parity = 0;
+
+    DEVICE void next() {
+        index += K_GROUPS;
+        stage += K_GROUPS;
+        if (stage < STAGES) return;
+        stage -= STAGES;
+        parity ^= 1;
+    }
+};
+
+DEVICE void release(Layout& shared, int stage) {
+    if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty[stage]);
+}
+
 // Weights of 16 and 8 bits: both operands as they lie. D is float or, for int8, unsigned.
 template <class D>
 DEVICE void consume(Layout& shared, D (&sum)[ROWS / 2], int num) {
-    const int group = threadIdx.x / 128;
-    for (int i = 0; i < num; i++) {
-        const auto& stage = shared.stages[i % STAGES];
-        barrier_wait(shared.full[i % STAGES], i / STAGES % 2);
-        const Operand a = rows_operand(stage.weight + group * 64 * 128), b = rows_operand(stage.x);
+    bool first = true;
+    int before = 0;
+    for (Turn turn; turn.index < num; turn.next()) {
+        const auto& stage = shared.stages[turn.stage];
+        barrier_wait(shared.full[turn.stage], turn.parity);
+        const Operand a = rows_operand(stage.weight + threadIdx.x / 128 % GROUPS * LINES * kBoxBytes), b = rows_operand(stage.x);
+        const auto multiply = [&](D(&d)[ROWS / 2], bool add) {
+            products_open();
+#pragma unroll
+            for (int k = 0; k < 4 * LINES; k++)
+                multiply_narrow<WEIGHT, ROWS>(d, a + k / 4 * (kBoxBytes >> 4) + k % 4 * 2, b + k / 4 * ROWS * 8 + k % 4 * 2, add || k > 0);
+            products_commit();
+        };
         if constexpr (kKind == kFloat8) {  // the tensor cores keep fewer bits of a sum of e4m3 than fp32 has
             D part[ROWS / 2];
-            products_open();
-#pragma unroll
-            for (int k = 0; k < 4; k++) multiply_narrow<WEIGHT, ROWS>(part, a + 2 * k, b + 2 * k, k > 0);
-            products_commit();
+            multiply(part, false);
             products_wait<0>();
             settle(part);
-            if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty[i % STAGES]);
+            release(shared, turn.stage);
 #pragma unroll
-            for (int j = 0; j < ROWS / 2; j++) sum[j] = i ? sum[j] + part[j] : part[j];
+            for (int j = 0; j < ROWS / 2; j++) sum[j] = first ? part[j] : sum[j] + part[j];
         } else {
-            products_open();
-#pragma unroll
-            for (int k = 0; k < 4; k++) multiply_narrow<WEIGHT, ROWS>(sum, a + 2 * k, b + 2 * k, i > 0 || k > 0);
-            products_commit();
+            multiply(sum, !first);
             products_wait<1>();  // those of the stage before
-            if (i > 0 && threadIdx.x % 32 == 0) barrier_arrive(shared.empty[(i - 1) % STAGES]);
+            if (!first) release(shared, before);
         }
+        first = false;
+        before = turn.stage;
     }
     products_wait<0>();
     settle(sum);
@@ -160,32 +188,34 @@ DEVICE void fetch_groups(Layout& shared, const void* scales, const void* zeros, 
 DEVICE void consume_codes(Layout& shared, float (&sum)[ROWS / 2], Share share) {
     constexpr int kPiece = kGroup < 128 ? kGroup : 128;  // inputs under one scale in a stage
     constexpr int kSteps = kPiece / 16;
-    const int lane = threadIdx.x % 32, tile = threadIdx.x / 32, output = tile * 16 + lane / 4;
+    const int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % (4 * GROUPS), output = tile * 16 + lane / 4;
+    const int own = tile * 1024 + lane / 8 * 128;  // of the lane's codes in a stage; the swizzle of its two lines follows
+    const int first_line = own + (lane % 8 ^ lane / 8) * 16, second_line = own + 512 + (lane % 8 ^ (lane / 8 + 4)) * 16;
 #pragma unroll
     for (int j = 0; j < ROWS / 2; j++) sum[j] = 0.f;
-    for (int i = 0; i < share.end - share.first; i++) {
-        const auto& stage = shared.stages[i % STAGES];
-        barrier_wait(shared.full[i % STAGES], i / STAGES % 2);
+    for (Turn turn; turn.index < share.end - share.first; turn.next()) {
+        const auto& stage = shared.stages[turn.stage];
+        const int first = (share.first + turn.index) * 128;
+        barrier_wait(shared.full[turn.stage], turn.parity);
+        const uint4 early = load16(stage.weight + first_line), late = load16(stage.weight + second_line);
+        const unsigned words[8] = {early.x, early.y, early.z, early.w, late.x, late.y, late.z, late.w};
 #pragma unroll
         for (int piece = 0; piece < 128 / kPiece; piece++) {
-            const auto& group = shared.groups[((share.first + i) * 128 + piece * kPiece) / kGroup - first_group(share)];
+            const auto& group = shared.groups[(first + piece * kPiece) / kGroup - first_group(share)];
             const unsigned upper = kCodeBase<SCALAR> + group.zeros[output] * 0x10001u;
             const unsigned lower = kCodeBase<SCALAR> + group.zeros[output + 8] * 0x10001u;
             unsigned a[kSteps][4];
 #pragma unroll
-            for (int k = 0; k < kSteps; k++) {
-                const int step = piece * kSteps + k, line = step / 4 * 4 + lane / 8;  // 128-byte line of the tile's two
-                const unsigned char* at = stage.weight + tile * 1024 + line * 128 + ((lane % 8) ^ line) * 16;
-                const unsigned word = *reinterpret_cast<const unsigned*>(at + step % 4 * 4);
+            for (int k = 0; k < kSteps; k++)
 #pragma unroll
-                for (int r = 0; r < 4; r++) a[k][r] = subtract2<SCALAR>(code_pair<SCALAR>(word >> 4 * r), r % 2 ? lower : upper);
-            }
+                for (int r = 0; r < 4; r++)
+                    a[k][r] = subtract2<SCALAR>(code_pair<SCALAR>(words[piece * kSteps + k] >> 4 * r), r % 2 ? lower : upper);
             float part[ROWS / 2];
             products_open();
 #pragma unroll
             for (int k = 0; k < kSteps; k++) {
                 const int step = piece * kSteps + k;
-                const Operand b = rows_operand(stage.x + step / 4 * ROWS * 128) + step % 4 * 2;
+                const Operand b = rows_operand(stage.x) + step / 4 * ROWS * 8 + step % 4 * 2;
                 multiply_from_registers<SCALAR, ROWS>(part, a[k], b, k > 0);
             }
             products_commit();
@@ -195,18 +225,19 @@ DEVICE void consume_codes(Layout& shared, float (&sum)[ROWS / 2], Share share) {
 #pragma unroll
             for (int j = 0; j < ROWS / 2; j++) sum[j] += part[j] * (j / 2 % 2 ? low : high);
         }
-        if (lane == 0) barrier_arrive(shared.empty[i % STAGES]);
+        release(shared, turn.stage);
     }
 }
 
 // Leave the sums of this block where the cluster finds them.
 template <class D>
 DEVICE void leave(Layout& shared, const D (&sum)[ROWS / 2]) {
-    const int lane = threadIdx.x % 32, output = threadIdx.x / 32 * 16 + lane / 4;
+    const int lane = threadIdx.x % 32, output = threadIdx.x / 32 % (4 * GROUPS) * 16 + lane / 4;
+    auto& sums = shared.sums[threadIdx.x / 128 / GROUPS];
     meet_named(1, kConsumers);  // nobody multiplies from the ring any more
 #pragma unroll
     for (int j = 0; j < ROWS / 2; j++)
-        shared.sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + j / 2 % 2 * 8] = kKind == kInt8 ? float(int(sum[j])) : float(sum[j]);
+        sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + j / 2 % 2 * 8] = kKind == kInt8 ? float(int(sum[j])) : float(sum[j]);
 }
 
 // Add up the cluster's sums of this block's own outputs and write them.
@@ -217,9 +248,9 @@ DEVICE void finish(Layout& shared, const float* output_scales, const float* row_
         if (output >= num_outputs) continue;
         float total[4] = {};
 #pragma unroll
-        for (int rank = 0; rank < CLUSTER; rank++) {
+        for (int share = 0; share < CLUSTER * K_GROUPS; share++) {
             float part[4];
-            load_peer4(part, &shared.sums[row][o], rank);
+            load_peer4(part, &shared.sums[share % K_GROUPS][row][o], share / K_GROUPS);
 #pragma unroll
             for (int j = 0; j < 4; j++) total[j] += part[j];
         }
@@ -246,7 +277,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         prefetch_map(x_map);
         for (int i = 0; i < STAGES; i++) {
             barrier_init(shared.full[i], 1);
-            barrier_init(shared.empty[i], kConsumers / 32);
+            barrier_init(shared.empty[i], 4 * GROUPS);
         }
         barriers_are_set();
     }

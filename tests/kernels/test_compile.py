@@ -147,26 +147,27 @@ def dequantize_int4(arch: str) -> list[dict[str, int | str]]:
 
 
 def linear_hopper(arch: str) -> list[dict[str, int | str]]:
-    # kind, most rows, groups, inputs of a scale: where registers are shortest
-    cuts: tuple[tuple[Kind, int, int, int], ...] = (
-        ("dense", 8, 4, 0),
-        ("dense", 256, 2, 0),
-        ("dense", 128, 4, 0),
-        ("e4m3", 128, 2, 0),
-        ("e4m3", 64, 4, 0),
-        ("int8", 256, 2, 0),
-        ("nibble", 8, 4, 128),
-        ("nibble", 128, 1, 128),
-        ("nibble", 64, 3, 128),
-        ("nibble", 32, 4, 32),
+    # kind, most rows, groups, turns, inputs of a scale: where registers are shortest
+    cuts: tuple[tuple[Kind, int, int, int, int], ...] = (
+        ("dense", 8, 4, 1, 0),
+        ("dense", 256, 2, 1, 0),
+        ("dense", 128, 4, 1, 0),
+        ("e4m3", 128, 2, 1, 0),
+        ("e4m3", 64, 4, 1, 0),
+        ("int8", 256, 2, 1, 0),
+        ("nibble", 8, 1, 4, 128),
+        ("nibble", 128, 1, 1, 128),
+        ("nibble", 64, 3, 1, 128),
+        ("nibble", 32, 4, 1, 32),
     )
     cases = []
-    for kind, rows, groups, group_size in cuts if arch == "sm_90a" else ():
+    for kind, rows, groups, k_groups, group_size in cuts if arch == "sm_90a" else ():
         cut = make_cut(
             kind,
             rows=rows,
             groups=groups,
-            cluster=4,
+            k_groups=k_groups,
+            cluster=2,
             inputs=4096,
             group_size=group_size,
             shared_bytes=SHARED[arch][0],

@@ -49,7 +49,7 @@ _STARTING = 30.0  # seconds: imports, compilation, random weights
 
 def main(kinds: list[str]) -> int:
     """Run every kind in turn; return how many failed."""
-    print("groups/cluster/stages us; *: the preferred cut", flush=True)
+    print("groups, turns, cluster, lines/stages us; *: the preferred cut", flush=True)
     failed = 0
     for kind in get_args(Kind):
         if kinds and kind not in kinds:

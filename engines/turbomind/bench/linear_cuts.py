@@ -28,21 +28,44 @@ from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import cache_key, compile_cubin
-from engines.turbomind.ops.hopper_cut import ROWS, HopperCut, Kind, cost, hopper_cut, make_cut
+from engines.turbomind.ops.hopper_cut import ROWS, HopperCut, Kind, hopper_cut, make_cut
 from engines.turbomind.ops.linear_hopper import constants
 
 # Limits of one H200, kernels/LOG.md and shared measurements: GB/s of a copy; TFLOP/s of 8192 x 8192 x 8192.
 LIMIT_GBPS, LIMIT_TFLOPS = 4300.0, {"dense": 790.0, "nibble": 790.0, "e4m3": 1448.0, "int8": 1448.0}
 NUM_ROWS: dict[Kind, tuple[int, ...]] = {
-    "dense": (64, 32, 128, 16, 8, 256, 1),
+    "dense": (64, 32, 128, 256),
     "nibble": (1, 8, 64, 32, 16),
-    "e4m3": (64, 1, 8, 128, 32, 256),
-    "int8": (64, 8),
+    "e4m3": (64, 1, 8, 128, 32),
+    "int8": (64, 128),
 }
 TOLERANCE = (
     3e-3  # one rounding to bf16, 2^-9 at most and 0.0017 on average, and sums of fp32 in another order
 )
-CUTS_EACH = 4
+# Groups, warpgroups that take turns, blocks of a cluster, lines, the ring in parts of shared memory (1 / n).
+CUTS = (
+    (1, 1, 1, 1, 2),
+    (1, 1, 1, 2, 2),
+    (1, 1, 2, 1, 1),
+    (1, 1, 2, 1, 2),
+    (1, 1, 2, 2, 2),
+    (2, 1, 1, 1, 2),
+    (2, 1, 1, 2, 1),
+    (2, 1, 2, 1, 2),
+    (3, 1, 2, 1, 2),
+    (4, 1, 1, 1, 1),
+    (4, 1, 1, 1, 2),
+    (1, 4, 1, 2, 1),
+    (1, 4, 1, 2, 2),
+    (1, 4, 2, 2, 1),
+    (1, 4, 2, 2, 2),
+    (1, 2, 1, 2, 2),
+    (1, 2, 2, 2, 2),
+    (2, 2, 1, 2, 2),
+    (2, 2, 2, 2, 2),
+    (1, 3, 1, 2, 2),
+    (1, 3, 2, 2, 2),
+)
 
 
 def main(kind: Kind, *, seconds: float) -> None:
@@ -78,7 +101,9 @@ def _line(gpu: Gpu, kind: Kind, num_rows: int, name: str, layers: list[Layer], c
         )  # poisons what is reused
         got = product(gpu, rows, layers[0], cut)
         error = ((got.float() - wanted).norm() / wanted.norm()).item()
-        label = f"{cut.groups}/{cut.cluster}/{cut.stages}" + ("*" if number == 0 else "")
+        label = f"{cut.groups}{cut.k_groups}{cut.cluster}{cut.lines}/{cut.stages}" + (
+            "*" if number == 0 else ""
+        )
         if not error < TOLERANCE:
             times.append((float("inf"), f"{label} WRONG {error:.2g}"))
             continue
@@ -93,39 +118,39 @@ def _line(gpu: Gpu, kind: Kind, num_rows: int, name: str, layers: list[Layer], c
 
 
 def _cuts(gpu: Gpu, kind: Kind, num_rows: int, name: str) -> Iterator[HopperCut]:
-    """Yield the preferred cut, the next best by the model, and the preferred one with half the ring."""
+    """Yield the preferred cut, then those of the list that make about one wave of blocks."""
     outputs, inputs = LINEARS[name]
-    sizes = {"outputs": outputs, "inputs": inputs, "num_sms": gpu.num_sms}
-    rows = next(rows for rows in ROWS if rows >= num_rows)
     shared = gpu.shared_bytes_per_block
-    first = hopper_cut(kind, num_rows=num_rows, group_size=GROUP_SIZE, bytes_per_block=shared, **sizes)
+    first = hopper_cut(
+        kind,
+        num_rows=num_rows,
+        outputs=outputs,
+        inputs=inputs,
+        group_size=GROUP_SIZE,
+        num_sms=gpu.num_sms,
+        bytes_per_block=shared,
+    )
     yield first
-    ways = [(groups, cluster) for groups in (1, 2, 3, 4) for cluster in (1, 2, 4, 8)]
-    made = [
-        make_cut(
+    seen = {first}
+    rows = next(rows for rows in ROWS if rows >= num_rows)
+    for groups, k_groups, cluster, lines, share in CUTS:
+        cut = make_cut(
             kind,
             rows=rows,
             groups=groups,
+            k_groups=k_groups,
             cluster=cluster,
+            lines=lines,
             inputs=inputs,
             group_size=GROUP_SIZE,
-            shared_bytes=shared,
+            shared_bytes=shared // share - 1024 * (share - 1),
         )
-        for groups, cluster in ways
-    ]
-    others = [cut for cut in made if cut is not None and cut != first]
-    yield from sorted(others, key=lambda cut: cost(kind, cut, **sizes))[: CUTS_EACH - 1]
-    half = make_cut(
-        kind,
-        rows=rows,
-        groups=first.groups,
-        cluster=first.cluster,
-        inputs=inputs,
-        group_size=GROUP_SIZE,
-        shared_bytes=shared // 2 - 1024,
-    )
-    if half is not None and half != first:
-        yield half
+        if cut is None or cut in seen or (k_groups > 1) != (kind == "nibble" and groups < 4):
+            continue
+        blocks = cut.num_blocks(outputs)
+        if blocks >= 0.35 * gpu.num_sms and (blocks <= 2 * gpu.num_sms or (name == "head" and cluster == 1)):
+            seen.add(cut)
+            yield cut
 
 
 def _compile(gpu: Gpu, kind: Kind, cuts: set[HopperCut]) -> None:

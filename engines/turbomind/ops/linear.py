@@ -13,23 +13,23 @@ from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as torch_linear
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import dequantize_int4, linear_hopper, linear_skinny
-from engines.turbomind.ops.hopper_cut import Kind
+from engines.turbomind.ops.hopper_cut import OUTPUTS_A_GROUP, Kind
 from engines.turbomind.ops.quantize_rows import quantize_rows
 
 Way = Literal["skinny", "hopper", "library"]
 
-# The most rows that a way is the fastest for, by kind of weight: kernels/LOG.md.
-_MOST_ROWS: dict[Kind, tuple[tuple[int, Way], ...]] = {
-    "dense": ((linear_skinny.MOST_ROWS, "skinny"),),
-    "nibble": ((64, "hopper"),),
-    "e4m3": ((64, "hopper"),),
-    "int8": ((256, "hopper"),),
-}
+# The most rows that `linear_hopper` takes in less time than the library, on an H200: kernels/LOG.md. Of dense
+# layers only those of few outputs: two of its blocks share an output's inputs there.
+_MOST_HOPPER_ROWS: dict[Kind, int] = {"dense": 128, "nibble": 64, "e4m3": 64, "int8": 128}
 
 
-def way(kind: Kind, num_rows: int) -> Way:
-    """Return how a product of this many rows is taken where every way can take it."""
-    return next((way for most, way in _MOST_ROWS[kind] if num_rows <= most), "library")
+def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
+    """Return how a product is taken where every way can take it."""
+    if kind == "dense" and num_rows <= linear_skinny.MOST_ROWS:
+        return "skinny"
+    if num_rows > _MOST_HOPPER_ROWS[kind] or (kind == "dense" and 2 * outputs > OUTPUTS_A_GROUP * num_sms):
+        return "library"
+    return "hopper"
 
 
 def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
@@ -44,8 +44,13 @@ def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
             return _codes(gpu, x_TI, weight, num_rows)
 
 
+def _way(gpu: Gpu, weight: Weight, num_rows: int) -> Way:
+    outputs, _ = linear_hopper.sizes(weight)
+    return way(linear_hopper.kind_of(weight), num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
+
+
 def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
-    chosen = way("dense", num_rows)
+    chosen = _way(gpu, weight, num_rows)
     if chosen == "skinny" and linear_skinny.fits(gpu, x_TI, weight):
         return linear_skinny.linear_skinny(gpu, x_TI, weight)
     if chosen == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
@@ -54,7 +59,7 @@ def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
 
 
 def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:
-    if way("nibble", num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
+    if _way(gpu, weight, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
         return linear_hopper.linear_int4(gpu, x_TI, weight)
     if num_rows == 0 or x_TI.dtype not in linear_hopper.FLOATS or not dequantize_int4.fits(weight):
         return torch_linear.linear(x_TI, weight)
@@ -63,14 +68,13 @@ def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:
 
 
 def _codes(gpu: Gpu, x_TI: Tensor, weight: Fp8 | Int8, num_rows: int) -> Tensor:
-    kind: Kind = "e4m3" if isinstance(weight, Fp8) else "int8"
     outputs, inputs = weight.weight_OI.shape
-    oldest = (8, 9) if kind == "e4m3" else (8, 0)  # that multiply such codes
+    oldest = (8, 9) if isinstance(weight, Fp8) else (8, 0)  # that multiply such codes
     awkward = num_rows == 0 or inputs % 16 or outputs % 16
     if awkward or x_TI.dtype not in linear_hopper.FLOATS or gpu.capability < oldest:
         return torch_linear.linear(x_TI, weight)
     codes_TI, scale_T = quantize_rows(gpu, x_TI, weight.weight_OI.dtype)
-    if way(kind, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
+    if _way(gpu, weight, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
         y_TO = linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, x_TI.dtype)
     else:
         y_TO = _library_codes(codes_TI, scale_T, weight).to(x_TI.dtype)

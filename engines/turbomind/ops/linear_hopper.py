@@ -7,18 +7,24 @@ from engines.errors import KernelError
 from engines.ops import Dense, Fp8, Int4, Int8
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import check, rows, scalar_name
-from engines.turbomind.ops.hopper_cut import OUTPUTS_A_GROUP, ROWS, SLAB, HopperCut, Kind, hopper_cut
+from engines.turbomind.ops.hopper_cut import (
+    OUTPUTS_A_GROUP,
+    HopperCut,
+    Kind,
+    hopper_cut,
+    most_rows,
+    slab_inputs,
+)
 from engines.turbomind.tensor_map import TensorView
 
-MOST_ROWS = ROWS[-1]
 _LINE = 128  # bytes: what a box takes of a row
 FLOATS = (torch.bfloat16, torch.float16)
 
 
 def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Int4 | Fp8 | Int8) -> bool:
     """Return whether the kernel can take this product; not whether it is the fastest way to do it."""
-    outputs, inputs = _sizes(weight)
-    if gpu.capability != (9, 0) or dtype not in FLOATS or not 0 < num_rows <= MOST_ROWS:
+    outputs, inputs = sizes(weight)
+    if gpu.capability != (9, 0) or dtype not in FLOATS or not 0 < num_rows <= most_rows(kind_of(weight)):
         return False
     match weight:
         case Dense():
@@ -26,7 +32,7 @@ def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Int4 | Fp8
         case Int4():
             size = weight.group_size
             grouped = size % 128 == 0 or (128 % size == 0 and size % 32 == 0)
-            return outputs % 16 == 0 and inputs % 128 == 0 and grouped and num_rows <= 128
+            return outputs % 16 == 0 and inputs % 128 == 0 and grouped
         case _:
             return outputs % 8 == 0 and inputs % 16 == 0
 
@@ -47,7 +53,7 @@ def linear_dense(gpu: Gpu, x_TI: Tensor, weight: Dense, *, cut: HopperCut | None
         "dense",
         cut,
         x,
-        weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP * cut.groups),
+        weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP),
         scales=None,
         zeros=None,
         bias_O=weight.bias_O,
@@ -76,14 +82,14 @@ def linear_codes(
         weight=(weight.weight_OI, weight.weight_OI.dtype, (outputs, inputs)),
         scale=(weight.scale_O, torch.float32, (outputs,)),
     )
-    kind: Kind = "e4m3" if isinstance(weight, Fp8) else "int8"
+    kind = kind_of(weight)
     cut = cut or _cut(gpu, kind, codes_TI, outputs)
     return _launch(
         gpu,
         kind,
         cut,
         codes_TI,
-        weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP * cut.groups),
+        weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP),
         scales=weight.scale_O,
         zeros=row_scale_T,
         bias_O=weight.bias_O,
@@ -95,7 +101,7 @@ def linear_codes(
 def linear_int4(gpu: Gpu, x_TI: Tensor, weight: Int4, *, cut: HopperCut | None = None) -> Tensor:
     """Return x[:, perm] @ W.T + b."""
     x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
-    outputs, inputs = _sizes(weight)
+    outputs, inputs = sizes(weight)
     tiles_x, tiles_y, _ = weight.tiles_XYB.shape
     check(
         gpu,
@@ -111,7 +117,7 @@ def linear_int4(gpu: Gpu, x_TI: Tensor, weight: Int4, *, cut: HopperCut | None =
         dtype=torch.bfloat16,
         sizes=(_LINE // 2, 4 * tiles_y, tiles_x, 1),
         strides_bytes=(_LINE, 512 * tiles_y, 512 * tiles_y * tiles_x),
-        box=(_LINE // 2, SLAB["nibble"] // 16, OUTPUTS_A_GROUP // 16 * cut.groups, 1),
+        box=(_LINE // 2, 4 * cut.lines, OUTPUTS_A_GROUP // 16 * cut.groups, 1),
     )
     out = _launch(
         gpu,
@@ -136,14 +142,29 @@ def constants(kind: Kind, cut: HopperCut, scalar: str, group_size: int) -> Const
         ("WEIGHT", scalar if kind == "dense" else kind),
         ("ROWS", cut.rows),
         ("GROUPS", cut.groups),
+        ("K_GROUPS", cut.k_groups),
         ("CLUSTER", cut.cluster),
+        ("LINES", cut.lines),
         ("STAGES", cut.stages),
         ("GROUP_INPUTS", group_size),
         ("SHARE_GROUPS", cut.share_groups),
     )
 
 
-def _sizes(weight: Dense | Int4 | Fp8 | Int8) -> tuple[int, int]:
+def kind_of(weight: Dense | Int4 | Fp8 | Int8) -> Kind:
+    """Return the kernel's name of a type of weight."""
+    match weight:
+        case Dense():
+            return "dense"
+        case Int4():
+            return "nibble"
+        case Fp8():
+            return "e4m3"
+        case Int8():
+            return "int8"
+
+
+def sizes(weight: Dense | Int4 | Fp8 | Int8) -> tuple[int, int]:
     """Return outputs and inputs."""
     if isinstance(weight, Int4):
         groups, outputs = weight.scales_GO.shape
@@ -209,6 +230,6 @@ def _launch(
         out.data_ptr(),
         x.shape[0],
         outputs,
-        -(-x.shape[1] // SLAB[kind]),
+        -(-x.shape[1] // slab_inputs(kind, cut.lines)),
     )
     return out

@@ -3,7 +3,7 @@
 import pytest
 
 from engines.errors import KernelError
-from engines.turbomind.ops.hopper_cut import Kind, cost, hopper_cut, make_cut
+from engines.turbomind.ops.hopper_cut import Kind, hopper_cut, make_cut
 
 H200 = {"num_sms": 132, "bytes_per_block": 232448}
 KINDS: tuple[Kind, ...] = ("dense", "e4m3", "int8", "nibble")
@@ -23,29 +23,39 @@ def test_blocks_cover_the_outputs_and_fit_into_shared_memory(kind: Kind, layer: 
         assert cut.stages >= 3
 
 
-def test_no_other_cut_moves_less_through_the_busiest_multiprocessor() -> None:
-    sizes = {"outputs": 6144, "inputs": 4096, "num_sms": 132}
-    best = hopper_cut(
-        "dense", num_rows=64, group_size=0, bytes_per_block=232448, outputs=6144, inputs=4096, num_sms=132
-    )
-    for groups in (1, 2, 3, 4):
-        for cluster in (1, 2, 4, 8):
-            other = make_cut(
-                "dense",
-                rows=64,
-                groups=groups,
-                cluster=cluster,
-                inputs=4096,
-                group_size=0,
-                shared_bytes=232448,
+def test_layers_of_few_outputs_are_shared_by_two_blocks() -> None:
+    cuts = [
+        hopper_cut("dense", num_rows=32, outputs=outputs, inputs=inputs, group_size=0, **H200)
+        for outputs, inputs in LAYERS[:4]
+    ]
+    assert [(cut.groups, cut.cluster) for cut in cuts] == [(1, 1), (1, 2), (4, 1), (1, 2)]
+    assert all(64 <= cut.num_blocks(outputs) <= 132 for cut, (outputs, _) in zip(cuts, LAYERS, strict=False))
+
+
+def test_codes_of_4_bits_keep_four_warpgroups_busy_where_registers_allow() -> None:
+    for num_rows, most in ((1, 4), (32, 4), (64, 3), (128, 1)):
+        for outputs, inputs in LAYERS[:4]:
+            cut = hopper_cut(
+                "nibble", num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, **H200
             )
-            assert other is None or cost("dense", other, **sizes) >= cost("dense", best, **sizes)
+            assert cut.groups * cut.k_groups <= most
+            assert num_rows > 32 or cut.groups * cut.k_groups == 4
 
 
-def test_layers_of_few_outputs_keep_most_multiprocessors_busy() -> None:
-    for outputs, inputs in LAYERS[:4]:
-        cut = hopper_cut("dense", num_rows=32, outputs=outputs, inputs=inputs, group_size=0, **H200)
-        assert cut.num_blocks(outputs) >= 96
+def test_a_stage_belongs_to_one_of_the_warpgroups_that_take_turns() -> None:
+    for k_groups in (1, 2, 3, 4):
+        for shared_bytes in range(30_000, 230_000, 7_000):
+            cut = make_cut(
+                "nibble",
+                rows=16,
+                groups=1,
+                k_groups=k_groups,
+                cluster=1,
+                inputs=4096,
+                group_size=128,
+                shared_bytes=shared_bytes,
+            )
+            assert cut is None or (cut.stages % k_groups == 0 and cut.shared_bytes <= shared_bytes)
 
 
 def test_a_block_without_room_for_a_ring_is_refused() -> None:

@@ -7,6 +7,7 @@ from paged_attention import relative_error
 from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as twin
 from engines.quant.int4_tiles import linear_int4
+from engines.turbomind.ops.hopper_cut import Kind
 from engines.turbomind.ops.linear import linear, way
 
 BF16 = torch.bfloat16
@@ -47,10 +48,13 @@ def test_every_kind_of_weight_gives_the_twins_result(
 
 
 def test_few_rows_are_ours_and_many_the_librarys() -> None:
-    assert [way("dense", rows) for rows in (1, 16, 1000)] == ["skinny", "skinny", "library"]
+    def ways(kind: Kind, outputs: int) -> list[str]:
+        return [way(kind, num_rows=rows, outputs=outputs, num_sms=132) for rows in (1, 16, 17, 64, 1000)]
+
+    assert ways("dense", 4096) == ["skinny", "skinny", "hopper", "hopper", "library"]
+    assert ways("dense", 28672) == ["skinny", "skinny", "library", "library", "library"]
     for kind in ("nibble", "e4m3", "int8"):
-        assert way(kind, 1) == "hopper"
-        assert way(kind, 1000) == "library"
+        assert ways(kind, 28672) == ["hopper", "hopper", "hopper", "hopper", "library"]
 
 
 def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:

@@ -14,21 +14,24 @@ from engines.turbomind.ops.linear_hopper import fits, linear_codes, linear_dense
 
 BF16, FP16 = torch.bfloat16, torch.float16
 TOLERANCE = {BF16: 2.5e-3, FP16: 4e-4}  # the result is rounded once
-SHARED_BYTES = 100_000
-
-# dtype, rows, outputs, inputs, groups, cluster: one slab and less; inputs and outputs that end inside a box;
-# more slabs than stages; rows that fill their columns and one more
+# dtype, rows, outputs, inputs, groups, cluster, lines: one slab and less; inputs and outputs that end inside
+# a box; more slabs than stages; rows that fill their columns and one more
 DENSE = [
-    (BF16, 3, 104, 40, 1, 1),
-    (FP16, 17, 136, 584, 2, 2),
-    (BF16, 33, 72, 1096, 1, 4),
-    (BF16, 64, 200, 264, 3, 1),
-    (BF16, 65, 64, 512, 1, 8),
+    (BF16, 3, 104, 40, 1, 1, 1),
+    (FP16, 17, 136, 584, 2, 2, 1),
+    (BF16, 33, 72, 1096, 1, 4, 2),
+    (BF16, 64, 200, 264, 3, 1, 1),
+    (BF16, 65, 64, 512, 1, 8, 1),
 ]
-# rows, outputs, inputs, group size, groups, cluster
-INT4 = [(1, 80, 512, 128, 1, 2), (9, 64, 384, 64, 1, 1), (33, 144, 1024, 32, 2, 4), (8, 64, 1024, 512, 1, 2)]
-# rows, outputs, inputs, groups, cluster
-CODES = [(3, 104, 48, 1, 1), (9, 136, 656, 2, 1), (64, 72, 640, 1, 4)]
+# rows, outputs, inputs, group size, groups, warpgroups that take turns, cluster
+INT4 = [
+    (1, 80, 512, 128, 1, 2, 2),
+    (9, 64, 384, 64, 1, 1, 1),
+    (33, 144, 1024, 32, 2, 1, 4),
+    (8, 64, 2048, 512, 1, 4, 2),
+]
+# rows, outputs, inputs, groups, warpgroups that take turns, cluster
+CODES = [(3, 104, 48, 1, 1, 1), (9, 136, 1168, 2, 2, 1), (64, 72, 640, 1, 1, 4)]
 LAYERS = [
     (6144, 4096),
     (4096, 4096),
@@ -47,8 +50,16 @@ def hopper(gpu):
 
 
 def cut_of(
-    kind: Kind, num_rows: int, inputs: int, groups: int, cluster: int, group_size: int = 0
+    kind: Kind,
+    num_rows: int,
+    inputs: int,
+    groups: int,
+    cluster: int,
+    *,
+    shared_bytes: int = 100_000,
+    **how: int,
 ) -> HopperCut:
+    """Return a cut whose ring is short, so that stages are filled again."""
     rows = next(rows for rows in ROWS if rows >= num_rows)
     cut = make_cut(
         kind,
@@ -56,8 +67,9 @@ def cut_of(
         groups=groups,
         cluster=cluster,
         inputs=inputs,
-        group_size=group_size,
-        shared_bytes=SHARED_BYTES,
+        group_size=how.pop("group_size", 0),
+        shared_bytes=shared_bytes,
+        **how,
     )
     assert cut is not None
     return cut
@@ -108,26 +120,38 @@ def check_codes(gpu, kind: Kind, num_rows, outputs, inputs, cut: HopperCut | Non
 
 @pytest.mark.parametrize("case", DENSE, ids=str)
 def test_dense_weights_give_the_product_in_fp32(hopper, case) -> None:
-    dtype, num_rows, outputs, inputs, groups, cluster = case
-    check_dense(hopper, dtype, num_rows, outputs, inputs, cut_of("dense", num_rows, inputs, groups, cluster))
+    dtype, num_rows, outputs, inputs, groups, cluster, lines = case
+    cut = cut_of("dense", num_rows, inputs, groups, cluster, lines=lines)
+    check_dense(hopper, dtype, num_rows, outputs, inputs, cut)
 
 
 @pytest.mark.parametrize("case", INT4, ids=str)
 def test_4_bit_codes_give_the_product_of_what_they_stand_for(hopper, case) -> None:
-    num_rows, outputs, inputs, group_size, groups, cluster = case
-    cut = cut_of("nibble", num_rows, inputs, groups, cluster, group_size)
+    num_rows, outputs, inputs, group_size, groups, k_groups, cluster = case
+    shared_bytes = 100_000 if num_rows > 16 else 40_000
+    cut = cut_of(
+        "nibble",
+        num_rows,
+        inputs,
+        groups,
+        cluster,
+        group_size=group_size,
+        k_groups=k_groups,
+        shared_bytes=shared_bytes,
+    )
     check_int4(hopper, num_rows, outputs, inputs, group_size, cut)
 
 
 def test_4_bit_codes_are_multiplied_in_fp16_too(hopper) -> None:
-    check_int4(hopper, 3, 64, 256, 128, cut_of("nibble", 3, 256, 1, 2, 128), FP16)
+    check_int4(hopper, 3, 64, 256, 128, cut_of("nibble", 3, 256, 1, 2, group_size=128), FP16)
 
 
 @pytest.mark.parametrize("case", CODES, ids=str)
 @pytest.mark.parametrize("kind", ["e4m3", "int8"])
 def test_8_bit_codes_give_the_twins_product(hopper, kind: Kind, case) -> None:
-    num_rows, outputs, inputs, groups, cluster = case
-    check_codes(hopper, kind, num_rows, outputs, inputs, cut_of(kind, num_rows, inputs, groups, cluster))
+    num_rows, outputs, inputs, groups, k_groups, cluster = case
+    cut = cut_of(kind, num_rows, inputs, groups, cluster, k_groups=k_groups)
+    check_codes(hopper, kind, num_rows, outputs, inputs, cut)
 
 
 @pytest.mark.gpu
