@@ -1,6 +1,6 @@
 """From the scheduler's plan to the tensors of one forward pass.
 
-All indices are laid out in numpy and go to the device in two copies, one for each integer type.
+All indices are laid out in numpy and go to the device in one copy.
 
 Legend: T tokens of the step, B sequences, S sampled rows, M image rows, P pages of the longest sequence, H
 hidden.
@@ -45,29 +45,28 @@ def step_input(
     prompts_T = np.array([chunk.sequence.num_prompt_tokens for chunk in chunks])[sequence_T]
     pages_BP = _page_table(chunks)
     slots_T = pages_BP[sequence_T, indices_T // page_tokens] * page_tokens + indices_T % page_tokens
-    rows_M, inner_M, features_MH = _image_rows(chunks, features)
+    rows_M, inner_M, features_MH = _image_rows(chunks[plan.num_decodes :], plan.num_decodes, features)
     positions_AT = _positions(chunks, starts_B1, indices_T)
     kv_lens_B = firsts_B + counts_B
-    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows, unknown, source = (
-        _to_device(
-            [
-                _token_ids(chunks),
-                positions_AT,
-                prompts_T if rope_by_prompt else np.maximum(prompts_T, indices_T + 1),
-                slots_T,
-                (starts_B1[1:] - 1)[list(plan.sampled)],
-                rows_M,
-                rows_M[inner_M],
-                *_unknown(chunks, starts_B1),
-            ],
-            np.int64,
-            device,
-        )
+    wide, narrow = _to_device(
+        [
+            _token_ids(chunks),
+            positions_AT,
+            prompts_T if rope_by_prompt else np.maximum(prompts_T, indices_T + 1),
+            slots_T,
+            starts_B1[1:][list(plan.sampled)] - 1,
+            rows_M,
+            rows_M[inner_M],
+            *_unknown(chunks, starts_B1),
+        ],
+        [starts_B1, kv_lens_B, pages_BP],
+        device,
     )
+    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows, unknown, source = wide
+    q_starts, kv_lens, pages = narrow
     if len(unknown):
         assert last_ids_S is not None, "a token that only the device knows, and no step before"
         token_ids.index_copy_(0, unknown, last_ids_S[source])
-    q_starts, kv_lens, pages = _to_device([starts_B1, kv_lens_B, pages_BP], np.int32, device)
     return StepInput(
         token_ids_T=token_ids,
         positions_T=positions,
@@ -96,25 +95,30 @@ def touched_images(chunk: Chunk) -> list[ImageSlots]:
 def _token_ids(chunks: Seq[Chunk]) -> Ints:
     """Return the tokens of the step, 0 for those that are not known here."""
     ids: list[int] = []
-    for chunk in chunks:
-        ids += chunk.sequence.token_ids[chunk.start : chunk.end]
-        if chunk.source_row is not None:
+    for sequence, start, count, source_row, *_ in chunks:
+        if source_row is None:
+            ids += sequence.token_ids[start : start + count]
+        elif count == 1:
             ids.append(0)
+        else:
+            ids += [*sequence.token_ids[start : start + count], 0]
     return np.array(ids)
 
 
 def _unknown(chunks: Seq[Chunk], starts_B1: Ints) -> tuple[Ints, Ints]:
-    """Return which tokens of the step are not known here, and the sampled rows that give them."""
-    found = [(i, chunk.source_row) for i, chunk in enumerate(chunks) if chunk.source_row is not None]
-    index_U, source_U = np.array(found, dtype=np.int64).reshape(-1, 2).T
-    return starts_B1[index_U + 1] - 1, source_U
+    """Return which tokens [U] of the step are not known here, and the sampled rows [U] that give them."""
+    sources_B = [chunk.source_row for chunk in chunks]
+    index_U = [i for i, source in enumerate(sources_B) if source is not None]
+    return starts_B1[1:][index_U] - 1, np.array([sources_B[i] for i in index_U], dtype=np.int64)
 
 
 def _page_table(chunks: Seq[Chunk]) -> Ints:
-    table_BP = np.zeros((len(chunks), max(len(chunk.sequence.pages) for chunk in chunks)), dtype=np.int64)
-    for row, chunk in enumerate(chunks):
-        pages = chunk.sequence.pages
-        table_BP[row, : len(pages)] = pages
+    """Return the pages of each sequence, zeros behind them; no loop over pages or rows."""
+    pages = [chunk.sequence.pages for chunk in chunks]
+    counts_B = np.array([len(own) for own in pages])
+    table_BP = np.zeros((len(chunks), counts_B.max()), dtype=np.int64)
+    is_page_BP = np.arange(table_BP.shape[1]) < counts_B[:, None]
+    table_BP[is_page_BP] = np.frombuffer(b"".join(pages), dtype=np.intc)
     return table_BP
 
 
@@ -139,13 +143,16 @@ def _positions(chunks: Seq[Chunk], starts_B1: Ints, indices_T: Ints) -> Ints:
 
 
 def _image_rows(
-    chunks: Seq[Chunk], features: Mapping[bytes, Tensor]
+    chunks: Seq[Chunk], first: int, features: Mapping[bytes, Tensor]
 ) -> tuple[Ints, NDArray[np.bool_], Tensor | None]:
-    """Return which tokens of the step are image rows, which of those are not their image's last, the rows."""
+    """Return which tokens of the step are image rows, which of those are not their image's last, the rows.
+
+    `chunks` are those of prompts; their tokens begin at `first`.
+    """
     rows: list[Ints] = [np.empty(0, dtype=np.int64)]
     inner: list[NDArray[np.bool_]] = [np.empty(0, dtype=bool)]
     parts: list[Tensor] = []
-    starts = accumulate((chunk.num_tokens for chunk in chunks), initial=0)
+    starts = accumulate((chunk.num_tokens for chunk in chunks), initial=first)
     for chunk, start in zip(chunks, starts, strict=False):
         for image in touched_images(chunk):
             features_MH = features[image.key]
@@ -156,20 +163,27 @@ def _image_rows(
     return np.concatenate(rows), np.concatenate(inner), torch.cat(parts) if parts else None
 
 
-def _to_device(
-    arrays: Seq[Ints], dtype: type[np.int32] | type[np.int64], device: torch.device
-) -> list[Tensor]:
-    """Copy several arrays to the device at once; they come back as views of one tensor, 16-byte aligned."""
-    align = 16 // np.dtype(dtype).itemsize
-    ends = list(accumulate((-(-array.size // align) * align for array in arrays), initial=0))
-    flat = torch.zeros(
-        ends[-1], dtype=torch.from_numpy(np.empty(0, dtype)).dtype, pin_memory=device.type == "cuda"
-    )
-    host = flat.numpy()
-    for array, start in zip(arrays, ends, strict=False):
-        host[start : start + array.size] = array.reshape(-1)
-    there = flat.to(device, non_blocking=True)
+def _to_device(wide: Seq[Ints], narrow: Seq[Ints], device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
+    """Copy arrays to the device at once; they come back as int64 and int32 views of one block.
+
+    Each is aligned to 16 bytes.
+    """
+    starts = list(accumulate((-(-array.size // 2) * 2 for array in wide), initial=0))  # in int64
+    ends = list(accumulate((-(-array.size // 4) * 4 for array in narrow), initial=2 * starts[-1]))  # in int32
+    host = torch.empty(ends[-1] // 2, dtype=torch.int64, pin_memory=device.type == "cuda")
+    _fill(host.numpy(), wide, starts)
+    _fill(host.numpy().view(np.int32), narrow, ends)
+    there = host.to(device, non_blocking=True)
+    return _views(there, wide, starts), _views(there.view(torch.int32), narrow, ends)
+
+
+def _fill(flat: Ints, arrays: Seq[Ints], starts: Seq[int]) -> None:
+    for array, start in zip(arrays, starts, strict=False):
+        flat[start : start + array.size] = array.reshape(-1)
+
+
+def _views(flat: Tensor, arrays: Seq[Ints], starts: Seq[int]) -> list[Tensor]:
     return [
-        there[start : start + array.size].view(array.shape)
-        for array, start in zip(arrays, ends, strict=False)
+        flat[start : start + array.size].view(array.shape)
+        for array, start in zip(arrays, starts, strict=False)
     ]

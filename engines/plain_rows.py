@@ -16,7 +16,6 @@ from torch import Tensor
 
 from engines.batch_plan import Chunk
 from engines.noise import noise_key
-from engines.sequence import Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,7 +36,7 @@ class PlainRows:
 
 def plain_rows(chunks: Seq[Chunk], device: torch.device) -> PlainRows | None:
     """Return the rows of the sampled chunks where all are plain, None where one is not."""
-    if not all(_is_plain(chunk.sequence) for chunk in chunks):
+    if not all(chunk.sequence.is_plain for chunk in chunks):
         return None
     how = [chunk.sequence.sampling for chunk in chunks]
     if not any(one.temperature for one in how):
@@ -57,17 +56,4 @@ def plain_rows(chunks: Seq[Chunk], device: torch.device) -> PlainRows | None:
             cut_S=floats_there[count:],
             keys_S2=there[: 2 * count].view(count, 2),
         )
-    )
-
-
-def _is_plain(sequence: Sequence) -> bool:
-    how = sequence.sampling
-    return (
-        sequence.grammar is None
-        and how.logprobs is None
-        and how.repetition_penalty == 1
-        and how.presence_penalty == how.frequency_penalty == 0
-        and how.min_new_tokens == 0
-        and not (how.bad_sequences or how.logit_bias)
-        and (how.temperature == 0 or (how.top_k == 0 and how.top_p == 1))
     )

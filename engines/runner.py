@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,14 +31,13 @@ from engines.step import StepInput
 from engines.step_clock import step_clock
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TokenChoice:
+class TokenChoice(NamedTuple):
     """One sampled token, and its log-probabilities where they were asked for."""
 
     token_id: int | None  # None: the logits were no numbers
-    logprob: float | None
-    top_ids: tuple[int, ...]
-    top_logprobs: tuple[float, ...]
+    logprob: float | None = None
+    top_ids: tuple[int, ...] = ()
+    top_logprobs: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -143,7 +143,7 @@ class Runner:
         ids = [] if launched.ids_S is None else launched.ids_S.wait().tolist()
         self.wait_s += time.perf_counter() - started
         self._clock.done()
-        choices = [_choice(token if token < self._vocab else None) for token in ids]
+        choices = [TokenChoice(token if token < self._vocab else None) for token in ids]
         if launched.logprobs is not None:
             _add_logprobs(choices, launched.plan, launched.logprobs)
         return choices
@@ -156,7 +156,8 @@ class Runner:
 
     def _features(self, plan: BatchPlan) -> dict[bytes, Tensor]:
         """Return the rows of every image of the step, encoding those that are not here."""
-        images = {image.key: image for chunk in plan.chunks for image in touched_images(chunk)}
+        prompts = plan.chunks[plan.num_decodes :]
+        images = {image.key: image for chunk in prompts for image in touched_images(chunk)}
         features: dict[bytes, Tensor] = {}
         missing: list[ImageSlots] = []
         for key, image in images.items():
@@ -184,11 +185,12 @@ class Runner:
 
 def _unfinished(plan: BatchPlan) -> set[bytes]:
     """Return the images whose rows go on in a later chunk."""
-    return {image.key for chunk in plan.chunks for image in touched_images(chunk) if image.end > chunk.end}
-
-
-def _choice(token_id: int | None) -> TokenChoice:
-    return TokenChoice(token_id=token_id, logprob=None, top_ids=(), top_logprobs=())
+    return {
+        image.key
+        for chunk in plan.chunks[plan.num_decodes :]
+        for image in touched_images(chunk)
+        if image.end > chunk.end
+    }
 
 
 def _on_the_way(logprobs: Logprobs, rows: SamplingRows) -> LogprobsCopy:

@@ -117,7 +117,12 @@ def _is_penalized(sequence: Sequence) -> bool:
 
 
 def _edits(chunks: Seq[Chunk], device: torch.device) -> Edits | None:
-    edits = [(row, *edit) for row, chunk in enumerate(chunks) for edit in _edits_of(chunk).items()]
+    edits = [
+        (row, *edit)
+        for row, chunk in enumerate(chunks)
+        if chunk.sequence.edits_logits
+        for edit in _edits_of(chunk).items()
+    ]
     if not edits:
         return None
     rows, ids, values = zip(*edits, strict=True)

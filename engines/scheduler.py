@@ -115,17 +115,18 @@ class Scheduler:
             index += 1
             if sequence.is_full:
                 continue
-            num_tokens = 1
-            if sequence.arrival in prefilling:
+            if sequence.arrival not in prefilling:
+                num_tokens = self._reserve(sequence, 1)
+            else:
                 self._match(sequence)
-                num_tokens = min(sequence.num_pending, budget)
-            num_tokens = self._reserve(sequence, num_tokens)
+                num_tokens = self._reserve(sequence, min(sequence.num_pending, budget))
+                budget -= num_tokens
             if num_tokens == 0:
                 continue
-            if sequence.arrival in prefilling:
-                budget -= num_tokens
             chunks.append(Chunk.of(sequence, num_tokens))
-            inserted += self._insert_full_pages(sequence, sequence.num_computed + num_tokens)
+            end = sequence.num_computed + num_tokens
+            if end // self._page_tokens > sequence.num_inserted:
+                inserted += self._insert_full_pages(sequence, end)
         if not chunks:
             assert len(moving) < len(self._running), "the first in rank must always move"
             return None
@@ -248,7 +249,7 @@ class Scheduler:
     def _insert_full_pages(self, sequence: Sequence, num_computed: int) -> list[int]:
         """Make pages findable that are full up to there; one with a token not known here waits for it."""
         inserted: list[int] = []
-        end = min(num_computed, len(sequence.token_ids))
+        end = min(num_computed, len(sequence.token_ids)) if self._cache.enabled else 0
         for index in range(sequence.num_inserted, end // self._page_tokens):
             page = sequence.pages[index]
             if self._cache.insert(sequence.page_key(index, self._page_tokens), page):

@@ -83,6 +83,17 @@ class Sequence:
     num_preemptions: int = 0
     grammar: "GrammarState | None" = None  # what its output follows
     _page_keys: list[bytes] = field(default_factory=list)
+    # Looked at once, as every step asks.
+    is_plain: bool = field(init=False)  # its next token takes no more than a temperature, a floor and noise
+    edits_logits: bool = field(init=False)  # single logits are changed for it, always or at times
+    _bans_sequences: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Note what follows from its sampling."""
+        self.is_plain = self.grammar is None and _is_plain(self.sampling)
+        how = self.sampling
+        self.edits_logits = bool(how.logit_bias or how.bad_sequences or how.min_new_tokens)
+        self._bans_sequences = any(len(bad) > 1 for bad in self.sampling.bad_sequences)
 
     @property
     def rank(self) -> tuple[int, int]:
@@ -105,7 +116,7 @@ class Sequence:
 
         A loop that launches a step before it has fetched the last one waits for such a sequence.
         """
-        return self.grammar is not None or any(len(bad) > 1 for bad in self.sampling.bad_sequences)
+        return self.grammar is not None or self._bans_sequences
 
     @property
     def num_pending(self) -> int:
@@ -139,3 +150,14 @@ class Sequence:
             first, last = max(image.start, start), min(image.end, end)
             if first < last:
                 yield image.key, first - start, last - first, first - image.start
+
+
+def _is_plain(how: "Sampling") -> bool:
+    return (
+        how.logprobs is None
+        and how.repetition_penalty == 1
+        and how.presence_penalty == how.frequency_penalty == 0
+        and how.min_new_tokens == 0
+        and not (how.bad_sequences or how.logit_bias)
+        and (how.temperature == 0 or (how.top_k == 0 and how.top_p == 1))
+    )
