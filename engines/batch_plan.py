@@ -64,14 +64,12 @@ class BatchPlan:
         prompts: list[Chunk] = []
         for chunk in chunks:
             (decodes if chunk.is_decode else prompts).append(chunk)
-        # A decode always reaches the end.
-        sampled = [
-            i for i, chunk in enumerate(prompts, len(decodes)) if chunk.end == chunk.sequence.num_tokens
-        ]
+        # NOTE: one output token may also be a chunk of what a preempted sequence computes again.
+        ordered = (*decodes, *prompts)
         return cls(
-            chunks=(*decodes, *prompts),
+            chunks=ordered,
             num_decodes=len(decodes),
-            sampled=(*range(len(decodes)), *sampled),
+            sampled=tuple([i for i, chunk in enumerate(ordered) if chunk.end == chunk.sequence.num_tokens]),
             inserted_pages=tuple(inserted_pages),
         )
 
