@@ -44,7 +44,7 @@ class Rope:
         turns_TR = positions_T.to(torch.float32).unsqueeze(-1)
         if positions_T.dim() == 2:
             assert len(self._axes_R), "positions of several axes need rope sections"
-            turns_TR = turns_TR[self._axes_R, :, 0].T
+            turns_TR = turns_TR[self._axes_R, :, 0].T.contiguous()  # as kernels read it
         angles_TR = turns_TR * self._inverse(rope_lens_T)
         cos_TR, sin_TR = angles_TR.cos(), angles_TR.sin()
         if self._spec.attention_factor != 1.0:

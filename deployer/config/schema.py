@@ -86,8 +86,16 @@ class ChatTemplateConfig:
     """How messages become a prompt."""
 
     name: str  # chat_templates/<name>.jinja
-    file: str | None  # a template of one's own instead
-    system: str | None  # None: the template's own system text
+    file: str | None  # a template of one's own instead, or a JSON of the fields below
+    capability: Literal["chat", "completion"]
+    meta_instruction: str | None  # system text; None: the template's own
+    system: str | None  # before and behind system texts, questions and answers; None: the template's own
+    eosys: str | None
+    user: str | None
+    eoh: str | None
+    assistant: str | None
+    eoa: str | None
+    separator: str | None
     stop_words: list[str]
 
 

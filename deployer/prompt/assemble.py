@@ -31,6 +31,8 @@ from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.open_template import open_template, token_text
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.stop_rules import stop_rules
+from deployer.prompt.template_choice import known_templates
+from deployer.prompt.template_fields import with_fields_file
 from deployer.prompt.together import together
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from deployer.prompt.tool_format import check_tools
@@ -72,10 +74,11 @@ class PromptBuilder:
         self._max_images = cfg.vision.max_images
         self._max_image_pixels = cfg.vision.max_image_pixels
         self._vocab = spec.decoder.vocab
-        self._template, origin = open_template(cfg.chat_template, spec, folder, self.tokenizer)
+        chat = with_fields_file(cfg.chat_template, known_templates=known_templates())
+        self._template, origin = open_template(chat, spec, folder, self.tokenizer)
         self._template_origin = origin
         self.tool_format = self._template.tool_format
-        system = cfg.chat_template.system
+        system = "" if chat.capability == "completion" else chat.meta_instruction
         self._system: str | None = checkpoint.get("system_message") if system is None else system
         self._image_id = None if spec.vision is None else self._placeholder(spec.vision, origin)
         self._tiles = None if spec.vision is None else ImageTiles(spec.vision, cfg.vision)
@@ -83,7 +86,7 @@ class PromptBuilder:
             folder,
             self.tokenizer,
             template_words=self._template.stop_words,
-            config_words=cfg.chat_template.stop_words,
+            config_words=chat.stop_words,
         )
         # For `messages.Sampling` and `TextStream(stop=...)`:
         self.eos_token_ids = rules.eos_token_ids

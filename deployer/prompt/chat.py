@@ -20,7 +20,7 @@ The slot is a random string of each rendering, so that no text of a client can m
 import json
 import secrets
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -33,6 +33,7 @@ from deployer.errors import ConfigError
 from deployer.prompt.messages import ImagePart, Message, ToolSpec
 from deployer.prompt.placement import Placed, PlacedImage, place
 from deployer.prompt.tool_format import named_format
+from deployer.prompt.turn_words import View, Write, with_words, without_words
 from engines.errors import RequestError
 
 
@@ -47,17 +48,37 @@ class Rendered:
 class ChatTemplate:
     """One template, tried out when it is loaded."""
 
-    def __init__(self, path: Path, *, bos_token: str, eos_token: str, origin: str) -> None:
-        """`origin`: the config key that chose it. Raises ConfigError with the line at fault."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        bos_token: str,
+        eos_token: str,
+        origin: str,
+        words: Mapping[str, str] | None = None,
+        completion: bool = False,
+    ) -> None:
+        """`origin`: the config key that chose it; `words`: what stands around messages instead of its own;
+        `completion`: nothing does.
+
+        Raises ConfigError with the line at fault.
+        """
         self._path = path
         self._origin = origin
         self._names = {"bos_token": bos_token, "eos_token": eos_token}
         self._template = self._load()
+        self._reworded: Write | None = None
         exported = self._exported()
+        if completion:
+            self._reworded = without_words(self._written)
+        elif words:
+            self._reworded = with_words(self._written, words, origin=origin)
         self.stop_words = tuple(str(word) for word in exported.get("stop_words", ()))
         self.image_token: str | None = exported.get("image_token")
         self.bos_each_piece = bool(exported.get("bos_each_piece", False))
-        self.tool_format = named_format(exported.get("tool_format"), origin=origin)
+        # Calls and results of tools are turns too, for which there are no words to replace.
+        asked = exported.get("tool_format") if self._reworded is None else None
+        self.tool_format = named_format(asked, origin=origin)
 
     def render(
         self,
@@ -73,17 +94,29 @@ class ChatTemplate:
         slots = _Slots(count=len(images))
         views = [_view(message, parts, slots) for message, parts in zip(messages, placed, strict=True)]
         try:
-            text = self._template.render(
-                messages=views,
-                system=system,
-                tools=tools,
-                add_generation_prompt=add_generation_prompt,
-                raise_exception=_refuse,
-                **self._names,
-            )
+            if self._reworded is not None:
+                text = self._reworded(views, system, add_generation_prompt)
+            else:
+                text = self._written(views, system, add_generation_prompt, tools)
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise RequestError(f"chat template {self._where(error)}: {error}") from error
         return Rendered(pieces=slots.split(text, self._path), images=tuple(images))
+
+    def _written(
+        self,
+        views: Sequence[View],
+        system: str | None,
+        add_generation_prompt: bool,
+        tools: Sequence[ToolSpec] = (),
+    ) -> str:
+        return self._template.render(
+            messages=views,
+            system=system,
+            tools=tools,
+            add_generation_prompt=add_generation_prompt,
+            raise_exception=_refuse,
+            **self._names,
+        )
 
     def _load(self) -> Template:
         environment = ImmutableSandboxedEnvironment(

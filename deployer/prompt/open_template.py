@@ -7,6 +7,7 @@ from deployer.errors import ConfigError
 from deployer.prompt.chat import ChatTemplate
 from deployer.prompt.checkpoint_template import ORIGIN, CheckpointTemplate
 from deployer.prompt.template_choice import choose_template, is_from_checkpoint
+from deployer.prompt.template_fields import replaced_words
 from deployer.prompt.tokenizer import Tokenizer
 from engines.spec import ModelSpec
 
@@ -16,19 +17,37 @@ def open_template(
 ) -> tuple[ChatTemplate | CheckpointTemplate, str]:
     """Return the template and the setting that chose it, for messages. Raises ConfigError."""
     bos, eos = token_text(tokenizer, tokenizer.bos_id), token_text(tokenizer, tokenizer.eos_id)
+    words = replaced_words(config)
     if not is_from_checkpoint(config):
         path, origin = choose_template(config)
-        return ChatTemplate(path, bos_token=bos, eos_token=eos, origin=origin), origin
-    if config.system == "":
-        raise ConfigError(
-            [f'chat_template.system="": {ORIGIN} decides itself where no text is given; set one or null']
+        completion = config.capability == "completion"
+        template = ChatTemplate(
+            path, bos_token=bos, eos_token=eos, origin=origin, words=words, completion=completion
         )
+        return template, origin
+    _check_from_checkpoint(config, words)
     marker = None if spec.vision is None else token_text(tokenizer, spec.vision.image_token_id)
     if marker == "":
         raise ConfigError(
             [f"{ORIGIN}: `{spec.family}` names no image token in config.json; choose one of ours"]
         )
     return CheckpointTemplate(folder, bos_token=bos, eos_token=eos, image_marker=marker), ORIGIN
+
+
+def _check_from_checkpoint(config: ChatTemplateConfig, words: dict[str, str]) -> None:
+    faults = [
+        f"chat_template.{name}={value!r}: {ORIGIN} writes its own words; choose one of ours to replace them"
+        for name, value in words.items()
+    ]
+    if config.capability != "chat":
+        faults.append(
+            f"chat_template.capability={config.capability}: {ORIGIN} writes turns; choose one of ours"
+        )
+    if config.meta_instruction == "":
+        rule = f"{ORIGIN} decides itself where no text is given; set one or null"
+        faults.append(f'chat_template.meta_instruction="": {rule}')
+    if faults:
+        raise ConfigError(faults)
 
 
 def token_text(tokenizer: Tokenizer, token_id: int | None) -> str:

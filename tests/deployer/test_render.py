@@ -72,7 +72,7 @@ def test_a_request_body_will_do_and_so_will_the_config(
 ) -> None:
     body = tmp_path / "body.json"
     body.write_text(json.dumps({"model": "x", "messages": [{"role": "user", "content": "Hi"}]}))
-    assert render(model, body, "chat_template.system=Be brief.") == 0
+    assert render(model, body, "chat_template.meta_instruction=Be brief.") == 0
     out = capsys.readouterr().out
     assert "Be brief." in out
     assert "image" not in out

@@ -40,7 +40,14 @@ def deploy_config(
     """Return a config whose parts that prompts do not read are absent."""
     absent = cast("Any", None)
     engine = dict.fromkeys((field.name for field in dataclasses.fields(EngineConfig)), absent)
-    chat = {"name": "internvl2-internlm2", "file": None, "system": None, "stop_words": [], **(template or {})}
+    fields = dict.fromkeys((field.name for field in dataclasses.fields(ChatTemplateConfig)), None)
+    chat = {
+        **fields,
+        "name": "internvl2-internlm2",
+        "capability": "chat",
+        "stop_words": [],
+        **(template or {}),
+    }
     parts = dict.fromkeys((field.name for field in dataclasses.fields(DeployConfig)), absent)
     parts |= {
         "engine": EngineConfig(**{**engine, "session_len": session_len}),

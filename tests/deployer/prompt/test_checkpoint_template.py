@@ -113,8 +113,8 @@ async def test_a_builder_uses_it_when_it_is_asked_to(folder: Path) -> None:
     builder = PromptBuilder(config, model_spec(with_vision=False), folder)
     ids = (await chat(builder, "q")).token_ids
     assert ids.count(1) == 1
-    with pytest.raises(ConfigError, match=r"chat_template.system=\"\": .* set one or null"):
-        empty = deploy_config(template={"name": "from_checkpoint", "system": ""})
+    with pytest.raises(ConfigError, match=r"chat_template.meta_instruction=\"\": .* set one or null"):
+        empty = deploy_config(template={"name": "from_checkpoint", "meta_instruction": ""})
         PromptBuilder(empty, model_spec(with_vision=False), folder)
     with pytest.raises(ConfigError, match="names no image token"):
         PromptBuilder(config, model_spec(), folder)

@@ -22,8 +22,8 @@ async def test_system_text_comes_from_config_then_checkpoint_then_template(folde
     assert "InternVL" in await text(prompt())
     (folder / "config.json").write_text('{"system_message": "of the checkpoint"}')
     assert "of the checkpoint" in await text(prompt())
-    assert "of the config" in await text(prompt(system="of the config"))
-    assert "system" not in await text(prompt(system=""))
+    assert "of the config" in await text(prompt(meta_instruction="of the config"))
+    assert "system" not in await text(prompt(meta_instruction=""))
 
 
 def test_a_template_is_chosen_by_name_or_file(folder: Path) -> None:
