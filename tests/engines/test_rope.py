@@ -140,3 +140,10 @@ def test_stored_frequencies_round_angles_to_their_own_format(dtype: torch.dtype)
     angles = torch.tensor([[0, 0], [261, 261]], dtype=dtype) * inverse
     assert cos.dtype == sin.dtype == torch.float32
     assert torch.equal(cos, angles.cos().float()) and torch.equal(sin, angles.sin().float())
+
+
+def test_tables_of_several_axes_are_rows_as_kernels_read_them() -> None:
+    rope = Rope(RopeSpec(theta=1e4, sections=(2, 3, 3)), 16, torch.device("cpu"))
+    positions = torch.tensor([[0, 1, 2], [0, 3, 4], [0, 5, 6]])
+    for table in rope.tables(positions, torch.tensor([3, 3, 3])):
+        assert table.shape == (3, 8) and table.is_contiguous()

@@ -9,19 +9,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden_fixtures import FOLDERS, written
+from golden_fixtures import FOLDERS, REFUSED, written
 from parity_runs import run
 
 from engines.errors import KernelError
-
-# Sizes of fixtures that no kernel takes and no released model has: heads of 8 and 24, maps of 12 channels.
-REFUSED = {
-    "internvl/llama3_vit6b": "4 pairs in heads of 8",
-    "internvl/qwen2": "4 pairs in heads of 8",
-    "llava/v16_mistral_hf": "4 pairs in heads of 8",
-    "mini_gemini/mini_gemini_hd": "norm over 12 elements",
-    "phi3_vision": "12 pairs in heads of 24",
-}
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
 

@@ -158,3 +158,9 @@ def test_words_of_a_checkpoints_own_template_are_not_replaced(folder: Path) -> N
     (folder / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content }}{% endfor %}")
     with pytest.raises(ConfigError, match=r"chat_template\.user='x': .*choose one of ours"):
         builder(folder, name="from_checkpoint", user="x")
+
+
+def test_tools_are_refused_where_words_are_replaced() -> None:
+    """There are no words for calls and results."""
+    assert shipped("qwen").tool_format is not None
+    assert shipped("qwen", user="<U>").tool_format is None
