@@ -171,7 +171,7 @@ def _help(words: Sequence[str]) -> str:
 def help_text() -> str:
     """Return what --help prints."""
     lines = [HELP_HEAD]
-    for section in ("Run", "Understand", "Recipes", "Measure", "Shell"):
+    for section in ("Run", "Understand", "Recipes", "Make", "Measure", "Shell"):
         verbs = [(name, verb) for name, verb in VERBS.items() if verb.section == section]
         if verbs:
             lines.append(f"{section}\n" + "".join(f"  {name:12} {verb.summary}\n" for name, verb in verbs))

@@ -24,7 +24,7 @@ class Verb:
     """
 
     summary: str
-    section: Literal["Run", "Understand", "Recipes", "Measure", "Shell"]
+    section: Literal["Run", "Understand", "Recipes", "Make", "Measure", "Shell"]
     run: str  # module:function, returns the exit code
     takes: Literal["deployment", "options", "words"] = "deployment"
     groups: tuple[OptionGroup, ...] = ()
@@ -200,6 +200,14 @@ VERBS: Mapping[str, Verb] = {
                 option="default",
                 kind="deployer.pocket_vl.evaluate_options:EvaluateOptions",
             ),
+        ),
+    ),
+    "quantize": Verb(
+        section="Make",
+        summary="write a quantized copy of a checkpoint, calibrated on pictures and text (quantize.out=DIR)",
+        run="deployer.quantize.command:run",
+        groups=(
+            OptionGroup(name="quantize", option="default", kind="deployer.quantize.options:QuantizeOptions"),
         ),
     ),
     "completion": Verb(

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
+def progress_bar(total: int, *, shown: bool, what: str = "answers") -> Iterator[Callable[[], None]]:
     """Show a bar of `total` steps while the block runs; yields what moves it by one."""
     if not shown or not sys.stderr.isatty():
         yield lambda: None
@@ -21,5 +21,5 @@ def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[], None]]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("answers", total=total)
+        task = progress.add_task(what, total=total)
         yield lambda: progress.advance(task)

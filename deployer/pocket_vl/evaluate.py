@@ -37,16 +37,17 @@ def run(config: DeployConfig, options: EvaluateOptions) -> int:
     set_up_logs("warning")
     book = FontBook.system() if options.fonts is None else FontBook.open(Path(options.fonts))
     start = time.perf_counter()
-    answers, about = asyncio.run(_run(config, options, book))
+    answers, about = asyncio.run(ask_deployment(config, options, book))
     about["fonts"] = f"{len(book.names)}: {', '.join(book.names)}"
     about["seconds"] = f"{time.perf_counter() - start:.0f}"
     print_accuracy(answers, about, options, out=sys.stdout)
     return 0
 
 
-async def _run(
+async def ask_deployment(
     config: DeployConfig, options: EvaluateOptions, book: FontBook
 ) -> tuple[list[Answer], dict[str, str]]:
+    """Start the deployment's engine, ask, and return the answers and what answered."""
     deployment = Deployment.open(config, max_restarts=0)
     if deployment.model.spec.vision is None:
         raise ConfigError([f"model `{config.model.name}` reads text only: the questions are about pictures"])

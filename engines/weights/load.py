@@ -67,7 +67,7 @@ def load_network(
 
     def copy(claims: Sequence[Claim]) -> dict[str, Tensor]:
         if claims[0].parameter.name in tensors:
-            _copy(tensors[claims[0].parameter.name], checkpoint, claims[0], rank=rank, tp=tp)
+            copy_claim(tensors[claims[0].parameter.name], checkpoint, claims[0], rank=rank, tp=tp)
             return {}
         weight = quantized_linear(claims, packed, rank=rank, tp=tp, device=device)
         return tensors_of(weight, claims[0].parameter.name.removesuffix(WEIGHT))
@@ -152,7 +152,8 @@ def _run(
     return made
 
 
-def _copy(target: Tensor, checkpoint: Checkpoint, claim: Claim, *, rank: int, tp: int) -> None:
+def copy_claim(target: Tensor, checkpoint: Checkpoint, claim: Claim, *, rank: int, tp: int) -> None:
+    """Write this rank's part of a checkpoint tensor to where it belongs in a parameter."""
     if claim.rule.layout == "reshaped":
         whole = checkpoint.read(claim.source, axis=0, start=0, length=checkpoint.shapes[claim.source][0])
         target.copy_(whole.reshape(target.shape))

@@ -23,7 +23,6 @@ def layer(
     """Return the tensors of a random layer by suffix, and the weight [O, I] that they stand for, in fp32."""
     if kind in ("int8", "fp8"):
         return _eight_bits(kind, outputs, inputs, seed=seed)
-    draw = random.Random(seed)
     size = inputs if group == -1 else group
     groups = inputs // size
     order = list(range(inputs))
@@ -32,11 +31,8 @@ def layer(
     group_of = [0] * inputs
     for position, i in enumerate(order):
         group_of[i] = position // size
-    codes = [[draw.randrange(16) for _ in range(inputs)] for _ in range(outputs)]
-    low = 8 if kind == "gptq_sym" else 1
-    zeros = [
-        [draw.randint(low, 8 if kind == "gptq_sym" else 15) for _ in range(outputs)] for _ in range(groups)
-    ]
+    codes = _drawn_codes(outputs, inputs, seed=seed)
+    zeros = _drawn_zeros(kind, outputs, groups, seed=seed)
     scales = (
         torch.rand(groups, outputs, generator=torch.Generator().manual_seed(seed)).add(0.1).mul(0.02).half()
     )
@@ -61,6 +57,23 @@ def layer(
             ".g_idx": torch.tensor(group_of, dtype=torch.int32),
         }
     return packed | {".scales": scales}, weight
+
+
+def zeros(kind: str, outputs: int, inputs: int, *, group: int, seed: int = 0) -> Tensor:
+    """Return the zero points [O, G] of such a layer."""
+    groups = 1 if group == -1 else inputs // group
+    return torch.tensor(_drawn_zeros(kind, outputs, groups, seed=seed), dtype=torch.uint8).T
+
+
+def _drawn_codes(outputs: int, inputs: int, *, seed: int) -> list[list[int]]:
+    draw = random.Random(seed)
+    return [[draw.randrange(16) for _ in range(inputs)] for _ in range(outputs)]
+
+
+def _drawn_zeros(kind: str, outputs: int, groups: int, *, seed: int) -> list[list[int]]:
+    draw, low = random.Random(seed + 1), 8 if kind == "gptq_sym" else 1
+    high = 8 if kind == "gptq_sym" else 15
+    return [[draw.randint(low, high) for _ in range(outputs)] for _ in range(groups)]
 
 
 def config(kind: str, *, group: int) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""`deploy quantize`: a quantized copy of a checkpoint, calibrated on pictures and text."""

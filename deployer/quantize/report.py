@@ -1,0 +1,75 @@
+"""What a quantization cost: sizes, perplexity, answers, and the layers that lost most."""
+
+import json
+from dataclasses import dataclass
+from typing import Any, TextIO
+
+from deployer.table import print_table
+
+MOST_LOSING = 5
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Report:
+    """One quantized copy."""
+
+    model: str
+    format: str
+    group_size: int | None
+    out: str
+    samples: int
+    tokens: int
+    seconds: float
+    bytes_before: int
+    bytes_after: int
+    perplexity_before: float
+    perplexity_after: float
+    accuracy_before: float | None  # of held-out questions, 0 to 1; None: not asked
+    accuracy_after: float | None
+    questions: int
+    vision_error: float | None
+    layers: list[dict[str, Any]]  # layer, error: of its output; linears: of each linear layer's
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def print_report(report: Report, *, out: TextIO) -> None:
+    """Print the report as tables."""
+    groups = f", groups of {report.group_size}" if report.group_size else ""
+    print(
+        f"{report.model} -> {report.format}{groups}: {report.out} ({report.samples} samples, "
+        f"{report.tokens:,} tokens, {report.seconds:.0f} s)\n",
+        file=out,
+    )
+    rows = [
+        ("weights, MB", f"{report.bytes_before / 1e6:,.1f}", f"{report.bytes_after / 1e6:,.1f}"),
+        ("perplexity", f"{report.perplexity_before:.4f}", f"{report.perplexity_after:.4f}"),
+    ]
+    if report.accuracy_before is not None and report.accuracy_after is not None:
+        name = f"right answers of {report.questions:,}"
+        rows.append((name, f"{report.accuracy_before:.2%}", f"{report.accuracy_after:.2%}"))
+    print_table(("", "before", "after"), rows, out=out)
+    if report.vision_error is not None:
+        print(f"\nrows of pictures move by {report.vision_error:.2%} of their size", file=out)
+    worst = sorted(report.layers, key=lambda note: -max(note["linears"].values()))[:MOST_LOSING]
+    print("\nlayers that lost most: error of outputs, as a share of them", file=out)
+    heads = ("layer", "qkv", "o", "gate_up", "down", "stream behind it")
+    print_table(
+        heads,
+        [
+            (
+                str(note["layer"]),
+                *(f"{note['linears'][name]:.2%}" for name in heads[1:5]),
+                f"{note['error']:.2%}",
+            )
+            for note in worst
+        ],
+        out=out,
+    )
+
+
+def print_json(report: Report, *, out: TextIO) -> None:
+    """Print every figure."""
+    print(json.dumps(report.values(), indent=2), file=out)

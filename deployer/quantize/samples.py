@@ -1,0 +1,116 @@
+"""What a calibration reads: the user's pictures and text, or seeded ones that ship.
+
+A folder holds pictures, each with its text in a .txt file of the same name, and .txt files alone. A .jsonl
+file holds one object a line: `text`, and where they are `images` (paths relative to the file) and `answer`.
+"""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from PIL import Image, UnidentifiedImageError
+
+from deployer.errors import ConfigError
+from deployer.pocket_vl.conversations import conversation
+from deployer.pocket_vl.fonts import FontBook
+from deployer.pocket_vl.painter import paint
+from deployer.pocket_vl.sampling import sample_scene
+from deployer.prompt.messages import ImagePart, Message
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
+QUESTION = "Describe the picture."  # of a picture without a text
+_FIRST_SEED = 5_000_000  # neither of training nor of the held-out questions
+
+Conversation = list[Message]
+
+
+def samples(source: str | None, *, count: int, seed: int, pictures: bool) -> list[Conversation]:
+    """Return up to `count` conversations; `pictures=False` leaves pictures out, for text models.
+
+    Raises ConfigError for a source without samples, and with every picture that cannot be read.
+    """
+    if source is None:
+        return [_shipped(seed, number, pictures=pictures) for number in range(count)]
+    path = Path(source).expanduser()
+    found = list(islice(_from_folder(path) if path.is_dir() else _from_lines(path), count))
+    if not found:
+        raise ConfigError(
+            [f"quantize.samples={source}: holds no sample; it must hold {', '.join(PICTURES)} or .txt files"]
+        )
+    _check_pictures(source, found)
+    return found if pictures else [[_without_pictures(message) for message in turns] for turns in found]
+
+
+def _shipped(seed: int, number: int, *, pictures: bool) -> Conversation:
+    book = FontBook.system()
+    rng = Random(f"{seed} {number}")
+    scene = sample_scene(_FIRST_SEED + seed * 100_000 + number, book, "judged")
+    messages: Conversation = []
+    for place, turn in enumerate(conversation(rng, scene)):
+        shown = (paint(scene, book),) if pictures and place == 0 else ()
+        messages += [Message.of("user", turn.question, *shown), Message.of("assistant", turn.answer)]
+    return messages
+
+
+def _from_folder(folder: Path) -> Iterator[Conversation]:
+    files = sorted(path for path in folder.iterdir() if path.is_file())
+    images = [path for path in files if path.suffix.lower() in PICTURES]
+    for path in images:
+        text = path.with_suffix(".txt")
+        question = text.read_text(encoding="utf-8").strip() if text.is_file() else QUESTION
+        yield [Message.of("user", question, path)]
+    stems = {path.stem for path in images}
+    for path in files:
+        if path.suffix.lower() == ".txt" and path.stem not in stems:
+            yield [Message.of("user", path.read_text(encoding="utf-8").strip())]
+
+
+def _from_lines(file: Path) -> Iterator[Conversation]:
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if line.strip():
+            yield _from_line(line, file, number)
+
+
+def _from_line(line: str, file: Path, number: int) -> Conversation:
+    try:
+        entry: Any = json.loads(line)
+    except ValueError as error:
+        raise ConfigError([f"{file}:{number} is not JSON: {error}; write one object a line"]) from error
+    images = entry.get("images", []) if isinstance(entry, dict) else None
+    text = entry.get("text") if isinstance(entry, dict) else None
+    if (
+        not isinstance(text, str)
+        or not isinstance(images, list)
+        or entry.keys() - {"text", "images", "answer"}
+    ):
+        raise ConfigError(
+            [f"{file}:{number}: must have `text`, and may have `images` (a list of paths) and `answer`"]
+        )
+    asked = Message.of("user", text, *(file.parent / str(name) for name in images))
+    return [asked] if entry.get("answer") is None else [asked, Message.of("assistant", str(entry["answer"]))]
+
+
+def _check_pictures(source: str, found: list[Conversation]) -> None:
+    faults = []
+    parts = [part for turns in found for message in turns for part in message.parts]
+    for path in {
+        part.source for part in parts if isinstance(part, ImagePart) and isinstance(part.source, Path)
+    }:
+        try:
+            with Image.open(path) as picture:
+                picture.load()
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
+            faults.append(f"{path} ({str(error).splitlines()[0]})")
+    if faults:
+        shown = ", ".join(sorted(faults)[:5]) + (" and more" if len(faults) > 5 else "")
+        raise ConfigError(
+            [f"quantize.samples={source}: {len(faults)} pictures cannot be read: {shown}; take them out"]
+        )
+
+
+def _without_pictures(message: Message) -> Message:
+    texts = tuple(part for part in message.parts if not isinstance(part, ImagePart))
+    return Message(role=message.role, parts=texts)

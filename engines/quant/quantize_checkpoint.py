@@ -1,0 +1,249 @@
+"""A checkpoint quantized layer by layer: one layer on the device at a time, whatever the model's size.
+
+Calibration prompts run through the decoder twice, side by side: through the layers as they are, and through
+those that were quantized before. AWQ and SmoothQuant look at the first stream, GPTQ at the second, whose
+errors it is to make up for; the report compares the two.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engines.errors import CheckpointError
+from engines.ops import Fp8, Int8
+from engines.quant.decoder_layer import LINEARS, QuantizedLayer, quantize_layer
+from engines.quant.decoder_stream import CalibrationPrompt, DecoderStream
+from engines.quant.layer_store import LayerStore, source_rows
+from engines.quant.linear_tensors import tensors_of
+from engines.quant.method import Method
+from engines.quant.packing import packed_tensors
+from engines.quant.perplexity import perplexity
+from engines.quant.remainder import kept_modules, weight_files, write_remainder
+from engines.quant.rounding import Codes
+from engines.quant.staging import Progress, Staging
+from engines.quant.statistics import InputStatistics
+from engines.quant.tower import run_tower
+from engines.spec import ModelSpec
+
+GROUP_SIZES = (128, 64, 32, 16, 8)
+OnLayer = Callable[[int], None]  # layers that are done
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outcome:
+    """What was made, and what it cost."""
+
+    places: dict[str, str]  # tensor: file
+    kept: list[str]  # modules that stayed as they are
+    layers: list[dict[str, Any]]  # one each: layer, error of its output, errors of its linear layers
+    perplexity_before: float
+    perplexity_after: float
+    vision_error: float | None  # of the rows of pictures; None: not quantized
+    bytes_before: int
+    bytes_after: int
+
+
+def fitted(method: Method, spec: ModelSpec) -> Method:
+    """Return the method with a group size where it has 0: the largest of 128 and less that fits every layer.
+
+    Raises CheckpointError for a model that cannot be quantized so.
+    """
+    decoder = spec.decoder
+    if decoder.kind != "llama_like" or decoder.plora_rank:
+        raise CheckpointError(
+            f"a decoder of {spec.family} has experts or additions for image rows: `deploy quantize` does "
+            "decoders without; quantize another model"
+        )
+    if not method.is_4_bit:
+        return method
+    inputs = {"qkv": decoder.hidden, "o": decoder.num_heads * decoder.head_dim, "down": decoder.ffn}
+    good = [size for size in GROUP_SIZES if all(count % size == 0 for count in inputs.values())]
+    if not good:
+        raise CheckpointError(
+            f"inputs of {inputs}: must be multiples of 8 for 4-bit formats; use fp8 or int8"
+        )
+    if method.group_size == 0:
+        return replace(method, group_size=good[0])
+    bad = [f"{count} of {name}" for name, count in inputs.items() if count % (method.group_size or count)]
+    if bad:
+        raise CheckpointError(
+            f"quantize.group_size={method.group_size}: does not divide the inputs {', '.join(bad)}; use "
+            f"{' or '.join(map(str, good))}, or null for the first of them"
+        )
+    return method
+
+
+@torch.inference_mode()
+def quantize_checkpoint(
+    store: LayerStore,
+    prompts: Sequence[CalibrationPrompt],
+    method: Method,
+    staging: Staging,
+    *,
+    held_out: int,
+    device: torch.device,
+    dtype: torch.dtype,
+    on_layer: OnLayer,
+) -> Outcome:
+    """Quantize into a staging folder; the last `held_out` prompts only judge. `method` is a fitted one."""
+    spec = store.spec.decoder
+    tower = run_tower(store, prompts, method, device=device, dtype=dtype)
+    stream = DecoderStream(spec, prompts, tower.plain, device=device, dtype=dtype)
+    other = DecoderStream(spec, prompts, tower.quantized, device=device, dtype=dtype)
+    embed = store.load(lambda name: name == "decoder.embed.weight", device=device, dtype=dtype)
+    rows = (stream.embed(embed["decoder.embed.weight"]), other.embed(embed["decoder.embed.weight"]))
+    del other, embed
+    progress = staging.progress()
+    if progress.layers:
+        rows = _unpacked_rows(staging.rows(progress.layers), len(prompts))
+    work = _Layers(store=store, stream=stream, method=method, staging=staging, device=device, dtype=dtype)
+    for i in range(progress.layers, spec.num_layers):
+        on_layer(i)
+        rows, note = work.quantize(i, rows, calibrating=len(prompts) - held_out)
+        progress = Progress(layers=i + 1, notes=[*progress.notes, note])
+        staging.commit(progress, _packed_rows(rows))
+    on_layer(spec.num_layers)
+    judged = slice(len(prompts) - held_out, len(prompts))
+    before, after = perplexity(
+        store,
+        prompts[judged],
+        stream.steps[judged],
+        [part[judged] for part in rows],
+        device=device,
+        dtype=dtype,
+    )
+    places, packed = _write_all(store, staging, method, tower.codes, progress)
+    return Outcome(
+        places=places,
+        kept=kept_modules(store, packed, as_patterns=not method.is_4_bit),
+        layers=progress.notes,
+        perplexity_before=before,
+        perplexity_after=after,
+        vision_error=tower.error,
+        bytes_before=sum(path.stat().st_size for path in weight_files(store.checkpoint.folder)),
+        bytes_after=sum((staging.folder / file).stat().st_size for file in set(places.values())),
+    )
+
+
+Rows = tuple[list[Tensor], list[Tensor]]  # of the plain and of the quantized stream, [T, H] a prompt
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Layers:
+    """One layer after another."""
+
+    store: LayerStore
+    stream: DecoderStream
+    method: Method
+    staging: Staging
+    device: torch.device
+    dtype: torch.dtype
+
+    def quantize(self, i: int, rows: Rows, *, calibrating: int) -> tuple[Rows, dict[str, Any]]:
+        """Quantize a layer and write it; return what leaves it, and a note for the report."""
+        name = f"decoder.layers.{i}"
+        params = self.store.load(lambda key: key.startswith(f"{name}."), device=self.device, dtype=self.dtype)
+        seen = {
+            f"{name}.{linear}.weight": InputStatistics(
+                params[f"{name}.{linear}.weight"].shape[1], self.device
+            )
+            for linear in LINEARS
+        }
+        second = self.method.format == "gptq"
+        plain = self.stream.layer(params, name, rows[0], None if second else seen, calibrating=calibrating)
+        if second:
+            self.stream.layer(params, name, rows[1], seen, calibrating=calibrating)
+        made = quantize_layer(self.store.spec.decoder, params, name, seen, self.method)
+        quantized = self.stream.layer(_as_it_runs(params, made), name, rows[1], None, calibrating=0)
+        changed = self._write(i, made)
+        note = {
+            "layer": i,
+            "error": _distance(plain, quantized),
+            "linears": {key.split(".")[3]: error for key, error in made.errors.items()},
+            "changed": changed,
+        }
+        return (plain, quantized), note
+
+    def _write(self, i: int, made: QuantizedLayer) -> list[str]:
+        """Write the layer's shard; return the checkpoint's names that it replaces."""
+        tensors: dict[str, Tensor] = {}
+        replaced: list[str] = []
+        for name, codes in made.linears.items():
+            tensors |= _source_tensors(self.store, name, codes, self.method)
+            replaced += [claim.source for claim in self.store.sources(name)]
+        for name, changed in made.changed.items():
+            for claim in self.store.sources(name):
+                own = self.store.checkpoint.read(claim.source, axis=0, start=0, length=1).dtype
+                tensors[claim.source] = changed.cpu()[source_rows(claim)].to(own)
+                replaced.append(claim.source)
+        self.staging.save_shard(f"model-layer-{i:05d}", tensors)
+        return replaced
+
+
+def _as_it_runs(params: dict[str, Tensor], made: QuantizedLayer) -> dict[str, Tensor]:
+    """Return the parameters of a layer that computes what the quantized one will."""
+    ready = dict(params) | made.changed
+    for key, codes in made.linears.items():
+        if codes.zeros_OG is not None:
+            ready[key] = codes.dequantized().to(params[key].dtype)
+            continue
+        kind = Int8 if codes.codes_OI.dtype == torch.int8 else Fp8
+        weight = kind(weight_OI=codes.codes_OI, scale_O=codes.scales_OG[:, 0].contiguous(), bias_O=None)
+        ready |= tensors_of(weight, key.removesuffix(".weight"))
+    return ready
+
+
+def _source_tensors(store: LayerStore, name: str, codes: Codes, method: Method) -> dict[str, Tensor]:
+    """Return the packed tensors of a parameter under the checkpoint's names."""
+    tensors: dict[str, Tensor] = {}
+    for claim in store.sources(name):
+        rows = source_rows(claim).to(codes.codes_OI.device)
+        part = replace(
+            codes,
+            codes_OI=codes.codes_OI.view(torch.uint8)[rows].view(codes.codes_OI.dtype),
+            scales_OG=codes.scales_OG[rows],
+            zeros_OG=None if codes.zeros_OG is None else codes.zeros_OG[rows],
+        )
+        module = claim.source.removesuffix(".weight")
+        tensors |= {module + suffix: tensor for suffix, tensor in packed_tensors(part, method).items()}
+    return tensors
+
+
+def _write_all(
+    store: LayerStore, staging: Staging, method: Method, tower: dict[str, Codes], progress: Progress
+) -> tuple[dict[str, str], set[str]]:
+    """Write what is no decoder layer; return where every tensor is, and which parameters are packed."""
+    replaced = {source for note in progress.notes for source in note["changed"]}
+    places: dict[str, str] = {}
+    if tower:
+        tensors: dict[str, Tensor] = {}
+        for name, codes in tower.items():
+            tensors |= _source_tensors(store, name, codes, method)
+            replaced |= {claim.source for claim in store.sources(name)}
+        staging.save_shard("model-tower", tensors)
+        places |= dict.fromkeys(tensors, "model-tower.safetensors")
+    places |= write_remainder(store, staging, written=replaced)
+    for i in range(progress.layers):
+        places |= dict.fromkeys(
+            staging.shard_names(f"model-layer-{i:05d}"), f"model-layer-{i:05d}.safetensors"
+        )
+    layers = {f"decoder.layers.{i}.{linear}.weight" for i in range(progress.layers) for linear in LINEARS}
+    return places, layers | set(tower)
+
+
+def _distance(plain: Sequence[Tensor], quantized: Sequence[Tensor]) -> float:
+    moved = sum(float((a.float() - b.float()).square().sum()) for a, b in zip(plain, quantized, strict=True))
+    return float((moved / max(sum(float(a.float().square().sum()) for a in plain), 1e-12)) ** 0.5)
+
+
+def _packed_rows(rows: Rows) -> dict[str, Tensor]:
+    return {
+        f"{kind}{n}": part for kind, parts in zip("pq", rows, strict=True) for n, part in enumerate(parts)
+    }
+
+
+def _unpacked_rows(tensors: dict[str, Tensor], count: int) -> Rows:
+    return [tensors[f"p{n}"] for n in range(count)], [tensors[f"q{n}"] for n in range(count)]

@@ -1,0 +1,211 @@
+"""`deploy quantize` on a tiny checkpoint, from the words to a folder that loads."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_checkpoint import write_tiny_checkpoint
+
+from deployer.cli import main
+from deployer.quantize import command
+from engines.families import read_spec
+from engines.pytorch.ops_torch import TorchOps
+from engines.quant.staging import Staging
+from engines.weights.load import load_network
+
+FEW = ("quantize.num_samples=3", "quantize.held_out=1", "quantize.output=json")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("plain"))
+
+
+@pytest.fixture
+def samples(tmp_path: Path) -> Path:
+    from PIL import Image
+
+    folder = tmp_path / "samples"
+    folder.mkdir()
+    for i in range(3):
+        Image.new("RGB", (40, 30), (80 * i, 20, 90)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"What colour is number {i}?")
+    return folder
+
+
+@pytest.fixture
+def quantize(
+    plain: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    def run(*words: str) -> tuple[int, str, str]:
+        given = (
+            (f"quantize.samples={samples}",)
+            if not any(w.startswith("quantize.samples=") for w in words)
+            else ()
+        )
+        code = main(
+            [
+                "quantize",
+                "+model=local",
+                f"model.path={plain}",
+                f"quantize.out={tmp_path / 'out'}",
+                *FEW,
+                *given,
+                *words,
+            ]
+        )
+        out, err = capsys.readouterr()
+        return code, out, err
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("quantization=awq",),
+        ("quantization=awq", "quantize.search=false", "quantize.group_size=8"),
+        ("quantization=gptq",),
+        ("quantization=gptq", "quantize.act_order=true", "quantize.group_size=-1", "quantize.symmetric=true"),
+        ("quantization=smooth_quant",),
+        ("quantization=fp8", "quantize.vision=true"),
+    ],
+    ids=" ".join,
+)
+def test_a_copy_loads_as_what_its_config_says(
+    words: tuple[str, ...], quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, out, err = quantize(*words)
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["bytes_after"] < report["bytes_before"]
+    assert report["perplexity_after"] == pytest.approx(report["perplexity_before"], rel=0.5)
+    assert (report["vision_error"] is not None) == ("quantize.vision=true" in words)
+    assert len(report["layers"]) == 2
+    folder = tmp_path / "out"
+    assert not (tmp_path / "out.unfinished").exists()
+    spec = read_spec(json.loads((folder / "config.json").read_text()), origin="copy", folder=folder)
+    assert spec.quantization is not None
+    assert spec.quantization.format == {"smooth_quant": "int8"}.get(words[0][13:], words[0][13:])
+    load_network(folder, spec, ops=TorchOps(), device=torch.device("cpu"), dtype=torch.float32)
+    assert (folder / "tokenizer_config.json").is_file()
+
+
+def test_a_killed_run_goes_on_and_makes_the_same_copy(
+    quantize: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert quantize("quantization=awq")[0] == 0
+    whole = {path.name: load_file(path) for path in (tmp_path / "out").glob("*.safetensors")}
+    shutil.rmtree(tmp_path / "out")
+    commit = Staging.commit
+
+    def killed(self: Staging, *parts: Any) -> None:
+        commit(self, *parts)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Staging, "commit", killed)
+    assert quantize("quantization=awq")[0] == 130
+    assert not (tmp_path / "out").exists()
+    monkeypatch.undo()
+    code, _, err = quantize("quantization=gptq")
+    assert code == 6
+    assert "holds unfinished work with another quantize.format" in err
+    assert quantize("quantization=awq")[0] == 0
+    again = {path.name: load_file(path) for path in (tmp_path / "out").glob("*.safetensors")}
+    assert whole.keys() == again.keys()
+    for name, tensors in whole.items():
+        assert all(torch.equal(tensor, again[name][key]) for key, tensor in tensors.items())
+
+
+def test_a_folder_that_is_there_is_replaced_only_on_demand(
+    quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "old.txt").write_text("old")
+    code, _, err = quantize("quantization=fp8")
+    assert code == 3
+    assert "is there already; name another, or give quantize.overwrite=true" in err
+    assert quantize("quantization=fp8", "quantize.overwrite=true")[0] == 0
+    assert not (tmp_path / "out" / "old.txt").exists()
+    assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_a_disk_that_fills_up_leaves_nothing_that_loads(
+    quantize: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Staging, "finish", full)
+    code, _, err = quantize("quantization=fp8")
+    assert code == 6
+    assert "No space left on device" in err
+    assert "goes on where this one stopped" in err
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "out.unfinished" / "config.json").exists()
+
+
+def test_a_disk_that_is_too_small_is_seen_before_anything_runs(
+    quantize: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage("/")._replace(free=10)
+    monkeypatch.setattr("deployer.quantize.output_folder.shutil.disk_usage", lambda _: usage)
+    monkeypatch.setattr(command, "calibration_prompts", None)
+    code, _, err = quantize("quantization=fp8")
+    assert code == 6
+    assert "free space or name a folder on another disk" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ((), "names no format to make; use quantization=awq, gptq, smooth_quant or fp8"),
+        (("quantization=awq", "quantize.act_order=true"), "has an effect on gptq only, this is awq"),
+        (("quantization=gptq", "quantize.vision=true"), "has an effect on int8 and fp8 only, this is gptq"),
+        (("quantization=awq", "quantize.held_out=3"), "must be below quantize.num_samples=3"),
+        (("quantization=awq", "quantize.group_size=0"), "must be at least 1, or -1"),
+        (("quantization=awq", "quantize.samples=/nowhere"), "there is no such folder or file"),
+        (("quantization=gptq", "quantize.damping=0"), "must be above 0 and at most 1"),
+        (("quantization=awq", "quantize.max_tokens=2"), "the shortest sample has"),
+    ],
+)
+def test_options_that_cannot_work_are_named(
+    words: tuple[str, ...], message: str, quantize: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, _, err = quantize(*words)
+    assert code == 3
+    assert message in err
+
+
+def test_a_group_size_that_does_not_divide_says_which_do(
+    quantize: Callable[..., tuple[int, str, str]],
+) -> None:
+    code, _, err = quantize("quantization=awq", "quantize.group_size=32")
+    assert code == 6
+    assert "does not divide the inputs 48 of down; use 16 or 8" in err
+
+
+def test_what_is_quantized_already_is_not_quantized_again(
+    quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    assert quantize("quantization=fp8")[0] == 0
+    code, _, err = quantize(
+        "quantization=awq", f"model.path={tmp_path / 'out'}", f"quantize.out={tmp_path / 'twice'}"
+    )
+    assert code == 6
+    assert "is quantized already (fp8): quantize the checkpoint that it was made from" in err
+    assert not (tmp_path / "twice.unfinished").exists()
+
+
+def test_samples_that_ship_are_the_same_each_time(
+    quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    words = ("quantization=awq", "quantize.samples=null", "quantize.num_samples=2", "quantize.overwrite=true")
+    first, again = (json.loads(quantize(*words)[1]) for _ in range(2))
+    assert first["layers"] == again["layers"]
+    assert first["layers"] != json.loads(quantize(*words, "quantize.seed=1")[1])["layers"]
