@@ -205,6 +205,18 @@ VERBS: Mapping[str, Verb] = {
     "quantize": Verb(
         section="Make",
         summary="write a quantized copy of a checkpoint, calibrated on pictures and text (quantize.out=DIR)",
+        usage=f"{DEPLOYMENT} quantization=<format> quantize.out=DIR",
+        examples=(
+            ("deploy quantize +model=pocket_vl quantization=awq quantize.out=DIR", "4-bit weights"),
+            (
+                "deploy quantize +model=internvl2_8b quantization=fp8 quantize.out=DIR quantize.samples=PICS",
+                "8-bit floats, judged on your own pictures and text",
+            ),
+            (
+                "deploy quantize +model=pocket_vl quantization=awq quantize.out=DIR quantize.questions=500",
+                "with the accuracy before and after",
+            ),
+        ),
         run="deployer.quantize.command:run",
         groups=(
             OptionGroup(name="quantize", option="default", kind="deployer.quantize.options:QuantizeOptions"),

@@ -155,6 +155,7 @@ def _with_accuracy(report: Report, config: DeployConfig, options: QuantizeOption
 
     asked = EvaluateOptions(
         questions=options.questions,
+        first_picture=0,
         concurrency=16,
         max_new_tokens=TABLE_QUESTIONS,
         fonts=None,
