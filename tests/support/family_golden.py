@@ -86,13 +86,6 @@ class FamilyGolden:
         )
 
 
-def stretches(ids: Seq[int], image_id: int, lengths: Seq[int]) -> list[int]:
-    """Return where each run of image ids begins, runs of these lengths that may touch."""
-    places = [index for index, token in enumerate(ids) if token == image_id]
-    assert len(places) == sum(lengths), "the prompt has other image tokens than its pictures"
-    return [places[sum(lengths[:i])] for i in range(len(lengths))]
-
-
 def slots(starts: Seq[int], pictures: Seq[ImagePixels], spec: ModelSpec) -> tuple[ImageSlots, ...]:
     """Return pictures whose tokens are all image rows, each with a key of its own."""
     assert spec.vision is not None

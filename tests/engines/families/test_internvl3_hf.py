@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from family_golden import FIXTURES, FamilyGolden, Session, check, slots, stretches
+from family_golden import FIXTURES, FamilyGolden, Session, check
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
+from deployer.parity.case import read_case
+from deployer.parity.golden_folder import GoldenFolder
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.sequence import ImageSlots
-from engines.vision.assembly.tiles_spec import TilesSpec
-from engines.vision.parts import ImagePixels, ImagePlan
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 FOLDER = FIXTURES / "internvl3_hf" / "internvl35_hf_names"
@@ -26,31 +26,7 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 def images(golden: FamilyGolden, tag: str) -> tuple[ImageSlots, ...]:
     """Return the prompt's pictures; upstream's tiles are normalised floats, [n, 3, side, side]."""
-    vision = golden.spec.vision
-    assert vision is not None and isinstance(vision.assembly, TilesSpec)
-    if tag == "text":
-        return ()
-    rows = vision.assembly.rows_per_tile
-    ids, image_id = golden.ids(tag), golden.config["image_token_id"]
-    pixels = golden.tensors[f"{tag}.pixel_values"].permute(0, 2, 3, 1).contiguous()
-    runs = [len(run) for run in runs_of(ids, image_id)]
-    pictures, first = [], 0
-    for run in runs:
-        tiles = pixels[first : first + run // rows]
-        first += len(tiles)
-        plan = ImagePlan(width=1, height=1, grid=(len(tiles), 1), num_tiles=len(tiles))
-        pictures.append(ImagePixels(arrays=(tiles.numpy(),), plan=plan))
-    return slots(stretches(ids, image_id, runs), pictures, golden.spec)
-
-
-def runs_of(ids: list[int], image_id: int) -> list[list[int]]:
-    runs: list[list[int]] = []
-    for index, token in enumerate(ids):
-        if token == image_id and index and ids[index - 1] == image_id:
-            runs[-1].append(index)
-        elif token == image_id:
-            runs.append([index])
-    return runs
+    return read_case(GoldenFolder.open(golden.folder), tag, golden.spec).images
 
 
 @pytest.fixture(scope="module")

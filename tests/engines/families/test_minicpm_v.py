@@ -13,12 +13,13 @@ from hub_tensors import hub_tensors
 from packed_checkpoint import unpack
 from PIL import Image
 
+from deployer.parity.case import read_case
+from deployer.parity.golden_folder import GoldenFolder
 from engines.errors import CheckpointError, RequestError
 from engines.families import read_spec
 from engines.sequence import ImageSlots
 from engines.spec import VisionSpec
 from engines.vision.assembly.slices import row_positions
-from engines.vision.parts import ImagePixels, ImagePlan
 
 FOLDER = FIXTURES / "minicpm_v"
 TOLERANCE = 5e-4  # of weights rounded to 24 bits; the unrounded ones give 1e-5
@@ -43,20 +44,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> FamilyGolden:
 
 def images(golden: FamilyGolden, tag: str) -> tuple[ImageSlots, ...]:
     """Return the blocks of a prompt, each as a picture that shares the prompt's largest block."""
-    if tag == "text":
-        return ()
-    bounds = golden.tensors[f"{tag}.image_bound"].tolist()
-    sizes = golden.tensors[f"{tag}.tgt_sizes"].tolist()
-    longest = max(rows * columns for rows, columns in sizes)
-    placed = []
-    for number, ((start, end), (rows, columns)) in enumerate(zip(bounds, sizes, strict=True)):
-        values = golden.tensors[f"{tag}.pixel_values.{number}"].view(3, PATCH, rows, columns, PATCH)
-        block = values.permute(2, 1, 3, 4, 0).reshape(1, rows * PATCH, columns * PATCH, 3).numpy()
-        plan = ImagePlan(width=columns * PATCH, height=rows * PATCH, grid=(1, 1), num_tiles=1)
-        pixels = ImagePixels(arrays=(block,), plan=plan, shared=(longest,))
-        key = bytes([number]) * 16
-        placed.append(ImageSlots(key=key, start=start, num_tokens=end - start, pixels=pixels))
-    return tuple(placed)
+    return read_case(GoldenFolder.open(golden.folder), tag, golden.spec).images
 
 
 @pytest.mark.parametrize("tag", ["text", "img2"])

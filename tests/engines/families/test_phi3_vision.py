@@ -8,17 +8,18 @@ import numpy as np
 import pytest
 import torch
 from engine_loop_golden import check_engine_loop, noise
-from family_golden import FIXTURES, FamilyGolden, Session, check, slots
+from family_golden import FIXTURES, FamilyGolden, Session, check
 from hub_tensors import hub_tensors
 from packed_checkpoint import unpack
 from PIL import Image
 
+from deployer.parity.case import read_case
+from deployer.parity.golden_folder import GoldenFolder
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.sequence import ImageSlots
 from engines.spec import VisionSpec
 from engines.vision.assembly.hd_grid import _shrunk
-from engines.vision.parts import ImagePixels, ImagePlan
 from engines.vision.passes import Normaliser
 
 FOLDER = FIXTURES / "phi3_vision"
@@ -33,18 +34,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> FamilyGolden:
 
 def images(golden: FamilyGolden, tag: str) -> tuple[ImageSlots, ...]:
     """Return the prompt's pictures; upstream's global view is no shrunk picture here, so it is given too."""
-    if tag == "text":
-        return ()
-    values = golden.tensors[f"{tag}.pixel_values_div7"].repeat_interleave(7, -1).repeat_interleave(7, -2)
-    pictures = []
-    for tiles, (height, width) in zip(values, golden.tensors[f"{tag}.image_sizes"].tolist(), strict=True):
-        rows, columns = height // SIDE, width // SIDE
-        cut = tiles[1 : 1 + rows * columns].view(rows, columns, 3, SIDE, SIDE)
-        whole = cut.permute(0, 3, 1, 4, 2).reshape(height, width, 3)
-        plan = ImagePlan(width=width, height=height, grid=(columns, rows), num_tiles=1 + rows * columns)
-        arrays = (whole.numpy(), tiles[0].permute(1, 2, 0).numpy())
-        pictures.append(ImagePixels(arrays=arrays, plan=plan))
-    return slots(golden.tensors[f"{tag}.starts"].tolist(), pictures, golden.spec)
+    return read_case(GoldenFolder.open(golden.folder), tag, golden.spec).images
 
 
 @pytest.mark.parametrize(("tag", "chunk"), [("text", 1000), ("text", 7), ("img1", 37), ("img2", 1000)])

@@ -8,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from family_golden import FIXTURES, FamilyGolden, Session, check, slots, stretches
+from family_golden import FIXTURES, FamilyGolden, Session, check, slots
 from safetensors.torch import load_file, save_file
 from sequences import sampling
 from tiny_engine import options
 
+from deployer.parity.case import read_case
+from deployer.parity.golden_folder import GoldenFolder
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.loading import load_engine
@@ -35,16 +37,7 @@ def plan_of(columns: int, rows: int) -> ImagePlan:
 
 def images(reference: FamilyGolden, tag: str) -> tuple[ImageSlots, ...]:
     """Return the prompt's pictures; upstream's are cut into patches already, and normalised."""
-    if tag == "text":
-        return ()
-    grids = [(w // 2, h // 2) for _, h, w in reference.tensors[f"{tag}.image_grid_thw"].tolist()]
-    parts = reference.tensors[f"{tag}.pixel_values"].split([4 * w * h for w, h in grids])
-    pictures = [
-        ImagePixels(arrays=(part.contiguous().numpy(),), plan=plan_of(*grid))
-        for part, grid in zip(parts, grids, strict=True)
-    ]
-    starts = stretches(reference.ids(tag), reference.config["image_token_id"], [w * h for w, h in grids])
-    return slots(starts, pictures, reference.spec)
+    return read_case(GoldenFolder.open(reference.folder), tag, reference.spec).images
 
 
 @pytest.fixture(scope="module")
