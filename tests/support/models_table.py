@@ -146,15 +146,17 @@ def _ticked(holds: bool) -> str:
 
 
 def record(folder: Path) -> None:
-    """Keep the figures that a GPU run left in a folder: the largest error of each fixture's logits."""
-    rows = []
+    """Keep the figures that a GPU run left in a folder, in place of those that it measured again."""
+    known = json.loads(RECORD.read_text()) if RECORD.exists() else []
+    rows = {(row["name"], row["engine"], row["dtype"]): row for row in known}
     for file in sorted(folder.glob("parity-*.json")):
         run = json.loads(file.read_text())
         kind = "relative" if run["tolerance"]["relative"] else "largest"
         errors = [part[kind] for case in run["cases"] for part in case["logits"].values()]
         kept = ("name", "engine", "dtype", "device", "torch", "holds")
-        rows.append({key: run[key] for key in kept} | {"error": max(errors)})
-    RECORD.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+        row = {key: run[key] for key in kept} | {"error": max(errors)}  # the largest of its logits
+        rows[row["name"], row["engine"], row["dtype"]] = row
+    RECORD.write_text(json.dumps(list(rows.values()), indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
