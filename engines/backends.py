@@ -8,7 +8,7 @@ import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -18,6 +18,9 @@ from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer, Ops
 from engines.options import ComputeDtype, EngineOptions
 from engines.parallel import TpGroup
+
+if TYPE_CHECKING:
+    from engines.vision.parts import EncodePass
 
 DTYPES: Mapping[str, torch.dtype] = {
     "float32": torch.float32,
@@ -41,6 +44,12 @@ class CaptureDecodes(Protocol):
     ) -> ChoosingNetwork: ...
 
 
+class CapturePasses(Protocol):
+    """Lets the picture encoder of a network repeat its passes from recordings."""
+
+    def __call__(self, network: Network, *, max_tiles: int, device: torch.device) -> None: ...
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Backend:
     """Where and with what one rank computes."""
@@ -50,6 +59,7 @@ class Backend:
     ops: Ops
     group: TpGroup
     capture_decodes: CaptureDecodes | None  # None: every step is launched op by op
+    capture_passes: CapturePasses | None  # likewise
 
 
 def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0) -> Backend:
@@ -66,6 +76,7 @@ def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0
         ops=OP_TABLES[options.kind](device),
         group=TpGroup(rank=rank, size=options.tp),
         capture_decodes=CAPTURES.get(options.kind),
+        capture_passes=PASS_CAPTURES.get(options.kind),
     )
 
 
@@ -172,6 +183,23 @@ def _turbomind_graphs(
     return graphs
 
 
+def _turbomind_passes(network: Network, *, max_tiles: int, device: torch.device) -> None:
+    from engines.turbomind.graphs import CudaRecorder
+    from engines.turbomind.pass_graphs import PassGraphs
+    from engines.vision.vlm import Vlm
+
+    def record(encode: "EncodePass", tile_shape: tuple[int, ...]) -> "EncodePass":
+        graphs = PassGraphs(
+            encode, tile_shape=tile_shape, max_tiles=max_tiles, device=device, recorder=CudaRecorder()
+        )
+        graphs.capture()
+        return graphs
+
+    assert isinstance(network, Vlm), "what the loader makes"
+    network.record_passes(record)
+
+
 DEVICES: Mapping[str, Callable[[int], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
 OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}
 CAPTURES: Mapping[str, CaptureDecodes] = {"turbomind": _turbomind_graphs}
+PASS_CAPTURES: Mapping[str, CapturePasses] = {"turbomind": _turbomind_passes}

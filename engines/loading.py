@@ -89,6 +89,9 @@ def load_engine(
     with phases.of("weights"):
         network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
+    if backend.capture_passes is not None and spec.vision is not None:
+        with phases.of("vision_graphs"):
+            backend.capture_passes(network, max_tiles=options.vision.max_batch_size, device=backend.device)
     if meet is not None:
         with phases.of("meet"):
             meet(backend)

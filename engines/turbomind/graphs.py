@@ -11,7 +11,7 @@ Legend: as in `engines/step.py`; H hidden, V vocabulary.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from engines.turbomind.batch_ladder import ladder
 from engines.vision.parts import ImagePixels
 
 Outputs = tuple[Tensor, Tensor, Tensor]  # hidden, logits, ids
+Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 class Recorder(Protocol):
@@ -41,7 +42,7 @@ class CudaRecorder:
     def __init__(self) -> None:
         self._pool: Any = None
 
-    def record(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
+    def record(self, run: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         """Run once for what has to be compiled and allocated, then capture."""
         run()
         torch.cuda.synchronize()

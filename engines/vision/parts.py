@@ -28,6 +28,11 @@ if TYPE_CHECKING:
     # Pictures, and how many tiles one pass of a tower may hold -> the rows [M, O] of each picture.
     Encoder = Callable[[Sequence["ImagePixels"], int], list[Tensor]]
 
+    # uint8 tiles [I, S, S, C] of one pass -> rows [I, M, O].
+    EncodePass = Callable[[Tensor], Tensor]
+    # An encoder's pass and the shape [S, S, C] of its tiles -> what does the same.
+    RecordPass = Callable[[EncodePass, tuple[int, ...]], EncodePass]
+
 Segment = int | str  # that many image rows, or text that stands between rows
 
 

@@ -58,7 +58,14 @@ def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
 
 def stacked(images: Sequence[ImagePixels], device: torch.device) -> Tensor:
     """Return the first arrays of all images, one below the other, on the device: uint8 [I, S, S, C]."""
-    return torch.from_numpy(np.concatenate([image.arrays[0] for image in images])).to(device)
+    arrays = [image.arrays[0] for image in images]
+    if device.type != "cuda":
+        return torch.from_numpy(np.concatenate(arrays)).to(device)
+    # From pageable memory the copy would wait for all that the device has to do.
+    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
+    host = torch.empty(shape, dtype=torch.from_numpy(arrays[0][:0]).dtype, pin_memory=True)
+    np.concatenate(arrays, out=host.numpy())
+    return host.to(device, non_blocking=True)
 
 
 def in_passes(encode: Callable[[Tensor], Tensor], tiles_ISSC: Tensor, max_tiles: int) -> Tensor:

@@ -4,6 +4,7 @@ Legend: M rows of a picture, O decoder hidden.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -12,7 +13,11 @@ from engines.ops import KvLayer, Ops
 from engines.parallel import TpGroup
 from engines.spec import ModelSpec
 from engines.step import StepInput
+from engines.vision.assembly.tiles import Tiles
 from engines.vision.parts import ImagePixels
+
+if TYPE_CHECKING:
+    from engines.vision.parts import RecordPass
 
 
 class Vlm:
@@ -33,6 +38,11 @@ class Vlm:
         """Return the rows [M, O] of each picture."""
         assert self._encoder is not None, "a text model is given no images"
         return self._encoder(images, max_tiles)
+
+    def record_passes(self, record: "RecordPass") -> None:
+        """Let the encoder take its passes from recordings, where all of them are alike."""
+        if isinstance(self._encoder, Tiles):
+            self._encoder.record(record)
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
         """Run the decoder over the step and return the normed rows that are sampled."""

@@ -4,6 +4,7 @@ Legend: I tiles, S side in pixels, C colours, M rows a tile gives, O decoder hid
 """
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
@@ -11,6 +12,9 @@ from engines.ops import Ops
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, tower_name
 from engines.vision.passes import Normaliser, in_passes, per_image, stacked
+
+if TYPE_CHECKING:
+    from engines.vision.parts import EncodePass, RecordPass
 
 
 class Tiles:
@@ -21,11 +25,17 @@ class Tiles:
         self._normalised = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
         self._projector = spec.projector.build(params, ops=ops)
+        self._tile_shape = spec.pixels.shapes(spec.pixels.largest())[0][1:]
+        self._pass: EncodePass = self._encode
 
     def __call__(self, images: Sequence[ImagePixels], max_tiles: int) -> list[Tensor]:
         """Return [tiles * M, O] of each image."""
-        rows_IMO = in_passes(self._encode, stacked(images, self._weight.device), max_tiles)
+        rows_IMO = in_passes(self._pass, stacked(images, self._weight.device), max_tiles)
         return per_image(rows_IMO, images)
+
+    def record(self, record: "RecordPass") -> None:
+        """Take passes from what `record` makes of one from now on."""
+        self._pass = record(self._encode, self._tile_shape)
 
     def _encode(self, tiles_ISSC: Tensor) -> Tensor:
         return self._projector(self._tower(self._normalised(tiles_ISSC)))

@@ -1,0 +1,88 @@
+"""Passes of an encoder out of graphs against passes launch by launch."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from tiny_engine import SPEC, picture
+from torch import Tensor
+
+from engines.pytorch.ops_torch import TorchOps
+from engines.turbomind.pass_graphs import PassGraphs, pass_sizes
+from engines.vision.vlm import Vlm
+from engines.weights.load import random_network
+
+if TYPE_CHECKING:
+    from engines.vision.parts import EncodePass
+
+CPU = torch.device("cpu")
+
+
+class Repeater:
+    """Repeats the computation on the same fixed tensors, which shows all but the capture itself."""
+
+    def record(self, run: Callable[[], tuple[Tensor]]) -> tuple[Callable[[], None], tuple[Tensor]]:
+        (first,) = run()
+        fixed = first.clone()
+
+        @torch.inference_mode()
+        def repeat() -> None:
+            fixed.copy_(run()[0])
+
+        return repeat, (fixed,)
+
+
+def network() -> Vlm:
+    made = random_network(SPEC, ops=TorchOps(), device=CPU, dtype=torch.float32, seed=0)
+    assert isinstance(made, Vlm)
+    return made
+
+
+def recorded(made: Vlm, *, max_tiles: int) -> PassGraphs:
+    graphs: list[PassGraphs] = []
+
+    def record(encode: "EncodePass", tile_shape: tuple[int, ...]) -> "EncodePass":
+        graphs.append(
+            PassGraphs(encode, tile_shape=tile_shape, max_tiles=max_tiles, device=CPU, recorder=Repeater())
+        )
+        graphs[0].capture()
+        return graphs[0]
+
+    made.record_passes(record)
+    return graphs[0]
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("max_tiles", [1, 3, 4])
+def test_replayed_passes_give_what_launched_ones_give(max_tiles: int) -> None:
+    """Passes of every size one after the other: what a larger one left behind shows nowhere."""
+    plain, made = network(), network()
+    graphs = recorded(made, max_tiles=max_tiles)
+    for counts in ([4], [1], [2, 1], [3], [1, 1, 1, 1]):
+        images = [picture(10 * len(counts) + i, count) for i, count in enumerate(counts)]
+        wanted = plain.encode_images(images, max_tiles=max_tiles)
+        found = made.encode_images(images, max_tiles=max_tiles)
+        for one, other in zip(found, wanted, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
+    assert graphs.replays == sum(-(-n // max_tiles) for n in (4, 1, 3, 3, 4))
+
+
+@torch.inference_mode()
+def test_more_tiles_than_were_captured_are_launched_and_numbers_are_taken_as_they_are() -> None:
+    made = network()
+    graphs = recorded(made, max_tiles=2)
+    made.encode_images([picture(1, 4)], max_tiles=4)
+    side = np.zeros((1, *picture(1, 1).arrays[0].shape[1:]), dtype=np.float32)
+    graphs(torch.from_numpy(side))
+    assert graphs.replays == 0
+
+
+def test_the_sizes_end_at_the_largest_pass_and_waste_little() -> None:
+    assert pass_sizes(1) == [1]
+    assert pass_sizes(16) == [1, 2, 4, 6, 8, 10, 12, 14, 16]
+    assert pass_sizes(13)[-2:] == [12, 13]
+    for num in range(4, 33):
+        size = next(size for size in pass_sizes(32) if size >= num)
+        assert 6 * (size - num) <= size
