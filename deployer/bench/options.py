@@ -65,6 +65,8 @@ def _without_effect(options: BenchOptions) -> list[str]:
         rules = dict.fromkeys(names, rule)
         if options.images == "both":
             rules["images"] = "must be with or without where bench.prompts=tokens"
+        if options.length_sigma and options.images == "with":
+            rules["length_sigma"] = "must be 0 with pictures"
     else:
         rules = {}
         if options.length_sigma:

@@ -47,12 +47,10 @@ class TokenPrompts:
     def asks(self, options: BenchOptions, count: int, *, stream: str) -> list[TokenAsk]:
         """Return `count` requests; `stream` tells one row's requests from another's. Raises RequestError."""
         size = (options.image_width, options.image_height) if options.images == "with" else None
-        chance = random.Random(f"{options.seed}/{stream}/{options.prompt_tokens}/{size}")
-        prompts = lengths(options.prompt_tokens, count, sigma=options.length_sigma, chance=chance)
-        outputs = lengths(options.output_tokens, count, sigma=options.length_sigma, chance=chance)
+        chance = _chance(options, stream)
         return [
             self._ask(chance, prompt_tokens, output_tokens, size)
-            for prompt_tokens, output_tokens in zip(prompts, outputs, strict=True)
+            for prompt_tokens, output_tokens in _lengths(options, count, chance)
         ]
 
     def prepare(self, picture: AskedPicture) -> PreparedImage:
@@ -99,6 +97,27 @@ class TokenPrompts:
     def _picture_tiles(self) -> ImageTiles:
         assert self._tiles is not None, "pictures are asked of models that see"
         return self._tiles
+
+
+def asked_lengths(options: BenchOptions, count: int, *, stream: str) -> list[tuple[int, int]]:
+    """Return the text and output tokens of what `TokenPrompts.asks` gives for the same arguments."""
+    return _lengths(options, count, _chance(options, stream))
+
+
+def row_stream(concurrency: int) -> str:
+    """Return the stream that the requests of a row come from."""
+    return f"row {concurrency}"
+
+
+def _chance(options: BenchOptions, stream: str) -> random.Random:
+    size = (options.image_width, options.image_height) if options.images == "with" else None
+    return random.Random(f"{options.seed}/{stream}/{options.prompt_tokens}/{size}")
+
+
+def _lengths(options: BenchOptions, count: int, chance: random.Random) -> list[tuple[int, int]]:
+    prompts = lengths(options.prompt_tokens, count, sigma=options.length_sigma, chance=chance)
+    outputs = lengths(options.output_tokens, count, sigma=options.length_sigma, chance=chance)
+    return list(zip(prompts, outputs, strict=True))
 
 
 def lengths(mean: int, count: int, *, sigma: float, chance: random.Random) -> Sequence[int]:

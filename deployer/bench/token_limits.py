@@ -1,5 +1,7 @@
 """What no engine can pass on the device that a benchmark ran on: the planner's limits, for a row of it."""
 
+from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployer.bench.token_samples import TokenRow
@@ -10,6 +12,8 @@ from deployer.plan.rates import Rates, limit
 from deployer.plan.step_times import DecoderWork, decode_time, decoder_work, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart, weight_parts
 from engines.spec import ModelSpec
+
+READ_AT_ONCE = 8192  # tokens of a step that is bound by arithmetic alone
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,6 +48,26 @@ class Limits:
         """Return the rate at which every phase keeps the device busy, all requests of the mean length."""
         decode_s = row.output_tokens * self._step_s(row) / row.concurrency
         return 1 / (self._encode_s(size) + self._read_s(row) + decode_s)
+
+    def burst_s(self, sequences: Sequence[tuple[int, int]], *, in_flight: int) -> float:
+        """Return the time in which texts of so many prompt and output tokens are answered, so many at once.
+
+        Prompts are read at the rate of a full step; between two ends the batch decodes at its own limit, so
+        the last and longest answers count with the small batches that they decode in.
+        """
+        token_s = prefill_time(self.case, self.work, self.rates, tokens=READ_AT_ONCE).linear_s / READ_AT_ONCE
+        waiting, running, total_s = deque(sequences), list[list[int]](), 0.0
+        while waiting or running:
+            while waiting and len(running) < in_flight:
+                prompt, output = waiting.popleft()
+                total_s += token_s * prompt
+                running.append([prompt, output])
+            steps = min(left for _, left in running)
+            context = sum(held for held, _ in running) / len(running) + steps / 2
+            step = decode_time(self.case, self.work, self.rates, batch=len(running), context=round(context))
+            total_s += steps * step.total_s
+            running = [[held + steps, left - steps] for held, left in running if left > steps]
+        return total_s
 
     def _read_s(self, row: TokenRow) -> float:
         return prefill_time(self.case, self.work, self.rates, tokens=round(row.prompt_tokens)).total_s

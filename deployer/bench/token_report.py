@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import TextIO
 
 from deployer.bench.options import BenchOptions
+from deployer.bench.token_asks import asked_lengths, row_stream
 from deployer.bench.token_limits import Limits
 from deployer.bench.token_samples import TokenRow
 from deployer.table import print_table
@@ -40,7 +41,15 @@ def figures_of(row: TokenRow, options: BenchOptions, limits: Limits | None) -> I
         most = limits.decode_tokens_per_s(row) if limits else None
         yield _rate("decode tok/s", row.decode_tokens_per_s, most)
     if row.requests > 1:
-        yield _rate("req/s", row.requests_per_s, limits.requests_per_s(row, size) if limits else None)
+        yield _rate("req/s", row.requests_per_s, _most_requests(row, options, limits) if limits else None)
+
+
+def _most_requests(row: TokenRow, options: BenchOptions, limits: Limits) -> float:
+    if not options.length_sigma:
+        size = (options.image_width, options.image_height) if options.images == "with" else None
+        return limits.requests_per_s(row, size)
+    asked = asked_lengths(options, row.requests, stream=row_stream(row.concurrency))
+    return row.requests / limits.burst_s(asked, in_flight=row.concurrency)
 
 
 def print_token_report(

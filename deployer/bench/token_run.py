@@ -9,6 +9,7 @@ from deployer.bench.machine import machine
 from deployer.bench.measured import Measured, run_until_interrupted
 from deployer.bench.options import BenchOptions, check_options
 from deployer.bench.samples import closed_loop
+from deployer.bench.token_asks import row_stream
 from deployer.bench.token_engine import TokenBench, opened, token_bench
 from deployer.bench.token_limits import Limits, is_that_device
 from deployer.bench.token_report import print_token_report
@@ -99,7 +100,7 @@ async def _rows(bench: TokenBench, options: BenchOptions) -> AsyncGenerator[Toke
         await closed_loop(asked, options.warmup, bench.ask)
     for concurrency in options.concurrency:
         print(f"{options.name}: {concurrency} at once", file=sys.stderr, flush=True)
-        asked = bench.prompts.asks(options, options.requests or concurrency, stream=f"row {concurrency}")
+        asked = bench.prompts.asks(options, options.requests or concurrency, stream=row_stream(concurrency))
         before = await bench.settled()
         samples, seconds = await closed_loop(asked, concurrency, bench.ask)
         after = await bench.settled()

@@ -8,7 +8,7 @@ from prompt_setup import deploy_config
 from tiny_engine import SPEC, TOKENS_PER_TILE
 
 from deployer.bench.options import BenchOptions
-from deployer.bench.token_asks import TokenPrompts, lengths
+from deployer.bench.token_asks import TokenPrompts, asked_lengths, lengths
 from deployer.config.load import load_option
 from deployer.verbs import VERBS
 
@@ -70,3 +70,9 @@ def test_the_shipped_loads_are_those_of_the_published_table() -> None:
     assert (options("prefill").concurrency, options("prefill").prompt_tokens) == ([16], 2048)
     assert (options("trace").requests, options("trace").concurrency) == (1000, [256])
     assert (options("vision_tiles").image_width, options("vision_tiles").image_height) == (1792, 1344)
+
+
+def test_the_lengths_of_a_row_are_known_without_its_prompts(prompts: TokenPrompts) -> None:
+    how = options("trace", prompt_tokens=20, output_tokens=30)
+    asked = [(len(one.token_ids), one.output_tokens) for one in prompts.asks(how, 25, stream="row 8")]
+    assert asked == asked_lengths(how, 25, stream="row 8")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from deployer.bench.token_asks import asked_lengths, row_stream
 from deployer.bench.token_limits import Limits, is_that_device
 from deployer.bench.token_report import figures_of, print_token_report
 from deployer.bench.token_samples import TokenSample, decode_rate, token_row
@@ -124,3 +125,20 @@ def test_the_table_has_a_line_a_figure_and_json_the_whole_row() -> None:
         "decode tok/s",
     ]
     assert report["bench"][0]["name"] == "decode"
+
+
+def test_the_limit_of_a_burst_counts_the_small_batches_at_its_end() -> None:
+    known = limits()
+    alike = known.burst_s([(1024, 128)] * 8, in_flight=8)
+    one = replace(row([sample()], concurrency=8), prompt_tokens=1024.0, output_tokens=128.0)
+    assert 8 / alike == pytest.approx(known.requests_per_s(one, None), rel=0.05)
+    tail = known.burst_s([(1024, 64)] * 7 + [(1024, 576)], in_flight=8)
+    assert tail > 1.5 * alike, "as many tokens, most of them alone"
+
+
+def test_a_trace_is_held_to_the_lengths_that_it_asked_for() -> None:
+    trace = replace(load_option(VERBS["bench"].groups[0], "trace"), requests=40)
+    measured = replace(row([sample()], concurrency=8), requests=40, prompt_tokens=227.0, output_tokens=202.0)
+    found = {figure.name: figure for figure in figures_of(measured, trace, limits())}
+    asked = asked_lengths(trace, 40, stream=row_stream(8))
+    assert found["req/s"].limit == pytest.approx(40 / limits().burst_s(asked, in_flight=8))
