@@ -22,8 +22,29 @@ BODIES: dict[str, type[BaseModel]] = {
 }
 
 
+_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+_REFUSED = {"description": "refused", "content": {"application/json": {"schema": _ERROR}}}
+_STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+_METHODS = ("get", "post", "delete")
+
+
 def describe_bodies(app: FastAPI) -> None:
-    """Make `app.openapi()` show the bodies that the routes take."""
+    """Make `app.openapi()` show the bodies that the routes take, and what they answer."""
     routes_only = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -32,10 +53,29 @@ def describe_bodies(app: FastAPI) -> None:
             [(body, "validation") for body in BODIES.values()],
             ref_template="#/components/schemas/{model}",
         )
-        described.setdefault("components", {})["schemas"] = found["$defs"]
+        described["components"] = {"schemas": found["$defs"]}
         for path, body in BODIES.items():
             content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
             described["paths"][path]["post"]["requestBody"] = {"required": True, "content": content}
+        for path, operations in described["paths"].items():
+            for method in _METHODS:
+                if method in operations:
+                    operations[method]["responses"] = _responses(path)
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _responses(path: str) -> dict[str, Any]:
+    """Return the answers of a path; an engine that is away makes any of them a 503."""
+    kinds: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
+    if path in _STREAMED:
+        kinds["text/event-stream"] = {"schema": {"type": "string"}}
+    if path == "/metrics":
+        kinds = {"text/plain": {"schema": {"type": "string"}}}
+    answers: dict[str, Any] = {"200": {"description": "answered", "content": kinds}}
+    if path in ("/health", "/ready"):
+        answers["503"] = {"description": "not now", "content": kinds}
+    else:
+        answers |= {"4XX": _REFUSED, "5XX": _REFUSED}
+    return answers

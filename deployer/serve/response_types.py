@@ -153,7 +153,13 @@ class NamedResponseTool(Body):
 
 
 def _choice_tag(value: Any) -> str | None:
-    return "(word)" if isinstance(value, str) else "(named)" if isinstance(value, dict) else None
+    return (
+        "(word)"
+        if isinstance(value, str)
+        else "(named)"
+        if isinstance(value, dict | NamedResponseTool)
+        else None
+    )
 
 
 ResponseToolChoice = Annotated[

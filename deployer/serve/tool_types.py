@@ -54,7 +54,7 @@ class ToolCall(Body):
 
 
 def _choice_tag(value: Any) -> str | None:
-    return "(word)" if isinstance(value, str) else "(named)" if isinstance(value, dict) else None
+    return "(word)" if isinstance(value, str) else "(named)" if isinstance(value, dict | NamedTool) else None
 
 
 ToolChoice = Annotated[

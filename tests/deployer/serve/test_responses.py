@@ -190,6 +190,15 @@ async def test_calls_are_items_and_their_results_go_in(tooled: httpx.AsyncClient
         assert prompt_of(engine) == "user:How warm?assistant:Look.tool:-3"
 
 
+async def test_one_function_can_be_named(tooled: httpx.AsyncClient, engine: FakeEngine) -> None:
+    other = {"type": "function", "name": "wet"}
+    choice = {"type": "function", "name": "warm"}
+    made = await respond(tooled, "How warm?", tools=[WARM, other], tool_choice=choice)
+    assert made["tool_choice"] == choice
+    grammar = str(engine.submits[0].sampling.grammar)
+    assert '"const": "warm"' in grammar and '"const": "wet"' not in grammar
+
+
 async def test_the_events_of_a_call_add_up(tooled: httpx.AsyncClient, engine: FakeEngine) -> None:
     engine.script = lambda _: Script(text=CALL)
     found = await events_of(tooled, "How warm?", tools=[WARM])

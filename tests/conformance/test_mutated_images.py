@@ -1,0 +1,121 @@
+"""Damaged pictures: each is read or refused with a reason, and none of them costs memory for good.
+
+The default is small. The full run, from the repository's root, prints its figures:
+
+    python tests/conformance/test_mutated_images.py 10000
+"""
+
+import io
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from deployer.prompt.image_errors import ImageError
+from deployer.prompt.images import open_picture, to_rgb
+
+KINDS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MAX_PIXELS = 1_000_000
+DEFAULT_COUNT = 300
+
+
+def originals(dice: random.Random) -> list[bytes]:
+    """Return pictures of every kind, mode and layout that a file may have."""
+    found = []
+    noise = np.random.default_rng(dice.randrange(2**32)).integers(0, 256, (40, 60, 4), np.uint8)
+    picture = Image.fromarray(noise)
+    modes = {
+        "PNG": ("RGBA", "RGB", "L", "LA", "P", "1"), "JPEG": ("RGB", "L", "CMYK"), "WEBP": ("RGBA", "RGB"),
+        "GIF": ("P", "L"), "BMP": ("RGB", "L", "P"), "TIFF": ("RGBA", "RGB", "L", "CMYK"),
+    }  # fmt: skip
+    for kind in KINDS:
+        for mode in modes[kind]:
+            options: list[dict[str, object]] = [{}]
+            if kind == "JPEG":
+                exif = Image.Exif()
+                exif[0x0112] = dice.randrange(1, 9)
+                options += [{"progressive": True}, {"exif": exif.tobytes()}]
+            if kind in ("GIF", "WEBP", "PNG") and mode != "1":
+                options.append({"save_all": True, "append_images": [picture.convert("RGB").convert(mode)]})
+            if kind == "TIFF":
+                options += [{"compression": "tiff_lzw"}, {"compression": "tiff_adobe_deflate"}]
+            base = (
+                picture.convert("RGB").convert(mode) if mode not in ("RGBA", "LA") else picture.convert(mode)
+            )
+            for option in options:
+                data = io.BytesIO()
+                base.save(data, kind, **option)
+                found.append(data.getvalue())
+    return found
+
+
+def mutated(data: bytes, dice: random.Random) -> bytes:
+    """Return a file with some bytes flipped, cut, doubled, blown up or put in from elsewhere."""
+    out = bytearray(data)
+    for _ in range(dice.randrange(1, 6)):
+        how, at = dice.randrange(6), dice.randrange(len(out) or 1)
+        if how == 0 and out:
+            out[at] ^= 1 << dice.randrange(8)
+        elif how == 1 and out:
+            out[at : at + 4] = dice.choice((b"\0\0\0\0", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"))
+        elif how == 2:
+            del out[at:]
+        elif how == 3:
+            out[at:at] = out[at : at + dice.randrange(64)]
+        elif how == 4:
+            del out[at : at + dice.randrange(64)]
+        else:
+            out[at:at] = dice.randbytes(dice.randrange(16))
+    return bytes(out)
+
+
+def outcome(data: bytes) -> str:
+    """Read one file as a request would: `read`, or the code of its refusal. Anything else raises."""
+    try:
+        rgb = to_rgb(open_picture(data, index=0, max_pixels=MAX_PIXELS))
+    except ImageError as error:
+        assert str(error), "a refusal says why"
+        return error.code
+    assert rgb.mode == "RGB"
+    return "read"
+
+
+def run(count: int, *, seed: int = 0) -> tuple[Counter[str], list[int]]:
+    """Return how files ended, and the resident bytes after each tenth of them."""
+    dice = random.Random(seed)
+    files = originals(dice)
+    found: Counter[str] = Counter()
+    memory = []
+    for number in range(count):
+        found[outcome(mutated(dice.choice(files), dice))] += 1
+        if (number + 1) % max(1, count // 10) == 0:
+            memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+    return found, memory
+
+
+def test_whole_pictures_of_every_kind_are_read() -> None:
+    assert {outcome(data) for data in originals(random.Random(1))} == {"read"}
+
+
+def test_damaged_pictures_are_read_or_refused_with_a_reason() -> None:
+    found, _ = run(DEFAULT_COUNT)
+    assert found.total() == DEFAULT_COUNT
+    assert found["read"] > DEFAULT_COUNT // 20
+    assert found.total() - found["read"] > DEFAULT_COUNT // 20
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    started = time.perf_counter()
+    found, memory = run(count)
+    print(f"{count} files in {time.perf_counter() - started:.0f} s: {dict(found.most_common())}")
+    print("resident MiB after each tenth:", [round(size / 2**20) for size in memory])
+
+
+if __name__ == "__main__":
+    main()
