@@ -20,6 +20,7 @@ from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
 from deployer.generation.image_inputs import write_images
 from deployer.generation.open_model import OpenedModel, check_family, open_model, sized_model
+from deployer.generation.weight_format import with_weights
 from deployer.prompt.assemble import Prompt
 from engines.client import EngineClient
 from engines.engine import Engine
@@ -102,8 +103,8 @@ def opened(config: DeployConfig) -> tuple[OpenedModel, EngineChoice]:
     check_family(config.model)
     choice = choose_engine(config.engine)
     if config.engine.load_format == "random":
-        return sized_model(config.model), choice
-    return open_model(config.model), choice
+        return with_weights(config, sized_model(config.model)), choice
+    return with_weights(config, open_model(config.model)), choice
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ from deployer.config.devices import EngineChoice, choose_engine
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
 from deployer.generation.open_model import OpenedModel, check_family, open_model
+from deployer.generation.weight_format import with_weights
 from deployer.prompt.assemble import PromptBuilder
 from engines.client import EngineClient
 from engines.messages import Ready
@@ -39,7 +40,9 @@ class Deployment:
         if max_restarts is not None:
             config = replace(config, engine=replace(config.engine, max_restarts=max_restarts))
         choice = choose_engine(config.engine)
-        model = open_model(config.model, weights=config.engine.load_format == "checkpoint")
+        model = with_weights(
+            config, open_model(config.model, weights=config.engine.load_format == "checkpoint")
+        )
         prompts = PromptBuilder(config, model.spec, model.folder)
         engine = EngineClient(
             model.folder,

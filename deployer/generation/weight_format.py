@@ -1,11 +1,43 @@
-"""Whether a checkpoint's weights are what `quantization.weights` asks for. Torch-free."""
+"""The weights that a deployment runs: those of its checkpoint, held to `quantization.weights`. Torch-free."""
 
-from deployer.config.schema import QuantizationConfig
+from dataclasses import replace
+from typing import Literal
+
+from deployer.config.schema import DeployConfig, QuantizationConfig
 from deployer.errors import ConfigError
+from deployer.generation.open_model import OpenedModel
+from engines.quant.weight_quant import WeightFormat, WeightQuant
 from engines.spec import ModelSpec
+
+# Inputs that share a scale: conf/quantize/default.yaml, and the published checkpoints.
+GROUP_SIZE = 128
 
 # quantization.weights: the option that makes such a checkpoint
 OPTIONS = {"awq": "awq", "gptq": "gptq", "int8": "smooth_quant", "fp8": "fp8"}
+
+
+def with_weights(config: DeployConfig, model: OpenedModel) -> OpenedModel:
+    """Return the model as it is to be loaded: random weights come in any format, a checkpoint's in its own.
+
+    Raises ConfigError where an explicit format is not the checkpoint's.
+    """
+    if config.engine.load_format == "random":
+        quant = planned_quant(config.quantization.weights, model.spec.quantization)
+        return replace(model, spec=replace(model.spec, quantization=quant))
+    check_weight_format(config.quantization, model.spec, origin=str(model.folder))
+    return model
+
+
+def planned_quant(
+    asked: Literal["auto", "none"] | WeightFormat, held: WeightQuant | None
+) -> WeightQuant | None:
+    """Return what a checkpoint holds, or would hold after `deploy quantize` as it is set by default."""
+    if asked == "auto" or (held is not None and asked == held.format):
+        return held
+    if asked == "none":
+        return None
+    group_size = GROUP_SIZE if asked in ("awq", "gptq") else None
+    return WeightQuant(format=asked, group_size=group_size, decoder_only=True)
 
 
 def check_weight_format(asked: QuantizationConfig, spec: ModelSpec, *, origin: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from deployer.config.devices import EngineChoice
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
+from deployer.generation.weight_format import planned_quant
 from deployer.plan.hardware import DTYPE_BYTES, Dtype, Hardware, supports
 from deployer.plan.number_formats import WeightFormat
 from deployer.prompt.pixel_options import configured
@@ -15,10 +16,6 @@ from engines.options import EngineOptions
 from engines.prompt_budget import PromptBudget
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
-
-GROUP_SIZE = (
-    128  # inputs that share a scale, as conf/quantize/default.yaml and the published checkpoints have it
-)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,19 +80,7 @@ def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
         spec=_as_configured(spec, config),
         hardware=hardware,
         options=replace(engine, dtype=_dtype(config, spec, hardware)),
-        quant=_weights(config, spec),
-    )
-
-
-def _weights(config: DeployConfig, spec: ModelSpec) -> WeightQuant | None:
-    """Return what the checkpoint holds, or would hold after `deploy quantize` as it is set by default."""
-    asked, held = config.quantization.weights, spec.quantization
-    if asked == "auto" or (held is not None and asked == held.format):
-        return held
-    if asked == "none":
-        return None
-    return WeightQuant(
-        format=asked, group_size=GROUP_SIZE if asked in ("awq", "gptq") else None, decoder_only=True
+        quant=planned_quant(config.quantization.weights, spec.quantization),
     )
 
 

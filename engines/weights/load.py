@@ -28,7 +28,8 @@ from engines.weights.checkpoint import Checkpoint
 from engines.weights.match import Claim, match
 from engines.weights.parameters import Parameter, parameters
 from engines.weights.quantized import WEIGHT, packed_shapes, quantized_linear
-from engines.weights.quantized_bytes import is_linear
+from engines.weights.quantized_bytes import is_linear, is_quantized
+from engines.weights.random_quantized import random_quantized
 from engines.weights.split import local_shape, pieces, source_shape, split_pairs
 
 NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
@@ -89,11 +90,12 @@ def random_network(
 ) -> Network:
     """Build a network with seeded random weights, scaled so that activations keep their size."""
     generator = torch.Generator(device).manual_seed(seed)
-    tensors = {
-        parameter.name: _random(parameter, generator, tp=tp, dtype=dtype)
-        for parameter in parameters(spec)
-        if not parameter.optional
-    }
+    tensors: dict[str, Tensor] = {}
+    for parameter in parameters(spec):
+        if spec.quantization is not None and is_quantized(parameter, spec, spec.quantization):
+            tensors |= random_quantized(parameter, spec.quantization, generator, tp=tp)
+        elif not parameter.optional:
+            tensors[parameter.name] = _random(parameter, generator, tp=tp, dtype=dtype)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 

@@ -1,11 +1,16 @@
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from plan_cases import spec
+from tiny_checkpoint import write_tiny_checkpoint
 
+from deployer.config import load_config
 from deployer.config.schema import QuantizationConfig
 from deployer.errors import ConfigError
-from deployer.generation.weight_format import check_weight_format
+from deployer.generation.deployment import Deployment
+from deployer.generation.open_model import OpenedModel
+from deployer.generation.weight_format import check_weight_format, with_weights
 from engines.quant.weight_quant import WeightQuant
 
 PLAIN = spec("1b")
@@ -39,3 +44,16 @@ def test_another_format_is_refused_with_what_the_folder_holds(asked: str, held: 
     with pytest.raises(ConfigError) as caught:
         check_weight_format(QuantizationConfig(weights=asked, kv="none"), held, origin="m")  # type: ignore[arg-type]  # parameters
     assert words in str(caught.value)
+
+
+def test_a_deployment_of_another_format_does_not_open(tmp_path: Path) -> None:
+    folder = write_tiny_checkpoint(tmp_path)
+    words = ["+model=local", f"model.path={folder}", "engine=pytorch"]
+    with pytest.raises(ConfigError, match=r"quantization\.weights=awq: .* holds float32 weights"):
+        Deployment.open(load_config([*words, "quantization=awq"]))
+
+
+def test_random_weights_come_in_any_format(tmp_path: Path) -> None:
+    config = load_config(["+model=internvl2_8b", "quantization=awq", "engine.load_format=random"])
+    model = with_weights(config, OpenedModel(folder=tmp_path, spec=PLAIN, differences=()))
+    assert model.spec.quantization == WeightQuant(format="awq", group_size=128, decoder_only=True)
