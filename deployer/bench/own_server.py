@@ -29,6 +29,7 @@ async def own_server(config: DeployConfig) -> AsyncGenerator[str, None]:
         host="127.0.0.1",
         port=0,
         api_keys=[],
+        api_keys_file=None,
         log_level="warning",
         drain_s=1,
         allow_random_weights=True,  # a benchmark is what they are for

@@ -120,6 +120,7 @@ class ServerConfig:
     port: int
     model_name: str | None  # name in /v1/models; None: model.name
     api_keys: list[str]
+    api_keys_file: str | None  # further keys, one a line
     cors_origins: list[str]
     ssl_keyfile: str | None
     ssl_certfile: str | None

@@ -5,6 +5,7 @@ import shlex
 
 from deployer.config.schema import DeployConfig
 from deployer.generation.open_model import OpenedModel
+from deployer.serve.key_file import needs_key
 from deployer.serve.listen import is_public
 from engines.messages import Ready
 
@@ -12,7 +13,7 @@ from engines.messages import Ready
 def warnings(config: DeployConfig, model: OpenedModel) -> list[str]:
     """Return what a careful operator wants to know before the start."""
     lines = [f"model `{config.model.name}`: {line}; the checkpoint counts" for line in model.differences]
-    if is_public(config.server.host) and not config.server.api_keys:
+    if is_public(config.server.host) and not needs_key(config.server):
         lines.append(
             f"server.host={config.server.host} can be reached from other machines and server.api_keys is "
             "empty: everybody there may use it; set server.api_keys"

@@ -40,7 +40,9 @@ def chat_routes(service: Service) -> APIRouter:
         rules = body_rules(service, body, max_tokens=_max_tokens(body), logprobs=_num_logprobs(body))
         tools = tool_use(service, body)
         rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
+        begun_s = time.perf_counter()
         prompt = await service.prompts.chat(conversation(body.messages), tools=tools.specs)
+        record.prompt_s = time.perf_counter() - begun_s
         completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,

@@ -12,5 +12,6 @@ ENDPOINTS = (
     "/tokenize",
     "/detokenize",
     "/health",
+    "/ready",
     "/metrics",
 )

@@ -1,4 +1,4 @@
-"""GET /health, /metrics and /: what a probe, Prometheus and a curious person ask."""
+"""GET /health, /ready, /metrics and /: what a probe, Prometheus and a curious person ask."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -39,6 +39,14 @@ def health_routes(service: Service) -> APIRouter:
     @router.get("/health")
     async def health() -> Response:
         """200 while requests are taken; 503 with the status while the engine is away or the server drains."""
+        return health_of(service.engine, draining=service.admission.draining)
+
+    @router.get("/ready")
+    async def ready() -> Response:
+        """200 while another request would be let in: for a balancer, which has other servers to ask."""
+        refusal = service.admission.refusal()
+        if refusal is not None and refusal.status == 429:
+            return _json({"status": "full"}, status=503, headers=refusal.headers)
         return health_of(service.engine, draining=service.admission.draining)
 
     @router.get("/")

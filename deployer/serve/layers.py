@@ -11,6 +11,7 @@ from deployer.config.schema import ServerConfig
 from deployer.serve.admission import Admission, AdmissionGate
 from deployer.serve.api_keys import ApiKeys
 from deployer.serve.cancel_when_gone import CancelWhenGone
+from deployer.serve.key_file import all_keys, needs_key
 from deployer.serve.metrics import Metrics
 from deployer.serve.request_log import RequestLog
 
@@ -23,8 +24,8 @@ def layers(server: ServerConfig, *, admission: Admission, metrics: Metrics) -> l
         found.append(
             Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
         )
-    if server.api_keys:
-        found.append(Middleware(ApiKeys, keys=server.api_keys))
+    if needs_key(server):
+        found.append(Middleware(ApiKeys, keys=all_keys(server)))
     found.append(Middleware(AdmissionGate, admission=admission))
     found.append(Middleware(CancelWhenGone))
     return found

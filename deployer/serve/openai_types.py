@@ -91,6 +91,7 @@ class SamplingBody(Body):
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
     response_format: ResponseFormat | None = None  # OpenAI's in chat only
+    timings: bool | None = None  # say in `usage` where the time went
 
     metadata: Metadata | None = None
     service_tier: Literal["auto", "default"] | None = None  # there is one tier

@@ -17,7 +17,11 @@ from deployer.serve.request_record import KEY, RequestRecord
 
 log = logging.getLogger("deployer.serve")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET_PATHS = {"/health", "/metrics"}  # probes come every few seconds; they are logged at debug level
+_QUIET_PATHS = {
+    "/health",
+    "/ready",
+    "/metrics",
+}  # probes come every few seconds; they are logged at debug level
 
 
 class RequestLog:
@@ -90,6 +94,9 @@ def _pairs(record: RequestRecord, duration_s: float) -> Iterator[tuple[str, obje
     yield "images", record.num_images
     yield "image_tokens", record.image_tokens
     yield "output_tokens", record.output_tokens
+    for name, milliseconds in record.timings().items():
+        if name != "total_ms":  # stands in front as `ms`
+            yield name, f"{milliseconds:.1f}"
     if record.ttft_s is not None:
         yield "ttft_ms", f"{record.ttft_s * 1e3:.1f}"
     if record.finish is not None:

@@ -24,6 +24,7 @@ class RequestRecord:
     metadata: Mapping[str, str] | None = None  # the client's own
     completion: str | None = None  # id of the completion, also the prefix of the engine's request ids
     stream: bool = False
+    wants_timings: bool = False
     num_images: int = 0
     prompt_tokens: int = 0
     cached_tokens: int = 0
@@ -31,6 +32,10 @@ class RequestRecord:
     output_tokens: int = 0
     first_token_s: float | None = None  # time.perf_counter() of the first and the last token that came back
     last_token_s: float | None = None
+    prompt_s: float = 0.0  # fetching, decoding and cutting pictures, template, tokens
+    queue_s: float = 0.0  # of the choice that waited longest; as the next two
+    prefill_s: float = 0.0  # admission to first token, the vision tower included
+    decode_s: float = 0.0
     finish: str | None = None
     error: str | None = None  # code of the error that ended it
 
@@ -41,6 +46,17 @@ class RequestRecord:
             self.output_tokens += count
             if self.first_token_s is None:
                 self.first_token_s = self.last_token_s
+
+    def timings(self) -> dict[str, float]:
+        """Return where the time went, milliseconds."""
+        spent = {
+            "prompt_ms": self.prompt_s,
+            "queue_ms": self.queue_s,
+            "prefill_ms": self.prefill_s,
+            "decode_ms": self.decode_s,
+            "total_ms": time.perf_counter() - self.start_s,
+        }
+        return {name: round(seconds * 1e3, 3) for name, seconds in spent.items()}
 
     @property
     def ttft_s(self) -> float | None:

@@ -1,6 +1,7 @@
 """One response from its prompt to its end, streamed or not, and into the store."""
 
 import secrets
+import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -58,7 +59,9 @@ class ResponseRun:
         rules = body_rules(service, asked, max_tokens=asked.max_completion_tokens, logprobs=logprobs)
         tools = tool_use(service, asked)
         rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
+        begun_s = time.perf_counter()
         prompt = await service.prompts.chat(conversation(asked.messages), tools=tools.specs)
+        record.prompt_s = time.perf_counter() - begun_s
         record.completion = response_id
         choices = choices_of(
             rules, [prompt], request_id=response_id, vocabulary=service.prompts, defaults=service.sampling

@@ -20,6 +20,7 @@ from deployer.serve.admission import Admission
 from deployer.serve.announce import listen_line, ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
 from deployer.serve.background import Background
+from deployer.serve.key_file import all_keys, needs_key
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
 from deployer.serve.pricing import Pricing
@@ -43,6 +44,7 @@ def run(config: DeployConfig) -> int:
     refuse_noise(config)
     check_family(config.model)
     check_tls(config.server)
+    all_keys(config.server)
     with bind(config.server) as listener:
         opening = Background(partial(Deployment.open, config))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -114,7 +116,7 @@ async def _serve(
         service = _service(starting, deployment)
         front.app = create_app(service)
         url = url_of(listener, config.server)
-        _print(ready_lines(url, service.model_name, needs_key=bool(config.server.api_keys)))
+        _print(ready_lines(url, service.model_name, needs_key=needs_key(config.server)))
         await signals.first.wait()
         await _drain(service, signals)
     except Interrupted:

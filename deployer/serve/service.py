@@ -43,6 +43,7 @@ class Service:
         Raises ApiError: 404 for another model, 503 while the engine is away.
         """
         record.user, record.stream, record.metadata = body.user, bool(body.stream), body.metadata
+        record.wants_timings = bool(body.timings)
         self.check_model(body.model)
         if self.engine.state != "ready":
             raise ApiError(self._unavailable())

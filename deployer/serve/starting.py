@@ -96,6 +96,7 @@ def create_starting_app(starting: Starting) -> FastAPI:
 def _routes(starting: Starting) -> APIRouter:
     router, progress = APIRouter(), starting.progress
 
+    @router.get("/ready")
     @router.get("/health")
     async def health() -> Response:
         return health_of(progress, draining=starting.admission.draining)

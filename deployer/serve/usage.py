@@ -26,13 +26,17 @@ class Tally:
         if piece.finish is None:
             return
         record.finish = piece.finish.reason
+        cost = piece.finish.usage
+        record.queue_s = max(record.queue_s, cost.queue_s)
+        record.prefill_s = max(record.prefill_s, cost.prefill_s)
+        record.decode_s = max(record.decode_s, cost.decode_s)
         if piece.choice in self._first_choices:
             record.cached_tokens += piece.finish.usage.cached_tokens
 
     def usage(self) -> dict[str, Any]:
-        """Return OpenAI's usage object; `image_tokens` is ours."""
+        """Return OpenAI's usage object; `image_tokens` and `timings` are ours."""
         record = self._record
-        return {
+        usage = {
             "prompt_tokens": record.prompt_tokens,
             "completion_tokens": record.output_tokens,
             "total_tokens": record.prompt_tokens + record.output_tokens,
@@ -41,3 +45,4 @@ class Tally:
                 "image_tokens": record.image_tokens,
             },
         }
+        return {**usage, "timings": record.timings()} if record.wants_timings else usage

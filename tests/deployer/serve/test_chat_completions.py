@@ -340,3 +340,12 @@ async def test_user_and_metadata_stand_in_the_log(
     line = caplog.messages[-1]
     assert "user=u-1" in line
     assert 'metadata="{\\"order\\":\\"17\\"}"' in line
+
+
+async def test_usage_says_where_the_time_went_where_it_is_asked_for(api: httpx.AsyncClient) -> None:
+    assert "timings" not in (await chat(api))["usage"]
+    timings = (await chat(api, timings=True, n=2))["usage"]["timings"]
+    assert (timings["queue_ms"], timings["prefill_ms"], timings["decode_ms"]) == (250, 500, 1000)
+    assert 0 < timings["prompt_ms"] < timings["total_ms"]
+    last = (await chunks(api, timings=True, stream_options={"include_usage": True}))[-1]
+    assert last["usage"]["timings"].keys() == timings.keys()

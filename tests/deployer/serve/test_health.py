@@ -1,10 +1,14 @@
 """What probes, Prometheus and /v1/models see."""
 
 import re
+from collections.abc import Callable
 
 import httpx
 from fake_engine import FakeEngine
 from prometheus_client.parser import text_string_to_metric_families
+
+from deployer.serve.app import create_app
+from deployer.serve.service import Service
 
 CHAT = {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "data:,"}}]}]}
 
@@ -113,3 +117,20 @@ async def test_the_docs_load_nothing_from_elsewhere(api: httpx.AsyncClient) -> N
     assert "http" not in page.text.replace("http-equiv", "")
     assert '"validatorUrl": null' in page.text
     assert (await api.get("/redoc")).status_code == 404
+
+
+async def test_ready_is_no_while_full_and_health_is_yes(serve: Callable[..., Service]) -> None:
+    service = serve(max_requests=1)
+    transport = httpx.ASGITransport(create_app(service))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
+        assert (await api.get("/ready")).json()["status"] == "ready"
+        entered_s = service.admission.enter()
+        full = await api.get("/ready")
+        assert (full.status_code, full.json()["status"]) == (503, "full")
+        assert int(full.headers["retry-after"]) >= 1
+        assert (await api.get("/health")).status_code == 200
+        service.admission.leave(entered_s)
+        assert (await api.get("/ready")).status_code == 200
+        service.admission.draining = True
+        draining = await api.get("/ready")
+        assert (draining.status_code, draining.json()["status"]) == (503, "draining")
