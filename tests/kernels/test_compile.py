@@ -50,6 +50,12 @@ def rope(arch: str) -> list[dict[str, int | str]]:
     return [{"SCALAR": scalar, **heads} for scalar in ("bf16", "fp16", "fp32")]
 
 
+def store_codes(arch: str) -> list[dict[str, int | str]]:
+    heads = {"HEADS": 32, "KV_HEADS": 8, "DIM": 128, "ROTARY": 64, "PAGE_TOKENS": 64}
+    formats = (1, 2, 3) if arch in {"sm_89", "sm_90a"} else (1, 2)
+    return [{"SCALAR": matrix_scalar(arch), "KV_FORMAT": format, **heads} for format in formats]
+
+
 def attention_decode(arch: str) -> list[dict[str, int | str]]:
     cases = []
     # size, group, window, format of keys and values
@@ -215,6 +221,7 @@ KERNELS = {
     "norm.cu": norm,
     "quantize_rows.cu": quantize_rows,
     "rope.cu": rope,
+    "store_codes.cu": store_codes,
 }
 
 

@@ -4,9 +4,11 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.ops import KvLayer
+from engines.kv_layer import KvLayer
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import check, scalar_name, token_stride
+from engines.turbomind.ops.kv_pool import pool_operands
+from engines.turbomind.ops.store_codes import rope_store_codes, store_codes
 
 _THREADS = 256
 
@@ -39,6 +41,9 @@ def store_kv(gpu: Gpu, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Te
     _check_pages(gpu, "store_kv", k_TKD, v_TKD, layer, slots_T)
     if not k_TKD.shape[0]:
         return
+    if layer.format != "none":
+        store_codes(gpu, k_TKD, v_TKD, layer, slots_T)
+        return
     page_tokens = layer.keys_PKTD.shape[2]
     constants = _constants("store_kv", k_TKD, k_TKD.shape[1], rotary=0, page_tokens=page_tokens)
     kernel = gpu.kernel("rope.cu", "store_kv", constants, "PPPPPqq", threads=_THREADS)
@@ -70,6 +75,9 @@ def rope_store_kv(
     _check_pages(gpu, "rope_store_kv", k_TKD, v_TKD, layer, slots_T)
     q_out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
     if not q_TND.shape[0]:
+        return q_out
+    if layer.format != "none":
+        rope_store_codes(gpu, q_TND, k_TKD, v_TKD, cos_TR, sin_TR, layer, slots_T, out_TND=q_out)
         return q_out
     rotary, num_kv_heads, page_tokens = cos_TR.shape[1], k_TKD.shape[1], layer.keys_PKTD.shape[2]
     constants = _constants("rope_store_kv", q_TND, num_kv_heads, rotary=rotary, page_tokens=page_tokens)
@@ -116,17 +124,18 @@ def _check_rotation(gpu: Gpu, op: str, q: Tensor, k: Tensor, cos: Tensor, sin: T
 
 def _check_pages(gpu: Gpu, op: str, k: Tensor, v: Tensor, layer: KvLayer, slots: Tensor) -> None:
     tokens, num_kv_heads, dim = k.shape
-    pages = (layer.keys_PKTD.shape[0], num_kv_heads, layer.keys_PKTD.shape[2], dim)
+    pool = pool_operands(layer, dim=dim, dtype=k.dtype)
     check(
         gpu,
         op,
         k=(k, k.dtype, (tokens, num_kv_heads, dim)),
         v=(v, k.dtype, (tokens, num_kv_heads, dim)),
-        keys=(layer.keys_PKTD, k.dtype, pages),
-        values=(layer.values_PKTD, k.dtype, pages),
+        **pool,
         slots=(slots, torch.int64, (tokens,)),
     )
-    if not (layer.keys_PKTD.is_contiguous() and layer.values_PKTD.is_contiguous()):
+    if layer.keys_PKTD.shape[1] != num_kv_heads:
+        raise KernelError(f"`{op}`: {num_kv_heads} KV heads into pages of {layer.keys_PKTD.shape[1]}")
+    if not all(pages.is_contiguous() for pages, *_ in pool.values()):
         raise KernelError(f"`{op}`: the pages must be contiguous")
 
 

@@ -252,6 +252,7 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
     });
 }
 
+inline int __float2int_rn(float x) { return int(std::nearbyint(x)); }
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     const uint64_t bytes = a | uint64_t(b) << 32;
     unsigned picked = 0;
