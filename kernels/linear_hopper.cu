@@ -113,7 +113,8 @@ DEVICE void produce(Layout& shared, const TensorMap& weight_map, const TensorMap
 // The stages of one warpgroup: every K_GROUPS-th. A stage is always the same warpgroups', or a wait for its second filling could
 // be over before its first.
 struct Turn {
-    int index = threadIdx.x / 128 / GROUPS, stage = index, parity = 0;
+    // The shuffle tells the compiler that a warp agrees: descriptors are made in uniform registers then.
+    int index = K_GROUPS == 1 ? 0 : __shfl_sync(0xffffffffu, int(threadIdx.x) / 128 / GROUPS, 0), stage = index, parity = 0;
 
     DEVICE void next() {
         index += K_GROUPS;
