@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from deployer.config.old_names import replacement
 from deployer.config.origins import Origins
 from deployer.config.suggest import near, quoted, way_out
 from deployer.config.unbuilt import Unbuilt
@@ -56,7 +57,7 @@ class _Builder:
             )
         hints = get_type_hints(kind)
         for name in sorted(str(name) for name in values.keys() - hints.keys()):
-            self._unknown(at, name, hints)
+            self._unknown(at, name, hints, values.get(name))
         built = {}
         for name, hint in hints.items():
             key = _join(at, name)
@@ -164,8 +165,12 @@ class _Builder:
         self.faults.append(f"{at}={text} ({where}): is read as {read_as}; for text quote it: {quote}{number}")
         return True
 
-    def _unknown(self, at: str, name: str, known: Mapping[str, Any]) -> None:
+    def _unknown(self, at: str, name: str, known: Mapping[str, Any], value: Any) -> None:
         key = _join(at, name)
+        today = replacement(name, value)
+        if today is not None:
+            self.faults.append(f"{key}={value} ({self._origins.where(key)}): {today}")
+            return
         elsewhere = [
             found for found in self._origins.settings if found.rpartition(".")[2] == name and found != key
         ]

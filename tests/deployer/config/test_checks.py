@@ -23,6 +23,10 @@ MODEL = "+model=internvl2_8b"
         (["engine.session_len=65537"], "was made for 65536 tokens"),
         (["engine.session_len=100", "sampling.max_new_tokens=100"], "must be below engine.session_len=100"),
         (["engine=turbomind", "engine.device_type=cpu"], "engine=turbomind runs on CUDA only"),
+        (["engine.quant_policy=8"], "is now quantization.kv; write quantization.kv=int8"),
+        (["+quant_policy=4"], "is now quantization.kv; write quantization.kv=int4"),
+        (["engine.quant_policy=42"], "is now quantization.kv: none for 0, int4 for 4, int8 for 8"),
+        (["engine.model_format=awq"], "is now quantization.weights; write quantization.weights=awq"),
         (["engine=turbomind", "quantization.kv=int8"], "use engine=pytorch or quantization.kv=none"),
         (
             ["model.hyper_parameters.llm_config.num_attention_heads=51", "quantization.kv=int4"],
