@@ -102,3 +102,12 @@ def test_storing_touches_its_slots_alone(form: KvFormat) -> None:
             assert torch.equal(codes[slot // 4, :, slot % 4], wanted[0])
             assert torch.equal(scales[slot // 4, :, slot % 4], wanted[1])
         assert int((scales[..., 0] != 0).sum()) == 6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("form", FORMATS)
+def test_a_gpu_stores_the_bytes_that_the_cpu_does(form: KvFormat) -> None:
+    x = rows(200, 4, 128).to(torch.bfloat16)
+    for there, here in zip(quantize_rows(x.cuda(), form), quantize_rows(x, form), strict=True):
+        assert torch.equal(there.cpu(), here)
