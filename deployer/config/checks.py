@@ -137,6 +137,7 @@ def tls_needs_both_files(config: DeployConfig) -> Complaints:
 def named_files_are_there(config: DeployConfig) -> Complaints:
     files = {
         "server.api_keys_file": config.server.api_keys_file,
+        "server.admin_keys_file": config.server.admin_keys_file,
         "server.ssl_keyfile": config.server.ssl_keyfile,
         "server.ssl_certfile": config.server.ssl_certfile,
         "chat_template.file": config.chat_template.file,

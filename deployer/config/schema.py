@@ -121,6 +121,7 @@ class ServerConfig:
     model_name: str | None  # name in /v1/models; None: model.name
     api_keys: list[str]
     api_keys_file: str | None  # further keys, one a line
+    admin_keys_file: str | None  # operators' keys; None: no /admin/
     cors_origins: list[str]
     ssl_keyfile: str | None
     ssl_certfile: str | None

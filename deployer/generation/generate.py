@@ -133,7 +133,10 @@ class ChoiceText:
         Raises AnswerError where the engine ended it for another reason than its own text or a stop string.
         """
         if done.finish_reason == "abort" and self.stopped_by is None:
-            raise AnswerError("the engine shut down before the answer was complete", code="shutting_down")
+            raise AnswerError(
+                "the answer was ended before it was complete: by a shutdown or by an operator",
+                code="shutting_down",
+            )
         usage = msgspec.structs.replace(done.usage, output_tokens=self._num_tokens)
         stop_reason: str | int | None = self.stopped_by
         if stop_reason is None and done.stop_token_id in self._stop_token_ids:

@@ -16,6 +16,7 @@ from engines.errors import EngineDeadError, EngineError, RequestError
 # HTTP status of the codes that are not a plain 400.
 STATUS_OF_CODE = {
     "model_not_found": 404,
+    "request_not_found": 404,
     "body_too_large": 413,
     "queue_full": 429,
     "engine_error": 500,

@@ -8,6 +8,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
+from deployer.serve.admin import admin_routes
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of
 from deployer.serve.api_schema import describe_bodies
 from deployer.serve.chat_completions import chat_routes
@@ -33,6 +34,7 @@ ROUTES = (
     model_routes,
     deployment_routes,
     health_routes,
+    admin_routes,
 )
 
 

@@ -1,4 +1,4 @@
-"""`server.api_keys_file`: keys that stand in a file and not on a command line or in a recipe."""
+"""Keys that stand in a file and not on a command line or in a recipe: clients' and operators'."""
 
 from pathlib import Path
 
@@ -18,13 +18,25 @@ def all_keys(server: ServerConfig) -> list[str]:
     """
     if server.api_keys_file is None:
         return list(server.api_keys)
-    name = f"server.api_keys_file={server.api_keys_file}"
+    return [*server.api_keys, *keys_of_file(server.api_keys_file, key="server.api_keys_file")]
+
+
+def check_key_files(server: ServerConfig) -> None:
+    """Raise UnavailableError where a file of keys cannot be used, before anything slow happens."""
+    all_keys(server)
+    if server.admin_keys_file is not None:
+        keys_of_file(server.admin_keys_file, key="server.admin_keys_file")
+
+
+def keys_of_file(file: str, *, key: str) -> list[str]:
+    """Return the keys of a file; `key` is the config's, for messages. Raises UnavailableError."""
+    name = f"{key}={file}"
     try:
-        text = Path(server.api_keys_file).expanduser().read_text(encoding="utf-8")
+        text = Path(file).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UnavailableError(f"{name}: cannot be read: {error}") from error
     found = [line.partition("#")[0].strip() for line in text.splitlines()]
-    keys = [key for key in found if key]
+    keys = [one for one in found if one]
     if not keys:
         raise UnavailableError(f"{name}: holds no key: one a line; or set null for no file")
-    return [*server.api_keys, *keys]
+    return keys

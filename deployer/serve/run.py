@@ -20,7 +20,7 @@ from deployer.serve.admission import Admission
 from deployer.serve.announce import listen_line, ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
 from deployer.serve.background import Background
-from deployer.serve.key_file import all_keys, needs_key
+from deployer.serve.key_file import check_key_files, needs_key
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
 from deployer.serve.pricing import Pricing
@@ -44,7 +44,7 @@ def run(config: DeployConfig) -> int:
     refuse_noise(config)
     check_family(config.model)
     check_tls(config.server)
-    all_keys(config.server)
+    check_key_files(config.server)
     with bind(config.server) as listener:
         opening = Background(partial(Deployment.open, config))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -9,9 +9,8 @@ SAMPLING = SamplingConfig(
 )
 SERVER = ServerConfig(
     kind="openai", host="127.0.0.1", port=0, model_name=None, api_keys=[], api_keys_file=None,
-    cors_origins=[], ssl_keyfile=None,
-    ssl_certfile=None, max_requests=8, max_body_bytes=100_000, max_stored_bytes=100_000,
-    drain_s=1, log_level="info",
+    admin_keys_file=None, cors_origins=[], ssl_keyfile=None, ssl_certfile=None,
+    max_requests=8, max_body_bytes=100_000, max_stored_bytes=100_000, drain_s=1, log_level="info",
     allow_random_weights=False,
 )  # fmt: skip
 VISION = VisionConfig(
