@@ -72,6 +72,7 @@ class EmulatedGpu:
         threads: int,
         shared_bytes: int = 0,
     ) -> Callable[..., None]:
+        assert shared_bytes <= self.shared_bytes_per_block, f"`{entry}` asks for {shared_bytes} bytes"
         library = self._library(file, constants)
         run = getattr(library, f"run_{entry}")
 

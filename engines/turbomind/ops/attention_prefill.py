@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.ops import KvLayer
+from engines.kv_layer import KvLayer
+from engines.pytorch.kv_rows import dequantize_rows
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, scalar_name, token_stride
@@ -43,6 +44,8 @@ def attention_prefill(
     The result goes into `out_TND` where one is given. `q_starts_B1` counts from the first row of q; rows
     before its first entry are left alone. A given `shape` cuts `attention_prefill.cu` (benchmarks).
     """
+    if layer.format != "none":
+        layer, pages_BP = _plain_pages(layer, pages_BP, q_TND.dtype)
     num_tokens, _, dim = q_TND.shape
     num_seqs = kv_lens_B.shape[0]
     num_kv_heads, group = _check(gpu, q_TND, layer, pages_BP, q_starts_B1, kv_lens_B)
@@ -84,6 +87,21 @@ def attention_prefill(
         scale * math.log2(math.e),
     )
     return out
+
+
+def _plain_pages(layer: KvLayer, pages_BP: Tensor, dtype: torch.dtype) -> tuple[KvLayer, Tensor]:
+    """Return the pages of these sequences as numbers, and where each stands among them.
+
+    A chunk computes longer than its prefix takes to be written once more, save a short one after a long one.
+    """
+    chosen = pages_BP.flatten().long()
+    keys, values = (
+        dequantize_rows(codes[chosen], scales[chosen], layer.format, dtype)
+        for codes, scales in layer.pages
+        if scales is not None
+    )
+    numbered = torch.arange(chosen.numel(), dtype=torch.int32, device=pages_BP.device)
+    return KvLayer(keys_PKTD=keys, values_PKTD=values), numbered.view(pages_BP.shape)
 
 
 def _kernel(
