@@ -60,17 +60,18 @@ def _quantize(config: DeployConfig, options: QuantizeOptions, model: OpenedModel
     check_output(out, source=model.folder, overwrite=options.overwrite, needed_bytes=size)
     method = fitted(method_of(options, config.quantization), model.spec)
     store = LayerStore(model.folder, model.spec)
-    prompts = calibration_prompts(
-        config,
-        model,
-        samples(
-            options.samples,
-            count=options.num_samples,
-            seed=options.seed,
-            pictures=model.spec.vision is not None,
-        ),
-        max_tokens=options.max_tokens,
+    conversations = samples(
+        options.samples,
+        count=options.num_samples,
+        seed=options.seed,
+        pictures=model.spec.vision is not None,
     )
+    prompts = calibration_prompts(config, model, conversations, max_tokens=options.max_tokens)
+    if len(prompts) < len(conversations):
+        left_out = f"{len(conversations) - len(prompts)} of {len(conversations)} samples"
+        print(
+            f"{left_out} have more than quantize.max_tokens={options.max_tokens}: left out", file=sys.stderr
+        )
     held_out = min(options.held_out, len(prompts) // 2)
     device = torch.device(choose_engine(config.engine).device)
     dtype = torch.float32 if device.type == "cpu" else DTYPES[model.spec.dtype]

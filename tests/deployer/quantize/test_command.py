@@ -182,6 +182,16 @@ def test_options_that_cannot_work_are_named(
     assert message in err
 
 
+def test_samples_that_are_too_long_are_left_out_and_told_of(
+    quantize: Callable[..., tuple[int, str, str]], samples: Path
+) -> None:
+    (samples / "0.txt").write_text("long " * 400)
+    code, out, err = quantize("quantization=fp8", "quantize.max_tokens=300")
+    assert code == 0, err
+    assert "1 of 3 samples have more than quantize.max_tokens=300: left out" in err
+    assert json.loads(out)["samples"] == 2
+
+
 def test_a_group_size_that_does_not_divide_says_which_do(
     quantize: Callable[..., tuple[int, str, str]],
 ) -> None:
