@@ -24,7 +24,7 @@ class Options:
     weight_decay: float = 0.05
     dense_weight: float = 1.0  # at the start; a fifth of it at the end
     questions: int = 2000  # of the trial at the end
-    patch: int = 16  # pixels a side
+    patch: int = 12  # pixels a side
     vision_layers: int = 8
     layers: int = 6  # of the decoder
     workers: int = max(1, (os.cpu_count() or 1) - 1)
