@@ -83,7 +83,8 @@ def hopper_cut(
     """
     rows = next(rows for rows in ROWS if rows >= num_rows)
     tiles = -(-outputs // OUTPUTS_A_GROUP)
-    cluster = 2 if 2 * tiles <= num_sms else 1
+    slab = slab_inputs(kind, _NIBBLE_LINES if kind == "nibble" else 1)
+    cluster = 2 if 2 * tiles <= num_sms and inputs > slab else 1
     least = min(4, -(-tiles * cluster // num_sms))
     for groups in sorted(range(1, 5), key=lambda groups: (groups < least, abs(groups - least))):
         for share in (2, 1):

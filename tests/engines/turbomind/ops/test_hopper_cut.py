@@ -32,6 +32,12 @@ def test_layers_of_few_outputs_are_shared_by_two_blocks() -> None:
     assert all(64 <= cut.num_blocks(outputs) <= 132 for cut, (outputs, _) in zip(cuts, LAYERS, strict=False))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_inputs_that_one_stage_holds_are_not_shared(kind: Kind) -> None:
+    cut = hopper_cut(kind, num_rows=32, outputs=64, inputs=64, group_size=32, **H200)
+    assert cut.cluster == 1
+
+
 def test_codes_of_4_bits_keep_four_warpgroups_busy_where_registers_allow() -> None:
     for num_rows, most in ((1, 4), (32, 4), (64, 3), (128, 1)):
         for outputs, inputs in LAYERS[:4]:
