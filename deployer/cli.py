@@ -19,7 +19,8 @@ from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, DeployE
 from deployer.verbs import VERBS, Verb
 
 DEFAULT_VERB = "serve"
-FLAGS = "`--config-dir`, `--help`, `--version`"
+MULTIRUN = ("-m", "--multirun")  # as Hydra spells it
+FLAGS = "`--config-dir`, `--help`, `--multirun`, `--version`"
 
 HELP_HEAD = """\
 usage: deploy [verb] [recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<value>] [--config-dir DIR]
@@ -28,9 +29,11 @@ usage: deploy [verb] [recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<va
   deploy +model=internvl2_8b engine=turbomind engine.tp=2    choose the engine, split over two GPUs
   deploy +recipe=pocket_vl_cpu server.port=8000              serve a recipe that ships, changed
   deploy explain engine.tp +model=internvl2_8b               see what set a value
+  deploy -m bench +model=pocket_vl engine.max_batch_size=8,16   measure several deployments
 """
 HELP_TAIL = """
   --config-dir DIR  more config folders, searched before ours (repeatable)
+  -m, --multirun    with bench: sweep over key=a,b, key=range(a,b), key=choice(a,b), group=glob(x*)
   --version         print the version
   --help            print this; after a verb: its usage, examples and keys
 
@@ -80,6 +83,7 @@ def parse(words: Sequence[str]) -> Command:
     """Take the words of a command apart. Raises UsageError for an unknown verb or flag."""
     rest: list[str] = []
     config_dirs: list[Path] = []
+    is_sweep = False
     waiting = iter(words)
     for word in waiting:
         if word == "--config-dir":
@@ -89,8 +93,12 @@ def parse(words: Sequence[str]) -> Command:
             config_dirs.append(Path(folder).expanduser())
         elif word.startswith("--config-dir="):
             config_dirs.append(Path(word.partition("=")[2]).expanduser())
+        elif word in MULTIRUN:
+            is_sweep = True
         else:
             rest.append(word)
+    if is_sweep:
+        rest = _sweep_words(rest)
     name = DEFAULT_VERB
     if rest and _is_bare(rest[0]):
         name = rest.pop(0)
@@ -98,6 +106,14 @@ def parse(words: Sequence[str]) -> Command:
             raise UsageError(_unknown_verb(name))
     words = list(_without_flags(rest, VERBS[name]))
     return Command(name=name, verb=VERBS[name], words=words, config_dirs=config_dirs)
+
+
+def _sweep_words(rest: Sequence[str]) -> list[str]:
+    """Return what `deploy -m bench ...` is short for. Raises UsageError for another verb."""
+    verb = rest[0] if rest and _is_bare(rest[0]) else DEFAULT_VERB
+    if verb != "bench":
+        raise UsageError(f"`deploy -m {verb}`: a sweep measures; write deploy -m bench +model=<name> key=a,b")
+    return ["sweep", "run", *rest[1:]]
 
 
 def _without_flags(words: Sequence[str], verb: Verb) -> Iterator[str]:

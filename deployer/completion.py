@@ -13,7 +13,7 @@ from deployer.config.recipe_file import BLOCK, known_recipes
 from deployer.config.suggest import way_out
 from deployer.config.tree import ConfigTree, config_tree
 from deployer.errors import EXIT_OK, UsageError
-from deployer.recipes.command import SUB_VERBS
+from deployer.sub_verbs import WITH_SUB_VERBS, sub_verbs
 from deployer.verbs import VERBS
 
 BASH = """\
@@ -73,8 +73,8 @@ def _names(before: Sequence[str], word: str, tree: ConfigTree) -> Iterator[str]:
     sign = "+" if word.startswith("+") else ""
     if not before:
         yield from VERBS
-    elif before == ["recipe"]:
-        yield from SUB_VERBS
+    elif before[0] in WITH_SUB_VERBS and len(before) == 1:
+        yield from sub_verbs(before[0])
         return
     elif before[0] == "completion":
         yield from SCRIPTS

@@ -3,6 +3,7 @@
     DeployError
     ├── UsageError        2   the command line is not one of ours: unknown verb, a word too many
     ├── ConfigError       3   the config tree does not hold; carries every fault that was found
+    ├── InfeasibleError   4   a sweep has no point that can run
     ├── LockError         5   a recipe, its files or this machine are not what its lock says; every difference
     └── UnavailableError  6   what the deployment needs is not here: a GPU, a free port, an extra
 
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_DRIFT = 1  # an answer of `deploy recipe drift`, not an error
-EXIT_DOES_NOT_FIT = 4  # an answer of `deploy plan`, not an error
+EXIT_DOES_NOT_FIT = 4  # an answer of `deploy plan`; an error where a sweep has no point that fits
 EXIT_MISMATCH = 5  # an answer of `deploy recipe verify`, and of a locked recipe that is served
 EXIT_UNAVAILABLE = 6
 EXIT_INTERRUPTED = 130
@@ -41,6 +42,12 @@ class ConfigError(DeployError):
     def __init__(self, faults: Sequence[str]) -> None:
         self.faults = tuple(faults)
         super().__init__("\n".join(self.faults))
+
+
+class InfeasibleError(DeployError):
+    """Everything that a sweep was to measure was ruled out before it ran."""
+
+    exit_code = EXIT_DOES_NOT_FIT
 
 
 class LockError(DeployError):

@@ -5,6 +5,7 @@ import textwrap
 from collections.abc import Iterator
 
 from deployer.assets import resource_dir
+from deployer.sub_verbs import WITH_SUB_VERBS, usage
 from deployer.verbs import VERBS
 
 WIDTH = 118
@@ -24,10 +25,8 @@ def verb_help(name: str) -> str:
     ]
     for file in (*(f"{group.name}/{group.option}" for group in verb.groups), *verb.shown_keys):
         lines += ["", *_keys(file)]
-    if name == "recipe":
-        from deployer.recipes.command import usage
-
-        lines += ["", usage()]
+    if name in WITH_SUB_VERBS:
+        lines += ["", usage(name)]
     if verb.takes == "deployment":
         lines += ["", "Every other key of a deployment, with what set it: deploy explain +model=<name>"]
     return "\n".join(lines) + "\n"

@@ -184,6 +184,22 @@ VERBS: Mapping[str, Verb] = {
         takes="words",
         groups=(OptionGroup(name="parity", option="default", kind="deployer.parity.options:ParityOptions"),),
     ),
+    "sweep": Verb(
+        section="Measure",
+        summary="run, resume, show, promote: measure many deployments (also `deploy -m bench key=a,b`)",
+        usage="run|resume|show|promote ...",
+        examples=(
+            (
+                "deploy sweep run +model=pocket_vl engine=pytorch engine.max_batch_size=8,16",
+                "measure both; the same as deploy -m bench ...",
+            ),
+            ("deploy sweep resume sweeps/RUN", "go on where it was ended"),
+            ("deploy sweep promote sweeps/RUN point=2 as=prod", "a point as a locked recipe"),
+        ),
+        run="deployer.sweeps.command:run",
+        takes="words",
+        groups=(OptionGroup(name="sweep", option="default", kind="deployer.sweeps.options:SweepOptions"),),
+    ),
     "evaluate": Verb(
         section="Measure",
         summary="ask held-out questions about pictures and print the accuracy by kind",

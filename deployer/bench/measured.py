@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK
+from engines.messages import Ready
 
 Row = TypeVar("Row")
 
@@ -17,6 +18,7 @@ class Measured(Generic[Row]):
 
     rows: list[Row]
     about: dict[str, str]
+    ready: Ready | None  # what the engine got; None: it has not started, or another's server is asked
 
 
 def run_until_interrupted(work: Callable[[], Awaitable[None]], measured: Measured[Row]) -> int:

@@ -5,9 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
+import msgspec
+
 from deployer.bench.options import BenchOptions
 from deployer.bench.samples import Figures
 from deployer.table import print_table
+from engines.messages import Ready
 
 HEADS = (
     "path", "image", "concurrent", "prompt tok", "output tok", "ttft p50 ms", "p99", "token p50 ms", "p99",
@@ -44,14 +47,20 @@ def overheads(rows: Sequence[Figures]) -> list[Overhead]:
 
 
 def print_report(
-    rows: Sequence[Figures], about: Mapping[str, str], options: BenchOptions, *, out: TextIO
+    rows: Sequence[Figures],
+    about: Mapping[str, str],
+    options: BenchOptions,
+    *,
+    ready: Ready | None,
+    out: TextIO,
 ) -> None:
-    """Print what was measured, in the form that was asked for."""
+    """Print what was measured, in the form that was asked for; `ready` is None for another's server."""
     added = overheads(rows)
     if options.output == "json":
         asked = asdict(options) | {"api_key": None}  # a key belongs into no report
         report = {
             "about": dict(about),
+            "engine": None if ready is None else msgspec.to_builtins(ready),
             "bench": asked,
             "rows": [asdict(row) for row in rows],
             "server_overhead": [asdict(one) for one in added],

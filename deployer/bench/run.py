@@ -29,10 +29,10 @@ def run(config: DeployConfig, options: BenchOptions, hardware: Hardware) -> int:
     set_up_logs("warning")
     if options.prompts == "tokens":
         return run_tokens(config, options, hardware)
-    measured: Measured[Figures] = Measured(rows=[], about=machine())
+    measured: Measured[Figures] = Measured(rows=[], about=machine(), ready=None)
     code = run_until_interrupted(partial(_run, config, options, measured), measured)
     if measured.rows:
-        print_report(measured.rows, measured.about, options, out=sys.stdout)
+        print_report(measured.rows, measured.about, options, ready=measured.ready, out=sys.stdout)
     return code
 
 
@@ -49,6 +49,7 @@ async def _run(config: DeployConfig, options: BenchOptions, measured: Measured[F
     async with engine_bench(deployment, output_tokens=options.output_tokens) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"
+        measured.ready = ready
         engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
         measured.about |= {"model": config.model.name, "engine": engine, "quantization": _formats(config)}
         await _engine_rows(options, bench, measured)

@@ -5,11 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TextIO
 
+import msgspec
+
 from deployer.bench.options import BenchOptions
 from deployer.bench.token_asks import asked_lengths, row_stream
 from deployer.bench.token_limits import Limits
 from deployer.bench.token_samples import TokenRow
 from deployer.table import print_table
+from engines.messages import Ready
 
 HEADS = (
     "load", "at once", "requests", "prompt tok", "output tok", "figure", "measured", "limit", "of limit",
@@ -58,13 +61,19 @@ def print_token_report(
     limits: Limits | None,
     options: BenchOptions,
     *,
+    ready: Ready,
     out: TextIO,
 ) -> None:
     """Print what was measured, in the form that was asked for."""
     told = [(row, list(figures_of(row, own, limits))) for own, row in rows]
     if options.output == "json":
         shown = [asdict(row) | {"figures": [asdict(figure) for figure in found]} for row, found in told]
-        report = {"about": dict(about), "bench": [asdict(own) for own in _distinct(rows)], "rows": shown}
+        report = {
+            "about": dict(about),
+            "engine": msgspec.to_builtins(ready),
+            "bench": [asdict(own) for own in _distinct(rows)],
+            "rows": shown,
+        }
         print(json.dumps(report, indent=2), file=out)
         return
     width = max(len(name) for name in about)

@@ -1,7 +1,7 @@
 """`deploy bench` with `bench.prompts=tokens`: one engine, any number of loads, one table with its limits."""
 
 import sys
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -22,6 +22,7 @@ from deployer.generation.open_model import OpenedModel
 from deployer.plan.hardware import Hardware, check_hardware
 from deployer.verbs import VERBS
 from engines.messages import Ready
+from engines.spec import ModelSpec
 
 TokenLoad = tuple[BenchOptions, TokenRow]
 
@@ -31,16 +32,18 @@ def run_tokens(config: DeployConfig, options: BenchOptions, hardware: Hardware) 
     check_hardware(hardware)
     loads = loads_of(options)
     model, choice = opened(config)
-    _check_loads(loads, config, model)
-    measured: Measured[TokenLoad] = Measured(rows=[], about={})
-    started: list[Ready] = []
-    work = partial(_measure, config, model, choice, loads, measured, started)
+    faults = list(load_faults(loads, config, model.spec))
+    if faults:
+        raise ConfigError(faults)
+    measured: Measured[TokenLoad] = Measured(rows=[], about={}, ready=None)
+    work = partial(_measure, config, model, choice, loads, measured)
     code = run_until_interrupted(work, measured)
     if measured.rows:
-        (ready,) = started
+        ready = measured.ready
+        assert ready is not None, "what measured a row has started"
         limits = Limits.of(config, model.spec, hardware) if is_that_device(hardware, ready.device) else None
         about = _about(config, choice, ready, hardware if limits else None) | measured.about
-        print_token_report(measured.rows, about, limits, options, out=sys.stdout)
+        print_token_report(measured.rows, about, limits, options, ready=ready, out=sys.stdout)
     return code
 
 
@@ -57,21 +60,20 @@ def loads_of(options: BenchOptions) -> list[BenchOptions]:
     return loads
 
 
-def _check_loads(loads: Sequence[BenchOptions], config: DeployConfig, model: OpenedModel) -> None:
+def load_faults(loads: Sequence[BenchOptions], config: DeployConfig, spec: ModelSpec) -> Iterator[str]:
+    """Yield what keeps a deployment from being measured with these loads."""
     most = config.engine.max_batch_size
-    faults = [
-        f"bench.concurrency={load.concurrency} ({load.name}): engine.max_batch_size={most} lets no more run "
-        f"at once; set engine.max_batch_size={max(load.concurrency)}"
-        for load in loads
-        if max(load.concurrency) > most
-    ]
-    faults += [
-        f"bench.images=with ({load.name}): model `{config.model.name}` reads text only; use without"
-        for load in loads
-        if load.images == "with" and model.spec.vision is None
-    ]
-    if faults:
-        raise ConfigError(faults)
+    for load in loads:
+        if max(load.concurrency) > most:
+            yield (
+                f"bench.concurrency={load.concurrency} ({load.name}): engine.max_batch_size={most} lets no "
+                f"more run at once; set engine.max_batch_size={max(load.concurrency)}"
+            )
+    for load in loads:
+        if load.images == "with" and spec.vision is None:
+            yield (
+                f"bench.images=with ({load.name}): model `{config.model.name}` reads text only; use without"
+            )
 
 
 async def _measure(
@@ -80,14 +82,13 @@ async def _measure(
     choice: EngineChoice,
     loads: Sequence[BenchOptions],
     measured: Measured[TokenLoad],
-    started: list[Ready],
 ) -> None:
-    """Measure every load; `started` gets what the engine said of its start."""
+    """Measure every load."""
     timeout_s = max(load.timeout_s for load in loads)
     async with token_bench(config, model, choice, timeout_s=timeout_s) as bench:
         ready = bench.engine.ready
         assert ready is not None, "a started engine has said what it got"
-        started.append(ready)
+        measured.ready = ready
         for load in loads:
             async for row in _rows(bench, load):
                 measured.rows.append((load, row))

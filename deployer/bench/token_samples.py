@@ -28,6 +28,11 @@ class TokenSample:
         return self.arrivals[-1][0]
 
     @property
+    def token_s(self) -> float:
+        """Mean seconds between tokens after the first."""
+        return (self.last_s - self.first_s) / max(1, self.output_tokens - 1)
+
+    @property
     def output_tokens(self) -> int:
         """Tokens that came."""
         return sum(count for _, count in self.arrivals)
@@ -47,6 +52,8 @@ class TokenRow:
     seconds: float
     ttft_p50_ms: float
     ttft_p99_ms: float
+    token_p50_ms: float  # mean time between the tokens of a request, after its first
+    token_p99_ms: float
     prompt_tokens_per_s: float  # until the last first token
     decode_tokens_per_s: float | None  # while all requests decode; None: there is no such time
     output_tokens_per_s: float
@@ -69,6 +76,7 @@ def token_row(
     """Return the row that these samples and the engine's own figures make."""
     count = len(samples)
     ttft = sorted((one.first_s - one.start_s) * 1e3 for one in samples)
+    token = sorted(one.token_s * 1e3 for one in samples)
     started, read = min(one.start_s for one in samples), max(one.first_s for one in samples)
     steps, step_s = after.steps - before.steps, after.step_s - before.step_s
     host_s = step_s - (after.wait_s - before.wait_s)
@@ -83,6 +91,8 @@ def token_row(
         seconds=seconds,
         ttft_p50_ms=quantile(ttft, 0.5),
         ttft_p99_ms=quantile(ttft, 0.99),
+        token_p50_ms=quantile(token, 0.5),
+        token_p99_ms=quantile(token, 0.99),
         prompt_tokens_per_s=sum(one.prompt_tokens for one in samples) / (read - started),
         decode_tokens_per_s=decode_rate(samples, concurrency=concurrency),
         output_tokens_per_s=sum(one.output_tokens for one in samples) / seconds,

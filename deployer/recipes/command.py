@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.config.recipe_file import find_recipe
@@ -10,16 +9,7 @@ from deployer.config.resolve import entry
 from deployer.config.suggest import way_out
 from deployer.errors import UsageError
 from deployer.recipes.lock_file import SUFFIX, recipe_path
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class SubVerb:
-    """One thing to do with recipes."""
-
-    words: str  # what follows it
-    summary: str
-    run: str  # module:function of (words, config_dirs), returns the exit code
-
+from deployer.sub_verbs import SubVerb, usage
 
 SUB_VERBS: Mapping[str, SubVerb] = {
     "list": SubVerb(words="", summary="print the recipes there are", run="deployer.recipes.listing:run"),
@@ -64,7 +54,7 @@ SUB_VERBS: Mapping[str, SubVerb] = {
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     """Run one sub-verb."""
     if not words:
-        print(usage(), file=sys.stderr)
+        print(usage("recipe"), file=sys.stderr)
         return UsageError.exit_code
     name, *rest = words
     if name not in SUB_VERBS:
@@ -91,12 +81,3 @@ def recipe_of(name: str, config_dirs: Sequence[Path]) -> Path:
     if not path.is_file():
         raise UsageError(f"recipe `{path}`: there is no such file; `deploy recipe list` prints what ships")
     return path.resolve()
-
-
-def usage() -> str:
-    """Return a line for each sub-verb."""
-    lines = [f"deploy recipe {name} {sub.words}".strip() for name, sub in SUB_VERBS.items()]
-    width = max(map(len, lines))
-    return "\n".join(
-        f"{line:{width}}  {sub.summary}" for line, sub in zip(lines, SUB_VERBS.values(), strict=True)
-    )

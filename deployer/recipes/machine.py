@@ -49,7 +49,7 @@ def machine_fault(
     if hardware.kind == "cpu":
         return None
     gpus = probe()
-    fitting = [gpu for gpu in gpus if _is(gpu, hardware)]
+    fitting = [gpu for gpu in gpus if is_gpu_of(gpu, hardware)]
     if len(fitting) >= devices:
         return None
     have = ", ".join(sorted({f"{gpu.name} ({gpu.memory_bytes / 2**30:.0f} GiB)" for gpu in gpus}))
@@ -68,7 +68,8 @@ def tool_commit() -> str:
     return bench_machine()["deployer"]
 
 
-def _is(gpu: Gpu, hardware: Hardware) -> bool:
+def is_gpu_of(gpu: Gpu, hardware: Hardware) -> bool:
+    """Tell whether a GPU is of the kind that `conf/hardware` describes."""
     model = hardware.name.partition("_")[0]  # a100_40g differs from a100 by its memory
     same_name = model in re.sub(r"[^a-z0-9]", "", gpu.name.lower())
     return same_name and gpu.memory_bytes >= hardware.memory_bytes * (1 - MEMORY_SLACK)

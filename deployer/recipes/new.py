@@ -1,6 +1,6 @@
 """`deploy recipe new FILE`: a recipe from overrides with the figures of its plan, or a copy of another."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -54,8 +54,18 @@ def copied(source: Path, name: str) -> str:
     return rewrite(text, {BLOCK: block, **_rest(text)}, {BLOCK: {**block, "name": name}, **_rest(text)})
 
 
-def written(name: str, description: str | None, overrides: Sequence[str], config_dirs: Sequence[Path]) -> str:
-    """Return the text of a recipe that these overrides spell. Raises ConfigError where they don't hold."""
+def written(
+    name: str,
+    description: str | None,
+    overrides: Sequence[str],
+    config_dirs: Sequence[Path],
+    *,
+    measured: Mapping[str, Any] | None = None,
+) -> str:
+    """Return the text of a recipe that these overrides spell, with these figures or those of its plan.
+
+    Raises ConfigError where the overrides don't hold.
+    """
     resolved = resolve(overrides, config_dirs)
     if resolved.composition.tree.recipe is not None:
         raise UsageError("a recipe starts from overrides, or with from=<recipe> from another one")
@@ -71,7 +81,7 @@ def written(name: str, description: str | None, overrides: Sequence[str], config
         or f"{resolved.config.model.name} on {resolved.config.engine.tp} x {hardware}",
         "hardware": hardware,
         "tolerance": TOLERANCE,
-        "expected": _planned(plan) if isinstance(plan, Plan) and plan.fits else None,
+        "expected": measured or (_planned(plan) if isinstance(plan, Plan) and plan.fits else None),
     }
     parts: list[dict[str, Any]] = [
         {BLOCK: block},

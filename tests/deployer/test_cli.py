@@ -49,6 +49,15 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
         (["--config-dir", "/gone", "+model=internvl2_8b"], 3, "--config-dir /gone: is not a folder"),
         (["list", "modells"], 2, "nearest groups: `model`"),
         (["list", "models", "engines"], 2, "takes one group"),
+        (
+            ["-m", "serve", "+model=pocket_vl"],
+            2,
+            "a sweep measures; write deploy -m bench",
+        ),
+        (["-m", "+model=pocket_vl"], 2, "`deploy -m serve`: a sweep measures"),
+        (["-m", "bench", "+model=pocket_vl"], 3, "a sweep needs a key with several values"),
+        (["sweep", "resum"], 2, "unknown sub-verb `resum`: nearest sub-verbs: `resume`"),
+        (["sweep", "show", "/gone"], 2, "/gone: is no run of a sweep"),
         (["completion", "tcsh"], 2, "shells: `bash`, `fish`, `zsh`"),
         (["explain", "output=xml", "+model=internvl2_8b"], 2, "use output=json or output=table"),
     ],
@@ -77,8 +86,8 @@ def test_the_verb_is_the_first_bare_word_and_serve_without_one() -> None:
 
 
 def test_flags_are_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="known flags: `--config-dir`, `--help`, `--version`"):
-        parse(["--multirun", "+model=x"])
+    with pytest.raises(UsageError, match="known flags: `--config-dir`, `--help`, `--multirun`"):
+        parse(["--cfg", "+model=x"])
 
 
 def test_output_goes_through_a_pipe_that_closes_early() -> None:

@@ -28,6 +28,7 @@ TREE = config_tree(None, ())
         ("deploy +rec", ["+recipe="]),
         ("deploy +recipe=internvl2_8b_h2", ["+recipe=internvl2_8b_h200"]),
         ("deploy recipe ver", ["verify"]),
+        ("deploy sweep ", ["promote", "resume", "run", "show"]),
         ("deploy serve --c", ["--config-dir"]),
     ],
 )

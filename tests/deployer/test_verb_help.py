@@ -48,3 +48,4 @@ def test_help_of_a_verb_that_is_none_names_the_near_ones(capsys: pytest.CaptureF
 
 def test_the_help_of_recipe_lists_its_sub_verbs() -> None:
     assert "deploy recipe lock RECIPE" in verb_help("recipe")
+    assert "deploy sweep promote RUN point=3" in verb_help("sweep")

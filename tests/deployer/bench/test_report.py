@@ -34,7 +34,7 @@ def test_overhead_is_the_difference_of_rows_with_the_same_work() -> None:
 
 def test_the_table_names_the_machine_and_has_a_line_a_row() -> None:
     out = io.StringIO()
-    print_report(ROWS, {"processor": "P9", "model": "tiny"}, OPTIONS, out=out)
+    print_report(ROWS, {"processor": "P9", "model": "tiny"}, OPTIONS, ready=None, out=out)
     lines = out.getvalue().splitlines()
     assert lines[0] == "processor  P9"
     assert [line.split()[0] for line in lines[4:7]] == ["engine", "http", "http"]
@@ -43,7 +43,7 @@ def test_the_table_names_the_machine_and_has_a_line_a_row() -> None:
 
 def test_the_json_holds_the_same_and_no_key() -> None:
     out = io.StringIO()
-    print_report(ROWS, {"processor": "P9"}, replace(OPTIONS, output="json"), out=out)
+    print_report(ROWS, {"processor": "P9"}, replace(OPTIONS, output="json"), ready=None, out=out)
     report = json.loads(out.getvalue())
     assert report["about"] == {"processor": "P9"}
     assert [row["path"] for row in report["rows"]] == ["engine", "http", "http"]

@@ -16,9 +16,13 @@ from deployer.config.load import load_option
 from deployer.plan.hardware import Hardware
 from deployer.verbs import VERBS, OptionGroup
 from engines.families import read_spec
-from engines.messages import Stats
+from engines.messages import Ready, Stats
 
 TOKENS = load_option(VERBS["bench"].groups[0], "decode")
+READY = Ready(
+    device="cpu", dtype="float32", session_len=64, page_tokens=16, num_pages=4, page_bytes=8,
+    bytes_by_part={"weights": 5}, phase_s={"load": 0.1},
+)  # fmt: skip
 
 
 def sample(
@@ -75,6 +79,7 @@ def test_a_row_has_the_engines_own_figures_between_two_looks() -> None:
     assert (found.steps, found.step_ms, found.host_ms) == (20, 100.0, pytest.approx(25.0))
     assert found.gap_share == pytest.approx(0.05)
     assert found.ttft_p50_ms == pytest.approx(1500)
+    assert 0 < found.token_p50_ms <= found.token_p99_ms
     assert found.prompt_tokens_per_s == pytest.approx(100)
     assert found.requests_per_s == pytest.approx(0.5)
 
@@ -111,14 +116,15 @@ def test_another_device_has_no_limit() -> None:
 def test_the_table_has_a_line_a_figure_and_json_the_whole_row() -> None:
     out = io.StringIO()
     rows = [(TOKENS, row([sample()], concurrency=1))]
-    print_token_report(rows, {"model": "m"}, None, TOKENS, out=out)
+    print_token_report(rows, {"model": "m"}, None, TOKENS, ready=READY, out=out)
     lines = out.getvalue().splitlines()
     assert [line.split()[0] for line in lines[3:]] == ["decode", "decode", "decode"]
     assert "ttft ms" in lines[3]
     out = io.StringIO()
-    print_token_report(rows, {"model": "m"}, None, replace(TOKENS, output="json"), out=out)
+    print_token_report(rows, {"model": "m"}, None, replace(TOKENS, output="json"), ready=READY, out=out)
     report = json.loads(out.getvalue())
     assert report["rows"][0]["steps"] == 20
+    assert report["engine"]["bytes_by_part"] == {"weights": 5}
     assert [figure["name"] for figure in report["rows"][0]["figures"]] == [
         "ttft ms",
         "prompt tok/s",

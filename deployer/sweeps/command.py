@@ -1,0 +1,51 @@
+"""`deploy sweep <sub-verb>`, and `deploy -m bench ...`, which is `deploy sweep run ...`."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from deployer.config.resolve import entry
+from deployer.config.suggest import way_out
+from deployer.errors import UsageError
+from deployer.sub_verbs import SubVerb, usage
+
+SUB_VERBS: Mapping[str, SubVerb] = {
+    "run": SubVerb(
+        words="+model=x key=a,b ... [sweep=optuna]",
+        summary="measure every point, print the trade-off; also `deploy -m bench ...`",
+        run="deployer.sweeps.run:run",
+    ),
+    "resume": SubVerb(
+        words="RUN [failed=true]",
+        summary="measure the points that are left; failed=true: those that failed as well",
+        run="deployer.sweeps.run:resume",
+    ),
+    "show": SubVerb(
+        words="RUN",
+        summary="print the points, and write tables and pictures anew",
+        run="deployer.sweeps.run:show",
+    ),
+    "promote": SubVerb(
+        words="RUN point=3 [as=NAME] [overwrite=true]",
+        summary="write a point as a recipe with its figures, and lock it",
+        run="deployer.sweeps.promote:run",
+    ),
+}
+
+
+def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
+    """Run one sub-verb."""
+    if not words:
+        print(usage("sweep"), file=sys.stderr)
+        return UsageError.exit_code
+    name, *rest = words
+    if name not in SUB_VERBS:
+        raise UsageError(f"unknown sub-verb `{name}`: {way_out(name, SUB_VERBS, kind='sub-verbs')}")
+    return int(entry(SUB_VERBS[name].run)(rest, config_dirs))
+
+
+def one_run(names: Sequence[str], *, verb: str) -> Path:
+    """Return the folder that a command names. Raises UsageError."""
+    if len(names) != 1:
+        raise UsageError(f"`deploy {verb}` takes one run's folder, and got {len(names)}")
+    return Path(names[0]).expanduser()
