@@ -226,7 +226,7 @@ VERBS: Mapping[str, Verb] = {
             ("deploy quantize +model=pocket_vl quantization=awq quantize.out=DIR", "4-bit weights"),
             (
                 "deploy quantize +model=internvl2_8b quantization=fp8 quantize.out=DIR quantize.samples=PICS",
-                "8-bit floats, judged on your own pictures and text",
+                "8-bit floats, judged on your own data",
             ),
             (
                 "deploy quantize +model=pocket_vl quantization=awq quantize.out=DIR quantize.questions=500",
