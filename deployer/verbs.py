@@ -221,7 +221,7 @@ VERBS: Mapping[str, Verb] = {
     "quantize": Verb(
         section="Make",
         summary="write a quantized copy of a checkpoint, calibrated on pictures and text (quantize.out=DIR)",
-        usage=f"{DEPLOYMENT} quantization=<format> quantize.out=DIR",
+        usage="[recipe.yaml] [+model=<name>] quantization=<format> quantize.out=DIR [<key>=<value>]",
         examples=(
             ("deploy quantize +model=pocket_vl quantization=awq quantize.out=DIR", "4-bit weights"),
             (
