@@ -103,15 +103,6 @@ def turbomind_runs_on_cuda(config: DeployConfig) -> Complaints:
         yield "engine.device_type", "engine=turbomind runs on CUDA only; use engine=pytorch for other devices"
 
 
-def kv_format_is_there(config: DeployConfig) -> Complaints:
-    if config.quantization.kv != "none" and config.engine.kind == "turbomind":
-        yield (
-            "quantization.kv",
-            "engine=turbomind stores keys and values in its dtype only; use engine=pytorch or "
-            "quantization.kv=none",
-        )
-
-
 def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
     dim, form = head_dim(config.model.hyper_parameters or {}), config.quantization.kv
     rule = head_dim_rule(dim, form) if dim is not None else None
@@ -192,7 +183,6 @@ RULES: tuple[Rule, ...] = (
     session_fits_the_model,
     answer_fits_the_session,
     turbomind_runs_on_cuda,
-    kv_format_is_there,
     kv_format_suits_the_heads,
     tiles_are_in_order,
     tls_needs_both_files,
