@@ -23,9 +23,10 @@ def warnings(config: DeployConfig, model: OpenedModel) -> list[str]:
     return [f"warning: {line}" for line in lines]
 
 
-def listen_line(url: str) -> str:
+def listen_lines(url: str, grpc_address: str | None) -> list[str]:
     """Return where the server listens already, while its engine starts."""
-    return f"listen   {url} (503 until it is ready; GET /health says how far it is)"
+    lines = [f"listen   {url} (503 until it is ready; GET /health says how far it is)"]
+    return lines if grpc_address is None else [*lines, f"grpc     {grpc_address}"]
 
 
 def start_lines(config: DeployConfig, ready: Ready, *, engine: str) -> list[str]:

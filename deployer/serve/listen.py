@@ -14,10 +14,14 @@ from deployer.config.schema import ServerConfig
 from deployer.errors import UnavailableError
 
 
-def bind(server: ServerConfig) -> socket.socket:
-    """Return a socket bound to the configured address. Raises UnavailableError, with the way out."""
+def bind(server: ServerConfig, *, port: int | None = None, key: str = "server.port") -> socket.socket:
+    """Return a socket bound to the configured address. Raises UnavailableError, with the way out.
+
+    `port`: another than `server.port`, which `key` says.
+    """
+    port = server.port if port is None else port
     try:
-        found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = socket.getaddrinfo(server.host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except socket.gaierror as error:
         raise UnavailableError(
             f"server.host={server.host}: no such address here, {error.strerror}"
@@ -31,18 +35,18 @@ def bind(server: ServerConfig) -> socket.socket:
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise UnavailableError(_refusal(server, error)) from error
+        raise UnavailableError(_refusal(server, f"{key}={port}", error)) from error
     return listener
 
 
-def _refusal(server: ServerConfig, error: OSError) -> str:
+def _refusal(server: ServerConfig, asked: str, error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
         return (
-            f"server.port={server.port}: in use on {server.host}; end what listens there or choose another "
+            f"{asked}: in use on {server.host}; end what listens there or choose another "
             "port (0: any free one)"
         )
     if error.errno == errno.EACCES:
-        return f"server.port={server.port}: only root may listen below 1024; choose another port"
+        return f"{asked}: only root may listen below 1024; choose another port"
     return f"server.host={server.host}: not an address of this machine ({error.strerror})"
 
 

@@ -17,10 +17,11 @@ from deployer.generation.deployment import Deployment
 from deployer.generation.open_model import check_family
 from deployer.recipes.running import describe
 from deployer.serve.admission import Admission
-from deployer.serve.announce import listen_line, ready_lines, start_lines, warnings
+from deployer.serve.announce import listen_lines, ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
 from deployer.serve.background import Background
 from deployer.serve.key_file import check_key_files, needs_key
+from deployer.serve.kserve.listen import check_grpc, grpc_listening
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
 from deployer.serve.pricing import Pricing
@@ -44,6 +45,7 @@ def run(config: DeployConfig) -> int:
     refuse_noise(config)
     check_family(config.model)
     check_tls(config.server)
+    check_grpc(config.server)
     check_key_files(config.server)
     with bind(config.server) as listener:
         opening = Background(partial(Deployment.open, config))
@@ -70,8 +72,11 @@ async def _run(config: DeployConfig, listener: socket.socket, opening: Backgroun
     starting = Starting.of(config)
     front = Front(create_starting_app(starting))
     with StopSignals() as signals:
-        async with _listening(front, config.server, listener, signals):
-            _print([listen_line(url_of(listener, config.server))])
+        async with (
+            _listening(front, config.server, listener, signals),
+            grpc_listening(front, config.server) as grpc_address,
+        ):
+            _print(listen_lines(url_of(listener, config.server), grpc_address))
             try:
                 deployment = await unless(signals.first, opening.result())
             except Interrupted:
