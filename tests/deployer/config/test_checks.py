@@ -27,7 +27,6 @@ MODEL = "+model=internvl2_8b"
         (["+quant_policy=4"], "is now quantization.kv; write quantization.kv=int4"),
         (["engine.quant_policy=42"], "is now quantization.kv: none for 0, int4 for 4, int8 for 8"),
         (["engine.model_format=awq"], "is now quantization.weights; write quantization.weights=awq"),
-        (["engine=turbomind", "quantization.kv=int8"], "use engine=pytorch or quantization.kv=none"),
         (
             ["model.hyper_parameters.llm_config.num_attention_heads=51", "quantization.kv=int4"],
             "needs heads of a multiple of 32 numbers, this model's have 80; use none, int8 or fp8",

@@ -91,7 +91,7 @@ def test_an_unknown_architecture_is_named_with_the_known_ones(faults_of: Faults,
 def test_an_unknown_template_asks_for_a_choice(faults_of: Faults, checkpoint: Path) -> None:
     rewrite(checkpoint, template="my-own")
     (fault,) = faults_of(*local(checkpoint))
-    assert "choose chat_template=<name>: `chatml`, " in fault
+    assert "choose chat_template=<name>: `bare`, `chatml`, " in fault
     assert (
         load_config([*local(checkpoint), "chat_template=internvl2-phi3"]).chat_template.name
         == "internvl2-phi3"
