@@ -81,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def parse(words: Sequence[str]) -> Command:
     """Take the words of a command apart. Raises UsageError for an unknown verb or flag."""
+    words, command = _split_command(words)
     rest: list[str] = []
     config_dirs: list[Path] = []
     is_sweep = False
@@ -104,8 +105,16 @@ def parse(words: Sequence[str]) -> Command:
         name = rest.pop(0)
         if name not in VERBS:
             raise UsageError(_unknown_verb(name))
-    words = list(_without_flags(rest, VERBS[name]))
+    if command and VERBS[name].takes != "command":
+        raise UsageError(f"unknown flag `--`: no other command stands behind `deploy {name}`")
+    words = [*_without_flags(rest, VERBS[name]), *command]
     return Command(name=name, verb=VERBS[name], words=words, config_dirs=config_dirs)
+
+
+def _split_command(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return our own words, and `--` with the command of another program behind it."""
+    at = list(words).index("--") if "--" in words else len(words)
+    return list(words[:at]), list(words[at:])
 
 
 def _sweep_words(rest: Sequence[str]) -> list[str]:
@@ -136,8 +145,9 @@ def _without_flags(words: Sequence[str], verb: Verb) -> Iterator[str]:
 
 
 def _dispatch(words: list[str]) -> int:
-    if words[:1] == ["help"] or "-h" in words or "--help" in words:
-        print(_help(words), end="")
+    own, _ = _split_command(words)
+    if own[:1] == ["help"] or "-h" in own or "--help" in own:
+        print(_help(own), end="")
         return EXIT_OK
     if words[:1] == ["--version"]:
         print(_version())
@@ -145,7 +155,7 @@ def _dispatch(words: list[str]) -> int:
     if not words:
         return _no_model()
     command = parse(words)
-    if command.verb.takes != "words":
+    if command.verb.takes not in ("words", "command"):
         _refuse_bare_words(command)
     return _run(command)
 
@@ -158,7 +168,9 @@ def _run(command: Command) -> int:
     if command.name == DEFAULT_VERB:
         signal.signal(signal.SIGTERM, _terminated)  # until the server has a loop that listens for it
     try:
-        if verb.takes == "words":
+        if verb.instead and any(word.startswith(f"{verb.instead[0]}=") for word in command.words):
+            return int(entry(verb.instead[1])(command.words, command.config_dirs))
+        if verb.takes in ("words", "command"):
             return int(entry(verb.run)(command.words, command.config_dirs))
         from deployer.config.load import load_for_verb
 

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 EXIT_OK = 0
 EXIT_UNEXPECTED = 1
+EXIT_MISSING = 1  # an answer of `deploy doctor`, not an error
 EXIT_DRIFT = 1  # an answer of `deploy recipe drift`, not an error
 EXIT_DOES_NOT_FIT = 4  # an answer of `deploy plan`; an error where a sweep has no point that fits
 EXIT_MISMATCH = 5  # an answer of `deploy recipe verify`, and of a locked recipe that is served

@@ -19,18 +19,20 @@ class Verb:
     """One command.
 
     `takes` says what the function gets first: `deployment` (the validated `DeployConfig`), `options`
-    (nothing) or `words` (what was typed after the verb, and the --config-dir folders). The dataclasses of
+    (nothing), `words` (what was typed after the verb, and the --config-dir folders) or `command` (words,
+    and behind `--` a command of another program as it stands). The dataclasses of
     `groups` follow in their order; `output=x` is short for the first group's own `output`.
     """
 
     summary: str
     section: Literal["Run", "Understand", "Recipes", "Make", "Measure", "Shell"]
     run: str  # module:function, returns the exit code
-    takes: Literal["deployment", "options", "words"] = "deployment"
+    takes: Literal["deployment", "options", "words", "command"] = "deployment"
     groups: tuple[OptionGroup, ...] = ()
     flags: tuple[str, ...] = ()  # `--name`, short for name=true; `--name=`, which takes the next word
     usage: str  # what follows the verb
     examples: tuple[tuple[str, str], ...]  # a command, and what it does
+    instead: tuple[str, str] | None = None  # a word, and what runs as for `words` where it is given
     shown_keys: tuple[str, ...] = ()  # files of conf/ whose keys its help shows, beside its groups
 
 
@@ -84,9 +86,11 @@ VERBS: Mapping[str, Verb] = {
         examples=(
             ("deploy plan +model=internvl2_8b", "on one H200"),
             ("deploy plan +model=internvl2_8b hardware=l40s plan.images=4", "another GPU, another request"),
-            ("deploy plan +model=internvl2_26b engine.tp=2 output=json", "over two GPUs, for programs"),
+            ("deploy plan --against http://127.0.0.1:23333", "beside what a server got and does"),
         ),
         run="deployer.plan.command:run",
+        flags=("--against=",),
+        instead=("against", "deployer.plan.against:run"),
         groups=(
             OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
             OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
@@ -106,6 +110,33 @@ VERBS: Mapping[str, Verb] = {
         ),
         run="deployer.render:run",
         groups=(OptionGroup(name="render", option="default", kind="deployer.render:RenderOptions"),),
+    ),
+    "doctor": Verb(
+        section="Understand",
+        summary="say what this machine lacks for a deployment, and how to get it",
+        usage=f"{DEPLOYMENT} [output=json]",
+        examples=(
+            ("deploy doctor", "the machine alone"),
+            (
+                "deploy doctor +model=internvl2_8b engine=turbomind",
+                "for a deployment: exit code 1 where it lacks",
+            ),
+            ("deploy doctor +model=pocket_vl output=json", "for programs"),
+        ),
+        run="deployer.doctor.command:run",
+        takes="words",
+    ),
+    "import-lmdeploy": Verb(
+        section="Understand",
+        summary="translate a command of LMDeploy: api_server, chat, auto_awq",
+        usage="[output=json] -- lmdeploy ...",
+        examples=(
+            ("deploy import-lmdeploy -- lmdeploy serve api_server OpenGVLab/InternVL2-8B --tp 2", "a server"),
+            ("deploy import-lmdeploy -- lmdeploy chat OpenGVLab/InternVL2-8B", "the terminal"),
+            ("deploy import-lmdeploy -- lmdeploy lite auto_awq OpenGVLab/InternVL2-8B", "4-bit weights"),
+        ),
+        run="deployer.lmdeploy.command:run",
+        takes="command",
     ),
     "list": Verb(
         section="Understand",

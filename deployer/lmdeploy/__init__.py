@@ -1,0 +1,1 @@
+"""LMDeploy command lines, read as overrides of ours."""

@@ -1,0 +1,177 @@
+"""A command of LMDeploy -> the overrides that ask for the same here, and what has no counterpart."""
+
+import re
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deployer.config.suggest import quoted, way_out
+from deployer.config.tree import ConfigTree
+from deployer.errors import UsageError
+from deployer.lmdeploy.flags import PROGRAMS, Flag, Program
+
+_REPO = re.compile(r"^repo:\s*(\S+)", re.MULTILINE)
+_PLAIN = re.compile(r"[A-Za-z0-9_./:*-]+")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Line:
+    """One flag and what became of it."""
+
+    flag: str  # as typed, with its values
+    words: tuple[str, ...]  # overrides; empty: none
+    note: str  # what to know; may be empty
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Translation:
+    """A whole command."""
+
+    verb: str
+    words: tuple[str, ...]
+    lines: tuple[Line, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def command(self) -> str:
+        """The command of ours, for a shell."""
+        return shlex.join(["deploy", *([self.verb] if self.verb else []), *self.words])
+
+
+def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
+    """Read a command of LMDeploy. Raises UsageError with every flag it does not have."""
+    program, rest = _program(words)
+    lines: list[Line] = []
+    faults: list[str] = []
+    seen: set[str] = set()
+    models = []
+    for flag, values in _split(rest, program):
+        if flag is None:
+            models += values
+            continue
+        name = flag.removeprefix("--").replace("_", "-")
+        seen.add(name)
+        typed = " ".join([flag, *values])
+        if name == "chat-template":
+            lines.append(_template(typed, values, tree))
+        elif name in program.flags:
+            lines.append(_line(typed, program.flags[name], values))
+        else:
+            faults.append(f"`{flag}`: {way_out(name, program.flags, kind='flags', prefix='--')}")
+    if len(models) != 1:
+        faults.append(f"names {len(models)} models ({quoted(models)}): LMDeploy takes one")
+    if faults:
+        raise UsageError("\n".join(f"lmdeploy command: {fault}" for fault in faults))
+    model = _model(models[0], tree)
+    defaults = [word for name, word in program.defaults.items() if name not in seen]
+    overrides = [*model.words, *program.fixed, *(word for line in lines for word in line.words), *defaults]
+    return Translation(
+        verb=program.verb, words=tuple(overrides), lines=(model, *lines), remarks=program.remarks
+    )
+
+
+def _program(words: Sequence[str]) -> tuple[Program, list[str]]:
+    rest = list(words)
+    if rest and Path(rest[0]).name == "lmdeploy":
+        rest = rest[1:]
+    for names, program in PROGRAMS.items():
+        if tuple(rest[: len(names)]) == names:
+            return program, rest[len(names) :]
+    known = quoted(f"lmdeploy {' '.join(names)}" for names in PROGRAMS)
+    raise UsageError(f"`{shlex.join(words)}`: is none of the commands that are read: {known}")
+
+
+def _split(words: Sequence[str], program: Program) -> Iterator[tuple[str | None, list[str]]]:
+    """Yield each flag with its values; positional words come with None. Raises UsageError for no value."""
+    waiting = list(words)
+    while waiting:
+        word = waiting.pop(0)
+        if not word.startswith("-"):
+            yield None, [word]
+            continue
+        flag, equals, value = word.partition("=")
+        known = program.flags.get(flag.removeprefix("--").replace("_", "-"), Flag())
+        values = [value] if equals else []
+        most = {"switch": 0, "one": 1, "many": len(waiting)}[known.arity]
+        while not equals and waiting and len(values) < most and not waiting[0].startswith("--"):
+            values.append(waiting.pop(0))
+        if not values and most:
+            raise UsageError(f"lmdeploy command: `{flag}`: needs a value")
+        yield flag, values
+
+
+def _line(typed: str, flag: Flag, values: Sequence[str]) -> Line:
+    value = " ".join(values) or "true"
+    note = flag.note or ""
+    if flag.dead is not None:
+        effect = "it has one here" if flag.key else note
+        note = f"without effect in LMDeploy {flag.dead}" + (f"; {effect}" if effect else "")
+    if flag.words is not None:
+        if value not in flag.words:
+            known = quoted(flag.words)
+            return Line(flag=typed, words=(), note=f"no counterpart for `{value}`; there is one for {known}")
+        return Line(
+            flag=typed, words=tuple(flag.words[value].split()), note=note or _nothing(flag.words[value])
+        )
+    if flag.key is None:
+        return Line(flag=typed, words=(), note=note)
+    if flag.key == "engine.rope_scaling_factor" and float(value) == 0:
+        return Line(flag=typed, words=(), note="0 asks for no scaling, as here")
+    given = f"[{','.join(map(_text, values))}]" if flag.arity == "many" else _text(value)
+    return Line(flag=typed, words=(f"{flag.key}={given}",), note=note)
+
+
+def _nothing(words: str) -> str:
+    return "" if words else "that is so here anyway"
+
+
+def _text(value: str) -> str:
+    """Return a value as Hydra's grammar takes it: what could mean something else is quoted."""
+    if re.fullmatch(r"true|-?\d+(\.\d+)?", value):
+        return value
+    if (
+        _PLAIN.fullmatch(value)
+        and not value[0].isdigit()
+        and value not in ("*", "null", "on", "off", "yes", "no")
+    ):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _template(typed: str, values: Sequence[str], tree: ConfigTree) -> Line:
+    (name,) = values
+    if name.endswith(".json"):
+        return Line(
+            flag=typed, words=(f"chat_template.file={_text(name)}",), note="read as LMDeploy reads it"
+        )
+    if tree.has_option("chat_template", name):
+        return Line(flag=typed, words=(f"chat_template={name}",), note="")
+    rest = way_out(name, tree.options("chat_template"), kind="templates")
+    return Line(flag=typed, words=(), note=f"no template of this name; {rest}; the model's own is taken")
+
+
+def _model(name: str, tree: ConfigTree) -> Line:
+    """Return the option of ours for a repository or a folder."""
+    known: dict[str, str] = {}
+    for option in tree.options("model"):
+        file = tree.file(f"model/{option}")
+        found = _REPO.search(file.read_text(encoding="utf-8")) if file is not None else None
+        if found:
+            known[found[1].lower()] = option
+    if name.lower() in known:
+        return Line(flag=name, words=(f"+model={known[name.lower()]}",), note="")
+    if Path(name).expanduser().is_dir() or name.startswith(("/", "./", "../", "~")):
+        return Line(
+            flag=name, words=("+model=local", f"model.path={_text(name)}"), note="a folder of this machine"
+        )
+    return Line(
+        flag=name,
+        words=("+model=local", "model.path=DIR"),
+        note=f"no option names this repository; download it and put its folder for DIR; {_near(name, known)}",
+    )
+
+
+def _near(name: str, known: dict[str, str]) -> str:
+    return way_out(name.lower(), known, kind="repositories") if known else "`deploy list models` shows them"

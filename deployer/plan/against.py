@@ -1,0 +1,242 @@
+"""`deploy plan --against URL`: what a running server got and does, beside what the plan says of it.
+
+The server tells its config (`/v1/deployment`), so the plan is made of exactly what runs there. Bytes are
+those that the engine reported at its start; times are means over what it answered since (`/metrics`), and
+the priced request is the mean of those requests.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TextIO
+
+import msgspec
+
+from deployer.bench.token_limits import is_that_device
+from deployer.config.compose import compose
+from deployer.config.load import build_options, load_option
+from deployer.config.schema import DeployConfig
+from deployer.config.tree import config_tree
+from deployer.errors import EXIT_OK, ConfigError, UnavailableError, UsageError
+from deployer.output import take_output
+from deployer.plan.command import make_plan
+from deployer.plan.hardware import Hardware
+from deployer.plan.options import PlanOptions
+from deployer.plan.plan import Plan
+from deployer.recipes.running import TIMEOUT_S, Running, fetch_running
+from deployer.table import print_table
+from deployer.verbs import VERBS
+
+SCHEMA = 1
+GROUPS = VERBS["plan"].groups
+# Rows of the plan's workspace that the engine does not count as its own.
+_NOT_THE_ENGINES = ("runtime", "communicator", "left to others", "CUDA graphs")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Compared:
+    """One figure, planned and measured."""
+
+    name: str
+    unit: str
+    planned: float | None  # None: the plan has none, as of a device without measured shares
+    measured: float | None  # None: nothing was answered yet
+
+    @property
+    def difference(self) -> float | None:
+        """The measured figure's distance from the planned one, as a share of it."""
+        if not self.planned or self.measured is None:
+            return None
+        return self.measured / self.planned - 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traffic:
+    """Means over the requests that a server answered since its start."""
+
+    requests: int
+    text_tokens: float
+    images: float
+    output_tokens: float
+    first_token_ms: float | None
+    token_ms: float | None
+    step_ms: float | None  # of the engine's loop
+
+
+def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
+    """Ask, plan and print."""
+    output, words = take_output(words)
+    texts = {key: value for key, _, value in (word.partition("=") for word in words)}
+    url, api_key = texts["against"], texts.get("api_key")
+    rest = [word for word in words if word.partition("=")[0] not in ("against", "api_key")]
+    running = fetch_running(url, api_key=api_key)
+    traffic = traffic_of(_figures(url))
+    options, hardware = _options(rest, config_dirs, running)
+    plan = make_plan(_config(running, url), _priced(options, traffic), hardware)
+    rows = compared(plan, running, traffic)
+    if output == "json":
+        told = [asdict(row) | {"difference": row.difference} for row in rows]
+        report = {"schema": SCHEMA, "url": url, "model": plan.model, "hardware": hardware.name}
+        print(json.dumps({**report, "traffic": asdict(traffic), "rows": told}, indent=2))
+    else:
+        _print(plan, rows, traffic, url, out=sys.stdout)
+    return EXIT_OK
+
+
+def compared(plan: Plan, running: Running, traffic: Traffic) -> list[Compared]:
+    """Return every figure that both know."""
+    memory, engine = plan.figures.memory, running.engine
+    real: Mapping[str, int] = engine["bytes_by_part"]
+    workspace = sum(
+        row.num_bytes for row in memory.rows if row.group == "workspace" and row.name not in _NOT_THE_ENGINES
+    )
+    times = plan.figures.at_expected or plan.figures.at_limit
+    answered = traffic.requests > 0
+    table: list[tuple[str, str, float | None, float | None]] = [
+        ("weights", "bytes", memory.bytes_of("weights"), real.get("weights")),
+        ("workspace of the largest step", "bytes", workspace, real.get("workspace")),
+        ("KV pages", "bytes", memory.bytes_of("kv_cache"), real.get("kv_cache")),
+        ("one KV page", "bytes", memory.page_bytes, engine["page_bytes"]),
+        (
+            "tokens that the pages hold",
+            "tokens",
+            memory.kv_tokens,
+            engine["num_pages"] * engine["page_tokens"],
+        ),
+        ("longest sequence", "tokens", memory.session_len, engine["session_len"]),
+        (
+            "first token, alone in the plan",
+            "ms",
+            times.first_token_ms if answered else None,
+            traffic.first_token_ms,
+        ),
+        ("a token, alone in the plan", "ms", times.token_ms if answered else None, traffic.token_ms),
+        ("a step of the engine", "ms", None, traffic.step_ms),
+    ]
+    return [Compared(name=name, unit=unit, planned=p, measured=m) for name, unit, p, m in table]
+
+
+def traffic_of(figures: Mapping[str, float]) -> Traffic:
+    """Return the means of a server's counters."""
+    requests = figures.get("deployer_request_seconds_count", 0)
+
+    def mean(counter: str) -> float:
+        return figures.get(counter, 0) / requests if requests else 0.0
+
+    def ms(total: str, count: str) -> float | None:
+        number = figures.get(count, 0)
+        return figures[total] / number * 1e3 if number else None
+
+    return Traffic(
+        requests=int(requests),
+        text_tokens=mean("deployer_prompt_tokens_total") - mean("deployer_image_tokens_total"),
+        images=mean("deployer_images_total"),
+        output_tokens=mean("deployer_output_tokens_total"),
+        first_token_ms=ms(
+            "deployer_time_to_first_token_seconds_sum", "deployer_time_to_first_token_seconds_count"
+        ),
+        token_ms=ms(
+            "deployer_time_per_output_token_seconds_sum", "deployer_time_per_output_token_seconds_count"
+        ),
+        step_ms=ms("deployer_engine_step_seconds_total", "deployer_engine_steps_total"),
+    )
+
+
+def _figures(url: str) -> dict[str, float]:
+    """Return the samples of /metrics that have no label. Raises UnavailableError."""
+    import httpx
+    from prometheus_client.parser import text_string_to_metric_families
+
+    address = url.rstrip("/") + "/metrics"
+    try:
+        reply = httpx.get(address, timeout=TIMEOUT_S)
+        reply.raise_for_status()
+    except httpx.HTTPError as error:
+        raise UnavailableError(
+            f"{address}: {error or type(error).__name__}; times come from there"
+        ) from error
+    families = text_string_to_metric_families(reply.text)
+    return {one.name: one.value for family in families for one in family.samples if not one.labels}
+
+
+def _config(running: Running, url: str) -> DeployConfig:
+    """Return the server's deployment, with the engine that it chose."""
+    try:
+        config = msgspec.convert(running.config, DeployConfig)
+    except msgspec.ValidationError as error:
+        raise UnavailableError(
+            f"{url}: its config is not one of this version ({error}); use the version that the server has"
+        ) from error
+    return replace(config, engine=replace(config.engine, kind=running.engine["kind"]))
+
+
+def _options(
+    words: Sequence[str], config_dirs: Sequence[Path], running: Running
+) -> tuple[PlanOptions, Hardware]:
+    """Return what the words say of plan and hardware; without a word the hardware is the server's device."""
+    groups = [group.name for group in GROUPS]
+    others = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] not in groups]
+    if others:
+        raise ConfigError([f"`{word}`: the server tells its own deployment; leave it out" for word in others])
+    composition = compose(
+        words,
+        config_dirs=config_dirs,
+        extra_groups={group.name: group.option for group in GROUPS},
+        alone=True,
+    )
+    options: PlanOptions = build_options(GROUPS[0], composition)
+    named: Hardware = build_options(GROUPS[1], composition)
+    if any(word.lstrip("+").startswith("hardware") for word in words):
+        return options, named
+    device = running.engine["device"]
+    known: list[Hardware] = [
+        load_option(GROUPS[1], name) for name in config_tree(None, ()).options("hardware")
+    ]
+    found = [hardware for hardware in known if is_that_device(hardware, device)]
+    if not found:
+        raise UsageError(
+            f"the server runs on `{device}`, which conf/hardware does not describe; add hardware=<name>, see "
+            "`deploy list hardware`"
+        )
+    return options, max(found, key=lambda hardware: hardware.memory_bytes)
+
+
+def _priced(options: PlanOptions, traffic: Traffic) -> PlanOptions:
+    if not traffic.requests:
+        return options
+    return replace(
+        options,
+        prompt_tokens=max(1, round(traffic.text_tokens)),
+        output_tokens=max(1, round(traffic.output_tokens)),
+        images=round(traffic.images),
+    )
+
+
+def _print(plan: Plan, rows: Sequence[Compared], traffic: Traffic, url: str, *, out: TextIO) -> None:
+    basis = "expected" if plan.figures.at_expected else "limit"
+    print(f"{url}: {plan.model}, planned for {plan.case.tp} x {plan.case.hardware.name} ({basis})", file=out)
+    print(file=out)
+    cells = [[row.name, row.unit, _shown(row.planned), _shown(row.measured), _share(row)] for row in rows]
+    print_table(["figure", "unit", "planned", "measured", "measured - planned"], cells, out=out)
+    print(file=out)
+    if not traffic.requests:
+        print("no request was answered yet, so there are no times", file=out)
+        return
+    w = plan.figures.workload
+    print(
+        f"times: means over {traffic.requests} answered requests, whatever ran beside; the plan prices one "
+        f"with {w.text_tokens} text tokens, {w.num_images} pictures, {w.output_tokens} tokens out",
+        file=out,
+    )
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.2f}"
+
+
+def _share(row: Compared) -> str:
+    return "-" if row.difference is None else f"{row.difference:+.1%}"

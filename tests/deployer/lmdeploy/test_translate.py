@@ -1,0 +1,127 @@
+"""Commands of LMDeploy in our words; each translation composes."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployer.cli import main
+from deployer.config import load_config
+from deployer.config.tree import config_tree
+from deployer.errors import UsageError
+from deployer.lmdeploy.flags import PROGRAMS
+from deployer.lmdeploy.translate import Translation, translate
+
+Captured = pytest.CaptureFixture[str]
+TREE = config_tree(None, ())
+MODEL = "OpenGVLab/InternVL2-8B"
+
+
+def translated(command: str) -> Translation:
+    return translate(command.split(), TREE)
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        ("--backend turbomind --tp 2", ["engine=turbomind", "engine.tp=2"]),
+        ("--session-len 8192 --max_batch_size=64", ["engine.session_len=8192", "engine.max_batch_size=64"]),
+        ("--cache-max-entry-count 0.5", ["engine.cache_max_entry_count=0.5"]),
+        ("--quant-policy 8 --model-format awq", ["quantization.kv=int8", "quantization=awq"]),
+        ("--enable-prefix-caching", ["engine.enable_prefix_caching=true"]),
+        ("--server-name 10.0.0.1 --server-port 80", ["server.host='10.0.0.1'", "server.port=80"]),
+        ("--allow-origins * --api-keys k1 k2", ["server.cors_origins=['*']", "server.api_keys=[k1,k2]"]),
+        ("--log-level ERROR --model-name vl", ["server.log_level=error", "server.model_name=vl"]),
+        ("--vision-max-batch-size 4", ["vision.max_batch_size=4"]),
+        ("--chat-template internvl2-internlm2", ["chat_template=internvl2-internlm2"]),
+        ("--revision 123e4567", ["model.revision='123e4567'"]),
+        ("--dtype bfloat16 --device cuda", ["engine.dtype=bfloat16", "engine.device_type=cuda"]),
+    ],
+)
+def test_flags_of_the_server_become_keys_that_compose(flags: str, expected: list[str]) -> None:
+    found = translated(f"lmdeploy serve api_server {MODEL} {flags}")
+    assert found.words[0] == "+model=internvl2_8b"
+    assert set(expected) <= set(found.words)
+    load_config([word for word in found.words if "quantization.kv" not in word])
+
+
+def test_what_the_two_do_differently_by_default_is_said() -> None:
+    found = translated(f"lmdeploy serve api_server {MODEL}")
+    assert found.command == "deploy +model=internvl2_8b server.host=0.0.0.0"
+    assert any("engine.enable_prefix_caching=false" in remark for remark in found.remarks)
+
+
+def test_flags_without_effect_and_without_counterpart_are_named() -> None:
+    found = translated(
+        f"lmdeploy serve api_server {MODEL} --num-tokens-per-iter 512 --adapters a=b --thread-safe "
+        "--qos-config-path q"
+    )
+    notes = {line.flag.split()[0]: line for line in found.lines}
+    assert notes["--num-tokens-per-iter"].note == "without effect in LMDeploy since 0.12; it has one here"
+    assert notes["--num-tokens-per-iter"].words == ("engine.num_tokens_per_iter=512",)
+    assert notes["--adapters"].words == () and "LoRA" in notes["--adapters"].note
+    assert "without effect in LMDeploy" in notes["--thread-safe"].note
+    assert "removed" in notes["--qos-config-path"].note
+
+
+def test_every_flag_has_a_key_or_says_why_it_has_none() -> None:
+    for program in PROGRAMS.values():
+        for name, flag in program.flags.items():
+            assert flag.key or flag.words or flag.note, name
+
+
+def test_chat_and_auto_awq_are_read_as_well(tmp_path: Path) -> None:
+    assert translated(f"lmdeploy chat {MODEL} --cap completion").command == (
+        "deploy chat +model=internvl2_8b chat_template.capability=completion"
+    )
+    found = translated(
+        f"lmdeploy lite auto_awq {MODEL} --work-dir out --calib-samples 64 --w-bits 4 --search-scale"
+    )
+    assert found.command == (
+        "deploy quantize +model=internvl2_8b quantization=awq quantize.out=out quantize.num_samples=64 "
+        "quantize.search=true"
+    )
+    assert translated(f"lmdeploy lite auto_awq {tmp_path}").words[:2] == (
+        "+model=local",
+        f"model.path={tmp_path}",
+    )
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (f"lmdeploy serve api_server {MODEL} --tpp 2", "`--tpp`: nearest flags: `--tp`"),
+        (f"lmdeploy serve api_server {MODEL} --tp", "`--tp`: needs a value"),
+        ("lmdeploy serve api_server", "names 0 models"),
+        ("lmdeploy serve gradio x", "is none of the commands that are read: `lmdeploy serve api_server`"),
+    ],
+)
+def test_what_is_no_such_command_is_refused(command: str, message: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        translated(command)
+    assert message in str(raised.value)
+
+
+def test_a_value_without_counterpart_and_an_unknown_repository_are_told() -> None:
+    found = translated("lmdeploy serve api_server OpenGVLab/InternVL2-9B --quant-policy 42")
+    assert found.words[:2] == ("+model=local", "model.path=DIR")
+    assert "opengvlab/internvl2-8b" in found.lines[0].note
+    assert found.lines[1].note.startswith("no counterpart for `42`")
+
+
+def test_the_command_goes_to_standard_output_alone(capsys: Captured) -> None:
+    assert (
+        main(["import-lmdeploy", "--", "lmdeploy", "serve", "api_server", MODEL, "--tp", "2", "--help-me=1"])
+        == 2
+    )
+    assert "`--help-me`" in capsys.readouterr().err
+    assert main(["import-lmdeploy", "--", "lmdeploy", "serve", "api_server", MODEL, "--tp", "2"]) == 0
+    out, err = capsys.readouterr()
+    assert out == "deploy +model=internvl2_8b engine.tp=2 server.host=0.0.0.0\n"
+    assert "--tp 2" in err
+    assert main(["import-lmdeploy", "output=json", "--", "lmdeploy", "chat", MODEL]) == 0
+    assert json.loads(capsys.readouterr().out)["command"] == "deploy chat +model=internvl2_8b"
+    assert main(["import-lmdeploy", "lmdeploy", "chat", MODEL]) == 2
+    assert "reads one command behind `--`" in capsys.readouterr().err
+    assert main(["serve", "+model=pocket_vl", "--", "x"]) == 2
+    assert "unknown flag `--`" in capsys.readouterr().err
