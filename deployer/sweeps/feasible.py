@@ -15,6 +15,7 @@ from deployer.config.devices import EngineChoice, Machine, choose_engine, probe_
 from deployer.config.load import build_options, load_option, validate
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError, UnavailableError
+from deployer.generation.weight_format import check_weight_format
 from deployer.plan.command import make_plan
 from deployer.plan.hardware import Hardware
 from deployer.plan.options import PlanOptions
@@ -106,6 +107,8 @@ def _refusal(
     if hardware is None:
         return None
     plan = make_plan(config, _priced(bench), hardware)
+    if config.engine.load_format == "checkpoint":
+        check_weight_format(config.quantization, plan.case.spec, origin=f"model `{config.model.name}`")
     faults = []
     if bench.prompts == "tokens":
         faults = list(load_faults(loads_of(bench), config, plan.case.spec))

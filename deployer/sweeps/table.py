@@ -15,6 +15,7 @@ from deployer.sweeps.run_folder import RunFolder
 from deployer.table import paint, print_table
 
 SCHEMA = 1  # of the JSON form
+MOST_NAMED = 6  # points under one reason; the files name all
 
 
 def print_points(run: RunFolder, results: Sequence[Result], *, out: TextIO) -> None:
@@ -39,8 +40,9 @@ def print_points(run: RunFolder, results: Sequence[Result], *, out: TextIO) -> N
             f"\n* nothing measured is better in one of {', '.join(objectives)} and as good in all", file=out
         )
     for reason, points in reasons(results):
-        numbers = ", ".join(f"{point.number} ({' '.join(point.words)})" for point in points)
-        what = f"{points[0].status}: {numbers}"
+        named = ", ".join(f"{point.number} ({' '.join(point.words)})" for point in points[:MOST_NAMED])
+        rest = f" and {len(points) - MOST_NAMED} more" if len(points) > MOST_NAMED else ""
+        what = f"{points[0].status}: {named}{rest}"
         print(f"\n{paint(what, 'yellow', out=out)}", file=out)
         print("\n".join(f"  {line}" for line in reason.splitlines()), file=out)
 

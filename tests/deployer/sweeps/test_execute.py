@@ -120,3 +120,9 @@ def test_figures_are_those_of_the_last_row_and_of_the_engine() -> None:
     assert (figures["memory_bytes"], figures["kv_tokens"]) == (12, 48)
     rows = [{"kind": "colour", "accuracy": 0.1}, {"kind": "all", "accuracy": 0.75}]
     assert accuracy_of_report({"rows": rows}) == 0.75
+
+
+def test_a_point_sees_its_own_gpus_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    assert execute._environment([2, 3])["CUDA_VISIBLE_DEVICES"] == "2,3"
+    assert execute._environment([])["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"

@@ -40,6 +40,7 @@ def test_a_point_that_fits_is_priced_for_what_is_here() -> None:
         ),
         ([*SMALL, "engine.session_len=64"], LAPTOP, "does not fit on 1 x cpu: the priced request has"),
         ([*SMALL, "quantization=gone"], LAPTOP, "unknown quantization `gone`"),
+        ([*SMALL, "quantization=awq"], LAPTOP, "quantization.weights=awq: model `pocket_vl`"),
         ([*SMALL, "engine.tpp=2"], LAPTOP, "nearest keys: `engine.tp`"),
         ([*SMALL, "bench.warmup=-1"], LAPTOP, "bench.warmup=-1: must be at least 0"),
         ([*SMALL, "bench=decode"], LAPTOP, "engine.max_batch_size=128 lets no more run at once"),

@@ -1,5 +1,6 @@
 """A search: seeded, resumable, told what was ruled out."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from sweep_results import done, left, options
 
 from deployer.config.tree import config_tree
+from deployer.errors import UnavailableError
 from deployer.sweeps.point import Point, Result
 from deployer.sweeps.search import Search
 from deployer.sweeps.space import read_space
@@ -78,3 +80,9 @@ def test_a_killed_search_goes_on_and_repeats_nothing(tmp_path: Path) -> None:
     for result in [*settled.values(), *rest]:
         assert states[result.number] == expected[result.status]
     assert "PRUNED" in states.values()
+
+
+def test_without_optuna_the_way_to_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(UnavailableError, match=r"pip install 'vlm-deployer\[sweep\]'"):
+        Search(SPACE, {}, asked(8), tmp_path)

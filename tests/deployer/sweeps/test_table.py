@@ -56,3 +56,10 @@ def test_csv_and_parquet_have_a_column_a_key_and_a_row_a_point(tmp_path: Path) -
     )
     columns = parquet.read_table(run.path / "table.parquet").to_pydict()
     assert columns["tokens_per_s"] == [100, 2345.6, None, None, None]
+
+
+def test_many_points_under_one_reason_are_counted(tmp_path: Path) -> None:
+    out = io.StringIO()
+    many = [left(number, f"engine.tp={number}", reason="why") for number in range(1, 11)]
+    print_points(written_run(tmp_path / "run", WORDS, many), many, out=out)
+    assert "6 (engine.tp=6) and 4 more\n  why\n" in out.getvalue()
