@@ -42,7 +42,7 @@ class Compared:
     name: str
     unit: str
     planned: float | None  # None: the plan has none, as of a device without measured shares
-    measured: float | None  # None: nothing was answered yet
+    measured: float | None  # None: nothing was answered yet, or the engine does not measure it there
 
     @property
     def difference(self) -> float | None:
@@ -96,7 +96,7 @@ def compared(plan: Plan, running: Running, traffic: Traffic) -> list[Compared]:
     answered = traffic.requests > 0
     table: list[tuple[str, str, float | None, float | None]] = [
         ("weights", "bytes", memory.bytes_of("weights"), real.get("weights")),
-        ("workspace of the largest step", "bytes", workspace, real.get("workspace")),
+        ("workspace of the largest step", "bytes", workspace, real.get("workspace") or None),
         ("KV pages", "bytes", memory.bytes_of("kv_cache"), real.get("kv_cache")),
         ("one KV page", "bytes", memory.page_bytes, engine["page_bytes"]),
         (
@@ -221,6 +221,8 @@ def _print(plan: Plan, rows: Sequence[Compared], traffic: Traffic, url: str, *, 
     cells = [[row.name, row.unit, _shown(row.planned), _shown(row.measured), _share(row)] for row in rows]
     print_table(["figure", "unit", "planned", "measured", "measured - planned"], cells, out=out)
     print(file=out)
+    if plan.case.hardware.kind == "cpu":
+        print("on a CPU weights are resident bytes, and the largest step is not measured", file=out)
     if not traffic.requests:
         print("no request was answered yet, so there are no times", file=out)
         return
@@ -239,4 +241,6 @@ def _shown(value: float | None) -> str:
 
 
 def _share(row: Compared) -> str:
-    return "-" if row.difference is None else f"{row.difference:+.1%}"
+    if row.difference is None:
+        return "-"
+    return f"{row.difference:+.1%}" if row.difference < 2 else f"{row.difference + 1:,.0f}x"

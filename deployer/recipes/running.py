@@ -70,6 +70,8 @@ def fetch_running(url: str, *, api_key: str | None = None) -> Running:
         raise UnavailableError(f"{address}: {error or type(error).__name__}; is the server up") from error
     if reply.status_code == 401:
         raise UnavailableError(f"{address}: the server wants an API key; add api_key=KEY")
+    if reply.status_code == 503:
+        raise UnavailableError(f"{address}: its engine is not up; ask again once {url}/ready answers 200")
     if reply.status_code != 200:
         raise UnavailableError(
             f"{address}: answered {reply.status_code}; a server of this project tells what it runs"

@@ -3,17 +3,19 @@
 import json
 from dataclasses import replace
 
+import httpx
 import pytest
 from live_server import live_server
 
 from deployer.cli import main
 from deployer.config import load_config
 from deployer.config.load import load_option
+from deployer.errors import UnavailableError
 from deployer.plan.against import compared, traffic_of
 from deployer.plan.command import make_plan
 from deployer.plan.plan import Plan
 from deployer.recipes.lock_file import LockedModel
-from deployer.recipes.running import Running
+from deployer.recipes.running import Running, fetch_running
 from deployer.verbs import VERBS
 
 PLAN, HARDWARE = VERBS["plan"].groups
@@ -76,8 +78,6 @@ def test_a_server_that_answered_nothing_has_no_times() -> None:
 
 
 def test_a_running_server_is_held_against_its_own_plan(capsys: Captured) -> None:
-    import httpx
-
     words = ("+model=pocket_vl", "engine=pytorch", "engine.num_gpu_blocks=16", "engine.session_len=512")
     with live_server(*words, "server.api_keys=[k]") as server:
         headers = {"authorization": "Bearer k"}
@@ -92,10 +92,18 @@ def test_a_running_server_is_held_against_its_own_plan(capsys: Captured) -> None
         assert 0.9 < rows["weights"]["measured"] / rows["weights"]["planned"] < 2, "resident bytes on a CPU"
         assert rows["first token, alone in the plan"]["measured"] > 0
         assert main(["plan", f"against={server.url}", "api_key=k"]) == 0
-        assert "means over 1 answered requests" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "means over 1 answered requests" in out and "on a CPU weights are resident bytes" in out
+        assert rows["workspace of the largest step"]["measured"] is None
         assert main(["plan", "--against", server.url]) == 6
         assert "the server wants an API key" in capsys.readouterr().err
         assert main(["plan", "--against", server.url, "api_key=k", "+model=pocket_vl"]) == 3
         assert (
             "`+model=pocket_vl`: the server tells its own deployment; leave it out" in capsys.readouterr().err
         )
+
+
+def test_a_server_whose_engine_is_not_up_says_when_to_ask(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(httpx, "get", lambda *_, **__: httpx.Response(503))
+    with pytest.raises(UnavailableError, match=r"ask again once http://here:1/ready answers 200"):
+        fetch_running("http://here:1")
