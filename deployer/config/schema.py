@@ -118,6 +118,7 @@ class ServerConfig:
     kind: Literal["openai"]
     host: str
     port: int
+    page: Literal["local", "always", "never"]  # the web page at /
     grpc_port: int | None  # KServe v2 over gRPC; None: not served
     model_name: str | None  # name in /v1/models; None: model.name
     api_keys: list[str]

@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import msgspec
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from deployer.serve.comeback import Outage, retry_after_s
 from deployer.serve.endpoints import ENDPOINTS
 from deployer.serve.metrics import Metrics
 from deployer.serve.service import Service
+from deployer.serve.web_page import page_for, page_routes
 
 
 class Standing(Outage, Protocol):
@@ -35,6 +36,7 @@ class Standing(Outage, Protocol):
 def health_routes(service: Service) -> APIRouter:
     """Return the routes, bound to a service."""
     router = metrics_routes(service.metrics)
+    router.include_router(page_routes(service.server))
 
     @router.get("/health")
     async def health() -> Response:
@@ -50,8 +52,9 @@ def health_routes(service: Service) -> APIRouter:
         return health_of(service.engine, draining=service.admission.draining)
 
     @router.get("/")
-    async def index() -> Response:
-        return _json({"model": service.model_name, "endpoints": ENDPOINTS})
+    async def index(request: Request) -> Response:
+        page = page_for(request, service.server)
+        return page or _json({"model": service.model_name, "endpoints": ENDPOINTS})
 
     return router
 

@@ -16,6 +16,7 @@ from deployer.serve.layers import layers
 from deployer.serve.metrics import Metrics
 from deployer.serve.models import model_card
 from deployer.serve.request_record import record_of
+from deployer.serve.web_page import page_for, page_routes
 from engines.engine import Engine, EngineState
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
@@ -89,6 +90,7 @@ def create_starting_app(starting: Starting) -> FastAPI:
         redirect_slashes=False,
     )
     app.include_router(metrics_routes(starting.metrics))
+    app.include_router(page_routes(config.server))
     app.include_router(_routes(starting))
     return app
 
@@ -116,6 +118,9 @@ def _routes(starting: Starting) -> APIRouter:
 
     @router.api_route("/{path:path}", methods=METHODS)
     async def others(request: Request) -> Response:
+        page = page_for(request, starting.config.server) if request.url.path == "/" else None
+        if page is not None:
+            return page
         record_of(request).error = "engine_unavailable"
         return ApiFault(
             status=503,

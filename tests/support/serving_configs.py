@@ -8,8 +8,9 @@ SAMPLING = SamplingConfig(
     temperature=0.8, top_p=0.8, top_k=40, min_p=0.0, repetition_penalty=1.0, max_new_tokens=None
 )
 SERVER = ServerConfig(
-    kind="openai", host="127.0.0.1", port=0, grpc_port=None, model_name=None, api_keys=[], api_keys_file=None,
-    admin_keys_file=None, cors_origins=[], ssl_keyfile=None, ssl_certfile=None,
+    kind="openai", host="127.0.0.1", port=0, page="local", grpc_port=None, model_name=None,
+    api_keys=[], api_keys_file=None, admin_keys_file=None, cors_origins=[],
+    ssl_keyfile=None, ssl_certfile=None,
     max_requests=8, max_body_bytes=100_000, max_stored_bytes=100_000, drain_s=1, log_level="info",
     allow_random_weights=False,
 )  # fmt: skip

@@ -1,0 +1,149 @@
+"""The page in headless Chromium, around the fake engine: by keyboard, as a reader sees it and hears it."""
+
+import re
+import shutil
+from collections.abc import AsyncGenerator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_engine import FakeEngine, Script
+from PIL import Image
+
+api = pytest.importorskip("playwright.async_api", reason="drives the browser (the extra `browser`)")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
+WAIT_MS = 10_000
+PRICED = re.compile(r"\d+ × \d+, \d+ tiles?, \d+ tokens?$")  # the fake measures every picture alike
+
+
+@pytest.fixture
+async def browse(live: Callable[..., Any]) -> AsyncGenerator[Callable[..., Any], None]:
+    """Return a coroutine function that opens the page of a server with changed options, ready."""
+    async with api.async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        faults: list[str] = []
+
+        async def open_page(**options: Any) -> Any:
+            server = await live(**options)
+            page = await browser.new_page()
+            page.set_default_timeout(WAIT_MS)
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on(
+                "request",
+                lambda asked: (
+                    None if asked.url.startswith((server.url, "data:")) else faults.append(asked.url)
+                ),
+            )
+            await page.goto(server.url)
+            await page.wait_for_selector("[data-state=ready]")
+            return page
+
+        yield open_page
+        await browser.close()
+        assert faults == [], "an error in a script, or a request to another server"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (12, 8), "red").save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+async def ask(page: Any, text: str) -> None:
+    await page.fill("#question", text)
+    await page.keyboard.press("Enter")
+
+
+async def test_a_picture_is_asked_about_by_keyboard_and_the_answer_is_measured_and_spoken(
+    browse: Callable[..., Any], engine: FakeEngine, picture: Path
+) -> None:
+    page = await browse()
+    await page.set_input_files("#file", picture)
+    await page.get_by_text(PRICED).wait_for()
+    await ask(page, "what is it")
+    await page.wait_for_selector(".assistant .figures")
+    assert await page.inner_text(".assistant .said") == "It is a red circle."
+    assert await page.inner_text("#spoken") == "It is a red circle."
+    names = await page.locator(".figures dt").all_inner_texts()
+    assert {"first token", "speed", "queue", "prefill", "prompt", "answer"} <= set(names)
+    assert len(engine.submits[0].images) == 1
+    assert await page.evaluate("document.activeElement.id") == "question"
+
+
+async def test_escape_stops_an_answer_and_its_sequence(
+    browse: Callable[..., Any], engine: FakeEngine
+) -> None:
+    engine.script = lambda _: Script(endless=True, pause_s=0.005)
+    page = await browse()
+    await ask(page, "tell me everything")
+    await page.locator(".assistant .said", has_text="circle").wait_for()
+    assert await page.is_visible("#stop")
+    await page.keyboard.press("Escape")
+    await page.get_by_text("by you").wait_for()
+    assert "circle" in await page.inner_text(".assistant .said") and await page.is_enabled("#send")
+    assert len(engine.left_early) == 1
+
+
+async def test_an_answer_is_text_and_never_markup(browse: Callable[..., Any], engine: FakeEngine) -> None:
+    markup = "<img src=x onerror=alert(1)><b>bold</b>"
+    engine.script = lambda _: Script(text=markup)
+    page = await browse()
+    await ask(page, markup)
+    await page.wait_for_selector(".assistant .figures")
+    assert await page.locator(".said").all_inner_texts() == [markup, markup]
+    assert await page.locator(".said *").count() == 0
+
+
+async def test_tokens_are_shown_with_their_probability(browse: Callable[..., Any]) -> None:
+    page = await browse()
+    await page.click("#options summary")
+    await page.check("#show-tokens")
+    await page.keyboard.press("Escape")
+    await ask(page, "hi")
+    await page.wait_for_selector(".assistant .figures")
+    assert await page.locator(".token").count() > 4
+    assert (await page.locator(".token").first.get_attribute("title")).startswith("77.9 %")  # exp(-0.25)
+
+
+async def test_a_key_is_asked_for_and_the_question_is_not_lost(browse: Callable[..., Any]) -> None:
+    page = await browse(api_keys=["sesame"])
+    await ask(page, "hello")
+    await page.get_by_role("alert").get_by_text("API key").wait_for()
+    assert await page.input_value("#question") == "hello"
+    await page.get_by_label("API key").fill("sesame")
+    await ask(page, "hello")
+    await page.wait_for_selector(".assistant .figures")
+
+
+async def test_a_conversation_comes_back_from_the_history_with_its_pictures(
+    browse: Callable[..., Any], engine: FakeEngine, picture: Path
+) -> None:
+    page = await browse()
+    await page.set_input_files("#file", picture)
+    await page.get_by_text(PRICED).wait_for()
+    await ask(page, "what is it")
+    await page.wait_for_selector("#history-list li", state="attached")
+    await page.reload()
+    await page.click("#show-history")
+    await page.locator("#history-list").get_by_text("what is it").click()
+    assert await page.locator(".user img").count() == 1
+    await ask(page, "and now")
+    await page.locator(".assistant .figures").nth(1).wait_for()
+    assert len(engine.submits[1].images) == 1, "what was said before is sent again"
+
+
+async def test_every_control_has_a_name_and_can_be_reached(browse: Callable[..., Any]) -> None:
+    page = await browse()
+    await page.click("#options summary")
+    unnamed = await page.evaluate(
+        """[...document.querySelectorAll('button, input, textarea, summary')].filter((one) =>
+        !one.textContent.trim() && !one.labels?.length && !one.ariaLabel).map((one) => one.id)"""
+    )
+    assert unnamed == []
+    await page.focus("body")
+    seen = []
+    for _ in range(14):
+        await page.keyboard.press("Tab")
+        seen.append(await page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+    assert {"show-history", "new", "question", "choose", "SUMMARY", "show-tokens", "send"} <= set(seen)
