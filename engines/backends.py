@@ -29,8 +29,8 @@ DTYPES: Mapping[str, torch.dtype] = {
 }
 
 
-class CaptureDecodes(Protocol):
-    """Returns a network around a network that repeats decode steps over these pages from a recording."""
+class CaptureSteps(Protocol):
+    """Returns a network around a network that repeats steps over these pages from recordings."""
 
     def __call__(
         self,
@@ -38,6 +38,7 @@ class CaptureDecodes(Protocol):
         kv: Sequence[KvLayer],
         *,
         max_batch_size: int,
+        max_chunk_tokens: int,
         session_len: int,
         device: torch.device,
         ops: Ops,
@@ -58,7 +59,7 @@ class Backend:
     dtype: torch.dtype
     ops: Ops
     group: TpGroup
-    capture_decodes: CaptureDecodes | None  # None: every step is launched op by op
+    capture_steps: CaptureSteps | None  # None: every step is launched op by op
     capture_passes: CapturePasses | None  # likewise
 
 
@@ -75,7 +76,7 @@ def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0
         dtype=_dtype(options.dtype, checkpoint_dtype, device),
         ops=OP_TABLES[options.kind](device),
         group=TpGroup(rank=rank, size=options.tp),
-        capture_decodes=CAPTURES.get(options.kind),
+        capture_steps=CAPTURES.get(options.kind),
         capture_passes=PASS_CAPTURES.get(options.kind),
     )
 
@@ -161,22 +162,33 @@ def _turbomind_graphs(
     kv: Sequence[KvLayer],
     *,
     max_batch_size: int,
+    max_chunk_tokens: int,
     session_len: int,
     device: torch.device,
     ops: Ops,
 ) -> ChoosingNetwork:
+    from engines.turbomind.chunk_graphs import ChunkGraphs
+    from engines.turbomind.chunk_ladder import chunk_ladder
     from engines.turbomind.graphs import CudaRecorder, DecodeGraphs
     from engines.turbomind.ops.choose_token import choose_token
     from engines.turbomind.ops_table import TurbomindOps
 
     assert isinstance(ops, TurbomindOps), "recorded steps are launched by this engine's own table"
+    recorder = CudaRecorder()
+    sizes = chunk_ladder(network.spec.decoder, kv[0].format, max_chunk_tokens=max_chunk_tokens)
+    if sizes:
+        chunks = ChunkGraphs(
+            network, kv, sizes=sizes, session_len=session_len, device=device, recorder=recorder
+        )
+        chunks.capture()
+        network = chunks
     graphs = DecodeGraphs(
         network,
         kv,
         max_batch_size=max_batch_size,
         session_len=session_len,
         device=device,
-        recorder=CudaRecorder(),
+        recorder=recorder,
         choose=partial(choose_token, ops.gpu),
     )
     graphs.capture()
@@ -201,5 +213,5 @@ def _turbomind_passes(network: Network, *, max_tiles: int, device: torch.device)
 
 DEVICES: Mapping[str, Callable[[int], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
 OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}
-CAPTURES: Mapping[str, CaptureDecodes] = {"turbomind": _turbomind_graphs}
+CAPTURES: Mapping[str, CaptureSteps] = {"turbomind": _turbomind_graphs}
 PASS_CAPTURES: Mapping[str, CapturePasses] = {"turbomind": _turbomind_passes}

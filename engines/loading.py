@@ -110,7 +110,7 @@ def load_engine(
         )
     limits = options.scheduler
     recorded: ChoosingNetwork | None = None
-    if backend.capture_decodes is not None:
+    if backend.capture_steps is not None:
         with phases.of("graphs"):
             recorded = _captured(backend, network, kv, limits, plan.session_len)
     scheduler = Scheduler(
@@ -158,11 +158,12 @@ def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) 
 def _captured(
     backend: Backend, network: Network, kv: Seq[KvLayer], limits: SchedulerOptions, session_len: int
 ) -> ChoosingNetwork:
-    assert backend.capture_decodes is not None, "asked of engines that capture"
-    return backend.capture_decodes(
+    assert backend.capture_steps is not None, "asked of engines that capture"
+    return backend.capture_steps(
         network,
         kv,
         max_batch_size=limits.max_batch_size,
+        max_chunk_tokens=limits.max_prefill_token_num,
         session_len=session_len,
         device=backend.device,
         ops=backend.ops,

@@ -6,6 +6,7 @@ from typing import Literal
 from deployer.plan.case import Case
 from deployer.plan.weight_bytes import WeightPart, bytes_of
 from deployer.plan.workspace import (
+    chunk_graph_rows,
     decoder_bytes,
     encoder_bytes,
     graph_bytes,
@@ -121,6 +122,7 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
         "derived: one encoder pass": encoder_bytes(case),
     }
     widest = max(phases, key=lambda phase: phases[phase])
+    chunks = len(chunk_graph_rows(case))
     kept = kept_bytes(case.spec, case.options, itemsize=case.dtype_bytes)
     table = [
         ("runtime", device.context_bytes, "hardware.context_bytes: before the first tensor"),
@@ -129,7 +131,11 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
         ("picture rows", kept.picture_rows, "derived: encoder outputs of the worst step"),
         ("picture cache", kept.picture_cache, "vision.cache_bytes"),
         ("penalty tables", kept.penalties, ""),
-        ("CUDA graphs", graph_bytes(case), f"derived: {len(graph_sizes(case))} decode graphs"),
+        (
+            "CUDA graphs",
+            graph_bytes(case),
+            f"derived: {len(graph_sizes(case))} decode, {chunks} chunk graphs",
+        ),
     ]
     return [
         MemoryRow(group="workspace", name=name, num_bytes=num_bytes, how=how)

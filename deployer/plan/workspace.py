@@ -13,6 +13,7 @@ from math import prod
 from deployer.plan.case import Case
 from engines.kv_bytes import kv_heads_per_rank
 from engines.turbomind.batch_ladder import ladder
+from engines.turbomind.chunk_ladder import chunk_ladder
 
 # One H200, torch 2.11, 2026-11-22: a first graph took 75 MB, each of seven more, of 384 nodes, 1.05 MB.
 FIRST_GRAPH_BYTES = 75_000_000
@@ -59,17 +60,19 @@ def encoder_bytes(case: Case) -> int:
 
 
 def graph_bytes(case: Case) -> int:
-    """Return what captured decode steps take (`engines/turbomind/graphs.py`); nothing with other engines.
+    """Return what captured steps take (`graphs` and `chunk_graphs` of engines/turbomind); nothing elsewhere.
 
-    They share the activations of the largest. Each adds its nodes, and keeps its own outputs: a normed row
-    and V float32 logits for each sequence.
+    They share the activations of the largest. Each adds its nodes; decode steps keep their own outputs, a
+    normed row and V float32 logits for each sequence, steps with chunks have room for rows of pictures.
     """
-    sizes = graph_sizes(case)
+    sizes, chunk_rows = graph_sizes(case), chunk_graph_rows(case)
     if not sizes:
         return 0
     decoder = case.spec.decoder
-    activations = sizes[-1] * _token_width(case) * case.dtype_bytes
-    nodes = len(sizes) * NODES_A_LAYER * decoder.num_layers * GRAPH_NODE_BYTES
+    most_rows = max(chunk_rows, default=0)
+    activations = max(sizes[-1], most_rows) * _token_width(case) * case.dtype_bytes
+    activations += most_rows * decoder.hidden * case.dtype_bytes
+    nodes = (len(sizes) + len(chunk_rows)) * NODES_A_LAYER * decoder.num_layers * GRAPH_NODE_BYTES
     outputs = sum(sizes) * (decoder.hidden * case.dtype_bytes + decoder.vocab * 4)
     return FIRST_GRAPH_BYTES + activations + nodes + outputs
 
@@ -77,6 +80,14 @@ def graph_bytes(case: Case) -> int:
 def graph_sizes(case: Case) -> list[int]:
     """Return the batch sizes that are captured; only engine=turbomind does so."""
     return ladder(case.options.scheduler.max_batch_size) if case.options.kind == "turbomind" else []
+
+
+def chunk_graph_rows(case: Case) -> list[int]:
+    """Return the rows of the captured steps with chunks of prompts; likewise."""
+    if case.options.kind != "turbomind":
+        return []
+    most = case.options.scheduler.max_prefill_token_num
+    return chunk_ladder(case.spec.decoder, case.options.kv.format, max_chunk_tokens=most)
 
 
 def _token_width(case: Case) -> int:

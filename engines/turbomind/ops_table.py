@@ -100,16 +100,17 @@ class TurbomindOps:
         """Attend the decoding sequences with one kernel, the chunks with another, into one result."""
         num = batch.num_decodes
         out_TND = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
-        attention_decode(
-            self.gpu,
-            q_TND[:num],
-            layer,
-            batch.pages_BP[:num],
-            batch.kv_lens_B[:num],
-            scale=scale,
-            window=window,
-            out_BND=out_TND[:num],
-        )
+        if num:
+            attention_decode(
+                self.gpu,
+                q_TND[:num],
+                layer,
+                batch.pages_BP[:num],
+                batch.kv_lens_B[:num],
+                scale=scale,
+                window=window,
+                out_BND=out_TND[:num],
+            )
         if num < len(batch.kv_lens_B):
             # `q_starts` counts from the first row of the step, so all rows are handed over.
             attention_prefill(

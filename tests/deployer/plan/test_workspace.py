@@ -7,6 +7,7 @@ from plan_cases import case
 
 from deployer.plan.case import Case
 from deployer.plan.workspace import (
+    chunk_graph_rows,
     decoder_bytes,
     encoder_bytes,
     graph_bytes,
@@ -52,9 +53,11 @@ def test_a_text_model_needs_no_memory_for_pictures() -> None:
 def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
     small = with_batch(case(), 4)
     assert graph_sizes(small) == [1, 2, 4]
-    step, nodes = 4 * (4 * 4096 + 3 * 14336) * 2, 3 * 11 * 32 * 2700
+    assert chunk_graph_rows(small) == [32, *range(64, 513, 64), 640]
+    rows = 640 * (4 * 4096 + 3 * 14336 + 4096) * 2
+    nodes = (3 + 10) * 11 * 32 * 2700
     outputs = 7 * (4096 * 2 + 92_553 * 4)
-    assert graph_bytes(small) == 75_000_000 + step + nodes + outputs
+    assert graph_bytes(small) == 75_000_000 + rows + nodes + outputs
     plain = replace(case(), options=replace(case().options, kind="pytorch"))
     assert graph_bytes(plain) == 0
 

@@ -4,7 +4,6 @@ On a GPU out of CUDA graphs; on a CPU the computation is repeated on the same fi
 but the capture itself.
 """
 
-from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -12,6 +11,7 @@ import torch
 from emulated_gpu import EmulatedGpu
 from paged_attention import relative_error
 from paged_steps import Run, empty_pages, run_step, step_input
+from repeater import Repeater
 
 from engines.network import Network
 from engines.noise import noise_key
@@ -19,7 +19,7 @@ from engines.plain_rows import PlainDraws, PlainRows
 from engines.sampling import first_argmax
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder
-from engines.turbomind.graphs import CudaRecorder, DecodeGraphs, Outputs, Recorder
+from engines.turbomind.graphs import CudaRecorder, DecodeGraphs, Recorder
 from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops_table import TurbomindOps
 from engines.weights.load import random_network
@@ -43,20 +43,6 @@ SMALL = ModelSpec(
     dtype="bfloat16",
     decoder_names="internlm2",
 )
-
-
-class Repeater:
-    """Repeats the computation on the CPU and copies its results to where the first ones lay."""
-
-    def record(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
-        outputs = tuple(x.clone() for x in run())
-
-        @torch.inference_mode()
-        def repeat() -> None:
-            for fixed, fresh in zip(outputs, run(), strict=True):
-                fixed.copy_(fresh)
-
-        return repeat, (outputs[0], outputs[1], outputs[2])
 
 
 @pytest.fixture(scope="module")
