@@ -87,6 +87,14 @@ def test_a_thousand_pictures_are_refused(api: httpx.Client) -> None:
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "too_many_images")
 
 
+@pytest.mark.parametrize("text", ["<IMAGE_TOKEN> and <IMAGE_TOKEN>: which?", "<image><image>"])
+def test_markers_that_are_not_as_many_as_the_pictures_are_a_400(api: httpx.Client, text: str) -> None:
+    reply = api.post("/v1/chat/completions", json=body(data_url(png()), text=text))
+    error = reply.json()["error"]
+    assert (reply.status_code, error["code"]) == (400, "image_placement"), error
+    assert "2 times and holds 1 image" in error["message"]
+
+
 def test_a_prompt_that_is_too_long_is_told_what_costs_what(api: httpx.Client) -> None:
     reply = api.post("/v1/chat/completions", json=body(data_url(png()), text="many words " * 2000))
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
