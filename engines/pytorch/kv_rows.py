@@ -17,13 +17,13 @@ def quantize_rows(x_D: Tensor, format: KvFormat) -> tuple[Tensor, Tensor]:
     """Return codes, uint8 [..., B], and parameters, fp16 [..., S], of rows of any float type."""
     x32_D = x_D.float()
     if format == "fp8":
-        scale_1 = _fp16(x32_D.abs().amax(-1, keepdim=True) / FP8_MAX)
+        scale_1 = _fp16(_divided(x32_D.abs().amax(-1, keepdim=True), FP8_MAX))
         scaled_D = (x32_D * _inverse(scale_1)).clamp(-FP8_MAX, FP8_MAX)
         return scaled_D.to(torch.float8_e4m3fn).view(torch.uint8), scale_1
     steps = 15 if format == "int4" else 255
     middle = (steps + 1) // 2
     low_1, high_1 = x32_D.amin(-1, keepdim=True), x32_D.amax(-1, keepdim=True)
-    scale_1 = _fp16((high_1 - low_1) / steps)
+    scale_1 = _fp16(_divided(high_1 - low_1, float(steps)))
     zero_1 = _fp16(low_1 + middle * scale_1.float())
     codes_D = ((x32_D - zero_1.float()) * _inverse(scale_1)).round() + middle
     codes_D = codes_D.clamp(0, steps).to(torch.uint8)
@@ -37,6 +37,11 @@ def dequantize_rows(codes_B: Tensor, scales_S: Tensor, format: KvFormat, dtype: 
         return (codes_B.view(torch.float8_e4m3fn).float() * scale_1).to(dtype)
     codes_D, middle = (_unpacked(codes_B), 8) if format == "int4" else (codes_B, 128)
     return ((codes_D.float() - middle) * scale_1 + scales_S[..., 1:].float()).to(dtype)
+
+
+def _divided(x: Tensor, number: float) -> Tensor:
+    # NOTE: torch multiplies by 1 / number on a GPU where it divides on a CPU; tensors it divides on both.
+    return x / torch.full_like(x, number)
 
 
 def _fp16(x: Tensor) -> Tensor:

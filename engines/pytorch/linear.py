@@ -47,4 +47,6 @@ def quantize_rows_int8(x_TI: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _scale(x_TI: Tensor, largest: float) -> Tensor:
-    return (x_TI.abs().amax(-1, keepdim=True).float() / largest).clamp(min=_LEAST_SCALE)
+    # NOTE: torch multiplies by 1 / number on a GPU where it divides on a CPU; tensors it divides on both.
+    top_T1 = x_TI.abs().amax(-1, keepdim=True).float()
+    return (top_T1 / torch.full_like(top_T1, largest)).clamp(min=_LEAST_SCALE)

@@ -37,6 +37,9 @@ NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
 Progress = Callable[[int, int], None]  # numbers of the checkpoint that are loaded, numbers in all
 
 
+@torch.inference_mode(
+    mode=False
+)  # threads write the tensors: the mode is a thread's own, and they are not in it
 def load_network(
     folder: Path,
     spec: ModelSpec,

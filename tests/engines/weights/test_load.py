@@ -165,3 +165,10 @@ def test_a_random_network_runs_and_follows_its_seed(case: str) -> None:
 def test_a_checkpoint_folder_may_be_given_as_written(tmp_path: Path) -> None:
     folder = write_checkpoint("qwen2", tmp_path / "model")
     assert network(folder, golden("qwen2").spec).spec == golden("qwen2").spec
+
+
+def test_weights_load_inside_inference_mode_too(internvl_folder: Folder) -> None:
+    spec = golden("llama3_vit6b").spec
+    with torch.inference_mode():
+        loaded = network(internvl_folder("llama3_vit6b"), spec)
+        assert torch.equal(last_logits(loaded), last_logits(network(internvl_folder("llama3_vit6b"), spec)))

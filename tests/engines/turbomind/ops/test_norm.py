@@ -1,4 +1,9 @@
-"""Norm kernels against the torch table: same rounding points, so at most one unit in the last place apart."""
+"""Norm kernels against the torch table: same rounding points, so at most two units in the last place apart.
+
+The sum of squares is taken in another order, so the factor of a row may differ in its last fp32 bit. Where a
+normed value then falls on the other side of a rounding, it differs by one unit, 2^-10 of it in fp16, and the
+product with its weight by the same share, up to two units of its own.
+"""
 
 import pytest
 import torch
@@ -28,7 +33,7 @@ MODELS = [
 def check_all(gpu, dtype: torch.dtype, tokens: int, hidden: int) -> None:
     x, residual = (torch.randn(tokens, hidden, dtype=dtype, device=gpu.device) for _ in range(2))
     weight, bias = (torch.randn(hidden, dtype=dtype, device=gpu.device) for _ in range(2))
-    truth, close = TorchOps(), {"rtol": ULP[dtype], "atol": 1e-6}
+    truth, close = TorchOps(), {"rtol": 2 * ULP[dtype], "atol": 1e-6}
     torch.testing.assert_close(rms_norm(gpu, x, weight, EPS), truth.rms_norm(x, weight, EPS), **close)
     for got, wanted in zip(
         add_rms_norm(gpu, x, residual, weight, EPS), truth.add_rms_norm(x, residual, weight, EPS), strict=True
