@@ -71,6 +71,28 @@ class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):
     end_ids: tuple[int, ...]  # end a text where its grammar is complete; at least one
 
 
+def greedy(num_tokens: int, *, stop_token_ids: tuple[int, ...] = ()) -> Sampling:
+    """Return the sampling of measurements: the most likely token each time, to the full length."""
+    return Sampling(
+        max_new_tokens=num_tokens,
+        temperature=0.0,
+        top_k=0,
+        top_p=1.0,
+        min_p=0.0,
+        repetition_penalty=1.0,
+        presence_penalty=0.0,
+        frequency_penalty=0.0,
+        seed=0,
+        min_new_tokens=0,
+        ignore_eos=True,
+        eos_token_ids=(),
+        stop_token_ids=stop_token_ids,
+        bad_sequences=(),
+        logit_bias={},
+        logprobs=None,
+    )
+
+
 class Start(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The first message: what to load and how to run it."""
 

@@ -7,13 +7,14 @@ memory that `engines/device_memory.py` leaves alone has room for steps.
 
 import numpy as np
 import torch
+from msgspec.structs import replace
 
 from engines.batch import step_input
 from engines.batch_plan import BatchPlan, Chunk
 from engines.errors import DeviceError
 from engines.kept_bytes import kept_bytes
 from engines.kv_cache import allocate_kv
-from engines.messages import Sampling
+from engines.messages import greedy
 from engines.network import Network
 from engines.options import EngineOptions
 from engines.penalties import TokenCounts
@@ -100,7 +101,7 @@ def _one_prompt(num_tokens: int, page_tokens: int) -> BatchPlan:
         token_ids=[0] * num_tokens,
         num_prompt_tokens=num_tokens,
         images=(),
-        sampling=_DRAW,
+        sampling=replace(greedy(1), temperature=1.0, top_p=0.9, logprobs=0),
         max_tokens=num_tokens + 1,
         priority=0,
         arrival=0,
@@ -109,23 +110,3 @@ def _one_prompt(num_tokens: int, page_tokens: int) -> BatchPlan:
     )
     sequence.pages.extend(range(-(-num_tokens // page_tokens)))
     return BatchPlan.of([Chunk(sequence=sequence, start=0, num_tokens=num_tokens)], [])
-
-
-_DRAW = Sampling(
-    max_new_tokens=1,
-    temperature=1.0,
-    top_k=0,
-    top_p=0.9,
-    min_p=0.0,
-    repetition_penalty=1.0,
-    presence_penalty=0.0,
-    frequency_penalty=0.0,
-    seed=0,
-    min_new_tokens=0,
-    ignore_eos=True,
-    eos_token_ids=(),
-    stop_token_ids=(),
-    bad_sequences=(),
-    logit_bias={},
-    logprobs=0,
-)

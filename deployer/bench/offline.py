@@ -14,7 +14,7 @@ from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
 from engines.engine import Engine
 from engines.errors import EngineError
-from engines.messages import Delta, Done, Failed, Sampling, Submit
+from engines.messages import Delta, Done, Failed, Submit, greedy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,25 +72,3 @@ async def engine_bench(deployment: Deployment, *, output_tokens: int) -> AsyncGe
     """Start the engine of a deployment in its process; it ends with the block."""
     async with deployment:
         yield EngineBench(engine=deployment.engine, prompts=deployment.prompts, output_tokens=output_tokens)
-
-
-def greedy(output_tokens: int, *, stop_token_ids: tuple[int, ...]) -> Sampling:
-    """Return sampling as `online.py` asks for it: greedy, to the full length."""
-    return Sampling(
-        max_new_tokens=output_tokens,
-        temperature=0.0,
-        top_k=0,
-        top_p=1.0,
-        min_p=0.0,
-        repetition_penalty=1.0,
-        presence_penalty=0.0,
-        frequency_penalty=0.0,
-        seed=0,
-        min_new_tokens=0,
-        ignore_eos=True,
-        eos_token_ids=(),
-        stop_token_ids=stop_token_ids,
-        bad_sequences=(),
-        logit_bias={},
-        logprobs=None,
-    )

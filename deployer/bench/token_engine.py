@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 
-from deployer.bench.offline import greedy
 from deployer.bench.token_asks import AskedPicture, TokenAsk, TokenPrompts
 from deployer.bench.token_samples import TokenSample
 from deployer.config.devices import EngineChoice, choose_engine
@@ -25,7 +24,7 @@ from deployer.prompt.assemble import Prompt
 from engines.client import EngineClient
 from engines.engine import Engine
 from engines.errors import EngineError
-from engines.messages import Delta, Failed, ImageInput, Stats, Submit
+from engines.messages import Delta, Failed, ImageInput, Stats, Submit, greedy
 
 SETTLE_S = 5.0  # how long the engine's figures may be behind its last answer
 
@@ -76,7 +75,7 @@ class TokenBench:
             request_id=f"bench-{secrets.token_hex(8)}",
             token_ids=ask.token_ids,
             images=tuple(images),
-            sampling=greedy(ask.output_tokens, stop_token_ids=()),
+            sampling=greedy(ask.output_tokens),
             priority=0,
         )
         arrivals: list[tuple[float, int]] = []

@@ -18,7 +18,7 @@ from deployer.parity.case import Case
 from engines.batch import step_input
 from engines.batch_plan import BatchPlan, Chunk
 from engines.kv_cache import allocate_kv
-from engines.messages import Sampling
+from engines.messages import greedy
 from engines.network import Network
 from engines.options import KvOptions
 from engines.positions import prompt_positions
@@ -113,7 +113,7 @@ def sequence_of(case: Case, network: Network, *, request_id: str, arrival: int) 
         token_ids=list(case.token_ids),
         num_prompt_tokens=num_tokens,
         images=case.images,
-        sampling=_GREEDY,
+        sampling=greedy(1 << 20),
         max_tokens=num_tokens + len(case.greedy),
         priority=0,
         arrival=arrival,
@@ -122,23 +122,3 @@ def sequence_of(case: Case, network: Network, *, request_id: str, arrival: int) 
         positions=positions,
         position_offset=offset,
     )
-
-
-_GREEDY = Sampling(
-    max_new_tokens=1 << 20,
-    temperature=0.0,
-    top_k=0,
-    top_p=1.0,
-    min_p=0.0,
-    repetition_penalty=1.0,
-    presence_penalty=0.0,
-    frequency_penalty=0.0,
-    seed=0,
-    min_new_tokens=0,
-    ignore_eos=True,
-    eos_token_ids=(),
-    stop_token_ids=(),
-    bad_sequences=(),
-    logit_bias={},
-    logprobs=None,
-)

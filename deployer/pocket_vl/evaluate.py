@@ -14,7 +14,7 @@ from pathlib import Path
 from msgspec.structs import replace
 from PIL import Image
 
-from deployer.bench.offline import EngineBench, engine_bench, greedy
+from deployer.bench.offline import EngineBench, engine_bench
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.deployment import Deployment
@@ -28,7 +28,7 @@ from deployer.prompt.messages import Message
 from deployer.prompt.tokenizer import decode
 from deployer.serve.logs import set_up_logs
 from engines.errors import EngineError
-from engines.messages import Delta, Failed, Submit
+from engines.messages import Delta, Failed, Submit, greedy
 
 
 def run(config: DeployConfig, options: EvaluateOptions) -> int:

@@ -18,7 +18,7 @@ from engines.decoder.llama_like import LlamaLayer
 from engines.decoder.logn import query_scale
 from engines.kv_cache import allocate_kv
 from engines.kv_layer import KvLayer
-from engines.messages import Sampling
+from engines.messages import greedy
 from engines.ops import Dense, Weight
 from engines.options import KvOptions
 from engines.parallel import TpGroup
@@ -132,7 +132,7 @@ class DecoderStream:
             token_ids=list(prompt.token_ids),
             num_prompt_tokens=num_tokens,
             images=prompt.images,
-            sampling=GREEDY,
+            sampling=greedy(1),
             max_tokens=num_tokens + 1,
             priority=0,
             arrival=0,
@@ -149,23 +149,3 @@ class DecoderStream:
             features=features,
             rope_by_prompt=self._spec.rope.by_prompt,
         )
-
-
-GREEDY = Sampling(
-    max_new_tokens=1,
-    temperature=0.0,
-    top_k=0,
-    top_p=1.0,
-    min_p=0.0,
-    repetition_penalty=1.0,
-    presence_penalty=0.0,
-    frequency_penalty=0.0,
-    seed=0,
-    min_new_tokens=0,
-    ignore_eos=True,
-    eos_token_ids=(),
-    stop_token_ids=(),
-    bad_sequences=(),
-    logit_bias={},
-    logprobs=None,
-)

@@ -7,14 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from golden_request import golden_request
 from internvl_golden import golden
-from sequences import sampling
-from tiny_engine import IMAGE_ID, RAISES_ID, SPEC, ask, client, image_input, options, submit, wait_until
+from tiny_engine import IMAGE_ID, RAISES_ID, SPEC, ask, client, options, submit, wait_until
 
 from engines.client import EngineClient
 from engines.errors import CheckpointError
-from engines.messages import Done, Failed, Submit
-from engines.vision.pixels.dynamic_tiles import dynamic_tiles
+from engines.messages import Done, Failed
 
 TWO = options(tp=2)
 
@@ -35,29 +34,12 @@ async def test_two_ranks_give_upstreams_greedy_tokens_whole_chunked_and_from_the
     try:
         assert engine.ready is not None and "meet" in engine.ready.phase_s
         for _ in range(2):
-            tiles = dynamic_tiles(reference.pictures("one_image")[0], reference.pixels)
-            ids = reference.token_ids("one_image")
-            expected = reference.tensors["greedy_one_image"].tolist()
-            image = image_input(
-                engine.pixels,
-                tiles,
-                key=b"k" * 16,
-                start=ids.index(reference.image_id),
-                rows_per_tile=ids.count(reference.image_id) // len(tiles),
-            )
-            request = Submit(
-                request_id="golden",
-                token_ids=tuple(ids),
-                images=(image,),
-                sampling=sampling(max_new_tokens=len(expected), ignore_eos=True),
-                priority=0,
-            )
+            request, expected = golden_request(engine, reference)
             tokens, end = await ask(engine, request)
             assert tokens == expected
-        assert isinstance(end, Done) and end.usage.cached_tokens == (len(ids) - 1) // 16 * 16
-        leftovers = [
-            path for path in Path(image.pixels[0].path).parent.iterdir() if path.name != "owner.lock"
-        ]
+        assert isinstance(end, Done) and end.usage.cached_tokens == (len(request.token_ids) - 1) // 16 * 16
+        pixels = Path(request.images[0].pixels[0].path).parent
+        leftovers = [path for path in pixels.iterdir() if path.name != "owner.lock"]
         assert leftovers == []
     finally:
         await engine.close()

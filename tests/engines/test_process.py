@@ -4,15 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from golden_request import golden_request
 from internvl_golden import golden
-from sequences import sampling
-from tiny_engine import OPTIONS, SPEC, ask, client, image_input, options, submit, wait_until
+from tiny_engine import OPTIONS, SPEC, ask, client, options, submit, wait_until
 
 from engines.client import EngineClient
 from engines.errors import DeviceError
-from engines.messages import Done, Submit
+from engines.messages import Done
 from engines.process import _num_threads
-from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 
 WITHOUT_TORCH = """
 import sys
@@ -33,26 +32,10 @@ async def test_a_checkpoint_gives_upstreams_greedy_tokens_through_the_process(
     await engine.start()
     try:
         for _ in range(2):  # the second time from the prefix cache
-            tiles = dynamic_tiles(reference.pictures("one_image")[0], reference.pixels)
-            ids = reference.token_ids("one_image")
-            expected = reference.tensors["greedy_one_image"].tolist()
-            image = image_input(
-                engine.pixels,
-                tiles,
-                key=b"k" * 16,
-                start=ids.index(reference.image_id),
-                rows_per_tile=ids.count(reference.image_id) // len(tiles),
-            )
-            request = Submit(
-                request_id="golden",
-                token_ids=tuple(ids),
-                images=(image,),
-                sampling=sampling(max_new_tokens=len(expected), ignore_eos=True),
-                priority=0,
-            )
+            request, expected = golden_request(engine, reference)
             tokens, end = await ask(engine, request)
             assert tokens == expected
-        assert isinstance(end, Done) and end.usage.cached_tokens == (len(ids) - 1) // 16 * 16
+        assert isinstance(end, Done) and end.usage.cached_tokens == (len(request.token_ids) - 1) // 16 * 16
         assert engine.stats is not None
     finally:
         await engine.close()
