@@ -71,6 +71,7 @@ class VisionConfig:
     max_pixels: int | None
     max_batch_size: int
     cache_bytes: int
+    preprocess_workers: int  # processes; 0: threads of the server
     max_images: int
     max_image_bytes: int
     max_image_pixels: int

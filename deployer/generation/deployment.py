@@ -56,6 +56,8 @@ class Deployment:
 
     async def start(self) -> Ready:
         """Start the engine and return what it got. Raises EngineError where it cannot start."""
+        if self.prompts.pixel_pool is not None:
+            self.prompts.pixel_pool.start()
         await self.engine.start()
         assert self.engine.ready is not None, "a started engine has said what it got"
         self.prompts.session_len = self.engine.ready.session_len

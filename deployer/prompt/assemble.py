@@ -29,7 +29,9 @@ from deployer.prompt.image_tokens import ImageTokens, image_tokens
 from deployer.prompt.images import Picture, check_pixels, decode, open_picture
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.open_template import open_template, token_text
+from deployer.prompt.pixel_pool import pixel_pool
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
+from deployer.prompt.prepare import prepare_images
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.template_choice import known_templates
 from deployer.prompt.template_fields import with_fields_file
@@ -94,6 +96,7 @@ class PromptBuilder:
         self.stop_words = rules.words
         self._bytes = image_bytes(cfg.vision)
         self._own_pictures = threading.Lock()
+        self.pixel_pool = pixel_pool(spec.vision, cfg.vision)  # None: pictures are cut on threads
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prompt")
 
     async def chat(
@@ -139,9 +142,10 @@ class PromptBuilder:
 
     async def prepare(self, planned: PlannedPrompt) -> Prompt:
         """Decode and cut the pictures of a planned prompt. Raises RequestError."""
-        shared = self._shared([image.slot for image in planned.images])
-        images = await together(
-            self._on_thread(partial(self._prepare, image, shared=shared)) for image in planned.images
+        if self._tiles is None:
+            return Prompt(token_ids=planned.token_ids, images=())
+        images = await prepare_images(
+            planned.images, self._tiles, pool=self.pixel_pool, threads=self._threads
         )
         return Prompt(token_ids=planned.token_ids, images=tuple(images))
 
@@ -187,6 +191,8 @@ class PromptBuilder:
     async def aclose(self) -> None:
         """Give the threads back; no prompt can be built afterwards."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        if self.pixel_pool is not None:
+            self.pixel_pool.close()
 
     def _check_images(self, messages: Sequence[Message]) -> None:
         self._check_count(sum(isinstance(part, ImagePart) for message in messages for part in message.parts))
@@ -239,21 +245,6 @@ class PromptBuilder:
                 image_tokens(plan, segments, shapes=shapes, image_id=self._image_id, tokenizer=self.tokenizer)
             )
         return slots
-
-    def _shared(self, slots: Sequence[ImageTokens]) -> tuple[int, ...]:
-        return () if self._tiles is None else self._tiles.shared([slot.plan for slot in slots])
-
-    def _prepare(self, image: PlannedImage, *, shared: tuple[int, ...]) -> PreparedImage:
-        assert self._tiles is not None, "a model without vision got past _check_images"
-        return self._tiles.prepare(
-            image.picture,
-            image.part.detail,
-            plan=image.slot.plan,
-            shared=shared,
-            start=image.start,
-            rows=image.slot.rows,
-            num_tokens=len(image.slot.token_ids),
-        )
 
     def _encode(self, rendered: Rendered, slots: Sequence[ImageTokens]) -> tuple[list[int], list[int]]:
         """Return the token ids and where each picture's slots start.

@@ -26,3 +26,4 @@ class ImageError(RequestError):
     def __init__(self, message: str, *, code: str, index: int) -> None:
         super().__init__(f"image {index + 1}: {message}", code=code)
         self.index = index
+        self.about = message  # without the picture's place

@@ -56,6 +56,7 @@ class Picture:
     height: int
     orientation: int  # EXIF, 1: upright as stored
     notes: tuple[str, ...]
+    data: bytes | None  # as it was encoded; None: it came as pixels
 
 
 def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) -> Picture:
@@ -73,6 +74,7 @@ def open_picture(source: bytes | Image.Image, *, index: int, max_pixels: int) ->
         height=height,
         orientation=orientation,
         notes=_notes(image, index),
+        data=None if isinstance(source, Image.Image) else source,
     )
 
 

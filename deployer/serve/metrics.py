@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from deployer.prompt.pixel_pool import PixelPool
 from deployer.serve.admission import Admission
 from deployer.serve.endpoints import ENDPOINTS
 from deployer.serve.request_record import RequestRecord
@@ -72,6 +73,11 @@ class Metrics:
         """Show the figures of an engine that is there now."""
         self._engine_figures.engine = engine
 
+    def watch_pool(self, pool: PixelPool | None) -> None:
+        """Show the figures of the processes that prepare pictures, where there are any."""
+        if pool is not None:
+            self.registry.register(PoolMetrics(pool))
+
     def request_ended(self, record: RequestRecord, *, duration_s: float) -> None:
         """Count one request."""
         path = record.path if record.path in KNOWN_PATHS else "other"
@@ -108,6 +114,24 @@ class EngineFigures(Collector):
         yield CounterMetricFamily("deployer_engine_restarts", "Restarts of the engine", restarts)
         if engine is not None and engine.stats is not None:
             yield from _figures(engine.stats)
+
+
+class PoolMetrics(Collector):
+    """What a pool of workers says of itself, read at scrape time."""
+
+    def __init__(self, pool: PixelPool) -> None:
+        self.pool = pool
+
+    def collect(self) -> Iterator[Metric]:
+        now, gauge, counter = self.pool.figures, GaugeMetricFamily, CounterMetricFamily
+        yield gauge("deployer_preprocess_workers", "Processes that prepare pictures", now.num_workers)
+        yield gauge("deployer_preprocess_busy", "Of these, at work", now.num_busy)
+        yield gauge("deployer_preprocess_waiting", "Pictures that wait for one", now.num_waiting)
+        yield counter("deployer_preprocess_images", "Pictures they were given", now.num_done)
+        yield counter("deployer_preprocess_seconds", "Time they were at work", now.busy_s)
+        yield counter(
+            "deployer_preprocess_restarts", "Processes that died and were replaced", now.num_restarts
+        )
 
 
 def _figures(stats: Stats) -> Iterator[Metric]:

@@ -115,6 +115,7 @@ async def _serve(
     _print([*warnings(config, deployment.model), *([reason] if reason else [])])
     starting.progress.engine = deployment.engine
     starting.metrics.watch(deployment.engine)
+    starting.metrics.watch_pool(deployment.prompts.pixel_pool)
     try:
         ready = await unless(signals.first, deployment.start())
         _print(start_lines(config, ready, engine=deployment.choice.kind))
