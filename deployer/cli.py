@@ -199,7 +199,7 @@ def _help(words: Sequence[str]) -> str:
 def help_text() -> str:
     """Return what --help prints."""
     lines = [HELP_HEAD]
-    for section in ("Run", "Understand", "Recipes", "Make", "Measure", "Shell"):
+    for section in ("Run", "Understand", "Recipes", "Ship", "Make", "Measure", "Shell"):
         verbs = [(name, verb) for name, verb in VERBS.items() if verb.section == section]
         if verbs:
             lines.append(f"{section}\n" + "".join(f"  {name:12} {verb.summary}\n" for name, verb in verbs))
@@ -230,6 +230,7 @@ def _refuse_bare_words(command: Command) -> None:
 
 def _as_setting(flag: str) -> str:
     """Return how a setting is written, that of the same name where there is one: --port is server.port=."""
+    from deployer.config.arms import arms_of
     from deployer.config.schema import DeployConfig
 
     name = flag.strip("-").replace("-", "_")
@@ -238,7 +239,7 @@ def _as_setting(flag: str) -> str:
     found = [
         key
         for key, kind in zip(keys, groups.values(), strict=True)
-        if key == name or name in get_type_hints(kind)
+        if key == name or any(name in get_type_hints(arm) for arm in arms_of(kind))
     ]
     return f"settings read key=value: write {found[0]}=<value>" if found else "settings read key=value"
 

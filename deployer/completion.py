@@ -4,7 +4,7 @@ Answers come from the config files and the schema alone, without Hydra, so that 
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import fields
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -109,9 +109,13 @@ def _choices(hint: Any) -> list[str]:
 
 def _schema_keys() -> Iterator[tuple[str, Any]]:
     """Yield each key of the schema with its type."""
+    from deployer.config.arms import arms_of
     from deployer.config.schema import DeployConfig
 
-    for group, kind in get_type_hints(DeployConfig).items():
-        assert is_dataclass(kind), "a group of the schema is a dataclass"
-        hints = get_type_hints(kind)
-        yield from ((f"{group}.{field.name}", hints[field.name]) for field in fields(kind))
+    found: dict[str, Any] = {}
+    for group, hint in get_type_hints(DeployConfig).items():
+        for arm in arms_of(hint):
+            hints = get_type_hints(arm)
+            for field in fields(arm):
+                found.setdefault(f"{group}.{field.name}", hints[field.name])
+    yield from found.items()

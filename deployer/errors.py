@@ -4,6 +4,7 @@
     ├── UsageError        2   the command line is not one of ours: unknown verb, a word too many
     ├── ConfigError       3   the config tree does not hold; carries every fault that was found
     ├── InfeasibleError   4   a sweep has no point that can run
+    ├── NoFitError        4   a target was asked for that the plan says cannot hold the deployment
     ├── LockError         5   a recipe, its files or this machine are not what its lock says; every difference
     └── UnavailableError  6   what the deployment needs is not here: a GPU, a free port, an extra
 
@@ -17,7 +18,7 @@ EXIT_OK = 0
 EXIT_UNEXPECTED = 1
 EXIT_MISSING = 1  # an answer of `deploy doctor`, not an error
 EXIT_DRIFT = 1  # an answer of `deploy recipe drift`, not an error
-EXIT_DOES_NOT_FIT = 4  # an answer of `deploy plan`; an error where a sweep has no point that fits
+EXIT_DOES_NOT_FIT = 4  # an answer of `deploy plan`; an error of sweeps and targets
 EXIT_MISMATCH = 5  # an answer of `deploy recipe verify`, and of a locked recipe that is served
 EXIT_UNAVAILABLE = 6
 EXIT_INTERRUPTED = 130
@@ -47,6 +48,12 @@ class ConfigError(DeployError):
 
 class InfeasibleError(DeployError):
     """Everything that a sweep was to measure was ruled out before it ran."""
+
+    exit_code = EXIT_DOES_NOT_FIT
+
+
+class NoFitError(DeployError):
+    """The plan says that the deployment does not fit where it should go."""
 
     exit_code = EXIT_DOES_NOT_FIT
 

@@ -1,4 +1,4 @@
-"""`deploy render`: the prompt of a conversation as the model would read it. No engine, no torch.
+"""`deploy render`: the files of a target, or the prompt of a conversation as the model reads it. No torch.
 
 Between its pieces of text stand the pictures, each as the tokens that surround its rows and, in brackets, the
 rows: `<img>[image 1: 64 tokens]</img>`.
@@ -16,6 +16,8 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import EXIT_OK, ConfigError, UsageError
 from deployer.generation.open_model import check_family, open_model
 from deployer.offline.openai_messages import conversation_of
+from deployer.plan.hardware import Hardware
+from deployer.plan.options import PlanOptions
 from deployer.prompt.assemble import PromptBuilder
 from deployer.prompt.messages import Message
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
@@ -31,21 +33,38 @@ HEADS = ("image", "pixels", "tiles", "grid", "tokens", "rows", "first token")
 class RenderOptions:
     """What is rendered, and the form of the answer; values and comments in `conf/render/`."""
 
-    messages: str
+    messages: str | None  # None: the files of the target
+    out: str | None  # None: printed
+    overwrite: bool
     output: Literal["table", "json"]
 
 
-def run(config: DeployConfig, options: RenderOptions) -> int:
-    """Print the prompt; returns the exit code. Raises ConfigError, CheckpointError, UsageError."""
+def run(config: DeployConfig, options: RenderOptions, plan: PlanOptions, hardware: Hardware) -> int:
+    """Print or write; returns the exit code. Raises ConfigError, CheckpointError, UsageError."""
+    if options.messages is not None:
+        if options.out is not None or options.overwrite:
+            raise UsageError(
+                "render.messages prints a prompt; render.out and render.overwrite go with a target"
+            )
+        return _prompt(config, options.messages, output=options.output)
+    from deployer.targets.command import print_files, rendered, write
+
+    files = rendered(config, plan, hardware)
+    if options.out is None:
+        return print_files(files, output=options.output)
+    return write(files, Path(options.out).expanduser(), overwrite=options.overwrite)
+
+
+def _prompt(config: DeployConfig, place: str, *, output: str) -> int:
     check_family(config.model)
-    messages = read_messages(options.messages)
+    messages = read_messages(place)
     model = open_model(config.model, weights=False)
     prompts = PromptBuilder(config, model.spec, model.folder)
     try:
         planned = asyncio.run(_planned(prompts, messages))
     except RequestError as error:
-        raise UsageError(f"render.messages={options.messages}: {error}") from error
-    if options.output == "json":
+        raise UsageError(f"render.messages={place}: {error}") from error
+    if output == "json":
         print(json.dumps(report(planned, prompts.tokenizer), ensure_ascii=False))
     else:
         _print(planned, prompts.tokenizer, out=sys.stdout)

@@ -25,7 +25,7 @@ class Verb:
     """
 
     summary: str
-    section: Literal["Run", "Understand", "Recipes", "Make", "Measure", "Shell"]
+    section: Literal["Run", "Understand", "Recipes", "Ship", "Make", "Measure", "Shell"]
     run: str  # module:function, returns the exit code
     takes: Literal["deployment", "options", "words", "command"] = "deployment"
     groups: tuple[OptionGroup, ...] = ()
@@ -97,19 +97,26 @@ VERBS: Mapping[str, Verb] = {
         ),
     ),
     "render": Verb(
-        section="Understand",
-        summary="print the prompt of a messages file with its tokens and pictures (render.messages=FILE)",
-        usage=f"{DEPLOYMENT} render.messages=FILE",
+        section="Ship",
+        summary="print or write the files of a target, or print the prompt of a messages file",
+        usage="[recipe.yaml] [+model=<name>] [<key>=<value>] target=<kind> | render.messages=FILE",
         examples=(
+            (
+                "deploy render +model=internvl2_8b target=kubernetes render.out=k8s",
+                "the manifests, a file an object",
+            ),
+            ("deploy render +model=pocket_vl hardware=cpu target=compose", "for a machine without a GPU"),
             (
                 "deploy render +model=pocket_vl render.messages=messages.json",
                 "the prompt, its tokens, what each picture costs",
             ),
-            ("deploy render +model=pocket_vl render.messages=-", "messages from standard input"),
-            ("deploy render +model=pocket_vl render.messages=messages.json output=json", "for programs"),
         ),
         run="deployer.render:run",
-        groups=(OptionGroup(name="render", option="default", kind="deployer.render:RenderOptions"),),
+        groups=(
+            OptionGroup(name="render", option="default", kind="deployer.render:RenderOptions"),
+            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
+            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+        ),
     ),
     "doctor": Verb(
         section="Understand",

@@ -33,9 +33,23 @@ def _available_host_bytes() -> int:
     raise RuntimeError("/proc/meminfo has no MemAvailable: Linux 3.14 or later is needed")
 
 
-def _available_cgroup_bytes() -> int:
-    """Return what a container's limit leaves, or a very large number where there is none."""
-    limit, usage = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current")
+def _available_cgroup_bytes(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Return what the limits of a container or a unit leave, or a very large number where there are none."""
+    return min((_left_in(folder) for folder in _own_cgroups(root, membership)), default=1 << 62)
+
+
+def _own_cgroups(root: Path, membership: Path) -> list[Path]:
+    """Return the folders of our cgroup and of all above it; a container sees its own as the root."""
+    lines = membership.read_text().splitlines() if membership.exists() else []
+    names = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    own = root / names[0] if names else root
+    return [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
+
+
+def _left_in(cgroup: Path) -> int:
+    limit, usage = cgroup / "memory.max", cgroup / "memory.current"
     if not limit.exists() or not usage.exists() or limit.read_text().strip() == "max":
         return 1 << 62
     return max(int(limit.read_text()) - int(usage.read_text()), 0)

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import msgspec
 
+from deployer.config.load import from_plain
 from deployer.config.schema import DeployConfig
 from deployer.errors import DeployError, UnavailableError
 from engines.errors import EngineError
@@ -64,7 +65,7 @@ def main() -> int:
     """Serve the config that stands on standard input."""
     from deployer.serve.run import run
 
-    config = msgspec.json.decode(sys.stdin.buffer.read(), type=DeployConfig)
+    config = from_plain(msgspec.json.decode(sys.stdin.buffer.read()))
     try:
         return run(config)
     except (DeployError, EngineError) as error:

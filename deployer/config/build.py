@@ -12,6 +12,7 @@ from dataclasses import fields, is_dataclass
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from deployer.config.arms import arm_for, arms_of, kinds_of
 from deployer.config.old_names import replacement
 from deployer.config.origins import Origins
 from deployer.config.suggest import near, quoted, way_out
@@ -72,6 +73,8 @@ class _Builder:
             assert isinstance(hint, type), "a hint is a class"
             return self.dataclass(hint, value, at)
         origin = get_origin(hint)
+        if len(arms_of(hint)) > 1:
+            return self._one_of(hint, value, at)
         if origin in (Union, UnionType):
             return None if value is None else self._value(_not_none(hint), value, at)
         if origin is Literal:
@@ -81,6 +84,16 @@ class _Builder:
         if origin is dict:
             return self._mapping(value, at)
         return self._scalar(hint, value, at)
+
+    def _one_of(self, hint: Any, value: Any, at: str) -> Any:
+        """Build the group that its `kind` names."""
+        arm = arm_for(hint, value)
+        if arm is not None:
+            return self.dataclass(arm, value, at)
+        kind = value.get("kind", MISSING) if isinstance(value, Mapping) else MISSING
+        if kind == MISSING:
+            return self._fault(at, value, f"is a group of keys; choose an option with {at}=<name>")
+        return self._choice(kinds_of(hint), kind, f"{at}.kind")
 
     def _scalar(self, hint: Any, value: Any, at: str) -> Any:
         if hint is Any:
@@ -194,7 +207,7 @@ class _Builder:
 
 
 def _how_to_set(key: str, hint: Any) -> str:
-    if is_dataclass(hint):
+    if arms_of(hint):
         return f"choose an option with {key}=<name>; `deploy list {key}` shows them"
     hint = _not_none(hint)
     if get_origin(hint) is Literal:

@@ -11,6 +11,7 @@ from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_hea
 from deployer.config.origins import Origins
 from deployer.config.ranges import out_of_range
 from deployer.config.schema import DeployConfig
+from deployer.config.target_checks import ranks_fit_a_node, replicas_are_in_order, target_is_in_range
 from deployer.config.unbuilt import UnbuiltValueError
 from engines.kv_bytes import head_dim_rule
 from engines.options import KvFormat
@@ -189,4 +190,7 @@ RULES: tuple[Rule, ...] = (
     named_files_are_there,
     texts_are_not_empty,
     origins_are_origins,
+    target_is_in_range,
+    replicas_are_in_order,
+    ranks_fit_a_node,
 )

@@ -8,10 +8,10 @@ The first origin holds, those after it lost. `output=json` prints the same for p
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any, TextIO, get_type_hints
 
+from deployer.config.arms import arm_for
 from deployer.config.compose import Composition, compose
 from deployer.config.load import validate
 from deployer.config.origins import Setting
@@ -58,8 +58,9 @@ def _in_schema_order(values: Mapping[str, Any], kind: type[Any]) -> dict[str, An
     known = {name: values[name] for name in hints if name in values}
     ordered = {**known, **values}
     for name, hint in hints.items():
-        if is_dataclass(hint) and isinstance(hint, type) and isinstance(ordered.get(name), Mapping):
-            ordered[name] = _in_schema_order(ordered[name], hint)
+        arm = arm_for(hint, ordered.get(name))
+        if arm is not None and isinstance(ordered.get(name), Mapping):
+            ordered[name] = _in_schema_order(ordered[name], arm)
     return ordered
 
 

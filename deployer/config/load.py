@@ -3,7 +3,7 @@
 Hydra is imported by the functions that compose, so that lists, completion and usage errors don't wait for it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deployer.config.build import build, build_what_holds
 from deployer.config.checks import broken_rules
 from deployer.config.folder import complete_from_folder
+from deployer.config.origins import Origins
 from deployer.config.recipe_file import build_header
 from deployer.config.resolve import entry
 from deployer.config.schema import DeployConfig
@@ -22,7 +23,11 @@ if TYPE_CHECKING:
     from deployer.config.compose import Composition
 
 HOLD_TO_LOCK = "deployer.recipes.guard:hold_to_lock"
-LOCKED_SECTIONS = ("Run", "Measure")  # what starts an engine; the others may look at a recipe that moved
+LOCKED_SECTIONS = (
+    "Run",
+    "Ship",
+    "Measure",
+)  # what starts an engine or leads to one; the others may look at a recipe that moved
 
 
 def load_config(overrides: Sequence[str], *, config_dirs: Sequence[Path] = ()) -> DeployConfig:
@@ -80,6 +85,11 @@ def validate(composition: "Composition", verb: Verb | None = None) -> DeployConf
         )
     config: DeployConfig = _all(parts)[0]
     return config
+
+
+def from_plain(values: Mapping[str, Any]) -> DeployConfig:
+    """Return the deployment that was written as these plain values. Raises ConfigError."""
+    return build(DeployConfig, values, Origins())
 
 
 def _checked(values: dict[str, Any], composition: "Composition") -> DeployConfig:

@@ -9,7 +9,13 @@ from deployer.config.schema import DeployConfig
 # server.kind -> what runs it
 SERVERS: Mapping[str, str] = {"openai": "deployer.serve.run:run"}
 # target.kind -> what brings a deployment up there
-TARGETS: Mapping[str, str] = {"local": "deployer.config.resolve:serve_here"}
+TARGETS: Mapping[str, str] = {
+    "local": "deployer.config.resolve:serve_here",
+    "ray_serve": "deployer.ray_serve.run:run",
+    "compose": "deployer.targets.command:refuse_foreground",
+    "kubernetes": "deployer.targets.command:refuse_foreground",
+    "systemd": "deployer.targets.command:refuse_foreground",
+}
 
 _OWN_PACKAGES = ("deployer.", "engines.")
 

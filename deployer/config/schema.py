@@ -7,6 +7,7 @@ Group `x` of `conf/` is field `x` here; `engine_options.py` turns it into what t
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from deployer.config.targets import TargetConfig
 from engines.options import ComputeDtype, DeviceType, EngineKind, KvFormat, LoadFormat
 
 
@@ -134,13 +135,6 @@ class ServerConfig:
     drain_s: float
     allow_random_weights: bool
     log_level: Literal["debug", "info", "warning", "error"]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TargetConfig:
-    """Where the deployment runs."""
-
-    kind: Literal["local"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,13 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from deployer.config.compose import compose
-from deployer.config.load import build_options
+from deployer.config.load import build_options, from_plain
 from deployer.config.recipe_file import recipe_word
-from deployer.config.schema import DeployConfig
-from deployer.errors import UsageError
+from deployer.errors import ConfigError, UsageError
 from deployer.plan.hardware import Hardware
 from deployer.plan.options import PlanOptions
 from deployer.plan.plan import Plan
@@ -120,9 +117,9 @@ def _plan(config: Mapping[str, Any], hardware: str, config_dirs: Sequence[Path])
     options, device = (build_options(group, composition) for group in PLAN.groups)
     assert isinstance(options, PlanOptions) and isinstance(device, Hardware), "the groups of `deploy plan`"
     try:
-        plan = plan_of(msgspec.convert(config, DeployConfig), options, device)
-    except msgspec.ValidationError as error:
-        return f"its config is of another version of this tool: {error}"
+        plan = plan_of(from_plain(config), options, device)
+    except ConfigError as error:
+        return f"its config is of another version of this tool: {error.faults[0]}"
     return summary(plan) if isinstance(plan, Plan) else plan
 
 

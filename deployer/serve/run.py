@@ -119,7 +119,7 @@ async def _serve(
     try:
         ready = await unless(signals.first, deployment.start())
         _print(start_lines(config, ready, engine=deployment.choice.kind))
-        service = _service(starting, deployment)
+        service = service_of(starting, deployment)
         front.app = create_app(service)
         url = url_of(listener, config.server)
         _print(ready_lines(url, service.model_name, needs_key=needs_key(config.server)))
@@ -132,7 +132,8 @@ async def _serve(
         await _drop(starting.admission)
 
 
-def _service(starting: Starting, deployment: Deployment) -> Service:
+def service_of(starting: Starting, deployment: Deployment) -> Service:
+    """Return what the routes of a started deployment share."""
     config = deployment.config
     assert deployment.engine.ready is not None, "a started engine has said what it got"
     return Service(

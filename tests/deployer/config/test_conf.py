@@ -1,7 +1,7 @@
 """What ships in conf/ is whole: every option composes, every key has its comment, none names code."""
 
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -10,6 +10,7 @@ import yaml
 
 from deployer.assets import resource_dir
 from deployer.config import load_config
+from deployer.config.arms import arms_of
 from deployer.config.hyper_parameters import without_factor_lists
 from deployer.config.schema import DeployConfig
 from deployer.config.tree import config_tree
@@ -38,9 +39,10 @@ qwen2_5_0_5b qwen2_5_7b qwen2_5_72b phi_3_mini yi_6b yi_34b pocket_vl local
 
 def leaf_keys(kind: type[Any], prefix: str = "") -> Iterator[str]:
     for name, hint in get_type_hints(kind).items():
-        if is_dataclass(hint) and isinstance(hint, type):
-            yield from leaf_keys(hint, f"{prefix}{name}.")
-        else:
+        arms = arms_of(hint)
+        for arm in arms:
+            yield from leaf_keys(arm, f"{prefix}{name}.")
+        if not arms:
             yield f"{prefix}{name}"
 
 
@@ -93,7 +95,11 @@ def test_the_sizes_of_internvl2_8b_are_the_published_ones() -> None:
 def test_every_key_of_the_schema_stands_in_yaml() -> None:
     from deployer.config.compose import compose
 
-    settings = compose(["+model=internvl2_2b"]).origins.settings
+    settings = {
+        key
+        for target in config_tree(None, ()).options("target")
+        for key in compose(["+model=internvl2_2b", f"target={target}"]).origins.settings
+    }
     for key in leaf_keys(DeployConfig):
         assert any(name == key or name.startswith(f"{key}.") for name in settings), f"{key} stands in no file"
 
@@ -106,8 +112,7 @@ def test_no_default_lives_in_the_schema() -> None:
             assert field.default is MISSING and field.default_factory is MISSING, (
                 f"{kind.__name__}.{field.name}"
             )
-            if is_dataclass(hint):
-                pending.append(hint)
+            pending.extend(arms_of(hint))
 
 
 @pytest.mark.parametrize("file", FILES)

@@ -2,6 +2,7 @@ from typing import get_args, get_type_hints
 
 import pytest
 
+from deployer.config.arms import kinds_of
 from deployer.config.resolve import SERVERS, TARGETS, entry
 from deployer.config.schema import ServerConfig, TargetConfig
 from deployer.verbs import VERBS
@@ -9,7 +10,7 @@ from deployer.verbs import VERBS
 
 def test_every_kind_of_the_schema_has_code_behind_it() -> None:
     assert set(SERVERS) == set(get_args(get_type_hints(ServerConfig)["kind"]))
-    assert set(TARGETS) == set(get_args(get_type_hints(TargetConfig)["kind"]))
+    assert set(TARGETS) == set(kinds_of(TargetConfig))
     for name in (*SERVERS.values(), *TARGETS.values()):
         assert callable(entry(name))
 
