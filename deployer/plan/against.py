@@ -12,11 +12,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-import msgspec
-
 from deployer.bench.token_limits import is_that_device
 from deployer.config.compose import compose
-from deployer.config.load import build_options, load_option
+from deployer.config.load import build_options, from_plain, load_option
 from deployer.config.schema import DeployConfig
 from deployer.config.tree import config_tree
 from deployer.errors import EXIT_OK, ConfigError, UnavailableError, UsageError
@@ -164,10 +162,10 @@ def _figures(url: str) -> dict[str, float]:
 def _config(running: Running, url: str) -> DeployConfig:
     """Return the server's deployment, with the engine that it chose."""
     try:
-        config = msgspec.convert(running.config, DeployConfig)
-    except msgspec.ValidationError as error:
+        config = from_plain(running.config)
+    except ConfigError as error:
         raise UnavailableError(
-            f"{url}: its config is not one of this version ({error}); use the version that the server has"
+            f"{url}: its config is not one of this version ({error.faults[0]}); use the server's version"
         ) from error
     return replace(config, engine=replace(config.engine, kind=running.engine["kind"]))
 

@@ -68,6 +68,7 @@ def _left_behind(config: DeployConfig, *, api_keys_file: str | None, has_model_f
             f"open to all; give {_keys_word(kind)}"
         )
     others = {
+        "server.admin_keys_file": server.admin_keys_file,
         "server.ssl_certfile": server.ssl_certfile,
         "chat_template.file": config.chat_template.file,
         "vision.file_root": config.vision.file_root,
@@ -94,6 +95,7 @@ def _keys_word(kind: str) -> str:
 
 def _way_out(key: str) -> str:
     return {
+        "server.admin_keys_file": "leave it out: a rolling update drains a container, nobody else need",
         "server.ssl_certfile": "leave it out: TLS ends at what stands before the container",
         "chat_template.file": "build an image that holds it and name a template of chat_templates/",
         "vision.file_root": "leave it out: pictures come by URL or in the request",

@@ -59,7 +59,7 @@ def _service(
         "environment": environment,
         "configs": [{"source": "deployment", "target": CONFIG}],
         **({"secrets": secrets} if secrets else {}),
-        "ports": [f"{target.host_address}:{target.host_port}:{PORT}"],
+        "ports": [f"{target.host_address}:{outer}:{inner}" for outer, inner in _ports(config, target)],
         "volumes": mounts,
         "tmpfs": ["/tmp"],
         "shm_size": target.shm_bytes,
@@ -78,6 +78,12 @@ def _service(
         },
         "deploy": {"resources": _resources(target, needs)},
     }
+
+
+def _ports(config: DeployConfig, target: ComposeTarget) -> list[tuple[int, int]]:
+    """Return each port of the machine with that of the container: HTTP, and gRPC where it is served."""
+    grpc = config.server.grpc_port
+    return [(target.host_port, PORT), *([(grpc, grpc)] if grpc is not None else [])]
 
 
 def _resources(target: ComposeTarget, needs: Needs) -> dict[str, object]:

@@ -11,7 +11,7 @@ from deployer.plan.plan import Plan
 from deployer.targets.carried import FILE, carried, fingerprint, text_of
 from deployer.targets.images import default_image
 from deployer.targets.kserve import inference_service
-from deployer.targets.kubernetes_pod import KEYS_DIR, PORT, Manifest, PodCase, pod_spec
+from deployer.targets.kubernetes_pod import KEYS_DIR, PORT, Manifest, PodCase, pod_spec, ports
 from deployer.targets.manifest_yaml import manifest_yaml
 from deployer.targets.needs import needs_of
 from deployer.targets.ray_service import ray_service
@@ -119,7 +119,10 @@ def _service(case: PodCase) -> Manifest:
     spec = {
         "type": "ClusterIP",
         "selector": {INSTANCE: case.needs.name},
-        "ports": [{"name": "http", "port": 80, "targetPort": "http"}],
+        "ports": [
+            {"name": name, "port": 80 if name == "http" else port, "targetPort": name}
+            for name, port in ports(case).items()
+        ],
     }
     return _object(case, "v1", "Service", spec=spec)
 
@@ -163,7 +166,7 @@ def _network_policy(case: PodCase) -> Manifest:
     selector = {NAME: "vlm-deployer", INSTANCE: case.needs.name}
     ingress: Manifest = {"from": peers}
     if case.target.form == "deployment":  # the others bring ports of their own
-        ingress["ports"] = [{"port": "http", "protocol": "TCP"}]
+        ingress["ports"] = [{"port": name, "protocol": "TCP"} for name in ports(case)]
     spec = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": [ingress]}
     return _object(case, "networking.k8s.io/v1", "NetworkPolicy", spec=spec)
 

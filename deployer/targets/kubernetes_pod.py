@@ -71,7 +71,7 @@ def container(case: PodCase) -> Manifest:
         "image": case.image,
         "command": ["deploy", f"{CONFIG_DIR}/{FILE}"],
         "env": environment(case),
-        "ports": [{"name": "http", "containerPort": PORT}],
+        "ports": [{"name": name, "containerPort": port} for name, port in ports(case).items()],
         "resources": resources(case),
         # Until it first succeeds, the others wait: download and load take their time.
         "startupProbe": _probe("/health", failures=probes_in(_start_s(case))),
@@ -86,6 +86,12 @@ def container(case: PodCase) -> Manifest:
         },
         "volumeMounts": mounts(case),
     }
+
+
+def ports(case: PodCase) -> dict[str, int]:
+    """Return the ports of the container by name: HTTP, and gRPC where it is served."""
+    grpc = case.config.server.grpc_port
+    return {"http": PORT} if grpc is None else {"http": PORT, "grpc": grpc}
 
 
 def resources(case: PodCase) -> Manifest:

@@ -39,6 +39,7 @@ def test_gpus_are_reserved_for_each_rank_and_memory_is_limited_on_a_cpu() -> Non
 def test_the_port_of_the_machine_and_shared_memory_are_as_asked() -> None:
     found = service("target.host_port=80", "target.host_address=0.0.0.0", "target.shm_bytes=1073741824")
     assert found["ports"] == ["0.0.0.0:80:8000"] and found["shm_size"] == 1073741824
+    assert service("server.grpc_port=8001")["ports"] == ["127.0.0.1:23333:8000", "127.0.0.1:8001:8001"]
     assert service("target.image=mine:1")["image"] == "mine:1"
     assert (service()["image"], service("hardware=cpu")["image"]) == ("vlm-deployer:cuda", "vlm-deployer:cpu")
 

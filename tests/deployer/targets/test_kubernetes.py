@@ -174,6 +174,15 @@ def test_a_folder_of_this_machine_needs_a_claim(tmp_path: Path) -> None:
     assert mount == {"name": "model", "mountPath": str(tmp_path), "readOnly": True}
 
 
+def test_grpc_has_its_port_in_pod_service_and_policy() -> None:
+    manifests = render_objects(*ON_GPU, "server.grpc_port=8001")
+    assert {"name": "grpc", "containerPort": 8001} in container_of(manifests["Deployment"])["ports"]
+    service = manifests["Service"]["spec"]["ports"]
+    assert [(port["name"], port["port"]) for port in service] == [("http", 80), ("grpc", 8001)]
+    (rule,) = manifests["NetworkPolicy"]["spec"]["ingress"]
+    assert [port["port"] for port in rule["ports"]] == ["http", "grpc"]
+
+
 def test_what_the_plan_says_no_to_is_not_rendered() -> None:
     with pytest.raises(NoFitError, match="does not fit on 1 x t4"):
         render_objects("+model=internvl2_26b", "target=kubernetes", "hardware=t4")
