@@ -18,6 +18,7 @@ from deployer.config.load import from_plain
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import RayServeTarget
 from deployer.errors import ConfigError
+from deployer.ray_serve.bundle import bundle_of
 from deployer.ray_serve.engine_replica import EngineReplica
 from deployer.ray_serve.front import ReplicaLostError, answer
 from deployer.ray_serve.messages import Asked, Head
@@ -48,10 +49,7 @@ def application(config: DeployConfig) -> serve.Application:
 def engine_options(config: DeployConfig, target: RayServeTarget) -> dict[str, Any]:
     """Return how Ray runs the replicas: a placement group each, on one node, with the GPUs of all ranks."""
     most = target.in_flight_per_replica or config.engine.max_batch_size
-    bundle = {"CPU": target.cpus_per_rank * config.engine.tp}
-    on_gpu = config.engine.device_type == "cuda" or config.engine.kind == "turbomind"
-    if on_gpu:
-        bundle["GPU"] = float(config.engine.tp)
+    bundle = bundle_of(config, target)
     return {
         "name": ENGINE,
         **_scale(target, most),

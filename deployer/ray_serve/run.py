@@ -3,15 +3,19 @@
 import os
 import signal
 import threading
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import RayServeTarget
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, UnavailableError
 from deployer.generation.open_model import check_family
+from deployer.ray_serve.bundle import bundle_of
 from deployer.serve.announce import ready_lines
 from deployer.serve.key_file import all_keys, needs_key
 from deployer.serve.run import refuse_noise
+from engines.options import DeviceType
 
 NO_RAY = "target=ray_serve: Ray is not installed here; pip install 'vlm-deployer[ray]', or use target=local"
 
@@ -31,7 +35,9 @@ def run(config: DeployConfig) -> int:
         raise UnavailableError("server.port=0: the proxies of Ray listen on one port everywhere; choose one")
     _connect(ray, target)
     try:
-        refuse_small_cluster(config, target, ray.cluster_resources())
+        has = ray.cluster_resources()
+        config = on_device(config, has)
+        refuse_small_cluster(config, target, has)
         return _serve(config, target)
     finally:
         ray.shutdown()
@@ -49,11 +55,17 @@ def import_ray() -> Any:
     return ray
 
 
-def refuse_small_cluster(config: DeployConfig, target: RayServeTarget, has: dict[str, float]) -> None:
-    """Raise UnavailableError where no replica could ever start on a cluster with these resources."""
-    from deployer.ray_serve.application import engine_options
+def on_device(config: DeployConfig, has: Mapping[str, float]) -> DeployConfig:
+    """Return the deployment with engine.device_type=auto settled: Ray reserves before an engine can look."""
+    if config.engine.device_type != "auto":
+        return config
+    device: DeviceType = "cuda" if has.get("GPU") else "cpu"
+    return replace(config, engine=replace(config.engine, device_type=device))
 
-    (bundle,) = engine_options(config, target)["placement_group_bundles"]
+
+def refuse_small_cluster(config: DeployConfig, target: RayServeTarget, has: Mapping[str, float]) -> None:
+    """Raise UnavailableError where no replica could ever start on a cluster with these resources."""
+    bundle = bundle_of(config, target)
     short = [
         f"{target.min_replicas * count:g} {name} in all, and there are {has.get(name, 0.0):g}"
         for name, count in bundle.items()
