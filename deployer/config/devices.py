@@ -7,7 +7,7 @@ says so; anything else is taken at its word or refused.
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -17,6 +17,7 @@ from deployer.errors import UnavailableError
 from engines.options import DeviceType
 
 Device = Literal["cuda", "npu", "cpu"]
+EngineName = Literal["turbomind", "pytorch"]
 
 # Runs apart so that the server never holds torch's memory. torch_npu adds torch.npu where it imports.
 _PROBE = """
@@ -27,12 +28,19 @@ try:
     npu = torch.npu.device_count()
 except Exception as error:
     npu_error = f"{type(error).__name__}: {error}"
+num_cuda, kernels_error = torch.cuda.device_count(), None
+try:
+    from cuda.bindings import driver, nvrtc
+except Exception as error:
+    kernels_error = f"{type(error).__name__}: {error}"
 print(json.dumps({
-    "torch": torch.__version__, "cuda_build": torch.version.cuda, "num_cuda": torch.cuda.device_count(),
-    "num_npu": npu, "npu_error": npu_error,
+    "torch": torch.__version__, "cuda_build": torch.version.cuda, "num_cuda": num_cuda,
+    "capabilities": [torch.cuda.get_device_capability(i) for i in range(num_cuda)],
+    "kernels_error": kernels_error, "num_npu": npu, "npu_error": npu_error,
 }))
 """
 _PROBE_TIMEOUT_S = 120.0
+PROVEN = (9, 0)  # the compute capability on which engine=turbomind has been run; others are taken by name
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +50,8 @@ class Machine:
     torch: str  # version
     cuda_build: str | None  # CUDA version that torch was built for; None: a CPU build
     num_cuda: int
+    capabilities: Sequence[Sequence[int]]  # (major, minor) of each CUDA GPU
+    kernels_error: str | None  # why what compiles and launches our kernels does not import
     num_npu: int
     npu_error: str | None  # why torch_npu does not import
 
@@ -56,7 +66,7 @@ class Machine:
 class EngineChoice:
     """A concrete engine and device."""
 
-    kind: Literal["turbomind", "pytorch"]
+    kind: EngineName
     device: Device
     reason: str | None  # one line for the user where something was chosen; None where all was given
 
@@ -94,10 +104,26 @@ def choose_engine(engine: EngineConfig, *, probe: Callable[[], Machine] = probe_
     device, why = _device(engine.device_type, machine)
     if device != "cpu":
         _require_enough(machine, engine, device)
-    asked = f"engine={engine.kind}"
+    kind: EngineName = "pytorch"
+    if engine.kind == "auto" and device == "cuda":
+        kind, which = _kind_on_cuda(machine, engine.tp)
+        why = f"{why}; {which}"
     chosen = engine.kind == "auto" or engine.device_type == "auto"
-    reason = f"{asked} -> pytorch on {device}: {why}" if chosen else None
-    return EngineChoice(kind="pytorch", device=device, reason=reason)
+    reason = f"engine={engine.kind} -> {kind} on {device}: {why}" if chosen else None
+    return EngineChoice(kind=kind, device=device, reason=reason)
+
+
+def _kind_on_cuda(machine: Machine, num_ranks: int) -> tuple[EngineName, str]:
+    """Return the engine for the GPUs that the ranks would take, and why."""
+    if machine.kernels_error is not None:
+        return "pytorch", (
+            f"engine=turbomind does not import ({machine.kernels_error}); pip install 'vlm-deployer[cuda]'"
+        )
+    for major, minor in machine.capabilities[:num_ranks]:
+        if (major, minor) != PROVEN:
+            untried = f"engine=turbomind has not been run on compute capability {major}.{minor} yet"
+            return "pytorch", f"{untried}; take it by name"
+    return "turbomind", "our kernels have been run on such GPUs"
 
 
 def _device(asked: DeviceType, machine: Machine) -> tuple[Device, str]:
@@ -105,7 +131,7 @@ def _device(asked: DeviceType, machine: Machine) -> tuple[Device, str]:
         return asked, f"engine.device_type={asked}"
     if machine.num_cuda:
         seen = f"torch {machine.torch} sees {_count(machine.num_cuda, 'CUDA GPU')}"
-        return "cuda", f"{seen}; engine=turbomind is taken only by name in this version"
+        return "cuda", seen
     if machine.num_npu:
         return "npu", f"torch_npu sees {_count(machine.num_npu, 'NPU')}"
     return "cpu", machine.without_cuda()

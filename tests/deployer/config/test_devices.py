@@ -8,10 +8,16 @@ from deployer.config.schema import EngineConfig
 from deployer.errors import UnavailableError
 
 CPU_BUILD = Machine(
-    torch="2.13.0+cpu", cuda_build=None, num_cuda=0, num_npu=0, npu_error="ModuleNotFoundError: x"
+    torch="2.13.0+cpu",
+    cuda_build=None,
+    num_cuda=0,
+    capabilities=(),
+    kernels_error=None,
+    num_npu=0,
+    npu_error="ModuleNotFoundError: x",
 )
 NO_GPU = replace(CPU_BUILD, torch="2.13.0", cuda_build="13.0")
-TWO_GPUS = replace(NO_GPU, num_cuda=2)
+TWO_GPUS = replace(NO_GPU, num_cuda=2, capabilities=((9, 0), (8, 9)))
 ONE_NPU = replace(CPU_BUILD, num_npu=1, npu_error=None)
 
 
@@ -32,13 +38,23 @@ def refused(config: EngineConfig, machine: Machine) -> str:
         (CPU_BUILD, "engine=auto -> pytorch on cpu: torch 2.13.0+cpu is a CPU build"),
         (
             TWO_GPUS,
-            "engine=auto -> pytorch on cuda: torch 2.13.0 sees 2 CUDA GPUs; engine=turbomind is taken",
+            "engine=auto -> turbomind on cuda: torch 2.13.0 sees 2 CUDA GPUs; our kernels have been run on",
+        ),
+        (
+            replace(TWO_GPUS, kernels_error="ImportError: y"),
+            "engine=auto -> pytorch on cuda: torch 2.13.0 sees 2 CUDA GPUs; engine=turbomind does not import",
         ),
         (ONE_NPU, "engine=auto -> pytorch on npu: torch_npu sees 1 NPU"),
     ],
 )
 def test_auto_says_what_it_chose_and_why(machine: Machine, reason: str) -> None:
     assert choose_engine(engine(), probe=lambda: machine).reason.startswith(reason)
+
+
+def test_auto_leaves_gpus_on_which_our_kernels_have_not_run_to_pytorch() -> None:
+    choice = choose_engine(engine("engine.tp=2"), probe=lambda: TWO_GPUS)
+    assert choice.kind == "pytorch"
+    assert choice.reason is not None and "has not been run on compute capability 8.9 yet" in choice.reason
 
 
 def test_turbomind_without_a_gpu_says_so_and_takes_nothing_else() -> None:

@@ -16,7 +16,15 @@ from deployer.errors import UnavailableError
 from deployer.recipes.machine import Gpu
 
 Captured = pytest.CaptureFixture[str]
-CPU = Machine(torch="2.13.0+cpu", cuda_build=None, num_cuda=0, num_npu=0, npu_error="not here")
+CPU = Machine(
+    torch="2.13.0+cpu",
+    cuda_build=None,
+    num_cuda=0,
+    capabilities=(),
+    kernels_error=None,
+    num_npu=0,
+    npu_error="not here",
+)
 POCKET = ["+model=pocket_vl", "engine=pytorch", "engine.device_type=cpu"]
 
 
@@ -59,7 +67,15 @@ def test_a_cpu_build_of_torch_beside_a_driver_says_how_to_get_the_other(tmp_path
 
 
 def test_a_machine_with_gpus_lists_them(tmp_path: Path) -> None:
-    machine = Machine(torch="2.13.0", cuda_build="13.0", num_cuda=2, num_npu=0, npu_error=None)
+    machine = Machine(
+        torch="2.13.0",
+        cuda_build="13.0",
+        num_cuda=2,
+        capabilities=((9, 0), (9, 0)),
+        kernels_error=None,
+        num_npu=0,
+        npu_error=None,
+    )
     told = found(machine, ["+model=internvl2_8b", "engine=turbomind"], tmp_path / "none")
     assert told["gpu 1"] == ("ok", "NVIDIA H200, 140 GiB")
     assert told["engine"][0] == "ok" and "nvrtc" in told

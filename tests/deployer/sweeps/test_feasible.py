@@ -8,13 +8,29 @@ from deployer.sweeps.feasible import Here, judge
 
 GIB = 2**30
 LAPTOP = Here(
-    machine=Machine(torch="2.13.0", cuda_build=None, num_cuda=0, num_npu=0, npu_error="not here"),
+    machine=Machine(
+        torch="2.13.0",
+        cuda_build=None,
+        num_cuda=0,
+        capabilities=(),
+        kernels_error=None,
+        num_npu=0,
+        npu_error="not here",
+    ),
     gpus=(),
     memory_bytes=16 * GIB,
     num_devices=0,
 )
 BOX = Here(
-    machine=Machine(torch="2.13.0", cuda_build="13.0", num_cuda=2, num_npu=0, npu_error="not here"),
+    machine=Machine(
+        torch="2.13.0",
+        cuda_build="13.0",
+        num_cuda=2,
+        capabilities=((9, 0), (9, 0)),
+        kernels_error=None,
+        num_npu=0,
+        npu_error="not here",
+    ),
     gpus=(Gpu(name="NVIDIA A100-SXM4-80GB", memory_bytes=79 * GIB),) * 2,
     memory_bytes=500 * GIB,
     num_devices=2,
