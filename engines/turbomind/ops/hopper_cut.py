@@ -5,11 +5,10 @@ A weight is of one of four kinds; a slab is what a stage holds of the inputs.
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 from engines.errors import KernelError
-
-Kind = Literal["dense", "e4m3", "int8", "nibble"]
+from engines.turbomind.ops.cut_preference import Kind as Kind
+from engines.turbomind.ops.cut_preference import Preference, preferences
 
 ROWS = (8, 16, 32, 64, 128, 256)  # of x, as the kernel is compiled for
 OUTPUTS_A_GROUP = 64  # of a warpgroup
@@ -21,13 +20,15 @@ _LEAST_STAGES = 3
 _ALIGNMENT = 1024  # of the ring; the launcher's memory may start below
 _BARRIER_BYTES = 16  # full and empty, a stage
 _SCALE_BYTES = 3  # a scale and a zero point
+_RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
+_OFTEN = 3  # fillings of half a ring, from which on a whole one is faster
 # The most rows whose accumulators fit into the registers of 1, 2, 3 and 4 warpgroups; sums of parts take
 # twice as many, codes some more. tests/kernels holds the compiler to it.
 _MOST_ROWS: dict[Kind, tuple[int, ...]] = {
     "dense": (256, 256, 128, 128),
     "e4m3": (128, 128, 64, 64),
     "int8": (256, 256, 128, 128),
-    "nibble": (128, 64, 64, 32),
+    "nibble": (128, 128, 64, 32),
 }
 
 
@@ -53,6 +54,10 @@ class HopperCut:
         """Return the size of the grid."""
         return -(-outputs // (OUTPUTS_A_GROUP * self.groups)) * self.cluster
 
+    def label(self) -> str:
+        """Return groups, turns and cluster, a digit each, and the stages behind a slash."""
+        return f"{self.groups}{self.k_groups}{self.cluster}/{self.stages}"
+
 
 def most_rows(kind: Kind) -> int:
     """Return how many rows of x the kernel takes at most."""
@@ -75,36 +80,48 @@ def hopper_cut(
     num_sms: int,
     bytes_per_block: int,
 ) -> HopperCut:
-    """Return the cut for a product: what was fastest on an H200, by rule (kernels/LOG.md).
+    """Return the preferred cut of a product that fits.
 
-    One wave of blocks, as small as that allows, in pairs where they are few; half of the shared memory, so
-    that the next kernel's blocks find room beside them and fetch their first weights early.
     Raises KernelError where no cut fits.
     """
     rows = next(rows for rows in ROWS if rows >= num_rows)
     tiles = -(-outputs // OUTPUTS_A_GROUP)
-    slab = slab_inputs(kind, _NIBBLE_LINES if kind == "nibble" else 1)
-    cluster = 2 if 2 * tiles <= num_sms and inputs > slab else 1
-    least = min(4, -(-tiles * cluster // num_sms))
-    for groups in sorted(range(1, 5), key=lambda groups: (groups < least, abs(groups - least))):
-        for share in (2, 1):
-            for k_groups in (4 // groups, 1) if kind == "nibble" else (1,):
-                cut = make_cut(
-                    kind,
-                    rows=rows,
-                    groups=groups,
-                    k_groups=k_groups,
-                    cluster=cluster,
-                    inputs=inputs,
-                    group_size=group_size,
-                    shared_bytes=bytes_per_block // share,
-                )
-                if cut is not None:
-                    return cut
+    for wanted in preferences(kind, rows=rows, tiles=tiles, num_sms=num_sms):
+        cut = _with_ring(
+            kind, wanted, rows=rows, inputs=inputs, group_size=group_size, bytes_per_block=bytes_per_block
+        )
+        if cut is not None:
+            return cut
     raise KernelError(
         f"`linear_hopper` of {num_rows} rows, {inputs} inputs in groups of {group_size}: "
         f"{bytes_per_block} bytes of shared memory a block are too few"
     )
+
+
+def _with_ring(
+    kind: Kind, wanted: Preference, *, rows: int, inputs: int, group_size: int, bytes_per_block: int
+) -> HopperCut | None:
+    def cut(shared_bytes: int) -> HopperCut | None:
+        return make_cut(
+            kind,
+            rows=rows,
+            groups=wanted.groups,
+            k_groups=wanted.k_groups,
+            cluster=wanted.cluster,
+            inputs=inputs,
+            group_size=group_size,
+            shared_bytes=shared_bytes,
+        )
+
+    if wanted.ring == "full":
+        return cut(bytes_per_block)
+    half = cut(bytes_per_block // 2 - _RESERVED_BYTES)
+    if wanted.ring == "half":
+        return half
+    slabs = inputs // slab_inputs(kind, 1) // wanted.cluster
+    if half is not None and slabs < _OFTEN * half.stages:
+        return half
+    return cut(bytes_per_block)
 
 
 def make_cut(

@@ -18,18 +18,24 @@ from engines.turbomind.ops.quantize_rows import quantize_rows
 
 Way = Literal["skinny", "hopper", "library"]
 
-# The most rows that `linear_hopper` takes in less time than the library, on an H200: kernels/LOG.md. Of dense
-# layers only those of few outputs: two of its blocks share an output's inputs there.
-_MOST_HOPPER_ROWS: dict[Kind, int] = {"dense": 128, "nibble": 64, "e4m3": 64, "int8": 128}
+# The most rows that `linear_hopper` takes in less time than the library, on an H200 (kernels/LOG.md), for
+# layers of at most half a block of 64 outputs an SM, one, eight, and more.
+_BLOCKS_AN_SM = (0.5, 1.0, 8.0)
+_MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
+    "dense": (128, 32, 0, 64),
+    "nibble": (256, 256, 256, 256),
+    "e4m3": (128, 128, 64, 64),
+    "int8": (256, 256, 256, 256),
+}
 
 
 def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
     """Return how a product is taken where every way can take it."""
     if kind == "dense" and num_rows <= linear_skinny.MOST_ROWS:
         return "skinny"
-    if num_rows > _MOST_HOPPER_ROWS[kind] or (kind == "dense" and 2 * outputs > OUTPUTS_A_GROUP * num_sms):
-        return "library"
-    return "hopper"
+    blocks_an_sm = -(-outputs // OUTPUTS_A_GROUP) / num_sms
+    most = _MOST_HOPPER_ROWS[kind][sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)]
+    return "hopper" if num_rows <= most else "library"
 
 
 def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
@@ -82,11 +88,20 @@ def _codes(gpu: Gpu, x_TI: Tensor, weight: Fp8 | Int8, num_rows: int) -> Tensor:
 
 
 def _library_codes(codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8) -> Tensor:
-    """Return the product by cuBLASLt: e4m3 rounded to bf16, the only output it has for scales of rows."""
+    """Return the product by cuBLASLt: e4m3 rounded to bf16, the only output it has for scales of rows.
+
+    Sums of e4m3 stay in the tensor cores: moving them to fp32 on the way costs a quarter of the speed and
+    more, and what is lost is below what e4m3 rounds of the inputs.
+    """
     scale_T1, columns_IO, num_rows = scale_T[:, None], weight.weight_OI.t(), len(codes_TI)
     if isinstance(weight, Fp8):
         y_TO = torch._scaled_mm(
-            codes_TI, columns_IO, scale_a=scale_T1, scale_b=weight.scale_O[None], out_dtype=torch.bfloat16
+            codes_TI,
+            columns_IO,
+            scale_a=scale_T1,
+            scale_b=weight.scale_O[None],
+            out_dtype=torch.bfloat16,
+            use_fast_accum=True,
         )
     else:  # it takes 17 rows and more
         padded_TI = F.pad(codes_TI, (0, 0, 0, max(0, 17 - num_rows)))

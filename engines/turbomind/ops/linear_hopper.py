@@ -19,12 +19,14 @@ from engines.turbomind.tensor_map import TensorView
 
 _LINE = 128  # bytes: what a box takes of a row
 FLOATS = (torch.bfloat16, torch.float16)
+_INT4_PASSES = 2  # over the codes; a third would take longer than the library with the weights unpacked
 
 
 def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Int4 | Fp8 | Int8) -> bool:
     """Return whether the kernel can take this product; not whether it is the fastest way to do it."""
     outputs, inputs = sizes(weight)
-    if gpu.capability != (9, 0) or dtype not in FLOATS or not 0 < num_rows <= most_rows(kind_of(weight)):
+    most = most_rows(kind_of(weight)) * (_INT4_PASSES if isinstance(weight, Int4) else 1)
+    if gpu.capability != (9, 0) or dtype not in FLOATS or not 0 < num_rows <= most:
         return False
     match weight:
         case Dense():
@@ -48,17 +50,17 @@ def linear_dense(gpu: Gpu, x_TI: Tensor, weight: Dense, *, cut: HopperCut | None
         weight=(weight.weight_OI, x_TI.dtype, (outputs, inputs)),
     )
     cut = cut or _cut(gpu, "dense", x, outputs)
-    out = _launch(
+    out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
+    _launch(
         gpu,
         "dense",
         cut,
         x,
+        out,
         weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP),
         scales=None,
         zeros=None,
         bias_O=weight.bias_O,
-        outputs=outputs,
-        dtype=x.dtype,
     )
     return out.view(*x_TI.shape[:-1], outputs)
 
@@ -84,22 +86,23 @@ def linear_codes(
     )
     kind = kind_of(weight)
     cut = cut or _cut(gpu, kind, codes_TI, outputs)
-    return _launch(
+    out = torch.empty(codes_TI.shape[0], outputs, dtype=dtype, device=codes_TI.device)
+    _launch(
         gpu,
         kind,
         cut,
         codes_TI,
+        out,
         weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP),
         scales=weight.scale_O,
         zeros=row_scale_T,
         bias_O=weight.bias_O,
-        outputs=outputs,
-        dtype=dtype,
     )
+    return out
 
 
 def linear_int4(gpu: Gpu, x_TI: Tensor, weight: Int4, *, cut: HopperCut | None = None) -> Tensor:
-    """Return x[:, perm] @ W.T + b."""
+    """Return x[:, perm] @ W.T + b, in passes over the codes where there are more rows than a cut takes."""
     x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
     outputs, inputs = sizes(weight)
     tiles_x, tiles_y, _ = weight.tiles_XYB.shape
@@ -111,27 +114,30 @@ def linear_int4(gpu: Gpu, x_TI: Tensor, weight: Int4, *, cut: HopperCut | None =
         scales=(weight.scales_GO, torch.float16, (inputs // weight.group_size, outputs)),
         zeros=(weight.zeros_GO, torch.uint8, (inputs // weight.group_size, outputs)),
     )
-    cut = cut or _cut(gpu, "nibble", x, outputs, group_size=weight.group_size)
-    view = TensorView(
-        address=weight.tiles_XYB.data_ptr(),
-        dtype=torch.bfloat16,
-        sizes=(_LINE // 2, 4 * tiles_y, tiles_x, 1),
-        strides_bytes=(_LINE, 512 * tiles_y, 512 * tiles_y * tiles_x),
-        box=(_LINE // 2, 4 * cut.lines, OUTPUTS_A_GROUP // 16 * cut.groups, 1),
-    )
-    out = _launch(
-        gpu,
-        "nibble",
-        cut,
-        x,
-        weight_view=view,
-        scales=weight.scales_GO,
-        zeros=weight.zeros_GO,
-        bias_O=weight.bias_O,
-        outputs=outputs,
-        dtype=x.dtype,
-        group_size=weight.group_size,
-    )
+    out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
+    most = most_rows("nibble") if cut is None else cut.rows
+    for first in range(0, x.shape[0], most):
+        x_part, out_part = x[first : first + most], out[first : first + most]
+        part_cut = cut or _cut(gpu, "nibble", x_part, outputs, group_size=weight.group_size)
+        view = TensorView(
+            address=weight.tiles_XYB.data_ptr(),
+            dtype=torch.bfloat16,
+            sizes=(_LINE // 2, 4 * tiles_y, tiles_x, 1),
+            strides_bytes=(_LINE, 512 * tiles_y, 512 * tiles_y * tiles_x),
+            box=(_LINE // 2, 4 * part_cut.lines, OUTPUTS_A_GROUP // 16 * part_cut.groups, 1),
+        )
+        _launch(
+            gpu,
+            "nibble",
+            part_cut,
+            x_part,
+            out_part,
+            weight_view=view,
+            scales=weight.scales_GO,
+            zeros=weight.zeros_GO,
+            bias_O=weight.bias_O,
+            group_size=weight.group_size,
+        )
     return out.view(*x_TI.shape[:-1], outputs)
 
 
@@ -201,18 +207,17 @@ def _launch(
     kind: Kind,
     cut: HopperCut,
     x: Tensor,
+    out: Tensor,
     *,
     weight_view: TensorView,
     scales: Tensor | None,
     zeros: Tensor | None,
     bias_O: Tensor | None,
-    outputs: int,
-    dtype: torch.dtype,
     group_size: int = 0,
-) -> Tensor:
+) -> None:
     if x.shape[0] > cut.rows:
         raise KernelError(f"`linear_hopper` of {x.shape[0]} rows: cut for {cut.rows}")
-    out = torch.empty(x.shape[0], outputs, dtype=dtype, device=x.device)
+    outputs = out.shape[1]
     kernel = gpu.kernel(
         "linear_hopper.cu",
         "linear_hopper",
@@ -232,4 +237,3 @@ def _launch(
         outputs,
         -(-x.shape[1] // slab_inputs(kind, cut.lines)),
     )
-    return out

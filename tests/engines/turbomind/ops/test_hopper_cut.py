@@ -23,13 +23,45 @@ def test_blocks_cover_the_outputs_and_fit_into_shared_memory(kind: Kind, layer: 
         assert cut.stages >= 3
 
 
-def test_layers_of_few_outputs_are_shared_by_two_blocks() -> None:
+# qkv, o, gate_up and down of a decoder of 4,096; groups, turns, cluster / stages: within 3 % of the fastest
+# that was measured on an H200, kernels/LOG.md.
+FASTEST: dict[tuple[Kind, int], str] = {
+    ("dense", 32): "112/9 112/16 211/5 112/16",
+    ("dense", 64): "112/6 112/14 211/4 112/14",
+    ("dense", 128): "112/4 112/9 211/3 112/9",
+    ("e4m3", 8): "112/12 112/12 211/6 112/16",
+    ("e4m3", 64): "112/6 112/6 211/4 112/14",
+    ("e4m3", 128): "112/4 112/9 211/3 112/9",
+    ("int8", 64): "112/6 112/6 211/4 112/14",
+    ("int8", 128): "112/4 112/9 211/3 112/9",
+    ("nibble", 8): "222/10 142/16 411/4 142/16",
+    ("nibble", 16): "122/12 142/12 411/4 142/12",
+    ("nibble", 32): "122/8 132/6 411/3 132/6",
+    ("nibble", 64): "121/4 122/4 211/4 122/4",
+}
+
+
+@pytest.mark.parametrize(("kind", "num_rows"), list(FASTEST), ids=str)
+def test_the_cuts_that_were_measured_to_be_the_fastest_are_preferred(kind: Kind, num_rows: int) -> None:
     cuts = [
-        hopper_cut("dense", num_rows=32, outputs=outputs, inputs=inputs, group_size=0, **H200)
+        hopper_cut(kind, num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, **H200).label()
         for outputs, inputs in LAYERS[:4]
     ]
-    assert [(cut.groups, cut.cluster) for cut in cuts] == [(1, 1), (1, 2), (4, 1), (1, 2)]
-    assert all(64 <= cut.num_blocks(outputs) <= 132 for cut, (outputs, _) in zip(cuts, LAYERS, strict=False))
+    assert cuts == FASTEST[kind, num_rows].split()
+
+
+# outputs and inputs on a rank: Qwen2-7B's gate_up, Llama-3-70B's qkv, o, gate_up and down on 4 ranks, on 2
+OTHERS = [(37888, 3584), (2560, 8192), (8192, 2048), (14336, 8192), (8192, 7168), (28672, 8192), (5120, 8192)]
+
+
+@pytest.mark.parametrize("num_rows", [1, 32, 64, 128])
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_of_other_models_leave_few_sms_without_work(kind: Kind, num_rows: int) -> None:
+    for outputs, inputs in OTHERS:
+        cut = hopper_cut(kind, num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, **H200)
+        at_once = 132 * (2 if cut.shared_bytes <= H200["bytes_per_block"] // 2 else 1)
+        waves = cut.num_blocks(outputs) / at_once
+        assert waves >= 0.29 and (waves <= 1 or waves / -(-waves // 1) > 0.5), (outputs, cut)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -38,14 +70,13 @@ def test_inputs_that_one_stage_holds_are_not_shared(kind: Kind) -> None:
     assert cut.cluster == 1
 
 
-def test_codes_of_4_bits_keep_four_warpgroups_busy_where_registers_allow() -> None:
-    for num_rows, most in ((1, 4), (32, 4), (64, 3), (128, 1)):
+def test_codes_of_4_bits_keep_warpgroups_busy_where_registers_allow() -> None:
+    for num_rows, most in ((1, 4), (32, 4), (64, 2), (128, 2)):
         for outputs, inputs in LAYERS[:4]:
             cut = hopper_cut(
                 "nibble", num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, **H200
             )
-            assert cut.groups * cut.k_groups <= most
-            assert num_rows > 32 or cut.groups * cut.k_groups == 4
+            assert 2 <= cut.groups * cut.k_groups <= most
 
 
 def test_a_stage_belongs_to_one_of_the_warpgroups_that_take_turns() -> None:

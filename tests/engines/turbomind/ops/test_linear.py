@@ -47,14 +47,25 @@ def test_every_kind_of_weight_gives_the_twins_result(
     assert not got.numel() or relative_error(got, wanted.float()) < 5e-3  # both are rounded
 
 
-def test_few_rows_are_ours_and_many_the_librarys() -> None:
-    def ways(kind: Kind, outputs: int) -> list[str]:
-        return [way(kind, num_rows=rows, outputs=outputs, num_sms=132) for rows in (1, 16, 17, 64, 1000)]
+def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
+    def ways(kind: Kind, outputs: int) -> str:
+        rows = (1, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257)
+        return "".join(way(kind, num_rows=num, outputs=outputs, num_sms=132)[0] for num in rows)
 
-    assert ways("dense", 4096) == ["skinny", "skinny", "hopper", "hopper", "library"]
-    assert ways("dense", 28672) == ["skinny", "skinny", "library", "library", "library"]
-    for kind in ("nibble", "e4m3", "int8"):
-        assert ways(kind, 28672) == ["hopper", "hopper", "hopper", "hopper", "library"]
+    o, qkv, gate_up, head = 4096, 6144, 28672, 92608
+    assert [ways("dense", outputs) for outputs in (o, qkv, gate_up, head)] == [
+        "sshhhhhhlll",
+        "sshhlllllll",
+        "sslllllllll",
+        "sshhhhlllll",
+    ]
+    assert [ways("e4m3", outputs) for outputs in (o, qkv, gate_up)] == [
+        "hhhhhhhhlll",
+        "hhhhhhhhlll",
+        "hhhhhhlllll",
+    ]
+    for kind in ("nibble", "int8"):
+        assert {ways(kind, outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhhl"}
 
 
 def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:

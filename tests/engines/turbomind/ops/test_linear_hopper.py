@@ -29,6 +29,7 @@ INT4 = [
     (9, 64, 384, 64, 1, 1, 1),
     (33, 144, 1024, 32, 2, 1, 4),
     (8, 64, 2048, 512, 1, 4, 2),
+    (65, 80, 512, 128, 2, 1, 2),
 ]
 # rows, outputs, inputs, groups, warpgroups that take turns, cluster
 CODES = [(3, 104, 48, 1, 1, 1), (9, 136, 1168, 2, 2, 1), (64, 72, 640, 1, 1, 4)]
@@ -128,7 +129,7 @@ def test_dense_weights_give_the_product_in_fp32(hopper, case) -> None:
 @pytest.mark.parametrize("case", INT4, ids=str)
 def test_4_bit_codes_give_the_product_of_what_they_stand_for(hopper, case) -> None:
     num_rows, outputs, inputs, group_size, groups, k_groups, cluster = case
-    shared_bytes = 100_000 if num_rows > 16 else 40_000
+    shared_bytes = 200_000 if num_rows > 64 else 100_000 if num_rows > 16 else 40_000
     cut = cut_of(
         "nibble",
         num_rows,
@@ -140,6 +141,10 @@ def test_4_bit_codes_give_the_product_of_what_they_stand_for(hopper, case) -> No
         shared_bytes=shared_bytes,
     )
     check_int4(hopper, num_rows, outputs, inputs, group_size, cut)
+
+
+def test_more_rows_of_4_bit_codes_than_a_cut_takes_go_in_passes(hopper) -> None:
+    check_int4(hopper, 19, 80, 256, 128, cut_of("nibble", 8, 256, 1, 2, group_size=128))
 
 
 def test_4_bit_codes_are_multiplied_in_fp16_too(hopper) -> None:
@@ -155,14 +160,14 @@ def test_8_bit_codes_give_the_twins_product(hopper, kind: Kind, case) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("num_rows", [1, 17, 33, 64, 128])
+@pytest.mark.parametrize("num_rows", [1, 17, 33, 64, 128, 200])
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_layers_of_shipped_models_give_the_product(cuda_gpu, layer, num_rows: int) -> None:
     if cuda_gpu.capability != (9, 0):
         pytest.skip("the kernel's instructions are those of sm_90a")
     check_dense(cuda_gpu, BF16, num_rows, *layer, None)
     check_int4(cuda_gpu, num_rows, *layer, 128, None)
-    for kind in ("e4m3", "int8"):
+    for kind in ("e4m3", "int8") if num_rows <= 128 else ("int8",):
         check_codes(cuda_gpu, kind, num_rows, *layer, None)
 
 
@@ -176,8 +181,8 @@ def test_what_the_kernel_cannot_take_is_told_apart(hopper) -> None:
     assert not fits(hopper, 1, torch.float32, dense(8, 8))
     assert not fits(hopper, 1, BF16, dense(9, 8))
     assert not fits(hopper, 1, BF16, dense(8, 12))
-    assert fits(hopper, 128, BF16, random_int4(hopper, 16, 128, 32))
-    assert not fits(hopper, 129, BF16, random_int4(hopper, 16, 128, 32))
+    assert fits(hopper, 256, BF16, random_int4(hopper, 16, 128, 32))
+    assert not fits(hopper, 257, BF16, random_int4(hopper, 16, 128, 32))
     assert not fits(hopper, 1, BF16, random_int4(hopper, 16, 192, 64))
 
 

@@ -1,0 +1,81 @@
+"""Which cuts of `kernels/linear_hopper.cu` are wanted for a product, best first: pure arithmetic on sizes.
+
+What decides is how many blocks of 64 outputs a layer has for each SM. The figures behind the rules are those
+of an H200, `kernels/LOG.md`; layers of other sizes follow from the cost of a block.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+Kind = Literal["dense", "e4m3", "int8", "nibble"]
+
+_OUTPUTS_A_GROUP = 64
+_MOST_GROUPS = 4
+# What a block costs beside its outputs, in outputs: rows of x come from L2, four times as fast as weights
+# from memory; the start and the end are those of 16 outputs.
+_ROWS_AN_OUTPUT = 4
+_BLOCK_COST = 16
+_LAST_WAVE = 0.5  # of a wave: the SMs that have nothing left to do
+# Of 4-bit codes: the most rows, then groups, turns and cluster.
+_FEW_NIBBLES = ((16, (1, 4, 2)), (32, (1, 3, 2)), (128, (1, 2, 2)))  # two blocks an output, one an SM
+_SOME_NIBBLES = ((8, (2, 2, 2)), (32, (1, 2, 2)), (64, (1, 2, 1)), (128, (2, 1, 2)))
+_NIBBLE_WARPGROUPS = ((32, 4), (128, 2))  # the most rows, the warpgroups of a block
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Preference:
+    """A cut without its ring; the fields are those of `HopperCut`."""
+
+    groups: int
+    k_groups: int
+    cluster: int
+    ring: Literal[
+        "half", "full", "by length"
+    ]  # of the shared memory; by length: full where it is refilled often
+
+
+def preferences(kind: Kind, *, rows: int, tiles: int, num_sms: int) -> Iterator[Preference]:
+    """Yield the cuts of a product of `rows` x `tiles` * 64 outputs, best first.
+
+    Half rings let two blocks share an SM, and the next kernel's blocks fetch their first weights early. The
+    last ones are for sizes and GPUs on which no earlier one fits.
+    """
+    if kind == "nibble":
+        yield from _nibbles(rows, tiles, num_sms)
+    elif tiles <= num_sms:
+        yield Preference(
+            groups=1, k_groups=1, cluster=2, ring="by length" if 2 * tiles <= num_sms else "half"
+        )
+        yield Preference(groups=1, k_groups=1, cluster=1, ring="half")
+    else:
+        for groups in _groups_by_cost(rows, tiles, 2 * num_sms):
+            yield Preference(groups=groups, k_groups=1, cluster=1, ring="half")
+    few = 2 * tiles <= num_sms
+    for cluster in (2, 1) if few else (1,):
+        for groups in _groups_by_cost(rows, tiles, num_sms):
+            yield Preference(groups=groups, k_groups=1, cluster=cluster, ring="full")
+
+
+def _nibbles(rows: int, tiles: int, num_sms: int) -> Iterator[Preference]:
+    """Yield cuts whose warpgroups are as many as registers hold: codes are unpacked by instructions."""
+    ring: Literal["half", "full"] = "half" if rows <= 64 else "full"
+    if tiles <= num_sms:
+        table = _FEW_NIBBLES if 2 * tiles <= num_sms else _SOME_NIBBLES
+        groups, k_groups, cluster = next((cut for most, cut in table if rows <= most), table[-1][1])
+        yield Preference(groups=groups, k_groups=k_groups, cluster=cluster, ring=ring)
+    warpgroups = next((number for most, number in _NIBBLE_WARPGROUPS if rows <= most), 1)
+    for groups in _groups_by_cost(rows, tiles, num_sms):
+        if groups <= warpgroups:
+            yield Preference(groups=groups, k_groups=warpgroups // groups, cluster=1, ring=ring)
+
+
+def _groups_by_cost(rows: int, tiles: int, blocks_at_once: int) -> list[int]:
+    """Return 1 to 4 groups, the cheapest first; of equals the larger, which reads x less often."""
+
+    def cost(groups: int) -> tuple[float, int]:
+        waves = -(-tiles // groups) / blocks_at_once
+        block = _OUTPUTS_A_GROUP * groups + rows / _ROWS_AN_OUTPUT + _BLOCK_COST
+        return (1.0 if waves <= 1 else waves + _LAST_WAVE) * block, -groups
+
+    return sorted(range(1, _MOST_GROUPS + 1), key=cost)
