@@ -1,8 +1,9 @@
-"""Prints the time of whole decode steps: `python -m engines.turbomind.bench.decode_step [VARIANT|BATCH ...]`.
+"""Prints the time of whole decode steps: `python -m engines.turbomind.bench.decode_step [WORD ...]`.
 
 InternVL2-8B's decoder with random weights and keys, every sequence 1,088 tokens long (the mean of a prompt of
 1,024 and 128 new tokens), LM head and greedy choice included, replayed from a graph. No scheduler, no HTTP:
-what the GPU takes.
+what the GPU takes. A word is a variant, a batch size, or `profile`, which prints a table of each step's
+kernels in place of its time.
 """
 
 import sys
@@ -16,12 +17,14 @@ from engines.ops import KvLayer
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, paged_batch
+from engines.turbomind.bench.decode_profile import replay_times, table
 from engines.turbomind.bench.decode_variants import VARIANTS
-from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops, time_us
+from engines.turbomind.bench.timing import capture, copy_ceiling_gbps, matmul_ceiling_tflops, time_us
 from engines.weights.load import random_network
 
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
 USUAL = ("engine", "no-overlap", "cublas")
+PROFILE = "profile"
 LENGTH, PAGE_TOKENS = 1088, 64
 DECODER = DecoderSpec(
     num_layers=32,
@@ -83,10 +86,28 @@ def main(batches: tuple[int, ...], variants: tuple[str, ...]) -> None:
         del network
 
 
+def profile(batches: tuple[int, ...], variants: tuple[str, ...]) -> None:
+    """Print what each kernel takes in the steps of the variants at the batch sizes given."""
+    device = torch.device("cuda")
+    for name in variants:
+        network = random_network(
+            MODEL, ops=VARIANTS[name](device), device=device, dtype=torch.bfloat16, seed=0
+        )
+        for num_seqs in batches:
+            step, kv = _operands(num_seqs)
+            graph = capture([partial(_decode, network, step, kv)])
+            print(f"{name}, {num_seqs} sequences\n{table(replay_times(graph.replay))}\n", flush=True)
+            del graph, kv
+        del network
+
+
 def _step_us(network: Network, num_seqs: int) -> float:
+    return time_us([partial(_decode, network, *_operands(num_seqs))])
+
+
+def _operands(num_seqs: int) -> tuple[StepInput, list[KvLayer]]:
     step = step_of(num_seqs)
-    kv = [cache(step.attention, page_tokens=PAGE_TOKENS) for _ in range(DECODER.num_layers)]
-    return time_us([partial(_decode, network, step, kv)])
+    return step, [cache(step.attention, page_tokens=PAGE_TOKENS) for _ in range(DECODER.num_layers)]
 
 
 def _decode(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
@@ -97,11 +118,16 @@ def _asked(words: list[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
     """Return the batch sizes and the variants named, or the usual ones."""
     unknown = [word for word in words if not word.isdigit() and word not in VARIANTS]
     if unknown:
-        raise SystemExit(f"variants `{', '.join(unknown)}`: must be among {', '.join(sorted(VARIANTS))}")
+        raise SystemExit(
+            f"words `{', '.join(unknown)}`: must be batch sizes, `{PROFILE}` or variants: "
+            + ", ".join(sorted(VARIANTS))
+        )
     batches = tuple(int(word) for word in words if word.isdigit())
     return batches or BATCHES, tuple(word for word in words if word in VARIANTS) or USUAL
 
 
 if __name__ == "__main__":
+    asked = sys.argv[1:]
+    run = profile if PROFILE in asked else main
     with torch.inference_mode():
-        main(*_asked(sys.argv[1:]))
+        run(*_asked([word for word in asked if word != PROFILE]))

@@ -13,6 +13,7 @@ from engines.pytorch.linear import quantize_rows_fp8, quantize_rows_int8
 from engines.quant import int4_tiles
 from engines.turbomind.bench.timing import random
 from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops.dequantize_int4 import dequantize_int4
 from engines.turbomind.ops.hopper_cut import HopperCut, Kind
 from engines.turbomind.ops.linear_hopper import linear_codes, linear_dense, linear_int4
 from engines.turbomind.ops.linear_skinny import MOST_ROWS, linear_skinny
@@ -98,11 +99,14 @@ def todays(gpu: Gpu, kind: Kind, rows: Rows) -> dict[str, Callable[[Layer], Tens
                 ways["skinny"] = partial(_skinny, gpu, rows)
             return ways
         case "e4m3":
-            return {"_scaled_mm": partial(_scaled_mm, rows)}
+            return {
+                "_scaled_mm": partial(_scaled_mm, rows, fast=True),
+                "exact_sums": partial(_scaled_mm, rows, fast=False),
+            }
         case "int8":
             return {"_int_mm": partial(_int_mm, rows)} if len(rows.x_TI) > 16 else {}
         case "nibble":
-            return {}
+            return {"unpacked": partial(_unpacked, gpu, rows)} if len(rows.x_TI) > 32 else {}
 
 
 def _dense(rows: Rows, layer: Layer) -> Tensor:
@@ -115,7 +119,12 @@ def _skinny(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
     return linear_skinny(gpu, rows.x_TI, layer)
 
 
-def _scaled_mm(rows: Rows, layer: Layer) -> Tensor:
+def _unpacked(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
+    assert isinstance(layer, Int4), "the way belongs to 4-bit layers"
+    return F.linear(rows.x_TI, dequantize_int4(gpu, layer, rows.x_TI.dtype))
+
+
+def _scaled_mm(rows: Rows, layer: Layer, *, fast: bool) -> Tensor:
     assert isinstance(layer, Fp8), "the way belongs to fp8 layers"
     return torch._scaled_mm(
         rows.codes_TI,
@@ -123,6 +132,7 @@ def _scaled_mm(rows: Rows, layer: Layer) -> Tensor:
         scale_a=rows.scale_T[:, None],
         scale_b=layer.scale_O[None],
         out_dtype=torch.bfloat16,
+        use_fast_accum=fast,
     )
 
 
