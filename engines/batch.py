@@ -48,6 +48,7 @@ def step_input(
     rows_M, inner_M, features_MH = _image_rows(chunks[plan.num_decodes :], plan.num_decodes, features)
     positions_AT = _positions(chunks, starts_B1, indices_T)
     kv_lens_B = firsts_B + counts_B
+    adapters = _adapter_rows(chunks, sequence_T)
     wide, narrow = _to_device(
         [
             _token_ids(chunks),
@@ -58,11 +59,23 @@ def step_input(
             rows_M,
             rows_M[inner_M],
             *_unknown(chunks, starts_B1),
+            *adapters.values(),
         ],
         [starts_B1, kv_lens_B, pages_BP],
         device,
     )
-    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows, unknown, source = wide
+    (
+        token_ids,
+        positions,
+        rope_lens,
+        slots,
+        sample_rows,
+        feature_rows,
+        inner_rows,
+        unknown,
+        source,
+        *adapted,
+    ) = wide
     q_starts, kv_lens, pages = narrow
     if len(unknown):
         assert last_ids_S is not None, "a token that only the device knows, and no step before"
@@ -83,6 +96,7 @@ def step_input(
         sample_rows_S=sample_rows,
         feature_rows_M=feature_rows,
         features_MH=features_MH,
+        adapter_rows=tuple(zip(adapters, adapted, strict=True)),
         inner_rows_E=None if features_MH is None else inner_rows,
     )
 
@@ -90,6 +104,14 @@ def step_input(
 def touched_images(chunk: Chunk) -> list[ImageSlots]:
     """Return the images with rows in the chunk."""
     return [image for image in chunk.sequence.images if image.start < chunk.end and chunk.start < image.end]
+
+
+def _adapter_rows(chunks: Seq[Chunk], sequence_T: Ints) -> dict[int, Ints]:
+    """Return the tokens of the step that run through each adapter."""
+    adapters_B = [chunk.sequence.adapter for chunk in chunks]
+    numbers = sorted({number for number in adapters_B if number is not None})
+    own = {number: np.array([found == number for found in adapters_B]) for number in numbers}
+    return {number: np.flatnonzero(is_own_B[sequence_T]) for number, is_own_B in own.items()}
 
 
 def _token_ids(chunks: Seq[Chunk]) -> Ints:

@@ -21,6 +21,7 @@ def take_sequence(
     _check_prompt(request, vocab=spec.decoder.vocab, session_len=session_len)
     _check_sampling(request.sampling, vocab=spec.decoder.vocab)
     grammar = None if request.sampling.grammar is None else grammars.open(request.sampling.grammar)
+    adapter = _adapter(request, spec)
     num_prompt_tokens = len(request.token_ids)
     images = _take_images(request, spec.vision)
     positions, offset = prompt_positions(spec.decoder.positions, num_prompt_tokens, images)
@@ -33,12 +34,23 @@ def take_sequence(
         max_tokens=min(num_prompt_tokens + request.sampling.max_new_tokens, session_len),
         priority=request.priority,
         arrival=arrival,
-        root_key=root_key(spec.decoder.rope.regime(num_prompt_tokens)),
+        root_key=root_key(spec.decoder.rope.regime(num_prompt_tokens), adapter=request.adapter),
+        adapter=adapter,
         submitted_s=now_s,
         positions=positions,
         position_offset=offset,
         grammar=grammar,
     )
+
+
+def _adapter(request: Submit, spec: ModelSpec) -> int | None:
+    """Return the number of the adapter that a request asks for."""
+    if request.adapter is None:
+        return None
+    names = [adapter.name for adapter in spec.adapters]
+    if request.adapter not in names:
+        raise RequestError(f"adapter `{request.adapter}` is not loaded; there are {sorted(names)}")
+    return names.index(request.adapter)
 
 
 def _check_prompt(request: Submit, *, vocab: int, session_len: int) -> None:

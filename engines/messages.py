@@ -110,6 +110,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     images: tuple[ImageInput, ...]
     sampling: Sampling
     priority: int  # lower runs first; equal: first come, first served
+    adapter: str | None = None  # name of a LoRA adapter; None: the bare model
 
 
 class Abort(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -21,9 +21,10 @@ from engines.kv_pages import KvPages
 KEY_BYTES = 16
 
 
-def root_key(regime: int) -> bytes:
-    """Return the first link of the chain for prompts of one rotary regime (`RopeSpec.regime`)."""
-    return hashlib.blake2b(pack("<q", regime), digest_size=KEY_BYTES, person=b"kv-root").digest()
+def root_key(regime: int, *, adapter: str | None = None) -> bytes:
+    """Return the first link of the chain for prompts of one rotary regime (`RopeSpec.regime`) and adapter."""
+    told = pack("<q", regime) + (b"" if adapter is None else adapter.encode())
+    return hashlib.blake2b(told, digest_size=KEY_BYTES, person=b"kv-root").digest()
 
 
 def page_key(

@@ -67,7 +67,8 @@ def _largest_step(
     if module is not None:
         module.reset_peak_memory_stats(device)
         before = module.memory_allocated(device)
-    plan = _one_prompt(num_tokens, options.kv.page_tokens)
+    has_adapters = bool(network.spec.adapters)
+    plan = _one_prompt(num_tokens, options.kv.page_tokens, has_adapters=has_adapters)
     step = step_input(plan, page_tokens=options.kv.page_tokens, device=device, features={})
     hidden_SH = network.hidden(step, kv)
     rows = options.scheduler.max_batch_size if is_gpu else 1
@@ -94,7 +95,7 @@ def _encode(network: Network, max_tiles: int, *, largest: bool) -> None:
     network.encode_images([image] * count, max_tiles=max_tiles)
 
 
-def _one_prompt(num_tokens: int, page_tokens: int) -> BatchPlan:
+def _one_prompt(num_tokens: int, page_tokens: int, *, has_adapters: bool) -> BatchPlan:
     """Return a step with one prompt whose next token is drawn from the whole vocabulary."""
     sequence = Sequence(
         request_id="rehearsal",
@@ -107,6 +108,7 @@ def _one_prompt(num_tokens: int, page_tokens: int) -> BatchPlan:
         arrival=0,
         root_key=root_key(0),
         submitted_s=0.0,
+        adapter=0 if has_adapters else None,
     )
     sequence.pages.extend(range(-(-num_tokens // page_tokens)))
     return BatchPlan.of([Chunk(sequence=sequence, start=0, num_tokens=num_tokens)], [])

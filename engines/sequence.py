@@ -65,6 +65,7 @@ class Sequence:
     arrival: int  # number of its submit; ties in priority go to the earlier
     root_key: bytes
     submitted_s: float  # time.monotonic()
+    adapter: int | None = None  # number of the adapter that its tokens run through; None: the bare model
     admitted_s: float | None = None
     first_token_s: float | None = None
 

@@ -124,6 +124,14 @@ class Companion:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class AdapterSpec:
+    """A LoRA adapter that requests ask for by name (`engines/weights/adapter.py`)."""
+
+    name: str
+    folder: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ModelSpec:
     """One model as the runtime sees it."""
 
@@ -134,3 +142,4 @@ class ModelSpec:
     dtype: Literal["float32", "bfloat16", "float16"]  # the checkpoint's own
     companions: tuple[Companion, ...] = ()
     quantization: WeightQuant | None = None  # None: all weights are in a floating dtype
+    adapters: tuple[AdapterSpec, ...] = ()  # in the order of their numbers

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from deployer.config.adapters import adapters_are_there
 from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_heads
 from deployer.config.origins import Origins
 from deployer.config.ranges import out_of_range
@@ -186,6 +187,7 @@ RULES: tuple[Rule, ...] = (
     turbomind_runs_on_cuda,
     kv_format_suits_the_heads,
     tiles_are_in_order,
+    adapters_are_there,
     tls_needs_both_files,
     named_files_are_there,
     texts_are_not_empty,

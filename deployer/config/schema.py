@@ -37,6 +37,7 @@ class EngineConfig:
     dtype: ComputeDtype
     tp: int
     load_format: LoadFormat
+    adapters: list[str]  # name=folder
     session_len: int | None
     max_batch_size: int
     cache_max_entry_count: float

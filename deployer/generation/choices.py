@@ -20,6 +20,7 @@ class Choice:
     prompt: Prompt
     sampling: Sampling
     text: TextRules
+    adapter: str | None = None  # the LoRA adapter that it runs through
 
 
 def choices_of(
@@ -29,6 +30,7 @@ def choices_of(
     request_id: str,
     vocabulary: Vocabulary,
     defaults: SamplingConfig,
+    adapter: str | None = None,
 ) -> list[Choice]:
     """Return the sequences of a request: all choices of its first prompt, then those of the second, ...
 
@@ -43,6 +45,7 @@ def choices_of(
             prompt=prompt,
             sampling=sampling_of(rules, prompt, choice=number, defaults=defaults, vocabulary=vocabulary),
             text=text,
+            adapter=adapter,
         )
         for place, prompt in enumerate(prompts)
         for number in range(num_choices)
@@ -64,6 +67,7 @@ def submits_of(choices: Sequence[Choice], files: PixelFiles) -> list[Submit]:
                 images=images,
                 sampling=choice.sampling,
                 priority=0,
+                adapter=choice.adapter,
             )
         )
     return submits

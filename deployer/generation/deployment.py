@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
 
+from deployer.config.adapters import adapters_of
 from deployer.config.devices import EngineChoice, choose_engine
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
@@ -43,10 +44,11 @@ class Deployment:
         model = with_weights(
             config, open_model(config.model, weights=config.engine.load_format == "checkpoint")
         )
+        adapted = replace(model.spec, adapters=adapters_of(config.engine.adapters))
         prompts = PromptBuilder(config, model.spec, model.folder)
         engine = EngineClient(
             model.folder,
-            model.spec,
+            adapted,
             engine_options(config, choice),
             start_timeout_s=config.engine.start_timeout_s,
             max_restarts=config.engine.max_restarts,

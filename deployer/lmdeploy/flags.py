@@ -38,7 +38,7 @@ _PARALLEL = (
     "distributed-executor-backend",
 )
 _NOT_HERE = {
-    "adapters": "LoRA adapters are not served; merge them into the checkpoint",
+    "adapters": "LoRA adapters in PEFT's layout: say engine.adapters=[name=folder,...] (docs/adapters.md)",
     "qos-config-path": "quality-of-service queues are not there; LMDeploy removed them in 0.6",
     "proxy-url": "there is no proxy to register with; put a balancer before the servers, /ready tells it",
     "allow-credentials": "browsers' credentials are not taken; keys go into the authorization header",

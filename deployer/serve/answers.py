@@ -45,7 +45,7 @@ async def whole_answer(
         "id": record.completion,
         "object": object_name,
         "created": int(time.time()),
-        "model": service.model_name,
+        "model": record.model,
         "choices": [
             _ended(index, pieces[place], content(choices[place], pieces[place]))
             for index, place in enumerate(places)

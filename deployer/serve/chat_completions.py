@@ -50,6 +50,7 @@ def chat_routes(service: Service) -> APIRouter:
             request_id=completion,
             vocabulary=service.prompts,
             defaults=service.sampling,
+            adapter=service.adapter_of(body.model),
         )
         record.completion = completion
         if body.stream:
@@ -100,7 +101,7 @@ def _events(
         completion=str(record.completion),
         object_name="chat.completion.chunk",
         created=int(time.time()),
-        model=service.model_name,
+        model=record.model,
         text_field=_delta,
         with_usage=body.stream_options is not None and body.stream_options.include_usage,
     )

@@ -50,6 +50,7 @@ def completion_routes(service: Service) -> APIRouter:
             request_id=completion,
             vocabulary=service.prompts,
             defaults=service.sampling,
+            adapter=service.adapter_of(body.model),
         )
         record.completion = completion
         echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.asked.n)]
@@ -120,7 +121,7 @@ def _events(
         completion=str(record.completion),
         object_name="text_completion",
         created=int(time.time()),
-        model=service.model_name,
+        model=record.model,
         text_field=lambda text: b'"text":' + text,
         with_usage=body.stream_options is not None and body.stream_options.include_usage,
     )

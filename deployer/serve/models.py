@@ -16,29 +16,36 @@ def model_routes(service: Service) -> APIRouter:
 
     @router.get("/v1/models")
     async def models() -> Response:
-        return _json({"object": "list", "data": [_card(service)]})
+        return _json({"object": "list", "data": [_card(service, name) for name in service.names]})
 
     @router.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
-        if name != service.model_name:
+        if name not in service.names:
             raise ApiError(service.no_such_model(name))
-        return _json(_card(service))
+        return _json(_card(service, name))
 
     return router
 
 
-def _card(service: Service) -> dict[str, Any]:
+def _card(service: Service, name: str) -> dict[str, Any]:
     return model_card(
-        service.model_name,
+        name,
         created=service.created,
         session_len=service.prompts.session_len,
         server=service.server,
         vision=service.vision,
+        parent=None if name == service.model_name else service.model_name,
     )
 
 
 def model_card(
-    name: str, *, created: int, session_len: int | None, server: ServerConfig, vision: VisionConfig
+    name: str,
+    *,
+    created: int,
+    session_len: int | None,
+    server: ServerConfig,
+    vision: VisionConfig,
+    parent: str | None = None,
 ) -> dict[str, Any]:
     """Return what /v1/models says of the model; `session_len` is not known before the engine is ready."""
     return {
@@ -46,6 +53,7 @@ def model_card(
         "object": "model",
         "created": created,
         "owned_by": "deployer",
+        "parent": parent,  # of a LoRA adapter: the model that it changes
         "max_model_len": session_len,
         "limits": {
             "max_body_bytes": server.max_body_bytes,

@@ -19,6 +19,7 @@ class RequestRecord:
     path: str
     start_s: float = field(default_factory=time.perf_counter)
     status: int = 0
+    model: str = ""  # or adapter, as it was asked for
     owner: str | None = None  # digest of the API key; None where there are no keys
     user: str | None = None
     metadata: Mapping[str, str] | None = None  # the client's own

@@ -22,7 +22,7 @@ def new_response(service: Service, body: ResponseBody, *, response_id: str, stor
         "incomplete_details": None,
         "instructions": body.instructions,
         "max_output_tokens": body.max_output_tokens,
-        "model": service.model_name,
+        "model": body.model or service.model_name,
         "output": [],
         "parallel_tool_calls": body.parallel_tool_calls is not False,
         "previous_response_id": body.previous_response_id,

@@ -64,7 +64,12 @@ class ResponseRun:
         record.prompt_s = time.perf_counter() - begun_s
         record.completion = response_id
         choices = choices_of(
-            rules, [prompt], request_id=response_id, vocabulary=service.prompts, defaults=service.sampling
+            rules,
+            [prompt],
+            request_id=response_id,
+            vocabulary=service.prompts,
+            defaults=service.sampling,
+            adapter=service.adapter_of(asked.model),
         )
         return cls(
             service=service,

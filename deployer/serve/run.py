@@ -11,6 +11,7 @@ from functools import partial
 
 import uvloop
 
+from deployer.config.adapters import adapters_of
 from deployer.config.schema import DeployConfig, ServerConfig
 from deployer.errors import ConfigError
 from deployer.generation.deployment import Deployment
@@ -142,6 +143,7 @@ def service_of(starting: Starting, deployment: Deployment) -> Service:
         admission=starting.admission,
         metrics=starting.metrics,
         model_name=starting.model_name,
+        adapters=tuple(adapter.name for adapter in adapters_of(config.engine.adapters)),
         created=starting.created,
         sampling=config.sampling,
         server=config.server,

@@ -28,6 +28,7 @@ class Service:
     admission: Admission
     metrics: Metrics
     model_name: str
+    adapters: tuple[str, ...]  # names that are served beside it
     created: int  # unix time of the start
     sampling: SamplingConfig
     server: ServerConfig
@@ -45,6 +46,7 @@ class Service:
         record.user, record.stream, record.metadata = body.user, bool(body.stream), body.metadata
         record.wants_timings = bool(body.timings)
         self.check_model(body.model)
+        record.model = body.model or self.model_name
         if self.engine.state != "ready":
             raise ApiError(self._unavailable())
 
@@ -60,14 +62,24 @@ class Service:
             headers={"retry-after": str(retry_after_s(engine))},
         )
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What a request may give as its model."""
+        return (self.model_name, *self.adapters)
+
+    def adapter_of(self, name: str | None) -> str | None:
+        """Return the adapter that a request asks for; None: the bare model."""
+        return name if name in self.adapters else None
+
     def check_model(self, name: str | None) -> None:
         """Raise ApiError 404 for another model than the one served; None means that one."""
-        if name is not None and name != self.model_name:
+        if name is not None and name not in self.names:
             raise ApiError(self.no_such_model(name))
 
     def no_such_model(self, name: str) -> ApiFault:
         """Return the 404 for a model that is not the one served."""
-        message = f"model `{name}` is not served here: `{self.model_name}` is"
+        served = ", ".join(f"`{one}`" for one in self.names) + (" are" if self.adapters else " is")
+        message = f"model `{name}` is not served here: {served}"
         return ApiFault(status=404, message=message, code="model_not_found", param="model")
 
     def generate(self, choices: Sequence[Choice]) -> AsyncGenerator[Piece, None]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from engines.ops import Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
@@ -16,10 +17,11 @@ from engines.spec import DecoderSpec
 from engines.step import AttentionBatch
 
 Params = Mapping[str, Tensor]
+AdapterRows = tuple[tuple[int, Tensor], ...]  # `StepInput.adapter_rows`
 
 
 class RowLinear:
-    """A linear layer; where the checkpoint has one, with a low-rank addition on image rows.
+    """A linear layer; with low-rank additions on image rows and on the rows of adapters, where there are any.
 
     The partial LoRA of InternLM-XComposer2: y[rows] += B (A x[rows]), once for each of the matrices that are
     fused. Where ranks share a layer by columns they share A too, and the addition is part of the sum.
@@ -28,6 +30,7 @@ class RowLinear:
     def __init__(self, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
         self._weight = linear_weight(params, name)
+        self._adapters = adapters_of(params, name)
         self._down: Weight | None = None
         self._ups: list[Weight] = []
         if f"{name}.lora_a" in params:
@@ -36,14 +39,25 @@ class RowLinear:
             parts = up_OR.chunk(len(down_RI) // up_OR.shape[1])
             self._ups = [Dense(weight_OI=part, bias_O=None) for part in parts]
 
-    def __call__(self, x_TI: Tensor, image_rows_M: Tensor | None) -> Tensor:
+    def __call__(self, x_TI: Tensor, image_rows_M: Tensor | None, adapter_rows: AdapterRows = ()) -> Tensor:
         """Return [T, O]; None: the step has no image rows."""
         y_TO = self._ops.linear(x_TI, self._weight)
+        for number, rows_N in adapter_rows:
+            if number in self._adapters:
+                a_RI, b_OR = self._adapters[number]
+                y_TO = y_TO.index_add_(0, rows_N, linear(linear(x_TI[rows_N], a_RI), b_OR))
         if self._down is None or image_rows_M is None:
             return y_TO
         parts = self._ops.linear(x_TI[image_rows_M], self._down).chunk(len(self._ups), dim=-1)
         added = [self._ops.linear(part, up) for part, up in zip(parts, self._ups, strict=True)]
         return y_TO.index_add_(0, image_rows_M, torch.cat(added, dim=-1))
+
+
+def adapters_of(params: Params, name: str) -> dict[int, tuple[Tensor, Tensor]]:
+    """Return A [R, I] and B [O, R] of each adapter that changes a layer, by its number."""
+    start, end = f"{name}.adapters.", ".a"
+    numbers = [key[len(start) : -len(end)] for key in params if key.startswith(start) and key.endswith(end)]
+    return {int(number): (params[f"{start}{number}.a"], params[f"{start}{number}.b"]) for number in numbers}
 
 
 def linear_weight(params: Params, name: str) -> Weight:
@@ -81,17 +95,18 @@ class Attention:
         *,
         query_scale_T11: Tensor | None = None,
         image_rows_M: Tensor | None = None,
+        adapter_rows: AdapterRows = (),
     ) -> Tensor:
         """Return the layer's share of the residual, [T, H]; `query_scale` multiplies each token's queries."""
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
-        qkv_TXD = self._qkv(x_TH, image_rows_M).view(len(x_TH), -1, self._head_dim)
+        qkv_TXD = self._qkv(x_TH, image_rows_M, adapter_rows).view(len(x_TH), -1, self._head_dim)
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
         if query_scale_T11 is not None:
             q_TND = q_TND * query_scale_T11
         q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv, batch.slots_T)
         out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
-        return self._group.all_reduce(self._o(out_TND.flatten(1), image_rows_M))
+        return self._group.all_reduce(self._o(out_TND.flatten(1), image_rows_M, adapter_rows))
 
 
 class GatedFfn:
@@ -103,7 +118,9 @@ class GatedFfn:
         self._gate_up = RowLinear(params, f"{name}.gate_up", ops=ops)
         self._down = RowLinear(params, f"{name}.down", ops=ops)
 
-    def __call__(self, x_TH: Tensor, *, image_rows_M: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x_TH: Tensor, *, image_rows_M: Tensor | None = None, adapter_rows: AdapterRows = ()
+    ) -> Tensor:
         """Return the layer's share of the residual, [T, H]."""
-        inner_TF = self._ops.silu_mul(self._gate_up(x_TH, image_rows_M))
-        return self._group.all_reduce(self._down(inner_TF, image_rows_M))
+        inner_TF = self._ops.silu_mul(self._gate_up(x_TH, image_rows_M, adapter_rows))
+        return self._group.all_reduce(self._down(inner_TF, image_rows_M, adapter_rows))

@@ -95,7 +95,13 @@ class LlamaLayer:
             x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._attention_norm_H, self._eps)
         image_rows_M = None if step.features_MH is None else step.feature_rows_M
         x_TH = self._attention(
-            x_TH, *tables, step.attention, kv, query_scale_T11=query_scale_T11, image_rows_M=image_rows_M
+            x_TH,
+            *tables,
+            step.attention,
+            kv,
+            query_scale_T11=query_scale_T11,
+            image_rows_M=image_rows_M,
+            adapter_rows=step.adapter_rows,
         )
         x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._ffn_norm_H, self._eps)
-        return self._ffn(x_TH, image_rows_M=image_rows_M), residual_TH
+        return self._ffn(x_TH, image_rows_M=image_rows_M, adapter_rows=step.adapter_rows), residual_TH

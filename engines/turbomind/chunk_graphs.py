@@ -98,7 +98,8 @@ class ChunkGraphs:
         batch = step.attention
         num_sequences, num_pages = batch.pages_BP.shape
         return (
-            len(step.token_ids_T) < self._sizes[-1]
+            not step.adapter_rows  # recordings run the bare model
+            and len(step.token_ids_T) < self._sizes[-1]
             and batch.num_decodes < num_sequences <= MOST_SEQUENCES
             and (batch.num_decodes == 0 or batch.max_kv <= MOST_KEYS_BESIDE_DECODES)
             and step.positions_T.dim() == 1

@@ -157,6 +157,7 @@ class DecodeGraphs:
         num = len(step.token_ids_T)
         return (
             step.features_MH is None
+            and not step.adapter_rows  # recordings run the bare model
             and step.positions_T.dim() == 1
             and num == step.attention.num_decodes == len(step.sample_rows_S)
             and num <= self._sizes[-1]

@@ -24,6 +24,7 @@ from engines.quant.packed_layers import PACKED_SUFFIXES, PackedLayer, packed_lay
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
 from engines.vision.vlm import Vlm
+from engines.weights.adapter import load_adapters
 from engines.weights.checkpoint import Checkpoint
 from engines.weights.match import Claim, match
 from engines.weights.parameters import Parameter, parameters
@@ -78,6 +79,7 @@ def load_network(
 
     jobs = [(claim,) for claim in dense] + quantized
     tensors |= _run(copy, jobs, progress)
+    tensors |= load_adapters(spec.adapters, rules_for(spec), parameters(spec), dtype=dtype, device=device)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 

@@ -62,6 +62,13 @@ def match(
     return claims
 
 
+def claim_of(name: str, table: NameRules, wanted: Sequence[Parameter]) -> Claim | None:
+    """Return what one checkpoint tensor is; None where no rule knows it."""
+    by_name = {parameter.name: parameter for parameter in wanted}
+    found = (_claim(rule, _pattern(rule.source), name, table, by_name) for rule in table.rules)
+    return next((claim for claim in found if claim is not None), None)
+
+
 def _pattern(name: str) -> re.Pattern[str]:
     return re.compile(re.escape(name).replace(re.escape("{i}"), r"(\d+)"))
 

@@ -19,12 +19,12 @@ from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 
 
-def make_service(engine: FakeEngine, **server: Any) -> Service:
+def make_service(engine: FakeEngine, *, adapters: tuple[str, ...] = (), **server: Any) -> Service:
     config = replace(SERVER, **server)
     admission = Admission(config.max_requests)
     return Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
-        metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
+        metrics=Metrics(engine=engine, admission=admission), model_name="tiny", adapters=adapters, created=1,
         sampling=SAMPLING, server=config, vision=VISION, pricing=None,
         responses=ResponseStore(config.max_stored_bytes), running_as=RUNNING,
     )  # fmt: skip

@@ -1,0 +1,157 @@
+"""LoRA adapters in PEFT's layout (adapter_config.json, adapter_model.safetensors) to pairs of matrices.
+
+A layer that a checkpoint holds apart and we fuse (q, k, v; gate, up) gets one pair: the A matrices below each
+other, the B matrices in a block diagonal, which adds the same numbers. Scaling (alpha / r) is part of B.
+Names are matched by the family's own rules, on `base_model.model.<checkpoint name>.lora_A.weight`.
+
+Legend: O outputs, I inputs, R rank (of all fused matrices together).
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from engines.errors import CheckpointError
+from engines.spec import AdapterSpec
+from engines.weights.match import Claim, claim_of
+from engines.weights.parameter import Parameter, Split
+from engines.weights.rules import NameRules
+from engines.weights.split import pieces, source_shape, split_pairs
+
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+# What an adapter may change: linear layers of a decoder's attention and FFN.
+_TARGETS = re.compile(r"decoder\.layers\.\d+\.(qkv|o|gate_up|down)\.weight")
+_NAME = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
+# Keys of the config, and the only values under which the sum below is the adapter.
+_ONLY: Mapping[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA",),
+    "bias": ("none", None),
+    "use_dora": (False, None),
+    "fan_in_fan_out": (False, None),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+    "modules_to_save": ([], None),
+    "layer_replication": (None,),
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class LowRank:
+    """What an adapter adds to one tensor of a checkpoint: B A."""
+
+    claim: Claim
+    a_RI: Tensor
+    b_OR: Tensor
+
+
+def load_adapters(
+    adapters: Sequence[AdapterSpec],
+    table: NameRules,
+    wanted: Sequence[Parameter],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """Return `<layer>.adapters.<number>.a` [R, I] and `.b` [O, R] of every adapted layer.
+
+    Raises CheckpointError with everything that is wrong with an adapter.
+    """
+    found: dict[str, Tensor] = {}
+    for number, adapter in enumerate(adapters):
+        by_layer: dict[str, list[LowRank]] = {}
+        for part in _read(adapter, table, wanted):
+            by_layer.setdefault(part.claim.parameter.name.removesuffix(".weight"), []).append(part)
+        for layer, parts in by_layer.items():
+            a_RI = torch.cat([part.a_RI for part in parts])
+            b_OR = torch.cat([_placed(part) for part in parts], dim=1)
+            found[f"{layer}.adapters.{number}.a"] = a_RI.to(device, dtype)
+            found[f"{layer}.adapters.{number}.b"] = b_OR.to(device, dtype)
+    return found
+
+
+def _read(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]) -> list[LowRank]:
+    folder = Path(adapter.folder)
+    scale = _scale(folder)
+    try:
+        tensors = load_file(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"adapter `{adapter.name}`, {folder / WEIGHTS}: cannot be read: {error}"
+        ) from error
+    pairs: dict[str, dict[str, Tensor]] = {}
+    faults = []
+    for name, tensor in tensors.items():
+        parts = _NAME.fullmatch(name)
+        if parts is None:
+            faults.append(f"`{name}`: no LoRA matrix")
+        else:
+            pairs.setdefault(parts[1], {})[parts[2]] = tensor
+    found = []
+    for base, pair in sorted(pairs.items()):
+        claim = claim_of(f"{base}.weight", table, wanted)
+        if claim is None or not _TARGETS.fullmatch(claim.parameter.name):
+            faults.append(f"`{base}`: no linear layer of this model's decoder")
+        elif fault := _misfit(base, pair, claim):
+            faults.append(fault)
+        else:
+            a_RI, b_OR = pair["A"].float(), pair["B"].float() * scale
+            found.append(LowRank(claim=claim, a_RI=a_RI, b_OR=b_OR))
+    if faults or not found:
+        listed = "\n  ".join(faults or ["it holds no matrices"])
+        raise CheckpointError(
+            f"adapter `{adapter.name}` ({folder}) does not fit: each pair must belong to a linear layer "
+            f"of the decoder's attention or FFN, in its shape; name an adapter of this model\n  {listed}"
+        )
+    return found
+
+
+def _misfit(base: str, pair: Mapping[str, Tensor], claim: Claim) -> str | None:
+    if set(pair) != {"A", "B"}:
+        return f"`{base}`: lora_{min(pair)} stands alone"
+    outputs, inputs = source_shape(claim.rule, claim.parameter)
+    a, b = tuple(pair["A"].shape), tuple(pair["B"].shape)
+    if len(a) == len(b) == 2 and (a[1], b[0], a[0]) == (inputs, outputs, b[1]):
+        return None
+    return f"`{base}`: A {list(a)} and B {list(b)}: must be [r, {inputs}] and [{outputs}, r]"
+
+
+def _scale(folder: Path) -> float:
+    """Return what B A is multiplied with. Raises CheckpointError for another adapter than plain LoRA."""
+    try:
+        config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
+        rank, alpha = int(config["r"]), float(config["lora_alpha"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{folder / CONFIG}: is no config of a LoRA adapter: {error!r}") from error
+    wrong = [
+        f"`{key}`: {config[key]!r}"
+        for key, good in _ONLY.items()
+        if key in config and config[key] not in good
+    ]
+    if wrong or rank < 1:
+        raise CheckpointError(
+            f"{folder / CONFIG}: {', '.join(wrong) or f'`r`: {rank}'}: only plain LoRA is served; merge the "
+            "adapter into a checkpoint of its own"
+        )
+    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+
+
+def _placed(part: LowRank) -> Tensor:
+    """Return B with its rows where the fused parameter has them, zeros elsewhere."""
+    whole, rule = part.claim.parameter, part.claim.rule
+    rank = part.b_OR.shape[1]
+    split: Split = "rows" if whole.split == "rows" else "copy"
+    parameter = Parameter(name=whole.name, shape=(whole.shape[0], rank), split=split, blocks=whole.blocks)
+    placed_OR = torch.zeros(whole.shape[0], rank)
+    for piece in pieces(rule, parameter, rank=0, tp=1):
+        rows = part.b_OR.narrow(0, piece.source, piece.length)
+        placed_OR.narrow(0, piece.target, piece.length).copy_(rows)
+    return placed_OR[split_pairs(rule, parameter, tp=1)] if rule.rotary_pairs else placed_OR
