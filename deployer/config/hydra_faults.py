@@ -9,23 +9,32 @@ from omegaconf.errors import OmegaConfBaseException
 from deployer.config.hydra_loader import ClashError
 from deployer.config.origins import Origins, shown_path
 from deployer.config.recipe_file import DEFAULTS
-from deployer.config.suggest import way_out
+from deployer.config.suggest import near, quoted, way_out
 from deployer.config.tree import ConfigTree
 
 
 def unresolved(key: str, error: OmegaConfBaseException, origins: Origins) -> str:
     """Return the message for a value with an interpolation that cannot be filled in."""
-    reason = str(error).splitlines()[0]
-    missing = re.search(r"Missing mandatory value: (\S+)", reason)
-    variable = re.search(r"Environment variable '([^']+)' not found", reason)
-    if missing:
-        reason = f"`{missing[1]}` has no value; set {missing[1]}=<value>"
-    elif variable:
-        name = variable[1]
-        reason = (
-            f"the environment variable `{name}` is not set; export it, or write ${{oc.env:{name},<value>}}"
-        )
+    reason = _why_unresolved(str(error).splitlines()[0], origins)
     return f"{key}={origins.of(key)[-1].text} ({origins.where(key)}): cannot be filled in: {reason}"
+
+
+def _why_unresolved(told: str, origins: Origins) -> str:
+    """Return OmegaConf's reason in our words, with the way out."""
+    if missing := re.search(r"Missing mandatory value: (\S+)", told):
+        return f"`{missing[1]}` has no value; set {missing[1]}=<value>"
+    if variable := re.search(r"Environment variable '([^']+)' not found", told):
+        name = variable[1]
+        return f"the environment variable `{name}` is not set; export it, or write ${{oc.env:{name},<value>}}"
+    if unknown := re.search(r"Interpolation key '([^']+)' not found", told):
+        close = near(unknown[1], origins.settings)
+        shown = f"nearest keys: {quoted(close)}" if close else "`deploy explain` shows every key"
+        return f"there is no key `{unknown[1]}`; {shown}"
+    if resolver := re.search(r"Unsupported interpolation type (\S+)", told):
+        return f"there is no `{resolver[1]}`; write ${{key}} or ${{oc.env:NAME}}"
+    if "Recursive interpolation" in told:
+        return "it leads back to itself; write the value out in one of the keys"
+    return told
 
 
 def broken_yaml(error: yaml.YAMLError) -> str:
@@ -76,6 +85,10 @@ def hydra_fault(error: Exception, tree: ConfigTree) -> str:
     if no_list:
         file = tree.file(no_list[1])
         return f"{shown_path(file) if file else no_list[1]}: `defaults` must be a list, as {DEFAULTS}"
+    twice = re.search(r"Multiple values for (\S+)\. To override a value use '([^']+)'", text)
+    if twice and tree.recipe is not None:
+        place = shown_path(tree.recipe)
+        return f"{place}: its defaults choose `{twice[1]}` twice; write {{{twice[2]}}}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     key = next((line.partition(":")[2].strip() for line in lines if line.startswith("full_key:")), "")
     if key:

@@ -27,6 +27,30 @@ def faults_of(folder: Path, content: str | bytes, *words: str) -> list[str]:
             "variable `NO_SUCH_NAME` is not set; export it, or write ${oc.env:NO_SUCH_NAME,<value>}",
         ),
         (
+            HEAD + "server:\n  port: ${server.prot}\n",
+            "server.port=${server.prot} (ops/prod.yaml:3): cannot be filled in: there is no key "
+            "`server.prot`; nearest keys: `server.port`, `server.host`, `server.grpc_port`",
+        ),
+        (
+            HEAD + "server:\n  port: ${zzzzzzzzzzzz}\n",
+            "server.port=${zzzzzzzzzzzz} (ops/prod.yaml:3): cannot be filled in: there is no key "
+            "`zzzzzzzzzzzz`; `deploy explain` shows every key",
+        ),
+        (
+            HEAD + "server:\n  port: ${server.port}\n",
+            "server.port=${server.port} (ops/prod.yaml:3): cannot be filled in: it leads back to itself; "
+            "write the value out in one of the keys",
+        ),
+        (
+            HEAD + "server:\n  port: ${env:PORT}\n",
+            "server.port=${env:PORT} (ops/prod.yaml:3): cannot be filled in: there is no `env`; write "
+            "${key} or ${oc.env:NAME}",
+        ),
+        (
+            "defaults: [deploy, {model: pocket_vl}, {engine: turbomind}]\n",
+            "ops/prod.yaml: its defaults choose `engine` twice; write {override engine: turbomind}",
+        ),
+        (
             HEAD + "server: {port: 80\n",
             "ops/prod.yaml:3: is not YAML: while parsing a flow mapping, did not find expected ',' or '}'",
         ),
