@@ -58,7 +58,7 @@ def run(config: DeployConfig, options: RenderOptions, plan: PlanOptions, hardwar
 def _prompt(config: DeployConfig, place: str, *, output: str) -> int:
     check_family(config.model)
     messages = read_messages(place)
-    model = open_model(config.model, weights=False)
+    model = open_model(config.model, weights=False, tower=config.vision.name)
     prompts = PromptBuilder(config, model.spec, model.folder)
     try:
         planned = asyncio.run(_planned(prompts, messages))

@@ -3,6 +3,7 @@
     EngineError
     ├── CheckpointError      a checkpoint folder, file, tensor or config.json is not what it must be
     ├── DeviceError          the device asked for is missing, too old or too small
+    ├── PackageError         a package that this deployment needs is not here or cannot be imported
     ├── KernelError          a kernel of engine=turbomind cannot be compiled, loaded or launched
     ├── RequestError         one request cannot be served; carries the API's error code
     └── EngineDeadError      the engine process is gone or does not answer
@@ -22,6 +23,10 @@ class CheckpointError(EngineError):
 
 class DeviceError(EngineError):
     """The device that was asked for cannot run this deployment."""
+
+
+class PackageError(EngineError):
+    """A package that this deployment needs cannot be imported."""
 
 
 class KernelError(EngineError):

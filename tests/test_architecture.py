@@ -40,8 +40,15 @@ def test_the_scheduler_and_the_networks_know_no_engine() -> None:
     assert users_of(("engines.turbomind", "engines.pytorch"), shared) == []
 
 
-def test_nothing_imports_torchvision_or_timm() -> None:
-    assert users_of(("torchvision", "timm"), modules("deployer") + modules("engines")) == []
+def test_only_the_tower_of_timm_imports_it_and_nothing_torchvision() -> None:
+    files = modules("deployer") + modules("engines")
+    assert users_of(("torchvision", "timm"), files) == ["engines/vision/towers/timm_model.py"]
+    torch_users = ("engines.vision.towers.timm_model", "engines.vision.towers.timm_tower")
+    assert users_of(torch_users, files) == [
+        "engines/vision/towers/timm_sizes.py",  # in a process of its own
+        "engines/vision/towers/timm_spec.py",  # as a tower is built
+        "engines/vision/towers/timm_tower.py",
+    ]
 
 
 def test_remote_code_and_pickles_are_out() -> None:

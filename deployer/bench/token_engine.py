@@ -102,8 +102,8 @@ def opened(config: DeployConfig) -> tuple[OpenedModel, EngineChoice]:
     check_family(config.model)
     choice = choose_engine(config.engine)
     if config.engine.load_format == "random":
-        return with_weights(config, sized_model(config.model)), choice
-    return with_weights(config, open_model(config.model)), choice
+        return with_weights(config, sized_model(config.model, tower=config.vision.name)), choice
+    return with_weights(config, open_model(config.model, tower=config.vision.name)), choice
 
 
 @asynccontextmanager

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployer.assets import PACKAGE
 from deployer.config.build import MISSING
+from deployer.config.hyper_parameters import with_tower
 from deployer.config.origins import shown_path
 from deployer.config.schema import ModelConfig
 from deployer.config.suggest import quoted
@@ -62,7 +63,7 @@ def complete_from_folder(composition: "Composition") -> None:
     config = _read(file, path, composition)
     found = {
         "hyper_parameters": config,
-        "family": _family(config, file),
+        "family": _family(with_tower(config, _tower(composition)), file),
         "template": _named_template(config, composition) or _own_template(file.parent),
     }
     for name, value in found.items():
@@ -70,6 +71,13 @@ def complete_from_folder(composition: "Composition") -> None:
             model[name] = value
             composition.origins.add_found(f"model.{name}", value, file)
     _complete_template(composition, model.get("template"), file)
+
+
+def _tower(composition: "Composition") -> str | None:
+    """Return `vision.name`; what is no name is a fault of its own."""
+    vision = composition.values.get("vision")
+    name = vision.get("name") if isinstance(vision, dict) else None
+    return name if isinstance(name, str) and name != MISSING else None
 
 
 def _named_template(config: Mapping[str, Any], composition: "Composition") -> str | None:

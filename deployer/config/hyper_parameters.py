@@ -8,6 +8,9 @@ is not there.
 from collections.abc import Mapping
 from typing import Any
 
+from deployer.errors import ConfigError
+
+TOWER_KEY = "mm_vision_tower"  # of LLaVA and its kin
 _DECODER_SECTIONS = ("llm_config", "text_config", "language_config")
 
 
@@ -74,6 +77,23 @@ def without_factor_lists(hyper_parameters: Mapping[str, Any]) -> dict[str, Any]:
         lists = {key: ones for key in ("short_factor", "long_factor") if scaling.get(key, ones) is None}
         filled["rope_scaling"] = {**scaling, **lists}
     return filled
+
+
+def with_tower(hyper_parameters: Mapping[str, Any], name: str | None) -> dict[str, Any]:
+    """Return them with the timm model `vision.name` as the tower; None changes nothing.
+
+    Raises ConfigError for a model whose config.json names no tower.
+    """
+    if name is None:
+        return dict(hyper_parameters)
+    if TOWER_KEY not in hyper_parameters:
+        raise ConfigError(
+            [
+                f"vision.name={name}: config.json of this model names no tower (`{TOWER_KEY}`), so none can "
+                "be put in its place; leave vision.name null"
+            ]
+        )
+    return {**hyper_parameters, TOWER_KEY: f"timm/{name}"}
 
 
 def _whole(value: object) -> int | None:

@@ -66,6 +66,7 @@ class QuantizationConfig:
 class VisionConfig:
     """Pictures: tiling, encoder, and what a request may ask for."""
 
+    name: str | None  # timm model that is the tower; None: config.json names the tower
     min_tiles: int | None  # None: the checkpoint's own
     max_tiles: int | None
     thumbnail: bool | None

@@ -42,7 +42,10 @@ class Deployment:
             config = replace(config, engine=replace(config.engine, max_restarts=max_restarts))
         choice = choose_engine(config.engine)
         model = with_weights(
-            config, open_model(config.model, weights=config.engine.load_format == "checkpoint")
+            config,
+            open_model(
+                config.model, weights=config.engine.load_format == "checkpoint", tower=config.vision.name
+            ),
         )
         adapted = replace(model.spec, adapters=adapters_of(config.engine.adapters))
         prompts = PromptBuilder(config, model.spec, model.folder)

@@ -8,7 +8,7 @@ from typing import Any
 
 from deployer.companions import fetch_companions
 from deployer.config.folder import local_folder
-from deployer.config.hyper_parameters import without_factor_lists
+from deployer.config.hyper_parameters import with_tower, without_factor_lists
 from deployer.config.schema import ModelConfig
 from deployer.errors import ConfigError, UnavailableError
 from deployer.hub import fetch_checkpoint
@@ -26,11 +26,12 @@ class OpenedModel:
     differences: tuple[str, ...]  # between the model option's hyper-parameters and config.json, one line each
 
 
-def open_model(model: ModelConfig, *, weights: bool = True) -> OpenedModel:
+def open_model(model: ModelConfig, *, weights: bool = True, tower: str | None = None) -> OpenedModel:
     """Find the checkpoint, download it where it isn't here, and read its config.
 
-    `weights=False` downloads no weights: enough to build prompts, not to start an engine. Raises
-    CheckpointError for a folder that is not what it must be, and what `fetch_checkpoint` raises.
+    `weights=False` downloads no weights: enough to build prompts, not to start an engine. `tower` is
+    `vision.name`. Raises ConfigError where the model has no place for such a tower, CheckpointError for a
+    folder that is not what it must be, and what `fetch_checkpoint` raises.
     """
     folder = fetch_checkpoint(model, weights=weights)
     file = folder / "config.json"
@@ -40,16 +41,17 @@ def open_model(model: ModelConfig, *, weights: bool = True) -> OpenedModel:
         raise CheckpointError(f"{file}: {error.strerror}; name a folder with a whole checkpoint") from error
     except ValueError as error:
         raise CheckpointError(f"{file} is not JSON: {error}; fetch the checkpoint again") from error
-    spec = read_spec(config, origin=str(file), folder=folder)
+    described = with_tower(config, tower)
+    spec = read_spec(described, origin=str(file), folder=folder)
     if spec.companions and weights:
         companions = fetch_companions(model, folder, spec.companions)
-        spec = replace(read_spec(config, origin=str(file), folder=folder), companions=companions)
+        spec = replace(read_spec(described, origin=str(file), folder=folder), companions=companions)
     return OpenedModel(
         folder=folder, spec=spec, differences=tuple(differences(model.hyper_parameters or {}, config))
     )
 
 
-def sized_model(model: ModelConfig) -> OpenedModel:
+def sized_model(model: ModelConfig, *, tower: str | None = None) -> OpenedModel:
     """Return a model of the option's shapes, for `engine.load_format=random`; no checkpoint is read.
 
     Raises ConfigError where the option has no hyper-parameters, CheckpointError for what they cannot mean.
@@ -63,7 +65,7 @@ def sized_model(model: ModelConfig) -> OpenedModel:
         )
     folder = local_folder(model)
     spec = read_spec(
-        without_factor_lists(model.hyper_parameters),
+        with_tower(without_factor_lists(model.hyper_parameters), tower),
         origin=f"hyper_parameters of model `{model.name}`",
         folder=folder,
     )

@@ -33,7 +33,7 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
             [f"engine.tp={config.engine.tp}: the checkpoints of parity are run by one rank; use engine.tp=1"]
         )
     choice = choose_engine(config.engine)
-    model = open_model(config.model)
+    model = open_model(config.model, tower=config.vision.name)
     from deployer.parity.measure import measure
     from deployer.parity.report import print_json, print_parity
 

@@ -3,7 +3,7 @@
 import sys
 
 from deployer.config.folder import local_folder
-from deployer.config.hyper_parameters import without_factor_lists
+from deployer.config.hyper_parameters import with_tower, without_factor_lists
 from deployer.config.schema import DeployConfig
 from deployer.errors import EXIT_DOES_NOT_FIT, EXIT_OK, ConfigError
 from deployer.plan.cautions import cautions
@@ -39,7 +39,7 @@ def make_plan(config: DeployConfig, options: PlanOptions, hardware: Hardware) ->
             ]
         )
     spec = read_spec(
-        without_factor_lists(hyper_parameters),
+        with_tower(without_factor_lists(hyper_parameters), config.vision.name),
         origin=f"hyper_parameters of model `{config.model.name}`",
         folder=local_folder(config.model),
     )

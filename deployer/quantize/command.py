@@ -38,7 +38,7 @@ def run(config: DeployConfig, options: QuantizeOptions) -> int:
     check_options(options, config.quantization)
     check_family(config.model)
     started = time.perf_counter()
-    model = open_model(config.model)
+    model = open_model(config.model, tower=config.vision.name)
     report = _quantize(config, options, model, started)
     print_json(report, out=sys.stdout) if options.output == "json" else print_report(report, out=sys.stdout)
     return 0

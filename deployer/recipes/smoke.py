@@ -48,7 +48,7 @@ def run_smoke(config: DeployConfig) -> Smoke:
     """
     check_family(config.model)
     choice = choose_engine(config.engine)
-    picture = open_model(config.model).spec.vision is not None
+    picture = open_model(config.model, tower=config.vision.name).spec.vision is not None
     answers = asyncio.run(_ask(config, picture=picture))
     texts = {answer.text for answer in answers}
     if len(texts) > 1:

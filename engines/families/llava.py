@@ -1,10 +1,12 @@
 """LLaVA-1.5 and 1.6 as their authors publish them: a flat config with `mm_*` keys, Llama or Mistral.
 
 The CLIP tower's weights are in the checkpoint, or in the folder or repository that `mm_vision_tower` names.
+A tower `timm/<name>` is timm's; its state dict is in the checkpoint under the same prefix.
 Source of keys, defaults and names: haotian-liu/LLaVA, llava/model.
 """
 
 import re
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from engines.families.clip_config import MEAN, STD, named_clip, padding_colour
@@ -15,6 +17,7 @@ from engines.families.decoders.llama import LLAMA
 from engines.families.decoders.mistral import MISTRAL
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
+from engines.families.timm_names import PREFIX, named_timm, seen_by_timm, timm_rules, timm_unused
 from engines.spec import Companion, ModelSpec, VisionSpec
 from engines.vision.assembly.anyres_spec import AnyresRowsSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
@@ -23,6 +26,8 @@ from engines.vision.pixels.anyres_spec import AnyresSpec
 from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
+from engines.vision.towers.timm_sizes import TimmModel
+from engines.vision.towers.timm_spec import TimmSpec
 from engines.weights.rules import NameRules, Rule, rows
 
 TOWER = "model.vision_tower.vision_tower."
@@ -49,21 +54,23 @@ def read(section: ConfigSection) -> ModelSpec:
         decoder=decoder.read(section),
         vision=_vision(section),
         dtype=read_dtype(section),
-        companions=(tower_companion(section),),
+        companions=() if _is_timm(section) else (tower_companion(section),),
     )
 
 
 def name_rules(spec: ModelSpec) -> NameRules:
     """Return the table; a projector of one layer is not numbered."""
     assert spec.vision is not None and isinstance(spec.vision.projector, MlpSpec)
+    tower = spec.vision.towers[0]
+    clip = clip_rules(TOWER + "vision_model.")
     return NameRules(
         rules=(
-            *clip_rules(TOWER + "vision_model."),
+            *(timm_rules(tower, TOWER) if isinstance(tower, TimmSpec) else clip),
             *projector_rules(spec.vision.projector.depth),
             *rows(("model.image_newline", "newline")),
             *decoder_rules(spec.decoder_names),
         ),
-        ignored=IGNORED,
+        ignored=timm_unused(tower, TOWER) if isinstance(tower, TimmSpec) else IGNORED,
     )
 
 
@@ -83,20 +90,25 @@ KINDS = ("weight", "bias")
 
 def read_tower(section: ConfigSection) -> ClipVitSpec:
     """Return the tower that `mm_*` keys describe."""
+    tower = named_clip(
+        section, "mm_vision_tower", select_layer=_select_layer(section), keep_class_token=False
+    )
+    _check_features(section, tower.hidden)
+    return tower
+
+
+def _select_layer(section: ConfigSection) -> int:
+    return section.signed("mm_vision_select_layer", -2)
+
+
+def _check_features(section: ConfigSection, width: int) -> None:
     feature = section.choice(
         "mm_vision_select_feature", {"patch": "patch", "cls_patch": "cls_patch"}, "patch"
     )
     if feature == "cls_patch":
         section.fault("mm_vision_select_feature", "must be patch: no released model keeps the class token")
-    tower = named_clip(
-        section,
-        "mm_vision_tower",
-        select_layer=section.signed("mm_vision_select_layer", -2),
-        keep_class_token=False,
-    )
-    if section.integer("mm_hidden_size", tower.hidden) != tower.hidden:
-        section.fault("mm_hidden_size", f"must be the width of the tower, {tower.hidden}")
-    return tower
+    if section.integer("mm_hidden_size", width) != width:
+        section.fault("mm_hidden_size", f"must be the width of the tower, {width}")
 
 
 def tower_companion(section: ConfigSection) -> Companion:
@@ -134,8 +146,13 @@ def anyres_canvases(
 
 
 def _vision(section: ConfigSection) -> VisionSpec:
-    tower = read_tower(section)
-    pixels, assembly = _pictures(section, tower)
+    timm = named_timm(section, "mm_vision_tower", select_layer=_select_layer(section))
+    if timm is None:
+        tower: ClipVitSpec | TimmSpec = read_tower(section)
+    else:
+        tower = timm.tower
+        _check_features(section, tower.hidden)
+    pixels, assembly = _pictures(section, tower, timm)
     return VisionSpec(
         towers=(tower,),
         projector=MlpSpec(depth=_projector_depth(section)),
@@ -145,13 +162,21 @@ def _vision(section: ConfigSection) -> VisionSpec:
     )
 
 
-def _pictures(section: ConfigSection, tower: ClipVitSpec) -> tuple[PixelSpec, AssemblySpec]:
-    side = tower.image // tower.patch
+def _is_timm(section: ConfigSection) -> bool:
+    return str(section.values.get("mm_vision_tower")).startswith(PREFIX)
+
+
+def _pictures(
+    section: ConfigSection, tower: ClipVitSpec | TimmSpec, timm: TimmModel | None
+) -> tuple[PixelSpec, AssemblySpec]:
+    side = tower.grid if isinstance(tower, TimmSpec) else tower.image // tower.patch
     if section.values.get("image_aspect_ratio") != "anyres":
-        return padded_square(section, tower.image), TilesSpec(rows_per_tile=side**2)
+        square = padded_square(section, tower.image)
+        return seen_by_timm(square, timm) if timm else square, TilesSpec(rows_per_tile=side**2)
     canvases = anyres_canvases(section, "image_grid_pinpoints", height_first=False, side=tower.image)
     merge = section.choice("mm_patch_merge_type", {"flat": "flat", "spatial_unpad": "unpad"}, "flat")
-    return anyres_pixels(canvases, tower.image), AnyresRowsSpec(
+    pixels = anyres_pixels(canvases, tower.image)
+    return replace(pixels, mean=timm.mean, std=timm.std) if timm else pixels, AnyresRowsSpec(
         side=side, merge="unpad" if merge == "unpad" else "flat", rounding="down"
     )
 

@@ -32,6 +32,7 @@ from engines.vision.towers.eva_clip_spec import EvaClipSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 from engines.vision.towers.sam_vit_spec import SamVitSpec
+from engines.vision.towers.timm_spec import TimmSpec
 
 TOWERS: tuple[type[TowerSpec], ...] = (
     ConvNextSpec,
@@ -40,6 +41,7 @@ TOWERS: tuple[type[TowerSpec], ...] = (
     EvaClipSpec,
     InternVitSpec,
     Qwen2VitSpec,
+    TimmSpec,
 )  # fmt: skip
 
 PROJECTORS: tuple[type[ProjectorSpec], ...] = (

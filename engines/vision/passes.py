@@ -3,7 +3,7 @@
 Legend: I tiles, S side in pixels, C colours, L patches of a tile.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.spec import VisionSpec
-from engines.vision.parts import ImagePixels
+from engines.vision.parts import ImagePixels, tower_name
 
 
 class Normaliser:
@@ -38,6 +38,11 @@ class Normaliser:
             return pixels_ISSC.to(self._dtype)
         numbers_ISSC = (pixels_ISSC.to(torch.float32) / 255 - self._mean_C) / self._std_C
         return numbers_ISSC.to(self._dtype)
+
+
+def tower_weight(spec: VisionSpec, params: Mapping[str, Tensor]) -> Tensor:
+    """Return a parameter of the first tower, for the device and number format of all of them."""
+    return params[next(spec.towers[0].parameters(tower_name(0))).name]
 
 
 def patch_rows(pixels_ISSC: Tensor, patch: int) -> Tensor:

@@ -13,7 +13,7 @@ from engines.ops import Ops
 from engines.spec import VisionSpec
 from engines.vision.assembly.anyres_spec import AnyresRowsSpec
 from engines.vision.parts import ImagePixels, ImagePlan, tower_name
-from engines.vision.passes import Normaliser, in_passes, stacked
+from engines.vision.passes import Normaliser, in_passes, stacked, tower_weight
 
 
 class Anyres:
@@ -23,7 +23,7 @@ class Anyres:
         self, rows: AnyresRowsSpec, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops
     ) -> None:
         self._rows = rows
-        self._weight = params[f"{tower_name(0)}.patch.weight"]
+        self._weight = tower_weight(spec, params)
         self._normalised = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
         self._projector = spec.projector.build(params, ops=ops)

@@ -11,7 +11,7 @@ from torch import Tensor
 from engines.ops import Ops
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, tower_name
-from engines.vision.passes import Normaliser, in_passes, per_image, stacked
+from engines.vision.passes import Normaliser, in_passes, per_image, stacked, tower_weight
 
 if TYPE_CHECKING:
     from engines.vision.parts import EncodePass, RecordPass
@@ -21,7 +21,7 @@ class Tiles:
     """The encoder."""
 
     def __init__(self, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops) -> None:
-        self._weight = params[f"{tower_name(0)}.patch.weight"]
+        self._weight = tower_weight(spec, params)
         self._normalised = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
         self._projector = spec.projector.build(params, ops=ops)

@@ -5,12 +5,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from llava_golden import FOLDERS
+from timm_process import imported_timm
 from tiny_checkpoint import CONFIG
 
 from deployer.config.schema import ModelConfig
-from deployer.errors import UnavailableError
+from deployer.errors import ConfigError, UnavailableError
 from deployer.generation.open_model import check_family, differences, open_model
 from engines.errors import CheckpointError
+from engines.vision.towers.timm_spec import TimmSpec
+
+LLAVA = FOLDERS["v15_orig_legacy_type"]
 
 MODEL = ModelConfig(
     name="tiny", family="internvl", hub="folder", repo=None, revision=None, path=None, download_dir=None,
@@ -21,6 +26,27 @@ MODEL = ModelConfig(
 def written(folder: Path, text: str) -> ModelConfig:
     (folder / "config.json").write_text(text)
     return replace(MODEL, path=str(folder))
+
+
+def test_a_tower_is_put_only_where_config_json_names_one(tmp_path: Path) -> None:
+    told = "vision.name=test_vit: config.json of this model names no tower"
+    with pytest.raises(ConfigError, match=told):
+        open_model(written(tmp_path, json.dumps(CONFIG)), tower="test_vit")
+
+
+def test_vision_name_puts_timms_model_in_the_place_of_the_tower(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported_timm(monkeypatch)
+    config = json.loads((LLAVA / "config.json").read_text()) | {
+        "mm_vision_tower": "own",
+        "mm_hidden_size": 64,
+    }
+    model = open_model(written(tmp_path, json.dumps(config)), tower="test_vit")
+    assert model.spec.vision is not None
+    tower = model.spec.vision.towers[0]
+    assert isinstance(tower, TimmSpec)
+    assert (tower.name, tower.select_layer, tower.hidden) == ("test_vit", -2, 64)
 
 
 def test_the_checkpoint_counts_and_what_differs_is_named(tmp_path: Path) -> None:
