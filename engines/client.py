@@ -21,6 +21,7 @@ from engines.messages import (
     Delta,
     Done,
     Failed,
+    Flush,
     FromEngine,
     Loading,
     Ready,
@@ -157,6 +158,11 @@ class EngineClient:
         """Ask for the end of a sequence; its stream ends with `Done(finish_reason="abort")`."""
         if self._child is not None and self.state == "ready":
             self._child.send(Abort(request_id=request_id))
+
+    def flush(self) -> None:
+        """Ask the engine to forget its prefix cache; one that is starting has nothing to forget."""
+        if self._child is not None and self.state == "ready":
+            self._child.send(Flush())
 
     async def close(self) -> None:
         """Stop the engine; streams still open end with Failed."""

@@ -79,6 +79,10 @@ class Engine(Protocol):
         """Ask for the end of a sequence; its stream ends with `Done(finish_reason="abort")`."""
         ...
 
+    def flush(self) -> None:
+        """Ask for an empty prefix cache; requests from now on find nothing that was there before."""
+        ...
+
     async def close(self) -> None:
         """Stop the engine; streams still open end with Failed. Safe to call twice."""
         ...

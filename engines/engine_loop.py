@@ -24,6 +24,8 @@ from engines.messages import (
     Done,
     Failed,
     FinishReason,
+    Flush,
+    Order,
     Reply,
     Stats,
     Submit,
@@ -80,8 +82,11 @@ class EngineLoop:
             self._scheduler.num_waiting > 0 or self._scheduler.num_running > 0 or self._under_way is not None
         )
 
-    def take(self, message: Submit | Abort) -> list[Reply]:
+    def take(self, message: Order) -> list[Reply]:
         """Take a message of the front end."""
+        if isinstance(message, Flush):
+            self._scheduler.flush()
+            return []
         return self.submit(message) if isinstance(message, Submit) else self.abort(message)
 
     def submit(self, request: Submit) -> list[Reply]:

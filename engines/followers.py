@@ -25,10 +25,10 @@ import zmq
 
 from engines.errors import EngineError, error_of
 from engines.messages import (
-    Abort,
     Go,
     ImageInput,
     Loading,
+    Order,
     PixelRef,
     Start,
     StartFailed,
@@ -72,7 +72,7 @@ class Followers:
         threading.Thread(target=self._watch, daemon=True).start()
         backend.group.join(self._rendezvous, backend.device)
 
-    def turn(self, messages: Sequence[Submit | Abort], digest: int) -> None:
+    def turn(self, messages: Sequence[Order], digest: int) -> None:
         """Have the followers take these messages and run a step, as rank 0 is about to."""
         for rank in range(1, len(self._processes) + 1):
             own = tuple(_with_own_pixels(message, rank) for message in messages)
@@ -146,9 +146,9 @@ class Followers:
             time.sleep(POLL_MS / 1000)
 
 
-def _with_own_pixels(message: Submit | Abort, rank: int) -> Submit | Abort:
+def _with_own_pixels(message: Order, rank: int) -> Order:
     """Return the message with pixel files that this rank may unlink: other names of the same bytes."""
-    if isinstance(message, Abort) or not message.images:
+    if not isinstance(message, Submit) or not message.images:
         return message
     return msgspec.structs.replace(
         message, images=tuple(_with_own_refs(image, rank) for image in message.images)

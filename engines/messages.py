@@ -1,6 +1,6 @@
 """Messages between a front end and an engine process. Torch-free, msgspec structs, never pickle.
 
-    front end ──▶ engine   Start, Submit, Abort, Stop
+    front end ──▶ engine   Start, Submit, Abort, Flush, Stop
     engine ──▶ front end   Loading, then Ready | StartFailed, then Delta, Done, Failed and Stats
     rank 0 ──▶ other ranks Start, Go, Turn, Stop
 
@@ -119,10 +119,17 @@ class Abort(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     request_id: str
 
 
+class Flush(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Forget every prefix of the cache; sequences that run keep their pages. There is no answer."""
+
+
+Order = Submit | Abort | Flush  # what every rank of a group takes before a step
+
+
 class Turn(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """What rank 0 took in before a step, for the other ranks of its group to take and step alike."""
 
-    messages: tuple[Submit | Abort, ...]
+    messages: tuple[Order, ...]
     digest: int  # `EngineLoop.digest` before the turn
 
 
@@ -226,6 +233,6 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     gap_s: float  # how long the device waited between steps while there was work
 
 
-ToEngine = Start | Submit | Abort | Stop | Go | Turn
+ToEngine = Start | Order | Stop | Go | Turn
 FromEngine = Loading | Ready | StartFailed | Delta | Done | Failed | Stats
 Reply = Delta | Done | Failed

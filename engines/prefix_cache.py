@@ -90,6 +90,11 @@ class PrefixCache:
         if page is not None:
             self.forget(page)
 
+    def flush(self) -> None:
+        """Make every page unfindable, held or not."""
+        for page in tuple(self._key_of):
+            self.forget(page)
+
     def allocate(self) -> int:
         """Take a free page; the longest unused cached one where no other is left."""
         page = self._pages.allocate()

@@ -28,15 +28,14 @@ from engines.errors import DeviceError, EngineError
 from engines.followers import Followers
 from engines.messages import (
     HEARTBEAT_S,
-    Abort,
     FromEngine,
     Go,
     Loading,
+    Order,
     Ready,
     Start,
     StartFailed,
     Stats,
-    Submit,
     ToEngine,
     Turn,
 )
@@ -198,7 +197,7 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
     while not link.is_asked_to_leave:
         wait_s = 0.0 if loop.has_work else max(stats_due - time.monotonic(), 0.0)
         arrived = link.inbox(wait_s)
-        messages = [message for message in arrived if isinstance(message, Submit | Abort)]
+        messages = [message for message in arrived if isinstance(message, Order)]
         link.is_asked_to_leave |= len(messages) < len(arrived)
         if messages or loop.has_work:
             followers.turn(messages, loop.digest)

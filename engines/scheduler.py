@@ -164,6 +164,10 @@ class Scheduler:
             self._start_anew(sequence)
         return sequences
 
+    def flush(self) -> None:
+        """Let no prompt from now on find what earlier ones left in the prefix cache."""
+        self._cache.flush()
+
     def drain(self) -> list[Sequence]:
         """Take everybody out."""
         sequences = [*self._running, *self._waiting]

@@ -1,4 +1,4 @@
-"""POST /admin/drain, /admin/resume, /admin/abort: for operators, behind keys of their own.
+"""POST /admin/drain, /admin/resume, /admin/abort, /admin/flush: for operators, behind keys of their own.
 
 The paths are there only where `server.admin_keys_file` is set; a client's key opens none of them.
 """
@@ -56,6 +56,14 @@ def admin_routes(service: Service) -> APIRouter:
         for name in aborted:
             service.engine.abort(name)
         return _json({"id": body.id, "sequences": len(aborted)})
+
+    @router.post("/admin/flush")
+    async def flush(request: Request) -> Response:
+        """Forget the prefix cache; answers with the pages that were cached when the engine last told."""
+        _check_key(request, digests)
+        stats = service.engine.stats
+        service.engine.flush()
+        return _json({"pages_cached": stats.pages_cached if stats else 0})
 
     return router
 

@@ -7,7 +7,7 @@ import torch
 from loop_engine import LoopEngine
 from tiny_engine import IMAGE_ID, NAN_ID, RAISES_ID
 
-from engines.messages import Abort
+from engines.messages import Abort, Flush
 from engines.pixel_files import PixelFiles
 
 MakeEngine = Callable[..., LoopEngine]
@@ -124,6 +124,23 @@ def test_an_image_in_the_prefix_cache_is_not_encoded_again(engine: MakeEngine) -
         one.submit(prompt, pictures=[(2, 5)])
         one.run()
     assert one.loop.stats().images_encoded == 1
+
+
+def test_what_was_flushed_is_computed_again_and_what_runs_goes_on(engine: MakeEngine) -> None:
+    one = engine()
+    prompt = list(range(20))
+    first = one.submit(prompt, max_new_tokens=6)
+    one.run()
+    cached = one.loop.stats().pages_cached
+    assert cached > 0
+    running = one.submit([*prompt[:19], 40], max_new_tokens=6)
+    one.step()
+    assert one.loop.take(Flush()) == []
+    assert one.loop.stats().pages_cached == 0
+    again = one.submit(prompt, max_new_tokens=6)
+    one.run()
+    assert one.done(again).usage.cached_tokens == 0
+    assert one.tokens[again] == one.tokens[first] and len(one.tokens[running]) == 6
 
 
 def test_an_image_in_another_prompt_comes_from_the_encoder_cache(engine: MakeEngine) -> None:

@@ -44,6 +44,7 @@ class FakeEngine:
     seen_pixels: list[bytes] = field(default_factory=list)
     running: int = 0
     closed: bool = False
+    flushes: int = 0
     gate: asyncio.Event | None = None  # where set: nothing is answered before it is
 
     def __post_init__(self) -> None:
@@ -79,6 +80,9 @@ class FakeEngine:
 
     def abort(self, request_id: str) -> None:
         self.aborts.append(request_id)
+
+    def flush(self) -> None:
+        self.flushes += 1
 
     async def close(self) -> None:
         self.closed = True

@@ -57,9 +57,18 @@ async def test_one_request_is_ended_and_its_client_told(
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "request_not_found")
 
 
+async def test_the_prefix_cache_is_flushed_by_operators_alone(
+    operated: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    refused = await operated.post("/admin/flush", headers={"authorization": "Bearer client"})
+    assert (refused.status_code, engine.flushes) == (401, 0)
+    answer = await operated.post("/admin/flush", headers=KEY)
+    assert (answer.status_code, set(answer.json()), engine.flushes) == (200, {"pages_cached"}, 1)
+
+
 @pytest.mark.parametrize("key", ["client", "Operator", ""])
 async def test_a_client_s_key_opens_nothing(operated: httpx.AsyncClient, key: str) -> None:
-    for path in ("/admin/drain", "/admin/resume", "/admin/abort"):
+    for path in ("/admin/drain", "/admin/resume", "/admin/abort", "/admin/flush"):
         reply = await operated.post(path, json={"id": "x"}, headers={"authorization": f"Bearer {key}"})
         assert reply.status_code == 401
 
