@@ -40,12 +40,7 @@ class Scheduler:
     """All sequences of one engine, waiting and running."""
 
     def __init__(
-        self,
-        options: SchedulerOptions,
-        *,
-        num_pages: int,
-        page_tokens: int,
-        prefix_caching: bool,
+        self, options: SchedulerOptions, *, num_pages: int, page_tokens: int, prefix_caching: bool
     ) -> None:
         self._options = options
         self._page_tokens = page_tokens

@@ -92,6 +92,8 @@ def _pairs(record: RequestRecord, duration_s: float) -> Iterator[tuple[str, obje
     yield "prompt_tokens", record.prompt_tokens
     yield "cached_tokens", record.cached_tokens
     yield "images", record.num_images
+    if record.image_notes:
+        yield "image_notes", "; ".join(record.image_notes)
     yield "image_tokens", record.image_tokens
     yield "output_tokens", record.output_tokens
     for name, milliseconds in record.timings().items():

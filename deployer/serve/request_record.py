@@ -27,6 +27,7 @@ class RequestRecord:
     stream: bool = False
     wants_timings: bool = False
     num_images: int = 0
+    image_notes: tuple[str, ...] = ()  # what the client should know of its pictures
     prompt_tokens: int = 0
     cached_tokens: int = 0
     image_tokens: int = 0
@@ -58,6 +59,10 @@ class RequestRecord:
             "total_ms": time.perf_counter() - self.start_s,
         }
         return {name: round(seconds * 1e3, 3) for name, seconds in spent.items()}
+
+    def notes(self) -> dict[str, list[str]]:
+        """Return the field of a usage object that has the notes on pictures; nothing where there are none."""
+        return {"image_notes": list(self.image_notes)} if self.image_notes else {}
 
     @property
     def ttft_s(self) -> float | None:

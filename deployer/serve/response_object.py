@@ -54,7 +54,11 @@ def end_response(
     response["output"] = output
     response["usage"] = {
         "input_tokens": record.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": record.cached_tokens, "image_tokens": record.image_tokens},
+        "input_tokens_details": {
+            "cached_tokens": record.cached_tokens,
+            "image_tokens": record.image_tokens,
+            **record.notes(),
+        },
         "output_tokens": record.output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": record.prompt_tokens + record.output_tokens,

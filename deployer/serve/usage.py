@@ -18,6 +18,12 @@ class Tally:
         record.prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
         record.image_tokens = sum(prompt.num_image_tokens for prompt in prompts)
         record.num_images = sum(len(prompt.images) for prompt in prompts)
+        record.image_notes = tuple(
+            f"image {number}: {note}"
+            for prompt in prompts
+            for number, image in enumerate(prompt.images, 1)
+            for note in image.notes
+        )
 
     def add(self, piece: Piece) -> None:
         """Count one piece."""
@@ -34,7 +40,7 @@ class Tally:
             record.cached_tokens += piece.finish.usage.cached_tokens
 
     def usage(self) -> dict[str, Any]:
-        """Return OpenAI's usage object; `image_tokens` and `timings` are ours."""
+        """Return OpenAI's usage object; `image_tokens`, `image_notes` and `timings` are ours."""
         record = self._record
         usage = {
             "prompt_tokens": record.prompt_tokens,
@@ -43,6 +49,7 @@ class Tally:
             "prompt_tokens_details": {
                 "cached_tokens": record.cached_tokens,
                 "image_tokens": record.image_tokens,
+                **record.notes(),
             },
         }
         return {**usage, "timings": record.timings()} if record.wants_timings else usage

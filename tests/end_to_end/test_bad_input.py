@@ -82,6 +82,22 @@ def test_an_odd_picture_is_answered(api: httpx.Client, data: bytes) -> None:
     assert api.post("/v1/chat/completions", json=body(data_url(data))).status_code == 200
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_animation_is_answered_by_its_first_frame_and_the_client_is_told(
+    api: httpx.Client, stream: bool
+) -> None:
+    options = {"stream": True, "stream_options": {"include_usage": True}} if stream else {}
+    asked = body(data_url(png()), data_url(animated(), "gif"), **options)
+    reply = api.post("/v1/chat/completions", json=asked).text
+    assert '"image_notes":["image 2: first of 2 frames used"]' in reply
+    parts = [{"type": "input_image", "image_url": data_url(animated(), "gif")}]
+    items = [{"role": "user", "content": parts}]
+    response = api.post("/v1/responses", json={"input": items, "max_output_tokens": 4}).json()
+    notes = response["usage"]["input_tokens_details"]["image_notes"]
+    assert notes == ["image 1: first of 2 frames used"]
+    assert "image_notes" not in api.post("/v1/chat/completions", json=body(data_url(png()))).text
+
+
 def test_a_thousand_pictures_are_refused(api: httpx.Client) -> None:
     reply = api.post("/v1/chat/completions", json=body(*[data_url(png())] * 1000))
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "too_many_images")

@@ -1,4 +1,4 @@
-"""What templates that know tools write: tools, calls and results, each as its release has them."""
+"""What templates that know tools write: tools, calls and results, held to texts by hand (docs/server.md)."""
 
 import json
 from typing import Any
