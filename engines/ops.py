@@ -106,6 +106,10 @@ class Ops(Protocol):
         """Return silu(first half) * second half, [T, F]."""
         ...
 
+    def silu_mul_linear(self, gate_up_T2F: Tensor, weight: Weight) -> Tensor:
+        """Return linear(silu_mul(gate_up), weight), [T, O]: the same numbers, in one op."""
+        ...
+
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact (erf) GELU."""
         ...

@@ -52,6 +52,15 @@ class RowLinear:
         added = [self._ops.linear(part, up) for part, up in zip(parts, self._ups, strict=True)]
         return y_TO.index_add_(0, image_rows_M, torch.cat(added, dim=-1))
 
+    def after_silu_mul(
+        self, gate_up_T2I: Tensor, image_rows_M: Tensor | None, adapter_rows: AdapterRows = ()
+    ) -> Tensor:
+        """Return the layer's output for silu(first half) * second half, [T, O]."""
+        adapted = any(number in self._adapters for number, _ in adapter_rows)
+        if adapted or (self._down is not None and image_rows_M is not None):
+            return self(self._ops.silu_mul(gate_up_T2I), image_rows_M, adapter_rows)
+        return self._ops.silu_mul_linear(gate_up_T2I, self._weight)
+
 
 def adapters_of(params: Params, name: str) -> dict[int, tuple[Tensor, Tensor]]:
     """Return A [R, I] and B [O, R] of each adapter that changes a layer, by its number."""
@@ -122,5 +131,5 @@ class GatedFfn:
         self, x_TH: Tensor, *, image_rows_M: Tensor | None = None, adapter_rows: AdapterRows = ()
     ) -> Tensor:
         """Return the layer's share of the residual, [T, H]."""
-        inner_TF = self._ops.silu_mul(self._gate_up(x_TH, image_rows_M, adapter_rows))
-        return self._group.all_reduce(self._down(inner_TF, image_rows_M, adapter_rows))
+        gate_up_T2F = self._gate_up(x_TH, image_rows_M, adapter_rows)
+        return self._group.all_reduce(self._down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_rows))

@@ -55,6 +55,10 @@ class TorchOps:
         gate_TF, up_TF = gate_up_T2F.chunk(2, dim=-1)
         return F.silu(gate_TF) * up_TF
 
+    def silu_mul_linear(self, gate_up_T2F: Tensor, weight: Weight) -> Tensor:
+        """Return linear(silu_mul(gate_up), weight)."""
+        return self.linear(self.silu_mul(gate_up_T2F), weight)
+
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact GELU."""
         return F.gelu(x_TF)

@@ -61,6 +61,11 @@ class TurbomindOps:
             return F.silu(gate_TF) * up_TF
         return activation.silu_mul(self.gpu, gate_up_T2F)
 
+    def silu_mul_linear(self, gate_up_T2F: Tensor, weight: Weight) -> Tensor:
+        """Return linear(silu_mul(gate_up), weight); 8-bit codes are made in the kernel that gates."""
+        y_TO = linear.silu_mul_linear(self.gpu, gate_up_T2F, weight)
+        return self.linear(self.silu_mul(gate_up_T2F), weight) if y_TO is None else y_TO
+
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact GELU."""
         return activation.gelu(self.gpu, x_TF)

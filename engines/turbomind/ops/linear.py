@@ -14,7 +14,7 @@ from engines.pytorch import linear as torch_linear
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import dequantize_int4, linear_hopper, linear_skinny
 from engines.turbomind.ops.hopper_cut import OUTPUTS_A_GROUP, Kind
-from engines.turbomind.ops.quantize_rows import quantize_rows
+from engines.turbomind.ops.quantize_rows import quantize_rows, silu_mul_codes
 
 Way = Literal["skinny", "hopper", "library"]
 
@@ -50,6 +50,16 @@ def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
             return _codes(gpu, x_TI, weight, num_rows)
 
 
+def silu_mul_linear(gpu: Gpu, gate_up_T2F: Tensor, weight: Weight) -> Tensor | None:
+    """Return linear(silu(first half) * second half) for weights of 8 bits, or None where it is two ops."""
+    if not isinstance(weight, Fp8 | Int8) or gate_up_T2F.dim() != 2:
+        return None
+    if not _multiplies_codes(gpu, gate_up_T2F.dtype, weight, len(gate_up_T2F)):
+        return None
+    codes_TF, scale_T = silu_mul_codes(gpu, gate_up_T2F, weight.weight_OI.dtype)
+    return _product_of_codes(gpu, codes_TF, scale_T, weight, gate_up_T2F.dtype)
+
+
 def _way(gpu: Gpu, weight: Weight, num_rows: int) -> Way:
     outputs, _ = linear_hopper.sizes(weight)
     return way(linear_hopper.kind_of(weight), num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
@@ -74,17 +84,26 @@ def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:
 
 
 def _codes(gpu: Gpu, x_TI: Tensor, weight: Fp8 | Int8, num_rows: int) -> Tensor:
+    if not _multiplies_codes(gpu, x_TI.dtype, weight, num_rows):
+        return torch_linear.linear(x_TI, weight)
+    codes_TI, scale_T = quantize_rows(gpu, x_TI, weight.weight_OI.dtype)
+    return _product_of_codes(gpu, codes_TI, scale_T, weight, x_TI.dtype).view(*x_TI.shape[:-1], -1)
+
+
+def _multiplies_codes(gpu: Gpu, dtype: torch.dtype, weight: Fp8 | Int8, num_rows: int) -> bool:
     outputs, inputs = weight.weight_OI.shape
     oldest = (8, 9) if isinstance(weight, Fp8) else (8, 0)  # that multiply such codes
     awkward = num_rows == 0 or inputs % 16 or outputs % 16
-    if awkward or x_TI.dtype not in linear_hopper.FLOATS or gpu.capability < oldest:
-        return torch_linear.linear(x_TI, weight)
-    codes_TI, scale_T = quantize_rows(gpu, x_TI, weight.weight_OI.dtype)
-    if _way(gpu, weight, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
-        y_TO = linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, x_TI.dtype)
-    else:
-        y_TO = _library_codes(codes_TI, scale_T, weight).to(x_TI.dtype)
-    return y_TO.view(*x_TI.shape[:-1], outputs)
+    return not awkward and dtype in linear_hopper.FLOATS and gpu.capability >= oldest
+
+
+def _product_of_codes(
+    gpu: Gpu, codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8, dtype: torch.dtype
+) -> Tensor:
+    num_rows = len(codes_TI)
+    if _way(gpu, weight, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, dtype, weight):
+        return linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, dtype)
+    return _library_codes(codes_TI, scale_T, weight).to(dtype)
 
 
 def _library_codes(codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8) -> Tensor:

@@ -10,7 +10,7 @@ from paged_attention import make_batch, make_pages, plain_attention, relative_er
 from paged_steps import Run, empty_pages, run_step
 
 from engines.network import Network
-from engines.ops import Dense, Ops
+from engines.ops import Dense, Fp8, Int8, Ops, Weight
 from engines.pytorch.ops_torch import TorchOps
 from engines.turbomind.ops_table import TurbomindOps
 from engines.weights.load import load_network
@@ -52,6 +52,21 @@ def test_halves_that_are_no_multiple_of_a_load_are_computed_all_the_same(gpu) ->
     gate_up = torch.randn(5, 2 * 84, dtype=BF16, device=gpu.device)
     got = TurbomindOps(gpu).silu_mul(gate_up)
     torch.testing.assert_close(got, TorchOps().silu_mul(gate_up), rtol=2**-7, atol=1e-3)
+
+
+@pytest.mark.parametrize("num_rows", [0, 3, 300])
+@pytest.mark.parametrize("kind", ["dense", "fp8", "int8"])
+def test_a_gate_and_the_layer_behind_it_give_what_two_ops_give(gpu, kind: str, num_rows: int) -> None:
+    gate_up = torch.randn(num_rows, 2 * 256, dtype=BF16, device=gpu.device)
+    weight, scale = torch.randn(48, 256, device=gpu.device), torch.rand(48, device=gpu.device)
+    layers: dict[str, Weight] = {
+        "dense": Dense(weight_OI=weight.to(BF16), bias_O=None),
+        "fp8": Fp8(weight_OI=weight.to(torch.float8_e4m3fn), scale_O=scale, bias_O=None),
+        "int8": Int8(weight_OI=(30 * weight).clamp(-127, 127).to(torch.int8), scale_O=scale, bias_O=None),
+    }
+    ops = TurbomindOps(gpu)
+    got = ops.silu_mul_linear(gate_up, layers[kind])
+    assert torch.equal(got, ops.linear(ops.silu_mul(gate_up), layers[kind]))
 
 
 @pytest.mark.gpu

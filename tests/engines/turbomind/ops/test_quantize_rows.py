@@ -5,7 +5,8 @@ import torch
 
 from engines.errors import KernelError
 from engines.pytorch.linear import quantize_rows_fp8, quantize_rows_int8
-from engines.turbomind.ops.quantize_rows import quantize_rows
+from engines.turbomind.ops.activation import silu_mul
+from engines.turbomind.ops.quantize_rows import quantize_rows, silu_mul_codes
 
 TWINS = {torch.float8_e4m3fn: quantize_rows_fp8, torch.int8: quantize_rows_int8}
 
@@ -28,6 +29,15 @@ def test_zeros_and_ties_are_rounded_as_by_the_twin(gpu, code) -> None:
     x[2, 5] = 448.0
     codes, _ = quantize_rows(gpu, x, code)
     assert torch.equal(codes.float(), TWINS[code](x)[0].float())
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("code", list(TWINS))
+def test_codes_behind_a_gate_are_those_of_the_two_kernels_in_turn(gpu, code, dtype) -> None:
+    gate_up = 3 * torch.randn(3, 2 * 1032, dtype=dtype, device=gpu.device)
+    codes, scale = silu_mul_codes(gpu, gate_up, code)
+    wanted_codes, wanted_scale = quantize_rows(gpu, silu_mul(gpu, gate_up), code)
+    assert torch.equal(codes.float(), wanted_codes.float()) and torch.equal(scale, wanted_scale)
 
 
 def test_codes_of_another_type_are_refused(gpu) -> None:
