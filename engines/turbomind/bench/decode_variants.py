@@ -47,14 +47,24 @@ class OtherLinears(TurbomindOps):
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b."""
-        assert isinstance(weight, Dense), "a random network is not quantized"
-        taken: Weight = weight
-        if self.kind != "dense" and weight.weight_OI.shape[0] < _MOST_OUTPUTS:
-            key = weight.weight_OI.data_ptr()
-            if key not in self.layers:
-                self.layers[key] = make_layer(self.kind, *weight.weight_OI.shape)
-            taken = self.layers[key]
-        return linear(self.linear_gpu, x_TI, taken)
+        return linear(self.linear_gpu, x_TI, self._taken(weight))
+
+    def silu_mul_linear(self, gate_up_T2F: Tensor, weight: Weight) -> Tensor:
+        """Return linear(silu_mul(gate_up), weight)."""
+        return TurbomindOps.silu_mul_linear(self, gate_up_T2F, self._taken(weight))
+
+    def _taken(self, weight: Weight) -> Weight:
+        """Return the layer in place of a dense one; any other is in place already."""
+        if (
+            not isinstance(weight, Dense)
+            or self.kind == "dense"
+            or weight.weight_OI.shape[0] >= _MOST_OUTPUTS
+        ):
+            return weight
+        key = weight.weight_OI.data_ptr()
+        if key not in self.layers:
+            self.layers[key] = make_layer(self.kind, *weight.weight_OI.shape)
+        return self.layers[key]
 
 
 def _half_rings(device: torch.device) -> Gpu:
