@@ -5,7 +5,7 @@ Memory and streams are torch's; this file adds modules to torch's context and no
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,7 @@ class Gpu:
         self._kernels: dict[tuple[str, str, Constants, int], Kernel] = {}
         self._scratch: dict[str, torch.Tensor] = {}
         self._maps: dict[TensorView, bytes] = {}
+        self.plans: dict[Hashable, Any] = {}  # of `operands.planned`
         self.compiled = 0  # modules that the disk cache did not have
         self.compile_seconds = 0.0
 

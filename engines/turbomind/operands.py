@@ -1,12 +1,35 @@
 """What a launcher demands of its tensors, said in one place: a kernel reads addresses and believes them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from engines.errors import KernelError
 from engines.turbomind.gpu import SCALARS, Gpu
+
+Plan = TypeVar("Plan")
+
+_KEPT_PLANS = 4096  # of some ten ops at each number of tokens that comes
+
+
+def planned(
+    gpu: Gpu, op: str, operands: tuple[Tensor, ...], plan: Callable[[], Plan], *settings: object
+) -> Plan:
+    """Return `plan()`, kept for operands of which all is the same that `check` looks at.
+
+    The layers of a step ask for the same things; checking them and finding the kernel takes longer than
+    starting it.
+    """
+    facts = [(x.dtype, x.shape, x.stride(), x.device, x.data_ptr() % 16) for x in operands]
+    key = (op, settings, *facts)
+    found: Plan | None = gpu.plans.get(key)
+    if found is None:
+        if len(gpu.plans) >= _KEPT_PLANS:
+            gpu.plans.clear()
+        found = gpu.plans[key] = plan()
+    return found
 
 
 def scalar_name(op: str, x: Tensor) -> str:

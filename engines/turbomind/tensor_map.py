@@ -4,7 +4,7 @@ A map belongs to an address, so launchers ask `Gpu.tensor_map`, which keeps what
 """
 
 import ctypes
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -20,8 +20,7 @@ _SWIZZLE_128 = 3
 _PROMOTE_TO_256 = 3
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TensorView:
+class TensorView(NamedTuple):  # two are made a launch, as keys: a dataclass takes several times as long
     """A 16-bit tensor as the copy engine sees it, innermost dimension first, and the box a copy takes.
 
     The innermost dimension is contiguous and a box is at most 64 elements wide there, 128 bytes, which are

@@ -40,6 +40,7 @@ class EmulatedGpu:
         self._folder = folder
         self._libraries: dict[tuple[object, ...], ctypes.CDLL] = {}
         self._scratch: dict[str, torch.Tensor] = {}
+        self.plans: dict[object, object] = {}
 
     def stream(self) -> int:
         return 0

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from engines.errors import KernelError
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.operands import check, rows, scalar_name
+from engines.turbomind.launch import Kernel
+from engines.turbomind.operands import check, planned, rows, scalar_name
 
 _THREADS = 256
 
@@ -13,17 +14,23 @@ _THREADS = 256
 def silu_mul(gpu: Gpu, gate_up_T2F: Tensor) -> Tensor:
     """Return silu(first half) * second half, [T, F]."""
     x = rows(gate_up_T2F)
+    kernel, grid, ffn = planned(gpu, "silu_mul", (x,), lambda: _silu_mul(gpu, x))
+    out = torch.empty(x.shape[0], ffn, dtype=x.dtype, device=x.device)
+    if grid[0]:
+        kernel(gpu.stream(), grid, x.data_ptr(), out.data_ptr())
+    return out.view(*gate_up_T2F.shape[:-1], ffn)
+
+
+def _silu_mul(gpu: Gpu, x: Tensor) -> tuple[Kernel, tuple[int, int], int]:
+    """Return the kernel for a checked operand, its grid and the width of its result."""
     check(gpu, "silu_mul", gate_up=(x, x.dtype, tuple(x.shape)))
     ffn = x.shape[1] // 2
     lanes = 16 // x.element_size()
     if x.shape[1] % (2 * lanes):
         raise KernelError(f"`silu_mul` over 2 x {ffn} elements: a half must be a multiple of {lanes}")
-    out = torch.empty(x.shape[0], ffn, dtype=x.dtype, device=x.device)
-    if out.numel():
-        constants = (("SCALAR", scalar_name("silu_mul", x)), ("FFN", ffn))
-        kernel = gpu.kernel("activation.cu", "silu_mul", constants, "PP", threads=_THREADS)
-        kernel(gpu.stream(), (x.shape[0], -(-ffn // (lanes * _THREADS))), x.data_ptr(), out.data_ptr())
-    return out.view(*gate_up_T2F.shape[:-1], ffn)
+    constants = (("SCALAR", scalar_name("silu_mul", x)), ("FFN", ffn))
+    kernel = gpu.kernel("activation.cu", "silu_mul", constants, "PP", threads=_THREADS)
+    return kernel, (x.shape[0], -(-ffn // (lanes * _THREADS))), ffn
 
 
 def gelu(gpu: Gpu, x_TF: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from engines.kv_layer import KvLayer
 from engines.options import KvFormat
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
-from engines.turbomind.operands import check, scalar_name, token_stride
+from engines.turbomind.operands import check, planned, scalar_name, token_stride
 from engines.turbomind.ops.flash_shape import matrix_fault
 from engines.turbomind.ops.kv_pool import KV_FORMATS, pool_operands, scale_addresses
 
@@ -97,23 +97,22 @@ def attention_decode(
     A given `shape` replaces the preferred one (benchmarks). The scratch memory is shared by all launches of
     one `Gpu`, so they must run on one stream.
     """
-    num_kv_heads, group, dim = _check(gpu, q_BND, layer, pages_BP, kv_lens_B)
+    kernel, blocks, stride = planned(
+        gpu,
+        "attention_decode",
+        (q_BND, pages_BP, kv_lens_B, *(x for pair in layer.pages for x in pair if x is not None)),
+        lambda: _plan(gpu, q_BND, layer, pages_BP, kv_lens_B, window=window, shape=shape),
+        layer.format,
+        window,
+        shape,
+    )
     out = torch.empty(q_BND.shape, dtype=q_BND.dtype, device=q_BND.device) if out_BND is None else out_BND
     if not q_BND.shape[0]:
         return out
-    shape = shape or decode_shape(
-        num_seqs=q_BND.shape[0],
-        dim=dim,
-        group=group,
-        bytes_per_block=gpu.shared_bytes_per_block,
-        bytes_per_sm=gpu.shared_bytes_per_sm,
-        format=layer.format,
-    )
-    kernel = _kernel(gpu, q_BND, layer, shape, group=group, window=window)
-    blocks = gpu.num_sms * shape.blocks_per_sm
+    num_kv_heads, dim = layer.keys_PKTD.shape[1], q_BND.shape[2]
+    group = q_BND.shape[1] // num_kv_heads
     partials = gpu.scratch("attention_decode partials", 8 * blocks * (group * dim + -(-2 * group // 4) * 4))
     counters = gpu.scratch("attention_decode counters", blocks * 4)
-    stride = token_stride("attention_decode", q_BND)
     for first in range(0, q_BND.shape[0], _MAX_SEQS):
         part = slice(first, first + _MAX_SEQS)
         workers = num_workers(blocks, q_BND[part].shape[0] * num_kv_heads)
@@ -135,6 +134,30 @@ def attention_decode(
             scale * math.log2(math.e),
         )
     return out
+
+
+def _plan(
+    gpu: Gpu,
+    q: Tensor,
+    layer: KvLayer,
+    pages: Tensor,
+    kv_lens: Tensor,
+    *,
+    window: int | None,
+    shape: DecodeShape | None,
+) -> tuple[Kernel, int, int]:
+    """Return the kernel for checked operands, the most blocks that run at once, the stride of queries."""
+    _, group, dim = _check(gpu, q, layer, pages, kv_lens)
+    shape = shape or decode_shape(
+        num_seqs=q.shape[0],
+        dim=dim,
+        group=group,
+        bytes_per_block=gpu.shared_bytes_per_block,
+        bytes_per_sm=gpu.shared_bytes_per_sm,
+        format=layer.format,
+    )
+    kernel = _kernel(gpu, q, layer, shape, group=group, window=window)
+    return kernel, gpu.num_sms * shape.blocks_per_sm, token_stride("attention_decode", q)
 
 
 def _kernel(

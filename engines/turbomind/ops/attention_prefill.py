@@ -10,10 +10,10 @@ from engines.kv_layer import KvLayer
 from engines.pytorch.kv_rows import dequantize_rows
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
-from engines.turbomind.operands import check, scalar_name, token_stride
+from engines.turbomind.operands import check, planned, scalar_name, token_stride
 from engines.turbomind.ops.attention_prefill_hopper import attention_prefill_hopper
 from engines.turbomind.ops.flash_shape import Cut, FlashShape, flash_shape, matrix_fault, most_blocks
-from engines.turbomind.ops.hopper_shape import prefill_shape
+from engines.turbomind.ops.hopper_shape import HopperShape, prefill_shape
 
 # The first that fits the GPU; none spills a register for heads up to its size. Measurements: kernels/LOG.md.
 CUTS: tuple[tuple[int, Cut], ...] = (
@@ -48,17 +48,15 @@ def attention_prefill(
         layer, pages_BP = _plain_pages(layer, pages_BP, q_TND.dtype)
     num_tokens, _, dim = q_TND.shape
     num_seqs = kv_lens_B.shape[0]
-    num_kv_heads, group = _check(gpu, q_TND, layer, pages_BP, q_starts_B1, kv_lens_B)
+    num_kv_heads, group, hopper = planned(
+        gpu,
+        "attention_prefill",
+        (q_TND, layer.keys_PKTD, layer.values_PKTD, pages_BP, q_starts_B1, kv_lens_B),
+        lambda: _plan(gpu, q_TND, layer, pages_BP, q_starts_B1, kv_lens_B),
+    )
     out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device) if out_TND is None else out_TND
     if not num_tokens:
         return out
-    hopper = prefill_shape(
-        gpu.capability,
-        dim=dim,
-        page_tokens=layer.keys_PKTD.shape[2],
-        items=num_kv_heads * most_blocks(num_tokens * group, num_seqs, 128),
-        num_sms=gpu.num_sms,
-    )
     if shape is None and hopper:
         where = (pages_BP, q_starts_B1, kv_lens_B)
         return attention_prefill_hopper(
@@ -123,6 +121,21 @@ def _kernel(
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
     )
+
+
+def _plan(
+    gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, q_starts: Tensor, kv_lens: Tensor
+) -> tuple[int, int, HopperShape | None]:
+    """Return KV heads, query heads of one and the cut of Hopper's kernel, for checked operands."""
+    num_kv_heads, group = _check(gpu, q, layer, pages, q_starts, kv_lens)
+    hopper = prefill_shape(
+        gpu.capability,
+        dim=q.shape[2],
+        page_tokens=layer.page_tokens,
+        items=num_kv_heads * most_blocks(q.shape[0] * group, len(kv_lens), 128),
+        num_sms=gpu.num_sms,
+    )
+    return num_kv_heads, group, hopper
 
 
 def _check(

@@ -7,7 +7,7 @@ from torch import Tensor
 from engines.ops import KvLayer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
-from engines.turbomind.operands import scalar_name, token_stride
+from engines.turbomind.operands import planned, scalar_name, token_stride
 from engines.turbomind.ops.flash_shape import most_blocks
 from engines.turbomind.ops.hopper_shape import HopperShape, box_keys
 from engines.turbomind.tensor_map import TensorView
@@ -37,7 +37,14 @@ def attention_prefill_hopper(
     group, num_seqs = num_heads // num_kv_heads, kv_lens_B.shape[0]
     most = most_blocks(num_tokens * group, num_seqs, shape.rows)
     counter = gpu.scratch("attention_prefill counter", 4).data_ptr() if dynamic else 0
-    kernel = _kernel(gpu, q_TND, layer, shape, group=group, window=window)
+    kernel = planned(
+        gpu,
+        "attention_prefill_hopper",
+        (q_TND, layer.keys_PKTD),
+        lambda: _kernel(gpu, q_TND, layer, shape, group=group, window=window),
+        shape,
+        window,
+    )
     kernel(
         gpu.stream(),
         (min(gpu.num_sms, most * num_kv_heads), 1),

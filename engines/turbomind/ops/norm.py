@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.turbomind.gpu import Constants, Gpu
-from engines.turbomind.operands import check, rows, scalar_name
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.launch import Kernel
+from engines.turbomind.operands import check, planned, rows, scalar_name
 
 _MAX_THREADS = 1024
 _MAX_PIECES = 8  # 16-byte pieces a thread keeps in registers
@@ -29,11 +30,11 @@ def num_threads(hidden: int, item_bytes: int) -> int:
 def rms_norm(gpu: Gpu, x_TH: Tensor, weight_H: Tensor, eps: float) -> Tensor:
     """Return rms_norm(x) * weight in the shape of x."""
     x = rows(x_TH)
-    check(gpu, "rms_norm", x=(x, x.dtype, tuple(x.shape)), weight=(weight_H, x.dtype, x.shape[1:]))
+    kernel = planned(
+        gpu, "rms_norm", (x, weight_H), lambda: _kernel(gpu, "rms_norm", "PPPf", x, weight=weight_H)
+    )
     out = torch.empty_like(x)
-    if x.numel():
-        constants, threads = _constants("rms_norm", x)
-        kernel = gpu.kernel("norm.cu", "rms_norm", constants, "PPPf", threads=threads)
+    if x.shape[0]:
         kernel(gpu.stream(), (x.shape[0], 1), x.data_ptr(), weight_H.data_ptr(), out.data_ptr(), eps)
     return out.view(x_TH.shape)
 
@@ -43,17 +44,14 @@ def add_rms_norm(
 ) -> tuple[Tensor, Tensor]:
     """Return (rms_norm(x + residual) * weight, x + residual)."""
     x, residual = rows(x_TH), rows(residual_TH)
-    check(
+    kernel = planned(
         gpu,
         "add_rms_norm",
-        x=(x, x.dtype, tuple(x.shape)),
-        residual=(residual, x.dtype, tuple(x.shape)),
-        weight=(weight_H, x.dtype, x.shape[1:]),
+        (x, residual, weight_H),
+        lambda: _kernel(gpu, "add_rms_norm", "PPPPPf", x, residual=residual, weight=weight_H),
     )
     out, total = torch.empty_like(x), torch.empty_like(x)
-    if x.numel():
-        constants, threads = _constants("add_rms_norm", x)
-        kernel = gpu.kernel("norm.cu", "add_rms_norm", constants, "PPPPPf", threads=threads)
+    if x.shape[0]:
         pointers = (x.data_ptr(), residual.data_ptr(), weight_H.data_ptr(), out.data_ptr(), total.data_ptr())
         kernel(gpu.stream(), (x.shape[0], 1), *pointers, eps)
     return out.view(x_TH.shape), total.view(x_TH.shape)
@@ -62,23 +60,26 @@ def add_rms_norm(
 def layer_norm(gpu: Gpu, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
     """Return layer_norm(x) * weight + bias in the shape of x."""
     x = rows(x_TH)
-    check(
+    kernel = planned(
         gpu,
         "layer_norm",
-        x=(x, x.dtype, tuple(x.shape)),
-        weight=(weight_H, x.dtype, x.shape[1:]),
-        bias=(bias_H, x.dtype, x.shape[1:]),
+        (x, weight_H, bias_H),
+        lambda: _kernel(gpu, "layer_norm", "PPPPf", x, weight=weight_H, bias=bias_H),
     )
     out = torch.empty_like(x)
-    if x.numel():
-        constants, threads = _constants("layer_norm", x)
-        kernel = gpu.kernel("norm.cu", "layer_norm", constants, "PPPPf", threads=threads)
+    if x.shape[0]:
         pointers = (x.data_ptr(), weight_H.data_ptr(), bias_H.data_ptr(), out.data_ptr())
         kernel(gpu.stream(), (x.shape[0], 1), *pointers, eps)
     return out.view(x_TH.shape)
 
 
-def _constants(op: str, x: Tensor) -> tuple[Constants, int]:
-    hidden = x.shape[1]
-    threads = num_threads(hidden, x.element_size())
-    return (("SCALAR", scalar_name(op, x)), ("HIDDEN", hidden), ("THREADS", threads)), threads
+def _kernel(gpu: Gpu, op: str, arguments: str, x: Tensor, **others: Tensor) -> Kernel:
+    """Return the kernel for checked operands; others than a residual are one row."""
+    shape = tuple(x.shape)
+    others_checked = {
+        name: (other, x.dtype, shape if name == "residual" else shape[1:]) for name, other in others.items()
+    }
+    check(gpu, op, x=(x, x.dtype, shape), **others_checked)
+    threads = num_threads(x.shape[1], x.element_size())
+    constants = (("SCALAR", scalar_name(op, x)), ("HIDDEN", x.shape[1]), ("THREADS", threads))
+    return gpu.kernel("norm.cu", op, constants, arguments, threads=threads)

@@ -1,12 +1,15 @@
 """Launches `kernels/rope.cu`."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
 from engines.errors import KernelError
 from engines.kv_layer import KvLayer
 from engines.turbomind.gpu import Constants, Gpu
-from engines.turbomind.operands import check, scalar_name, token_stride
+from engines.turbomind.launch import Kernel
+from engines.turbomind.operands import check, planned, scalar_name, token_stride
 from engines.turbomind.ops.kv_pool import pool_operands
 from engines.turbomind.ops.store_codes import rope_store_codes, store_codes
 
@@ -71,21 +74,19 @@ def rope_store_kv(
     slots_T: Tensor,
 ) -> Tensor:
     """Rotate q and k, write k and v into their slots, return q: `rope` and `store_kv` in one pass."""
-    _check_rotation(gpu, "rope_store_kv", q_TND, k_TKD, cos_TR, sin_TR)
-    _check_pages(gpu, "rope_store_kv", k_TKD, v_TKD, layer, slots_T)
+    operands = (q_TND, k_TKD, v_TKD, cos_TR, sin_TR)
+    plan = partial(_rope_store_kv, gpu, *operands, layer, slots_T)
+    pools = [tensor for pair in layer.pages for tensor in pair if tensor is not None]
+    kernel, grid, strides = planned(gpu, "rope_store_kv", (*operands, slots_T, *pools), plan, layer.format)
     q_out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
-    if not q_TND.shape[0]:
+    if not grid[0]:
         return q_out
-    if layer.format != "none":
-        rope_store_codes(gpu, q_TND, k_TKD, v_TKD, cos_TR, sin_TR, layer, slots_T, out_TND=q_out)
+    if kernel is None:
+        rope_store_codes(gpu, *operands, layer, slots_T, out_TND=q_out)
         return q_out
-    rotary, num_kv_heads, page_tokens = cos_TR.shape[1], k_TKD.shape[1], layer.keys_PKTD.shape[2]
-    constants = _constants("rope_store_kv", q_TND, num_kv_heads, rotary=rotary, page_tokens=page_tokens)
-    kernel = gpu.kernel("rope.cu", "rope_store_kv", constants, "PPPPPPPPPqqq", threads=_THREADS)
-    rotated = q_TND.shape[1] + num_kv_heads
     kernel(
         gpu.stream(),
-        _grid(q_TND, rotated, rotary=rotary, copied_heads=num_kv_heads),
+        grid,
         q_TND.data_ptr(),
         k_TKD.data_ptr(),
         v_TKD.data_ptr(),
@@ -95,11 +96,32 @@ def rope_store_kv(
         layer.keys_PKTD.data_ptr(),
         layer.values_PKTD.data_ptr(),
         slots_T.data_ptr(),
-        token_stride("rope_store_kv", q_TND),
-        token_stride("rope_store_kv", k_TKD),
-        token_stride("rope_store_kv", v_TKD),
+        *strides,
     )
     return q_out
+
+
+def _rope_store_kv(
+    gpu: Gpu,
+    q_TND: Tensor,
+    k_TKD: Tensor,
+    v_TKD: Tensor,
+    cos_TR: Tensor,
+    sin_TR: Tensor,
+    layer: KvLayer,
+    slots_T: Tensor,
+) -> tuple[Kernel | None, tuple[int, int], tuple[int, ...]]:
+    """Return the kernel for checked operands, None for quantized pages; its grid; the tokens' strides."""
+    _check_rotation(gpu, "rope_store_kv", q_TND, k_TKD, cos_TR, sin_TR)
+    _check_pages(gpu, "rope_store_kv", k_TKD, v_TKD, layer, slots_T)
+    rotary, num_kv_heads, page_tokens = cos_TR.shape[1], k_TKD.shape[1], layer.page_tokens
+    grid = _grid(q_TND, q_TND.shape[1] + num_kv_heads, rotary=rotary, copied_heads=num_kv_heads)
+    strides = tuple(token_stride("rope_store_kv", x) for x in (q_TND, k_TKD, v_TKD))
+    if layer.format != "none":
+        return None, grid, strides
+    constants = _constants("rope_store_kv", q_TND, num_kv_heads, rotary=rotary, page_tokens=page_tokens)
+    kernel = gpu.kernel("rope.cu", "rope_store_kv", constants, "PPPPPPPPPqqq", threads=_THREADS)
+    return kernel, grid, strides
 
 
 def _check_rotation(gpu: Gpu, op: str, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
