@@ -92,6 +92,7 @@ def step_input(
             slots_T=slots,
             max_q=int(counts_B.max()),
             max_kv=int(kv_lens_B.max()),
+            chunk_lens=tuple(kv_lens_B[plan.num_decodes :].tolist()),
         ),
         sample_rows_S=sample_rows,
         feature_rows_M=feature_rows,

@@ -5,6 +5,7 @@ The runtime leaves room for it and the planner counts it.
 
 from dataclasses import dataclass
 
+from engines.kv_bytes import plain_bytes
 from engines.options import EngineOptions
 from engines.spec import ModelSpec
 
@@ -18,11 +19,12 @@ class KeptBytes:
     penalties: int
     picture_rows: int  # encoder outputs of the pictures that a step needs
     picture_cache: int
+    plain_kv: int  # one layer's quantized keys and values as numbers, while chunks attend to them
 
     @property
     def total(self) -> int:
         """All of it."""
-        return self.penalties + self.picture_rows + self.picture_cache
+        return self.penalties + self.picture_rows + self.picture_cache + self.plain_kv
 
 
 def kept_bytes(spec: ModelSpec, options: EngineOptions, *, itemsize: int) -> KeptBytes:
@@ -34,11 +36,19 @@ def kept_bytes(spec: ModelSpec, options: EngineOptions, *, itemsize: int) -> Kep
     """
     limits, hidden = options.scheduler, spec.decoder.hidden
     penalties = limits.max_batch_size * spec.decoder.vocab * PENALTY_BYTES
+    plain_kv = plain_bytes(
+        spec.decoder,
+        format=options.kv.format,
+        dtype_bytes=itemsize,
+        longest=limits.session_len or spec.decoder.max_positions,
+        tp=options.tp,
+    )
     if spec.vision is None:
-        return KeptBytes(penalties=penalties, picture_rows=0, picture_cache=0)
+        return KeptBytes(penalties=penalties, picture_rows=0, picture_cache=0, plain_kv=plain_kv)
     rows = limits.max_prefill_token_num + spec.vision.most_tokens
     return KeptBytes(
         penalties=penalties,
         picture_rows=2 * rows * hidden * itemsize,
         picture_cache=options.vision.cache_bytes,
+        plain_kv=plain_kv,
     )

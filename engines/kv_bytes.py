@@ -11,6 +11,9 @@ SHARE_OF_HOST_MEMORY = 0.5
 
 ROW_MULTIPLE = 16  # bytes: kernels load a row of codes in pieces of 16
 
+# Tokens whose quantized keys and values stand as numbers at once while chunks attend to them, of one layer.
+PLAIN_TOKENS = 16_384
+
 # Layouts: `engines/kv_layer.py`. Parameters of a row are fp16: a scale, and with int8 and int4 a zero.
 _BITS = {"fp8": 8, "int8": 8, "int4": 4}
 _NUM_SCALES = {"fp8": 1, "int8": 2, "int4": 2}
@@ -52,6 +55,16 @@ def kv_token_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, tp:
 def page_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, page_tokens: int, tp: int) -> int:
     """Return the bytes of one page on one rank, over all layers."""
     return page_tokens * kv_token_bytes(spec, format=format, dtype_bytes=dtype_bytes, tp=tp)
+
+
+def plain_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, longest: int, tp: int) -> int:
+    """Return the bytes in which chunks meet quantized keys and values as numbers; 0 with format `none`.
+
+    `longest` is the most tokens of a sequence: one that exceeds PLAIN_TOKENS is alone.
+    """
+    if format == "none":
+        return 0
+    return 2 * max(PLAIN_TOKENS, longest) * kv_heads_per_rank(spec, tp=tp) * spec.head_dim * dtype_bytes
 
 
 def pages_for(num_tokens: int, *, page_tokens: int) -> int:

@@ -21,6 +21,7 @@ class AttentionBatch:
     slots_T: Tensor  # int64 [T], page * page_tokens + offset: where each token's K and V are written
     max_q: int  # longest query of the step
     max_kv: int
+    chunk_lens: tuple[int, ...]  # of `kv_lens_B`, those behind the decodes; known to the host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

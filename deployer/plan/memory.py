@@ -130,6 +130,7 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
         ("activations", phases[widest], widest),
         ("picture rows", kept.picture_rows, "derived: encoder outputs of the worst step"),
         ("picture cache", kept.picture_cache, "vision.cache_bytes"),
+        ("KV as numbers", kept.plain_kv, "derived: quantized pages of one layer, while chunks attend"),
         ("penalty tables", kept.penalties, ""),
         (
             "CUDA graphs",

@@ -139,6 +139,7 @@ class _Buffers:
                 slots_T=slots_T,
                 max_q=size,
                 max_kv=0,  # the kernels read lengths from memory
+                chunk_lens=(),  # for quantized pages alone, which are not recorded
             ),
             sample_rows_S=self._rows_N,
             feature_rows_M=self._feature_rows_T[:size],

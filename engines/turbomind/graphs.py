@@ -196,6 +196,7 @@ class _Buffers:
                 slots_T=slots_B,
                 max_q=1,
                 max_kv=0,  # the kernels read lengths from memory
+                chunk_lens=(),
             ),
             sample_rows_S=self._rows_B[:size],
             feature_rows_M=self._rows_B[:0],

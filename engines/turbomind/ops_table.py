@@ -20,6 +20,7 @@ from engines.turbomind.ops import activation, linear, norm, rope
 from engines.turbomind.ops.attention_decode import attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
+from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
 from engines.turbomind.ops.hopper_shape import full_shape
 
 
@@ -118,17 +119,20 @@ class TurbomindOps:
             )
         if num < len(batch.kv_lens_B):
             # `q_starts` counts from the first row of the step, so all rows are handed over.
-            attention_prefill(
-                self.gpu,
-                q_TND,
-                layer,
-                batch.pages_BP[num:],
-                batch.q_starts_B1[num:],
-                batch.kv_lens_B[num:],
-                scale=scale,
-                window=window,
-                out_TND=out_TND,
-            )
+            where = (batch.pages_BP[num:], batch.q_starts_B1[num:], batch.kv_lens_B[num:])
+            if layer.format == "none":
+                attention_prefill(self.gpu, q_TND, layer, *where, scale=scale, window=window, out_TND=out_TND)
+            else:
+                attention_prefill_codes(
+                    self.gpu,
+                    q_TND,
+                    layer,
+                    *where,
+                    lens=batch.chunk_lens,
+                    scale=scale,
+                    window=window,
+                    out_TND=out_TND,
+                )
         return out_TND
 
     def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:

@@ -27,3 +27,15 @@ def test_a_single_tile_has_no_thumbnail() -> None:
     assert pixels.largest().num_tiles == 13
     assert replace(pixels, max_tiles=1).largest().num_tiles == 1
     assert replace(pixels, thumbnail=False).largest().num_tiles == 12
+
+
+def test_quantized_pages_stand_as_numbers_for_chunks() -> None:
+    one = case()
+    options = replace(one.options, kv=replace(one.options.kv, format="int8"))
+    limits = options.scheduler
+    spec = one.spec
+    row = 2 * spec.decoder.num_kv_heads * spec.decoder.head_dim * 2
+    for session_len, tokens in ((1024, 16_384), (100_000, 100_000)):
+        own = replace(options, scheduler=replace(limits, session_len=session_len))
+        assert kept_bytes(spec, own, itemsize=2).plain_kv == tokens * row
+    assert kept_bytes(spec, one.options, itemsize=2).plain_kv == 0

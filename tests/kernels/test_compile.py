@@ -152,6 +152,14 @@ def dequantize_int4(arch: str) -> list[dict[str, int | str]]:
     return [{"SCALAR": scalar, "INPUTS": 14336, "GROUP_INPUTS": 128} for scalar in ("bf16", "fp16")]
 
 
+def dequantize_pages(arch: str) -> list[dict[str, int | str]]:
+    return [
+        {"SCALAR": "bf16", "KV_HEADS": 8, "DIM": dim, "PAGE_TOKENS": 64, "KV_FORMAT": format}
+        for dim in (96, 256)
+        for format in (1, 2, 3)
+    ]
+
+
 def linear_hopper(arch: str) -> list[dict[str, int | str]]:
     # kind, most rows, groups, turns, inputs of a scale: where registers are shortest
     cuts: tuple[tuple[Kind, int, int, int, int], ...] = (
@@ -216,6 +224,7 @@ KERNELS = {
     "attention_prefill_hopper.cu": attention_prefill_hopper,
     "choose_token.cu": choose_token,
     "dequantize_int4.cu": dequantize_int4,
+    "dequantize_pages.cu": dequantize_pages,
     "linear_hopper.cu": linear_hopper,
     "linear_skinny.cu": linear_skinny,
     "norm.cu": norm,

@@ -41,6 +41,7 @@ def make_batch(
         slots_T=torch.tensor(slots, device=device),
         max_q=max(new_tokens),
         max_kv=max(kv_lens),
+        chunk_lens=tuple(kv_lens[num_decodes:]),
     )
     return batch, most * len(kv_lens) + 1
 

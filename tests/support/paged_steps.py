@@ -76,6 +76,7 @@ def step_input(parts: Sequence[tuple[Run, int]], *, page_tokens: int, device: st
     def ints(values: Sequence[object], dtype: torch.dtype = torch.int64) -> Tensor:
         return torch.tensor(values, dtype=dtype, device=device)
 
+    num_decodes = sum(run.done >= run.num_prompt for run, _ in parts)
     return StepInput(
         token_ids_T=ints([t for run, count in parts for t in run.token_ids[run.done : run.done + count]]),
         positions_T=ints(positions),
@@ -83,13 +84,14 @@ def step_input(parts: Sequence[tuple[Run, int]], *, page_tokens: int, device: st
             [max(run.num_prompt, run.done + i + 1) for run, count in parts for i in range(count)]
         ),
         attention=AttentionBatch(
-            num_decodes=sum(run.done >= run.num_prompt for run, _ in parts),
+            num_decodes=num_decodes,
             q_starts_B1=ints(starts, torch.int32),
             kv_lens_B=ints(lengths, torch.int32),
             pages_BP=ints([(run.pages + [0] * most_pages)[:most_pages] for run, _ in parts], torch.int32),
             slots_T=ints(slots),
             max_q=max(counts),
             max_kv=max(lengths),
+            chunk_lens=tuple(lengths[num_decodes:]),
         ),
         sample_rows_S=torch.arange(sum(counts), device=device),
         feature_rows_M=ints(rows),

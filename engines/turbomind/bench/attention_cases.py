@@ -26,6 +26,7 @@ def paged_batch(*, num_seqs: int, new: int, prefix: int, page_tokens: int) -> At
         slots_T=slots_T,
         max_q=new,
         max_kv=length,
+        chunk_lens=() if new == 1 else (length,) * num_seqs,
     )
 
 

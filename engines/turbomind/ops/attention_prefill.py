@@ -7,7 +7,6 @@ from torch import Tensor
 
 from engines.errors import KernelError
 from engines.kv_layer import KvLayer
-from engines.pytorch.kv_rows import dequantize_rows
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, scalar_name, token_stride
@@ -42,10 +41,9 @@ def attention_prefill(
     """Return causal attention of the tokens of q over their sequences' pages, [T, N, D].
 
     The result goes into `out_TND` where one is given. `q_starts_B1` counts from the first row of q; rows
-    before its first entry are left alone. A given `shape` cuts `attention_prefill.cu` (benchmarks).
+    before its first entry and behind its last are left alone. A given `shape` cuts `attention_prefill.cu`
+    (benchmarks).
     """
-    if layer.format != "none":
-        layer, pages_BP = _plain_pages(layer, pages_BP, q_TND.dtype)
     num_tokens, _, dim = q_TND.shape
     num_seqs = kv_lens_B.shape[0]
     num_kv_heads, group, hopper = planned(
@@ -85,21 +83,6 @@ def attention_prefill(
         scale * math.log2(math.e),
     )
     return out
-
-
-def _plain_pages(layer: KvLayer, pages_BP: Tensor, dtype: torch.dtype) -> tuple[KvLayer, Tensor]:
-    """Return the pages of these sequences as numbers, and where each stands among them.
-
-    A chunk computes longer than its prefix takes to be written once more, save a short one after a long one.
-    """
-    chosen = pages_BP.flatten().long()
-    keys, values = (
-        dequantize_rows(codes[chosen], scales[chosen], layer.format, dtype)
-        for codes, scales in layer.pages
-        if scales is not None
-    )
-    numbered = torch.arange(chosen.numel(), dtype=torch.int32, device=pages_BP.device)
-    return KvLayer(keys_PKTD=keys, values_PKTD=values), numbered.view(pages_BP.shape)
 
 
 def _kernel(

@@ -73,12 +73,13 @@ def test_ranks_that_cannot_share_the_model_are_left_out() -> None:
     assert "engine.tp=4" not in words
 
 
-def test_formats_that_the_tree_refuses_are_marked() -> None:
+def test_values_that_the_tree_refuses_are_marked() -> None:
     config = question("+model=internvl2_8b").config
     assert runs_today(config)
     assert runs_today(changed(config, {"engine.tp": 2}))
     assert runs_today(changed(config, {"quantization.weights": "awq"}))
-    assert not runs_today(changed(config, {"quantization.kv": "int8", "engine.kind": "turbomind"}))
+    assert runs_today(changed(config, {"quantization.kv": "int8", "engine.kind": "turbomind"}))
+    assert not runs_today(changed(config, {"engine.tp": 3}))
 
 
 def test_what_does_not_fit_gets_the_nearest_changes_that_do() -> None:

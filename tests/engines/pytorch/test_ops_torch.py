@@ -155,6 +155,7 @@ def paged_batch(
         slots_T=torch.zeros(sum(q_lens), dtype=torch.int64),
         max_q=max(q_lens),
         max_kv=max(kv_lens),
+        chunk_lens=tuple(kv_lens[num_decodes:]),
     )
 
 
@@ -277,6 +278,7 @@ def op_calls(dtype: torch.dtype) -> dict[str, Callable[[Callable[[Tensor], Tenso
             slots_T=to(batch.slots_T),
             max_q=batch.max_q,
             max_kv=batch.max_kv,
+            chunk_lens=batch.chunk_lens,
         )
         layer = KvLayer(keys_PKTD=to(pages[0]), values_PKTD=to(pages[1]))
         return OPS.attention_paged(to(q), layer, moved, scale=0.125, window=6)

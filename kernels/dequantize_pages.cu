@@ -1,0 +1,82 @@
+/* dequantize_pages.cu - the quantized pages of some sequences as pages of numbers, packed one behind the other.
+
+   Page p of sequence b becomes page first(b) + p, first(b) = sum over b' < b of ceil(kv_lens[b'] / PAGE_TOKENS).
+   Formats and formulas of a row: engines/kv_layer.py.
+
+   in       keys, values [pages, KV_HEADS, PAGE_TOKENS, bytes of a row], key_scales, value_scales [.., 2 or 1] fp16
+            pages [B, `most_pages`], rows `pages_stride` apart, int32   kv_lens [B] int32
+   out      out_keys, out_values [sum of the sequences' pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR
+            places [B, `most_pages`] int32: where each page stands; 0 behind a sequence's last
+   -D       SCALAR = bf16 | fp16; KV_HEADS; DIM, multiple of 16; PAGE_TOKENS; KV_FORMAT = 1 int8 | 2 int4 | 3 fp8
+   launch   grid (B * most_pages, KV_HEADS), block 256; a page of a head a block, 8 elements a thread and turn
+   moves    2 * rows * (bytes of a row + 2 * DIM)
+   numbers  fp32, rounded once: within 1 ulp of the torch twin, whose product and sum are not fused
+*/
+#include "device/vector.cuh"
+
+#if !defined(SCALAR) || !defined(KV_HEADS) || !defined(DIM) || !defined(PAGE_TOKENS) || !defined(KV_FORMAT)
+#error "dequantize_pages.cu needs -DSCALAR -DKV_HEADS -DDIM -DPAGE_TOKENS -DKV_FORMAT"
+#endif
+
+constexpr int kThreads = 256;
+constexpr bool kFloats = KV_FORMAT == 3, kNibbles = KV_FORMAT == 2;
+constexpr int kRowBytes = DIM / (kNibbles ? 2 : 1), kPieces = DIM / 8;
+static_assert(DIM % 16 == 0, "see the header");
+
+DEVICE int pages_of(int len) { return (len + PAGE_TOKENS - 1) / PAGE_TOKENS; }
+
+// Pages of the sequences before `seq`, in every thread. Sums of floats are exact below 2^24 pages.
+DEVICE int pages_before(const int* kv_lens, int seq, float* partial) {
+    float sum = 0.f;
+    for (int b = threadIdx.x; b < seq; b += kThreads) sum += pages_of(kv_lens[b]);
+    return int(block_sum(sum, partial));
+}
+
+// Elements 8 * piece .. 8 * piece + 7 of a row, before scale and zero.
+DEVICE void load_codes(const unsigned char* row, int piece, float (&x)[8]) {
+    if constexpr (kNibbles) {
+        const unsigned word = load4(row + piece * 4);
+#pragma unroll
+        for (int j = 0; j < 8; j++) x[j] = float(int(word >> 4 * (j % 2 * 4 + j / 2) & 15) - 8);
+        return;
+    }
+    const uint2 words = *reinterpret_cast<const uint2*>(row + piece * 8);
+#pragma unroll
+    for (int j = 0; j < 8; j++) {
+        const unsigned code = (j < 4 ? words.x : words.y) >> 8 * (j % 4) & 255;
+        // The bits of e4m3, moved to the places of fp16, are the number / 256.
+        if constexpr (kFloats) x[j] = 256.f * low_half<fp16>((code & 128) << 8 | (code & 127) << 7);
+        else x[j] = float(int(code) - 128);
+    }
+}
+
+DEVICE void write_page(const unsigned char* rows, const fp16* scales, SCALAR* out) {
+    for (int i = threadIdx.x; i < PAGE_TOKENS * kPieces; i += kThreads) {
+        const int token = i / kPieces, piece = i % kPieces;
+        float x[8];
+        load_codes(rows + (long long)token * kRowBytes, piece, x);
+        const unsigned parameters = kFloats ? scales[token].bits : load4(scales + 2 * token);
+        const float scale = low_half<fp16>(parameters), zero = kFloats ? 0.f : high_half<fp16>(parameters);
+#pragma unroll
+        for (int j = 0; j < 8; j++) x[j] = x[j] * scale + zero;
+        store16(out + (long long)i * 8, pack16<SCALAR>(x));
+    }
+}
+
+extern "C" __global__ __launch_bounds__(kThreads) void dequantize_pages(
+    const unsigned char* keys, const unsigned char* values, const fp16* key_scales, const fp16* value_scales, const int* pages,
+    const int* kv_lens, SCALAR* out_keys, SCALAR* out_values, int* places, int pages_stride, int most_pages) {
+    __shared__ float partial[32];
+    dependents_may_start();
+    wait_for_predecessor();
+    const int seq = blockIdx.x / most_pages, page = blockIdx.x % most_pages, head = blockIdx.y;
+    const bool held = page < pages_of(kv_lens[seq]);
+    const int place = held ? pages_before(kv_lens, seq, partial) + page : 0;
+    if (head == 0 && threadIdx.x == 0) places[blockIdx.x] = place;
+    if (!held) return;
+    const long long from = ((long long)pages[(long long)seq * pages_stride + page] * KV_HEADS + head) * PAGE_TOKENS;
+    const long long to = ((long long)place * KV_HEADS + head) * PAGE_TOKENS * DIM;
+    constexpr int kScales = kFloats ? 1 : 2;
+    write_page(keys + from * kRowBytes, key_scales + from * kScales, out_keys + to);
+    write_page(values + from * kRowBytes, value_scales + from * kScales, out_values + to);
+}

@@ -1,0 +1,43 @@
+"""Chunks over quantized pages against the plain formula over the numbers that the codes stand for."""
+
+import pytest
+import torch
+from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
+
+from engines.options import KvFormat
+from engines.turbomind.ops import attention_prefill_codes as codes
+from engines.turbomind.ops_table import TurbomindOps
+
+BF16 = torch.bfloat16
+TOLERANCE = 8e-3  # twice that of plain pages: keys and values are rounded to bf16 first
+
+
+@pytest.mark.parametrize("most_tokens", [codes.PLAIN_TOKENS, 64])
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+def test_chunks_attend_to_quantized_pages(
+    gpu, format: KvFormat, most_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes, "PLAIN_TOKENS", most_tokens)
+    batch, num_pages = make_batch([1, 33, 2], [9, 100, 7], page_tokens=64, device=gpu.device, num_decodes=1)
+    sizes = {"num_kv_heads": 2, "page_tokens": 64, "dim": 128, "dtype": BF16}
+    stored, numbers = quantized(make_pages(batch, num_pages, **sizes), format)
+    q = torch.randn(36, 4, 128, dtype=BF16, device=gpu.device)
+    got = TurbomindOps(gpu).attention_paged(q, stored, batch, scale=0.09, window=None)
+    assert relative_error(got, plain_attention(q, numbers, batch, scale=0.09, window=None)) < TOLERANCE
+
+
+@pytest.mark.gpu
+def test_long_prefixes_of_many_sequences_are_taken_in_groups(cuda_gpu) -> None:
+    new, lengths = [64] * 12 + [700, 1], [3000 + i for i in range(12)] + [700, 17]
+    batch, num_pages = make_batch(new, lengths, page_tokens=64, device=cuda_gpu.device)
+    sizes = {"num_kv_heads": 8, "page_tokens": 64, "dim": 128, "dtype": BF16}
+    stored, numbers = quantized(make_pages(batch, num_pages, **sizes), "int8")
+    q = torch.randn(sum(new), 32, 128, dtype=BF16, device=cuda_gpu.device)
+    got = TurbomindOps(cuda_gpu).attention_paged(q, stored, batch, scale=0.09, window=None)
+    assert relative_error(got, plain_attention(q, numbers, batch, scale=0.09, window=None)) < TOLERANCE
+
+
+def test_groups_hold_what_was_allowed_or_one_sequence() -> None:
+    assert list(codes.groups([], most=4)) == []
+    assert list(codes.groups([9], most=4)) == [slice(0, 1)]
+    assert list(codes.groups([2, 2, 1, 9, 1], most=4)) == [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 5)]
