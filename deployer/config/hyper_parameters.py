@@ -86,6 +86,10 @@ def with_tower(hyper_parameters: Mapping[str, Any], name: str | None) -> dict[st
     """
     if name is None:
         return dict(hyper_parameters)
+    if not name:
+        raise ConfigError(
+            ["vision.name is empty: vision=timm needs the name of a timm model; set vision.name"]
+        )
     if TOWER_KEY not in hyper_parameters:
         raise ConfigError(
             [

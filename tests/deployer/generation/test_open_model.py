@@ -9,6 +9,7 @@ from llava_golden import FOLDERS
 from timm_process import imported_timm
 from tiny_checkpoint import CONFIG
 
+from deployer.config.load import load_config
 from deployer.config.schema import ModelConfig
 from deployer.errors import ConfigError, UnavailableError
 from deployer.generation.open_model import check_family, differences, open_model
@@ -32,6 +33,12 @@ def test_a_tower_is_put_only_where_config_json_names_one(tmp_path: Path) -> None
     told = "vision.name=test_vit: config.json of this model names no tower"
     with pytest.raises(ConfigError, match=told):
         open_model(written(tmp_path, json.dumps(CONFIG)), tower="test_vit")
+
+
+def test_vision_timm_without_a_name_is_an_error(tmp_path: Path) -> None:
+    name = load_config(["+model=llava_v1_5_7b", "vision=timm"]).vision.name
+    with pytest.raises(ConfigError, match=r"vision\.name is empty: vision=timm needs the name"):
+        open_model(written(tmp_path, json.dumps(CONFIG)), tower=name)
 
 
 def test_vision_name_puts_timms_model_in_the_place_of_the_tower(
