@@ -145,6 +145,54 @@ VERBS: Mapping[str, Verb] = {
         run="deployer.lmdeploy.command:run",
         takes="command",
     ),
+    "up": Verb(
+        section="Ship",
+        summary="start a deployment in the background, or where its target says, and wait for it",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy up +model=pocket_vl", "a server on this machine; ends with `deploy down`"),
+            ("deploy up +model=internvl2_8b target=kubernetes up.out=k8s", "the manifests, applied"),
+            ("deploy up +model=pocket_vl hardware=cpu target=compose", "a container"),
+        ),
+        run="deployer.targets.lifecycle:up",
+        groups=(
+            OptionGroup(name="up", option="default", kind="deployer.targets.lifecycle:UpOptions"),
+            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
+            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+        ),
+    ),
+    "status": Verb(
+        section="Ship",
+        summary="print how a deployment is that `deploy up` started; exit code 6 where it takes no requests",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy status +model=pocket_vl", "the server of that name on this machine"),
+            ("deploy status +model=pocket_vl output=json", "for programs"),
+            ("deploy status +model=internvl2_8b target=kubernetes", "what the cluster says of it"),
+        ),
+        run="deployer.targets.lifecycle:status",
+        groups=(
+            OptionGroup(name="up", option="default", kind="deployer.targets.lifecycle:UpOptions"),
+            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
+            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+        ),
+    ),
+    "down": Verb(
+        section="Ship",
+        summary="end a deployment that `deploy up` started; it drains first",
+        usage=DEPLOYMENT,
+        examples=(
+            ("deploy down +model=pocket_vl", "the server of that name on this machine"),
+            ("deploy down +model=pocket_vl target.name=second", "another one"),
+            ("deploy down +model=internvl2_8b target=kubernetes up.out=k8s", "what was applied"),
+        ),
+        run="deployer.targets.lifecycle:down",
+        groups=(
+            OptionGroup(name="up", option="default", kind="deployer.targets.lifecycle:UpOptions"),
+            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
+            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+        ),
+    ),
     "list": Verb(
         section="Understand",
         summary="list what there is: models, engines, sampling, ...",

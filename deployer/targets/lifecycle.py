@@ -1,0 +1,86 @@
+"""`deploy up`, `status` and `down`: a deployment started, looked at and ended where its target says."""
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+from deployer.config.schema import DeployConfig
+from deployer.config.targets import KubernetesTarget, LocalTarget
+from deployer.errors import EXIT_OK, EXIT_UNAVAILABLE
+from deployer.plan.command import make_plan
+from deployer.plan.hardware import Hardware
+from deployer.plan.options import PlanOptions
+from deployer.targets import local
+from deployer.targets.command import rendered, write
+from deployer.targets.local import Standing
+from deployer.targets.needs import needs_of
+from deployer.targets.programs import commands, refuse_cluster_without_gpus, run_commands
+
+JSON_SCHEMA = 1
+RUNS = ("ready", "full")  # states that `deploy status` answers with 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class UpOptions:
+    """Where files go; values and comments in `conf/up/`."""
+
+    out: str | None
+    overwrite: bool
+    output: Literal["table", "json"]
+
+
+def up(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Hardware) -> int:
+    """Start the deployment, and wait until it is ready. Raises UnavailableError where it cannot."""
+    if isinstance(config.target, LocalTarget):
+        return _tell(local.up(config), options, good=RUNS)
+    needs = needs_of(config, make_plan(config, plan, hardware))
+    folder = _folder(options, needs.name)
+    rows = commands(config, needs, folder, action="up")
+    if isinstance(config.target, KubernetesTarget):
+        refuse_cluster_without_gpus(config.target, needs)
+    write(rendered(config, plan, hardware), folder, overwrite=options.overwrite)
+    return run_commands(rows)
+
+
+def status(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Hardware) -> int:
+    """Print how the deployment is; exit code 6 where it takes no requests."""
+    return _look(config, options, plan, hardware, action="status", here=local.status, good=RUNS)
+
+
+def down(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Hardware) -> int:
+    """End the deployment."""
+    return _look(config, options, plan, hardware, action="down", here=local.down, good=("none",))
+
+
+def _look(
+    config: DeployConfig,
+    options: UpOptions,
+    plan: PlanOptions,
+    hardware: Hardware,
+    *,
+    action: Literal["status", "down"],
+    here: Callable[[DeployConfig], Standing],
+    good: tuple[str, ...],
+) -> int:
+    if isinstance(config.target, LocalTarget):
+        return _tell(here(config), options, good=good)
+    needs = needs_of(config, make_plan(config, plan, hardware))
+    return run_commands(commands(config, needs, _folder(options, needs.name), action=action))
+
+
+def _tell(standing: Standing, options: UpOptions, *, good: tuple[str, ...]) -> int:
+    if options.output == "json":
+        print(json.dumps({"schema": JSON_SCHEMA, **asdict(standing)}))
+    else:
+        print(f"{standing.name}  {standing.state}  {standing.detail}")
+    return EXIT_OK if standing.state in good else EXIT_UNAVAILABLE
+
+
+def _folder(options: UpOptions, name: str) -> Path:
+    if options.out is not None:
+        return Path(options.out).expanduser()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(f"{state}/deployer/{name}").expanduser()

@@ -1,0 +1,201 @@
+"""`deploy up`, `status` and `down` with `target=local`: a server in the background, its pid file and its log.
+
+The pid file holds the process, when it began (a number that is used again is another process) and where it
+listens.
+"""
+
+import contextlib
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Generator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import httpx
+import msgspec
+
+from deployer.config.schema import DeployConfig
+from deployer.config.targets import LocalTarget
+from deployer.errors import UnavailableError
+from deployer.targets.needs import ABORT_S
+
+WAIT_S = 0.2  # between two looks
+TIMEOUT_S = 5.0  # of one question
+LINES_TOLD = 12  # of the log, where a start fails
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Background:
+    """A server that `deploy up` started."""
+
+    name: str
+    pid: int
+    began: str  # in clock ticks since the machine's start, as /proc tells
+    url: str
+    log: str
+    stop_s: float  # that it may take to drain
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Standing:
+    """What is known of a deployment that runs somewhere."""
+
+    name: str
+    state: str  # ready, starting, restarting, draining, dead, full, gone, none
+    detail: str
+
+
+def up(config: DeployConfig) -> Standing:
+    """Start the server and wait until it is ready; Ctrl-C leaves it starting.
+
+    Raises UnavailableError where it runs already or ends before it is ready.
+    """
+    folder, name = _folder(config), _name(config)
+    with _only_one(folder / f"{name}.lock"):
+        running = _alive(folder, name)
+        if running is not None:
+            raise UnavailableError(
+                f"`{name}` runs already: process {running.pid}, {running.url}; `deploy down` ends it, "
+                "target.name=<other> starts a second one"
+            )
+        started = _start(config, folder, name)
+    print(f"starting {name}, process {started.pid}, log {started.log}", file=sys.stderr)
+    while (standing := status(config)).state != "ready":
+        if standing.state in ("gone", "dead"):
+            raise UnavailableError(
+                f"`{name}` ended before it was ready; the end of its log:\n{_tail(started)}"
+            )
+        time.sleep(WAIT_S)
+    return standing
+
+
+def status(config: DeployConfig) -> Standing:
+    """Return how the server of this name is."""
+    folder, name = _folder(config), _name(config)
+    known = _read(folder, name)
+    if known is None:
+        return Standing(name=name, state="none", detail="`deploy up` has started none of this name")
+    if _alive(folder, name) is None:
+        return Standing(name=name, state="gone", detail=f"process {known.pid} has ended; log {known.log}")
+    try:
+        # NOTE: certificates are not checked: this is our own process, asked whether it is there.
+        answer = httpx.get(f"{known.url}/health", timeout=TIMEOUT_S, verify=False)
+        state = str(answer.json()["status"])
+    except (httpx.HTTPError, ValueError, KeyError):
+        state = "starting"
+    return Standing(name=name, state=state, detail=f"process {known.pid}, {known.url}, log {known.log}")
+
+
+def down(config: DeployConfig) -> Standing:
+    """End the server: it drains, and is killed where it outlives its time."""
+    folder, name = _folder(config), _name(config)
+    with _only_one(folder / f"{name}.lock"):
+        running = _alive(folder, name)
+        if running is None:
+            _file(folder, name).unlink(missing_ok=True)
+            return Standing(name=name, state="none", detail="no such server runs")
+        os.kill(running.pid, signal.SIGTERM)
+        deadline = time.monotonic() + running.stop_s
+        while _alive(folder, name) is not None and time.monotonic() < deadline:
+            time.sleep(WAIT_S)
+        killed = _alive(folder, name) is not None
+        if killed:
+            os.kill(running.pid, signal.SIGKILL)
+        _file(folder, name).unlink(missing_ok=True)
+    how = f"killed after {running.stop_s:g} s" if killed else "drained and ended"
+    return Standing(name=name, state="none", detail=f"process {running.pid} {how}")
+
+
+def _start(config: DeployConfig, folder: Path, name: str) -> Background:
+    if config.server.port == 0:
+        raise UnavailableError("server.port=0: `deploy up` must know where to ask; choose a port")
+    log = folder / f"{name}.log"
+    pid = _spawn(msgspec.json.encode(config), log)
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.server.host, config.server.host)
+    scheme = "http" if config.server.ssl_certfile is None else "https"
+    started = Background(
+        name=name,
+        pid=pid,
+        began=_began(pid) or "",
+        url=f"{scheme}://{host}:{config.server.port}",
+        log=str(log),
+        stop_s=config.server.drain_s + ABORT_S,
+    )
+    _file(folder, name).write_bytes(msgspec.json.encode(asdict(started)))
+    return started
+
+
+def _spawn(config: bytes, log: Path) -> int:
+    """Start the server in a session of its own, which no closed terminal ends; returns its process.
+
+    The config goes through a pipe: a key of it stands neither in a file nor in a list of processes.
+    """
+    reading, writing = os.pipe()
+    with log.open("wb") as out:
+        pid = os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-m", "deployer.bench.own_server"],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, reading, 0),
+                (os.POSIX_SPAWN_DUP2, out.fileno(), 1),
+                (os.POSIX_SPAWN_DUP2, out.fileno(), 2),
+            ],
+            setsid=True,
+        )
+    os.close(reading)
+    with contextlib.suppress(BrokenPipeError), os.fdopen(writing, "wb") as pipe:
+        pipe.write(config)  # broken: it ended at once, and `up` reads its log
+    return pid
+
+
+def _alive(folder: Path, name: str) -> Background | None:
+    """Return the server of this name where its process still is that one."""
+    known = _read(folder, name)
+    return known if known is not None and _began(known.pid) == known.began else None
+
+
+def _began(pid: int) -> str | None:
+    """Return when a process began; None where there is none, or it waits for its parent to notice its end."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else fields[19]
+
+
+def _read(folder: Path, name: str) -> Background | None:
+    file = _file(folder, name)
+    return msgspec.json.decode(file.read_bytes(), type=Background) if file.is_file() else None
+
+
+def _file(folder: Path, name: str) -> Path:
+    return folder / f"{name}.pid.json"
+
+
+def _name(config: DeployConfig) -> str:
+    return config.target.name or config.model.name
+
+
+def _folder(config: DeployConfig) -> Path:
+    assert isinstance(config.target, LocalTarget), "chosen by its kind"
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    folder = Path(config.target.state_dir or f"{state}/deployer").expanduser()
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    return folder
+
+
+@contextlib.contextmanager
+def _only_one(lock: Path) -> Generator[None, None, None]:
+    """Let one command at a time start or end a server of this name."""
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
+def _tail(started: Background) -> str:
+    lines = Path(started.log).read_text(encoding="utf-8", errors="replace").splitlines()
+    return "\n".join(lines[-LINES_TOLD:])
