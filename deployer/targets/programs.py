@@ -62,7 +62,8 @@ def refuse_cluster_without_gpus(target: KubernetesTarget, needs: Needs) -> None:
         check=False,
     )
     if asked.returncode != 0:
-        raise UnavailableError(f"`kubectl get nodes`: the cluster does not answer: {asked.stderr.strip()}")
+        said = asked.stderr.strip().rpartition("\n")[2]  # the lines before are of each attempt
+        raise UnavailableError(f"`kubectl get nodes`: the cluster does not answer: {said}")
     check_nodes(asked.stdout, target, needs)
 
 
