@@ -27,6 +27,7 @@ from deployer.targets.needs import ABORT_S
 ENGINE = "engine"
 FRONT = "front"
 FRONT_REQUESTS = 4096  # in one front; the engines' own limits come first
+SCALE_AT = 0.8  # of a replica's places: another one takes minutes to load, so it starts before they are full
 LOST = (ray.exceptions.RayActorError, ray.exceptions.ObjectLostError, ray.exceptions.WorkerCrashedError)
 
 
@@ -82,7 +83,7 @@ def _scale(target: RayServeTarget, most: int) -> dict[str, Any]:
     scaling = AutoscalingConfig(
         min_replicas=target.min_replicas,
         max_replicas=target.max_replicas,
-        target_ongoing_requests=most,
+        target_ongoing_requests=SCALE_AT * most,
     )
     return {"autoscaling_config": scaling}
 
