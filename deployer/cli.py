@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import get_type_hints
 
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, DeployError, UsageError
-from deployer.verbs import VERBS, Verb
+from deployer.verb import Verb
+from deployer.verbs import VERBS
 
 DEFAULT_VERB = "serve"
 MULTIRUN = ("-m", "--multirun")  # as Hydra spells it

@@ -1,42 +1,17 @@
 """The verbs of the command line: what each does, and the function behind it, imported when it runs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class OptionGroup:
-    """A group of conf/ that only one verb reads; it is composed for no other."""
-
-    name: str  # folder below conf/
-    option: str  # where it starts from
-    kind: str  # module:dataclass, frozen; its fields are the keys
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Verb:
-    """One command.
-
-    `takes` says what the function gets first: `deployment` (the validated `DeployConfig`), `options`
-    (nothing), `words` (what was typed after the verb, and the --config-dir folders) or `command` (words,
-    and behind `--` a command of another program as it stands). The dataclasses of
-    `groups` follow in their order; `output=x` is short for the first group's own `output`.
-    """
-
-    summary: str
-    section: Literal["Run", "Understand", "Recipes", "Ship", "Make", "Measure", "Shell"]
-    run: str  # module:function, returns the exit code
-    takes: Literal["deployment", "options", "words", "command"] = "deployment"
-    groups: tuple[OptionGroup, ...] = ()
-    flags: tuple[str, ...] = ()  # `--name`, short for name=true; `--name=`, which takes the next word
-    usage: str  # what follows the verb
-    examples: tuple[tuple[str, str], ...]  # a command, and what it does
-    instead: tuple[str, str] | None = None  # a word, and what runs as for `words` where it is given
-    shown_keys: tuple[str, ...] = ()  # files of conf/ whose keys its help shows, beside its groups
-
+from deployer.verb import OptionGroup, Verb
 
 DEPLOYMENT = "[recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<value>]"
+
+PLANNED = (  # what a verb reads that prices the deployment
+    OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
+    OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+)
+
+LIFECYCLE = (OptionGroup(name="up", option="default", kind="deployer.targets.lifecycle:UpOptions"), *PLANNED)
 
 VERBS: Mapping[str, Verb] = {
     "serve": Verb(
@@ -91,10 +66,7 @@ VERBS: Mapping[str, Verb] = {
         run="deployer.plan.command:run",
         flags=("--against=",),
         instead=("against", "deployer.plan.against:run"),
-        groups=(
-            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
-            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
-        ),
+        groups=(*PLANNED,),
     ),
     "render": Verb(
         section="Ship",
@@ -114,8 +86,7 @@ VERBS: Mapping[str, Verb] = {
         run="deployer.render:run",
         groups=(
             OptionGroup(name="render", option="default", kind="deployer.render:RenderOptions"),
-            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
-            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
+            *PLANNED,
         ),
     ),
     "doctor": Verb(
@@ -155,11 +126,7 @@ VERBS: Mapping[str, Verb] = {
             ("deploy up +model=pocket_vl hardware=cpu target=compose", "a container"),
         ),
         run="deployer.targets.lifecycle:up",
-        groups=(
-            OptionGroup(name="up", option="default", kind="deployer.targets.lifecycle:UpOptions"),
-            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
-            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
-        ),
+        groups=LIFECYCLE,
     ),
     "status": Verb(
         section="Ship",
@@ -171,11 +138,7 @@ VERBS: Mapping[str, Verb] = {
             ("deploy status +model=internvl2_8b target=kubernetes", "what the cluster says of it"),
         ),
         run="deployer.targets.lifecycle:status",
-        groups=(
-            OptionGroup(name="up", option="default", kind="deployer.targets.lifecycle:UpOptions"),
-            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
-            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
-        ),
+        groups=LIFECYCLE,
     ),
     "down": Verb(
         section="Ship",
@@ -187,11 +150,7 @@ VERBS: Mapping[str, Verb] = {
             ("deploy down +model=internvl2_8b target=kubernetes up.out=k8s", "what was applied"),
         ),
         run="deployer.targets.lifecycle:down",
-        groups=(
-            OptionGroup(name="up", option="default", kind="deployer.targets.lifecycle:UpOptions"),
-            OptionGroup(name="plan", option="default", kind="deployer.plan.options:PlanOptions"),
-            OptionGroup(name="hardware", option="h200", kind="deployer.plan.hardware:Hardware"),
-        ),
+        groups=LIFECYCLE,
     ),
     "list": Verb(
         section="Understand",

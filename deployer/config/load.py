@@ -17,7 +17,7 @@ from deployer.config.resolve import entry
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
-from deployer.verbs import OptionGroup, Verb
+from deployer.verb import OptionGroup, Verb
 
 if TYPE_CHECKING:
     from deployer.config.compose import Composition

@@ -16,7 +16,7 @@ from deployer.targets.manifest_yaml import manifest_yaml
 from deployer.targets.needs import needs_of
 from deployer.targets.ray_service import ray_service
 from deployer.targets.written import Rendered
-from deployer.verbs import OptionGroup
+from deployer.verb import OptionGroup
 
 RAY_SERVE = "deployer.config.targets:RayServeTarget"
 NAME, PART_OF = "app.kubernetes.io/name", "app.kubernetes.io/part-of"

@@ -14,7 +14,8 @@ from deployer.bench.token_samples import TokenSample, decode_rate, token_row
 from deployer.config import load_config
 from deployer.config.load import load_option
 from deployer.plan.hardware import Hardware
-from deployer.verbs import VERBS, OptionGroup
+from deployer.verb import OptionGroup
+from deployer.verbs import VERBS
 from engines.families import read_spec
 from engines.messages import Ready, Stats
 

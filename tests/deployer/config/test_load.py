@@ -9,7 +9,7 @@ import pytest
 from deployer.config.load import load_for_verb
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
-from deployer.verbs import OptionGroup, Verb
+from deployer.verb import OptionGroup, Verb
 
 MODEL = "+model=internvl2_2b"
 
