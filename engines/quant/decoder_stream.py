@@ -82,7 +82,8 @@ class DecoderStream:
         for i, step in enumerate(self.steps):
             x_TH = self._ops.embed(table_VH, step.token_ids_T)
             if step.features_MH is not None:
-                x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH.to(x_TH.dtype))
+                features_MH = step.features_MH.to(self._device, x_TH.dtype)  # kept on the host
+                x_TH = x_TH.index_copy_(0, step.feature_rows_M, features_MH)
                 self.steps[i] = replace(
                     step, features_MH=step.features_MH[:0]
                 )  # layers ask whether, not what

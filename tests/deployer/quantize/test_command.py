@@ -65,18 +65,29 @@ def quantize(
     return run
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("quantization=awq",),
-        ("quantization=awq", "quantize.search=false", "quantize.group_size=8"),
-        ("quantization=gptq",),
-        ("quantization=gptq", "quantize.act_order=true", "quantize.group_size=-1", "quantize.symmetric=true"),
-        ("quantization=smooth_quant",),
-        ("quantization=fp8", "quantize.vision=true"),
-    ],
-    ids=" ".join,
+WAYS = (
+    ("quantization=awq",),
+    ("quantization=awq", "quantize.search=false", "quantize.group_size=8"),
+    ("quantization=gptq",),
+    ("quantization=gptq", "quantize.act_order=true", "quantize.group_size=-1", "quantize.symmetric=true"),
+    ("quantization=smooth_quant",),
+    ("quantization=fp8", "quantize.vision=true"),
 )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("words", WAYS, ids=" ".join)
+def test_a_copy_is_made_on_a_gpu(
+    words: tuple[str, ...], quantize: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, err = quantize(*words, "engine=pytorch", "engine.device_type=cuda")
+    assert code == 0, err
+    report = json.loads(out)
+    assert report["perplexity_after"] == pytest.approx(report["perplexity_before"], rel=0.5)
+
+
+@pytest.mark.parametrize("words", WAYS, ids=" ".join)
 def test_a_copy_loads_as_what_its_config_says(
     words: tuple[str, ...], quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
