@@ -62,7 +62,8 @@ def test_it_says_what_runs_and_ends_with_0_on_sigterm(tiny_words: tuple[str, ...
 def test_a_second_ctrl_c_ends_at_once_with_130(tiny_words: tuple[str, ...]) -> None:
     with live_server(*tiny_words) as server:
         with httpx.stream("POST", f"{server.url}/v1/chat/completions", json=LONG) as reply:
-            next(reply.iter_lines())
+            lines = reply.iter_lines()  # kept: dropping it would end the request
+            next(lines)
             engine = server.engine_pid()
             assert engine is not None
             server.process.send_signal(signal.SIGINT)

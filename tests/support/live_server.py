@@ -38,12 +38,12 @@ class LiveServer:
                     return int(folder.name)
         return None
 
-    def figure(self, name: str) -> float:
-        """Return one sample of /metrics."""
+    def figure(self, name: str) -> float | None:
+        """Return one sample of /metrics; None before the engine's first figures."""
         for line in httpx.get(f"{self.url}/metrics").text.splitlines():
             if line.startswith(f"{name} "):
                 return float(line.split()[-1])
-        raise KeyError(name)
+        return None
 
     def wait_for(self, figure: str, value: float, *, seconds: float = 10.0) -> None:
         """Wait until a sample of /metrics has a value."""

@@ -101,13 +101,15 @@ def test_the_tree_decides_on_tiles_and_dtype(capsys: pytest.CaptureFixture[str])
     assert found["case"]["options"]["dtype"] == "float16"
 
 
-def test_other_formats_can_be_planned_before_they_run(capsys: pytest.CaptureFixture[str]) -> None:
-    assert plan(capsys, "plan.weights=awq", "plan.kv=fp8")["runs_today"]
-    found = plan(capsys, "plan.weights=awq", "plan.kv=fp8", "engine=turbomind")
-    assert not found["runs_today"]
+@pytest.mark.parametrize("engine", ["pytorch", "turbomind"])
+def test_other_formats_are_planned_beside_the_checkpoints_own(
+    capsys: pytest.CaptureFixture[str], engine: str
+) -> None:
+    found = plan(capsys, "plan.weights=awq", "plan.kv=fp8", f"engine={engine}")
+    assert found["runs_today"]
     assert found["figures"]["memory"]["page_bytes"] == 64 * (65_536 + 1024)
-    _, out, _ = run(capsys, *PLAN, "plan.weights=awq", "plan.kv=fp8", "engine=turbomind")
-    assert "weights awq, KV fp8 (this version does not run it yet)" in out
+    _, out, _ = run(capsys, *PLAN, "plan.weights=awq", "plan.kv=fp8", f"engine={engine}")
+    assert "weights awq, KV fp8" in out and "does not run it yet" not in out
 
 
 def test_auto_means_turbomind_on_a_gpu_and_pytorch_on_a_cpu(capsys: pytest.CaptureFixture[str]) -> None:
