@@ -36,7 +36,7 @@ class ComposeTarget:
 
     kind: Literal["compose"]
     name: str | None
-    image: str | None  # None: built from docker/Dockerfile.*, by that name
+    image: str | None  # None: built from docs/docker/Dockerfile.*, by that name
     host_port: int
     host_address: str
     hub_token_file: str | None

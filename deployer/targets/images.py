@@ -1,4 +1,4 @@
-"""The images that docker/Dockerfile.* build."""
+"""The images that docs/docker/Dockerfile.* build."""
 
 
 def default_image(*, on_gpu: bool) -> str:

@@ -18,7 +18,7 @@ CONFIG_DIR = "/etc/vlm-deployer"
 KEYS_DIR = "/run/secrets/vlm-deployer"
 CACHE_DIR = "/cache"
 PORT = 8000
-USER = 10001  # of docker/Dockerfile.*; any but root would do
+USER = 10001  # of docs/docker/Dockerfile.*; any but root would do
 CPU_CORES = 8  # of a replica without a GPU
 LEAVE_S = 5  # balancers learn within it that a pod goes
 
