@@ -4,9 +4,10 @@ from pathlib import Path, PurePosixPath
 
 
 def companion_folder(checkpoint: Path, name: str) -> Path | None:
-    """Return the folder: as named from the checkpoint's, else by its last part in or beside that; or None."""
+    """Return the absolute folder: as named from the checkpoint's, else by its last part in or beside that."""
     last = PurePosixPath(name).name
-    for place in (checkpoint / name, checkpoint / last, checkpoint.absolute().parent / last):
+    checkpoint = checkpoint.absolute()
+    for place in (checkpoint / name, checkpoint / last, checkpoint.parent / last):
         if place.is_dir():
             return place
     return None
