@@ -1,22 +1,13 @@
 from dataclasses import replace
 
 import pytest
+from machines import CPU_BUILD, NO_GPU
 
 from deployer.config import load_config
 from deployer.config.devices import Machine, choose_engine, probe_machine
 from deployer.config.schema import EngineConfig
 from deployer.errors import UnavailableError
 
-CPU_BUILD = Machine(
-    torch="2.13.0+cpu",
-    cuda_build=None,
-    num_cuda=0,
-    capabilities=(),
-    kernels_error=None,
-    num_npu=0,
-    npu_error="ModuleNotFoundError: x",
-)
-NO_GPU = replace(CPU_BUILD, torch="2.13.0", cuda_build="13.0")
 TWO_GPUS = replace(NO_GPU, num_cuda=2, capabilities=((9, 0), (8, 9)))
 ONE_NPU = replace(CPU_BUILD, num_npu=1, npu_error=None)
 

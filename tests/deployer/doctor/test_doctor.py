@@ -2,9 +2,11 @@
 
 import json
 import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from machines import CPU_BUILD, TWO_HOPPERS
 
 from deployer.cli import main
 from deployer.config import load_config
@@ -16,15 +18,6 @@ from deployer.errors import UnavailableError
 from deployer.recipes.machine import Gpu
 
 Captured = pytest.CaptureFixture[str]
-CPU = Machine(
-    torch="2.13.0+cpu",
-    cuda_build=None,
-    num_cuda=0,
-    capabilities=(),
-    kernels_error=None,
-    num_npu=0,
-    npu_error="not here",
-)
 POCKET = ["+model=pocket_vl", "engine=pytorch", "engine.device_type=cpu"]
 
 
@@ -61,21 +54,13 @@ def test_a_cpu_build_of_torch_beside_a_driver_says_how_to_get_the_other(tmp_path
     driver = tmp_path / "version"
     driver.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  580.95\nGCC version\n")
     assert driver_version(driver) == "NVIDIA UNIX x86_64 Kernel Module  580.95"
-    told = found(CPU, ["+model=internvl2_8b", "engine=turbomind"], driver)
+    told = found(CPU_BUILD, ["+model=internvl2_8b", "engine=turbomind"], driver)
     assert told["torch"][0] == "warning" and "pip install --force-reinstall torch" in told["torch"][1]
     assert told["engine"][0] == "error" and "torch 2.13.0+cpu is a CPU build" in told["engine"][1]
 
 
 def test_a_machine_with_gpus_lists_them(tmp_path: Path) -> None:
-    machine = Machine(
-        torch="2.13.0",
-        cuda_build="13.0",
-        num_cuda=2,
-        capabilities=((9, 0), (9, 0)),
-        kernels_error=None,
-        num_npu=0,
-        npu_error=None,
-    )
+    machine = replace(TWO_HOPPERS, npu_error=None)
     told = found(machine, ["+model=internvl2_8b", "engine=turbomind"], tmp_path / "none")
     assert told["gpu 1"] == ("ok", "NVIDIA H200, 140 GiB")
     assert told["engine"][0] == "ok" and "nvrtc" in told

@@ -1,36 +1,22 @@
 """Which points are ruled out before they run, and for which reason."""
 
-import pytest
+from dataclasses import replace
 
-from deployer.config.devices import Machine
+import pytest
+from machines import CPU_BUILD, TWO_HOPPERS
+
 from deployer.recipes.machine import Gpu
 from deployer.sweeps.feasible import Here, judge
 
 GIB = 2**30
 LAPTOP = Here(
-    machine=Machine(
-        torch="2.13.0",
-        cuda_build=None,
-        num_cuda=0,
-        capabilities=(),
-        kernels_error=None,
-        num_npu=0,
-        npu_error="not here",
-    ),
+    machine=replace(CPU_BUILD, torch="2.13.0"),
     gpus=(),
     memory_bytes=16 * GIB,
     num_devices=0,
 )
 BOX = Here(
-    machine=Machine(
-        torch="2.13.0",
-        cuda_build="13.0",
-        num_cuda=2,
-        capabilities=((9, 0), (9, 0)),
-        kernels_error=None,
-        num_npu=0,
-        npu_error="not here",
-    ),
+    machine=TWO_HOPPERS,
     gpus=(Gpu(name="NVIDIA A100-SXM4-80GB", memory_bytes=79 * GIB),) * 2,
     memory_bytes=500 * GIB,
     num_devices=2,
