@@ -42,3 +42,8 @@ class StepInput:
     inner_rows_E: Tensor | None = (
         None  # int64 [E], image rows without the last of each image; None where M = 0
     )
+
+    @property
+    def samples_every_row(self) -> bool:
+        """Whether `sample_rows_S` are all tokens in their order: every sequence decodes and is sampled."""
+        return len(self.token_ids_T) == self.attention.num_decodes == len(self.sample_rows_S)

@@ -1,7 +1,7 @@
 """The parts of a decoder layer: parameters by name, and calls into the op table.
 
-Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, M image rows, I and O input and
-output of a linear layer, R rank of its low-rank addition. Counts of heads are this rank's.
+Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, M image rows, S sampled rows,
+I and O input and output of a linear layer, R rank of its low-rank addition. Counts of heads are this rank's.
 """
 
 from collections.abc import Mapping
@@ -105,8 +105,13 @@ class Attention:
         query_scale_T11: Tensor | None = None,
         image_rows_M: Tensor | None = None,
         adapter_rows: AdapterRows = (),
+        only_S: Tensor | None = None,
     ) -> Tensor:
-        """Return the layer's share of the residual, [T, H]; `query_scale` multiplies each token's queries."""
+        """Return the layer's share of the residual, [T, H]; `query_scale` multiplies each token's queries.
+
+        With `only_S` it is that of these tokens, [S, H]; K and V are written for all. No low-rank addition
+        may then apply: its rows are tokens of the whole step.
+        """
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
         qkv_TXD = self._qkv(x_TH, image_rows_M, adapter_rows).view(len(x_TH), -1, self._head_dim)
@@ -114,7 +119,11 @@ class Attention:
         if query_scale_T11 is not None:
             q_TND = q_TND * query_scale_T11
         q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv, batch.slots_T)
+        if only_S is not None and not len(only_S):
+            return x_TH[:0]
         out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
+        if only_S is not None:
+            out_TND = out_TND[only_S]
         return self._group.all_reduce(self._o(out_TND.flatten(1), image_rows_M, adapter_rows))
 
 

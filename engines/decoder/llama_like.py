@@ -46,19 +46,28 @@ class LlamaLike:
         tables = self._rope.tables(step.positions_T, step.rope_lens_T)
         query_scale_T11 = query_scale(step.positions_T, self._spec.logn_length, x_TH.dtype)
         residual_TH = None
-        for layer, layer_kv in zip(self._layers, kv, strict=True):
+        *before, (last, last_kv) = zip(self._layers, kv, strict=True)
+        for layer, layer_kv in before:
             x_TH, residual_TH = layer(x_TH, residual_TH, tables, step, layer_kv, query_scale_T11)
-        assert residual_TH is not None, "a decoder has layers"
-        rows_S = step.sample_rows_S
-        normed_SH, _ = self._ops.add_rms_norm(
-            x_TH[rows_S], residual_TH[rows_S], self._norm_H, self._spec.norm_eps
-        )
+        only_S = self._only_rows(step)
+        x_TH, residual_TH = last(x_TH, residual_TH, tables, step, last_kv, query_scale_T11, only_S=only_S)
+        if only_S is None and not step.samples_every_row:
+            x_TH, residual_TH = x_TH[step.sample_rows_S], residual_TH[step.sample_rows_S]
+        normed_SH, _ = self._ops.add_rms_norm(x_TH, residual_TH, self._norm_H, self._spec.norm_eps)
         return normed_SH
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
         """Return fp32 logits [S, V]."""
         logits_SV = self._group.all_gather(self._ops.linear(hidden_SH, self._head))
         return logits_SV[:, : self._spec.vocab].float()
+
+    def _only_rows(self, step: StepInput) -> Tensor | None:
+        """Return the tokens that the last layer goes on with once K and V are written; None: with all.
+
+        Nobody reads the others. Low-rank additions number their rows as tokens of the whole step.
+        """
+        adds = step.adapter_rows or (self._spec.plora_rank and step.features_MH is not None)
+        return None if adds or step.samples_every_row else step.sample_rows_S
 
     def _head_table(self, params: Params) -> Tensor:
         """Return the head's own table if there is one, else this rank's rows of the embedding."""
@@ -86,8 +95,10 @@ class LlamaLayer:
         step: StepInput,
         kv: KvLayer,
         query_scale_T11: Tensor | None = None,
+        *,
+        only_S: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the FFN's output and the residual it belongs to."""
+        """Return the FFN's output and the residual it belongs to, with `only_S` of these tokens alone."""
         if residual_TH is None:
             residual_TH = x_TH
             x_TH = self._ops.rms_norm(x_TH, self._attention_norm_H, self._eps)
@@ -102,6 +113,11 @@ class LlamaLayer:
             query_scale_T11=query_scale_T11,
             image_rows_M=image_rows_M,
             adapter_rows=step.adapter_rows,
+            only_S=only_S,
         )
+        if only_S is not None:
+            residual_TH = residual_TH[only_S]
+            if not len(only_S):
+                return x_TH, residual_TH
         x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._ffn_norm_H, self._eps)
         return self._ffn(x_TH, image_rows_M=image_rows_M, adapter_rows=step.adapter_rows), residual_TH

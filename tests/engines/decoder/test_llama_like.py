@@ -11,6 +11,7 @@ from paged_steps import Run, empty_pages, run_step, step_input
 from torch import Tensor
 
 from engines.network import Network
+from engines.ops import Weight
 from engines.pytorch.ops_torch import TorchOps
 from engines.weights.load import load_network
 
@@ -127,6 +128,40 @@ def test_only_sampled_rows_reach_the_head(internvl_folder: Folder) -> None:
     torch.testing.assert_close(some, every[[3, 16]])
     assert net.logits(some).shape == (2, reference.spec.decoder.vocab)
     assert net.logits(some).dtype == torch.float32
+
+
+class CountingOps(TorchOps):
+    """Notes the rows that each matrix is multiplied with."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+
+    def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        self.rows.append(len(x_TI))
+        return super().linear(x_TI, weight)
+
+
+@pytest.mark.parametrize("sampled", [[], [16], [3, 16]])
+def test_the_last_layer_writes_k_and_v_of_all_rows_and_computes_the_sampled_ones(
+    sampled: list[int], internvl_folder: Folder
+) -> None:
+    reference, ops = golden("qwen2"), CountingOps()
+    net = load_network(
+        internvl_folder("qwen2"), reference.spec, ops=ops, device=torch.device("cpu"), dtype=torch.float32
+    )
+    run = start_run(reference, "text", None)
+    step = step_input([(run, run.num_prompt)], page_tokens=PAGE_TOKENS)
+    whole, part = pages_for(reference), pages_for(reference)
+    every = net.hidden(step, whole)
+    ops.rows.clear()
+    some = net.hidden(replace(step, sample_rows_S=torch.tensor(sampled, dtype=torch.int64)), part)
+    torch.testing.assert_close(some, every[sampled])
+    last = ops.rows[-4:] if sampled else ops.rows[-1:]
+    assert last == [run.num_prompt, *[len(sampled)] * 3][: len(last)]
+    assert set(ops.rows[: -len(last)]) == {run.num_prompt}
+    for found, wanted in zip(part, whole, strict=True):
+        torch.testing.assert_close(found.keys_PKTD, wanted.keys_PKTD, rtol=0, atol=0, equal_nan=True)
+        torch.testing.assert_close(found.values_PKTD, wanted.values_PKTD, rtol=0, atol=0, equal_nan=True)
 
 
 @pytest.mark.gpu
