@@ -1,4 +1,4 @@
-/* linear_hopper.cu - a linear layer of up to 256 rows on sm_90a: weights of 16, 8 or 4 bits are read once, at the speed of memory.
+/* linear_hopper.cu - a linear layer of few hundred rows on sm_90a: weights of 16, 8 or 4 bits are read once, at the speed of memory.
 
    out[m, o] = sum over i of x[m, i] * weight[o, i] + bias[o]
 
@@ -9,13 +9,15 @@
             zeros: nibble: uint8, as scales; 8 bits: fp32 [num_rows], the scales of x; else null
             bias [num_outputs] SCALAR, or null   num_outputs: a multiple of 8, of 16 for nibble   num_slabs: inputs / kSlab
    out      out [num_rows, num_outputs] SCALAR
-   -D       SCALAR = bf16 | fp16; WEIGHT = SCALAR | e4m3 | int8 | nibble; ROWS = 8 | 16 | 32 | 64 | 128 | 256, >= num_rows;
+   -D       SCALAR = bf16 | fp16; WEIGHT = SCALAR | e4m3 | int8 | nibble; ROWS = 8 | 16 | 32 | 64 | 128 | 256 of x in a block;
             GROUPS of 64 outputs in a block; K_GROUPS, warpgroups that take turns at the stages of a group; CLUSTER, blocks that
             share the inputs of an output; LINES of 128 bytes that a stage holds of a row, nibble: 2 of x; STAGES, multiple of K_GROUPS;
-            GROUP_INPUTS, of a scale (nibble), divides or is a multiple of 128; SHARE_GROUPS, that a block meets at most; else 0
-   launch   grid ceil(num_outputs / (64 * GROUPS)) * CLUSTER, block 128 * GROUPS * K_GROUPS + 32, shared sizeof(Layout) + 1024
-   moves    the weights and their scales once; x comes from L2, once for each 64 * GROUPS outputs
-   numbers  products summed in fp32 (e4m3: 128 at a time; int8: exact), one rounding at the end
+            GROUP_INPUTS, of a scale (nibble), divides or is a multiple of 128; SHARE_GROUPS, that a block meets at most; else 0;
+            SUM_SLABS (e4m3), whose sums stay in the tensor cores before they are added in fp32; 0: all
+   launch   grid (ceil(num_outputs / (64 * GROUPS)) * CLUSTER, ceil(num_rows / ROWS)), block 128 * GROUPS * K_GROUPS + 32,
+            shared sizeof(Layout) + 1024
+   moves    the weights and their scales once, from L2 for further ROWS; x comes from L2, once for each 64 * GROUPS outputs
+   numbers  products summed in fp32 (e4m3: see SUM_SLABS; int8: exact), one rounding at the end
 
    One warp keeps the copy engine busy: a ring of stages, each a slab of the block's outputs and the same slab of x. The first
    stages of the weights are asked for before the kernel ahead has ended, since it cannot have written them. Outputs are the
@@ -26,8 +28,9 @@
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(WEIGHT) || !defined(ROWS) || !defined(GROUPS) || !defined(K_GROUPS) || !defined(CLUSTER) || \
-    !defined(LINES) || !defined(STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS)
-#error "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DK_GROUPS -DCLUSTER -DLINES -DSTAGES -DGROUP_INPUTS -DSHARE_GROUPS"
+    !defined(LINES) || !defined(STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS) || !defined(SUM_SLABS)
+#error \
+    "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DK_GROUPS -DCLUSTER -DLINES -DSTAGES -DGROUP_INPUTS -DSHARE_GROUPS -DSUM_SLABS"
 #endif
 
 struct nibble {};  // 4-bit codes with a scale and a zero point a group
@@ -93,7 +96,7 @@ DEVICE void copy_weight(Layout& shared, const TensorMap& map, int stage, int sla
 DEVICE void copy_x(Layout& shared, const TensorMap& map, int stage, int slab) {
 #pragma unroll
     for (int line = 0; line < LINES; line++)
-        copy_box(shared.stages[stage].x + line * ROWS * 128, map, (slab * LINES + line) * 64, 0, shared.full[stage]);
+        copy_box(shared.stages[stage].x + line * ROWS * 128, map, (slab * LINES + line) * 64, blockIdx.y * ROWS, shared.full[stage]);
 }
 
 // The warp that copies; one lane does.
@@ -129,40 +132,50 @@ DEVICE void release(Layout& shared, int stage) {
     if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty[stage]);
 }
 
+// Start the products of a stage and release the one before, whose are over then.
+template <class D>
+DEVICE void multiply_stage(Layout& shared, D (&d)[ROWS / 2], const Turn& turn, int& before, bool add) {
+    const auto& stage = shared.stages[turn.stage];
+    barrier_wait(shared.full[turn.stage], turn.parity);
+    const Operand a = rows_operand(stage.weight + threadIdx.x / 128 % GROUPS * LINES * kBoxBytes), b = rows_operand(stage.x);
+    products_open();
+#pragma unroll
+    for (int k = 0; k < 4 * LINES; k++)
+        multiply_narrow<WEIGHT, ROWS>(d, a + k / 4 * (kBoxBytes >> 4) + k % 4 * 2, b + k / 4 * ROWS * 8 + k % 4 * 2, add || k > 0);
+    products_commit();
+    products_wait<1>();
+    if (before >= 0) release(shared, before);
+    before = turn.stage;
+}
+
 // Weights of 16 and 8 bits: both operands as they lie. D is float or, for int8, unsigned.
 template <class D>
 DEVICE void consume(Layout& shared, D (&sum)[ROWS / 2], int num) {
-    bool first = true;
-    int before = 0;
-    for (Turn turn; turn.index < num; turn.next()) {
-        const auto& stage = shared.stages[turn.stage];
-        barrier_wait(shared.full[turn.stage], turn.parity);
-        const Operand a = rows_operand(stage.weight + threadIdx.x / 128 % GROUPS * LINES * kBoxBytes), b = rows_operand(stage.x);
-        const auto multiply = [&](D(&d)[ROWS / 2], bool add) {
-            products_open();
-#pragma unroll
-            for (int k = 0; k < 4 * LINES; k++)
-                multiply_narrow<WEIGHT, ROWS>(d, a + k / 4 * (kBoxBytes >> 4) + k % 4 * 2, b + k / 4 * ROWS * 8 + k % 4 * 2, add || k > 0);
-            products_commit();
-        };
-        if constexpr (kKind == kFloat8) {  // the tensor cores keep fewer bits of a sum of e4m3 than fp32 has
-            D part[ROWS / 2];
-            multiply(part, false);
-            products_wait<0>();
-            settle(part);
-            release(shared, turn.stage);
-#pragma unroll
-            for (int j = 0; j < ROWS / 2; j++) sum[j] = first ? part[j] : sum[j] + part[j];
-        } else {
-            multiply(sum, !first);
-            products_wait<1>();  // those of the stage before
-            if (!first) release(shared, before);
-        }
-        first = false;
-        before = turn.stage;
-    }
+    int before = -1;
+    for (Turn turn; turn.index < num; turn.next()) multiply_stage(shared, sum, turn, before, before >= 0);
     products_wait<0>();
     settle(sum);
+}
+
+// The tensor cores keep fewer bits of a sum of e4m3 than fp32 has: sums move there every SUM_SLABS stages.
+template <class D>
+DEVICE void consume_apart(Layout& shared, D (&sum)[ROWS / 2], int num) {
+#pragma unroll
+    for (int j = 0; j < ROWS / 2; j++) sum[j] = 0.f;
+    int before = -1;
+    for (Turn turn; turn.index < num;) {
+        D part[ROWS / 2];
+        multiply_stage(shared, part, turn, before, false);
+        turn.next();
+        for (int i = 1; i < SUM_SLABS && turn.index < num; i++) {
+            multiply_stage(shared, part, turn, before, true);
+            turn.next();
+        }
+        products_wait<0>();
+        settle(part);
+#pragma unroll
+        for (int j = 0; j < ROWS / 2; j++) sum[j] += part[j];
+    }
 }
 
 // The group of inputs that stands first in shared memory.
@@ -244,7 +257,8 @@ DEVICE void leave(Layout& shared, const D (&sum)[ROWS / 2]) {
 // Add up the cluster's sums of this block's own outputs and write them.
 DEVICE void finish(Layout& shared, const float* output_scales, const float* row_scales, const SCALAR* bias, SCALAR* out,
                    int first_output, int num_rows, int num_outputs) {
-    for (int item = threadIdx.x; item < num_rows * (kOwn / 4); item += kThreads) {
+    const int first_row = blockIdx.y * ROWS, own_rows = min(ROWS, num_rows - first_row);
+    for (int item = threadIdx.x; item < own_rows * (kOwn / 4); item += kThreads) {
         const int row = item / (kOwn / 4), o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4, output = first_output + o;
         if (output >= num_outputs) continue;
         float total[4] = {};
@@ -257,11 +271,11 @@ DEVICE void finish(Layout& shared, const float* output_scales, const float* row_
         }
 #pragma unroll
         for (int j = 0; j < 4; j++) {
-            if constexpr (kKind == kFloat8 || kKind == kInt8) total[j] *= output_scales[output + j] * row_scales[row];
+            if constexpr (kKind == kFloat8 || kKind == kInt8) total[j] *= output_scales[output + j] * row_scales[first_row + row];
             if (bias) total[j] += to_float(bias[output + j]);
         }
         const uint2 packed = make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
-        *reinterpret_cast<uint2*>(out + (long long)row * num_outputs + output) = packed;
+        *reinterpret_cast<uint2*>(out + (long long)(first_row + row) * num_outputs + output) = packed;
     }
 }
 
@@ -297,7 +311,11 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         leave(shared, sum);
     } else {
         float sum[ROWS / 2];
-        consume(shared, sum, share.end - share.first);
+        if constexpr (kKind == kFloat8 && SUM_SLABS > 0) {
+            consume_apart(shared, sum, share.end - share.first);
+        } else {
+            consume(shared, sum, share.end - share.first);
+        }
         leave(shared, sum);
     }
     wait_for_predecessor();  // it may still read what this kernel writes, or write the scales of x

@@ -22,19 +22,23 @@ _BARRIER_BYTES = 16  # full and empty, a stage
 _SCALE_BYTES = 3  # a scale and a zero point
 _RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
 _OFTEN = 3  # fillings of half a ring, from which on a whole one is faster
-# The most rows whose accumulators fit into the registers of 1, 2, 3 and 4 warpgroups; sums of parts take
-# twice as many, codes some more. tests/kernels holds the compiler to it.
+# The most rows whose accumulators fit into the registers of 1, 2, 3 and 4 warpgroups; codes of 4 bits take
+# some more. tests/kernels holds the compiler to it.
 _MOST_ROWS: dict[Kind, tuple[int, ...]] = {
     "dense": (256, 256, 128, 128),
-    "e4m3": (128, 128, 64, 64),
+    "e4m3": (256, 256, 128, 128),
     "int8": (256, 256, 128, 128),
     "nibble": (128, 128, 64, 32),
 }
+# Of e4m3: slabs whose sums stay in the tensor cores, and the most rows of which registers hold them beside
+# those in fp32.
+_SUM_SLABS = 4
+_MOST_ROWS_APART = (128, 128, 64, 64)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HopperCut:
-    """Blocks of `groups` x 64 outputs; `cluster` blocks share the inputs of an output."""
+    """Blocks of `groups` x 64 outputs x `rows`; `cluster` blocks share the inputs of an output."""
 
     rows: int
     groups: int
@@ -43,6 +47,7 @@ class HopperCut:
     lines: int  # of 128 bytes that a stage holds of a row
     stages: int
     share_groups: int  # of 4-bit codes: groups of inputs that a block meets at most
+    sum_slabs: int  # of e4m3: how many a sum stays in the tensor cores; 0: all
     shared_bytes: int
 
     @property
@@ -135,11 +140,18 @@ def make_cut(
     shared_bytes: int,
     k_groups: int = 1,
     lines: int = 1,
+    sum_slabs: int | None = None,
 ) -> HopperCut | None:
-    """Return a cut with the deepest ring that fits, or None where the kernel cannot be cut so."""
+    """Return a cut with the deepest ring that fits, or None where the kernel cannot be cut so.
+
+    A given `sum_slabs` replaces the preferred number (benchmarks).
+    """
     lines = _NIBBLE_LINES if kind == "nibble" else lines
     if groups * k_groups > 4 or rows > _MOST_ROWS[kind][groups * k_groups - 1]:
         return None
+    apart = kind == "e4m3" and rows <= _MOST_ROWS_APART[groups * k_groups - 1]
+    if sum_slabs is None or not apart:
+        sum_slabs = _SUM_SLABS if apart else 0
     slab, outputs = slab_inputs(kind, lines), OUTPUTS_A_GROUP * groups
     slabs = -(-inputs // slab)
     share_groups = 0 if kind != "nibble" else -(-slabs // cluster) * slab // group_size + 2
@@ -159,5 +171,6 @@ def make_cut(
         lines=lines,
         stages=stages,
         share_groups=share_groups,
+        sum_slabs=sum_slabs,
         shared_bytes=fixed + stages * (stage + _BARRIER_BYTES),
     )

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor
 
-from engines.errors import KernelError
 from engines.ops import Dense, Fp8, Int4, Int8
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import check, rows, scalar_name
@@ -154,6 +153,7 @@ def constants(kind: Kind, cut: HopperCut, scalar: str, group_size: int) -> Const
         ("STAGES", cut.stages),
         ("GROUP_INPUTS", group_size),
         ("SHARE_GROUPS", cut.share_groups),
+        ("SUM_SLABS", cut.sum_slabs),
     )
 
 
@@ -215,8 +215,6 @@ def _launch(
     bias_O: Tensor | None,
     group_size: int = 0,
 ) -> None:
-    if x.shape[0] > cut.rows:
-        raise KernelError(f"`linear_hopper` of {x.shape[0]} rows: cut for {cut.rows}")
     outputs = out.shape[1]
     kernel = gpu.kernel(
         "linear_hopper.cu",
@@ -228,7 +226,7 @@ def _launch(
     )
     kernel(
         gpu.stream(),
-        (cut.num_blocks(outputs), 1),
+        (cut.num_blocks(outputs), -(-x.shape[0] // cut.rows)),
         gpu.tensor_map(weight_view),
         gpu.tensor_map(_matrix(x, cut.rows)),
         *(0 if operand is None else operand.data_ptr() for operand in (scales, zeros, bias_O)),

@@ -4,7 +4,6 @@ import pytest
 import torch
 from paged_attention import relative_error
 
-from engines.errors import KernelError
 from engines.ops import Dense, Fp8, Int4, Int8
 from engines.pytorch.linear import linear, quantize_rows_fp8, quantize_rows_int8
 from engines.quant.int4_tiles import dequantize
@@ -186,12 +185,23 @@ def test_what_the_kernel_cannot_take_is_told_apart(hopper) -> None:
     assert not fits(hopper, 1, BF16, random_int4(hopper, 16, 192, 64))
 
 
-def test_more_rows_than_a_cut_has_columns_are_refused(hopper) -> None:
-    weight = Dense(weight_OI=torch.zeros(64, 64, dtype=BF16, device=hopper.device), bias_O=None)
-    with pytest.raises(KernelError, match="`linear_hopper` of 9 rows: cut for 8"):
-        linear_dense(
-            hopper,
-            torch.zeros(9, 64, dtype=BF16, device=hopper.device),
-            weight,
-            cut=cut_of("dense", 8, 64, 1, 1),
-        )
+@pytest.mark.parametrize("kind", ["dense", "e4m3", "int8"])
+def test_more_rows_than_a_cut_has_columns_go_to_further_blocks(hopper, kind: Kind) -> None:
+    cut = cut_of(kind, 8, 640, 1, 2)
+    if kind == "dense":
+        check_dense(hopper, BF16, 19, 72, 640, cut)
+    else:
+        check_codes(hopper, kind, 19, 72, 640, cut)
+
+
+@pytest.mark.parametrize("sum_slabs", [0, 1, 2])
+def test_sums_of_e4m3_move_to_fp32_as_often_as_wanted(hopper, sum_slabs: int) -> None:
+    cut = cut_of("e4m3", 8, 1168, 1, 2, sum_slabs=sum_slabs)
+    assert cut.sum_slabs == sum_slabs
+    check_codes(hopper, "e4m3", 5, 72, 1168, cut)
+
+
+def test_sums_of_e4m3_stay_where_registers_hold_them_once(hopper) -> None:
+    cut = cut_of("e4m3", 256, 384, 1, 2, shared_bytes=227_000)
+    assert cut.sum_slabs == 0
+    check_codes(hopper, "e4m3", 130, 64, 384, cut)
