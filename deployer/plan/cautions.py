@@ -104,7 +104,11 @@ def times_are_limits(case: Case, figures: Figures) -> Cautions:
     if case.hardware.basis == "datasheet":
         yield f"{case.hardware.name} has datasheet peaks only: times are limits that no program reaches"
     elif figures.at_expected is None:
-        yield f"nothing was measured with {case.weights} weights on {case.hardware.name}: times are limits"
+        kv = case.options.kv.format
+        yield (
+            f"nothing was measured with {case.weights} weights and {kv} KV on {case.hardware.name}: "
+            "times are limits"
+        )
 
 
 RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (

@@ -31,11 +31,22 @@ class Tflops:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Shares:
-    """Which share of its roof a kernel was measured to reach on this device, 0 to 1."""
+    """Which share of its roof each kind of kernel reaches on this device, 0 to 1, and what has no roof.
+
+    None: not measured, and nothing is expected of a deployment that needs it.
+    """
 
     linear_tokens: list[int]  # rows of the input, rising
-    linear: list[float]  # one a row count
-    prefill_attention: float | None
+    linear: list[float]  # weights in the compute dtype, head and vision too; one a row count
+    linear_fp8: list[float] | None
+    linear_int8: list[float] | None
+    linear_int4: list[float] | None
+    decode_attention: float  # of the bandwidth, pages in the compute dtype
+    decode_attention_8bit: float | None
+    decode_attention_4bit: float | None
+    prefill_attention: float  # of the rate
+    layer_us: float  # of a decoder layer whatever it computes: latencies that no launch hides
+    step_us: float  # of a step, likewise
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,12 +83,12 @@ def flops_per_s(hardware: Hardware, form: MathFormat, *, otherwise: Dtype) -> fl
     raise AssertionError("every device has float32")
 
 
-def linear_share(shares: Shares, tokens: int) -> float:
-    """Return the measured share for a matrix product with this many input rows.
+def share_at(curve: list[float], counts: list[int], tokens: int) -> float:
+    """Return the measured share of a kernel over this many input rows.
 
     Between two measured counts it runs straight over log2 of the count; beyond the ends it stays.
     """
-    known = list(zip(shares.linear_tokens, shares.linear, strict=True))
+    known = list(zip(counts, curve, strict=True))
     if tokens <= known[0][0]:
         return known[0][1]
     for (low, at_low), (high, at_high) in pairwise(known):
@@ -107,12 +118,22 @@ def check_hardware(hardware: Hardware) -> None:
 
 
 def _share_faults(shares: Shares) -> list[str]:
+    at, counts = "hardware.shares", shares.linear_tokens
     faults = []
-    counts, key = shares.linear_tokens, "hardware.shares.linear"
-    if len(shares.linear) != len(counts) or not all(0 < share <= 1 for share in shares.linear):
-        faults.append(
-            f"{key}={shares.linear}: must be one share, above 0 and up to 1, for each of {key}_tokens"
-        )
+    for name in (field for field in Shares.__dataclass_fields__ if field.startswith("linear")):
+        curve = getattr(shares, name)
+        if name == "linear_tokens" or curve is None:
+            continue
+        if len(curve) != len(counts) or not all(0 < share <= 1 for share in curve):
+            rule = f"must be one share, above 0 and up to 1, for each of {at}.linear_tokens"
+            faults.append(f"{at}.{name}={curve}: {rule}")
     if not counts or counts[0] < 1 or any(high <= low for low, high in pairwise(counts)):
-        faults.append(f"{key}_tokens={counts}: must rise")
+        faults.append(f"{at}.linear_tokens={counts}: must rise")
+    for name in (field for field in Shares.__dataclass_fields__ if "attention" in field):
+        share = getattr(shares, name)
+        if share is not None and not 0 < share <= 1:
+            faults.append(f"{at}.{name}={share:g}: must be above 0 and up to 1")
+    for name in ("layer_us", "step_us"):
+        if getattr(shares, name) < 0:
+            faults.append(f"{at}.{name}={getattr(shares, name):g}: must be 0 or more")
     return faults

@@ -1,10 +1,38 @@
 """How fast one rank of a case can go: the limit of its device, and what was measured to be reached of it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployer.plan.case import Case
-from deployer.plan.hardware import Shares, flops_per_s, linear_share
+from deployer.plan.hardware import Shares, flops_per_s, share_at
 from deployer.plan.number_formats import math_format
+
+# What `Shares` calls the kernels of a format.
+WEIGHT_CURVES = {
+    "none": "linear",
+    "fp8": "linear_fp8",
+    "int8": "linear_int8",
+    "awq": "linear_int4",
+    "gptq": "linear_int4",
+}
+KV_SHARES = {
+    "none": "decode_attention",
+    "fp8": "decode_attention_8bit",
+    "int8": "decode_attention_8bit",
+    "int4": "decode_attention_4bit",
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Reached:
+    """What kernels reach of the limit, and the time that no limit knows."""
+
+    linear_tokens: list[int]
+    layers: list[float]  # linear layers of the decoder; one a row count
+    plain: list[float]  # head and vision
+    decode_attention: float
+    prefill_attention: float
+    layer_s: float
+    step_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -16,16 +44,27 @@ class Rates:
     flops_per_s: float  # head, attention and vision, in the compute dtype
     link_bytes_per_s: float
     all_reduce_s: float  # before the first byte
-    shares: Shares | None  # None: the limit itself
+    reached: Reached | None  # None: all of it
 
-    def linear_share(self, tokens: int) -> float:
-        """Return which share of the limit matrix products over this many rows reach."""
-        return 1.0 if self.shares is None else linear_share(self.shares, tokens)
+    def layer_share(self, tokens: int) -> float:
+        """Return which share of the limit the decoder's linear layers reach over this many rows."""
+        reached = self.reached
+        return 1.0 if reached is None else share_at(reached.layers, reached.linear_tokens, tokens)
+
+    def plain_share(self, tokens: int) -> float:
+        """Return the same of head and vision, whose weights are in the compute dtype."""
+        reached = self.reached
+        return 1.0 if reached is None else share_at(reached.plain, reached.linear_tokens, tokens)
+
+    @property
+    def decode_attention_share(self) -> float:
+        """Which share of the bandwidth attention reaches that reads the cache."""
+        return 1.0 if self.reached is None else self.reached.decode_attention
 
     @property
     def prefill_attention_share(self) -> float:
-        """Which share of the limit causal attention reaches."""
-        return 1.0 if self.shares is None else self.shares.prefill_attention or 1.0
+        """Which share of the rate causal attention reaches."""
+        return 1.0 if self.reached is None else self.reached.prefill_attention
 
 
 def limit(case: Case) -> Rates:
@@ -37,25 +76,32 @@ def limit(case: Case) -> Rates:
         flops_per_s=flops_per_s(device, case.dtype, otherwise=case.dtype),
         link_bytes_per_s=(device.link_gbps or float("inf")) * 1e9,
         all_reduce_s=0.0,
-        shares=None,
+        reached=None,
     )
 
 
 def expected(case: Case) -> Rates | None:
-    """Return the rates that were measured on this device; None where nothing was, or not for this format.
-
-    Measured are plain bfloat16 matrix products, causal attention and the start of an all-reduce; all else
-    stays at its limit.
-    """
+    """Return the rates that were measured on this device; None for formats that were not."""
     device = case.hardware
-    if device.shares is None or case.weights != "none":
+    if device.shares is None:
         return None
-    rates = limit(case)
-    return Rates(
-        bytes_per_s=rates.bytes_per_s,
-        layer_flops_per_s=rates.layer_flops_per_s,
-        flops_per_s=rates.flops_per_s,
-        link_bytes_per_s=rates.link_bytes_per_s,
-        all_reduce_s=(device.link_us or 0.0) * 1e-6 if case.tp > 1 else 0.0,
-        shares=device.shares,
+    reached = _reached(device.shares, weights=case.weights, kv=case.options.kv.format)
+    if reached is None:
+        return None
+    all_reduce_s = (device.link_us or 0.0) * 1e-6 if case.tp > 1 else 0.0
+    return replace(limit(case), all_reduce_s=all_reduce_s, reached=reached)
+
+
+def _reached(shares: Shares, *, weights: str, kv: str) -> Reached | None:
+    layers, attention = getattr(shares, WEIGHT_CURVES[weights]), getattr(shares, KV_SHARES[kv])
+    if layers is None or attention is None:
+        return None
+    return Reached(
+        linear_tokens=shares.linear_tokens,
+        layers=layers,
+        plain=shares.linear,
+        decode_attention=attention,
+        prefill_attention=shares.prefill_attention,
+        layer_s=shares.layer_us * 1e-6,
+        step_s=shares.step_us * 1e-6,
     )

@@ -3,8 +3,9 @@
     linear layers   max(weight bytes / bandwidth, operations / rate)
     attention       decode: KV bytes / bandwidth; prefill: operations / rate
     group           bytes that a rank sends / link
+    other           norms, rotation, activations, choice of tokens: only in what is expected, not in the limit
 
-The three follow each other, so their times add up. The units are ints, floats, bytes and seconds; nothing
+They follow each other, so their times add up. The units are ints, floats, bytes and seconds; nothing
 here knows a model.
 """
 
@@ -21,12 +22,13 @@ class Time:
     linear_s: float
     attention_s: float
     link_s: float
+    other_s: float
     bound: Bound
 
     @property
     def total_s(self) -> float:
         """All of it."""
-        return self.linear_s + self.attention_s + self.link_s
+        return self.linear_s + self.attention_s + self.link_s + self.other_s
 
 
 def linear_time(*, num_bytes: float, bytes_per_s: float, compute_s: float) -> tuple[float, Bound]:
@@ -45,11 +47,17 @@ def all_reduce_bytes(num_bytes: float, *, ranks: int) -> float:
 
 
 def joined(
-    *, linear_s: float, linear_bound: Bound, attention_s: float, attention_bound: Bound, link_s: float
+    *,
+    linear_s: float,
+    linear_bound: Bound,
+    attention_s: float,
+    attention_bound: Bound,
+    link_s: float,
+    other_s: float,
 ) -> Time:
-    """Return the sum of the three, bound by the longest."""
+    """Return the sum of all, bound by the longest of those that have a roof."""
     longest = max(linear_s, attention_s, link_s)
     bound: Bound = (
         linear_bound if longest == linear_s else attention_bound if longest == attention_s else "link"
     )
-    return Time(linear_s=linear_s, attention_s=attention_s, link_s=link_s, bound=bound)
+    return Time(linear_s=linear_s, attention_s=attention_s, link_s=link_s, other_s=other_s, bound=bound)

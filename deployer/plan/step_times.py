@@ -1,7 +1,7 @@
 """Seconds of a decode step, of reading a prompt and of encoding tiles on one rank; all ranks take as long.
 
-Operations count a multiply-add as two. Norms, activations, sampling and launches are left out: they move few
-bytes.
+Operations count a multiply-add as two. The limit leaves out norms, activations, sampling and launches, which
+move few bytes; what is expected of a device that was measured counts them.
 
 Legend: T rows of the input, W weights of the matrices, B sequences, C tokens that each has in the cache.
 """
@@ -13,7 +13,7 @@ from deployer.plan.rates import Rates
 from deployer.plan.roofline import Bound, Time, all_reduce_bytes, joined, linear_time
 from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
 from engines.kv_bytes import kv_token_bytes
-from engines.spec import VisionSpec
+from engines.spec import DecoderSpec, VisionSpec
 from engines.vision.parts import ImagePlan
 
 
@@ -27,7 +27,10 @@ class DecoderWork:
     head_bytes: int
     kv_token_bytes: int
     flops_per_pair: int  # attention of one query to one key, over all layers
+    small_row_bytes: int  # what norms, rotation and activations move for one token, over all layers
+    logits_row_bytes: int  # what the choice of a token moves for one sequence
     reduced_row_bytes: int  # what is summed over the ranks for one token; 0 with one rank
+    gathered_row_bytes: int  # logits that a rank receives from the others for one sequence
 
 
 def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
@@ -35,8 +38,12 @@ def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
 
     One query and one key: 2 * head_dim for the score and 2 * head_dim for the weighted value, a head and
     layer. Summed over ranks: the outputs of attention and FFN, 2 rows of `hidden` a layer.
+
+    Small kernels, a layer and token: two norms that add (read and write input and residual) 8 H; rotation
+    and store of queries, keys and values 2 D (N + 2 K); gated activation 3 F. A greedy choice: the head's
+    output read and written as float32, and that read.
     """
-    decoder = case.spec.decoder
+    decoder, tp = case.spec.decoder, case.tp
     layers = [part for part in parts if part.name in QUANTIZED]
     heads = [part for part in parts if part.name == "head"]
     return DecoderWork(
@@ -47,8 +54,11 @@ def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
         kv_token_bytes=kv_token_bytes(
             decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, tp=case.tp
         ),
-        flops_per_pair=4 * decoder.head_dim * decoder.num_heads // case.tp * decoder.num_layers,
-        reduced_row_bytes=0 if case.tp == 1 else 2 * decoder.num_layers * decoder.hidden * case.dtype_bytes,
+        flops_per_pair=4 * decoder.head_dim * decoder.num_heads // tp * decoder.num_layers,
+        small_row_bytes=decoder.num_layers * case.dtype_bytes * _small_numbers(decoder, tp=tp),
+        logits_row_bytes=decoder.vocab * (case.dtype_bytes + 8),
+        reduced_row_bytes=0 if tp == 1 else 2 * decoder.num_layers * decoder.hidden * case.dtype_bytes,
+        gathered_row_bytes=decoder.vocab * case.dtype_bytes * (tp - 1) // tp,
     )
 
 
@@ -59,50 +69,43 @@ def decode_time(case: Case, work: DecoderWork, rates: Rates, *, batch: int, cont
     attention  max(B C * KV bytes a token / bandwidth, B C * operations a pair / rate)
     """
     keys = batch * min(context, case.spec.decoder.sliding_window or context)
-    linear_s, linear_bound = linear_time(
-        num_bytes=work.layer_bytes + work.head_bytes,
-        bytes_per_s=rates.bytes_per_s,
-        compute_s=2 * batch * _per_row(work, rates, head_rows=1.0),
-    )
-    read_s, pairs_s = (
-        keys * work.kv_token_bytes / rates.bytes_per_s,
-        keys * work.flops_per_pair / rates.flops_per_s,
-    )
-    return joined(
-        linear_s=linear_s / rates.linear_share(batch),
-        linear_bound=linear_bound,
-        attention_s=max(read_s, pairs_s),
-        attention_bound="kv" if read_s >= pairs_s else "compute",
-        link_s=_link_s(case, work, rates, batch),
-    )
-
-
-def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int) -> Time:
-    """Return the time to read a prompt of this many tokens alone, in the steps of `Case.prefill_tokens`.
-
-    A step of T tokens after P earlier ones: linear max(bytes / bandwidth, 2 T W / rate), the head for one
-    row; attention (T P + T^2 / 2) * operations a pair / rate.
-    """
-    linear_s = attention_s = link_s = 0.0
-    linear_bound: Bound = "weights"
-    most = case.prefill_tokens(tokens)
-    for start in range(0, tokens, most):
-        step = min(most, tokens - start)
-        compute_s = 2 * step * _per_row(work, rates, head_rows=1 / step)
-        num_bytes = work.layer_bytes + work.head_bytes
-        step_s, linear_bound = linear_time(
-            num_bytes=num_bytes, bytes_per_s=rates.bytes_per_s, compute_s=compute_s
-        )
-        linear_s += step_s / rates.linear_share(step)
-        pairs = step * start + step * step / 2
-        attention_s += pairs * work.flops_per_pair / rates.flops_per_s / rates.prefill_attention_share
-        link_s += _link_s(case, work, rates, step)
+    linear_s, linear_bound = _linear(work, rates, rows=batch, head_rows=batch)
+    read_s = keys * work.kv_token_bytes / rates.bytes_per_s
+    pairs_s = keys * work.flops_per_pair / rates.flops_per_s
     return joined(
         linear_s=linear_s,
         linear_bound=linear_bound,
-        attention_s=attention_s,
+        attention_s=max(read_s, pairs_s) / rates.decode_attention_share,
+        attention_bound="kv" if read_s >= pairs_s else "compute",
+        link_s=_link_s(case, work, rates, rows=batch, sampled=batch),
+        other_s=_other_s(case, work, rates, rows=batch, sampled=batch),
+    )
+
+
+def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int, prompts: int = 1) -> Time:
+    """Return the time to read prompts of this many tokens together, in the steps of `Case.prefill_tokens`.
+
+    A step of T tokens: linear max(bytes / bandwidth, 2 T W / rate), the head for one row. Attention of a
+    prompt of P tokens, in however many steps: P^2 / 2 * operations a pair / rate.
+    """
+    linear_s = link_s = other_s = 0.0
+    linear_bound: Bound = "weights"
+    total = tokens * prompts
+    most = case.prefill_tokens(total)
+    for start in range(0, total, most):
+        step = min(most, total - start)
+        step_s, linear_bound = _linear(work, rates, rows=step, head_rows=1)
+        linear_s += step_s
+        link_s += _link_s(case, work, rates, rows=step, sampled=1)
+        other_s += _other_s(case, work, rates, rows=step, sampled=1)
+    pairs_s = prompts * tokens**2 / 2 * work.flops_per_pair / rates.flops_per_s
+    return joined(
+        linear_s=linear_s,
+        linear_bound=linear_bound,
+        attention_s=pairs_s / rates.prefill_attention_share,
         attention_bound="compute",
         link_s=link_s,
+        other_s=other_s,
     )
 
 
@@ -127,7 +130,7 @@ def encode_time(
         num = min(most, tiles - start)
         compute_s = num * linear_flops / rates.flops_per_s
         linear_s, _ = linear_time(num_bytes=num_bytes, bytes_per_s=rates.bytes_per_s, compute_s=compute_s)
-        total_s += linear_s / rates.linear_share(num * vision.towers[0].tile_tokens(plan))
+        total_s += linear_s / rates.plain_share(num * vision.towers[0].tile_tokens(plan))
         total_s += num * attention_flops / rates.flops_per_s
     return total_s
 
@@ -143,13 +146,42 @@ def tile_flops(vision: VisionSpec, hidden: int, plan: ImagePlan) -> tuple[int, i
     return sum(linear for linear, _ in towers) + projector, sum(attention for _, attention in towers)
 
 
-def _per_row(work: DecoderWork, rates: Rates, *, head_rows: float) -> float:
-    """Return seconds that one row's multiply-adds take, at one operation each."""
-    return work.layer_weights / rates.layer_flops_per_s + head_rows * work.head_weights / rates.flops_per_s
+def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tuple[float, Bound]:
+    """Return seconds and bound of the layers' matrix products over `rows` and of the head's over its own.
+
+    At the limit all of them stream and compute at once; what is reached of it is the mean of both shares.
+    """
+    layers_s = 2 * rows * work.layer_weights / rates.layer_flops_per_s
+    head_s = 2 * head_rows * work.head_weights / rates.flops_per_s
+    least_s, bound = linear_time(
+        num_bytes=work.layer_bytes + work.head_bytes,
+        bytes_per_s=rates.bytes_per_s,
+        compute_s=layers_s + head_s,
+    )
+    of_layers = layers_s / (layers_s + head_s)
+    if bound == "weights":
+        of_layers = work.layer_bytes / (work.layer_bytes + work.head_bytes)
+    slowdown = of_layers / rates.layer_share(rows) + (1 - of_layers) / rates.plain_share(head_rows)
+    return least_s * slowdown, bound
 
 
-def _link_s(case: Case, work: DecoderWork, rates: Rates, rows: int) -> float:
+def _other_s(case: Case, work: DecoderWork, rates: Rates, *, rows: int, sampled: int) -> float:
+    if rates.reached is None:
+        return 0.0
+    moved = rows * work.small_row_bytes + sampled * work.logits_row_bytes
+    fixed_s = case.spec.decoder.num_layers * rates.reached.layer_s + rates.reached.step_s
+    return fixed_s + moved / rates.bytes_per_s
+
+
+def _link_s(case: Case, work: DecoderWork, rates: Rates, *, rows: int, sampled: int) -> float:
+    """Return the time of the sums over ranks; the logits need not be gathered, but are."""
     if case.tp == 1:
         return 0.0
-    sent = all_reduce_bytes(rows * work.reduced_row_bytes, ranks=case.tp)
+    gathered = 0 if rates.reached is None else sampled * work.gathered_row_bytes
+    sent = all_reduce_bytes(rows * work.reduced_row_bytes, ranks=case.tp) + gathered
     return sent / rates.link_bytes_per_s + 2 * case.spec.decoder.num_layers * rates.all_reduce_s
+
+
+def _small_numbers(decoder: DecoderSpec, *, tp: int) -> int:
+    heads = decoder.num_heads + 2 * decoder.num_kv_heads
+    return 8 * decoder.hidden + (2 * decoder.head_dim * heads + 3 * decoder.ffn) // tp

@@ -58,7 +58,7 @@ class Pricing:
         return {
             "hardware": self.case.hardware.name,
             "figures": self.case.hardware.basis,
-            "rates": "limit" if self.rates.shares is None else "expected",
+            "rates": "limit" if self.rates.reached is None else "expected",
         }
 
 

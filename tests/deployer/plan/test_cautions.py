@@ -75,5 +75,5 @@ def test_weights_without_units_save_memory_only() -> None:
 
 def test_datasheet_figures_are_called_limits() -> None:
     assert "a100 has datasheet peaks only" in said(case(device="a100"))
-    assert "nothing was measured with awq weights on h200" in said(case(weights="awq"))
+    assert "nothing was measured with int8 weights and none KV on h200" in said(case(weights="int8"))
     assert "limits" not in said(case())

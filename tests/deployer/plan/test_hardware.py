@@ -4,7 +4,7 @@ import pytest
 from plan_cases import CONF, hardware
 
 from deployer.errors import ConfigError
-from deployer.plan.hardware import Shares, check_hardware, flops_per_s, linear_share, supports
+from deployer.plan.hardware import check_hardware, flops_per_s, share_at, supports
 
 NAMES = sorted(path.stem for path in (CONF / "hardware").glob("*.yaml"))
 
@@ -29,15 +29,25 @@ def test_a_format_without_units_computes_in_the_next_one() -> None:
 
 
 def test_measured_shares_run_straight_over_the_logarithm_between_two_counts() -> None:
-    shares = Shares(linear_tokens=[1, 4, 64], linear=[0.8, 0.6, 1.0], prefill_attention=None)
-    assert linear_share(shares, 1) == 0.8
-    assert linear_share(shares, 2) == pytest.approx(0.7)
-    assert linear_share(shares, 16) == pytest.approx(0.8)
-    assert linear_share(shares, 10_000) == 1.0
+    curve, counts = [0.8, 0.6, 1.0], [1, 4, 64]
+    assert share_at(curve, counts, 1) == 0.8
+    assert share_at(curve, counts, 2) == pytest.approx(0.7)
+    assert share_at(curve, counts, 16) == pytest.approx(0.8)
+    assert share_at(curve, counts, 10_000) == 1.0
 
 
 def test_a_device_that_cannot_be_is_refused_with_every_fault() -> None:
-    shares = Shares(linear_tokens=[8, 1], linear=[1.2], prefill_attention=0.5)
+    good = hardware("h200").shares
+    assert good is not None
+    shares = replace(
+        good,
+        linear_tokens=[8, 1],
+        linear=[1.2],
+        linear_fp8=None,
+        linear_int4=None,
+        prefill_attention=2,
+        layer_us=-1,
+    )
     broken = replace(hardware("h200"), memory_bytes=0, memory_gbps=-1.0, shares=shares)
     with pytest.raises(ConfigError) as caught:
         check_hardware(broken)
@@ -47,4 +57,6 @@ def test_a_device_that_cannot_be_is_refused_with_every_fault() -> None:
         "hardware.shares.linear=[1.2]: must be one share, above 0 and up to 1, for each of "
         "hardware.shares.linear_tokens",
         "hardware.shares.linear_tokens=[8, 1]: must rise",
+        "hardware.shares.prefill_attention=2: must be above 0 and up to 1",
+        "hardware.shares.layer_us=-1: must be 0 or more",
     )

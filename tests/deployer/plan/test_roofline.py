@@ -25,6 +25,7 @@ def test_times_add_up_and_the_longest_binds(
         attention_s=attention_s,
         attention_bound="kv",
         link_s=link_s,
+        other_s=0.5,
     )
-    assert time.total_s == 6
+    assert time.total_s == 6.5
     assert time.bound == bound
