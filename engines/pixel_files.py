@@ -42,15 +42,22 @@ class PixelFiles:
         name = str(next(self._names))
         fault: OSError | None = None
         for root in self._roots:
-            path = self._folder(root) / name
+            path = None
             try:
+                path = self._folder(root) / name
                 path.write_bytes(data.data)
             except OSError as error:  # shared memory is small in a container; the next folder is on disk
-                path.unlink(missing_ok=True)
+                if path is not None:
+                    path.unlink(missing_ok=True)
                 fault = error
             else:
                 return PixelRef(path=str(path), shape=data.shape)
-        raise RequestError(f"{data.nbytes} bytes of pixels cannot be stored: {fault}", code="engine_error")
+        raise RequestError(
+            f"{data.nbytes:,} bytes of a picture find no room in "
+            f"{' or '.join(str(root) for root in self._roots)} ({fault and fault.strerror}): a picture lies "
+            "there until the engine reads it; try again, or make room on the server",
+            code="no_room",
+        )
 
     def link(self, ref: PixelRef) -> PixelRef:
         """Name the same bytes once more, for a further submit with the same image."""

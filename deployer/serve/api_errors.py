@@ -21,6 +21,7 @@ STATUS_OF_CODE = {
     "queue_full": 429,
     "engine_error": 500,
     "engine_unavailable": 503,
+    "no_room": 503,
     "shutting_down": 503,
 }
 RETRY_LATER = {429, 503}

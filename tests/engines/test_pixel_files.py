@@ -71,6 +71,21 @@ def test_what_does_not_fit_into_shared_memory_goes_to_the_temporary_folder(
     files.close()
 
 
+def test_pixels_that_fit_nowhere_are_refused_with_a_code_of_their_own_and_leave_nothing(
+    monkeypatch: pytest.MonkeyPatch, files: PixelFiles
+) -> None:
+    folder = Path(files.write(noise(1)).path).parent
+    before = set(folder.iterdir())
+    real = Path.write_bytes
+    monkeypatch.setattr(Path, "write_bytes", lambda path, data: real(Path("/dev/full"), data))
+    with pytest.raises(
+        RequestError, match=r"12 bytes of a picture find no room in .*No space left"
+    ) as raised:
+        files.write(noise(12))
+    assert raised.value.code == "no_room"
+    assert set(folder.iterdir()) == before
+
+
 def test_a_file_that_is_gone_or_too_short_is_told(files: PixelFiles) -> None:
     ref = files.write(noise(4))
     Path(ref.path).write_bytes(b"abc")

@@ -7,10 +7,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import httpx
 
@@ -59,9 +60,14 @@ class LiveServer:
 
 
 @contextmanager
-def live_server(*words: str) -> Generator[LiveServer, None, None]:
-    """Run `deploy WORDS server.port=0`; yields when it is ready, and ends it."""
-    process = start(*words, "server.port=0")
+def live_server(
+    *words: str,
+    command: Sequence[str] = COMMAND,
+    before: Sequence[str] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> Generator[LiveServer, None, None]:
+    """Run `deploy WORDS server.port=0`, or another command; yields when it is ready, and ends it."""
+    process = start(*words, "server.port=0", command=(*before, *command), environment=environment)
     server = LiveServer(process)
     arrived: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(process, server.lines, arrived), daemon=True).start()
@@ -85,14 +91,18 @@ def live_server(*words: str) -> Generator[LiveServer, None, None]:
             process.stdout.close()
 
 
-def start(*words: str) -> subprocess.Popen[str]:
+def start(
+    *words: str,
+    command: Sequence[str] = COMMAND,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> subprocess.Popen[str]:
     """Start `deploy WORDS`, both outputs in one pipe."""
     return subprocess.Popen(
-        (*COMMAND, *words),
+        (*command, *words),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
     )
 
 
