@@ -55,6 +55,18 @@ template <>
 constexpr unsigned kCodeBase<bf16> = 0x43004300;
 template <>
 constexpr unsigned kCodeBase<fp16> = 0x64006400;
+template <class T>
+constexpr float kCodeValue = 0.f;  // of such a base
+template <>
+constexpr float kCodeValue<bf16> = 128.f;
+template <>
+constexpr float kCodeValue<fp16> = 1024.f;
+template <class T>
+constexpr unsigned kOnes = 0;  // a pair
+template <>
+constexpr unsigned kOnes<bf16> = 0x3f803f80;
+template <>
+constexpr unsigned kOnes<fp16> = 0x3c003c00;
 
 template <class T>
 DEVICE unsigned code_pair(unsigned word) {

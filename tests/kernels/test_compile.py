@@ -15,6 +15,7 @@ from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_
 from engines.turbomind.ops.kv_pool import KV_FORMATS
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
+from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
 from engines.turbomind.ops.norm import num_threads
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
@@ -211,6 +212,24 @@ def linear_skinny(arch: str) -> list[dict[str, int | str]]:
     return cases
 
 
+def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
+    cases = []
+    # rows, outputs, inputs of a scale
+    for num_rows, outputs, group_size in ((1, 28672, 128), (8, 6144, 32), (8, 28672, 128), (16, 4096, 64)):
+        shape = skinny_int4_shape(
+            num_rows=num_rows,
+            outputs=outputs,
+            inputs=2048,
+            group_size=group_size,
+            num_sms=132,
+            bytes_per_block=SHARED[arch][0],
+            clusters=arch == "sm_90a",
+        )
+        if shape is not None:
+            cases.append(dict(shape.constants(matrix_scalar(arch), group_size)))
+    return cases
+
+
 def choose_token(arch: str) -> list[dict[str, int | str]]:
     return [{}]
 
@@ -227,6 +246,7 @@ KERNELS = {
     "dequantize_pages.cu": dequantize_pages,
     "linear_hopper.cu": linear_hopper,
     "linear_skinny.cu": linear_skinny,
+    "linear_skinny_int4.cu": linear_skinny_int4,
     "norm.cu": norm,
     "quantize_rows.cu": quantize_rows,
     "rope.cu": rope,

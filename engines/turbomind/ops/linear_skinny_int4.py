@@ -1,0 +1,200 @@
+"""Launches `kernels/linear_skinny_int4.cu`."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from engines.errors import KernelError
+from engines.ops import Int4
+from engines.turbomind.gpu import Constants, Gpu
+from engines.turbomind.operands import check, rows, scalar_name
+from engines.turbomind.ops.flash_shape import matrix_fault
+
+SLAB = 128  # inputs of a stage
+ROWS = (1, 8, 16)  # of x, as the kernel is compiled for
+_TILE_OUTPUTS = 16
+_TILE_BYTES = 1024  # of a slab of one tile of outputs
+_PIECE_BYTES = 48  # scales and zero points of 16 outputs
+_WARPS = 8  # with 128 registers a thread two blocks, also of different kernels, share an SM
+_MOST_TILES = 4
+_MOST_STAGES = 8
+_LEAST_STAGES = 2
+_RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SkinnyInt4Shape:
+    """How a product is cut: blocks of `block_tiles` x 16 outputs, in passes of `tiles` x 16."""
+
+    rows: int
+    block_tiles: int
+    tiles: int
+    passes: int
+    warps: int
+    stages: int
+    cluster: int  # blocks that share the inputs of an output
+    shared_bytes: int
+
+    def constants(self, scalar: str, group_size: int) -> Constants:
+        """Return what the kernel is compiled with."""
+        return (
+            ("SCALAR", scalar),
+            ("ROWS", self.rows),
+            ("TILES", self.tiles),
+            ("PASSES", self.passes),
+            ("WARPS", self.warps),
+            ("STAGES", self.stages),
+            ("CLUSTER", self.cluster),
+            ("GROUP_INPUTS", group_size),
+        )
+
+
+def make_shape(
+    *,
+    num_rows: int,
+    outputs: int,
+    inputs: int,
+    group_size: int,
+    num_sms: int,
+    shared_bytes: int,
+    tiles: int,
+    cluster: int = 1,
+    warps: int = _WARPS,
+) -> SkinnyInt4Shape | None:
+    """Return one wave of blocks with the deepest ring that fits, or None where none does."""
+    compiled_rows = next(rows for rows in ROWS if rows >= num_rows)
+    block_tiles = -(-(outputs // _TILE_OUTPUTS) * cluster // num_sms)
+    passes = -(-block_tiles // tiles)
+    slabs = -(-(inputs // SLAB) // cluster)
+    sums = min(2, passes) * warps * compiled_rows * (16 * tiles + 4) * 4
+    fixed = sums + 16 + compiled_rows * (256 * slabs + 16)
+    stage = tiles * (_TILE_BYTES + _PIECE_BYTES * max(1, SLAB // group_size))
+    own_stages = -(-slabs // warps) * passes
+    stages = min(_MOST_STAGES, max(_LEAST_STAGES, own_stages + 1), (shared_bytes - fixed) // (warps * stage))
+    if stages < _LEAST_STAGES or 16 * tiles // cluster % 4:
+        return None
+    return SkinnyInt4Shape(
+        rows=compiled_rows,
+        block_tiles=block_tiles,
+        tiles=tiles,
+        passes=passes,
+        warps=warps,
+        stages=stages,
+        cluster=cluster,
+        shared_bytes=fixed + warps * stages * stage,
+    )
+
+
+@lru_cache(maxsize=256)
+def skinny_int4_shape(
+    *,
+    num_rows: int,
+    outputs: int,
+    inputs: int,
+    group_size: int,
+    num_sms: int,
+    bytes_per_block: int,
+    clusters: bool,
+) -> SkinnyInt4Shape | None:
+    """Return the preferred cut: two blocks an SM where their rings fit, the fewest tiles left empty.
+
+    None where shared memory does not hold the rows and a ring.
+    """
+    block_tiles = -(-(outputs // _TILE_OUTPUTS) // num_sms)
+    by_waste = sorted(range(1, _MOST_TILES + 1), key=lambda tiles: (-(-block_tiles // tiles) * tiles, -tiles))
+    for shared_bytes in (bytes_per_block // 2 - _RESERVED_BYTES, bytes_per_block):
+        for cluster in (1, 2) if clusters else (1,):
+            for tiles in by_waste:
+                shape = make_shape(
+                    num_rows=num_rows,
+                    outputs=outputs,
+                    inputs=inputs,
+                    group_size=group_size,
+                    num_sms=num_sms,
+                    shared_bytes=shared_bytes,
+                    tiles=tiles,
+                    cluster=cluster,
+                )
+                if shape is not None:
+                    return shape
+    return None
+
+
+def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4) -> bool:
+    """Return whether the kernel takes this product."""
+    groups, outputs = weight.scales_GO.shape
+    size = weight.group_size
+    return (
+        0 < num_rows <= ROWS[-1]
+        and outputs % _TILE_OUTPUTS == 0
+        and groups * size % SLAB == 0
+        and (size % SLAB == 0 or size in (32, 64))
+        and dtype in (torch.bfloat16, torch.float16)
+        and not matrix_fault(gpu, dtype)
+        and _shape(gpu, num_rows, weight) is not None
+    )
+
+
+def linear_skinny_int4(
+    gpu: Gpu, x_TI: Tensor, weight: Int4, *, shape: SkinnyInt4Shape | None = None
+) -> Tensor:
+    """Return x[:, perm] @ W.T + b for few rows. A given `shape` replaces the preferred one (benchmarks)."""
+    x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
+    groups, outputs = weight.scales_GO.shape
+    inputs, bias = groups * weight.group_size, weight.bias_O
+    check(
+        gpu,
+        "linear_skinny_int4",
+        x=(x, x.dtype, (x.shape[0], inputs)),
+        tiles=(weight.tiles_XYB, torch.uint8, (-(-outputs // _TILE_OUTPUTS), inputs // 64, 512)),
+        scales=(weight.scales_GO, torch.float16, (groups, outputs)),
+        zeros=(weight.zeros_GO, torch.uint8, (groups, outputs)),
+        **({} if bias is None else {"bias": (bias, x.dtype, (outputs,))}),
+    )
+    if not fits(gpu, x.shape[0], x.dtype, weight):
+        raise KernelError(
+            f"`linear_skinny_int4` of {x.shape[0]} rows, {inputs} inputs in groups of {weight.group_size}, "
+            f"{outputs} outputs: at most {ROWS[-1]} rows, which shared memory must hold, inputs a multiple "
+            f"of {SLAB}, outputs of {_TILE_OUTPUTS}, groups of 32, 64 or a multiple of {SLAB}"
+        )
+    shape = shape or _shape(gpu, x.shape[0], weight)
+    assert shape is not None, "what fits has a shape"
+    kernel = gpu.kernel(
+        "linear_skinny_int4.cu",
+        "linear_skinny_int4",
+        shape.constants(scalar_name("linear_skinny_int4", x), weight.group_size),
+        "PPPPPPiiii",
+        threads=32 * shape.warps,
+        shared_bytes=shape.shared_bytes,
+    )
+    out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
+    kernel(
+        gpu.stream(),
+        (-(-outputs // (_TILE_OUTPUTS * shape.block_tiles)) * shape.cluster, 1),
+        x.data_ptr(),
+        weight.tiles_XYB.data_ptr(),
+        weight.scales_GO.data_ptr(),
+        weight.zeros_GO.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+        x.shape[0],
+        outputs,
+        inputs // SLAB,
+        shape.block_tiles,
+    )
+    return out.view(*x_TI.shape[:-1], outputs)
+
+
+def _shape(gpu: Gpu, num_rows: int, weight: Int4) -> SkinnyInt4Shape | None:
+    groups, outputs = weight.scales_GO.shape
+    return skinny_int4_shape(
+        num_rows=num_rows,
+        outputs=outputs,
+        inputs=groups * weight.group_size,
+        group_size=weight.group_size,
+        num_sms=gpu.num_sms,
+        bytes_per_block=gpu.shared_bytes_per_block,
+        clusters=gpu.capability == (9, 0),
+    )

@@ -1,0 +1,286 @@
+/* linear_skinny_int4.cu - a linear layer of 4-bit codes for few rows: the codes are read once, at the speed of memory.
+
+   out[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / GROUP_INPUTS
+
+   in       x [num_rows, 128 * num_slabs] SCALAR contiguous, num_rows <= ROWS
+            tiles uint8 [num_outputs / 16, 2 * num_slabs, 512], as engines/quant/int4_tiles.py packs them
+            scales fp16, zeros uint8 [128 * num_slabs / GROUP_INPUTS, num_outputs]   num_outputs: a multiple of 16
+            bias [num_outputs] SCALAR, or null   block_tiles: of 16 outputs, that a block takes, <= TILES * PASSES
+   out      out [num_rows, num_outputs] SCALAR
+   -D       SCALAR = bf16 | fp16; ROWS = 1 | 8 | 16; TILES of 16 outputs in a pass; PASSES; WARPS; STAGES; CLUSTER, blocks that
+            share the inputs of an output, above 1 on sm_90a only; GROUP_INPUTS, divides or is a multiple of 128, at least 32
+   launch   grid ceil(num_outputs / (16 * block_tiles)) * CLUSTER, block 32 * WARPS,
+            shared sizeof(Layout) + ROWS * (256 * ceil(num_slabs / CLUSTER) + 16)
+   moves    the codes with their scales and zero points once; x comes from L2, once a block
+   numbers  products summed in fp32, one rounding at the end
+
+   The warps of a block share the inputs out in slabs of 128. A warp's codes come through a ring of its own, in the order in which
+   lanes multiply them: a lane reads the bytes that it asked for. Codes are the rows of the matrix product and x its columns, up to
+   8 rows of x cost one instruction. That a code is multiplied takes one instruction of logic and a shift: what goes in is
+   kCodeValue + code, and kCodeValue + zero times the sum of x over the group is taken off once a group. A row of ones beside the
+   codes gives that sum.
+*/
+#include "device/codes.cuh"
+#include "device/vector.cuh"
+
+#if !defined(SCALAR) || !defined(ROWS) || !defined(TILES) || !defined(PASSES) || !defined(WARPS) || !defined(STAGES) || \
+    !defined(CLUSTER) || !defined(GROUP_INPUTS)
+#error "linear_skinny_int4.cu needs -DSCALAR -DROWS -DTILES -DPASSES -DWARPS -DSTAGES -DCLUSTER -DGROUP_INPUTS"
+#endif
+
+#if CLUSTER > 1
+#include "device/narrow_products.cuh"
+#else
+#define CLUSTER_OF(blocks)
+#endif
+
+constexpr int kThreads = 32 * WARPS;
+constexpr int kColumns = (ROWS + 7) / 8;                               // of the product, eight rows of x each
+constexpr int kPieces = GROUP_INPUTS < 128 ? 128 / GROUP_INPUTS : 1;   // of a slab, under one scale each
+constexpr int kSteps = 8 / kPieces;                                    // of 16 inputs in a piece
+constexpr int kOwn = 16 * TILES / CLUSTER;                             // outputs of a pass that this block writes
+constexpr int kPitch = 16 * TILES + 4;                                 // floats from one row of sums to the next
+static_assert(STAGES >= 2 && kOwn % 4 == 0 && (GROUP_INPUTS % 128 == 0 || GROUP_INPUTS == 32 || GROUP_INPUTS == 64), "see the header");
+
+struct Stage {  // of the ring: a slab of TILES * 16 outputs
+    uint4 codes[TILES][2][32];
+    unsigned short scales[TILES][kPieces][16];  // fp16
+    unsigned char zeros[TILES][kPieces][16];
+};
+
+struct Layout {  // of the dynamic shared memory; x follows
+    Stage ring[WARPS][STAGES];
+    float sums[PASSES > 1 ? 2 : 1][WARPS][ROWS][kPitch];
+    uint4 nothing;  // what rows past the last hold
+};
+
+struct Matrix {
+    const unsigned char *tiles, *zeros;
+    const unsigned short* scales;
+    int num_outputs, num_slabs, first_tile, end_tile;  // the tiles are those of the block
+};
+
+// The stages of one warp in order: pass by pass, slab by slab of its own.
+struct Cursor {
+    int pass = 0, slab, first, end;
+
+    DEVICE void step() {
+        slab += WARPS;
+        if (slab < end) return;
+        slab = first;
+        pass++;
+    }
+};
+
+DEVICE void fetch(Stage& stage, const Matrix& matrix, int first_tile, int slab) {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int t = 0; t < TILES; t++) {
+        const bool valid = first_tile + t < matrix.end_tile;
+        const long long tile = (long long)(valid ? first_tile + t : 0) * matrix.num_slabs + slab;
+#pragma unroll
+        for (int half = 0; half < 2; half++)
+            copy16_async(&stage.codes[t][half][lane], matrix.tiles + tile * 1024 + half * 512 + lane * 16, valid);
+    }
+#pragma unroll
+    for (int first = 0; first < 3 * kPieces * TILES; first += 32) {
+        const int item = first + lane, part = item % 3, piece = item / 3 % kPieces, t = item / 3 / kPieces;
+        if (item >= 3 * kPieces * TILES) continue;
+        const bool valid = first_tile + t < matrix.end_tile;
+        const int group = kPieces == 1 ? slab * 128 / GROUP_INPUTS : slab * kPieces + piece;
+        const long long at = valid ? (long long)group * matrix.num_outputs + (first_tile + t) * 16 : 0;
+        if (part == 2)
+            copy16_async(stage.zeros[t][piece], matrix.zeros + at, valid);
+        else
+            copy16_async(stage.scales[t][piece] + part * 8, matrix.scales + at + part * 8, valid);
+    }
+}
+
+// The warp's slabs of x to shared memory, zeros past the last row.
+DEVICE void keep_x(unsigned char* kept, int pitch, const SCALAR* x, int num_rows, int num_inputs, int first_slab, int num_own) {
+    constexpr int kBatch = 8;
+    const int num_items = num_own * ROWS * 16;
+    for (int first = threadIdx.x % 32; first < num_items; first += 32 * kBatch) {
+        uint4 loaded[kBatch];
+#pragma unroll
+        for (int i = 0; i < kBatch; i++) {
+            const int item = first + 32 * i, column = item % 16, row = item / 16 % ROWS, slab = first_slab + item / 16 / ROWS * WARPS;
+            const bool valid = item < num_items && row < num_rows;
+            loaded[i] = valid ? load16(x + (long long)row * num_inputs + slab * 128 + column * 8) : make_uint4(0, 0, 0, 0);
+        }
+#pragma unroll
+        for (int i = 0; i < kBatch; i++) {
+            const int item = first + 32 * i, column = item % 16, row = item / 16 % ROWS, own = item / 16 / ROWS;
+            if (item < num_items) store16(kept + row * pitch + own * WARPS * 256 + column * 16, loaded[i]);
+        }
+    }
+    __syncwarp();
+}
+
+// A slab of x as the second operand: `row` is where the lane's row of the kept x begins, for each eight rows.
+DEVICE void load_x(unsigned (&x)[kColumns][8][2], const unsigned char* const (&row)[kColumns], int offset) {
+#pragma unroll
+    for (int n = 0; n < kColumns; n++)
+#pragma unroll
+        for (int k = 0; k < 8; k += 2) {
+            unsigned r[4];
+            load_matrix4(r, ROWS % 8 == 0 || threadIdx.x % 8 < ROWS ? row[n] + offset + k * 32 : row[n]);
+            x[n][k][0] = r[0], x[n][k][1] = r[1], x[n][k + 1][0] = r[2], x[n][k + 1][1] = r[3];
+        }
+}
+
+DEVICE void multiply(float (&sum)[TILES][kColumns][4], const Stage& stage, const unsigned (&x)[kColumns][8][2]) {
+    constexpr unsigned kOne = kOnes<SCALAR>;
+    const unsigned ones[4] = {kOne, kOne, kOne, kOne};
+    const int lane = threadIdx.x % 32, g = lane / 4;
+    unsigned words[TILES][8];
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const uint4 loaded = load16(&stage.codes[t][half][lane]);
+            words[t][4 * half] = loaded.x, words[t][4 * half + 1] = loaded.y;
+            words[t][4 * half + 2] = loaded.z, words[t][4 * half + 3] = loaded.w;
+        }
+#pragma unroll
+    for (int piece = 0; piece < kPieces; piece++) {
+        float x_sum[kColumns][4] = {};
+#pragma unroll
+        for (int k = 0; k < kSteps; k++)
+#pragma unroll
+            for (int n = 0; n < kColumns; n++) mma16816<SCALAR>(x_sum[n], ones, x[n][piece * kSteps + k][0], x[n][piece * kSteps + k][1]);
+#pragma unroll
+        for (int t = 0; t < TILES; t++) {
+            float part[kColumns][4] = {};
+#pragma unroll
+            for (int k = 0; k < kSteps; k++) {
+                const int step = piece * kSteps + k;
+                unsigned a[4];
+#pragma unroll
+                for (int r = 0; r < 4; r++) a[r] = code_pair<SCALAR>(words[t][step] >> 4 * r);
+#pragma unroll
+                for (int n = 0; n < kColumns; n++) mma16816<SCALAR>(part[n], a, x[n][step][0], x[n][step][1]);
+            }
+#pragma unroll
+            for (int r = 0; r < 2; r++) {
+                const float scale = to_float(fp16{stage.scales[t][piece][g + 8 * r]});
+                const float base = -kCodeValue<SCALAR> - float(stage.zeros[t][piece][g + 8 * r]);
+#pragma unroll
+                for (int n = 0; n < kColumns; n++)
+#pragma unroll
+                    for (int j = 0; j < 2; j++) sum[t][n][2 * r + j] += scale * (part[n][2 * r + j] + base * x_sum[n][j]);
+            }
+        }
+    }
+}
+
+// Leave the warp's sums of a pass where the cluster finds them.
+DEVICE void leave(float (&sums)[ROWS][kPitch], float (&sum)[TILES][kColumns][4]) {
+    const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+        for (int n = 0; n < kColumns; n++)
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                const int row = 8 * n + 2 * c + j % 2;
+                if (ROWS % 8 == 0 || row < ROWS) sums[row][16 * t + g + j / 2 * 8] = sum[t][n][j];
+                sum[t][n][j] = 0.f;
+            }
+}
+
+DEVICE void meet() {
+#if CLUSTER > 1
+    cluster_meet();
+#else
+    __syncthreads();
+#endif
+}
+
+DEVICE void load_part(float (&part)[4], const float* at, int rank) {
+#if CLUSTER > 1
+    load_peer4(part, at, rank);
+#else
+    unpack16<fp32>(load16(at), part);
+#endif
+}
+
+// Add up all warps' sums of this block's own outputs and write them.
+DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const SCALAR* bias, SCALAR* out, const Matrix& matrix, int first_tile,
+                   int num_rows) {
+    for (int item = threadIdx.x; item < num_rows * (kOwn / 4); item += kThreads) {
+        const int row = item / (kOwn / 4), o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4, output = first_tile * 16 + o;
+        if (output >= matrix.end_tile * 16) continue;
+        float total[4] = {};
+#pragma unroll
+        for (int share = 0; share < CLUSTER * WARPS; share++) {
+            float part[4];
+            load_part(part, &sums[share % WARPS][row][o], share / WARPS);
+#pragma unroll
+            for (int j = 0; j < 4; j++) total[j] += part[j];
+        }
+#pragma unroll
+        for (int j = 0; j < 4; j++)
+            if (bias) total[j] += to_float(bias[output + j]);
+        const uint2 packed = make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
+        *reinterpret_cast<uint2*>(out + (long long)row * matrix.num_outputs + output) = packed;
+    }
+}
+
+extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThreads) void linear_skinny_int4(
+    const SCALAR* x, const unsigned char* tiles, const unsigned short* scales, const unsigned char* zeros, const SCALAR* bias,
+    SCALAR* out, int num_rows, int num_outputs, int num_slabs, int block_tiles) {
+    DYNAMIC_SHARED(memory);
+    Layout& shared = *reinterpret_cast<Layout*>(memory);
+    unsigned char* kept = memory + sizeof(Layout);
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = blockIdx.x % CLUSTER;
+    const int first_slab = rank * num_slabs / CLUSTER, end_slab = (rank + 1) * num_slabs / CLUSTER;
+    const int first_tile = int(blockIdx.x) / CLUSTER * block_tiles;
+    const Matrix matrix{tiles, zeros, scales, num_outputs, num_slabs, first_tile, min(first_tile + block_tiles, num_outputs / 16)};
+    const int num_own = max(0, (end_slab - first_slab - warp + WARPS - 1) / WARPS), num_stages = PASSES * num_own;
+    dependents_may_start();
+
+    Cursor ahead{0, first_slab + warp, first_slab + warp, end_slab};
+    int fetched = 0;
+    const auto fetch_next = [&] {
+        if (fetched < num_stages) {
+            fetch(shared.ring[warp][fetched % STAGES], matrix, first_tile + ahead.pass * TILES, ahead.slab);
+            ahead.step();
+            fetched++;
+        }
+        copies_commit();
+    };
+    for (int i = 0; i < STAGES - 1; i++) fetch_next();  // codes do not depend on what ran before
+
+    const int pitch = 256 * ((num_slabs + CLUSTER - 1) / CLUSTER) + 16;  // eight rows lie in different banks
+    if (threadIdx.x % 32 == 0) shared.nothing = make_uint4(0, 0, 0, 0);
+    wait_for_predecessor();
+    keep_x(kept + warp * 256, pitch, x, num_rows, num_slabs * 128, first_slab + warp, num_own);
+    const unsigned char* row[kColumns];
+#pragma unroll
+    for (int n = 0; n < kColumns; n++)
+        row[n] = ROWS % 8 == 0 || lane % 8 < ROWS ? kept + (8 * n + lane % 8) * pitch + lane / 8 * 16 + warp * 256
+                                                  : reinterpret_cast<const unsigned char*>(&shared.nothing);
+
+    float sum[TILES][kColumns][4] = {};
+    int stage = 0;
+    for (int pass = 0; pass < PASSES; pass++) {
+        for (int own = 0; own < num_own; own++) {
+            unsigned slab[kColumns][8][2];
+            load_x(slab, row, own * WARPS * 256);
+            copies_wait<STAGES - 2>();
+            __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
+            fetch_next();
+            multiply(sum, shared.ring[warp][stage], slab);
+            stage = stage + 1 == STAGES ? 0 : stage + 1;
+        }
+        auto& sums = shared.sums[PASSES > 1 ? pass % 2 : 0];
+        leave(sums[warp], sum);
+        meet();
+        finish(sums, bias, out, matrix, first_tile + pass * TILES, num_rows);
+    }
+    copies_wait<0>();
+#if CLUSTER > 1
+    cluster_meet();  // none ends while another reads its sums
+#endif
+}
