@@ -62,6 +62,7 @@ VERBS: Mapping[str, Verb] = {
             ("deploy plan +model=internvl2_8b", "on one H200"),
             ("deploy plan +model=internvl2_8b hardware=l40s plan.images=4", "another GPU, another request"),
             ("deploy plan --against http://127.0.0.1:23333", "beside what a server got and does"),
+            ("deploy plan --against bench.json", "beside what `deploy bench output=json` measured"),
         ),
         run="deployer.plan.command:run",
         flags=("--against=",),

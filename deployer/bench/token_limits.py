@@ -1,4 +1,6 @@
-"""What no engine can pass on the device that a benchmark ran on: the planner's limits, for a row of it."""
+"""What no engine can pass on the device that a benchmark ran on: the planner's limits, for a row of it.
+
+The same arithmetic at the rates that are expected of a device is what `deploy plan --against` compares."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -28,9 +30,13 @@ class Limits:
     @classmethod
     def of(cls, config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> "Limits":
         """Return the limits of a deployment on a device."""
-        case = case_of(config, spec, hardware)
+        return cls.of_case(case_of(config, spec, hardware))
+
+    @classmethod
+    def of_case(cls, case: Case, rates: Rates | None = None) -> "Limits":
+        """Return the limits of a case, or what other rates make of it."""
         parts = weight_parts(case)
-        return cls(case=case, parts=parts, work=decoder_work(case, parts), rates=limit(case))
+        return cls(case=case, parts=parts, work=decoder_work(case, parts), rates=rates or limit(case))
 
     def ttft_ms(self, row: TokenRow, size: tuple[int, int] | None) -> float:
         """Return the time to the first token of a request alone."""
@@ -38,7 +44,8 @@ class Limits:
 
     def prompt_tokens_per_s(self, row: TokenRow, size: tuple[int, int] | None) -> float:
         """Return the rate at which prompts of the mean length are read."""
-        return row.prompt_tokens / (self._encode_s(size) + self._read_s(row))
+        read_s = self._read_s(row, together=row.concurrency) / row.concurrency
+        return row.prompt_tokens / (self._encode_s(size) + read_s)
 
     def decode_tokens_per_s(self, row: TokenRow) -> float:
         """Return the rate of a full batch, each sequence halfway through its answer."""
@@ -47,7 +54,8 @@ class Limits:
     def requests_per_s(self, row: TokenRow, size: tuple[int, int] | None) -> float:
         """Return the rate at which every phase keeps the device busy, all requests of the mean length."""
         decode_s = row.output_tokens * self._step_s(row) / row.concurrency
-        return 1 / (self._encode_s(size) + self._read_s(row) + decode_s)
+        read_s = self._read_s(row, together=row.concurrency) / row.concurrency
+        return 1 / (self._encode_s(size) + read_s + decode_s)
 
     def burst_s(self, sequences: Sequence[tuple[int, int]], *, in_flight: int) -> float:
         """Return the time in which texts of so many prompt and output tokens are answered, so many at once.
@@ -55,7 +63,8 @@ class Limits:
         Prompts are read at the rate of a full step; between two ends the batch decodes at its own limit, so
         the last and longest answers count with the small batches that they decode in.
         """
-        token_s = prefill_time(self.case, self.work, self.rates, tokens=READ_AT_ONCE).linear_s / READ_AT_ONCE
+        full = prefill_time(self.case, self.work, self.rates, tokens=READ_AT_ONCE)
+        token_s = (full.total_s - full.attention_s) / READ_AT_ONCE
         waiting, running, total_s = deque(sequences), list[list[int]](), 0.0
         while waiting or running:
             while waiting and len(running) < in_flight:
@@ -69,8 +78,9 @@ class Limits:
             running = [[held + steps, left - steps] for held, left in running if left > steps]
         return total_s
 
-    def _read_s(self, row: TokenRow) -> float:
-        return prefill_time(self.case, self.work, self.rates, tokens=round(row.prompt_tokens)).total_s
+    def _read_s(self, row: TokenRow, *, together: int = 1) -> float:
+        tokens = round(row.prompt_tokens)
+        return prefill_time(self.case, self.work, self.rates, tokens=tokens, prompts=together).total_s
 
     def _step_s(self, row: TokenRow) -> float:
         context = round(row.prompt_tokens + row.output_tokens / 2)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import TextIO
+from typing import Any, TextIO
 
 import msgspec
 
@@ -61,15 +61,17 @@ def print_token_report(
     limits: Limits | None,
     options: BenchOptions,
     *,
+    deployment: Mapping[str, Any],
     ready: Ready,
     out: TextIO,
 ) -> None:
-    """Print what was measured, in the form that was asked for."""
+    """Print what was measured, in the form that was asked for; `deployment` is its config without secrets."""
     told = [(row, list(figures_of(row, own, limits))) for own, row in rows]
     if options.output == "json":
         shown = [asdict(row) | {"figures": [asdict(figure) for figure in found]} for row, found in told]
         report = {
             "about": dict(about),
+            "config": dict(deployment),
             "engine": msgspec.to_builtins(ready),
             "bench": [asdict(own) for own in _distinct(rows)],
             "rows": shown,

@@ -20,6 +20,7 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel
 from deployer.plan.hardware import Hardware, check_hardware
+from deployer.recipes.flat import public
 from deployer.verbs import VERBS
 from engines.messages import Ready
 from engines.spec import ModelSpec
@@ -43,7 +44,10 @@ def run_tokens(config: DeployConfig, options: BenchOptions, hardware: Hardware) 
         assert ready is not None, "what measured a row has started"
         limits = Limits.of(config, model.spec, hardware) if is_that_device(hardware, ready.device) else None
         about = _about(config, choice, ready, hardware if limits else None) | measured.about
-        print_token_report(measured.rows, about, limits, options, ready=ready, out=sys.stdout)
+        as_run = public(replace(config, engine=replace(config.engine, kind=choice.kind)))
+        print_token_report(
+            measured.rows, about, limits, options, deployment=as_run, ready=ready, out=sys.stdout
+        )
     return code
 
 

@@ -12,42 +12,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TextIO
 
-from deployer.bench.token_limits import is_that_device
-from deployer.config.compose import compose
-from deployer.config.load import build_options, from_plain, load_option
+from deployer.config.load import from_plain
 from deployer.config.schema import DeployConfig
-from deployer.config.tree import config_tree
-from deployer.errors import EXIT_OK, ConfigError, UnavailableError, UsageError
+from deployer.errors import EXIT_OK, ConfigError, UnavailableError
 from deployer.output import take_output
+from deployer.plan import against_bench
 from deployer.plan.command import make_plan
-from deployer.plan.hardware import Hardware
+from deployer.plan.compared import Compared, compared_bytes, print_compared
+from deployer.plan.device_words import plan_words
 from deployer.plan.options import PlanOptions
 from deployer.plan.plan import Plan
 from deployer.recipes.running import TIMEOUT_S, Running, fetch_running
-from deployer.table import print_table
-from deployer.verbs import VERBS
 
 SCHEMA = 1
-GROUPS = VERBS["plan"].groups
-# Rows of the plan's workspace that the engine does not count as its own.
-_NOT_THE_ENGINES = ("runtime", "communicator", "left to others", "CUDA graphs")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Compared:
-    """One figure, planned and measured."""
-
-    name: str
-    unit: str
-    planned: float | None  # None: the plan has none, as of a device without measured shares
-    measured: float | None  # None: nothing was answered yet, or the engine does not measure it there
-
-    @property
-    def difference(self) -> float | None:
-        """The measured figure's distance from the planned one, as a share of it."""
-        if not self.planned or self.measured is None:
-            return None
-        return self.measured / self.planned - 1
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,14 +41,16 @@ class Traffic:
 
 
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
-    """Ask, plan and print."""
+    """Ask, plan and print; a file instead of an address goes to `against_bench`."""
     output, words = take_output(words)
     texts = {key: value for key, _, value in (word.partition("=") for word in words)}
     url, api_key = texts["against"], texts.get("api_key")
     rest = [word for word in words if word.partition("=")[0] not in ("against", "api_key")]
+    if "://" not in url:
+        return against_bench.run(Path(url).expanduser(), rest, config_dirs, output)
     running = fetch_running(url, api_key=api_key)
     traffic = traffic_of(_figures(url))
-    options, hardware = _options(rest, config_dirs, running)
+    options, hardware = plan_words(rest, config_dirs, device=running.engine["device"], told_by="the server")
     plan = make_plan(_config(running, url), _priced(options, traffic), hardware)
     rows = compared(plan, running, traffic)
     if output == "json":
@@ -85,35 +64,19 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
 
 def compared(plan: Plan, running: Running, traffic: Traffic) -> list[Compared]:
     """Return every figure that both know."""
-    memory, engine = plan.figures.memory, running.engine
-    real: Mapping[str, int] = engine["bytes_by_part"]
-    workspace = sum(
-        row.num_bytes for row in memory.rows if row.group == "workspace" and row.name not in _NOT_THE_ENGINES
-    )
     times = plan.figures.at_expected or plan.figures.at_limit
     answered = traffic.requests > 0
-    table: list[tuple[str, str, float | None, float | None]] = [
-        ("weights", "bytes", memory.bytes_of("weights"), real.get("weights")),
-        ("workspace of the largest step", "bytes", workspace, real.get("workspace") or None),
-        ("KV pages", "bytes", memory.bytes_of("kv_cache"), real.get("kv_cache")),
-        ("one KV page", "bytes", memory.page_bytes, engine["page_bytes"]),
-        (
-            "tokens that the pages hold",
-            "tokens",
-            memory.kv_tokens,
-            engine["num_pages"] * engine["page_tokens"],
-        ),
-        ("longest sequence", "tokens", memory.session_len, engine["session_len"]),
+    table = [
         (
             "first token, alone in the plan",
-            "ms",
             times.first_token_ms if answered else None,
             traffic.first_token_ms,
         ),
-        ("a token, alone in the plan", "ms", times.token_ms if answered else None, traffic.token_ms),
-        ("a step of the engine", "ms", None, traffic.step_ms),
+        ("a token, alone in the plan", times.token_ms if answered else None, traffic.token_ms),
+        ("a step of the engine", None, traffic.step_ms),
     ]
-    return [Compared(name=name, unit=unit, planned=p, measured=m) for name, unit, p, m in table]
+    rows = [Compared(name=name, unit="ms", planned=p, measured=m) for name, p, m in table]
+    return [*compared_bytes(plan, running.engine), *rows]
 
 
 def traffic_of(figures: Mapping[str, float]) -> Traffic:
@@ -170,37 +133,6 @@ def _config(running: Running, url: str) -> DeployConfig:
     return replace(config, engine=replace(config.engine, kind=running.engine["kind"]))
 
 
-def _options(
-    words: Sequence[str], config_dirs: Sequence[Path], running: Running
-) -> tuple[PlanOptions, Hardware]:
-    """Return what the words say of plan and hardware; without a word the hardware is the server's device."""
-    groups = [group.name for group in GROUPS]
-    others = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] not in groups]
-    if others:
-        raise ConfigError([f"`{word}`: the server tells its own deployment; leave it out" for word in others])
-    composition = compose(
-        words,
-        config_dirs=config_dirs,
-        extra_groups={group.name: group.option for group in GROUPS},
-        alone=True,
-    )
-    options: PlanOptions = build_options(GROUPS[0], composition)
-    named: Hardware = build_options(GROUPS[1], composition)
-    if any(word.lstrip("+").startswith("hardware") for word in words):
-        return options, named
-    device = running.engine["device"]
-    known: list[Hardware] = [
-        load_option(GROUPS[1], name) for name in config_tree(None, ()).options("hardware")
-    ]
-    found = [hardware for hardware in known if is_that_device(hardware, device)]
-    if not found:
-        raise UsageError(
-            f"the server runs on `{device}`, which conf/hardware does not describe; add hardware=<name>, see "
-            "`deploy list hardware`"
-        )
-    return options, max(found, key=lambda hardware: hardware.memory_bytes)
-
-
 def _priced(options: PlanOptions, traffic: Traffic) -> PlanOptions:
     if not traffic.requests:
         return options
@@ -216,8 +148,7 @@ def _print(plan: Plan, rows: Sequence[Compared], traffic: Traffic, url: str, *, 
     basis = "expected" if plan.figures.at_expected else "limit"
     print(f"{url}: {plan.model}, planned for {plan.case.tp} x {plan.case.hardware.name} ({basis})", file=out)
     print(file=out)
-    cells = [[row.name, row.unit, _shown(row.planned), _shown(row.measured), _share(row)] for row in rows]
-    print_table(["figure", "unit", "planned", "measured", "measured - planned"], cells, out=out)
+    print_compared(rows, out=out)
     print(file=out)
     if plan.case.hardware.kind == "cpu":
         print("on a CPU weights are resident bytes, and the largest step is not measured", file=out)
@@ -230,15 +161,3 @@ def _print(plan: Plan, rows: Sequence[Compared], traffic: Traffic, url: str, *, 
         f"with {w.text_tokens} text tokens, {w.num_images} pictures, {w.output_tokens} tokens out",
         file=out,
     )
-
-
-def _shown(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,.0f}" if value >= 1000 or value == int(value) else f"{value:.2f}"
-
-
-def _share(row: Compared) -> str:
-    if row.difference is None:
-        return "-"
-    return f"{row.difference:+.1%}" if row.difference < 2 else f"{row.difference + 1:,.0f}x"

@@ -117,12 +117,14 @@ def test_another_device_has_no_limit() -> None:
 def test_the_table_has_a_line_a_figure_and_json_the_whole_row() -> None:
     out = io.StringIO()
     rows = [(TOKENS, row([sample()], concurrency=1))]
-    print_token_report(rows, {"model": "m"}, None, TOKENS, ready=READY, out=out)
+    print_token_report(rows, {"model": "m"}, None, TOKENS, deployment={}, ready=READY, out=out)
     lines = out.getvalue().splitlines()
     assert [line.split()[0] for line in lines[3:]] == ["decode", "decode", "decode"]
     assert "ttft ms" in lines[3]
     out = io.StringIO()
-    print_token_report(rows, {"model": "m"}, None, replace(TOKENS, output="json"), ready=READY, out=out)
+    print_token_report(
+        rows, {"model": "m"}, None, replace(TOKENS, output="json"), deployment={}, ready=READY, out=out
+    )
     report = json.loads(out.getvalue())
     assert report["rows"][0]["steps"] == 20
     assert report["engine"]["bytes_by_part"] == {"weights": 5}
