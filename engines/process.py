@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import zmq
 
+from engines.early_context import open_context_early
 from engines.errors import DeviceError, EngineError
 from engines.followers import Followers
 from engines.messages import (
@@ -98,6 +99,7 @@ def _follow(start: Start, link: "Link", load: "LoadNetwork | None", *, rank: int
     loop = _load(start, link, load, rank=rank, meet=meet)
     if loop is None:
         return 1
+    _leave_alone_what_stays()
     while isinstance(turn := link.wait(), Turn):
         if turn.digest != loop.digest:
             logger.error("this rank sampled other tokens than rank 0")
@@ -157,6 +159,8 @@ def _load(
     """Return the loop that serves; None after StartFailed was sent."""
     link.send([Loading(phase="import")])
     began = time.monotonic()
+    gc.disable()  # a start makes a million objects that stay: to walk them takes a fifth of an import
+    open_context_early(start.options.device, rank=rank)
     try:
         import torch
 
@@ -227,6 +231,7 @@ def _leave_alone_what_stays() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(GC_OBJECTS)
+    gc.enable()
 
 
 def _counts(stats: Stats) -> tuple[int, int]:
