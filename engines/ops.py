@@ -9,7 +9,7 @@ I images (tiles), L patches of a tile, P pages; of a linear layer O outputs, I i
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from torch import Tensor
 
@@ -76,6 +76,8 @@ class Int8:
 
 Weight = Dense | Int4 | Fp8 | Int8
 
+Gelu = Literal["gelu", "gelu_tanh", "quick_gelu"]  # each is an op of the table, too
+
 
 class Ops(Protocol):
     """What a network may ask for."""
@@ -120,6 +122,19 @@ class Ops(Protocol):
 
     def quick_gelu(self, x_TF: Tensor) -> Tensor:
         """Return x * sigmoid(1.702 x)."""
+        ...
+
+    def linear_gelu(self, x_TI: Tensor, weight: Weight, form: Gelu) -> Tensor:
+        """Return the op `form` of linear(x, weight), [T, O], in one op; the product is rounded first."""
+        ...
+
+    def linear_add(
+        self, x_TI: Tensor, weight: Weight, residual_TO: Tensor, *, scale_O: Tensor | None = None
+    ) -> Tensor:
+        """Return residual + linear(x, weight) * scale, in one op; the product is rounded first.
+
+        Without a scale it is 1.
+        """
         ...
 
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import KvLayer, Weight
+from engines.ops import Gelu, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
@@ -70,6 +70,18 @@ class TorchOps:
     def quick_gelu(self, x_TF: Tensor) -> Tensor:
         """Return x * sigmoid(1.702 x)."""
         return x_TF * torch.sigmoid(1.702 * x_TF)
+
+    def linear_gelu(self, x_TI: Tensor, weight: Weight, form: Gelu) -> Tensor:
+        """Return the op `form` of linear(x, weight)."""
+        op = {"gelu": self.gelu, "gelu_tanh": self.gelu_tanh, "quick_gelu": self.quick_gelu}[form]
+        return op(self.linear(x_TI, weight))
+
+    def linear_add(
+        self, x_TI: Tensor, weight: Weight, residual_TO: Tensor, *, scale_O: Tensor | None = None
+    ) -> Tensor:
+        """Return residual + linear(x, weight) * scale."""
+        y_TO = self.linear(x_TI, weight)
+        return residual_TO + y_TO if scale_O is None else torch.addcmul(residual_TO, y_TO, scale_O)
 
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
         """Rotate half-split pairs of q and k, in fp32."""

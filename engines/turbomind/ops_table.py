@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import KvLayer, Weight
+from engines.ops import Gelu, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import activation, linear, norm, rope
+from engines.turbomind.ops import activation, linear, linear_rows, norm, rope
 from engines.turbomind.ops.attention_decode import attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
@@ -78,6 +78,24 @@ class TurbomindOps:
     def quick_gelu(self, x_TF: Tensor) -> Tensor:
         """Return x * sigmoid(1.702 x)."""
         return x_TF * torch.sigmoid(1.702 * x_TF)
+
+    def linear_gelu(self, x_TI: Tensor, weight: Weight, form: Gelu) -> Tensor:
+        """Return the op `form` of linear(x, weight); many rows go through both in one kernel."""
+        if linear_rows.takes(weight, self.gpu, x_TI):
+            return linear_rows.linear_rows(self.gpu, x_TI, weight, after=form)
+        op = {"gelu": self.gelu, "gelu_tanh": self.gelu_tanh, "quick_gelu": self.quick_gelu}[form]
+        return op(self.linear(x_TI, weight))
+
+    def linear_add(
+        self, x_TI: Tensor, weight: Weight, residual_TO: Tensor, *, scale_O: Tensor | None = None
+    ) -> Tensor:
+        """Return residual + linear(x, weight) * scale; many rows go through all of it in one kernel."""
+        if linear_rows.takes(weight, self.gpu, x_TI):
+            return linear_rows.linear_rows(
+                self.gpu, x_TI, weight, after="add", residual_TO=residual_TO, scale_O=scale_O
+            )
+        y_TO = self.linear(x_TI, weight)
+        return residual_TO + y_TO if scale_O is None else torch.addcmul(residual_TO, y_TO, scale_O)
 
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
         """Rotate half-split pairs of q and k."""

@@ -1,5 +1,7 @@
 """Every kernel compiles for every supported architecture without spilling a register. Needs no GPU."""
 
+from typing import get_args
+
 import pytest
 
 from engines.errors import KernelError
@@ -14,9 +16,13 @@ from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
 from engines.turbomind.ops.kv_pool import KV_FORMATS
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
+from engines.turbomind.ops.linear_rows import After
+from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
 from engines.turbomind.ops.norm import num_threads
+from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
+from engines.turbomind.ops.rows_cut import make_cut as make_rows_cut
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
 
@@ -230,6 +236,16 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
     return cases
 
 
+def linear_rows(arch: str) -> list[dict[str, int | str]]:
+    if arch != "sm_90a":
+        return []
+    cuts = [
+        make_rows_cut(columns, together=False, cluster=1, bytes_per_block=SHARED[arch][0])
+        for columns in ROWS_CUT_COLUMNS
+    ]
+    return [dict(linear_rows_constants("bf16", cut, after)) for cut in cuts for after in get_args(After)]
+
+
 def choose_token(arch: str) -> list[dict[str, int | str]]:
     return [{}]
 
@@ -245,6 +261,7 @@ KERNELS = {
     "dequantize_int4.cu": dequantize_int4,
     "dequantize_pages.cu": dequantize_pages,
     "linear_hopper.cu": linear_hopper,
+    "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,
     "linear_skinny_int4.cu": linear_skinny_int4,
     "norm.cu": norm,

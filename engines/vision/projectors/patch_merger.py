@@ -30,4 +30,4 @@ class PatchMerger:
         else:
             normed_LH = ops.layer_norm(features_LH, self._norm_H, self._norm_bias_H, self._eps)
         cells = normed_LH.view(len(normed_LH) // self._patches, -1)
-        return ops.linear(ops.gelu(ops.linear(cells, self._fc1)), self._fc2)
+        return ops.linear(ops.linear_gelu(cells, self._fc1, "gelu"), self._fc2)

@@ -28,7 +28,7 @@ class PixelShuffleMlp:
         ops = self._ops
         rows = pixel_shuffle(features_ILH, self._factor, transposed=self._is_transposed)
         rows = ops.layer_norm(rows, *self._norm, MLP_NORM_EPS)
-        return ops.linear(ops.gelu(ops.linear(rows, self._fc1)), self._fc2)
+        return ops.linear(ops.linear_gelu(rows, self._fc1, "gelu"), self._fc2)
 
 
 def pixel_shuffle(features_ILH: Tensor, factor: int, *, transposed: bool) -> Tensor:

@@ -65,9 +65,7 @@ class ClipLayer:
         self._eps = spec.norm_eps
         self._num_heads = spec.num_heads
         self._scale = (spec.hidden // spec.num_heads) ** -0.5
-        self._activation = {"gelu": ops.gelu, "gelu_tanh": ops.gelu_tanh, "quick_gelu": ops.quick_gelu}[
-            spec.activation
-        ]
+        self._activation = spec.activation
         self._norm1, self._norm2 = _norm_of(params, f"{name}.norm1"), _norm_of(params, f"{name}.norm2")
         self._qkv = linear_weight(params, f"{name}.qkv")
         self._o = linear_weight(params, f"{name}.o")
@@ -77,14 +75,15 @@ class ClipLayer:
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return the next residual stream, [I, L, H]."""
         ops = self._ops
-        x_ILH = x_ILH + self._attention(ops.layer_norm(x_ILH, *self._norm1, self._eps))
-        inner = self._activation(ops.linear(ops.layer_norm(x_ILH, *self._norm2, self._eps), self._fc1))
-        return x_ILH + ops.linear(inner, self._fc2)
+        mixed = self._attention(ops.layer_norm(x_ILH, *self._norm1, self._eps))
+        x_ILH = ops.linear_add(mixed, self._o, x_ILH)
+        normed = ops.layer_norm(x_ILH, *self._norm2, self._eps)
+        return ops.linear_add(ops.linear_gelu(normed, self._fc1, self._activation), self._fc2, x_ILH)
 
     def _attention(self, x_ILH: Tensor) -> Tensor:
         ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
         q, k, v = (part.view(heads) for part in ops.linear(x_ILH, self._qkv).chunk(3, dim=-1))
-        return ops.linear(ops.attention_full(q, k, v, scale=self._scale).flatten(2), self._o)
+        return ops.attention_full(q, k, v, scale=self._scale).flatten(2)
 
 
 def resized_table(table_LH: Tensor, grid: int) -> Tensor:

@@ -85,5 +85,5 @@ class Block:
         ops, channels = self._ops, x_IyxC.shape[-1]
         mixed = ops.conv2d(x_IyxC, *self._depthwise, stride=1, padding=3, groups=channels)
         inner = ops.layer_norm(mixed, *self._norm, self._eps)
-        inner = ops.linear(ops.gelu(ops.linear(inner, self._fc1)), self._fc2)
-        return torch.addcmul(x_IyxC, inner, self._scale_C)
+        inner = ops.linear_gelu(inner, self._fc1, "gelu")
+        return ops.linear_add(inner, self._fc2, x_IyxC, scale_O=self._scale_C)

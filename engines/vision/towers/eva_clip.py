@@ -57,7 +57,7 @@ class EvaLayer:
         """Return the next residual stream, [I, L, H]."""
         ops = self._ops
         x_ILH = x_ILH + ops.layer_norm(self._attention(x_ILH), *self._norm1, self._eps)
-        inner_ILF = ops.gelu(ops.linear(x_ILH, self._fc1))
+        inner_ILF = ops.linear_gelu(x_ILH, self._fc1, "gelu")
         return x_ILH + ops.layer_norm(ops.linear(inner_ILF, self._fc2), *self._norm2, self._eps)
 
     def _attention(self, x_ILH: Tensor) -> Tensor:

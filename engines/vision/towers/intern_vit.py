@@ -64,9 +64,10 @@ class VitLayer:
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return the next residual stream, [I, L, H]."""
         ops = self._ops
-        x_ILH = torch.addcmul(x_ILH, self._attention(self._norm(x_ILH, self._norm1)), self._scale1_H)
-        inner = ops.gelu(ops.linear(self._norm(x_ILH, self._norm2), self._fc1))
-        return torch.addcmul(x_ILH, ops.linear(inner, self._fc2), self._scale2_H)
+        mixed = self._attention(self._norm(x_ILH, self._norm1))
+        x_ILH = ops.linear_add(mixed, self._o, x_ILH, scale_O=self._scale1_H)
+        inner = ops.linear_gelu(self._norm(x_ILH, self._norm2), self._fc1, "gelu")
+        return ops.linear_add(inner, self._fc2, x_ILH, scale_O=self._scale2_H)
 
     def _norm(self, x_ILH: Tensor, norm: tuple[Tensor, Tensor | None]) -> Tensor:
         weight_H, bias_H = norm
@@ -81,8 +82,7 @@ class VitLayer:
             # NOTE: over all heads together, not a head at a time.
             q, k = ops.rms_norm(q, self._q_norm_H, self._eps), ops.rms_norm(k, self._k_norm_H, self._eps)
         scale = (q.shape[-1] // self._num_heads) ** -0.5
-        out_ILND = ops.attention_full(q.view(heads), k.view(heads), v.view(heads), scale=scale)
-        return ops.linear(out_ILND.flatten(2), self._o)
+        return ops.attention_full(q.view(heads), k.view(heads), v.view(heads), scale=scale).flatten(2)
 
 
 def _resized_positions(positions_1LH: Tensor, grid: int) -> Tensor:

@@ -73,16 +73,21 @@ class Qwen2VitLayer:
         first, last = ("gate_up", "down") if spec.is_gated else ("fc1", "fc2")
         self._first = linear_weight(params, f"{name}.{first}")
         self._last = linear_weight(params, f"{name}.{last}")
-        self._act = {"gelu": ops.gelu, "quick_gelu": ops.quick_gelu, "silu": ops.silu_mul}[spec.hidden_act]
+        self._act = spec.hidden_act
 
     def __call__(
         self, x_LH: Tensor, tables: tuple[Tensor, Tensor], groups: tuple[tuple[int, int], ...]
     ) -> Tensor:
         """Return the next residual stream, [L, H]; patches see those of their own window."""
         ops = self._ops
-        x_LH = x_LH + self._attention(self._norm(x_LH, self._norm1), tables, groups)
-        inner = self._act(ops.linear(self._norm(x_LH, self._norm2), self._first))
-        return x_LH + ops.linear(inner, self._last)
+        mixed = self._attention(self._norm(x_LH, self._norm1), tables, groups)
+        x_LH = ops.linear_add(mixed, self._o, x_LH)
+        normed = self._norm(x_LH, self._norm2)
+        if self._act == "silu":
+            inner = ops.silu_mul(ops.linear(normed, self._first))
+        else:
+            inner = ops.linear_gelu(normed, self._first, self._act)
+        return ops.linear_add(inner, self._last, x_LH)
 
     def _norm(self, x_LH: Tensor, norm: tuple[Tensor, Tensor | None]) -> Tensor:
         weight_H, bias_H = norm
@@ -104,7 +109,7 @@ class Qwen2VitLayer:
             q, k, v = (each[start : start + count * length].reshape(shape) for each in (q_LND, k_LND, v_LND))
             parts.append(ops.attention_full(q, k, v, scale=q.shape[-1] ** -0.5).flatten(0, 1))
             start += count * length
-        return ops.linear(torch.cat(parts).flatten(1), self._o)
+        return torch.cat(parts).flatten(1)
 
 
 def windows_of(grid: tuple[int, int], side: int, merge: int, device: torch.device) -> Windows:

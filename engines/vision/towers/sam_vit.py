@@ -95,8 +95,8 @@ class SamLayer:
         """Return the next residual stream."""
         ops = self._ops
         x_IyxW = x_IyxW + self._in_windows(ops.layer_norm(x_IyxW, *self._norm1, self._eps))
-        inner = ops.gelu(ops.linear(ops.layer_norm(x_IyxW, *self._norm2, self._eps), self._fc1))
-        return x_IyxW + ops.linear(inner, self._fc2)
+        inner = ops.linear_gelu(ops.layer_norm(x_IyxW, *self._norm2, self._eps), self._fc1, "gelu")
+        return ops.linear_add(inner, self._fc2, x_IyxW)
 
     def _in_windows(self, x_IyxW: Tensor) -> Tensor:
         num, grid, _, width = x_IyxW.shape

@@ -1,0 +1,130 @@
+"""Cuts of `linear_rows` at the layers of InternViT-300M, against cuBLASLt with the ops that follow it.
+
+    python -m engines.turbomind.bench.linear_rows [COLUMNS[t][c] ...]
+
+A cut is named by its columns, `t` where both warpgroups share a tile, `c` for clusters of two; none: those
+that were measured last. Each is first compared with the product in fp32. `ops` is the library's product, then
+GELU or the scaled sum as ops of their own; `preferred` is what the engine takes.
+"""
+
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engines.ops import Dense
+from engines.turbomind.bench.timing import random, time_us
+from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.kernel_source import read_kernel
+from engines.turbomind.nvrtc import cache_key, compile_cubin
+from engines.turbomind.ops.activation import gelu
+from engines.turbomind.ops.linear_rows import After, constants, linear_rows
+from engines.turbomind.ops.rows_cut import RowsCut, make_cut, rows_cut
+
+TILES = (8, 1, 13, 4)
+TOKENS = 1025  # of a tile
+# Outputs, inputs and what follows.
+LAYERS: dict[str, tuple[int, int, After]] = {
+    "qkv": (3072, 1024, "nothing"),
+    "o": (1024, 1024, "add"),
+    "fc1": (4096, 1024, "gelu"),
+    "fc2": (1024, 4096, "add"),
+}
+CUTS = ("64", "80", "96", "112", "128", "144", "160", "176")
+SETS = 8  # weights that take turns, as the layers of a tower do
+TOLERANCE = 5e-3
+
+
+def main(names: list[str]) -> None:
+    """Print a line for each layer and number of tiles."""
+    gpu = Gpu(torch.device("cuda"))
+    cuts = {name: named_cut(gpu, name) for name in names or CUTS}
+    compile_all(gpu, list(cuts.values()))
+    for tiles in TILES:
+        for layer in LAYERS:
+            print(line(gpu, tiles * TOKENS, layer, cuts), flush=True)
+
+
+def compile_all(gpu: Gpu, cuts: list[RowsCut]) -> None:
+    """Fill the disk cache on all cores, so that the time goes into measuring."""
+    source, cache = read_kernel("linear_rows.cu"), CubinCache(default_cache_dir())
+
+    def compile_one(job: tuple[RowsCut, After]) -> None:
+        settings = dict(constants("bf16", *job))
+        key = cache_key(source, arch=gpu.arch, constants=settings)
+        if cache.load("linear_rows", key) is None:
+            cache.store("linear_rows", key, compile_cubin(source, arch=gpu.arch, constants=settings).cubin)
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(compile_one, [(cut, after) for cut in cuts for after in ("nothing", "gelu", "add")]))
+
+
+def named_cut(gpu: Gpu, name: str) -> RowsCut:
+    """Return the cut of a name."""
+    return make_cut(
+        int(name.rstrip("tc")),
+        together="t" in name,
+        cluster=2 if name.endswith("c") else 1,
+        bytes_per_block=gpu.shared_bytes_per_block,
+    )
+
+
+def line(gpu: Gpu, num_rows: int, name: str, cuts: dict[str, RowsCut]) -> str:
+    """Return the times of one product: the library's, then each cut's."""
+    outputs, inputs, after = LAYERS[name]
+    x, residual, scale = random(num_rows, inputs), random(num_rows, outputs), random(outputs)
+    layers = [
+        Dense(weight_OI=random(outputs, inputs) * inputs**-0.5, bias_O=random(outputs)) for _ in range(SETS)
+    ]
+    call = partial(product, gpu, x, residual, scale, after)
+    wanted = exact(x, layers[0], residual, scale, after)
+    preferred = rows_cut(num_rows, outputs, num_sms=gpu.num_sms, bytes_per_block=gpu.shared_bytes_per_block)
+    shown = []
+    for label, cut in cuts.items():
+        mark = "*" if cut == preferred else ""
+        error = ((call(cut, layers[0]).float() - wanted).norm() / wanted.norm()).item()
+        us = time_us([partial(call, cut, layer) for layer in layers])
+        shown.append((us, f"{label}{mark} {us:.1f}{'' if error < TOLERANCE else f' WRONG {error:.2g}'}"))
+    library = time_us([partial(F.linear, x, layer.weight_OI, layer.bias_O) for layer in layers])
+    ops = time_us([partial(apart, gpu, x, residual, scale, after, layer) for layer in layers])
+    flops = 2e-6 * num_rows * outputs * inputs
+    best = min(us for us, _ in shown)
+    figures = f"library {library:6.1f} ({flops / library:.0f} TFLOP/s) ops {ops:6.1f} best {best:6.1f}"
+    times = "  ".join(text for _, text in shown)
+    return f"{name:<4} M={num_rows:<6} {figures} ({flops / best:.0f}) | {times}"
+
+
+def product(
+    gpu: Gpu, x: Tensor, residual: Tensor, scale: Tensor, after: After, cut: RowsCut | None, layer: Dense
+) -> Tensor:
+    """Return what `linear_rows` gives."""
+    if after == "add":
+        return linear_rows(gpu, x, layer, after=after, residual_TO=residual, scale_O=scale, cut=cut)
+    return linear_rows(gpu, x, layer, after=after, cut=cut)
+
+
+def apart(gpu: Gpu, x: Tensor, residual: Tensor, scale: Tensor, after: After, layer: Dense) -> Tensor:
+    """Return the same by the library and an op for what follows."""
+    y = F.linear(x, layer.weight_OI, layer.bias_O)
+    if after == "add":
+        return torch.addcmul(residual, y, scale)
+    return gelu(gpu, y) if after == "gelu" else y
+
+
+def exact(x: Tensor, layer: Dense, residual: Tensor, scale: Tensor, after: After) -> Tensor:
+    """Return the result in fp32."""
+    assert layer.bias_O is not None, "the bench's layers have one"
+    y = x.float() @ layer.weight_OI.float().T + layer.bias_O.float()
+    if after == "gelu":
+        return F.gelu(y)
+    return residual.float() + y * scale.float() if after == "add" else y
+
+
+if __name__ == "__main__":
+    torch.backends.cuda.matmul.allow_tf32 = False
+    with torch.inference_mode():
+        main(sys.argv[1:])

@@ -1,0 +1,136 @@
+"""Launches `kernels/linear_rows.cu`: linear layers of many rows with what follows them in a vision tower.
+
+Legend: T rows, I inputs, O outputs.
+"""
+
+from typing import Literal, TypeGuard
+
+import torch
+from torch import Tensor
+
+from engines.ops import Dense, Weight
+from engines.turbomind.gpu import Constants, Gpu
+from engines.turbomind.launch import Kernel
+from engines.turbomind.operands import check, planned, rows, scalar_name
+from engines.turbomind.ops.rows_cut import ROWS, THREADS, RowsCut, rows_cut
+from engines.turbomind.tensor_map import TensorView
+
+_SLAB = 64  # inputs of a stage
+_FLOATS = (torch.bfloat16, torch.float16)
+_LEAST_ROWS = 512  # below, the library and an op apart
+After = Literal["nothing", "gelu", "gelu_tanh", "quick_gelu", "add"]
+_ENUMERATORS: dict[After, str] = {
+    "nothing": "kNothing",
+    "gelu": "kGelu",
+    "gelu_tanh": "kGeluTanh",
+    "quick_gelu": "kQuickGelu",
+    "add": "kAdd",
+}
+
+
+def fits(gpu: Gpu, x_TI: Tensor, weight: Weight) -> bool:
+    """Return whether the kernel can take this product; not whether it is the fastest way to do it."""
+    if not isinstance(weight, Dense) or gpu.capability != (9, 0) or x_TI.dtype not in _FLOATS:
+        return False
+    outputs, inputs = weight.weight_OI.shape
+    return outputs % 8 == 0 and inputs % 8 == 0 and weight.weight_OI.is_contiguous() and x_TI.numel() > 0
+
+
+def takes(weight: Weight, gpu: Gpu, x_TI: Tensor) -> TypeGuard[Dense]:
+    """Return whether the kernel is the fastest way to a product and what follows it."""
+    return x_TI.numel() >= _LEAST_ROWS * x_TI.shape[-1] and fits(gpu, x_TI, weight)
+
+
+def linear_rows(
+    gpu: Gpu,
+    x_TI: Tensor,
+    weight: Dense,
+    *,
+    after: After = "nothing",
+    residual_TO: Tensor | None = None,
+    scale_O: Tensor | None = None,
+    cut: RowsCut | None = None,
+) -> Tensor:
+    """Return y = x @ W.T + b, a GELU of it, or residual + y * scale; y is rounded before what follows.
+
+    A given `cut` replaces the preferred one (benchmarks).
+    """
+    x = rows(x_TI)
+    outputs, inputs = weight.weight_OI.shape
+    residual = None if residual_TO is None else rows(residual_TO)
+    assert (after == "add") == (residual is not None), "a residual is what `add` adds to"
+    optional = {"bias": weight.bias_O, "scale": scale_O, "residual": residual}
+    present = {name: operand for name, operand in optional.items() if operand is not None}
+    kernel, used, blocks = planned(
+        gpu,
+        "linear_rows",
+        (x, weight.weight_OI, *present.values()),
+        lambda: _plan(gpu, x, weight.weight_OI, present, after, cut),
+        after,
+        cut,
+    )
+    out = torch.empty(len(x), outputs, dtype=x.dtype, device=x.device)
+    kernel(
+        gpu.stream(),
+        (blocks, 1),
+        gpu.tensor_map(_matrix(x, ROWS)),
+        gpu.tensor_map(_matrix(weight.weight_OI, used.columns // used.cluster)),
+        *(0 if operand is None else operand.data_ptr() for operand in optional.values()),
+        out.data_ptr(),
+        len(x),
+        outputs,
+        -(-inputs // _SLAB),
+    )
+    return out.view(*x_TI.shape[:-1], outputs)
+
+
+def constants(scalar: str, cut: RowsCut, after: After) -> Constants:
+    """Return what the kernel is compiled with."""
+    return (
+        ("SCALAR", scalar),
+        ("COLUMNS", cut.columns),
+        ("TOGETHER", int(cut.together)),
+        ("CLUSTER", cut.cluster),
+        ("STAGES", cut.stages),
+        ("AFTER", _ENUMERATORS[after]),
+    )
+
+
+def _plan(
+    gpu: Gpu, x: Tensor, weight_OI: Tensor, present: dict[str, Tensor], after: After, cut: RowsCut | None
+) -> tuple[Kernel, RowsCut, int]:
+    """Return the kernel for checked operands, its cut and how many blocks stay."""
+    outputs, inputs = weight_OI.shape
+    shapes = {"bias": (outputs,), "scale": (outputs,), "residual": (len(x), outputs)}
+    check(
+        gpu,
+        "linear_rows",
+        x=(x, x.dtype, (len(x), inputs)),
+        weight=(weight_OI, x.dtype, (outputs, inputs)),
+        **{name: (operand, x.dtype, shapes[name]) for name, operand in present.items()},
+    )
+    cut = cut or rows_cut(len(x), outputs, num_sms=gpu.num_sms, bytes_per_block=gpu.shared_bytes_per_block)
+    kernel = _kernel(gpu, scalar_name("linear_rows", x), cut, after)
+    places = max(cut.cluster, gpu.num_sms // cut.cluster * cut.cluster)
+    return kernel, cut, min(places, cut.num_tiles(len(x), outputs))
+
+
+def _kernel(gpu: Gpu, scalar: str, cut: RowsCut, after: After) -> Kernel:
+    return gpu.kernel(
+        "linear_rows.cu",
+        "linear_rows",
+        constants(scalar, cut, after),
+        "MMPPPPiii",
+        threads=THREADS,
+        shared_bytes=cut.shared_bytes,
+    )
+
+
+def _matrix(matrix: Tensor, box_rows: int) -> TensorView:
+    return TensorView(
+        address=matrix.data_ptr(),
+        dtype=matrix.dtype,
+        sizes=(matrix.shape[1], matrix.shape[0]),
+        strides_bytes=(2 * matrix.shape[1],),
+        box=(_SLAB, box_rows),
+    )

@@ -1,0 +1,52 @@
+"""How `kernels/linear_rows.cu` cuts a product into tiles: pure arithmetic on sizes."""
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+ROWS = 128  # of a tile
+THREADS = 384
+_SLAB_BYTES = 128  # of a row in a stage
+_ALIGNMENT = 1024
+_BARRIER_BYTES = 16  # full and empty, a stage
+COLUMNS = (64, 80, 96, 112, 128)  # whose accumulators, for 128 rows, fit into a warpgroup's registers
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RowsCut:
+    """How a block is cut; the names are those of the kernel's constants."""
+
+    columns: int
+    together: bool  # both warpgroups multiply one tile; else each its own, by turns
+    cluster: int
+    stages: int
+
+    @property
+    def shared_bytes(self) -> int:
+        """Return the shared memory a block needs: the kernel's `Layout` and what aligns it."""
+        return self.stages * _stage_bytes(self.columns) + _ALIGNMENT
+
+    def num_tiles(self, num_rows: int, outputs: int) -> int:
+        """Return the tiles of a cluster's blocks together, those past the last row included."""
+        return self.cluster * math.ceil(num_rows / (ROWS * self.cluster)) * math.ceil(outputs / self.columns)
+
+
+def make_cut(columns: int, *, together: bool, cluster: int, bytes_per_block: int) -> RowsCut:
+    """Return a cut with as many stages as fit into a block's shared memory."""
+    stages = min(8, (bytes_per_block - _ALIGNMENT) // _stage_bytes(columns))
+    return RowsCut(columns=columns, together=together, cluster=cluster, stages=stages)
+
+
+@lru_cache(maxsize=1024)
+def rows_cut(num_rows: int, outputs: int, *, num_sms: int, bytes_per_block: int) -> RowsCut:
+    """Return the cut that leaves the fewest columns to the busiest multiprocessor; of equals the widest."""
+
+    def busiest(columns: int) -> tuple[int, int]:
+        tiles = math.ceil(num_rows / ROWS) * math.ceil(outputs / columns)
+        return math.ceil(tiles / num_sms) * columns, -columns
+
+    return make_cut(min(COLUMNS, key=busiest), together=False, cluster=1, bytes_per_block=bytes_per_block)
+
+
+def _stage_bytes(columns: int) -> int:
+    return (ROWS + columns) * _SLAB_BYTES + _BARRIER_BYTES
