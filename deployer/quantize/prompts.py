@@ -9,7 +9,7 @@ from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
-from engines.quant.decoder_stream import CalibrationPrompt
+from engines.quant.prompt_steps import CalibrationPrompt
 from engines.sequence import ImageSlots
 from engines.vision.parts import ImagePixels
 

@@ -24,6 +24,9 @@ class Report:
     bytes_after: int
     perplexity_before: float
     perplexity_after: float
+    judged_tokens: int  # of held-out answers
+    divergence: float  # KL(before || after) of their distributions, nats a token
+    other_choices: float  # share of them where the likeliest token is another than before, 0 to 1
     accuracy_before: float | None  # of held-out questions, 0 to 1; None: not asked
     accuracy_after: float | None
     questions: int
@@ -47,6 +50,8 @@ def print_report(report: Report, *, out: TextIO) -> None:
         ("weights, MB", f"{report.bytes_before / 1e6:,.1f}", f"{report.bytes_after / 1e6:,.1f}"),
         ("perplexity", f"{report.perplexity_before:.4f}", f"{report.perplexity_after:.4f}"),
     ]
+    rows.append(("divergence, nats a token", "", f"{report.divergence:.2e}"))
+    rows.append((f"other choices, of {report.judged_tokens:,} tokens", "", f"{report.other_choices:.2%}"))
     if report.accuracy_before is not None and report.accuracy_after is not None:
         name = f"right answers of {report.questions:,}"
         rows.append((name, f"{report.accuracy_before:.2%}", f"{report.accuracy_after:.2%}"))

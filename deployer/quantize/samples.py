@@ -33,7 +33,8 @@ def samples(source: str | None, *, count: int, seed: int, pictures: bool) -> lis
     Raises ConfigError for a source without samples, and with every picture that cannot be read.
     """
     if source is None:
-        return [_shipped(seed, number, pictures=pictures) for number in range(count)]
+        book = FontBook.system()
+        return [_shipped(seed, number, book, pictures=pictures) for number in range(count)]
     path = Path(source).expanduser()
     found = list(islice(_from_folder(path) if path.is_dir() else _from_lines(path), count))
     if not found:
@@ -44,8 +45,7 @@ def samples(source: str | None, *, count: int, seed: int, pictures: bool) -> lis
     return found if pictures else [[_without_pictures(message) for message in turns] for turns in found]
 
 
-def _shipped(seed: int, number: int, *, pictures: bool) -> Conversation:
-    book = FontBook.system()
+def _shipped(seed: int, number: int, book: FontBook, *, pictures: bool) -> Conversation:
     rng = Random(f"{seed} {number}")
     scene = sample_scene(_FIRST_SEED + seed * 100_000 + number, book, "judged")
     messages: Conversation = []

@@ -1,47 +1,29 @@
 """Prompts on their way through a decoder, one layer after another, and what flows into each linear layer.
 
-Every prompt is run alone over pages of its own, by the layers, op table and steps that serve requests, so
-that what is calibrated is what runs.
+Prompts run in batches of like length over pages of their own, by the layers, op table and steps that serve
+requests, so that what is calibrated is what runs.
 
-Legend: T tokens of a prompt, H hidden.
+Legend: T tokens of a batch, H hidden.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from engines.batch import step_input
-from engines.batch_plan import BatchPlan, Chunk
 from engines.decoder.llama_like import LlamaLayer
 from engines.decoder.logn import query_scale
 from engines.kv_cache import allocate_kv
 from engines.kv_layer import KvLayer
-from engines.messages import greedy
 from engines.ops import Dense, Weight
-from engines.options import KvOptions
 from engines.parallel import TpGroup
-from engines.positions import prompt_positions
-from engines.prefix_cache import root_key
 from engines.pytorch.ops_torch import TorchOps
+from engines.quant.prompt_steps import BATCH_TOKENS, CalibrationPrompt, batches, page_options, prompt_step
 from engines.quant.statistics import InputStatistics
 from engines.rope import Rope
-from engines.sequence import ImageSlots
-from engines.sequence import Sequence as RunningSequence
 from engines.spec import DecoderSpec
 from engines.step import StepInput
-
-PAGE_TOKENS = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class CalibrationPrompt:
-    """One conversation as the model reads it, its answers included."""
-
-    token_ids: tuple[int, ...]
-    images: tuple[ImageSlots, ...]
-    answer_start: int  # the first token of its last answer, which is judged; 0: it has none, all are judged
 
 
 class WatchingOps(TorchOps):
@@ -66,18 +48,27 @@ class DecoderStream:
         self,
         spec: DecoderSpec,
         prompts: Sequence[CalibrationPrompt],
-        features: Sequence[dict[bytes, Tensor]],
+        features: Mapping[bytes, Tensor],
         *,
+        calibrating: int,
         device: torch.device,
         dtype: torch.dtype,
     ) -> None:
+        """The first `calibrating` prompts calibrate, the others judge; `features` has rows of pictures."""
         self._spec, self._device, self._ops = spec, device, WatchingOps()
         self._rope = Rope(spec.rope, spec.head_dim, device)
-        self._kv = self._pages(max(len(prompt.token_ids) for prompt in prompts), dtype)
-        self.steps = [self._step(prompt, rows) for prompt, rows in zip(prompts, features, strict=True)]
+        parts = (prompts[:calibrating], prompts[calibrating:])
+        grouped = [
+            [[part[number] for number in batch] for batch in batches(part, num_tokens=_at_once(device))]
+            for part in parts
+        ]
+        self.num_calibrating = len(grouped[0])  # batches
+        self.batches = [*grouped[0], *grouped[1]]
+        self.steps = [prompt_step(spec, batch, features, device=device) for batch in self.batches]
+        self._kv = self._pages(dtype)
 
     def embed(self, table_VH: Tensor) -> list[Tensor]:
-        """Return the rows that enter the first layer, [T, H] a prompt, on the host; once."""
+        """Return the rows that enter the first layer, [T, H] a batch, on the host; once."""
         rows = []
         for i, step in enumerate(self.steps):
             x_TH = self._ops.embed(table_VH, step.token_ids_T)
@@ -96,18 +87,16 @@ class DecoderStream:
         name: str,
         rows: Sequence[Tensor],
         seen: Mapping[str, InputStatistics] | None,
-        *,
-        calibrating: int,
     ) -> list[Tensor]:
-        """Run one layer over every prompt and return what enters the next, on the host.
+        """Run one layer over every batch and return what enters the next, on the host.
 
-        `seen` takes in what flows into the linear layers that it names, for the first `calibrating` prompts.
+        `seen` takes in what flows into the linear layers that it names, of the prompts that calibrate.
         """
         self._ops.names = {id(tensor): key for key, tensor in params.items()}
         layer = LlamaLayer(self._spec, params, name, ops=self._ops, group=TpGroup())
         found = []
         for number, (step, x_TH) in enumerate(zip(self.steps, rows, strict=True)):
-            self._ops.seen = seen if seen is not None and number < calibrating else {}
+            self._ops.seen = seen if seen is not None and number < self.num_calibrating else {}
             found.append(self._run(layer, step, x_TH.to(self._device)).cpu())
         return found
 
@@ -117,36 +106,12 @@ class DecoderStream:
         out_TH, residual_TH = layer(x_TH, None, tables, step, self._kv, scale_T11)
         return out_TH + residual_TH
 
-    def _pages(self, num_tokens: int, dtype: torch.dtype) -> KvLayer:
-        options = KvOptions(
-            format="none", page_tokens=PAGE_TOKENS, num_pages=None, memory=0.5, prefix_caching=False
-        )
-        pages = -(-num_tokens // PAGE_TOKENS)
+    def _pages(self, dtype: torch.dtype) -> KvLayer:
+        pages = max(sum(prompt.num_pages for prompt in batch) for batch in self.batches)
         one_layer = replace(self._spec, num_layers=1)
+        options = page_options("none")
         return allocate_kv(one_layer, options, num_pages=pages, tp=1, dtype=dtype, device=self._device)[0]
 
-    def _step(self, prompt: CalibrationPrompt, features: dict[bytes, Tensor]) -> StepInput:
-        num_tokens = len(prompt.token_ids)
-        positions, offset = prompt_positions(self._spec.positions, num_tokens, prompt.images)
-        sequence = RunningSequence(
-            request_id="calibration",
-            token_ids=list(prompt.token_ids),
-            num_prompt_tokens=num_tokens,
-            images=prompt.images,
-            sampling=greedy(1),
-            max_tokens=num_tokens + 1,
-            priority=0,
-            arrival=0,
-            root_key=root_key(0),
-            submitted_s=0.0,
-            positions=positions,
-            position_offset=offset,
-        )
-        sequence.pages.extend(range(-(-num_tokens // PAGE_TOKENS)))
-        return step_input(
-            BatchPlan.of([Chunk(sequence=sequence, start=0, num_tokens=num_tokens)], []),
-            page_tokens=PAGE_TOKENS,
-            device=self._device,
-            features=features,
-            rope_by_prompt=self._spec.rope.by_prompt,
-        )
+
+def _at_once(device: torch.device) -> int:
+    return BATCH_TOKENS[device.type]

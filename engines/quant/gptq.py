@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engines.quant.method import Method
-from engines.quant.rounding import Codes, group_parameters, nearest
+from engines.quant.rounding import Codes, group_parameters
 
 BLOCK = 128  # inputs whose errors are passed on at once
 
@@ -55,23 +55,39 @@ def _inverse_factor(hessian_II: Tensor, damping: float) -> Tensor:
 def _round(
     weight_OI: Tensor, factor_II: Tensor, size: int, *, symmetric: bool
 ) -> tuple[Tensor, list[Tensor], list[Tensor]]:
-    codes_OI = torch.zeros_like(weight_OI)
-    scales: list[Tensor] = []
-    zeros: list[Tensor] = []
+    """Return codes, and scales and zero points [O] of each group; `weight_OI` is used up."""
+    shares_II = (
+        factor_II / factor_II.diagonal()[:, None]
+    )  # what an error of 1 at one input moves the others by
+    codes, scales, zeros = [], list[Tensor](), list[Tensor]()
     for first in range(0, weight_OI.shape[1], BLOCK):
         last = min(first + BLOCK, weight_OI.shape[1])
-        errors_OB = torch.zeros_like(weight_OI[:, first:last])
+        block_BO = weight_OI[:, first:last].T.contiguous()
+        errors_BO = torch.zeros_like(block_BO)
         for i in range(first, last):
             if i % size == 0:
                 # What this block owes to columns behind it is not in the weights yet.
-                group_OS = weight_OI[:, i : i + size].clone()
-                group_OS[:, last - i :] -= errors_OB @ factor_II[first:last, last : max(i + size, last)]
+                owed_OS = errors_BO.T @ shares_II[first:last, last : max(i + size, last)]
+                later_OS = weight_OI[:, last : max(i + size, last)] - owed_OS
+                group_OS = torch.cat([block_BO[i - first : i - first + size].T, later_OS], dim=1)
                 scale_O, zero_O = group_parameters(group_OS.amin(1), group_OS.amax(1), symmetric=symmetric)
                 scales.append(scale_O)
                 zeros.append(zero_O)
-            codes_OI[:, i] = nearest(weight_OI[:, i], scales[-1], zeros[-1])
-            error_O = (weight_OI[:, i] - (codes_OI[:, i] - zeros[-1]) * scales[-1]) / factor_II[i, i]
-            weight_OI[:, i:last] -= error_O[:, None] * factor_II[i, i:last]
-            errors_OB[:, i - first] = error_O
-        weight_OI[:, last:] -= errors_OB @ factor_II[first:last, last:]
-    return codes_OI, scales, zeros
+                whole_O = zero_O.int()
+            row_O = block_BO[i - first]
+            rounded_O = torch.fake_quantize_per_channel_affine(row_O, scales[-1], whole_O, 0, 0, 15)
+            error_O = torch.sub(row_O, rounded_O, out=errors_BO[i - first])
+            row_O.copy_(rounded_O)
+            block_BO[i - first + 1 :].addr_(shares_II[i, i + 1 : last], error_O, alpha=-1)
+        codes.append(_codes_of(block_BO, scales, zeros, first=first, size=size))
+        weight_OI[:, last:] -= errors_BO.T @ shares_II[first:last, last:]
+    return torch.cat(codes, dim=1), scales, zeros
+
+
+def _codes_of(
+    rounded_BO: Tensor, scales: list[Tensor], zeros: list[Tensor], *, first: int, size: int
+) -> Tensor:
+    """Return the codes [O, B] of the inputs from `first` on, whose weights are steps of their scales."""
+    group_B = torch.arange(first, first + len(rounded_BO), device=rounded_BO.device) // size
+    scales_BO, zeros_BO = (torch.stack(parts)[group_B] for parts in (scales, zeros))
+    return ((rounded_BO / scales_BO).round() + zeros_BO).T

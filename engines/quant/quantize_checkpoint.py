@@ -15,17 +15,19 @@ from torch import Tensor
 from engines.errors import CheckpointError
 from engines.ops import Fp8, Int8
 from engines.quant.decoder_layer import LINEARS, QuantizedLayer, quantize_layer
-from engines.quant.decoder_stream import CalibrationPrompt, DecoderStream
+from engines.quant.decoder_stream import DecoderStream
+from engines.quant.judge import judge
 from engines.quant.layer_store import LayerStore, source_rows
 from engines.quant.linear_tensors import tensors_of
 from engines.quant.method import Method
+from engines.quant.next_tokens import NextTokens
 from engines.quant.packing import packed_tensors
-from engines.quant.perplexity import perplexity
+from engines.quant.prompt_steps import CalibrationPrompt
 from engines.quant.remainder import kept_modules, weight_files, write_remainder
 from engines.quant.rounding import Codes
 from engines.quant.staging import Progress, Staging
 from engines.quant.statistics import InputStatistics
-from engines.quant.tower import run_tower
+from engines.quant.tower import Features, run_tower
 from engines.spec import ModelSpec
 
 GROUP_SIZES = (128, 64, 32, 16, 8)
@@ -39,8 +41,7 @@ class Outcome:
     places: dict[str, str]  # tensor: file
     kept: list[str]  # modules that stayed as they are
     layers: list[dict[str, Any]]  # one each: layer, error of its output, errors of its linear layers
-    perplexity_before: float
-    perplexity_after: float
+    judged: NextTokens  # of the answers that were held out
     vision_error: float | None  # of the rows of pictures; None: not quantized
     bytes_before: int
     bytes_after: int
@@ -91,44 +92,39 @@ def quantize_checkpoint(
     """Quantize into a staging folder; the last `held_out` prompts only judge. `method` is a fitted one."""
     spec = store.spec.decoder
     tower = run_tower(store, prompts, method, device=device, dtype=dtype)
-    stream = DecoderStream(spec, prompts, tower.plain, device=device, dtype=dtype)
-    other = DecoderStream(spec, prompts, tower.quantized, device=device, dtype=dtype)
+    calibrating = len(prompts) - held_out
     embed = store.load(lambda name: name == "decoder.embed.weight", device=device, dtype=dtype)
-    rows = (stream.embed(embed["decoder.embed.weight"]), other.embed(embed["decoder.embed.weight"]))
-    del other, embed
+
+    def entering(features: Features) -> tuple[DecoderStream, list[Tensor]]:
+        stream = DecoderStream(spec, prompts, features, calibrating=calibrating, device=device, dtype=dtype)
+        return stream, stream.embed(embed["decoder.embed.weight"])
+
+    stream, plain = entering(tower.plain)
+    rows = (plain, plain if tower.quantized is tower.plain else entering(tower.quantized)[1])
     progress = staging.progress()
     if progress.layers:
-        rows = _unpacked_rows(staging.rows(progress.layers), len(prompts))
+        rows = _unpacked_rows(staging.rows(progress.layers), len(plain))
     work = _Layers(store=store, stream=stream, method=method, staging=staging, device=device, dtype=dtype)
     for i in range(progress.layers, spec.num_layers):
         on_layer(i)
-        rows, note = work.quantize(i, rows, calibrating=len(prompts) - held_out)
+        rows, note = work.quantize(i, rows)
         progress = Progress(layers=i + 1, notes=[*progress.notes, note])
         staging.commit(progress, _packed_rows(rows))
     on_layer(spec.num_layers)
-    judged = slice(len(prompts) - held_out, len(prompts))
-    before, after = perplexity(
-        store,
-        prompts[judged],
-        stream.steps[judged],
-        [part[judged] for part in rows],
-        device=device,
-        dtype=dtype,
-    )
+    judged = judge(store, stream, *rows, device=device, dtype=dtype)
     places, packed = _write_all(store, staging, method, tower.codes, progress)
     return Outcome(
         places=places,
         kept=kept_modules(store, packed, as_patterns=not method.is_4_bit),
         layers=progress.notes,
-        perplexity_before=before,
-        perplexity_after=after,
+        judged=judged,
         vision_error=tower.error,
         bytes_before=sum(path.stat().st_size for path in weight_files(store.checkpoint.folder)),
         bytes_after=sum((staging.folder / file).stat().st_size for file in set(places.values())),
     )
 
 
-Rows = tuple[list[Tensor], list[Tensor]]  # of the plain and of the quantized stream, [T, H] a prompt
+Rows = tuple[list[Tensor], list[Tensor]]  # of the plain and of the quantized stream, [T, H] a batch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -142,7 +138,7 @@ class _Layers:
     device: torch.device
     dtype: torch.dtype
 
-    def quantize(self, i: int, rows: Rows, *, calibrating: int) -> tuple[Rows, dict[str, Any]]:
+    def quantize(self, i: int, rows: Rows) -> tuple[Rows, dict[str, Any]]:
         """Quantize a layer and write it; return what leaves it, and a note for the report."""
         name = f"decoder.layers.{i}"
         params = self.store.load(lambda key: key.startswith(f"{name}."), device=self.device, dtype=self.dtype)
@@ -153,11 +149,11 @@ class _Layers:
             for linear in LINEARS
         }
         second = self.method.format == "gptq"
-        plain = self.stream.layer(params, name, rows[0], None if second else seen, calibrating=calibrating)
+        plain = self.stream.layer(params, name, rows[0], None if second else seen)
         if second:
-            self.stream.layer(params, name, rows[1], seen, calibrating=calibrating)
+            self.stream.layer(params, name, rows[1], seen)
         made = quantize_layer(self.store.spec.decoder, params, name, seen, self.method)
-        quantized = self.stream.layer(_as_it_runs(params, made), name, rows[1], None, calibrating=0)
+        quantized = self.stream.layer(_as_it_runs(params, made), name, rows[1], None)
         changed = self._write(i, made)
         note = {
             "layer": i,

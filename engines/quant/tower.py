@@ -3,7 +3,7 @@
 Linear layers of towers and projectors are rounded to nearest in 8 bits; their loss is that of the rows.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -11,15 +11,17 @@ from torch import Tensor
 
 from engines.ops import Fp8, Int8
 from engines.pytorch.ops_torch import TorchOps
-from engines.quant.decoder_stream import CalibrationPrompt
 from engines.quant.layer_store import LayerStore
 from engines.quant.linear_tensors import tensors_of
 from engines.quant.method import Method
+from engines.quant.prompt_steps import CalibrationPrompt
 from engines.quant.rounding import Codes, round_outputs
+from engines.vision.parts import ImagePixels
 from engines.weights.quantized_bytes import is_linear
 
-MAX_TILES = 8
-Features = list[dict[bytes, Tensor]]  # rows of a picture by its key, one mapping a prompt
+PICTURES_AT_ONCE = 16
+MAX_TILES = {"cuda": 32, "npu": 32, "cpu": 8}  # of a pass
+Features = dict[bytes, Tensor]  # rows of a picture by its key, on the host
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +44,7 @@ def run_tower(
 ) -> TowerOutcome:
     """Encode every picture; the tower leaves the device again."""
     if store.spec.vision is None:
-        nothing: Features = [{} for _ in prompts]
+        nothing: Features = {}
         return TowerOutcome(plain=nothing, quantized=nothing, codes={}, error=None)
     params = store.load(lambda name: not name.startswith("decoder."), device=device, dtype=dtype)
     plain = _encoded(store, params, prompts)
@@ -62,22 +64,30 @@ def _encoded(store: LayerStore, params: dict[str, Tensor], prompts: Sequence[Cal
     vision = store.spec.vision
     assert vision is not None, "asked of models with a tower"
     encoder = vision.assembly.build(vision, params, ops=TorchOps())
-    found: Features = []
-    for prompt in prompts:
-        pixels = [image.pixels for image in prompt.images if image.pixels is not None]
-        rows = encoder(pixels, MAX_TILES) if pixels else []
-        found.append({image.key: part.cpu() for image, part in zip(prompt.images, rows, strict=True)})
+    max_tiles = MAX_TILES[next(iter(params.values())).device.type]
+    return encoded(lambda images: encoder(images, max_tiles), prompts)
+
+
+def encoded(
+    encode: Callable[[list[ImagePixels]], list[Tensor]], prompts: Sequence[CalibrationPrompt]
+) -> Features:
+    """Return the rows of every picture of the prompts, each encoded once, several at a time."""
+    pictures = {
+        image.key: image.pixels for prompt in prompts for image in prompt.images if image.pixels is not None
+    }
+    found: Features = {}
+    keys = list(pictures)
+    for first in range(0, len(keys), PICTURES_AT_ONCE):
+        some = keys[first : first + PICTURES_AT_ONCE]
+        rows = encode([pictures[key] for key in some])
+        found |= {key: part.cpu() for key, part in zip(some, rows, strict=True)}
     return found
 
 
 def _error(plain: Features, quantized: Features) -> float | None:
-    pairs = [
-        (rows.float(), other[key].float())
-        for before, other in zip(plain, quantized, strict=True)
-        for key, rows in before.items()
-    ]
-    if not pairs:
+    if not plain:
         return None
+    pairs = [(rows.float(), quantized[key].float()) for key, rows in plain.items()]
     moved = sum(float((after - before).square().sum()) for before, after in pairs)
     whole = sum(float(before.square().sum()) for before, _ in pairs)
     return float((moved / max(whole, 1e-12)) ** 0.5)

@@ -96,6 +96,9 @@ def test_a_copy_loads_as_what_its_config_says(
     report = json.loads(out)
     assert report["bytes_after"] < report["bytes_before"]
     assert report["perplexity_after"] == pytest.approx(report["perplexity_before"], rel=0.5)
+    assert report["judged_tokens"] > 0
+    assert 0 < report["divergence"] < 0.5
+    assert 0 <= report["other_choices"] <= 1
     assert (report["vision_error"] is not None) == ("quantize.vision=true" in words)
     assert len(report["layers"]) == 2
     folder = tmp_path / "out"

@@ -8,7 +8,8 @@ from quantizing import METHOD
 from torch import Tensor
 
 from engines.quant.decoder_layer import LINEARS, quantize_layer
-from engines.quant.decoder_stream import CalibrationPrompt, DecoderStream
+from engines.quant.decoder_stream import DecoderStream
+from engines.quant.prompt_steps import CalibrationPrompt
 from engines.quant.rounding import Codes
 from engines.quant.statistics import InputStatistics
 from engines.spec import DecoderSpec, RopeSpec
@@ -56,9 +57,9 @@ def run(
     spec: DecoderSpec, params: dict[str, Tensor], seen: dict[str, InputStatistics] | None = None
 ) -> Tensor:
     prompts = [CalibrationPrompt(token_ids=tuple(range(20)), images=(), answer_start=0)]
-    stream = DecoderStream(spec, prompts, [{}], device=CPU, dtype=torch.float32)
+    stream = DecoderStream(spec, prompts, {}, calibrating=1, device=CPU, dtype=torch.float32)
     table = torch.randn(spec.vocab, spec.hidden, generator=torch.Generator().manual_seed(1))
-    (rows,) = stream.layer(params, NAME, stream.embed(table), seen, calibrating=1)
+    (rows,) = stream.layer(params, NAME, stream.embed(table), seen)
     return rows
 
 
