@@ -19,7 +19,7 @@ from deployer.bench.samples import quantile
 from deployer.bench.workload import asks
 
 PATH = "/v1/chat/completions"
-PATIENCE_S = 120.0  # without a byte
+PATIENCE_S = 600.0  # without a byte
 
 End = Literal["ok", "refused", "failed", "lost", "hung"]
 
