@@ -140,7 +140,7 @@ DEVICE void close(Layout& shared, const Rows& rows) {
             for (int i = 0; i < kSteps; i++)
 #pragma unroll
                 for (int half = 0; half < 2; half++)
-                    shared.sums[warp][query][Rows::dim_of(i, half)] = rows.sum[n][i][j + 2 * half] + bias;
+                    shared.sums[warp][query][Rows::dim_of(i, half)] = rows.result_of(n, i, half, j) + bias;
         }
 }
 
@@ -175,17 +175,19 @@ DEVICE float* share_of(float* partials, int worker, long long total, int workers
 }
 
 // Sum the warps of this block; write the result, or this worker's share of it, or, as the last to come, the sum of all shares.
-DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, int begin, int end, long long total, int workers) {
+// The segment is tiles [begin, end); `alone`: all of it is this worker's.
+DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, int begin, int end, bool alone, long long total,
+                   int workers) {
     const auto owner = [&](int tile) { return int(((tile + 1LL) * workers - 1) / total); };
-    const int first = owner(begin), last = owner(end - 1), worker = blockIdx.x;
-    float* own = share_of(partials, worker, total, workers, begin);
+    const int worker = blockIdx.x, first = alone ? worker : owner(begin), last = alone ? worker : owner(end - 1);
+    float* own = alone ? partials : share_of(partials, worker, total, workers, begin);
     __syncthreads();
     for (int item = threadIdx.x; item < GROUP * DIM / 4; item += kThreads) {
         const int query = item / (DIM / 4), d = item % (DIM / 4) * 4;
         float sum[4], peak, weight;
         combine(WARPS, [&](int w) { return load16(&shared.sums[w][query][d]); }, [&](int w) { return shared.maxima[w][query]; },
                 [&](int w) { return shared.weights[w][query]; }, sum, peak, weight);
-        if (first == last) {
+        if (alone) {
             write4(out + query * DIM + d, sum, weight);
             continue;
         }
@@ -194,7 +196,7 @@ DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, 
         own[GROUP * DIM + query] = peak;
         own[GROUP * DIM + GROUP + query] = weight;
     }
-    if (first == last) {
+    if (alone) {
         __syncthreads();  // the warps' sums have been read
         return;
     }
@@ -278,18 +280,18 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     Rows rows;
     for (int tile = begin; tile < end; tile++) {
         if (tile == begin || here.tile == 0)
-            rows.open(q + here.seq * q_stride + (long long)here.head * GROUP * DIM);
+            rows.open(q + here.seq * q_stride + (long long)here.head * GROUP * DIM, scale_log2);
         copies_wait<STAGES - 2>();
         __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
         fetch_next();
         const int token = here.token(warp);
         if (here.seen(token))
-            rows.take(shared.ring[warp][(tile - begin) % STAGES], token, window_start(here.len), here.len, scale_log2);
+            rows.take(shared.ring[warp][(tile - begin) % STAGES], token, window_start(here.len), here.len);
         if (tile + 1 == end || here.tile + 1 == here.num_tiles) {
-            const int segment = tile - here.tile;
+            const int segment = tile - here.tile, behind = segment + here.num_tiles;
             close(shared, rows);
             finish(shared, out + ((long long)here.seq * KV_HEADS + here.head) * GROUP * DIM, partials, counters, segment,
-                   segment + here.num_tiles, total, workers);
+                   behind, segment >= begin && behind <= end, total, workers);
         }
         here.step(shared, kv_lens, num_seqs);
     }

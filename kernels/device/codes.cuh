@@ -44,6 +44,12 @@ DEVICE unsigned pack_codes<e4m3>(float a, float b, float c, float d) {
     asm("cvt.rn.satfinite.e4m3x2.f32 %0, %1, %2;" : "=h"(high) : "f"(d), "f"(c));
     return low | unsigned(high) << 16;
 }
+// Two e4m3 codes, in the lower half of a word, as two fp16.
+DEVICE unsigned halves_of_e4m3(unsigned codes) {
+    unsigned pair;
+    asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(pair) : "h"((unsigned short)codes));
+    return pair;
+}
 #endif
 
 /* ---- 4-bit codes ---- */

@@ -1,28 +1,39 @@
 /* decode_codes.cuh - what a warp of `attention_decode.cu` does with 16 tokens whose keys and values are codes of 8 or 4 bits.
 
-   A row is x = scale * u + zero with u a small number: int8 code - 128, int4 code - 8, or the value of an e4m3 code / 256, all
-   exact in fp16 (`engines/kv_layer.py`). Codes are multiplied as they are; the parameters of a token enter beside the products:
+   A row is x = scale * (u - middle) + zero with codes u of int8 (middle 128) or int4 (8), or x = scale * e4m3(u); the formats are
+   those of `engines/kv_layer.py`. Codes are multiplied as they are, and what belongs to a token or to all codes enters beside
+   the products:
 
-     score = scale_t * (q . u_t) + zero_t * sum(q)        result = sum_t (p_t * scale_t) * u_t + sum_t p_t * zero_t
+     score = scale_t * (q . u_t) + (zero_t - middle * scale_t) * sum(q)
+     result = sum_t (p_t * scale_t) * u_t - middle * sum_t (p_t * scale_t) + sum_t p_t * zero_t
 
-   Products are fp16 whatever SCALAR is: queries are brought to [1, 2) by a power of two, and p_t * scale_t is taken relative to
-   the largest scale of the 16 tokens.
+   Products are fp16 whatever SCALAR is. The bits of an integer code are, as fp16, the subnormal number u * 2^-24: nothing is
+   converted, codes only get a register half each. Codes of 4 bits that stay in bits 4-7 count 16 times; their queries are divided
+   by 16, their results at the end. Queries are brought below 2^15 by a power of two, p_t * scale_t is taken relative to `unit`.
 
-   Which element of a head a register holds is free as long as both operands agree, so lanes read whole words: of keys, 4
-   elements a step from word c + 4 * step; of values, the words g + 8 w of the tokens 2c, 2c + 1, 2c + 8, 2c + 9.
+   Sums fade only where a token exceeds the known maximum by far: probabilities may reach 2^kSlack and scales kScaleSlack units,
+   so a warp agrees by one vote that nothing is to be done.
+
+   Which element of a head a register holds is free as long as both operands agree: lane 4g + c multiplies words c and c + 4 of each
+   32 bytes of key g, and gets the two bytes (four 4-bit codes) g of each 16 bytes of values 2c and 2c + 1.
 */
 #pragma once
+#include "device/codes.cuh"
 #include "device/decode_softmax.cuh"
 
 constexpr bool kFloats = KV_FORMAT == 3, kNibbles = KV_FORMAT == 2;
 constexpr int kRowBytes = DIM / (kNibbles ? 2 : 1);
-constexpr int kPitch = kRowBytes + 16;         // bytes of a row in shared memory; 16 more keep loads of words free of conflicts
+constexpr int kPitch = kRowBytes + 16;         // bytes of a row in shared memory; 16 more keep ldmatrix free of conflicts
 constexpr int kScaleBytes = kFloats ? 2 : 4;   // of a token's parameters
 constexpr int kScales = 2 * kRows * kPitch;    // where they stand in a stage: keys', then values'
 constexpr int kStageBytes = kScales + 2 * kRows * kScaleBytes;
-constexpr int kWords = kRowBytes / 4 / 8;      // of a value that a lane reads
-constexpr float kUnit = kFloats ? 256.f : 1.f;
-static_assert(kRowBytes % 32 == 0, "a row has a word for each of 8 lanes");
+constexpr int kPairs = kNibbles ? 4 : 2;       // of codes in a word
+constexpr float kUnit = kFloats ? 1.f : 16777216.f;  // what a multiplied number is taken times, 2^24
+constexpr float kMiddle = kFloats ? 0.f : kNibbles ? 8.f : 128.f;
+constexpr unsigned kMiddlePair = kNibbles ? 0x00080008u : 0x00800080u;
+constexpr float kTiny = 16777216.f;            // 1 / the smallest scale that is not 0
+constexpr float kSlack = 8.f, kScaleSlack = 32.f;  // 2^8 * 32 stays far below what fp16 holds
+static_assert(kRowBytes % 32 == 0, "four matrices of 8 rows of 16 bytes at a time");
 
 DEVICE void fetch(unsigned char* stage, long long row, int num_rows, const Pool& pool) {
     const int lane = threadIdx.x % 32;
@@ -41,128 +52,98 @@ DEVICE void fetch(unsigned char* stage, long long row, int num_rows, const Pool&
     }
 }
 
-// Two neighbouring numbers of a word as fp16: bytes 2p and 2p + 1, or the p-th pair of an int4 word.
+// Pair p of a word as two fp16: of int8 codes p and p + 2, of e4m3 2p and 2p + 1, of int4 the pair of nibbles p and p + 4.
 DEVICE unsigned pair_of(unsigned word, int p) {
-    if (kNibbles) return sub_halves((word >> 4 * p & 0x000f000f) | 0x64006400u, 0x64086408u);  // 1024 + code, less 1032
-    if (kFloats) {
-        const unsigned high = __byte_perm(word, 0, p ? 0x3424 : 0x1404);  // s eeee mmm in the upper half of each 16 bits
-        return (high & 0x80008000u) | (high >> 1 & 0x3f803f80u);
-    }
-    return sub_halves(__byte_perm(word, 0x64646464u, p ? 0x4342 : 0x4140), 0x64806480u);  // 1024 + code, less 1152
+#if KV_FORMAT == 3
+    return halves_of_e4m3(word >> p * 16);
+#else
+    if (kNibbles) return word >> p / 2 * 8 & (p % 2 ? 0x00f000f0u : 0x000f000fu);
+    return p ? __byte_perm(word, 0, 0x4341) : word & 0x00ff00ffu;
+#endif
 }
 
-// First of the 4 elements of a query or key that lane 4g + c multiplies in a step.
-DEVICE int element_of(int step) {
-    const int c = threadIdx.x % 4;
-    return kNibbles ? step / 2 * 32 + c * 8 + step % 2 * 4 : step * 16 + c * 4;
-}
+// Where the numbers of pair p stand among the elements of a word.
+DEVICE constexpr int place_of(int p, int half) { return kNibbles || kFloats ? 2 * p + half : p + 2 * half; }
 
 struct Rows : Softmax {
     unsigned query[kColumns][kSteps][2];
-    float unscale[kColumns][2], query_sum[kColumns][2], bias[kColumns][2];  // of this lane's queries; bias: its tokens only
+    float query_sum[kColumns][2], bias[kColumns][2];  // of this lane's queries; bias: its tokens only
+    float key_unit[kColumns];
+    float middle[kColumns][4];  // kMiddle * the sum of what the values were multiplied by
+    float unit, per_unit;       // of the scales of values, and 1 / unit
 
     // Result row that sum[n][i][2 * half] is of.
     DEVICE static int dim_of(int i, int half) {
         const int g = threadIdx.x % 32 / 4;
-        return (kNibbles ? 8 * (g + i / 4 * 8) + 2 * (i % 4) : 4 * (g + i / 2 * 8) + 2 * (i % 2)) + half;
+        return kNibbles ? i / 2 * 32 + g / 2 * 8 + i % 2 * 4 + half * 2 + g % 2 : i * 16 + g * 2 + half;
+    }
+
+    DEVICE float result_of(int n, int i, int half, int j) const {
+        const float sixteenth = kNibbles && half ? 0.0625f : 1.f;
+        return (sum[n][i][j + 2 * half] * sixteenth - (kFloats ? 0.f : middle[n][j])) * (unit * kUnit);
     }
 
     DEVICE float bias_of(int n, int j) const { return sum_of_tokens(bias[n][j]); }
 
-    DEVICE void open(const SCALAR* q) {
-        const int lane = threadIdx.x % 32, g = lane / 4;
+    DEVICE void open(const SCALAR* q, float scale_log2) {
+#pragma unroll
+        for (int n = 0; n < kColumns; n++) load_queries(n, q, scale_log2);
         reset();
+        per_unit = kTiny;
+        unit = 1.f / kTiny;
 #pragma unroll
-        for (int n = 0; n < kColumns; n++) {
-            float x[kSteps][4], top = 0.f, total = 0.f;
+        for (int n = 0; n < kColumns; n++)
 #pragma unroll
-            for (int i = 0; i < kSteps; i++) {
-                uint2 words = make_uint2(0, 0);
-                if (8 * n + g < GROUP) words = *reinterpret_cast<const uint2*>(q + (8 * n + g) * DIM + element_of(i));
-                x[i][0] = low_half<SCALAR>(words.x);
-                x[i][1] = high_half<SCALAR>(words.x);
-                x[i][2] = low_half<SCALAR>(words.y);
-                x[i][3] = high_half<SCALAR>(words.y);
+            for (int j = 0; j < 4; j++) middle[n][j] = bias[n][j % 2] = 0.f;
+    }
+
+    DEVICE void load_queries(int n, const SCALAR* q, float scale_log2) {
+        const int lane = threadIdx.x % 32, query_of_lane = 8 * n + lane / 4;
+        float x[kSteps][4], top = 0.f, total = 0.f;
 #pragma unroll
-                for (int j = 0; j < 4; j++) {
-                    top = max(top, max(x[i][j], -x[i][j]));
-                    total += x[i][j];
+        for (int i = 0; i < kSteps / kPairs; i++)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float element[2 * kPairs];
+                load_elements(q + query_of_lane * DIM + ((2 * i + half) * 4 + lane % 4) * 2 * kPairs, query_of_lane < GROUP, element);
+#pragma unroll
+                for (int p = 0; p < 2 * kPairs; p++) {
+                    x[i * kPairs + p / 2][2 * half + p % 2] = element[place_of(p / 2, p % 2)];
+                    top = max(top, max(element[p], -element[p]));
+                    total += element[p];
                 }
             }
 #pragma unroll
-            for (int distance = 1; distance < 4; distance *= 2) {
-                top = max(top, __shfl_xor_sync(0xffffffffu, top, distance));
-                total += __shfl_xor_sync(0xffffffffu, total, distance);
-            }
-            const unsigned exponent = __float_as_uint(top) >> 23;
-            const float scale = __uint_as_float((254u - exponent) << 23), inverse = __uint_as_float(exponent << 23);
-#pragma unroll
-            for (int i = 0; i < kSteps; i++) {
-                query[n][i][0] = pack2<fp16>(x[i][0] * scale, x[i][1] * scale);
-                query[n][i][1] = pack2<fp16>(x[i][2] * scale, x[i][3] * scale);
-            }
-#pragma unroll
-            for (int j = 0; j < 2; j++) {  // from the lanes of query g to those that hold query 2c + j of a score
-                const int from = (lane % 4 * 2 + j) * 4;
-                unscale[n][j] = __shfl_sync(0xffffffffu, inverse, from) * kUnit;
-                query_sum[n][j] = __shfl_sync(0xffffffffu, total, from);
-                bias[n][j] = 0.f;
-            }
+        for (int distance = 1; distance < 32; distance *= 2) {
+            top = max(top, __shfl_xor_sync(0xffffffffu, top, distance));
+            if (distance < 4) total += __shfl_xor_sync(0xffffffffu, total, distance);
         }
-    }
-
-    DEVICE void multiply_keys(const unsigned char* stage, float (&score)[kColumns][2][4]) const {
-        const int lane = threadIdx.x % 32;
-        const unsigned char* row = stage + lane / 4 * kPitch;
+        const unsigned exponent = max(__float_as_uint(top) >> 23, 14u);
+        const float scale = __uint_as_float((268u - exponent) << 23);  // brings `top` to [2^14, 2^15)
 #pragma unroll
         for (int i = 0; i < kSteps; i++) {
-            const int at = element_of(i) / (kNibbles ? 8 : 4) * 4, p = kNibbles ? i % 2 * 2 : 0;
-            const unsigned low = load4(row + at), high = load4(row + 8 * kPitch + at);
-            const unsigned a[4] = {pair_of(low, p), pair_of(high, p), pair_of(low, p + 1), pair_of(high, p + 1)};
+            const float by = kNibbles && i % 2 ? scale * 0.0625f : scale;
+            query[n][i][0] = pack2<fp16>(x[i][0] * by, x[i][1] * by);
+            query[n][i][1] = pack2<fp16>(x[i][2] * by, x[i][3] * by);
+        }
+        key_unit[n] = __uint_as_float((exponent - 14u) << 23) * kUnit * scale_log2;
 #pragma unroll
-            for (int n = 0; n < kColumns; n++) mma16816<fp16>(score[n][i % 2], a, query[n][i][0], query[n][i][1]);
+        for (int j = 0; j < 2; j++)  // from the lanes of query g to those that hold query 2c + j of a score
+            query_sum[n][j] = __shfl_sync(0xffffffffu, total, (lane % 4 * 2 + j) * 4) * scale_log2;
+    }
+
+    DEVICE static void load_elements(const SCALAR* from, bool real, float (&x)[2 * kPairs]) {
+#pragma unroll
+        for (int i = 0; i < kPairs / 2; i++) {
+            const uint2 words = real ? reinterpret_cast<const uint2*>(from)[i] : make_uint2(0, 0);
+            x[4 * i] = low_half<SCALAR>(words.x);
+            x[4 * i + 1] = high_half<SCALAR>(words.x);
+            x[4 * i + 2] = low_half<SCALAR>(words.y);
+            x[4 * i + 3] = high_half<SCALAR>(words.y);
         }
     }
 
-    DEVICE void multiply_values(const unsigned char* stage, const unsigned (&chance)[kColumns][2], const float (&fade)[kColumns][2],
-                                float unit) {
-        const int lane = threadIdx.x % 32;
-        const unsigned char* row = stage + kRows * kPitch + lane % 4 * 2 * kPitch + lane / 4 * 4;
-#pragma unroll
-        for (int w = 0; w < kWords; w++) {
-            unsigned word[4];  // tokens 2c, 2c + 1, 2c + 8, 2c + 9
-#pragma unroll
-            for (int j = 0; j < 4; j++) word[j] = load4(row + (j % 2 + j / 2 * 8) * kPitch + w * 32);
-            constexpr int tiles = kSteps / kWords;  // of 16 result rows, in a word
-#pragma unroll
-            for (int p = 0; p < tiles; p++) {
-                unsigned a[4];
-#pragma unroll
-                for (int half = 0; half < 2; half++) {  // two tokens each: an even element, then the odd one
-                    const unsigned first = word[2 * half], second = word[2 * half + 1];
-                    if (kNibbles) {
-                        const unsigned x = pair_of(first, p), y = pair_of(second, p);
-                        a[2 * half] = __byte_perm(x, y, 0x5410);
-                        a[2 * half + 1] = __byte_perm(x, y, 0x7632);
-                    } else {
-                        const unsigned mixed = __byte_perm(first, second, p ? 0x7362 : 0x5140);
-                        a[2 * half] = pair_of(mixed, 0);
-                        a[2 * half + 1] = pair_of(mixed, 1);
-                    }
-                }
-                const int i = w * tiles + p;
-#pragma unroll
-                for (int n = 0; n < kColumns; n++) {
-                    float product[4] = {};
-                    mma16816<fp16>(product, a, chance[n][0], chance[n][1]);
-#pragma unroll
-                    for (int j = 0; j < 4; j++) sum[n][i][j] = sum[n][i][j] * fade[n][j % 2] + product[j] * unit;
-                }
-            }
-        }
-    }
-
-    DEVICE void take(const unsigned char* stage, int token, int first, int len, float scale_log2) {
+    DEVICE void take(const unsigned char* stage, int token, int first, int len) {
         const int g = threadIdx.x % 32 / 4;
         float score[kColumns][2][4] = {};
         multiply_keys(stage, score);
@@ -175,31 +156,111 @@ struct Rows : Softmax {
             seen[half] = token + t >= first && token + t < len;
             load_parameters(at, true, key_scale[half], key_zero[half]);
             load_parameters(at + kRows * kScaleBytes, seen[half], value_scale[half], value_zero[half]);
+            key_zero[half] -= kMiddle * key_scale[half];
         }
-        float largest = max(value_scale[0], value_scale[1]);
+        float s[kColumns][4];
+        bool calm = max(value_scale[0], value_scale[1]) <= unit * kScaleSlack;
 #pragma unroll
-        for (int distance = 4; distance < 32; distance *= 2) largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
-        const float inverse = largest > 0.f ? 1.f / largest : 0.f;
-        unsigned chance[kColumns][2];
-        float fade[kColumns][2];
-#pragma unroll
-        for (int n = 0; n < kColumns; n++) {
-            float s[4];
+        for (int n = 0; n < kColumns; n++)
 #pragma unroll
             for (int j = 0; j < 4; j++) {
-                const float product = (score[n][0][j] + score[n][1][j]) * unscale[n][j % 2];
-                s[j] = seen[j / 2] ? (product * key_scale[j / 2] + query_sum[n][j % 2] * key_zero[j / 2]) * scale_log2 : kNone;
+                const float product = (score[n][0][j] + score[n][1][j]) * (key_scale[j / 2] * key_unit[n]);
+                s[n][j] = seen[j / 2] ? (kFloats ? product : product + query_sum[n][j % 2] * key_zero[j / 2]) : kNone;
+                calm = calm && s[n][j] <= peak[n][j % 2] + kSlack;
             }
-            soften(n, s, fade[n]);
+        if (__ballot_sync(0xffffffffu, !calm)) fade(s, max(value_scale[0], value_scale[1]));
+        unsigned chance[kColumns][2];
 #pragma unroll
-            for (int j = 0; j < 2; j++) bias[n][j] = bias[n][j] * fade[n][j] + s[j] * value_zero[0] + s[j + 2] * value_zero[1];
+        for (int n = 0; n < kColumns; n++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                const float share = value_scale[half] * inverse;
-                chance[n][half] = transpose8(pack2<fp16>(s[2 * half] * share, s[2 * half + 1] * share));
+                const float a = exp2_fast(s[n][2 * half] - peak[n][0]), b = exp2_fast(s[n][2 * half + 1] - peak[n][1]);
+                weight[n][0] += a;
+                weight[n][1] += b;
+                if (!kFloats) {
+                    bias[n][0] += a * value_zero[half];
+                    bias[n][1] += b * value_zero[half];
+                }
+                const float share = value_scale[half] * per_unit;
+                chance[n][half] = transpose8(pack2<fp16>(a * share, b * share));
+            }
+        multiply_values(stage + kRows * kPitch, chance);
+    }
+
+    DEVICE void multiply_keys(const unsigned char* keys, float (&score)[kColumns][2][4]) const {
+        const unsigned char* row = keys + threadIdx.x % 16 * kPitch + threadIdx.x % 32 / 16 * 16;
+#pragma unroll
+        for (int i = 0; i < kRowBytes / 32; i++) {
+            unsigned word[4];
+            load_matrix4(word, row + i * 32);
+#pragma unroll
+            for (int p = 0; p < kPairs; p++) {
+                const unsigned a[4] = {pair_of(word[0], p), pair_of(word[1], p), pair_of(word[2], p), pair_of(word[3], p)};
+#pragma unroll
+                for (int n = 0; n < kColumns; n++) {
+                    const auto& b = query[n][i * kPairs + p];
+                    mma16816<fp16>(score[n][p % 2], a, b[0], b[1]);
+                }
             }
         }
-        multiply_values(stage, chance, fade, largest * kUnit);
+    }
+
+    DEVICE void multiply_values(const unsigned char* values, const unsigned (&chance)[kColumns][2]) {
+        const unsigned char* row = values + threadIdx.x % 16 * kPitch + threadIdx.x % 32 / 16 * 16;
+        constexpr int kTiles = kPairs / 2;  // of 16 result rows, in 16 bytes of a value
+#pragma unroll
+        for (int i = 0; i < kRowBytes / 32; i++) {
+            unsigned word[4];  // of tokens 2c and 2c + 1: two bytes each of the first 16 and, word[2], the second; of 2c + 8 and 2c + 9
+            load_matrix4_transposed(word, row + i * 32);
+#pragma unroll
+            for (int p = 0; p < 2 * kTiles; p++) {
+                unsigned a[4];
+                pair_tokens(word[p / kTiles * 2], p % kTiles, a[0], a[1]);
+                pair_tokens(word[p / kTiles * 2 + 1], p % kTiles, a[2], a[3]);
+#pragma unroll
+                for (int n = 0; n < kColumns; n++) mma16816<fp16>(sum[n][i * 2 * kTiles + p], a, chance[n][0], chance[n][1]);
+            }
+        }
+        const unsigned middles[4] = {kMiddlePair, kMiddlePair, kMiddlePair, kMiddlePair};
+        if (!kFloats)
+#pragma unroll
+            for (int n = 0; n < kColumns; n++) mma16816<fp16>(middle[n], middles, chance[n][0], chance[n][1]);
+    }
+
+    // From two bytes each of two tokens: an element of both, and the next.
+    DEVICE static void pair_tokens(unsigned word, int tile, unsigned& even, unsigned& odd) {
+        if (kFloats) word = __byte_perm(word, 0, 0x3120);
+        even = pair_of(word, 2 * tile);
+        odd = pair_of(word, 2 * tile + 1);
+    }
+
+    // Raise the maxima and the unit to what these tokens ask for; what was summed so far fades.
+    DEVICE void fade(const float (&s)[kColumns][4], float largest) {
+#pragma unroll
+        for (int distance = 4; distance < 32; distance *= 2) largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
+        largest = max(largest, unit);
+        const float shrunk = unit / largest;
+        unit = largest;
+        per_unit = 1.f / largest;
+#pragma unroll
+        for (int n = 0; n < kColumns; n++)
+#pragma unroll
+            for (int j = 0; j < 2; j++) {
+                float top = max(s[n][j], s[n][j + 2]);
+#pragma unroll
+                for (int distance = 4; distance < 32; distance *= 2) top = max(top, __shfl_xor_sync(0xffffffffu, top, distance));
+                top = max(top, peak[n][j]);
+                const float by = exp2_fast(peak[n][j] - top);
+                peak[n][j] = top;
+                weight[n][j] *= by;
+                bias[n][j] *= by;
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    middle[n][j + 2 * half] *= by * shrunk;
+#pragma unroll
+                    for (int i = 0; i < kSteps; i++) sum[n][i][j + 2 * half] *= by * shrunk;
+                }
+            }
     }
 
     // Scale and zero of one token; zeros where it is nobody's, since what stands there may be NaN.

@@ -26,12 +26,16 @@ DEVICE void fetch(unsigned char* stage, long long row, int num_rows, const Pool&
 // Lane 4g + c holds queries 8n + 2c and 8n + 2c + 1, and of a result the rows d = 16 i + g and + 8.
 struct Rows : Softmax {
     unsigned query[kColumns][kSteps][2];
+    float scale_log2;
 
     DEVICE static int dim_of(int i, int half) { return 16 * i + threadIdx.x % 32 / 4 + 8 * half; }
 
+    DEVICE float result_of(int n, int i, int half, int j) const { return sum[n][i][j + 2 * half]; }
+
     DEVICE float bias_of(int, int) const { return 0.f; }
 
-    DEVICE void open(const SCALAR* q) {
+    DEVICE void open(const SCALAR* q, float scale) {
+        scale_log2 = scale;
         const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
         reset();
 #pragma unroll
@@ -47,7 +51,7 @@ struct Rows : Softmax {
     }
 
     // Take 16 tokens in: `stage` holds their keys, then their values.
-    DEVICE void take(const unsigned char* stage, int token, int first, int len, float scale_log2) {
+    DEVICE void take(const unsigned char* stage, int token, int first, int len) {
         const int lane = threadIdx.x % 32, g = lane / 4;
         float score[kColumns][2][4] = {};  // two chains, so that one product need not wait for the last
 #pragma unroll

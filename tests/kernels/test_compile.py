@@ -8,13 +8,12 @@ from engines.errors import KernelError
 from engines.options import KvFormat
 from engines.turbomind.kernel_source import kernel_dir, read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
-from engines.turbomind.ops.attention_decode import decode_shape
+from engines.turbomind.ops.attention_decode import decode_constants, decode_shape
 from engines.turbomind.ops.attention_full import CUTS as full_cuts
 from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
 from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
-from engines.turbomind.ops.kv_pool import KV_FORMATS
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
 from engines.turbomind.ops.linear_rows import After
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
@@ -73,6 +72,7 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
     ]
     if arch == "sm_90a":
         heads += [(64, 7, 0, "none"), (128, 16, 0, "none"), (128, 4, 0, "int4"), (128, 8, 0, "fp8")]
+        heads += [(64, 16, 0, "int8"), (128, 16, 0, "int4"), (256, 2, 0, "int8")]
     for dim, group, window, format in heads:
         shape = decode_shape(
             num_seqs=1 if dim == 64 else 64,
@@ -82,21 +82,17 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
             bytes_per_sm=SHARED[arch][1],
             format=format,
         )
-        cases.append(
-            {
-                "SCALAR": matrix_scalar(arch),
-                "DIM": dim,
-                "KV_HEADS": 8,
-                "GROUP": group,
-                "PAGE_TOKENS": 64,
-                "WINDOW": window,
-                "KV_FORMAT": KV_FORMATS[format],
-                "WARPS": shape.warps,
-                "STAGES": shape.stages,
-                "BLOCKS_PER_SM": shape.blocks_per_sm,
-                "MAX_SEQS": 512,
-            }
+        constants = decode_constants(
+            shape,
+            scalar=matrix_scalar(arch),
+            dim=dim,
+            num_kv_heads=8,
+            group=group,
+            page_tokens=64,
+            window=window,
+            format=format,
         )
+        cases.append(dict(constants))
     return cases
 
 

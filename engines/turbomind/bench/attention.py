@@ -5,7 +5,16 @@ from functools import partial
 
 import torch.nn.functional as F
 
-from engines.turbomind.bench.attention_cases import DIM, HEADS, KV_HEADS, cache, paged_batch, queries
+from engines.options import KvFormat
+from engines.turbomind.bench.attention_cases import (
+    DIM,
+    HEADS,
+    KV_HEADS,
+    cache,
+    cache_bytes,
+    paged_batch,
+    queries,
+)
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
@@ -15,20 +24,28 @@ from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.flash_shape import FlashShape
 
 PAGE_TOKENS = 64
-DECODES = ((1, 1024), (8, 1024), (32, 1024), (64, 1024), (128, 1024), (256, 1024), (1, 32768), (16, 8192))
+FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
+LONG = ((1, 32768), (16, 8192))
+DECODES = (*((num_seqs, 1088) for num_seqs in (1, 8, 32, 64, 128, 256)), *LONG)
 PREFILLS = ((1, 512, 0), (1, 2048, 0), (4, 2048, 0), (1, 8192, 0), (1, 512, 2048), (16, 64, 1024))
 TILES = (1, 8, 32)
 
 
 def decodes(gpu: Gpu, shape: DecodeShape | None = None) -> Iterator[Row]:
-    """Yield sequences x context, one new token each."""
+    """Yield formats of pages x sequences x context, one new token each."""
+    for format in FORMATS:
+        yield from decodes_of(gpu, format, shape)
+
+
+def decodes_of(gpu: Gpu, format: KvFormat, shape: DecodeShape | None = None) -> Iterator[Row]:
+    """Yield sequences x context over pages of one format."""
     for num_seqs, length in DECODES:
-        size = num_seqs * length * KV_HEADS * DIM * 4
+        size = cache_bytes(num_seqs * length, format)
         batch = paged_batch(num_seqs=num_seqs, new=1, prefix=length - 1, page_tokens=PAGE_TOKENS)
         q, where = queries(batch), (batch.pages_BP, batch.kv_lens_B)
-        layers = [cache(batch, page_tokens=PAGE_TOKENS) for _ in range(num_sets(size))]
+        layers = [cache(batch, page_tokens=PAGE_TOKENS, format=format) for _ in range(num_sets(size))]
         yield Row(
-            op="attention_decode",
+            op=f"attention_decode {format}",
             shape=f"B={num_seqs} L={length} {HEADS}/{KV_HEADS}x{DIM}",
             us=time_us(
                 [

@@ -3,7 +3,10 @@
 import torch
 from torch import Tensor
 
+from engines.kv_bytes import num_scales, row_bytes
 from engines.ops import KvLayer
+from engines.options import KvFormat
+from engines.pytorch.kv_rows import quantize_rows
 from engines.step import AttentionBatch
 from engines.turbomind.bench.timing import random
 
@@ -30,10 +33,26 @@ def paged_batch(*, num_seqs: int, new: int, prefix: int, page_tokens: int) -> At
     )
 
 
-def cache(batch: AttentionBatch, *, page_tokens: int) -> KvLayer:
+def cache(batch: AttentionBatch, *, page_tokens: int, format: KvFormat = "none") -> KvLayer:
     """Return random keys and values for the batch."""
     shape = (batch.pages_BP.numel(), KV_HEADS, page_tokens, DIM)
-    return KvLayer(keys_PKTD=random(*shape), values_PKTD=random(*shape))
+    keys, values = random(*shape), random(*shape)
+    if format == "none":
+        return KvLayer(keys_PKTD=keys, values_PKTD=values)
+    key_codes, key_scales = quantize_rows(keys, format)
+    value_codes, value_scales = quantize_rows(values, format)
+    return KvLayer(
+        keys_PKTD=key_codes,
+        values_PKTD=value_codes,
+        format=format,
+        key_scales_PKTS=key_scales,
+        value_scales_PKTS=value_scales,
+    )
+
+
+def cache_bytes(num_tokens: int, format: KvFormat) -> int:
+    """Return the bytes of so many tokens' keys and values, their parameters included."""
+    return num_tokens * KV_HEADS * 2 * (row_bytes(DIM, format, dtype_bytes=2) + 2 * num_scales(format))
 
 
 def queries(batch: AttentionBatch) -> Tensor:

@@ -53,7 +53,7 @@ def check_prefill(gpu: Gpu, variant: Variant) -> list[str]:
         )
         wanted = torch.cat(
             [
-                _plain(q[starts[b] : starts[b + 1]], *_dense(kv, pages_BP[b], length))
+                plain(q[starts[b] : starts[b + 1]], *dense(kv, pages_BP[b], length))
                 for b, length in enumerate(lengths)
             ]
         )
@@ -75,7 +75,7 @@ def check_full(gpu: Gpu, variant: Variant) -> list[str]:
             strides=(q.stride(1), k.stride(1), v.stride(1)),
             shape=variant.shape,
         )
-        wanted = torch.stack([_plain(q[i], k[i], v[i], causal=False) for i in range(images)])
+        wanted = torch.stack([plain(q[i], k[i], v[i], causal=False) for i in range(images)])
         faults += _compare(f"{images} x {length}", got.flatten(0, 1), wanted.flatten(0, 1))
     return faults
 
@@ -89,7 +89,7 @@ def _pool(pages_BP: Tensor, lengths: list[int]) -> Tensor:
     return pool
 
 
-def _dense(kv: KvLayer, pages_P: Tensor, length: int) -> tuple[Tensor, Tensor]:
+def dense(kv: KvLayer, pages_P: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """Return the keys and values of one sequence, [T, K, D]."""
     keys, values = (
         x[pages_P.long()].transpose(1, 2).reshape(-1, _KV_HEADS, _DIM)[:length]
@@ -98,7 +98,7 @@ def _dense(kv: KvLayer, pages_P: Tensor, length: int) -> tuple[Tensor, Tensor]:
     return keys, values
 
 
-def _plain(q_TND: Tensor, k_LKD: Tensor, v_LKD: Tensor, *, causal: bool = True) -> Tensor:
+def plain(q_TND: Tensor, k_LKD: Tensor, v_LKD: Tensor, *, causal: bool = True) -> Tensor:
     """Return attention of the last T positions in fp32."""
     per_kv = q_TND.shape[1] // k_LKD.shape[1]
     k, v = (x.float().repeat_interleave(per_kv, 1) for x in (k_LKD, v_LKD))

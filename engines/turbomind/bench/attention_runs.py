@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from engines.turbomind.bench.attention_cases import DIM, HEADS, KV_HEADS, cache, paged_batch, queries
 from engines.turbomind.bench.timing import random, time_us
 from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
-from engines.turbomind.gpu import Gpu
+from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.attention_full_hopper import attention_full_hopper
@@ -77,7 +77,7 @@ def compile_all(names: Sequence[str]) -> int:
         for file, constants in _modules(VARIANTS[name])
     }
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda job: _compile(*job), sorted(jobs)))
+        list(pool.map(lambda job: compile_to_cache(*job), sorted(jobs)))
     return len(jobs)
 
 
@@ -92,7 +92,8 @@ def _modules(variant: Variant) -> Iterator[tuple[str, tuple[tuple[str, int | str
         yield "attention_full_hopper.cu", (*shape.constants("bf16", variant.dim), ("HEADS", heads))
 
 
-def _compile(file: str, constants: tuple[tuple[str, int | str], ...]) -> None:
+def compile_to_cache(file: str, constants: Constants) -> None:
+    """Compile a module for Hopper unless the disk cache has it."""
     source, cubins = read_kernel(file), CubinCache(default_cache_dir())
     key = cache_key(source, arch="sm_90a", constants=dict(constants))
     if cubins.load(file.removesuffix(".cu"), key) is None:

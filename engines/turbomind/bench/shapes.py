@@ -6,7 +6,7 @@ from itertools import chain
 
 import torch
 
-from engines.turbomind.bench.attention import decodes, fulls, prefills
+from engines.turbomind.bench.attention import decodes_of, fulls, prefills
 from engines.turbomind.bench.attention_cases import DIM, HEADS, KV_HEADS
 from engines.turbomind.bench.table import Ceilings, Row, heading, line
 from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops
@@ -25,7 +25,7 @@ def _decode_rows(gpu: Gpu) -> Iterator[tuple[str, Row]]:
     for warps, stages, blocks in DECODE:
         needed = shared_bytes(warps=warps, stages=stages, dim=DIM, group=HEADS // KV_HEADS)
         shape = DecodeShape(warps=warps, stages=stages, blocks_per_sm=blocks, shared_bytes=needed)
-        yield from ((f"{warps}/{stages}/{blocks}", row) for row in decodes(gpu, shape))
+        yield from ((f"{warps}/{stages}/{blocks}", row) for row in decodes_of(gpu, "none", shape))
 
 
 def _flash_rows(gpu: Gpu) -> Iterator[tuple[str, Row]]:

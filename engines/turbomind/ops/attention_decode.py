@@ -11,7 +11,7 @@ from engines.errors import KernelError
 from engines.kv_bytes import num_scales, row_bytes
 from engines.kv_layer import KvLayer
 from engines.options import KvFormat
-from engines.turbomind.gpu import Gpu
+from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, scalar_name, token_stride
 from engines.turbomind.ops.flash_shape import matrix_fault
@@ -26,7 +26,10 @@ _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 _FEW_SEQS = 8
 _FEW_SHAPES = ((8, 3, 1), (8, 2, 1))
 _SHAPES = ((4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
-_CODES = (4, 4, 2)  # codes are shorter: more tiles keep as many bytes under way
+# Codes take more instructions a byte: sixteen warps hide their pauses. Those have 128 registers a thread, enough
+# for one column of 8 queries and results of 128 elements.
+_CODES = ((4, 2, 4), (8, 2, 2))
+_CODES_WIDE = ((4, 4, 2),)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,7 +56,8 @@ def decode_shape(
     *, num_seqs: int, dim: int, group: int, bytes_per_block: int, bytes_per_sm: int, format: KvFormat = "none"
 ) -> DecodeShape:
     """Return the preferred shape that fits. Raises KernelError where none does."""
-    shapes = _SHAPES if format == "none" else (_CODES, *_SHAPES)
+    narrow = _CODES if dim <= 128 and group <= 8 else ()
+    shapes = _SHAPES if format == "none" else (*narrow, *_CODES_WIDE, *_SHAPES)
     for warps, stages, blocks in (*_FEW_SHAPES, *shapes) if num_seqs <= _FEW_SEQS else shapes:
         needed = shared_bytes(warps=warps, stages=stages, dim=dim, group=group, format=format)
         if needed <= bytes_per_block and blocks * (needed + _RESERVED_BYTES) <= bytes_per_sm:
@@ -164,18 +168,15 @@ def _kernel(
     gpu: Gpu, q: Tensor, layer: KvLayer, shape: DecodeShape, *, group: int, window: int | None
 ) -> Kernel:
     num_kv_heads, page_tokens = layer.keys_PKTD.shape[1:3]
-    constants = (
-        ("SCALAR", scalar_name("attention_decode", q)),
-        ("DIM", q.shape[2]),
-        ("KV_HEADS", num_kv_heads),
-        ("GROUP", group),
-        ("PAGE_TOKENS", page_tokens),
-        ("WINDOW", window or 0),
-        ("KV_FORMAT", KV_FORMATS[layer.format]),
-        ("WARPS", shape.warps),
-        ("STAGES", shape.stages),
-        ("BLOCKS_PER_SM", shape.blocks_per_sm),
-        ("MAX_SEQS", _MAX_SEQS),
+    constants = decode_constants(
+        shape,
+        scalar=scalar_name("attention_decode", q),
+        dim=q.shape[2],
+        num_kv_heads=num_kv_heads,
+        group=group,
+        page_tokens=page_tokens,
+        window=window,
+        format=layer.format,
     )
     return gpu.kernel(
         "attention_decode.cu",
@@ -184,6 +185,33 @@ def _kernel(
         "PPPPPPPPPPiiqf",
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
+    )
+
+
+def decode_constants(
+    shape: DecodeShape,
+    *,
+    scalar: str,
+    dim: int,
+    num_kv_heads: int,
+    group: int,
+    page_tokens: int,
+    window: int | None,
+    format: KvFormat,
+) -> Constants:
+    """Return the kernel's -D."""
+    return (
+        ("SCALAR", scalar),
+        ("DIM", dim),
+        ("KV_HEADS", num_kv_heads),
+        ("GROUP", group),
+        ("PAGE_TOKENS", page_tokens),
+        ("WINDOW", window or 0),
+        ("KV_FORMAT", KV_FORMATS[format]),
+        ("WARPS", shape.warps),
+        ("STAGES", shape.stages),
+        ("BLOCKS_PER_SM", shape.blocks_per_sm),
+        ("MAX_SEQS", _MAX_SEQS),
     )
 
 
@@ -207,6 +235,9 @@ def _check(gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, kv_lens: Tensor) 
         faults.append(f"pages of {page_tokens} tokens are no multiple of {_ROWS}")
     if layer.format != "none" and row_bytes(dim, layer.format, dtype_bytes=2) % 32:
         faults.append(f"{layer.format} rows of heads of {dim} elements are no multiple of 32 bytes")
+    if layer.format == "fp8" and gpu.capability < (8, 9):
+        capability = ".".join(map(str, gpu.capability))
+        faults.append(f"fp8 pages on compute capability {capability}, 8.9 is the first that reads them")
     if faults:
         raise KernelError(f"`attention_decode`: {'; '.join(faults)}")
     return num_kv_heads, num_heads // num_kv_heads, dim

@@ -43,6 +43,10 @@ unsigned pack_codes(float a, float b, float c, float d) {
     return code_of<T>(a) | code_of<T>(b) << 8 | code_of<T>(c) << 16 | unsigned(code_of<T>(d)) << 24;
 }
 
+inline unsigned halves_of_e4m3(unsigned codes) {
+    return pack2<fp16>(to_float(e4m3{(unsigned char)codes}), to_float(e4m3{(unsigned char)(codes >> 8)}));
+}
+
 template <class T>
 constexpr unsigned kCodeBase = 0;
 template <>
