@@ -26,8 +26,8 @@ _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 _FEW_SEQS = 8
 _FEW_SHAPES = ((8, 3, 1), (8, 2, 1))
 _SHAPES = ((4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
-# Codes take more instructions a byte: sixteen warps hide their pauses. Those have 128 registers a thread, enough
-# for one column of 8 queries and results of 128 elements.
+# Codes take more instructions a byte: sixteen warps hide their pauses. Those have 128 registers a thread,
+# enough for one column of 8 queries and results of 128 elements.
 _CODES = ((4, 2, 4), (8, 2, 2))
 _CODES_WIDE = ((4, 4, 2),)
 
