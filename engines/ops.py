@@ -96,6 +96,15 @@ class Ops(Protocol):
         """Return (rms_norm(x + residual), x + residual); the second is rounded to the dtype of x first."""
         ...
 
+    def add_rms_norm_linear(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (linear(rms_norm(x + residual) * norm, weight), x + residual).
+
+        The numbers are those of `add_rms_norm` and `linear`, in one op.
+        """
+        ...
+
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
         """Return the usual layer norm over the last axis, statistics in fp32."""
         ...

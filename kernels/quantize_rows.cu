@@ -1,16 +1,18 @@
 /* quantize_rows.cu - rows of activations as 8-bit codes with one scale a row.
 
-   quantize_rows    x as it is
-   silu_mul_codes   x[t, i] = cast(cast(silu(gate_up[t, i])) * gate_up[t, HIDDEN + i]), never written itself
+   quantize_rows        x as it is
+   silu_mul_codes       x[t, i] = cast(cast(silu(gate_up[t, i])) * gate_up[t, HIDDEN + i]), never written itself
+   add_rms_norm_codes   sum[t] = cast(a[t] + residual[t]); x[t] = cast(cast(rms_norm(sum[t])) * w), never written itself
    scale[t] = max(max over i of |x[t, i]| / largest code, 1e-12)        code[t, i] = round(x[t, i] / scale[t])
 
-   in       x [T, HIDDEN], gate_up [T, 2 * HIDDEN] SCALAR, contiguous rows
-   out      codes [T, HIDDEN] CODE   scale [T] fp32
+   in       x, a, residual [T, HIDDEN], gate_up [T, 2 * HIDDEN], w [HIDDEN] SCALAR, contiguous rows   eps float
+   out      codes [T, HIDDEN] CODE   scale [T] fp32   sum [T, HIDDEN] SCALAR, may alias a and residual
    -D       SCALAR = bf16 | fp16; CODE = e4m3 (from sm_89 on) | int8; HIDDEN, multiple of 8; THREADS, multiple of 32, a row's
             pieces of 16 bytes at most 8 a thread
-   launch   grid T; block THREADS; one row a block, held in registers between the two passes
-   moves    3 * T * HIDDEN bytes; silu_mul_codes: 5 * T * HIDDEN
-   numbers  codes and scales equal the torch twin's; those of silu_mul_codes the ones of silu_mul and quantize_rows in turn
+   launch   grid T; block THREADS; one row a block, held in registers as SCALAR
+   moves    3 * T * HIDDEN bytes; silu_mul_codes: 5 * T * HIDDEN; add_rms_norm_codes: 7 * T * HIDDEN
+   numbers  codes and scales equal the torch twin's; those of the others the ones of silu_mul and of add_rms_norm, and
+            quantize_rows, in turn
 */
 #include "device/codes.cuh"
 #include "device/vector.cuh"
@@ -23,7 +25,7 @@ constexpr int kPieces = HIDDEN / 8;  // of a row
 constexpr int kPerThread = (kPieces + THREADS - 1) / THREADS;
 static_assert(HIDDEN % 8 == 0 && THREADS % 32 == 0 && kPerThread <= 8, "see the header");
 
-using Row = float[kPerThread][8];
+using Row = uint4[kPerThread];  // 8 elements each; as floats a long row would leave an SM too few rows to wait for
 
 // Call body(i, offset) for each piece of the row that belongs to this thread.
 template <class Body>
@@ -31,24 +33,34 @@ DEVICE void each_piece(Body body) {
 #pragma unroll
     for (int i = 0; i < kPerThread; i++) {
         const int piece = i * THREADS + threadIdx.x;
-        if (piece < kPieces) body(i, piece * 8);
+        if (kPieces % THREADS == 0 || piece < kPieces) body(i, piece * 8);
     }
+}
+
+// x / step, rounded as a division is: one step of refinement from the reciprocal.
+DEVICE float quotient(float x, float step, float inverse) {
+    const float near = x * inverse;
+    return fmaf(fmaf(-near, step, x), inverse, near);
 }
 
 DEVICE void write_codes(const Row& row, unsigned char* codes, float* scale) {
     __shared__ float partial[32];
     float largest = 0.f;
     each_piece([&](int i, int) {
+        float x[8];
+        unpack16<SCALAR>(row[i], x);
 #pragma unroll
-        for (int j = 0; j < 8; j++) largest = max(largest, fabsf(row[i][j]));
+        for (int j = 0; j < 8; j++) largest = max(largest, fabsf(x[j]));
     });
-    const float step = max(block_max(largest, partial) / kLargest<CODE>, 1e-12f);
+    const float step = max(block_max(largest, partial) / kLargest<CODE>, 1e-12f), inverse = 1.f / step;
     if (threadIdx.x == 0) scale[blockIdx.x] = step;
     each_piece([&](int i, int at) {
-        const float* r = row[i];
+        float x[8];
+        unpack16<SCALAR>(row[i], x);
+#pragma unroll
+        for (int j = 0; j < 8; j++) x[j] = quotient(x[j], step, inverse);
         *reinterpret_cast<uint2*>(codes + (long long)blockIdx.x * HIDDEN + at) =
-            make_uint2(pack_codes<CODE>(r[0] / step, r[1] / step, r[2] / step, r[3] / step),
-                       pack_codes<CODE>(r[4] / step, r[5] / step, r[6] / step, r[7] / step));
+            make_uint2(pack_codes<CODE>(x[0], x[1], x[2], x[3]), pack_codes<CODE>(x[4], x[5], x[6], x[7]));
     });
 }
 
@@ -56,7 +68,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void quantize_rows(const SCALAR
     dependents_may_start();
     wait_for_predecessor();
     Row row;
-    each_piece([&](int i, int at) { unpack16<SCALAR>(load16(x + (long long)blockIdx.x * HIDDEN + at), row[i]); });
+    each_piece([&](int i, int at) { row[i] = load16(x + (long long)blockIdx.x * HIDDEN + at); });
     write_codes(row, codes, scale);
 }
 
@@ -65,17 +77,55 @@ extern "C" __global__ __launch_bounds__(THREADS) void silu_mul_codes(
     dependents_may_start();
     wait_for_predecessor();
     const SCALAR* gates = gate_up + (long long)blockIdx.x * 2 * HIDDEN;
-    Row row;
+    Row row, ups;
+    each_piece([&](int i, int at) { row[i] = load16(gates + at); });
+    each_piece([&](int i, int at) { ups[i] = load16(gates + HIDDEN + at); });
+    each_piece([&](int i, int) {
+        float gate[8], up[8];
+        unpack16<SCALAR>(row[i], gate);
+        unpack16<SCALAR>(ups[i], up);
+#pragma unroll
+        for (int j = 0; j < 8; j++) gate[j] = gate[j] / (1.f + __expf(-gate[j]));
+        round_to<SCALAR>(gate);
+#pragma unroll
+        for (int j = 0; j < 8; j++) gate[j] *= up[j];
+        row[i] = pack16<SCALAR>(gate);
+    });
+    write_codes(row, codes, scale);
+}
+
+extern "C" __global__ __launch_bounds__(THREADS) void add_rms_norm_codes(
+    const SCALAR* a, const SCALAR* residual, const SCALAR* w, SCALAR* sum, unsigned char* codes, float* scale, float eps) {
+    __shared__ float partial[32];
+    dependents_may_start();
+    Row row, weights;
+    each_piece([&](int i, int at) { weights[i] = load16(w + at); });  // no kernel writes it
+    wait_for_predecessor();
+    const long long start = (long long)blockIdx.x * HIDDEN;
+    float squares = 0.f;
     each_piece([&](int i, int at) {
-        float up[8];
-        unpack16<SCALAR>(load16(gates + at), row[i]);
-        unpack16<SCALAR>(load16(gates + HIDDEN + at), up);
+        float x[8], addend[8];
+        unpack16<SCALAR>(load16(a + start + at), x);
+        unpack16<SCALAR>(load16(residual + start + at), addend);
 #pragma unroll
-        for (int j = 0; j < 8; j++) row[i][j] = row[i][j] / (1.f + __expf(-row[i][j]));
-        round_to<SCALAR>(row[i]);
+        for (int j = 0; j < 8; j++) x[j] += addend[j];
+        row[i] = pack16<SCALAR>(x);
+        store16(sum + start + at, row[i]);
+        unpack16<SCALAR>(row[i], x);
 #pragma unroll
-        for (int j = 0; j < 8; j++) row[i][j] *= up[j];
-        round_to<SCALAR>(row[i]);
+        for (int j = 0; j < 8; j++) squares += x[j] * x[j];
+    });
+    const float factor = rsqrtf(block_sum(squares, partial) / HIDDEN + eps);
+    each_piece([&](int i, int) {
+        float x[8], weight[8];
+        unpack16<SCALAR>(row[i], x);
+        unpack16<SCALAR>(weights[i], weight);
+#pragma unroll
+        for (int j = 0; j < 8; j++) x[j] *= factor;
+        round_to<SCALAR>(x);
+#pragma unroll
+        for (int j = 0; j < 8; j++) x[j] *= weight[j];
+        row[i] = pack16<SCALAR>(x);
     });
     write_codes(row, codes, scale);
 }

@@ -5,6 +5,7 @@ I and O input and output of a linear layer, R rank of its low-rank addition. Cou
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -18,6 +19,14 @@ from engines.step import AttentionBatch
 
 Params = Mapping[str, Tensor]
 AdapterRows = tuple[tuple[int, Tensor], ...]  # `StepInput.adapter_rows`
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RmsNorm:
+    """The norm before attention or FFN."""
+
+    weight_H: Tensor
+    eps: float
 
 
 class RowLinear:
@@ -56,10 +65,31 @@ class RowLinear:
         self, gate_up_T2I: Tensor, image_rows_M: Tensor | None, adapter_rows: AdapterRows = ()
     ) -> Tensor:
         """Return the layer's output for silu(first half) * second half, [T, O]."""
-        adapted = any(number in self._adapters for number, _ in adapter_rows)
-        if adapted or (self._down is not None and image_rows_M is not None):
+        if self._adds(image_rows_M, adapter_rows):
             return self(self._ops.silu_mul(gate_up_T2I), image_rows_M, adapter_rows)
         return self._ops.silu_mul_linear(gate_up_T2I, self._weight)
+
+    def after_norm(
+        self,
+        x_TI: Tensor,
+        residual_TI: Tensor | None,
+        norm: RmsNorm,
+        image_rows_M: Tensor | None,
+        adapter_rows: AdapterRows = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Return (the layer's output for the normed sum of x and residual, [T, O], that sum)."""
+        if residual_TI is None:
+            normed_TI = self._ops.rms_norm(x_TI, norm.weight_H, norm.eps)
+            return self(normed_TI, image_rows_M, adapter_rows), x_TI
+        if self._adds(image_rows_M, adapter_rows):
+            normed_TI, sum_TI = self._ops.add_rms_norm(x_TI, residual_TI, norm.weight_H, norm.eps)
+            return self(normed_TI, image_rows_M, adapter_rows), sum_TI
+        return self._ops.add_rms_norm_linear(x_TI, residual_TI, norm.weight_H, norm.eps, self._weight)
+
+    def _adds(self, image_rows_M: Tensor | None, adapter_rows: AdapterRows) -> bool:
+        """Return whether low-rank additions need the rows themselves."""
+        adapted = any(number in self._adapters for number, _ in adapter_rows)
+        return adapted or (self._down is not None and image_rows_M is not None)
 
 
 def adapters_of(params: Params, name: str) -> dict[int, tuple[Tensor, Tensor]]:
@@ -82,11 +112,12 @@ def head_counts(spec: DecoderSpec, params: Params, name: str) -> tuple[int, int]
 
 
 class Attention:
-    """Causal self-attention over pages."""
+    """Causal self-attention over pages, behind its norm."""
 
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
         self._ops = ops
         self._group = group
+        self._norm = RmsNorm(weight_H=params[f"{name}.attention_norm.weight"], eps=spec.norm_eps)
         self._qkv = RowLinear(params, f"{name}.qkv", ops=ops)
         self._o = RowLinear(params, f"{name}.o", ops=ops)
         self._head_dim = spec.head_dim
@@ -97,6 +128,7 @@ class Attention:
     def __call__(
         self,
         x_TH: Tensor,
+        residual_TH: Tensor | None,
         cos_TR: Tensor,
         sin_TR: Tensor,
         batch: AttentionBatch,
@@ -106,39 +138,52 @@ class Attention:
         image_rows_M: Tensor | None = None,
         adapter_rows: AdapterRows = (),
         only_S: Tensor | None = None,
-    ) -> Tensor:
-        """Return the layer's share of the residual, [T, H]; `query_scale` multiplies each token's queries.
+    ) -> tuple[Tensor, Tensor]:
+        """Return the layer's share of the residual, [T, H], and x + residual, of which it is the share.
 
-        With `only_S` it is that of these tokens, [S, H]; K and V are written for all. No low-rank addition
-        may then apply: its rows are tokens of the whole step.
+        `query_scale` multiplies each token's queries. With `only_S` both are those of these tokens, [S, H];
+        K and V are written for all. No low-rank addition may then apply: its rows are tokens of the whole
+        step.
         """
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
-        qkv_TXD = self._qkv(x_TH, image_rows_M, adapter_rows).view(len(x_TH), -1, self._head_dim)
+        qkv_TX, residual_TH = self._qkv.after_norm(x_TH, residual_TH, self._norm, image_rows_M, adapter_rows)
+        qkv_TXD = qkv_TX.view(len(x_TH), -1, self._head_dim)
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
         if query_scale_T11 is not None:
             q_TND = q_TND * query_scale_T11
         q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv, batch.slots_T)
-        if only_S is not None and not len(only_S):
-            return x_TH[:0]
+        if only_S is not None:
+            residual_TH = residual_TH[only_S]
+            if not len(only_S):
+                return x_TH[:0], residual_TH
         out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
         if only_S is not None:
             out_TND = out_TND[only_S]
-        return self._group.all_reduce(self._o(out_TND.flatten(1), image_rows_M, adapter_rows))
+        x_TH = self._o(out_TND.flatten(1), image_rows_M, adapter_rows)
+        return self._group.all_reduce(x_TH), residual_TH
 
 
 class GatedFfn:
-    """down(silu(gate(x)) * up(x)), gate and up in one matrix."""
+    """down(silu(gate(x)) * up(x)) behind its norm, gate and up in one matrix."""
 
-    def __init__(self, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
-        self._ops = ops
+    def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
         self._group = group
+        self._norm = RmsNorm(weight_H=params[f"{name}.ffn_norm.weight"], eps=spec.norm_eps)
         self._gate_up = RowLinear(params, f"{name}.gate_up", ops=ops)
         self._down = RowLinear(params, f"{name}.down", ops=ops)
 
     def __call__(
-        self, x_TH: Tensor, *, image_rows_M: Tensor | None = None, adapter_rows: AdapterRows = ()
-    ) -> Tensor:
-        """Return the layer's share of the residual, [T, H]."""
-        gate_up_T2F = self._gate_up(x_TH, image_rows_M, adapter_rows)
-        return self._group.all_reduce(self._down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_rows))
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        *,
+        image_rows_M: Tensor | None = None,
+        adapter_rows: AdapterRows = (),
+    ) -> tuple[Tensor, Tensor]:
+        """Return the layer's share of the residual, [T, H], and x + residual, of which it is the share."""
+        gate_up_T2F, residual_TH = self._gate_up.after_norm(
+            x_TH, residual_TH, self._norm, image_rows_M, adapter_rows
+        )
+        x_TH = self._down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_rows)
+        return self._group.all_reduce(x_TH), residual_TH

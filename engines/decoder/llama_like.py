@@ -80,12 +80,8 @@ class LlamaLayer:
     """Attention and gated FFN, each before a norm."""
 
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
-        self._ops = ops
-        self._eps = spec.norm_eps
-        self._attention_norm_H = params[f"{name}.attention_norm.weight"]
-        self._ffn_norm_H = params[f"{name}.ffn_norm.weight"]
         self._attention = Attention(spec, params, name, ops=ops, group=group)
-        self._ffn = GatedFfn(params, name, ops=ops, group=group)
+        self._ffn = GatedFfn(spec, params, name, ops=ops, group=group)
 
     def __call__(
         self,
@@ -99,14 +95,10 @@ class LlamaLayer:
         only_S: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the FFN's output and the residual it belongs to, with `only_S` of these tokens alone."""
-        if residual_TH is None:
-            residual_TH = x_TH
-            x_TH = self._ops.rms_norm(x_TH, self._attention_norm_H, self._eps)
-        else:
-            x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._attention_norm_H, self._eps)
         image_rows_M = None if step.features_MH is None else step.feature_rows_M
-        x_TH = self._attention(
+        x_TH, residual_TH = self._attention(
             x_TH,
+            residual_TH,
             *tables,
             step.attention,
             kv,
@@ -115,9 +107,6 @@ class LlamaLayer:
             adapter_rows=step.adapter_rows,
             only_S=only_S,
         )
-        if only_S is not None:
-            residual_TH = residual_TH[only_S]
-            if not len(only_S):
-                return x_TH, residual_TH
-        x_TH, residual_TH = self._ops.add_rms_norm(x_TH, residual_TH, self._ffn_norm_H, self._eps)
-        return self._ffn(x_TH, image_rows_M=image_rows_M, adapter_rows=step.adapter_rows), residual_TH
+        if only_S is not None and not len(only_S):
+            return x_TH, residual_TH
+        return self._ffn(x_TH, residual_TH, image_rows_M=image_rows_M, adapter_rows=step.adapter_rows)

@@ -42,6 +42,13 @@ class TorchOps:
         sum_TH = x_TH + residual_TH
         return self.rms_norm(sum_TH, weight_H, eps), sum_TH
 
+    def add_rms_norm_linear(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (linear(rms_norm(x + residual)), x + residual)."""
+        normed_TH, sum_TH = self.add_rms_norm(x_TH, residual_TH, norm_H, eps)
+        return self.linear(normed_TH, weight), sum_TH
+
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
         """Return the layer norm over the last axis."""
         return F.layer_norm(x_TH, weight_H.shape, weight_H, bias_H, eps)

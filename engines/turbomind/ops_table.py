@@ -44,6 +44,19 @@ class TurbomindOps:
         """Return (rms_norm(x + residual), x + residual)."""
         return norm.add_rms_norm(self.gpu, x_TH, residual_TH, weight_H, eps)
 
+    def add_rms_norm_linear(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (linear(rms_norm(x + residual)), x + residual).
+
+        8-bit codes are made in the kernel that norms.
+        """
+        done = linear.add_rms_norm_linear(self.gpu, x_TH, residual_TH, norm_H, eps, weight)
+        if done is not None:
+            return done
+        normed_TH, sum_TH = self.add_rms_norm(x_TH, residual_TH, norm_H, eps)
+        return self.linear(normed_TH, weight), sum_TH
+
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
         """Return the layer norm over the last axis."""
         return norm.layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)

@@ -20,6 +20,7 @@ from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
 from engines.turbomind.ops.norm import num_threads
+from engines.turbomind.ops.quantize_rows import row_threads
 from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
 from engines.turbomind.ops.rows_cut import make_cut as make_rows_cut
 
@@ -145,9 +146,14 @@ def flash(cuts: tuple[tuple[int, Cut], ...], arch: str, dim: int) -> dict[str, i
 def quantize_rows(arch: str) -> list[dict[str, int | str]]:
     codes = ("int8", "e4m3") if arch in ("sm_89", "sm_90a") else ("int8",)
     return [
-        {"SCALAR": scalar, "CODE": code, "HIDDEN": hidden, "THREADS": num_threads(hidden, 2)}
+        {
+            "SCALAR": scalar,
+            "CODE": code,
+            "HIDDEN": hidden,
+            "THREADS": row_threads(hidden, num_rows=num_rows, num_sms=132),
+        }
         for code in codes
-        for scalar, hidden in (("bf16", 4096), ("fp16", 28672))
+        for scalar, hidden, num_rows in (("bf16", 4096, 1), ("bf16", 14336, 8192), ("fp16", 28672, 8192))
     ]
 
 
@@ -171,6 +177,8 @@ def linear_hopper(arch: str) -> list[dict[str, int | str]]:
         ("dense", 128, 4, 1, 0),
         ("e4m3", 128, 2, 1, 0),
         ("e4m3", 64, 4, 1, 0),
+        ("e4m3", 256, 2, 1, 0),
+        ("e4m3", 128, 4, 1, 0),
         ("int8", 256, 2, 1, 0),
         ("nibble", 8, 1, 4, 128),
         ("nibble", 128, 1, 1, 128),

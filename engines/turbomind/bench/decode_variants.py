@@ -53,6 +53,12 @@ class OtherLinears(TurbomindOps):
         """Return linear(silu_mul(gate_up), weight)."""
         return TurbomindOps.silu_mul_linear(self, gate_up_T2F, self._taken(weight))
 
+    def add_rms_norm_linear(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (linear(rms_norm(x + residual)), x + residual)."""
+        return TurbomindOps.add_rms_norm_linear(self, x_TH, residual_TH, norm_H, eps, self._taken(weight))
+
     def _taken(self, weight: Weight) -> Weight:
         """Return the layer in place of a dense one; any other is in place already."""
         if (

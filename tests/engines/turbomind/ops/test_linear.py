@@ -6,9 +6,10 @@ from paged_attention import relative_error
 
 from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as twin
+from engines.pytorch.ops_torch import TorchOps
 from engines.quant.int4_tiles import linear_int4
 from engines.turbomind.ops.hopper_cut import Kind
-from engines.turbomind.ops.linear import linear, way
+from engines.turbomind.ops.linear import add_rms_norm_linear, linear, silu_mul_linear, way
 
 BF16 = torch.bfloat16
 
@@ -45,6 +46,38 @@ def test_every_kind_of_weight_gives_the_twins_result(
     got, wanted = linear(gpu, x, weight), twin.linear(x, weight)
     assert got.shape == wanted.shape and got.dtype == wanted.dtype
     assert not got.numel() or relative_error(got, wanted.float()) < 5e-3  # both are rounded
+
+
+@pytest.mark.parametrize("num_rows", [3, 300])
+@pytest.mark.parametrize("kind", ["fp8", "int8"])
+def test_codes_of_gated_and_of_normed_rows_give_the_twins_result(gpu, kind: str, num_rows: int) -> None:
+    weight, truth = layers(gpu, 48, 256, 64)[kind], TorchOps()
+    x, residual, gate_up = (
+        torch.randn(num_rows, width, dtype=BF16, device=gpu.device) for width in (256, 256, 512)
+    )
+    norm = torch.rand(256, dtype=BF16, device=gpu.device)
+    gated = silu_mul_linear(gpu, gate_up, weight)
+    assert gated is not None
+    assert relative_error(gated, truth.silu_mul_linear(gate_up, weight).float()) < 2e-2
+    normed = add_rms_norm_linear(gpu, x, residual, norm, 1e-5, weight)
+    assert normed is not None
+    wanted, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, weight)
+    assert relative_error(normed[0], wanted.float()) < 2e-2  # a code may be its neighbour
+    assert torch.equal(normed[1], total)
+
+
+def test_products_of_the_library_go_in_parts_of_rows(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.turbomind.ops.linear._LIBRARY_ROWS", 128)
+    weight = layers(gpu, 48, 256, 64)["fp8"]
+    x = torch.randn(300, 256, dtype=BF16, device=gpu.device)
+    assert relative_error(linear(gpu, x, weight), twin.linear(x, weight).float()) < 5e-3
+
+
+def test_what_has_no_codes_is_two_ops(gpu) -> None:
+    weight = layers(gpu, 48, 256, 64)["dense"]
+    x = torch.zeros(2, 256, dtype=BF16, device=gpu.device)
+    assert silu_mul_linear(gpu, torch.zeros(2, 512, dtype=BF16, device=gpu.device), weight) is None
+    assert add_rms_norm_linear(gpu, x, x, x[0], 1e-5, weight) is None
 
 
 def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
