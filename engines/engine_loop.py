@@ -135,9 +135,12 @@ class EngineLoop:
 
     def stats(self) -> Stats:
         """Return the figures of now."""
+        running_by_class, waiting_by_class = self._scheduler.by_class()
         return Stats(
             num_running=self._scheduler.num_running,
             num_waiting=self._scheduler.num_waiting,
+            running_by_class=running_by_class,
+            waiting_by_class=waiting_by_class,
             pages_used=self._scheduler.pages_used,
             pages_cached=self._scheduler.pages_cached,
             pages_total=self._num_pages,

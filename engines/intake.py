@@ -33,6 +33,7 @@ def take_sequence(
         sampling=request.sampling,
         max_tokens=min(num_prompt_tokens + request.sampling.max_new_tokens, session_len),
         priority=request.priority,
+        service_class=request.service_class,
         arrival=arrival,
         root_key=root_key(spec.decoder.rope.regime(num_prompt_tokens), adapter=request.adapter),
         adapter=adapter,

@@ -111,6 +111,7 @@ class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     sampling: Sampling
     priority: int  # lower runs first; equal: first come, first served
     adapter: str | None = None  # name of a LoRA adapter; None: the bare model
+    service_class: int = 0  # number in `SchedulerOptions.classes`; 0 where there are none
 
 
 class Abort(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -218,6 +219,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     num_running: int
     num_waiting: int
+    running_by_class: tuple[int, ...]  # by number of the class; empty without classes
+    waiting_by_class: tuple[int, ...]
     pages_used: int  # held by sequences
     pages_cached: int  # free, but still in the prefix cache
     pages_total: int

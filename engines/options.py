@@ -26,6 +26,15 @@ class KvOptions:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ServiceClass:
+    """One class of requests (server.qos)."""
+
+    name: str
+    priority: int  # lower goes first where nobody is owed anything
+    share: float  # of slots and prompt tokens, what it is owed while it waits; all together at most 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulerOptions:
     """What one step may hold."""
 
@@ -34,6 +43,7 @@ class SchedulerOptions:
     num_tokens_per_iter: int | None  # tokens of a step, decode included; None: prefill limit + batch size
     max_prefill_iters: int  # steps over which the waiting prompt tokens may be spread at most
     session_len: int | None  # prompt + output tokens of a sequence; None: what the model allows
+    classes: tuple[ServiceClass, ...]  # empty: all requests are equal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -12,7 +12,8 @@ that still has it.
 Progress. The first in rank can preempt everybody else, and no sequence is longer than the pool
 (`session_len`), so it moves in every step: no deadlock and no livelock. Nobody is admitted past the head of
 the queue and a preempted sequence keeps its rank, so of equal priority nobody starves. Priorities are
-strict: a lower number takes slots and pages from higher ones.
+strict: a lower number takes slots and pages from higher ones, but with classes of service
+(`service_classes.py`) only what is beyond the share that these are owed.
 
 Steps under way. A step is counted on when it is scheduled, so the next one can be scheduled before its
 results are here, as if every sequence went on; how long a sequence may be is known, that it stopped is not.
@@ -31,7 +32,9 @@ from engines.kv_pages import KvPages
 from engines.options import SchedulerOptions
 from engines.prefix_cache import PrefixCache
 from engines.prompt_budget import PromptBudget
+from engines.queue_checks import check_queues
 from engines.sequence import Sequence
+from engines.service_classes import ServiceClasses
 
 _rank = attrgetter("rank")
 
@@ -49,6 +52,7 @@ class Scheduler:
         self._waiting: list[Sequence] = []  # by rank
         self._running: list[Sequence] = []  # by rank
         self._prompt_budget = PromptBudget(options)
+        self._classes = ServiceClasses(options, self._running)
         self.num_preemptions = 0
 
     @property
@@ -66,6 +70,10 @@ class Scheduler:
         """Sequences that hold pages, by rank."""
         return tuple(self._running)
 
+    def by_class(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return how many sequences run and how many wait, by class of service; empty without classes."""
+        return self._classes.count(self._running), self._classes.count(self._waiting)
+
     @property
     def pages_used(self) -> int:
         """Pages held by sequences."""
@@ -79,6 +87,7 @@ class Scheduler:
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; its `max_tokens` must fit into the pool."""
         assert self._pages_for(sequence.max_tokens) <= self._pool.num_pages, "a sequence longer than the pool"
+        assert self._classes.holds(sequence.service_class), f"there is no class {sequence.service_class}"
         insort(self._waiting, sequence, key=_rank)
 
     def remove(self, request_id: str) -> Sequence | None:
@@ -102,6 +111,8 @@ class Scheduler:
         prefilling = {one.arrival: one for one in moving if not one.is_decoding}
         pending = sum(one.num_pending for one in prefilling.values())
         budget = self._prompt_budget.next(pending, num_decodes=len(moving) - len(prefilling))
+        parts = self._classes.prompt_parts(prefilling.values(), budget)
+        spare = budget - sum(parts.values())
         chunks: list[Chunk] = []
         inserted: list[int] = []
         index = 0
@@ -114,8 +125,9 @@ class Scheduler:
                 num_tokens = self._reserve(sequence, 1)
             else:
                 self._match(sequence)
-                num_tokens = self._reserve(sequence, min(sequence.num_pending, budget))
-                budget -= num_tokens
+                most = parts.get(sequence.arrival, 0) + spare
+                num_tokens = self._reserve(sequence, min(sequence.num_pending, most))
+                spare = most - num_tokens
             if num_tokens == 0:
                 continue
             chunks.append(Chunk.of(sequence, num_tokens))
@@ -174,34 +186,22 @@ class Scheduler:
         """Raise AssertionError unless pages, queues and sequences agree."""
         self._pool.check_integrity(page for sequence in self._running for page in sequence.pages)
         self._cache.check_integrity()
-        for queue in (self._waiting, self._running):
-            assert queue == sorted(queue, key=_rank), "a queue is out of order"
-        assert len(self._running) <= self._options.max_batch_size, "more sequences run than max_batch_size"
-        for sequence in self._waiting:
-            assert not sequence.pages and sequence.num_computed == 0, (
-                f"`{sequence.request_id}` waits with pages"
-            )
-        for sequence in self._running:
-            room = len(sequence.pages) * self._page_tokens
-            assert sequence.num_computed <= room, f"`{sequence.request_id}` has computed past its pages"
-            assert sequence.num_computed < sequence.num_tokens, f"`{sequence.request_id}` has nothing to do"
+        check_queues(self._waiting, self._running, self._options, page_tokens=self._page_tokens)
 
     def _admit(self, now_s: float) -> None:
-        """Let sequences from the head of the queue run while slots and pages last.
-
-        One of higher priority takes both from those of lower priority, the last of them first.
-        """
+        """Let sequences from the head of the queue run while slots and pages last or others give way."""
         while self._waiting:
-            sequence = self._waiting[0]
+            sequence = self._classes.next_up(self._waiting)
             if len(self._running) < self._options.max_batch_size and self._match_if_it_fits(sequence):
                 if sequence.admitted_s is None:
                     sequence.admitted_s = now_s
-                del self._waiting[0]
+                self._waiting.remove(sequence)
                 insort(self._running, sequence, key=_rank)
-            elif self._running and self._running[-1].priority > sequence.priority:
-                self._preempt_last()
-            else:
+                continue
+            victim = self._classes.gives_way(to=sequence)
+            if victim is None:
                 return
+            self._preempt(victim)
 
     def _match_if_it_fits(self, sequence: Sequence) -> bool:
         self._match(sequence)
@@ -239,8 +239,10 @@ class Scheduler:
         if end <= len(sequence.pages) * self._page_tokens:
             return num_tokens
         missing = self._pages_for(end) - len(sequence.pages)
-        while self._pool.num_free < missing and self._running[-1] is not sequence:
-            self._preempt_last()
+        while (
+            self._pool.num_free < missing and (victim := self._classes.gives_pages(to=sequence)) is not None
+        ):
+            self._preempt(victim)
         for _ in range(min(missing, self._pool.num_free)):
             sequence.pages.append(self._cache.allocate())
         return min(num_tokens, len(sequence.pages) * self._page_tokens - sequence.num_computed)
@@ -273,8 +275,8 @@ class Scheduler:
         sequence.num_unknown = 0
         insort(self._waiting, sequence, key=_rank)
 
-    def _preempt_last(self) -> None:
-        sequence = self._running.pop()
+    def _preempt(self, sequence: Sequence) -> None:
+        self._running.remove(sequence)
         self._release(sequence)
         sequence.num_preemptions += 1
         self.num_preemptions += 1

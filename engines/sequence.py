@@ -63,6 +63,7 @@ class Sequence:
     max_tokens: int  # prompt and output; reaching it ends the sequence
     priority: int
     arrival: int  # number of its submit; ties in priority go to the earlier
+    service_class: int = 0  # number of its class; 0 where there are none
     root_key: bytes
     submitted_s: float  # time.monotonic()
     adapter: int | None = None  # number of the adapter that its tokens run through; None: the bare model

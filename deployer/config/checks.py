@@ -5,11 +5,13 @@ A rule yields the key that it objects to and the rest of the message: the rule a
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from deployer.config.adapters import adapters_are_there
 from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_heads
 from deployer.config.origins import Origins
+from deployer.config.qos_checks import classes_fit_together
 from deployer.config.ranges import out_of_range
 from deployer.config.schema import DeployConfig
 from deployer.config.target_checks import ranks_fit_a_node, replicas_are_in_order, target_is_in_range
@@ -37,11 +39,19 @@ def _complaints(rule: Rule, config: DeployConfig) -> Complaints:
 
 
 def _message(config: DeployConfig, origins: Origins, key: str, rule: str) -> str:
-    value: object = config
-    for name in key.split("."):
+    value: Any = config
+    for name, _, place in (part.rstrip("]").partition("[") for part in key.split(".")):
         value = getattr(value, name)
-    shown = {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
+        value = value[int(place)] if place else value
+    shown = _shown(value)
     return f"{key}={shown} ({origins.where(key)}): {rule}"
+
+
+def _shown(value: Any) -> str:
+    """Return a value as it is written; of groups in a list their names."""
+    if isinstance(value, list):
+        value = [getattr(item, "name", item) for item in value]
+    return {"None": "null", "True": "true", "False": "false"}.get(str(value), str(value))
 
 
 def checkpoint_is_named(config: DeployConfig) -> Complaints:
@@ -190,6 +200,7 @@ RULES: tuple[Rule, ...] = (
     adapters_are_there,
     tls_needs_both_files,
     named_files_are_there,
+    classes_fit_together,
     texts_are_not_empty,
     origins_are_origins,
     target_is_in_range,

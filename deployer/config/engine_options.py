@@ -2,7 +2,7 @@
 
 from deployer.config.devices import EngineChoice
 from deployer.config.schema import DeployConfig
-from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
+from engines.options import EngineOptions, KvOptions, SchedulerOptions, ServiceClass, VisionOptions
 
 
 def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
@@ -27,6 +27,10 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
             num_tokens_per_iter=engine.num_tokens_per_iter,
             max_prefill_iters=engine.max_prefill_iters,
             session_len=engine.session_len,
+            classes=tuple(
+                ServiceClass(name=one.name, priority=one.priority, share=one.share)
+                for one in config.server.qos
+            ),
         ),
         vision=VisionOptions(
             max_batch_size=config.vision.max_batch_size,

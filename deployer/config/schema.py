@@ -116,6 +116,16 @@ class SamplingConfig:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class QosClass:
+    """One class of service."""
+
+    name: str
+    priority: int  # lower goes first to what nobody is owed
+    share: float  # of places, batch slots and prompt tokens, what it is owed
+    max_requests: int | None  # of it in flight; None: as many as there is room for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ServerConfig:
     """The HTTP front."""
 
@@ -132,6 +142,8 @@ class ServerConfig:
     ssl_keyfile: str | None
     ssl_certfile: str | None
     max_requests: int  # running and waiting; one more is answered 429
+    qos: list[QosClass]  # []: all requests are equal
+    qos_default: str | None  # the class of a request whose key has none
     max_body_bytes: int
     max_stored_bytes: int
     drain_s: float

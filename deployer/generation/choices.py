@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from deployer.config.schema import SamplingConfig
 from deployer.generation.image_inputs import link_images, write_images
@@ -9,6 +10,17 @@ from deployer.generation.sampling import SamplingRules, TextRules, Vocabulary, s
 from deployer.prompt.assemble import Prompt
 from engines.messages import ImageInput, Sampling, Submit
 from engines.pixel_files import PixelFiles
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class QueuePlace:
+    """Where a sequence stands among others in the engine."""
+
+    service_class: int = 0  # number in `server.qos`
+    priority: int = 0
+
+
+FIRST_COME = QueuePlace()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +33,7 @@ class Choice:
     sampling: Sampling
     text: TextRules
     adapter: str | None = None  # the LoRA adapter that it runs through
+    place: QueuePlace = FIRST_COME
 
 
 def choices_of(
@@ -31,6 +44,7 @@ def choices_of(
     vocabulary: Vocabulary,
     defaults: SamplingConfig,
     adapter: str | None = None,
+    place: QueuePlace = FIRST_COME,
 ) -> list[Choice]:
     """Return the sequences of a request: all choices of its first prompt, then those of the second, ...
 
@@ -40,14 +54,15 @@ def choices_of(
     num_choices = rules.asked.n
     return [
         Choice(
-            index=place * num_choices + number,
-            request_id=f"{request_id}-{place * num_choices + number}",
+            index=first + number,
+            request_id=f"{request_id}-{first + number}",
             prompt=prompt,
             sampling=sampling_of(rules, prompt, choice=number, defaults=defaults, vocabulary=vocabulary),
             text=text,
             adapter=adapter,
+            place=place,
         )
-        for place, prompt in enumerate(prompts)
+        for first, prompt in zip(count(step=num_choices), prompts)
         for number in range(num_choices)
     ]
 
@@ -66,7 +81,8 @@ def submits_of(choices: Sequence[Choice], files: PixelFiles) -> list[Submit]:
                 token_ids=choice.prompt.token_ids,
                 images=images,
                 sampling=choice.sampling,
-                priority=0,
+                priority=choice.place.priority,
+                service_class=choice.place.service_class,
                 adapter=choice.adapter,
             )
         )

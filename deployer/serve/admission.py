@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployer.serve.api_errors import ApiFault
 from deployer.serve.api_keys import is_served_work
+from deployer.serve.class_places import ClassPlaces
 from deployer.serve.request_record import record_in
 
 _SHUT_DOWN = ApiFault(
@@ -25,8 +26,10 @@ _SHUT_DOWN = ApiFault(
 class Admission:
     """Counts the requests in flight. Invariant: 0 <= in_flight <= max_requests."""
 
-    def __init__(self, max_requests: int) -> None:
+    def __init__(self, max_requests: int, classes: ClassPlaces | None = None) -> None:
+        """`classes`: None where all requests are equal."""
         self.max_requests = max_requests
+        self.classes = classes or ClassPlaces((), default=None, max_requests=max_requests)
         self.in_flight = 0
         self.draining = False
         self._idle = asyncio.Event()
@@ -35,33 +38,41 @@ class Admission:
         self._dropped = False
         self._mean_s = 1.0  # running mean of how long a request takes
 
-    def refusal(self) -> ApiFault | None:
-        """Return why another request cannot come in now."""
+    def refusal(self, qos: str | None = None) -> ApiFault | None:
+        """Return why another request cannot come in now; `qos` is its class, None: of no class."""
         if self.draining:
             return _SHUT_DOWN
+        full = self.classes.refusal(qos)
         if self.in_flight >= self.max_requests:
-            return ApiFault(
-                status=429,
-                message=f"{self.in_flight} requests are in flight, `server.max_requests` allows "
-                f"{self.max_requests}: come back after the time in the Retry-After header",
-                code="queue_full",
-                headers={"retry-after": str(self.retry_after_s())},
+            full = (
+                f"{self.in_flight} requests are in flight, `server.max_requests` allows {self.max_requests}"
             )
-        return None
+        if full is None:
+            return None
+        return ApiFault(
+            status=429,
+            message=f"{full}: come back after the time in the Retry-After header",
+            code="queue_full",
+            headers={"retry-after": str(self.retry_after_s())},
+        )
 
     def retry_after_s(self) -> int:
         """Return whole seconds until a place is likely free: mean time of a request over places."""
         return min(60, max(1, math.ceil(self._mean_s / self.max_requests)))
 
-    def enter(self) -> float:
-        """Take a place; returns when."""
+    def enter(self, qos: str | None = None) -> float:
+        """Take a place, in a class where there are any; returns when."""
         self.in_flight += 1
+        if qos is not None:
+            self.classes.held[qos] += 1
         self._idle.clear()
         return time.perf_counter()
 
-    def leave(self, entered_s: float) -> None:
+    def leave(self, entered_s: float, qos: str | None = None) -> None:
         """Give the place back."""
         self.in_flight -= 1
+        if qos is not None:
+            self.classes.held[qos] -= 1
         self._mean_s += 0.1 * (time.perf_counter() - entered_s - self._mean_s)
         if self.in_flight == 0:
             self._idle.set()
@@ -97,24 +108,26 @@ class AdmissionGate:
         if scope["type"] != "http" or scope["method"] != "POST" or not is_served_work(scope["path"]):
             await self.app(scope, receive, send)
             return
-        refusal = self.admission.refusal()
+        record = record_in(scope)
+        qos = record.qos = self.admission.classes.name_of(record.qos)
+        refusal = self.admission.refusal(qos)
         if refusal is not None:
-            record_in(scope).error = refusal.code
+            record.error = refusal.code
             await refusal.response()(scope, receive, send)
             return
         request = asyncio.current_task()
         assert request is not None, "ASGI applications run in a task"
-        entered_s = self.admission.enter()
+        entered_s = self.admission.enter(qos)
         self.admission.requests.add(request)
         try:
             await self.app(scope, receive, send)
         except asyncio.CancelledError:
             fault = self.admission.dropped()
-            if fault is None or record_in(scope).status != 0:
+            if fault is None or record.status != 0:
                 raise
             request.uncancel()
-            record_in(scope).error = fault.code
+            record.error = fault.code
             await fault.response()(scope, receive, send)
         finally:
             self.admission.requests.discard(request)
-            self.admission.leave(entered_s)
+            self.admission.leave(entered_s, qos)

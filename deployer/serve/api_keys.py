@@ -8,15 +8,16 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from deployer.serve.api_errors import ApiFault
+from deployer.serve.key_file import ClientKey
 from deployer.serve.request_record import record_in
 
 
 class ApiKeys:
     """Lets a request pass whose `Authorization: Bearer` header carries a known key."""
 
-    def __init__(self, app: ASGIApp, *, keys: Sequence[str]) -> None:
+    def __init__(self, app: ASGIApp, *, keys: Sequence[ClientKey]) -> None:
         self.app = app
-        self.digests = [_digest(key) for key in keys]
+        self.classes = {_digest(one.key): one.qos for one in keys}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not is_served_work(scope["path"]):
@@ -24,7 +25,8 @@ class ApiKeys:
             return
         digest = self._known(Headers(scope=scope))
         if digest is not None:
-            record_in(scope).owner = digest.hex()
+            record = record_in(scope)
+            record.owner, record.qos = digest.hex(), self.classes[digest]
             await self.app(scope, receive, send)
             return
         record_in(scope).error = "invalid_api_key"
@@ -43,7 +45,7 @@ class ApiKeys:
         """
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = _digest(key.strip())
-        matches = [hmac.compare_digest(given, digest) for digest in self.digests]
+        matches = [hmac.compare_digest(given, digest) for digest in self.classes]
         return given if scheme.lower() == "bearer" and any(matches) else None
 
 

@@ -51,6 +51,7 @@ def chat_routes(service: Service) -> APIRouter:
             vocabulary=service.prompts,
             defaults=service.sampling,
             adapter=service.adapter_of(body.model),
+            place=service.place_of(record),
         )
         record.completion = completion
         if body.stream:

@@ -51,6 +51,7 @@ def completion_routes(service: Service) -> APIRouter:
             vocabulary=service.prompts,
             defaults=service.sampling,
             adapter=service.adapter_of(body.model),
+            place=service.place_of(record),
         )
         record.completion = completion
         echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.asked.n)]

@@ -1,9 +1,18 @@
 """Keys that stand in a file and not on a command line or in a recipe: clients' and operators'."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.config.schema import ServerConfig
 from deployer.errors import UnavailableError
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ClientKey:
+    """A key, and the class of service of its requests."""
+
+    key: str
+    qos: str | None = None  # None: server.qos_default
 
 
 def needs_key(server: ServerConfig) -> bool:
@@ -11,14 +20,29 @@ def needs_key(server: ServerConfig) -> bool:
     return bool(server.api_keys) or server.api_keys_file is not None
 
 
-def all_keys(server: ServerConfig) -> list[str]:
-    """Return the keys of the config and of its file: one a line, `#` begins a comment.
+def all_keys(server: ServerConfig) -> list[ClientKey]:
+    """Return the keys of the config and of its file: one a line, a class behind it or not, `#` for comments.
 
-    Raises UnavailableError where the file cannot be read or holds none: it would open the server to all.
+    Raises UnavailableError where the file cannot be read or holds none (it would open the server to all), and
+    for a class that `server.qos` does not have.
     """
+    given = [ClientKey(key=key) for key in server.api_keys]
     if server.api_keys_file is None:
-        return list(server.api_keys)
-    return [*server.api_keys, *keys_of_file(server.api_keys_file, key="server.api_keys_file")]
+        return given
+    name = f"server.api_keys_file={server.api_keys_file}"
+    lines = keys_of_file(server.api_keys_file, key="server.api_keys_file")
+    return [*given, *(_client_key(line, server, name) for line in lines)]
+
+
+def _client_key(line: str, server: ServerConfig, file: str) -> ClientKey:
+    key, _, behind = line.partition(" ")
+    qos = behind.strip() or None
+    known = sorted(one.name for one in server.qos)
+    if qos is not None and qos not in known:
+        listed = ", ".join(f"`{name}`" for name in known)
+        rule = f"server.qos has {listed}" if known else "server.qos is empty"
+        raise UnavailableError(f"{file}: a key is of class `{qos}`: {rule}; name the class there, or drop it")
+    return ClientKey(key=key, qos=qos)
 
 
 def check_key_files(server: ServerConfig) -> None:
@@ -29,13 +53,13 @@ def check_key_files(server: ServerConfig) -> None:
 
 
 def keys_of_file(file: str, *, key: str) -> list[str]:
-    """Return the keys of a file; `key` is the config's, for messages. Raises UnavailableError."""
+    """Return the lines of a file that hold keys; `key` is the config's. Raises UnavailableError."""
     name = f"{key}={file}"
     try:
         text = Path(file).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UnavailableError(f"{name}: cannot be read: {error}") from error
-    found = [line.partition("#")[0].strip() for line in text.splitlines()]
+    found = [" ".join(line.partition("#")[0].split()) for line in text.splitlines()]
     keys = [one for one in found if one]
     if not keys:
         raise UnavailableError(f"{name}: holds no key: one a line; or set null for no file")

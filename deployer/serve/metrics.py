@@ -4,7 +4,7 @@ Requests and tokens are counted here when a request ends; what the engine knows 
 when somebody scrapes.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from deployer.prompt.pixel_pool import PixelPool
 from deployer.serve.admission import Admission
+from deployer.serve.class_metrics import ClassMetrics, class_figures
 from deployer.serve.endpoints import ENDPOINTS
 from deployer.serve.request_record import RequestRecord
 from engines.engine import Engine
@@ -66,7 +67,8 @@ class Metrics:
             "deployer_requests_in_flight", "Requests between head and end of answer", registry=here
         )
         in_flight.set_function(lambda: admission.in_flight)
-        self._engine_figures = EngineFigures(engine)
+        self._classes = ClassMetrics(admission.classes, here) if admission.classes.names else None
+        self._engine_figures = EngineFigures(engine, class_names=admission.classes.names)
         self.registry.register(self._engine_figures)
 
     def watch(self, engine: Engine) -> None:
@@ -82,6 +84,8 @@ class Metrics:
         """Count one request."""
         path = record.path if record.path in KNOWN_PATHS else "other"
         self.requests.labels(path, record.status).inc()
+        if self._classes is not None and record.qos is not None:
+            self._classes.request_ended(record)
         if record.completion is None:
             return
         self.prompt_tokens.inc(record.prompt_tokens)
@@ -103,8 +107,9 @@ class Metrics:
 class EngineFigures(Collector):
     """What the engine says of itself, read at scrape time."""
 
-    def __init__(self, engine: Engine | None) -> None:
+    def __init__(self, engine: Engine | None, *, class_names: Sequence[str]) -> None:
         self.engine = engine  # None: none was made yet
+        self._class_names = class_names
 
     def collect(self) -> Iterator[Metric]:
         engine = self.engine
@@ -114,6 +119,8 @@ class EngineFigures(Collector):
         yield CounterMetricFamily("deployer_engine_restarts", "Restarts of the engine", restarts)
         if engine is not None and engine.stats is not None:
             yield from _figures(engine.stats)
+            if self._class_names:
+                yield from class_figures(engine.stats, self._class_names)
 
 
 class PoolMetrics(Collector):

@@ -81,6 +81,8 @@ def _pairs(record: RequestRecord, duration_s: float) -> Iterator[tuple[str, obje
     yield "ms", f"{duration_s * 1e3:.1f}"
     if record.error is not None:
         yield "error", record.error
+    if record.qos is not None:
+        yield "class", record.qos
     if record.user is not None:
         yield "user", record.user
     if record.metadata:

@@ -21,6 +21,7 @@ class RequestRecord:
     status: int = 0
     model: str = ""  # or adapter, as it was asked for
     owner: str | None = None  # digest of the API key; None where there are no keys
+    qos: str | None = None  # class of service; None where there are none
     user: str | None = None
     metadata: Mapping[str, str] | None = None  # the client's own
     completion: str | None = None  # id of the completion, also the prefix of the engine's request ids

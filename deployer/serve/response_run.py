@@ -70,6 +70,7 @@ class ResponseRun:
             vocabulary=service.prompts,
             defaults=service.sampling,
             adapter=service.adapter_of(asked.model),
+            place=service.place_of(record),
         )
         return cls(
             service=service,

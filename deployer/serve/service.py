@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
-from deployer.generation.choices import Choice
+from deployer.generation.choices import Choice, QueuePlace
 from deployer.generation.generate import Piece, generate
 from deployer.prompt.assemble import PromptBuilder
 from deployer.recipes.running import Running
@@ -70,6 +70,11 @@ class Service:
     def adapter_of(self, name: str | None) -> str | None:
         """Return the adapter that a request asks for; None: the bare model."""
         return name if name in self.adapters else None
+
+    def place_of(self, record: RequestRecord) -> QueuePlace:
+        """Return where the sequences of a request stand, by its class of service."""
+        number, priority = self.admission.classes.place_of(record.qos)
+        return QueuePlace(service_class=number, priority=priority)
 
     def check_model(self, name: str | None) -> None:
         """Raise ApiError 404 for another model than the one served; None means that one."""

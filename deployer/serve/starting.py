@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployer.config.schema import DeployConfig
 from deployer.serve.admission import Admission
 from deployer.serve.api_errors import ApiFault
+from deployer.serve.class_places import ClassPlaces
 from deployer.serve.comeback import retry_after_s
 from deployer.serve.health import health_of, metrics_routes
 from deployer.serve.layers import layers
@@ -59,7 +60,7 @@ class Starting:
     @classmethod
     def of(cls, config: DeployConfig) -> "Starting":
         """Return the start of a deployment, which begins now."""
-        admission = Admission(config.server.max_requests)
+        admission = Admission(config.server.max_requests, ClassPlaces.of(config.server))
         return cls(
             config=config,
             model_name=config.server.model_name or config.model.name,

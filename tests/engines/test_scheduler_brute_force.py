@@ -2,7 +2,7 @@ import random
 
 import pytest
 from paged_memory import VOCABULARY, PagedMemory
-from random_sequences import check_plan, random_sequence, reference_output
+from random_sequences import check_plan, random_classes, random_sequence, reference_output
 from scheduling import scheduler
 from sequences import sequence
 
@@ -19,13 +19,16 @@ def test_any_mix_of_prompts_images_aborts_failures_and_preemptions_gives_the_ref
         "max_prefill_token_num": dice.choice([1, 5, 16, 64]),
         "num_tokens_per_iter": dice.choice([None, 1, 9]),
         "max_prefill_iters": dice.randrange(1, 5),
+        "classes": random_classes(dice) if seed % 2 else (),
     }
     engine = scheduler(
         num_pages=num_pages, page_tokens=page_tokens, prefix_caching=dice.random() < 0.8, **options
     )
     memory = PagedMemory(num_pages, page_tokens)
     heads = [[dice.randrange(VOCABULARY) for _ in range(24)] for _ in range(3)]
-    expected = [random_sequence(dice, heads, 48) for _ in range(30)]
+    expected = [
+        random_sequence(dice, heads, 48, num_classes=max(len(options["classes"]), 1)) for _ in range(30)
+    ]
     queue, alive, ended = list(expected), set(), set()
     for _ in range(20_000):
         if not queue and not alive:

@@ -54,7 +54,8 @@ class FakeEngine:
             bytes_by_part={"weights": 1000}, phase_s={"load": 0.1},
         )  # fmt: skip
         self.stats: Stats | None = Stats(
-            num_running=3, num_waiting=2, pages_used=10, pages_cached=5, pages_total=64, steps=7,
+            num_running=3, num_waiting=2, running_by_class=(), waiting_by_class=(),
+            pages_used=10, pages_cached=5, pages_total=64, steps=7,
             prompt_tokens=100, cached_tokens=40, output_tokens=50, images_encoded=4, encoder_cache_hits=1,
             preemptions=1, step_s=0.5, wait_s=0.25, gap_s=0.125,
         )  # fmt: skip

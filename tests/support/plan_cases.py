@@ -104,6 +104,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
             num_tokens_per_iter=None,
             max_prefill_iters=1,
             session_len=None,
+            classes=(),
         ),
         vision=VisionOptions(max_batch_size=16, cache_bytes=1 << 28),
         rope_scaling_factor=None,

@@ -8,10 +8,13 @@ from scheduling import image, prompt_tokens
 from sequences import sequence
 
 from engines.batch_plan import BatchPlan
+from engines.options import ServiceClass
 from engines.sequence import Sequence
 
 
-def random_sequence(dice: random.Random, heads: list[list[int]], longest: int) -> Sequence:
+def random_sequence(
+    dice: random.Random, heads: list[list[int]], longest: int, *, num_classes: int = 1
+) -> Sequence:
     """A prompt that often begins like others, sometimes with pictures, within what the pool can hold."""
     head = dice.choice(heads)[: dice.randrange(0, 24)]
     prompt = head + [dice.randrange(VOCABULARY) for _ in range(dice.randrange(1, 12))]
@@ -26,9 +29,18 @@ def random_sequence(dice: random.Random, heads: list[list[int]], longest: int) -
         prompt,
         images=tuple(images),
         priority=dice.choice([0, 0, 0, 1]),
+        service_class=dice.randrange(num_classes),
         regime=dice.choice([0, 0, 1]),
         max_new_tokens=dice.randrange(1, longest - len(prompt) + 1),
         eos_token_ids=(dice.randrange(VOCABULARY),),
+    )
+
+
+def random_classes(dice: random.Random) -> tuple[ServiceClass, ...]:
+    """A few classes whose shares are at most the whole, some of them owed nothing."""
+    shares = [dice.choice([0.0, 0.1, 0.25, 0.3]) for _ in range(dice.randrange(1, 4))]
+    return tuple(
+        ServiceClass(name=f"class{i}", priority=i % 2, share=share) for i, share in enumerate(shares)
     )
 
 

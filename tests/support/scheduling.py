@@ -14,6 +14,7 @@ OPTIONS = SchedulerOptions(
     num_tokens_per_iter=None,
     max_prefill_iters=1,
     session_len=None,
+    classes=(),
 )
 
 

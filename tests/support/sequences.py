@@ -40,6 +40,7 @@ def sequence(
     *,
     images: tuple[ImageSlots, ...] = (),
     priority: int = 0,
+    service_class: int = 0,
     regime: int = 0,
     **changes: Any,
 ) -> Sequence:
@@ -54,6 +55,7 @@ def sequence(
         sampling=how,
         max_tokens=len(prompt) + how.max_new_tokens,
         priority=priority,
+        service_class=service_class,
         arrival=arrival,
         root_key=root_key(regime),
         submitted_s=0.0,

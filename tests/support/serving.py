@@ -13,6 +13,7 @@ from serving_configs import RUNNING, SAMPLING, SERVER, VISION
 
 from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
+from deployer.serve.class_places import ClassPlaces
 from deployer.serve.listen import HttpServer, bind, http_server, url_of
 from deployer.serve.metrics import Metrics
 from deployer.serve.response_store import ResponseStore
@@ -21,7 +22,7 @@ from deployer.serve.service import Service
 
 def make_service(engine: FakeEngine, *, adapters: tuple[str, ...] = (), **server: Any) -> Service:
     config = replace(SERVER, **server)
-    admission = Admission(config.max_requests)
+    admission = Admission(config.max_requests, ClassPlaces.of(config))
     return Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
         metrics=Metrics(engine=engine, admission=admission), model_name="tiny", adapters=adapters, created=1,

@@ -95,6 +95,7 @@ OPTIONS = EngineOptions(
         num_tokens_per_iter=None,
         max_prefill_iters=1,
         session_len=None,
+        classes=(),
     ),
     vision=VisionOptions(max_batch_size=3, cache_bytes=1 << 20),
     rope_scaling_factor=None,

@@ -1,0 +1,63 @@
+"""Metrics by class of service; there are none where `server.qos` has no classes."""
+
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.core import GaugeMetricFamily, Metric
+
+from deployer.serve.class_places import ClassPlaces
+from deployer.serve.request_record import RequestRecord
+from engines.messages import Stats
+
+QUEUE_S = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+LABELS = ("class",)
+
+
+class ClassMetrics:
+    """What the server knows of each class."""
+
+    def __init__(self, places: ClassPlaces, registry: CollectorRegistry) -> None:
+        self._requests = Counter(
+            "deployer_class_requests", "Requests answered", ["class", "code"], registry=registry
+        )
+        self._prompt_tokens = Counter(
+            "deployer_class_prompt_tokens", "Prompt tokens of answered requests", LABELS, registry=registry
+        )
+        self._output_tokens = Counter(
+            "deployer_class_output_tokens", "Tokens generated", LABELS, registry=registry
+        )
+        self._queue = Histogram(
+            "deployer_class_queue_seconds",
+            "Time in the engine's queue, of a request's longest choice",
+            LABELS,
+            buckets=QUEUE_S,
+            registry=registry,
+        )
+        in_flight = Gauge(
+            "deployer_class_requests_in_flight", "Requests in flight", LABELS, registry=registry
+        )
+        for name in places.names:
+            in_flight.labels(name).set_function(partial(places.held.__getitem__, name))
+
+    def request_ended(self, record: RequestRecord) -> None:
+        """Count one request of a class."""
+        self._requests.labels(record.qos, record.status).inc()
+        if record.completion is None:
+            return
+        self._prompt_tokens.labels(record.qos).inc(record.prompt_tokens)
+        self._output_tokens.labels(record.qos).inc(record.output_tokens)
+        if record.finish is not None:
+            self._queue.labels(record.qos).observe(record.queue_s)
+
+
+def class_figures(stats: Stats, names: Sequence[str]) -> Iterator[Metric]:
+    """Yield what the engine says of each class."""
+    for name, about, counts in (
+        ("deployer_class_sequences_running", "Sequences in the batch", stats.running_by_class),
+        ("deployer_class_sequences_waiting", "Sequences in the queue", stats.waiting_by_class),
+    ):
+        family = GaugeMetricFamily(name, about, labels=LABELS)
+        for one, number in zip(names, counts, strict=False):  # none before a restarted engine's first figures
+            family.add_metric([one], number)
+        yield family
