@@ -2,7 +2,9 @@
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +16,9 @@ from deployer.prompt.messages import Detail, ImageSize
 from deployer.prompt.pixel_options import configured
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan, PixelSpec, Segment
+from engines.vision.pixels.side_by_side import THREADS, side_by_side
 
-_BAND_PIXELS = 1 << 20
+_BAND_PIXELS = 1 << 19  # of one digest of several; a constant, since keys follow from it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -70,12 +73,16 @@ class ImageTiles:
         """Decode and cut the picture, whose tokens begin at `start`. Raises ImageError."""
         spec = self._spec(detail)
         rgb = to_rgb(picture)
+        how = f"{spec!r} {plan!r} {self._assembly!r} {shared!r}"
+        with ThreadPoolExecutor(1) as thread:  # starts with the first work
+            key = thread.submit(_key, rgb, how)
+            arrays = spec.arrays(rgb, plan)
         return PreparedImage(
-            key=_key(rgb, f"{spec!r} {plan!r} {self._assembly!r} {shared!r}"),
+            key=key.result(),
             start=start,
             num_tokens=num_tokens,
             rows=rows,
-            arrays=spec.arrays(rgb, plan),
+            arrays=arrays,
             plan=plan,
             shared=shared,
             notes=picture.notes,
@@ -87,8 +94,15 @@ class ImageTiles:
 
 def _key(rgb: Image.Image, how: str) -> bytes:
     """Digest the pixels a band of rows at a time: a copy of all would double a large picture's memory."""
-    digest = hashlib.blake2b(f"{rgb.width}x{rgb.height} {how}".encode(), digest_size=16)
     rows = max(1, _BAND_PIXELS // rgb.width)
-    for top in range(0, rgb.height, rows):
-        digest.update(rgb.crop((0, top, rgb.width, min(top + rows, rgb.height))).tobytes())
+    bands = [(0, top, rgb.width, min(top + rows, rgb.height)) for top in range(0, rgb.height, rows)]
+    digest = hashlib.blake2b(f"{rgb.width}x{rgb.height} {how}".encode(), digest_size=16)
+    for start in range(0, len(bands), THREADS):
+        calls = [partial(_band_digest, rgb, box) for box in bands[start : start + THREADS]]
+        for part in side_by_side(calls, pixels=rgb.width * rgb.height):
+            digest.update(part)
     return digest.digest()
+
+
+def _band_digest(rgb: Image.Image, box: tuple[int, int, int, int]) -> bytes:
+    return hashlib.blake2b(rgb.crop(box).tobytes()).digest()

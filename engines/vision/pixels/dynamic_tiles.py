@@ -10,6 +10,7 @@ from PIL import Image
 
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.pixels.resize import bicubic, cut
+from engines.vision.pixels.side_by_side import side_by_side
 from engines.vision.pixels.tile_grid import choose_grid, has_thumbnail
 
 
@@ -17,7 +18,7 @@ def dynamic_tiles(rgb: Image.Image, spec: DynamicTilesSpec) -> npt.NDArray[np.ui
     """Return the tiles of an RGB picture, uint8 [tiles, side, side, 3], row by row, the thumbnail last."""
     side = spec.image
     columns, rows = choose_grid(rgb.width, rgb.height, spec)
-    tiles = cut(bicubic(rgb, columns * side, rows * side), side)
+    parts = [lambda: cut(bicubic(rgb, columns * side, rows * side), side)]
     if has_thumbnail(columns * rows, spec):
-        tiles = np.concatenate([tiles, bicubic(rgb, side, side)[None]])
-    return tiles
+        parts.append(lambda: bicubic(rgb, side, side)[None])
+    return np.concatenate(side_by_side(parts, pixels=rgb.width * rgb.height))

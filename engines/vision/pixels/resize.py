@@ -1,8 +1,12 @@
 """Resizing in 8 bits, the same with every release of Pillow. Torch-free."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
+from engines.vision.pixels.side_by_side import LARGE_PIXELS, bands, side_by_side
 
 
 def bicubic(rgb: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
@@ -24,7 +28,27 @@ def _resized(rgb: Image.Image, width: int, height: int, how: Image.Resampling) -
     lost = rgb.height - height
     height_first = lost > 0 and lost > 2 * (rgb.width - width)
     between = (rgb.width, height) if height_first else (width, rgb.height)
-    return np.asarray(rgb.resize(between, how).resize((width, height), how), dtype=np.uint8)
+    return np.asarray(_along_one_axis(_along_one_axis(rgb, between, how), (width, height), how))
+
+
+def _along_one_axis(rgb: Image.Image, size: tuple[int, int], how: Image.Resampling) -> Image.Image:
+    """Return the picture resized in one direction; bands of the other, side by side, give the same pixels."""
+    if size == rgb.size:
+        return rgb
+    largest = max(rgb.width * rgb.height, size[0] * size[1])
+    if largest < LARGE_PIXELS:
+        return rgb.resize(size, how)
+    if size[1] == rgb.height:
+        boxes = [(0, top, rgb.width, bottom) for top, bottom in bands(rgb.height)]
+        sizes = [(size[0], bottom - top) for _, top, _, bottom in boxes]
+    else:
+        boxes = [(left, 0, right, rgb.height) for left, right in bands(rgb.width)]
+        sizes = [(right - left, size[1]) for left, _, right, _ in boxes]
+    calls = [partial(rgb.resize, own, how, box) for own, box in zip(sizes, boxes, strict=True)]
+    whole = Image.new("RGB", size)
+    for box, part in zip(boxes, side_by_side(calls, pixels=largest), strict=True):
+        whole.paste(part, box[:2])
+    return whole
 
 
 def centred(
