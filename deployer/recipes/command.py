@@ -12,7 +12,9 @@ from deployer.recipes.lock_file import SUFFIX, recipe_path
 from deployer.sub_verbs import SubVerb, usage
 
 SUB_VERBS: Mapping[str, SubVerb] = {
-    "list": SubVerb(words="", summary="print the recipes there are", run="deployer.recipes.listing:run"),
+    "list": SubVerb(
+        words="[hardware=NAME]", summary="print the recipes there are", run="deployer.recipes.listing:run"
+    ),
     "show": SubVerb(
         words="RECIPE",
         summary="print one: what it is for and what it reaches",

@@ -10,8 +10,18 @@ def test_the_list_says_what_was_measured(deploy: Deploy) -> None:
     code, out, _ = deploy("recipe", "list")
     assert code == 0
     rows = {line.split()[0]: line for line in out.splitlines()}
-    assert "planned, not measured" in rows["internvl2_8b_h200"]
+    assert "planned, not measured" in rows["internvl2_8b_a100"]
+    assert "measured 2026-11-26" in rows["internvl2_8b_h200"]
     assert "measured 20" in rows["pocket_vl_cpu"]
+
+
+def test_the_list_is_cut_to_one_kind_of_hardware(deploy: Deploy) -> None:
+    _, out, _ = deploy("recipe", "list", "hardware=cpu", "output=json")
+    assert {"internvl2_1b_cpu", "pocket_vl_cpu"} <= {row["recipe"] for row in json.loads(out)["recipes"]}
+    assert {row["hardware"] for row in json.loads(out)["recipes"]} == {"cpu"}
+    code, _, err = deploy("recipe", "list", "hardware=h20")
+    assert code == 2
+    assert "hardware=h20: no recipe is for it; there are recipes for `a100`, `cpu`, `h100`, `h200`" in err
 
 
 def test_recipes_of_a_config_folder_are_listed_first(ops: Ops, deploy: Deploy) -> None:

@@ -22,13 +22,13 @@ def test_a_change_is_told_in_bytes_and_tokens(deploy: Deploy) -> None:
 
 
 def test_one_deployment_stands_against_itself_with_changes(deploy: Deploy) -> None:
-    _, out, _ = deploy("diff", "internvl2_8b_h200", "engine.max_batch_size=256")
+    _, out, _ = deploy("diff", "internvl2_2b_h200", "engine.max_batch_size=256")
     assert "engine.max_batch_size  128  256  command line `engine.max_batch_size=256`" in out
     assert "priced requests at once" in out and "+100.0%" in out
 
 
 def test_times_of_a_measured_and_another_device_are_compared_as_limits(deploy: Deploy) -> None:
-    _, out, _ = deploy("recipe", "diff", "internvl2_8b_h200", "internvl2_8b_a100")
+    _, out, _ = deploy("recipe", "diff", "internvl2_2b_h200", "internvl2_2b_a100")
     assert "every key is the same" in out
     assert "times are limits" in out
 
