@@ -118,7 +118,7 @@ struct Rows : Softmax {
             top = max(top, __shfl_xor_sync(0xffffffffu, top, distance));
             if (distance < 4) total += __shfl_xor_sync(0xffffffffu, total, distance);
         }
-        const unsigned exponent = max(__float_as_uint(top) >> 23, 14u);
+        const unsigned exponent = max(__float_as_uint(top) >> 23 & 255u, 14u);  // of -0 too
         const float scale = __uint_as_float((268u - exponent) << 23);  // brings `top` to [2^14, 2^15)
 #pragma unroll
         for (int i = 0; i < kSteps; i++) {

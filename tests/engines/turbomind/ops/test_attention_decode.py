@@ -30,6 +30,8 @@ QUANTIZED = [
     (BF16, 8, 2, 64, 16, None, [1, 0, 130, 64]),
     (BF16, 9, 1, 128, 32, 70, [300, 17]),
     (FP16, 3, 3, 128, 64, None, [33, 100]),
+    (BF16, 14, 2, 64, 16, None, [77]),
+    (BF16, 8, 1, 256, 16, None, [40, 3]),
 ]
 # InternVL2-8B and -2B, Phi-3, Qwen2-0.5B, one long sequence, many short ones
 MODELS = [
@@ -59,10 +61,17 @@ def test_decode_attention_equals_the_plain_formula(gpu, case) -> None:
     assert relative_error(got, wanted) < TOLERANCE[case[0]]
 
 
-def attend_quantized(gpu, case, format: KvFormat) -> tuple[torch.Tensor, torch.Tensor]:
+def attend_quantized(gpu, case, format: KvFormat, *, rise: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """`rise`: from token to token of a page, keys and values grow; every third row is of equal numbers."""
     dtype, heads, kv_heads, dim, page_tokens, window, lengths = case
     batch, num_pages = make_batch([1] * len(lengths), lengths, page_tokens=page_tokens, device=gpu.device)
     kv = make_pages(batch, num_pages, num_kv_heads=kv_heads, page_tokens=page_tokens, dim=dim, dtype=dtype)
+    if rise:
+        token_T1 = torch.arange(page_tokens, device=gpu.device)[:, None]
+        kv.keys_PKTD.mul_(token_T1 / 8)
+        kv.values_PKTD.mul_(2.0 ** (token_T1 / 2 - 12))
+        kv.keys_PKTD[:, :, ::3] = kv.keys_PKTD[:, :, ::3, :1]
+        kv.values_PKTD[:, :, ::3] = kv.values_PKTD[:, :, ::3, :1]
     stored, numbers = quantized(kv, format)
     q = 3 * torch.randn(len(lengths), heads, dim, dtype=dtype, device=gpu.device)
     how = {"scale": dim**-0.5, "window": window}
@@ -75,6 +84,25 @@ def attend_quantized(gpu, case, format: KvFormat) -> tuple[torch.Tensor, torch.T
 def test_quantized_pages_count_as_the_numbers_they_stand_for(gpu, case, format: KvFormat) -> None:
     got, wanted = attend_quantized(gpu, case, format)
     assert relative_error(got, wanted) < TOLERANCE[case[0]]
+
+
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+def test_sums_over_quantized_pages_follow_maxima_and_scales_that_rise(gpu, format: KvFormat) -> None:
+    case = (BF16, 8, 2, 64, 64, None, [64, 17, 200])
+    got, wanted = attend_quantized(gpu, case, format, rise=True)
+    for row, wanted_row in zip(got, wanted, strict=True):  # their sizes differ
+        assert relative_error(row, wanted_row) < TOLERANCE[BF16]
+
+
+def test_rows_of_queries_and_scales_that_are_zero_give_the_mean_of_the_zeros(gpu) -> None:
+    batch, num_pages = make_batch([1], [20], page_tokens=16, device=gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=1, page_tokens=16, dim=64, dtype=BF16)
+    kv.values_PKTD.copy_(kv.values_PKTD[..., :1].expand_as(kv.values_PKTD).clone())
+    stored, numbers = quantized(kv, "int8")
+    q = torch.zeros(1, 4, 64, dtype=BF16, device=gpu.device)
+    got = attention_decode(gpu, q, stored, batch.pages_BP, batch.kv_lens_B, scale=1.0, window=None)
+    wanted = plain_attention(q, numbers, batch, scale=1.0, window=None)
+    assert relative_error(got, wanted) < TOLERANCE[BF16]
 
 
 @pytest.mark.gpu
@@ -144,6 +172,33 @@ def test_the_shape_that_is_chosen_fits_the_gpu(num_seqs: int, block: int, sm: in
             needed = shared_bytes(warps=shape.warps, stages=shape.stages, dim=dim, group=group)
             assert shape.shared_bytes == needed <= block
             assert shape.blocks_per_sm * (needed + 1024) <= sm
+
+
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+def test_sixteen_warps_take_quantized_pages_where_their_registers_are_enough(format: KvFormat) -> None:
+    def warps(dim: int, group: int) -> int:
+        shape = decode_shape(
+            num_seqs=64,
+            dim=dim,
+            group=group,
+            bytes_per_block=232448,
+            bytes_per_sm=233472,
+            format=format,
+        )
+        return shape.warps * shape.blocks_per_sm
+
+    assert [warps(128, 4), warps(128, 8), warps(64, 1)] == [16, 16, 16]
+    assert [warps(256, 4), warps(128, 16), warps(64, 16)] == [8, 8, 8]
+
+
+def test_fp8_pages_ask_for_a_gpu_that_reads_them(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch, num_pages = make_batch([1], [1], page_tokens=16, device=gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=1, page_tokens=16, dim=64, dtype=BF16)
+    stored, _ = quantized(kv, "fp8")
+    q = torch.zeros(1, 1, 64, dtype=BF16, device=gpu.device)
+    monkeypatch.setattr(gpu, "capability", (8, 6))
+    with pytest.raises(KernelError, match=r"fp8 pages on compute capability 8\.6, 8\.9 is the first"):
+        attention_decode(gpu, q, stored, batch.pages_BP, batch.kv_lens_B, scale=1.0, window=None)
 
 
 def test_a_gpu_without_room_is_told_so() -> None:
