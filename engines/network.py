@@ -32,7 +32,7 @@ class Network(Protocol):
         ...
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return fp32 logits [S, vocab] (padding rows of the head cut off)."""
+        """Return logits [S, vocab] in the compute dtype (padding rows of the head cut off)."""
         ...
 
 

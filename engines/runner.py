@@ -126,7 +126,7 @@ class Runner:
         """Run the network and choose the tokens of the sampled rows; None where there are none."""
         chunks = plan.sampling
         if self._recorded is not None and self._recorded.can_choose(step):
-            plain = plain_rows(chunks, self._device)
+            plain = plain_rows(chunks, self._vocab, self._device)
             if plain is not None:
                 return self._recorded.choose(step, plain), None
         hidden_SH = self._network.hidden(step, self._kv)

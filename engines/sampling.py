@@ -1,9 +1,9 @@
 """From logits to the next token of every sampled row, on the device and without waiting for it.
 
 In this order: log-probabilities of the raw logits; repetition, presence and frequency penalties; biases and
-bad tokens; the masks of grammars; then for rows with a temperature: divide by it, keep top_k, of these
-top_p, of these min_p, and draw with the noise of `engines/noise.py`. Rows without one take the largest logit;
-of equal ones the lowest id, on every device.
+bad tokens; the masks of grammars; then for rows with a temperature: multiply by its inverse, keep top_k,
+of these top_p, of these min_p, and draw with the noise of `engines/noise.py`. Rows without one take the
+largest logit; of equal ones the lowest id, on every device.
 
 A cut keeps every token that ties with the last one kept, so it is a threshold and does not depend on a
 sort's order.
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engines.host_copy import on_device
 from engines.noise import gumbel_noise
 from engines.sampling_rows import Draws, Edits, Masks, Penalties, SamplingRows
 
@@ -41,8 +42,9 @@ class Sampled:
 
 
 def sample(logits_SV: Tensor, rows: SamplingRows) -> Sampled:
-    """Choose one token a row; float32 logits are not changed."""
-    adjusted_SV = logits_SV
+    """Choose one token a row of logits, of any float dtype; they are not changed."""
+    changes = (rows.penalties, rows.edits, rows.masks, rows.draws)
+    adjusted_SV = logits_SV if all(x is None for x in changes) else logits_SV.float()
     if rows.penalties is not None:
         adjusted_SV = _penalized(adjusted_SV, rows.penalties)
     if rows.edits is not None:
@@ -89,7 +91,7 @@ def _masked(x_SV: Tensor, masks: Masks) -> Tensor:
 def _drawn(x_RV: Tensor, draws: Draws) -> Tensor:
     best_R1 = x_RV.amax(dim=1, keepdim=True)
     x_RV = x_RV - best_R1.clamp(min=torch.finfo(x_RV.dtype).min)  # all masked: stays -inf, not NaN
-    x_RV = x_RV / draws.temperature_R1.clamp(min=LOWEST_TEMPERATURE)
+    x_RV = x_RV * draws.temperature_R1.clamp(min=LOWEST_TEMPERATURE).reciprocal()
     cut_R1 = draws.log_min_p_R1
     if draws.restricts_order:
         cut_R1 = torch.maximum(cut_R1, _order_cut(x_RV, draws))
@@ -111,8 +113,8 @@ def _order_cut(x_RV: Tensor, draws: Draws) -> Tensor:
 
 
 def _logprobs(logits_SV: Tensor, ids_S: Tensor, rows: SamplingRows) -> Logprobs:
-    wanted_R = torch.tensor(rows.logprob_rows).to(logits_SV.device)
-    logprobs_RV = logits_SV[wanted_R].log_softmax(dim=1)
+    wanted_R = on_device(rows.logprob_rows, logits_SV.device)
+    logprobs_RV = logits_SV[wanted_R].float().log_softmax(dim=1)
     chosen_R1 = ids_S[wanted_R].clamp(max=logits_SV.shape[1] - 1).unsqueeze(1)
     top = logprobs_RV.topk(rows.num_alternatives, dim=1)
     return Logprobs(

@@ -10,6 +10,7 @@ from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from math import inf, log
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -169,8 +170,12 @@ def _masks(chunks: Seq[Chunk], device: torch.device) -> Masks | None:
     if not masks:
         return None
     rows, bits = zip(*masks, strict=True)
-    words_RW = torch.frombuffer(bytearray(b"".join(bits)), dtype=torch.int32).view(len(rows), -1)
-    return Masks(rows_R=on_device(rows, device), words_RW=words_RW.to(device))
+    words = torch.empty(sum(map(len, bits)) // 4, dtype=torch.int32, pin_memory=device.type == "cuda")
+    words.numpy()[:] = np.frombuffer(b"".join(bits), dtype=np.int32)
+    return Masks(
+        rows_R=on_device(rows, device),
+        words_RW=words.to(device, non_blocking=True).view(len(rows), -1),
+    )
 
 
 def _draws(chunks: Seq[Chunk], vocab: int, device: torch.device) -> Draws | None:

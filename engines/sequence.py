@@ -86,7 +86,7 @@ class Sequence:
     grammar: "GrammarState | None" = None  # what its output follows
     _page_keys: list[bytes] = field(default_factory=list)
     # Looked at once, as every step asks.
-    is_plain: bool = field(init=False)  # its next token takes no more than a temperature, a floor and noise
+    is_plain: bool = field(init=False)  # its next token takes no more than a temperature, cuts and noise
     edits_logits: bool = field(init=False)  # single logits are changed for it, always or at times
     _bans_sequences: bool = field(init=False)
 
@@ -161,5 +161,4 @@ def _is_plain(how: "Sampling") -> bool:
         and how.presence_penalty == how.frequency_penalty == 0
         and how.min_new_tokens == 0
         and not (how.bad_sequences or how.logit_bias)
-        and (how.temperature == 0 or (how.top_k == 0 and how.top_p == 1))
     )

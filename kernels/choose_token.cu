@@ -1,32 +1,41 @@
-/* choose_token.cu - the next token of each row: the largest logit, or a draw from the softmax of what a cut leaves.
+/* choose_token.cu - the next token of each row: the largest logit, or a draw from the softmax of what cuts leave.
 
    temperature[s] = 0   ids[s] = lowest id of the largest logit
-   otherwise            y = (x - max(x)) / temperature;  ids[s] = lowest id of the largest y[v] + noise(key, v) with y[v] >= cut
+   otherwise            y = (x - max(x)) * (1 / temperature);  ids[s] = lowest id of the largest y[v] + noise(key, v) with y[v] >= cut,
+                        the largest of: log_min_p; the top_k-th largest y; of these the smallest whose larger ones hold less
+                        than top_p of their softmax
 
-   in       logits [S, vocab] fp32 contiguous   temperature, cut [S] fp32   keys [S, 2] int64, lo and hi of engines/noise.py
+   in       logits [S, vocab] SCALAR, rows `stride` apart   rows [S] of `Row`, as engines/plain_rows.py packs it
    out      ids [S] int64; `vocab` says that the row held a NaN
-   -D       none
-   launch   grid S, block 1024
-   moves    S * vocab * 4 bytes, twice for drawn rows (mostly out of L2 the second time)
-   numbers  those of engines/sampling.py, fp32; the noise is the recipe of engines/noise.py
+   -D       SCALAR = bf16 | fp16 | fp32
+   launch   grid S, block 512
+   moves    S * vocab elements; twice for drawn rows, four times where top_k or top_p cuts (mostly out of L2)
+   numbers  those of engines/sampling.py in fp32, the noise of engines/noise.py. Probabilities are added as multiples of 2^-40,
+            so that the order of threads changes nothing: a token within 1e-5 of top_p's border may fall on its other side
+
+   How a cut is found. Tokens are counted and weighed by their depth -y in bins 1/32 wide, the last one open; the bin of the
+   border is listed; in it the border is fixed bit by bit.
 */
+#ifndef SCALAR
+#error "choose_token.cu needs -DSCALAR"
+#endif
 #include "device/vector.cuh"
 
-constexpr int kThreads = 1024;
+constexpr int kThreads = 512, kWarps = kThreads / 32;
+constexpr int kBins = 1024, kBinsADepth = 32, kListed = 2048;
 constexpr float kBelowOne = 0.999999940395355224609375f;  // 1 - 2^-24
 constexpr float kLowestTemperature = 1e-6f;
+constexpr float kMostNoise = 22.875f;  // above that of the smallest uniform number, 2^-33
+constexpr float kLog2E = 1.44269504088896340736f;
+constexpr unsigned kInfinityBits = 0x7f800000;
 
-DEVICE unsigned fmix32(unsigned x) {
-    x = (x ^ x >> 16) * 0x85EBCA6Bu;
-    x = (x ^ x >> 13) * 0xC2B2AE35u;
-    return x ^ x >> 16;
-}
+using Weight = unsigned long long;
 
-DEVICE float gumbel(unsigned low, unsigned high, unsigned token) {
-    const unsigned hash = fmix32(fmix32(token * 0x9E3779B9u + low) ^ high);
-    const float uniform = min((float(hash) + 0.5f) * 2.3283064365386963e-10f, kBelowOne);
-    return -logf(-log1pf(-uniform));
-}
+struct Row {
+    long long key_low, key_high;
+    float temperature, log_min_p, top_p;
+    int top_k;  // vocab: all
+};
 
 // The larger value wins, of equal ones the lower id; `is_nan` once any value was none.
 struct Best {
@@ -53,35 +62,222 @@ struct Best {
     }
 };
 
-// The best of value(v) over the row, in every thread.
-template <class Value>
-DEVICE Best best_of(int vocab, Best* partial, Value value) {
-    Best best = {__int_as_float(0xff800000), vocab, false};
-    for (int v = threadIdx.x; v < vocab; v += kThreads) best.take(value(v), v);
+struct Shared {
+    Best best[kWarps];
+    Weight sums[kWarps];
+    Weight before;  // of the bins before `bin`
+    int bin, num_listed;
+    int counts[kBins];
+    Weight masses[kBins];
+    float list[kListed];  // depths of the border's bin
+};
+
+DEVICE unsigned fmix32(unsigned x) {
+    x = (x ^ x >> 16) * 0x85EBCA6Bu;
+    x = (x ^ x >> 13) * 0xC2B2AE35u;
+    return x ^ x >> 16;
+}
+
+DEVICE float gumbel(unsigned low, unsigned high, unsigned token) {
+    const unsigned hash = fmix32(fmix32(token * 0x9E3779B9u + low) ^ high);
+    const float uniform = min((float(hash) + 0.5f) * 2.3283064365386963e-10f, kBelowOne);
+    return -logf(-log1pf(-uniform));
+}
+
+// take(v, logit) for every token of this thread, in rising order; LOADS of 16 bytes are under way at once.
+template <int LOADS = 1, class Take>
+DEVICE void each_token(const SCALAR* logits, int vocab, Take take) {
+    constexpr int lanes = kLanes<SCALAR>;
+    const int pieces = (unsigned long long)logits % 16 == 0 ? vocab / lanes : 0;
+#pragma unroll LOADS
+    for (int piece = threadIdx.x; piece < pieces; piece += kThreads) {
+        float x[lanes];
+        unpack16<SCALAR>(load16(logits + piece * lanes), x);
+#pragma unroll
+        for (int j = 0; j < lanes; j++) take(piece * lanes + j, x[j]);
+    }
+    for (int v = pieces * lanes + threadIdx.x; v < vocab; v += kThreads) take(v, to_float(logits[v]));
+}
+
+// The best of all threads, in every thread.
+DEVICE Best best_of_block(Best best, Best* partial) {
     best.gather_warp();
     __syncthreads();  // an earlier round has been read
     if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = best;
     __syncthreads();
-    best = partial[threadIdx.x % 32];
+    best = partial[threadIdx.x % kWarps];
     best.gather_warp();
     return best;
 }
 
+DEVICE Weight sum_of_block(Weight sum, Weight* partial) {
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    __syncthreads();
+    if (threadIdx.x % 32 == 0) partial[threadIdx.x / 32] = sum;
+    __syncthreads();
+    sum = threadIdx.x % 32 < kWarps ? partial[threadIdx.x % 32] : 0;
+#pragma unroll
+    for (int distance = 16; distance > 0; distance /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, distance);
+    return sum;
+}
+
+DEVICE int bin_of(float depth) { return int(fminf(depth * kBinsADepth, float(kBins - 1))); }
+
+struct One {  // counts tokens
+    DEVICE Weight operator()(float) const { return 1; }
+};
+struct Mass {  // adds probabilities, as shares of the likeliest token's
+    DEVICE Weight operator()(float depth) const { return Weight(exp2_fast(-depth * kLog2E) * 1099511627776.f); }
+};
+
+// A row whose tokens lie at depths below its largest logit.
+struct Depths {
+    const SCALAR* logits;
+    int vocab;
+    float top, inverse_temperature;
+
+    DEVICE float of(float x) const { return 0.f - (x - top) * inverse_temperature; }
+
+    DEVICE void fill_bins(Shared& shared) const {
+        for (int bin = threadIdx.x; bin < kBins; bin += kThreads) {
+            shared.counts[bin] = 0;
+            shared.masses[bin] = 0;
+        }
+        __syncthreads();
+        each_token(logits, vocab, [&](int, float x) {
+            const float depth = of(x);
+            const Weight mass = Mass()(depth);
+            atomicAdd(&shared.counts[bin_of(depth)], 1);
+            if (mass) atomicAdd(&shared.masses[bin_of(depth)], mass);
+        });
+        __syncthreads();
+    }
+
+    // Set `shared.bin` to the last bin with tokens before which there is less than `limit`, above 0.
+    template <class T>
+    DEVICE void find_bin(Shared& shared, const T* bins, Weight limit) const {
+        constexpr int own = kBins / 32;
+        if (threadIdx.x < 32) {
+            Weight sum = 0;
+            for (int i = 0; i < own; i++) sum += bins[threadIdx.x * own + i];
+            Weight before = sum;
+#pragma unroll
+            for (int distance = 1; distance < 32; distance *= 2) {
+                const Weight other = __shfl_up_sync(0xffffffffu, before, distance);
+                if (int(threadIdx.x) >= distance) before += other;
+            }
+            before -= sum;
+            int found = -1;
+            Weight found_before = 0;
+            for (int i = 0; i < own; i++) {
+                const int bin = threadIdx.x * own + i;
+                if (shared.counts[bin] && before < limit) {
+                    found = bin;
+                    found_before = before;
+                }
+                before += bins[bin];
+            }
+            const int last = 31 - __clz(__ballot_sync(0xffffffffu, found >= 0));
+            if (int(threadIdx.x) == last) {
+                shared.bin = found;
+                shared.before = found_before;
+                shared.num_listed = 0;
+            }
+        }
+        __syncthreads();
+    }
+
+    DEVICE void list_bin(Shared& shared) const {
+        const int bin = shared.bin;
+        if (shared.counts[bin] <= kListed)
+            each_token(logits, vocab, [&](int, float x) {
+                const float depth = of(x);
+                if (bin_of(depth) == bin) shared.list[atomicAdd(&shared.num_listed, 1)] = depth;
+            });
+        __syncthreads();
+    }
+
+    // What is shallower than `depth` in `shared.bin`, and `before`. Depths are not negative: their bits are in their order.
+    template <class Weigh>
+    DEVICE Weight above(Shared& shared, unsigned depth, Weigh weigh, Weight before) const {
+        Weight sum = 0;
+        const int bin = shared.bin;
+        if (shared.counts[bin] <= kListed) {
+            for (int i = threadIdx.x; i < shared.num_listed; i += kThreads)
+                if (__float_as_uint(shared.list[i]) < depth) sum += weigh(shared.list[i]);
+        } else {  // too many for the list: read them again
+            each_token(logits, vocab, [&](int, float x) {
+                if (bin_of(of(x)) == bin && __float_as_uint(of(x)) < depth) sum += weigh(of(x));
+            });
+        }
+        return before + sum_of_block(sum, shared.sums);
+    }
+
+    // The largest depth of a token above which there is less than `limit`; its bin is listed then.
+    template <class Weigh, class T>
+    DEVICE unsigned deepest(Shared& shared, const T* bins, Weigh weigh, Weight limit) const {
+        find_bin(shared, bins, limit);
+        list_bin(shared);
+        const Weight before = shared.before;
+        const unsigned low = __float_as_uint(float(shared.bin) / kBinsADepth);
+        const unsigned high = shared.bin == kBins - 1 ? kInfinityBits : __float_as_uint(float(shared.bin + 1) / kBinsADepth);
+        const int differ = 31 - __clz(low ^ high);
+        unsigned depth = low >> differ >> 1 << differ << 1;
+        for (int bit = differ; bit >= 0; bit--)
+            if (above(shared, depth | 1u << bit, weigh, before) < limit) depth |= 1u << bit;
+        return min(depth, kInfinityBits);  // beyond all tokens where all are kept
+    }
+
+    DEVICE Weight mass_of_bins(Shared& shared, int end) const {
+        Weight sum = 0;
+        for (int bin = threadIdx.x; bin < end; bin += kThreads) sum += shared.masses[bin];
+        return sum_of_block(sum, shared.sums);
+    }
+
+    // The depth of the last token that top_k and then top_p keep.
+    DEVICE float cut(Shared& shared, int top_k, float top_p) const {
+        unsigned depth = kInfinityBits;
+        fill_bins(shared);
+        Weight mass = mass_of_bins(shared, kBins);
+        if (top_k < vocab) {
+            depth = deepest(shared, shared.counts, One(), top_k);
+            const Weight shallower = above(shared, depth, One(), shared.before);
+            mass = above(shared, depth, Mass(), mass_of_bins(shared, shared.bin));
+            mass += (top_k - shallower) * Mass()(__uint_as_float(depth));  // of those that tie, some are among the best
+        }
+        if (top_p < 1.f) {
+            const Weight limit = Weight(ceil(double(top_p) * double(mass)));
+            depth = min(depth, deepest(shared, shared.masses, Mass(), max(limit, Weight(1))));
+        }
+        return __uint_as_float(depth);
+    }
+};
+
 extern "C" __global__ __launch_bounds__(kThreads) void choose_token(
-    const float* logits, const float* temperature, const float* cut, const long long* keys, long long* ids, int vocab) {
-    __shared__ Best partial[kThreads / 32];
+    const SCALAR* all_logits, const Row* rows, long long* ids, int vocab, long long stride) {
+    __shared__ Shared shared;
     dependents_may_start();
     wait_for_predecessor();
-    const float* row = logits + (long long)blockIdx.x * vocab;
-    Best best = best_of(vocab, partial, [&](int v) { return row[v]; });
-    if (temperature[blockIdx.x] > 0.f && !best.is_nan) {
-        const float heat = max(temperature[blockIdx.x], kLowestTemperature), limit = cut[blockIdx.x];
+    const SCALAR* logits = all_logits + blockIdx.x * stride;
+    const Best nothing = {-__uint_as_float(kInfinityBits), vocab, false};
+    Best best = nothing;
+    each_token<4>(logits, vocab, [&](int v, float x) { best.take(x, v); });
+    best = best_of_block(best, shared.best);
+    const Row row = rows[blockIdx.x];
+    if (row.temperature > 0.f && !best.is_nan) {
         const float top = max(best.value, -3.402823466e38f);  // all masked: stays -inf, not NaN
-        const unsigned low = unsigned(keys[2 * blockIdx.x]), high = unsigned(keys[2 * blockIdx.x + 1]);
-        best = best_of(vocab, partial, [&](int v) {
-            const float y = (row[v] - top) / heat;
-            return y < limit ? __int_as_float(0xff800000) : y + gumbel(low, high, unsigned(v));
+        const Depths depths = {logits, vocab, top, 1.f / max(row.temperature, kLowestTemperature)};
+        float deepest = -row.log_min_p;
+        if (row.top_k < vocab || row.top_p < 1.f) deepest = min(deepest, depths.cut(shared, row.top_k, row.top_p));
+        const unsigned low = unsigned(row.key_low), high = unsigned(row.key_high);
+        best = nothing;
+        each_token(logits, vocab, [&](int v, float x) {
+            const float y = -depths.of(x);
+            if (-y > deepest || y + kMostNoise < best.value) return;
+            best.take(y + gumbel(low, high, unsigned(v)), v);
         });
+        best = best_of_block(best, shared.best);
     }
     if (threadIdx.x == 0) ids[blockIdx.x] = best.is_nan ? vocab : best.id;
 }

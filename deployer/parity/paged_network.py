@@ -100,7 +100,7 @@ class PagedNetwork:
         )
         every = replace(step, sample_rows_S=torch.arange(num_tokens, device=self._device))
         sequence.num_computed += num_tokens
-        return self._network.logits(self._network.hidden(every, self._kv))
+        return self._network.logits(self._network.hidden(every, self._kv)).float()
 
 
 def sequence_of(case: Case, network: Network, *, request_id: str, arrival: int) -> Sequence:

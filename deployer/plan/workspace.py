@@ -63,7 +63,7 @@ def graph_bytes(case: Case) -> int:
     """Return what captured steps take (`graphs` and `chunk_graphs` of engines/turbomind); nothing elsewhere.
 
     They share the activations of the largest. Each adds its nodes; decode steps keep their own outputs, a
-    normed row and V float32 logits for each sequence, steps with chunks have room for rows of pictures.
+    normed row and V logits for each sequence, steps with chunks have room for rows of pictures.
     """
     sizes, chunk_rows = graph_sizes(case), chunk_graph_rows(case)
     if not sizes:
@@ -73,7 +73,7 @@ def graph_bytes(case: Case) -> int:
     activations = max(sizes[-1], most_rows) * _token_width(case) * case.dtype_bytes
     activations += most_rows * decoder.hidden * case.dtype_bytes
     nodes = (len(sizes) + len(chunk_rows)) * NODES_A_LAYER * decoder.num_layers * GRAPH_NODE_BYTES
-    outputs = sum(sizes) * (decoder.hidden * case.dtype_bytes + decoder.vocab * 4)
+    outputs = sum(sizes) * (decoder.hidden + decoder.vocab) * case.dtype_bytes
     return FIRST_GRAPH_BYTES + activations + nodes + outputs
 
 

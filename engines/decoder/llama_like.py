@@ -57,9 +57,9 @@ class LlamaLike:
         return normed_SH
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return fp32 logits [S, V]."""
+        """Return logits [S, V], a view of rows that are padded."""
         logits_SV = self._group.all_gather(self._ops.linear(hidden_SH, self._head))
-        return logits_SV[:, : self._spec.vocab].float()
+        return logits_SV[:, : self._spec.vocab]
 
     def _only_rows(self, step: StepInput) -> Tensor | None:
         """Return the tokens that the last layer goes on with once K and V are written; None: with all.

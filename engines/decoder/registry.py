@@ -36,7 +36,7 @@ class Decoder(Protocol):
         ...
 
     def logits(self, hidden_SH: "Tensor") -> "Tensor":
-        """Return fp32 logits [S, V]."""
+        """Return logits [S, V] in the compute dtype."""
         ...
 
 

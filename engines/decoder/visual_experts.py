@@ -106,9 +106,9 @@ class VisualExperts:
         )
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return fp32 logits [S, V]."""
+        """Return logits [S, V], a view of rows that are padded."""
         logits_SV = self._group.all_gather(self._ops.linear(hidden_SH, self._head))
-        return logits_SV[:, : self._spec.vocab].float()
+        return logits_SV[:, : self._spec.vocab]
 
 
 class ExpertLinear:

@@ -88,7 +88,7 @@ class ChunkGraphs:
         return hidden_NH[: len(step.sample_rows_S)]
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return fp32 logits."""
+        """Return logits."""
         return self._network.logits(hidden_SH)
 
     def _run(self, step: StepInput) -> tuple[Tensor]:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engines.network import Network
 from engines.ops import KvLayer
-from engines.plain_rows import PlainDraws, PlainRows
+from engines.plain_rows import CHOICE_WORDS, PlainRows
 from engines.spec import ModelSpec
 from engines.step import AttentionBatch, StepInput
 from engines.turbomind.batch_ladder import ladder
@@ -63,11 +63,9 @@ class _Captured:
 
 
 class Choose(Protocol):
-    """Returns ids int64 [S] of logits [S, V], temperatures [S], cuts [S] and noise keys [S, 2]."""
+    """Returns ids int64 [S] of logits [S, V] and a CHOICE of each row."""
 
-    def __call__(
-        self, logits_SV: Tensor, temperature_S: Tensor, cut_S: Tensor, keys_S2: Tensor
-    ) -> Tensor: ...
+    def __call__(self, logits_SV: Tensor, choices_S4: Tensor) -> Tensor: ...
 
 
 class DecodeGraphs:
@@ -105,8 +103,8 @@ class DecodeGraphs:
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
         for size in reversed(self._sizes):
-            step, draws = self._buffers.step(size), self._buffers.draws(size)
-            replay, (hidden_SH, logits_SV, ids_S) = self._recorder.record(partial(self._run, step, draws))
+            run = partial(self._run, self._buffers.step(size), self._buffers.choices_B4[:size])
+            replay, (hidden_SH, logits_SV, ids_S) = self._recorder.record(run)
             self._graphs[size] = _Captured(
                 replay=replay, hidden_SH=hidden_SH, logits_SV=logits_SV, ids_S=ids_S
             )
@@ -129,12 +127,12 @@ class DecodeGraphs:
 
     def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
         """Replay a decode step and return its tokens [S]; they are written over by the next replay."""
-        self._buffers.fill_draws(rows.draws)
+        self._buffers.fill_choices(rows.choices_S4)
         self._hidden_SH = None
         return self._replay(step).ids_S[: len(step.token_ids_T)]
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return fp32 logits; those of a replayed step are there already, until the next one is replayed."""
+        """Return logits; those of a replayed step are there already, until the next one is replayed."""
         if self._replayed is not None and hidden_SH is self._hidden_SH:
             return self._replayed.logits_SV[: len(hidden_SH)]
         return self._network.logits(hidden_SH)
@@ -147,11 +145,10 @@ class DecodeGraphs:
         self.replays += 1
         return captured
 
-    def _run(self, step: StepInput, draws: PlainDraws) -> Outputs:
+    def _run(self, step: StepInput, choices_S4: Tensor) -> Outputs:
         hidden_SH = self._network.hidden(step, self._kv)
         logits_SV = self._network.logits(hidden_SH)
-        ids_S = self._choose(logits_SV, draws.temperature_S, draws.cut_S, draws.keys_S2)
-        return hidden_SH, logits_SV, ids_S
+        return hidden_SH, logits_SV, self._choose(logits_SV, choices_S4)
 
     def _is_decode(self, step: StepInput) -> bool:
         num = len(step.token_ids_T)
@@ -176,9 +173,7 @@ class _Buffers:
         self._pages_BP = torch.zeros(max_batch_size, max_pages, dtype=torch.int32, device=device)
         self._starts_B1 = torch.arange(max_batch_size + 1, dtype=torch.int32, device=device)
         self._rows_B = torch.arange(max_batch_size, device=device)
-        self._temperature_B = torch.zeros(max_batch_size, device=device)
-        self._cut_B = torch.zeros(max_batch_size, device=device)
-        self._keys_B2 = torch.zeros(max_batch_size, 2, dtype=torch.int64, device=device)
+        self.choices_B4 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._is_greedy = True  # all temperatures are 0
 
     def step(self, size: int) -> StepInput:
@@ -203,24 +198,13 @@ class _Buffers:
             features_MH=None,
         )
 
-    def draws(self, size: int) -> PlainDraws:
-        """Return how the first `size` rows are chosen; its tensors are views of the buffers."""
-        return PlainDraws(
-            temperature_S=self._temperature_B[:size],
-            cut_S=self._cut_B[:size],
-            keys_S2=self._keys_B2[:size],
-        )
-
-    def fill_draws(self, draws: PlainDraws | None) -> None:
+    def fill_choices(self, choices_S4: Tensor | None) -> None:
         """Copy how the first rows are chosen; None: all take their largest logit, as rows behind them do."""
         if not self._is_greedy:
-            self._temperature_B.zero_()
-        self._is_greedy = draws is None
-        if draws is not None:
-            num = len(draws.temperature_S)
-            self._temperature_B[:num].copy_(draws.temperature_S)
-            self._cut_B[:num].copy_(draws.cut_S)
-            self._keys_B2[:num].copy_(draws.keys_S2)
+            self.choices_B4.zero_()
+        self._is_greedy = choices_S4 is None
+        if choices_S4 is not None:
+            self.choices_B4[: len(choices_S4)].copy_(choices_S4)
 
     def fill(self, step: StepInput, size: int) -> None:
         """Copy a step into the first rows and empty the rest up to `size`."""

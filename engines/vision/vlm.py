@@ -49,5 +49,5 @@ class Vlm:
         return self._decoder.hidden(step, kv)
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return fp32 logits."""
+        """Return logits."""
         return self._decoder.logits(hidden_SH)

@@ -120,7 +120,7 @@ class Recorded(Watched):
         return step.attention.num_decodes == len(step.token_ids_T)
 
     def choose(self, step: Any, rows: PlainRows) -> torch.Tensor:
-        assert rows.draws is None
+        assert rows.choices_S4 is None
         self.chosen += 1
         return first_argmax(self.logits(self.hidden(step, self.kv)))
 

@@ -251,7 +251,7 @@ def linear_rows(arch: str) -> list[dict[str, int | str]]:
 
 
 def choose_token(arch: str) -> list[dict[str, int | str]]:
-    return [{}]
+    return [{"SCALAR": scalar} for scalar in ("fp32", matrix_scalar(arch))]
 
 
 KERNELS = {
@@ -292,7 +292,7 @@ def test_no_kernel_is_left_out() -> None:
     assert sorted(path.name for path in kernel_dir().glob("*.cu")) == sorted(KERNELS)
 
 
-@pytest.mark.parametrize("file", sorted(set(KERNELS) - {"choose_token.cu"}))
+@pytest.mark.parametrize("file", sorted(KERNELS))
 def test_a_missing_constant_stops_at_the_kernels_own_words(file: str) -> None:
     with pytest.raises(KernelError, match=r"(\.cu|\.cuh) needs -D"):
         compile_cubin(read_kernel(file), arch="sm_90a", constants={})

@@ -167,7 +167,7 @@ class Session:
         )
         every = replace(step, sample_rows_S=torch.arange(num_tokens))
         sequence.num_computed += num_tokens
-        return self.network.logits(self.network.hidden(every, self._kv))
+        return self.network.logits(self.network.hidden(every, self._kv)).float()
 
     def prefill(self, sequence: Sequence, features: dict[bytes, Tensor], *, chunk: int) -> Tensor:
         """Return the logits of every token that was not computed yet, in chunks."""

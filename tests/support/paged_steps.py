@@ -104,7 +104,7 @@ def run_step(
 ) -> list[Tensor]:
     """Run one step and return the logits of all its tokens, a tensor a run."""
     step = step_input(parts, page_tokens=kv[0].keys_PKTD.shape[2], device=device)
-    logits = network.logits(network.hidden(step, kv))
+    logits = network.logits(network.hidden(step, kv)).float()
     for run, count in parts:
         run.done += count
     return list(logits.split([count for _, count in parts]))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 import torch
 
 from engines.turbomind.bench.attention import decodes, fulls, prefills
+from engines.turbomind.bench.choice import choices
 from engines.turbomind.bench.elementwise import activations, norms, ropes
 from engines.turbomind.bench.linear import linears
 from engines.turbomind.bench.table import Ceilings, Row, heading, line
@@ -25,6 +26,7 @@ FAMILIES: dict[str, Callable[[Gpu], Iterator[Row]]] = {
     "attention_prefill": prefills,
     "attention_full": fulls,
     "linear_skinny": linears,
+    "choose_token": choices,
 }
 
 

@@ -4,34 +4,32 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
+from engines.plain_rows import CHOICE_WORDS
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.operands import check
+from engines.turbomind.operands import check, scalar_name
 
-_THREADS = 1024
+_THREADS = 512
 
 
-def choose_token(
-    gpu: Gpu, logits_SV: Tensor, temperature_S: Tensor, cut_S: Tensor, keys_S2: Tensor
-) -> Tensor:
+def choose_token(gpu: Gpu, logits_SV: Tensor, choices_S4: Tensor) -> Tensor:
     """Return the next token of each row, int64 [S]; the vocabulary's size for a row with a NaN.
 
-    A row of temperature 0 takes its largest logit. Any other is drawn, with the noise of its key, from the
-    tokens whose (logit - largest) / temperature is at least its cut.
+    `choices_S4` has an `engines.plain_rows.CHOICE` for each row: one of temperature 0 takes its largest
+    logit, any other is drawn with the noise of its key from what its cuts leave. Rows of logits may be apart.
     """
     num_rows, vocab = logits_SV.shape
     check(
         gpu,
         "choose_token",
-        logits=(logits_SV, torch.float32, (num_rows, vocab)),
-        temperature=(temperature_S, torch.float32, (num_rows,)),
-        cut=(cut_S, torch.float32, (num_rows,)),
-        keys=(keys_S2, torch.int64, (num_rows, 2)),
+        logits=(logits_SV, logits_SV.dtype, (num_rows, vocab)),
+        choices=(choices_S4, torch.int64, (num_rows, CHOICE_WORDS)),
     )
-    if not (logits_SV.is_contiguous() and keys_S2.is_contiguous()):
-        raise KernelError("`choose_token`: logits and keys must be contiguous")
+    if not choices_S4.is_contiguous():
+        raise KernelError("`choose_token`: choices must be contiguous")
     ids_S = torch.empty(num_rows, dtype=torch.int64, device=logits_SV.device)
     if num_rows:
-        kernel = gpu.kernel("choose_token.cu", "choose_token", (), "PPPPPi", threads=_THREADS)
-        operands = (logits_SV, temperature_S, cut_S, keys_S2, ids_S)
-        kernel(gpu.stream(), (num_rows, 1), *(x.data_ptr() for x in operands), vocab)
+        constants = (("SCALAR", scalar_name("choose_token", logits_SV)),)
+        kernel = gpu.kernel("choose_token.cu", "choose_token", constants, "PPPiq", threads=_THREADS)
+        operands = (logits_SV, choices_S4, ids_S)
+        kernel(gpu.stream(), (num_rows, 1), *(x.data_ptr() for x in operands), vocab, logits_SV.stride(0))
     return ids_S

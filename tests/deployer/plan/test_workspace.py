@@ -56,7 +56,7 @@ def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
     assert chunk_graph_rows(small) == [32, *range(64, 513, 64), 640]
     rows = 640 * (4 * 4096 + 3 * 14336 + 4096) * 2
     nodes = (3 + 10) * 11 * 32 * 2700
-    outputs = 7 * (4096 * 2 + 92_553 * 4)
+    outputs = 7 * (4096 + 92_553) * 2
     assert graph_bytes(small) == 75_000_000 + rows + nodes + outputs
     plain = replace(case(), options=replace(case().options, kind="pytorch"))
     assert graph_bytes(plain) == 0

@@ -127,7 +127,6 @@ def test_only_sampled_rows_reach_the_head(internvl_folder: Folder) -> None:
     assert some.shape == (2, reference.spec.decoder.hidden)
     torch.testing.assert_close(some, every[[3, 16]])
     assert net.logits(some).shape == (2, reference.spec.decoder.vocab)
-    assert net.logits(some).dtype == torch.float32
 
 
 class CountingOps(TorchOps):

@@ -12,10 +12,10 @@ from emulated_gpu import EmulatedGpu
 from paged_attention import relative_error
 from paged_steps import Run, empty_pages, run_step, step_input
 from repeater import Repeater
+from sequences import ends_of, sequence
 
 from engines.network import Network
-from engines.noise import noise_key
-from engines.plain_rows import PlainDraws, PlainRows
+from engines.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
 from engines.sampling import first_argmax
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder
@@ -96,13 +96,11 @@ def test_graphs_give_what_eager_steps_give(network, gpu) -> None:
     assert bool(torch.isnan(kv[0].keys_PKTD[8:]).all()), "a row without a sequence was written"
 
 
-def draws(temperatures: list[float], device: torch.device) -> PlainDraws:
-    count = len(temperatures)
-    return PlainDraws(
-        temperature_S=torch.tensor(temperatures, device=device),
-        cut_S=torch.full((count,), -torch.inf, device=device),
-        keys_S2=torch.tensor([noise_key(seed, 7) for seed in range(count)], device=device),
-    )
+def drawn(temperatures: list[float], device: torch.device) -> PlainRows:
+    rows = [sequence([1], seed=seed, temperature=one, top_k=9) for seed, one in enumerate(temperatures)]
+    found = plain_rows(ends_of(rows), SMALL.decoder.vocab, device)
+    assert found is not None
+    return found
 
 
 def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(network, gpu) -> None:
@@ -114,13 +112,14 @@ def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(net
         run.token_ids.append(9)
     step = step_input([(run, 1) for run in runs], page_tokens=16, device=device)
     assert graphs.can_choose(step)
-    for how in (None, draws([1.0, 0.0, 2.0], gpu.device), draws([0.5] * 3, gpu.device), None):
-        ids = graphs.choose(step, PlainRows(draws=how)).clone()
+    greedy = torch.zeros(3, CHOICE_WORDS, dtype=torch.int64, device=gpu.device)
+    for temperatures in ([0.0] * 3, [1.0, 0.0, 2.0], [0.5] * 3, [0.0] * 3):
+        how = drawn(temperatures, gpu.device)
+        ids = graphs.choose(step, how).clone()
         logits = graphs.logits(graphs.hidden(step, kv))
-        plain = how or draws([0.0] * 3, gpu.device)
-        wanted = choose_token(gpu, logits.contiguous(), plain.temperature_S, plain.cut_S, plain.keys_S2)
+        wanted = choose_token(gpu, logits, greedy if how.choices_S4 is None else how.choices_S4)
         assert ids.tolist() == wanted.tolist()
-        if how is None:
+        if how.choices_S4 is None:
             assert ids.tolist() == first_argmax(logits).tolist()
 
 

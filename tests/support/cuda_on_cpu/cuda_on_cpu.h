@@ -287,4 +287,5 @@ template <class T>
 T __ldcg(const T* from) {
     return *from;
 }
+inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 inline int __ffs(int x) { return __builtin_ffs(x); }

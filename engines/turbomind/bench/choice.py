@@ -1,0 +1,74 @@
+"""Cases of the choice of tokens from the logits of InternVL2-8B's head."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from engines.noise import noise_key
+from engines.plain_rows import CHOICE, CHOICE_WORDS
+from engines.sampling import sample
+from engines.sampling_rows import Draws, SamplingRows
+from engines.turbomind.bench.table import Row
+from engines.turbomind.bench.timing import num_sets, time_us
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops.choose_token import choose_token
+
+VOCAB, PADDED = 92553, 92608
+ROWS = (1, 64, 256)
+# Temperature, top_k and top_p of each way: greedy, drawn, drawn as conf/sampling/default.yaml says.
+WAYS = {"greedy": (0.0, VOCAB, 1.0), "drawn": (0.8, VOCAB, 1.0), "cut": (0.8, 40, 0.8)}
+
+
+def choices(gpu: Gpu) -> Iterator[Row]:
+    """Yield each way at each number of rows; the logits of the peers' chat models have such a spread."""
+    for num_rows in ROWS:
+        size = num_rows * PADDED * 2
+        logits = [
+            (4 * torch.randn(num_rows, PADDED, device="cuda")).bfloat16()[:, :VOCAB]
+            for _ in range(num_sets(size))
+        ]
+        for name, way in WAYS.items():
+            choice, rows = _choice(num_rows, *way), _sampling_rows(num_rows, *way)
+            yield Row(
+                op="choose_token",
+                shape=f"S={num_rows} {name}",
+                us=time_us([partial(choose_token, gpu, x, choice) for x in logits]),
+                num_bytes=size,
+                torch_us=time_us([partial(sample, x, rows) for x in logits]),
+            )
+
+
+def _choice(num_rows: int, temperature: float, top_k: int, top_p: float) -> Tensor:
+    host_S4 = torch.empty(num_rows, CHOICE_WORDS, dtype=torch.int64)
+    host_S4.numpy().view(CHOICE)[:, 0] = [
+        (*noise_key(row, 0), temperature, float("-inf"), top_p, top_k) for row in range(num_rows)
+    ]
+    return host_S4.cuda()
+
+
+def _sampling_rows(num_rows: int, temperature: float, top_k: int, top_p: float) -> SamplingRows:
+    """Return what the sampler makes of such rows."""
+
+    def column(value: float) -> Tensor:
+        return torch.full((num_rows, 1), value, device="cuda")
+
+    draws = Draws(
+        rows_R=torch.arange(num_rows, device="cuda"),
+        temperature_R1=column(temperature),
+        top_k_R1=column(top_k).long(),
+        top_p_R1=column(top_p),
+        log_min_p_R1=column(float("-inf")),
+        keys_R2=torch.tensor([noise_key(row, 0) for row in range(num_rows)], device="cuda"),
+        num_candidates=top_k if top_k < VOCAB else None,
+        restricts_order=top_k < VOCAB or top_p < 1,
+    )
+    return SamplingRows(
+        penalties=None,
+        edits=None,
+        masks=None,
+        draws=draws if temperature else None,
+        logprob_rows=(),
+        num_alternatives=0,
+    )
