@@ -197,12 +197,16 @@ def _turbomind_graphs(
 
 def _turbomind_passes(network: Network, *, max_tiles: int, device: torch.device) -> None:
     from engines.turbomind.graphs import CudaRecorder
-    from engines.turbomind.pass_graphs import PassGraphs
+    from engines.turbomind.pass_graphs import PassGraphs, pass_sizes
     from engines.vision.vlm import Vlm
 
-    def record(encode: "EncodePass", tile_shape: tuple[int, ...]) -> "EncodePass":
+    def record(encode: "EncodePass", tile_shape: tuple[int, ...], picture_tiles: int) -> "EncodePass":
         graphs = PassGraphs(
-            encode, tile_shape=tile_shape, max_tiles=max_tiles, device=device, recorder=CudaRecorder()
+            encode,
+            tile_shape=tile_shape,
+            sizes=pass_sizes(max_tiles, picture_tiles=picture_tiles),
+            device=device,
+            recorder=CudaRecorder(),
         )
         graphs.capture()
         return graphs

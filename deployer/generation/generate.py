@@ -11,9 +11,10 @@ from typing import Literal
 
 import msgspec
 
-from deployer.generation.choices import Choice, submits_of
+from deployer.generation.choices import Choice
 from deployer.generation.image_inputs import remove_images
 from deployer.generation.merge import merge
+from deployer.generation.write_submits import write_submits
 from deployer.prompt.detokenize import TextStream
 from deployer.prompt.tokenizer import Tokenizer
 from engines.engine import Engine
@@ -54,7 +55,7 @@ async def generate(
 
     Their ids stand in `running` meanwhile. Raises AnswerError as soon as one of them fails, and ends all.
     """
-    submits = submits_of(choices, engine.pixels)
+    submits = await write_submits(choices, engine.pixels)
     streams = [
         _pieces(engine, ChoiceText(tokenizer, choice), submit)
         for choice, submit in zip(choices, submits, strict=True)

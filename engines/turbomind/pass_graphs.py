@@ -28,13 +28,16 @@ class PassRecorder(Protocol):
         ...
 
 
-def pass_sizes(max_tiles: int) -> list[int]:
-    """Return the numbers of tiles that are captured, the last one exactly `max_tiles`."""
-    sizes, size = [], 1
+def pass_sizes(max_tiles: int, *, picture_tiles: int) -> list[int]:
+    """Return the numbers of tiles that are captured, the last one exactly `max_tiles`.
+
+    What large pictures leave to their last pass is among them: of a photo, one is most of the work.
+    """
+    sizes, size = {max_tiles, picture_tiles % max_tiles or max_tiles}, 1
     while size < max_tiles:
-        sizes.append(size)
+        sizes.add(size)
         size += next(step for limit, step in _STEPS if size < limit)
-    return [*sizes, max_tiles]
+    return sorted(sizes)
 
 
 class PassGraphs:
@@ -45,14 +48,14 @@ class PassGraphs:
         encode: "EncodePass",
         *,
         tile_shape: tuple[int, ...],
-        max_tiles: int,
+        sizes: list[int],
         device: torch.device,
         recorder: PassRecorder,
     ) -> None:
         self._encode = encode
         self._recorder = recorder
-        self._sizes = pass_sizes(max_tiles)
-        self._tiles_ISSC = torch.zeros(max_tiles, *tile_shape, dtype=torch.uint8, device=device)
+        self._sizes = sizes
+        self._tiles_ISSC = torch.zeros(sizes[-1], *tile_shape, dtype=torch.uint8, device=device)
         self._graphs: dict[int, tuple[Callable[[], None], Tensor]] = {}
         self.replays = 0
 

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     # uint8 tiles [I, S, S, C] of one pass -> rows [I, M, O].
     EncodePass = Callable[[Tensor], Tensor]
-    # An encoder's pass and the shape [S, S, C] of its tiles -> what does the same.
-    RecordPass = Callable[[EncodePass, tuple[int, ...]], EncodePass]
+    # An encoder's pass, the shape [S, S, C] of its tiles, how many a large picture has -> what does the same.
+    RecordPass = Callable[[EncodePass, tuple[int, ...], int], EncodePass]
 
 Segment = int | str  # that many image rows, or text that stands between rows
 

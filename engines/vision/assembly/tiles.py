@@ -25,7 +25,8 @@ class Tiles:
         self._normalised = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
         self._projector = spec.projector.build(params, ops=ops)
-        self._tile_shape = spec.pixels.shapes(spec.pixels.largest())[0][1:]
+        largest = spec.pixels.largest()
+        self._tile_shape, self._most_tiles = spec.pixels.shapes(largest)[0][1:], largest.num_tiles
         self._pass: EncodePass = self._encode
 
     def __call__(self, images: Sequence[ImagePixels], max_tiles: int) -> list[Tensor]:
@@ -35,7 +36,7 @@ class Tiles:
 
     def record(self, record: "RecordPass") -> None:
         """Take passes from what `record` makes of one from now on."""
-        self._pass = record(self._encode, self._tile_shape)
+        self._pass = record(self._encode, self._tile_shape, self._most_tiles)
 
     def _encode(self, tiles_ISSC: Tensor) -> Tensor:
         return self._projector(self._tower(self._normalised(tiles_ISSC)))

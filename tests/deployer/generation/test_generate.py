@@ -1,6 +1,7 @@
 """Sequences in, pieces of text out: what a stop string costs, and what is left when something fails."""
 
 import asyncio
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from pathlib import Path
@@ -100,5 +101,22 @@ async def test_a_request_that_is_cancelled_at_once_leaves_nothing_behind(
     await asyncio.wait((task,))
     assert task.cancelled()
     assert engine.running == 0
+    await asyncio.get_running_loop().shutdown_default_executor()  # the thread that writes has written all
+    await asyncio.sleep(0)
     assert len(pixels.named) == 3
     assert not any(file.exists() for file in pixels.named)
+
+
+async def test_pictures_are_written_beside_the_event_loop(
+    engine: FakeEngine, pixels: NotingPixels, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loop goes on while a write waits for it: on the loop's own thread it would wait for ever."""
+    ticked, write = threading.Event(), pixels.write
+
+    def patient(array: NDArray[np.uint8]) -> PixelRef:
+        assert ticked.wait(10), "the event loop stood still"
+        return write(array)
+
+    monkeypatch.setattr(pixels, "write", patient)
+    asyncio.get_running_loop().call_later(0.01, ticked.set)
+    assert (await pieces(engine, await choices()))[-1].finish is not None

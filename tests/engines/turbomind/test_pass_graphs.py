@@ -43,10 +43,9 @@ def network() -> Vlm:
 def recorded(made: Vlm, *, max_tiles: int) -> PassGraphs:
     graphs: list[PassGraphs] = []
 
-    def record(encode: "EncodePass", tile_shape: tuple[int, ...]) -> "EncodePass":
-        graphs.append(
-            PassGraphs(encode, tile_shape=tile_shape, max_tiles=max_tiles, device=CPU, recorder=Repeater())
-        )
+    def record(encode: "EncodePass", tile_shape: tuple[int, ...], picture_tiles: int) -> "EncodePass":
+        sizes = pass_sizes(max_tiles, picture_tiles=picture_tiles)
+        graphs.append(PassGraphs(encode, tile_shape=tile_shape, sizes=sizes, device=CPU, recorder=Repeater()))
         graphs[0].capture()
         return graphs[0]
 
@@ -80,9 +79,16 @@ def test_more_tiles_than_were_captured_are_launched_and_numbers_are_taken_as_the
 
 
 def test_the_sizes_end_at_the_largest_pass_and_waste_little() -> None:
-    assert pass_sizes(1) == [1]
-    assert pass_sizes(16) == [1, 2, 4, 6, 8, 10, 12, 14, 16]
-    assert pass_sizes(13)[-2:] == [12, 13]
+    assert pass_sizes(1, picture_tiles=1) == [1]
+    assert pass_sizes(16, picture_tiles=1) == [1, 2, 4, 6, 8, 10, 12, 14, 16]
+    assert pass_sizes(13, picture_tiles=1)[-2:] == [12, 13]
     for num in range(4, 33):
-        size = next(size for size in pass_sizes(32) if size >= num)
+        size = next(size for size in pass_sizes(32, picture_tiles=1) if size >= num)
         assert 6 * (size - num) <= size
+
+
+@pytest.mark.parametrize(("max_tiles", "picture_tiles", "last"), [(16, 13, 13), (8, 13, 5), (8, 16, 8)])
+def test_the_last_pass_of_the_largest_picture_has_a_size_of_its_own(
+    max_tiles: int, picture_tiles: int, last: int
+) -> None:
+    assert last in pass_sizes(max_tiles, picture_tiles=picture_tiles)
