@@ -4,11 +4,12 @@
    Formats and formulas of a row: engines/kv_layer.py.
 
    in       keys, values [pages, KV_HEADS, PAGE_TOKENS, bytes of a row], key_scales, value_scales [.., 2 or 1] fp16
-            pages [B, `most_pages`], rows `pages_stride` apart, int32   kv_lens [B] int32
-   out      out_keys, out_values [sum of the sequences' pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR
-            places [B, `most_pages`] int32: where each page stands; 0 behind a sequence's last
+            pages [B, `most_pages`], rows `pages_stride` apart, int32   kv_lens [num_seqs] int32
+   out      out_keys, out_values [room, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, the sum of the sequences' pages are written
+            places [B, `most_pages`] int32: where each page stands; 0 behind a sequence's last; rows of empty sequences are left
    -D       SCALAR = bf16 | fp16; KV_HEADS; DIM, multiple of 16; PAGE_TOKENS; KV_FORMAT = 1 int8 | 2 int4 | 3 fp8
-   launch   grid (B * most_pages, KV_HEADS), block 256; a page of a head a block, 8 elements a thread and turn
+   launch   grid (room, KV_HEADS), room at least the sum of the sequences' pages, block 256; a page of a head a block, 8 elements
+            a thread and turn. Lengths are read on the device: a graph that leaves enough room serves every step
    moves    2 * rows * (bytes of a row + 2 * DIM)
    numbers  fp32, rounded once: within 1 ulp of the torch twin, whose product and sum are not fused
 */
@@ -25,11 +26,30 @@ static_assert(DIM % 16 == 0, "see the header");
 
 DEVICE int pages_of(int len) { return (len + PAGE_TOKENS - 1) / PAGE_TOKENS; }
 
-// Pages of the sequences before `seq`, in every thread. Sums of floats are exact below 2^24 pages.
-DEVICE int pages_before(const int* kv_lens, int seq, float* partial) {
-    float sum = 0.f;
-    for (int b = threadIdx.x; b < seq; b += kThreads) sum += pages_of(kv_lens[b]);
-    return int(block_sum(sum, partial));
+struct Page {
+    int seq, index;  // seq -1: nobody's
+};
+
+// Whose page stands at a place; each warp finds it for itself.
+DEVICE Page find_page(const int* kv_lens, int num_seqs, int place) {
+    const int lane = threadIdx.x % 32;
+    int before = 0;
+    for (int base = 0; base < num_seqs; base += 32) {
+        const int own = base + lane < num_seqs ? pages_of(kv_lens[base + lane]) : 0;
+        int sum = own;
+#pragma unroll
+        for (int distance = 1; distance < 32; distance *= 2) {
+            const int other = __shfl_up_sync(0xffffffffu, sum, distance);
+            if (lane >= distance) sum += other;
+        }
+        const unsigned behind = __ballot_sync(0xffffffffu, before + sum > place);
+        if (behind) {
+            const int source = __ffs(int(behind)) - 1;
+            return {base + source, place - before - __shfl_sync(0xffffffffu, sum - own, source)};
+        }
+        before += __shfl_sync(0xffffffffu, sum, 31);
+    }
+    return {-1, 0};
 }
 
 // Elements 8 * piece .. 8 * piece + 7 of a row, before scale and zero.
@@ -65,16 +85,19 @@ DEVICE void write_page(const unsigned char* rows, const fp16* scales, SCALAR* ou
 
 extern "C" __global__ __launch_bounds__(kThreads) void dequantize_pages(
     const unsigned char* keys, const unsigned char* values, const fp16* key_scales, const fp16* value_scales, const int* pages,
-    const int* kv_lens, SCALAR* out_keys, SCALAR* out_values, int* places, int pages_stride, int most_pages) {
-    __shared__ float partial[32];
+    const int* kv_lens, SCALAR* out_keys, SCALAR* out_values, int* places, int num_seqs, int pages_stride, int most_pages) {
     dependents_may_start();
     wait_for_predecessor();
-    const int seq = blockIdx.x / most_pages, page = blockIdx.x % most_pages, head = blockIdx.y;
-    const bool held = page < pages_of(kv_lens[seq]);
-    const int place = held ? pages_before(kv_lens, seq, partial) + page : 0;
-    if (head == 0 && threadIdx.x == 0) places[blockIdx.x] = place;
-    if (!held) return;
-    const long long from = ((long long)pages[(long long)seq * pages_stride + page] * KV_HEADS + head) * PAGE_TOKENS;
+    const int place = blockIdx.x, head = blockIdx.y;
+    const Page page = find_page(kv_lens, num_seqs, place);
+    if (page.seq < 0) return;
+    if (head == 0) {
+        int* row = places + (long long)page.seq * most_pages;
+        const bool last = page.index + 1 == pages_of(kv_lens[page.seq]);
+        const int end = last ? most_pages : page.index + 1;
+        for (int i = page.index + threadIdx.x; i < end; i += kThreads) row[i] = i == page.index ? place : 0;
+    }
+    const long long from = ((long long)pages[(long long)page.seq * pages_stride + page.index] * KV_HEADS + head) * PAGE_TOKENS;
     const long long to = ((long long)place * KV_HEADS + head) * PAGE_TOKENS * DIM;
     constexpr int kScales = kFloats ? 1 : 2;
     write_page(keys + from * kRowBytes, key_scales + from * kScales, out_keys + to);

@@ -41,7 +41,7 @@ def attention_prefill_codes(
             layer,
             pages_BP[part, :most],
             kv_lens_B[part],
-            num_pages=sum(counts[part]),
+            room=sum(counts[part]),
             dim=q_TND.shape[2],
             dtype=q_TND.dtype,
         )

@@ -18,13 +18,14 @@ def dequantize_pages(
     pages_BP: Tensor,
     kv_lens_B: Tensor,
     *,
-    num_pages: int,
+    room: int,
     dim: int,
     dtype: torch.dtype,
 ) -> tuple[KvLayer, Tensor]:
     """Return the pages of these sequences as numbers of `dtype`, and the table [B, P] of where each stands.
 
-    `num_pages` is how many they hold: the sum of ceil(kv_lens / page_tokens).
+    `room` is at least how many they hold, the sum of ceil(kv_lens / page_tokens). The table's rows of empty
+    sequences are left as they were.
     """
     num_seqs, most_pages = pages_BP.shape
     _, num_kv_heads, page_tokens, _ = layer.keys_PKTD.shape
@@ -39,9 +40,7 @@ def dequantize_pages(
         raise KernelError(f"`dequantize_pages` to {dtype}: must be torch.bfloat16 or torch.float16")
     assert layer.key_scales_PKTS is not None, "quantized pages have parameters"
     assert layer.value_scales_PKTS is not None, "quantized pages have parameters"
-    keys, values = torch.empty(
-        2, num_pages, num_kv_heads, page_tokens, dim, dtype=dtype, device=pages_BP.device
-    )
+    keys, values = torch.empty(2, room, num_kv_heads, page_tokens, dim, dtype=dtype, device=pages_BP.device)
     places_BP = torch.empty(num_seqs, most_pages, dtype=torch.int32, device=pages_BP.device)
     constants = (
         ("SCALAR", SCALARS[dtype]),
@@ -50,10 +49,12 @@ def dequantize_pages(
         ("PAGE_TOKENS", page_tokens),
         ("KV_FORMAT", KV_FORMATS[layer.format]),
     )
-    kernel = gpu.kernel("dequantize_pages.cu", "dequantize_pages", constants, "PPPPPPPPPii", threads=_THREADS)
+    kernel = gpu.kernel(
+        "dequantize_pages.cu", "dequantize_pages", constants, "PPPPPPPPPiii", threads=_THREADS
+    )
     kernel(
         gpu.stream(),
-        (num_seqs * most_pages, num_kv_heads),
+        (room, num_kv_heads),
         layer.keys_PKTD.data_ptr(),
         layer.values_PKTD.data_ptr(),
         layer.key_scales_PKTS.data_ptr(),
@@ -63,6 +64,7 @@ def dequantize_pages(
         keys.data_ptr(),
         values.data_ptr(),
         places_BP.data_ptr(),
+        num_seqs,
         pages_BP.stride(0),
         most_pages,
     )
