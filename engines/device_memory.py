@@ -1,5 +1,6 @@
 """How much memory a device has left, and what this process has taken of it."""
 
+import resource
 from pathlib import Path
 
 import torch
@@ -23,6 +24,13 @@ def used_bytes(device: torch.device) -> int:
         resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
         return resident_pages * 4096
     return int(torch.get_device_module(device).memory_allocated(device))
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the most that tensors of this process took at once; on a CPU, the most memory that it held."""
+    if device.type == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(torch.get_device_module(device).max_memory_allocated(device))
 
 
 def _available_host_bytes() -> int:

@@ -1,5 +1,6 @@
 """Options of `deploy quantize`; values and comments in `conf/quantize/`."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -7,7 +8,10 @@ from typing import Literal
 from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, Range
 from deployer.config.schema import QuantizationConfig
 from deployer.errors import ConfigError
+from engines.kv_bytes import head_dim_rule
+from engines.options import KvFormat
 from engines.quant.method import Method
+from engines.quant.weight_quant import WeightFormat
 
 OPTIONS = "quantization=awq, gptq, smooth_quant or fp8"
 # Which formats an option has an effect on.
@@ -16,6 +20,15 @@ ONLY = {
     "act_order": ("gptq",),
     "vision": ("int8", "fp8"),
 }
+# What quantize.compare may name: how weights are made, and how keys and values are kept.
+MADE: Mapping[str, tuple[WeightFormat, bool]] = {  # format, and whether it is searched for
+    "fp8": ("fp8", True),
+    "smooth_quant": ("int8", True),
+    "awq": ("awq", True),
+    "nearest": ("awq", False),
+    "gptq": ("gptq", True),
+}
+KEPT: Mapping[str, KvFormat] = {"kv_int8": "int8", "kv_fp8": "fp8", "kv_int4": "int4"}
 AUTO_GROUP = 0  # `Method.group_size`: chosen by `fitted`
 
 
@@ -37,13 +50,14 @@ class QuantizeOptions:
     damping: float
     vision: bool
     questions: int
+    compare: list[str] | None  # of MADE and KEPT
     output: Literal["table", "json"]
 
 
 def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
     """Raise ConfigError with every value that cannot be quantized with."""
-    faults = []
-    if asked.weights in ("auto", "none"):
+    faults = _compare_faults(options, asked)
+    if options.compare is None and asked.weights in ("auto", "none"):
         faults.append(f"quantization.weights={asked.weights}: names no format to make; use {OPTIONS}")
     allowed = {
         "num_samples": POSITIVE,
@@ -80,14 +94,39 @@ def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
         raise ConfigError(faults)
 
 
-def method_of(options: QuantizeOptions, asked: QuantizationConfig) -> Method:
+def check_heads(forms: Sequence[KvFormat], head_dim: int) -> None:
+    """Raise ConfigError where keys and values of such heads cannot be kept so."""
+    rules = {form: head_dim_rule(head_dim, form) for form in forms}
+    faults = [f"quantize.compare: kv_{form}: {rule}; leave it out" for form, rule in rules.items() if rule]
+    if faults:
+        raise ConfigError(faults)
+
+
+def _compare_faults(options: QuantizeOptions, asked: QuantizationConfig) -> list[str]:
+    if options.compare is None:
+        return []
+    faults = []
+    unknown = sorted(set(options.compare) - MADE.keys() - KEPT.keys())
+    if unknown or not options.compare:
+        faults.append(
+            f"quantize.compare=[{','.join(options.compare)}]: must be of {', '.join([*MADE, *KEPT])}"
+        )
+    if asked.weights != "auto":
+        faults.append(
+            f"quantization.weights={asked.weights}: quantize.compare names the formats; leave it at auto"
+        )
+    if options.questions == 0:
+        faults.append("quantize.questions=0: formats are compared by answers; 2000 tell 0.3 points apart")
+    return faults
+
+
+def method_of(options: QuantizeOptions, form: WeightFormat) -> Method:
     """Return how weights are to be quantized."""
-    assert asked.weights != "auto" and asked.weights != "none", "options were checked"
     group_size = AUTO_GROUP if options.group_size is None else options.group_size
     return Method(
-        format=asked.weights,
-        group_size=None if group_size == -1 or asked.weights in ("int8", "fp8") else group_size,
-        search=options.search and asked.weights in ("awq", "int8"),
+        format=form,
+        group_size=None if group_size == -1 or form in ("int8", "fp8") else group_size,
+        search=options.search and form in ("awq", "int8"),
         symmetric=options.symmetric,
         act_order=options.act_order,
         damping=options.damping,

@@ -29,7 +29,14 @@ def calibration_prompts(
             [f"quantize.max_tokens={max_tokens}: the shortest sample has {shortest} tokens; raise it"]
         )
     _check_memory([prompt for prompt, _ in fitting], hidden=model.spec.decoder.hidden)
-    return [_taken(prompt, start) for prompt, start in fitting]
+    return _taken(fitting)
+
+
+def answered_prompts(
+    config: DeployConfig, model: OpenedModel, conversations: Sequence[Sequence[Message]]
+) -> list[CalibrationPrompt]:
+    """Return conversations whose last word is an answer, for judging. Raises RequestError."""
+    return _taken(asyncio.run(_prompts(config, model, conversations)))
 
 
 async def _prompts(
@@ -65,18 +72,23 @@ def _check_memory(prompts: Sequence[Prompt], *, hidden: int) -> None:
         )
 
 
-def _taken(prompt: Prompt, answer_start: int) -> CalibrationPrompt:
-    return CalibrationPrompt(
-        token_ids=prompt.token_ids,
-        answer_start=answer_start,
-        images=tuple(
+def _taken(found: Sequence[tuple[Prompt, int]]) -> list[CalibrationPrompt]:
+    """Return prompts as the engine side has them; the pixels of a picture are kept once."""
+    pixels: dict[bytes, ImagePixels] = {}
+    taken = []
+    for prompt, answer_start in found:
+        for image in prompt.images:
+            own = ImagePixels(arrays=image.arrays, plan=image.plan, shared=image.shared)
+            pixels.setdefault(image.key, own)
+        images = tuple(
             ImageSlots(
                 key=image.key,
                 start=image.start,
                 num_tokens=image.num_tokens,
-                pixels=ImagePixels(arrays=image.arrays, plan=image.plan, shared=image.shared),
+                pixels=pixels[image.key],
                 rows=image.rows,
             )
             for image in prompt.images
-        ),
-    )
+        )
+        taken.append(CalibrationPrompt(token_ids=prompt.token_ids, answer_start=answer_start, images=images))
+    return taken

@@ -1,9 +1,10 @@
-"""What a quantization cost: sizes, perplexity, answers, and the layers that lost most."""
+"""What a quantization cost: sizes, perplexity, next tokens, answers, and the layers that lost most."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, TextIO
 
+from deployer.quantize.quality import Quality, print_quality
 from deployer.table import print_table
 
 MOST_LOSING = 5
@@ -20,6 +21,7 @@ class Report:
     samples: int
     tokens: int
     seconds: float
+    peak_bytes: int  # memory of the device that was taken at once; on a CPU, of the process
     bytes_before: int
     bytes_after: int
     perplexity_before: float
@@ -27,15 +29,13 @@ class Report:
     judged_tokens: int  # of held-out answers
     divergence: float  # KL(before || after) of their distributions, nats a token
     other_choices: float  # share of them where the likeliest token is another than before, 0 to 1
-    accuracy_before: float | None  # of held-out questions, 0 to 1; None: not asked
-    accuracy_after: float | None
-    questions: int
+    quality: list[Quality] | None  # the original and the copy on held-out questions; None: not asked
     vision_error: float | None
     layers: list[dict[str, Any]]  # layer, error: of its output; linears: of each linear layer's
 
     def values(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
 
 def print_report(report: Report, *, out: TextIO) -> None:
@@ -43,7 +43,7 @@ def print_report(report: Report, *, out: TextIO) -> None:
     groups = f", groups of {report.group_size}" if report.group_size else ""
     print(
         f"{report.model} -> {report.format}{groups}: {report.out} ({report.samples} samples, "
-        f"{report.tokens:,} tokens, {report.seconds:.0f} s)\n",
+        f"{report.tokens:,} tokens, {report.seconds:.0f} s, {report.peak_bytes / 2**30:.2f} GiB at most)\n",
         file=out,
     )
     rows = [
@@ -52,9 +52,6 @@ def print_report(report: Report, *, out: TextIO) -> None:
     ]
     rows.append(("divergence, nats a token", "", f"{report.divergence:.2e}"))
     rows.append((f"other choices, of {report.judged_tokens:,} tokens", "", f"{report.other_choices:.2%}"))
-    if report.accuracy_before is not None and report.accuracy_after is not None:
-        name = f"right answers of {report.questions:,}"
-        rows.append((name, f"{report.accuracy_before:.2%}", f"{report.accuracy_after:.2%}"))
     print_table(("", "before", "after"), rows, out=out)
     if report.vision_error is not None:
         print(f"\nrows of pictures move by {report.vision_error:.2%} of their size", file=out)
@@ -73,8 +70,11 @@ def print_report(report: Report, *, out: TextIO) -> None:
         ],
         out=out,
     )
+    if report.quality is not None:
+        print(file=out)
+        print_quality(report.quality, out=out)
 
 
-def print_json(report: Report, *, out: TextIO) -> None:
+def print_json(values: Any, *, out: TextIO) -> None:
     """Print every figure."""
-    print(json.dumps(report.values(), indent=2), file=out)
+    print(json.dumps(values, indent=2), file=out)

@@ -20,6 +20,8 @@ class NextTokens:
     losses_after_S: Tensor
     divergences_S: Tensor  # KL(before || after), nats
     differs_S: Tensor  # bool: the likeliest token is another
+    right_before_S: Tensor  # bool: it is the one that comes
+    right_after_S: Tensor
 
     @property
     def perplexity_before(self) -> float:
@@ -38,23 +40,24 @@ def compare(before_SV: Tensor, after_SV: Tensor, ids_S: Tensor) -> NextTokens:
     divergences_S = (before_SV.exp() * (before_SV - after_SV)).sum(-1)
     losses = (-part.gather(1, ids_S[:, None]).squeeze(1) for part in (before_SV, after_SV))
     losses_before_S, losses_after_S = (part.cpu() for part in losses)
+    choices_before_S, choices_after_S = before_SV.argmax(-1), after_SV.argmax(-1)
     return NextTokens(
         losses_before_S=losses_before_S,
         losses_after_S=losses_after_S,
         divergences_S=divergences_S.clamp(min=0).cpu(),
-        differs_S=(before_SV.argmax(-1) != after_SV.argmax(-1)).cpu(),
+        differs_S=(choices_before_S != choices_after_S).cpu(),
+        right_before_S=(choices_before_S == ids_S).cpu(),
+        right_after_S=(choices_after_S == ids_S).cpu(),
     )
 
 
 def joined(parts: Iterable[NextTokens]) -> NextTokens:
     """Return several as one."""
     found = list(parts)
-    return NextTokens(
-        losses_before_S=torch.cat([part.losses_before_S for part in found]),
-        losses_after_S=torch.cat([part.losses_after_S for part in found]),
-        divergences_S=torch.cat([part.divergences_S for part in found]),
-        differs_S=torch.cat([part.differs_S for part in found]),
-    )
+    columns = {
+        name: torch.cat([getattr(part, name) for part in found]) for name in NextTokens.__dataclass_fields__
+    }
+    return NextTokens(**columns)
 
 
 def _exp_mean(losses_S: Tensor) -> float:

@@ -5,7 +5,7 @@ Used by calibration, layer by layer, and by the judging of whole networks. Each 
 Legend: T tokens of a batch, H hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -78,10 +78,17 @@ def prompt_step(
     """Return the step of a batch; `features` has the rows [image tokens, H] of its pictures."""
     chunks, first_page = [], 0
     for prompt in prompts:
-        sequence = _sequence(spec, prompt)
-        sequence.pages.extend(range(first_page, first_page + prompt.num_pages))
-        first_page += prompt.num_pages
+        pages = range(first_page, first_page + prompt.num_pages)
+        first_page = pages.stop
+        sequence = sequence_of(spec, prompt, pages)
         chunks.append(Chunk(sequence=sequence, start=0, num_tokens=len(prompt.token_ids)))
+    return chunk_step(spec, chunks, features, device=device)
+
+
+def chunk_step(
+    spec: DecoderSpec, chunks: list[Chunk], features: Mapping[bytes, Tensor], *, device: torch.device
+) -> StepInput:
+    """Return the step of some chunks of prompts."""
     return step_input(
         BatchPlan.of(chunks, []),
         page_tokens=PAGE_TOKENS,
@@ -107,10 +114,11 @@ def judged_rows(prompts: Sequence[CalibrationPrompt], step: StepInput) -> Tensor
     return asked_T.nonzero().flatten() - 1
 
 
-def _sequence(spec: DecoderSpec, prompt: CalibrationPrompt) -> RunningSequence:
+def sequence_of(spec: DecoderSpec, prompt: CalibrationPrompt, pages: Iterable[int]) -> RunningSequence:
+    """Return the prompt as the scheduler would have it, in these pages."""
     num_tokens = len(prompt.token_ids)
     positions, offset = prompt_positions(spec.positions, num_tokens, prompt.images)
-    return RunningSequence(
+    sequence = RunningSequence(
         request_id="calibration",
         token_ids=list(prompt.token_ids),
         num_prompt_tokens=num_tokens,
@@ -124,3 +132,5 @@ def _sequence(spec: DecoderSpec, prompt: CalibrationPrompt) -> RunningSequence:
         positions=positions,
         position_offset=offset,
     )
+    sequence.pages.extend(pages)
+    return sequence

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engines.device_memory import peak_bytes
 from engines.errors import CheckpointError
 from engines.ops import Fp8, Int8
 from engines.quant.decoder_layer import LINEARS, QuantizedLayer, quantize_layer
@@ -45,6 +46,7 @@ class Outcome:
     vision_error: float | None  # of the rows of pictures; None: not quantized
     bytes_before: int
     bytes_after: int
+    peak_bytes: int  # of the device's memory that tensors took at once; on a CPU, of the process
 
 
 def fitted(method: Method, spec: ModelSpec) -> Method:
@@ -121,6 +123,7 @@ def quantize_checkpoint(
         vision_error=tower.error,
         bytes_before=sum(path.stat().st_size for path in weight_files(store.checkpoint.folder)),
         bytes_after=sum((staging.folder / file).stat().st_size for file in set(places.values())),
+        peak_bytes=peak_bytes(device),
     )
 
 

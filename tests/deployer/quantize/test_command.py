@@ -175,9 +175,62 @@ def test_a_disk_that_is_too_small_is_seen_before_anything_runs(
     assert "free space or name a folder on another disk" in err
 
 
+def test_formats_are_made_and_compared_by_their_answers(
+    quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    words = ("quantize.compare=[fp8,nearest]", "quantize.questions=12")
+    code, out, err = quantize(*words)
+    assert code == 0, err
+    original, *formats = json.loads(out)
+    assert [row["name"] for row in formats] == ["fp8", "nearest"]
+    assert original["divergence"] == original["loss_change"] == original["other_answers"] == 0
+    assert all(row["divergence"] > 0 and row["questions"] == 12 for row in formats)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"fp8", "nearest"}
+    assert formats[0]["num_bytes"] < original["num_bytes"]
+    code, out, err = quantize(*words)
+    assert code == 3
+    assert "is there already" in err
+
+
+def test_keys_and_values_are_compared_without_a_copy(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("+model=pocket_vl", "quantize.compare=[kv_fp8,kv_int4]", "quantize.questions=4")
+    code = main(["quantize", *words, f"quantize.out={tmp_path / 'out'}", "engine.device_type=cpu"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert [line.split()[0] for line in out.splitlines()[:4]] == ["format", "original", "kv_fp8", "kv_int4"]
+    assert not (tmp_path / "out").exists()
+
+
+def test_keys_and_values_that_heads_do_not_allow_are_refused_before_anything_is_made(
+    quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
+) -> None:
+    code, _, err = quantize("quantize.compare=[fp8,kv_int8]", "quantize.questions=1")
+    assert code == 3
+    assert "kv_int8: needs heads of a multiple of 16 numbers, this model's have 8; leave it out" in err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_copy_is_judged_by_held_out_questions(quantize: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = quantize("quantization=awq", "quantize.questions=8")
+    assert code == 0, err
+    original, copy = json.loads(out)["quality"]
+    assert copy["name"] == "awq"
+    assert copy["divergence"] > 0
+    assert copy["loss"] == pytest.approx(original["loss"] + copy["loss_change"])
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (("quantize.compare=[awq,fp4]", "quantize.questions=1"), "must be of fp8, smooth_quant, awq"),
+        (("quantize.compare=[]", "quantize.questions=1"), "must be of fp8, smooth_quant, awq"),
+        (("quantize.compare=[awq]",), "quantize.questions=0: formats are compared by answers"),
+        (
+            ("quantization=awq", "quantize.compare=[awq]", "quantize.questions=1"),
+            "quantize.compare names the formats; leave it at auto",
+        ),
         ((), "names no format to make; use quantization=awq, gptq, smooth_quant or fp8"),
         (("quantization=awq", "quantize.act_order=true"), "has an effect on gptq only, this is awq"),
         (("quantization=gptq", "quantize.vision=true"), "has an effect on int8 and fp8 only, this is gptq"),

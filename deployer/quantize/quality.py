@@ -1,0 +1,92 @@
+"""What a format costs, in the answers to held-out questions: figures of one copy beside the original."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from deployer.table import print_table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from engines.quant.judge_answers import JudgedAnswers
+
+HEADS = ("format", "MB", "right", "lost", "gained", "other answers", "nats a token", "change", "divergence")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Quality:
+    """One copy, or the original with other keys and values."""
+
+    name: str
+    num_bytes: int  # of the weights
+    questions: int
+    right: int  # greedy answers that are the expected one to the letter
+    lost: int  # of them, the original had right and the copy has not
+    gained: int
+    other_answers: int  # questions whose answer the copy chooses otherwise, right or wrong
+    loss: float  # -log p of the expected answers, nats a token
+    loss_change: float  # against the original's
+    loss_change_error: float  # standard error of it, question by question
+    divergence: float  # KL(original || copy) of the next token, mean over the tokens of the answers, nats
+    divergence_error: float  # likewise
+
+    def values(self) -> dict[str, Any]:
+        """Return the fields as JSON has them."""
+        return asdict(self)
+
+
+def quality_of(name: str, judged: JudgedAnswers, *, num_bytes: int) -> Quality:
+    """Return the figures of what was judged."""
+    tokens = judged.tokens
+    before_Q, after_Q = judged.all_of(tokens.right_before_S), judged.all_of(tokens.right_after_S)
+    change, change_error = _mean(judged, tokens.losses_after_S - tokens.losses_before_S)
+    divergence, divergence_error = _mean(judged, tokens.divergences_S)
+    return Quality(
+        name=name,
+        num_bytes=num_bytes,
+        questions=judged.num_questions,
+        right=int(after_Q.sum()),
+        lost=int((before_Q & ~after_Q).sum()),
+        gained=int((after_Q & ~before_Q).sum()),
+        other_answers=int((~judged.all_of(~tokens.differs_S)).sum()),
+        loss=float(tokens.losses_after_S.mean()),
+        loss_change=change,
+        loss_change_error=change_error,
+        divergence=divergence,
+        divergence_error=divergence_error,
+    )
+
+
+def print_quality(rows: Sequence[Quality], *, out: TextIO) -> None:
+    """Print a row a format; the original first."""
+    print_table(HEADS, [_cells(row) for row in rows], out=out)
+    print(
+        f"\n{rows[0].questions:,} questions; lost, gained: right answers; other answers: chosen otherwise "
+        "than by the original;\nchange: of the nats; divergence: KL(original || format) of the "
+        "next token, nats; +-: one standard error, question by question",
+        file=out,
+    )
+
+
+def _cells(row: Quality) -> list[str]:
+    return [
+        row.name,
+        f"{row.num_bytes / 1e6:,.1f}",
+        f"{row.right / row.questions:.2%}",
+        str(row.lost),
+        str(row.gained),
+        str(row.other_answers),
+        f"{row.loss:.5f}",
+        f"{row.loss_change:+.5f} +- {row.loss_change_error:.5f}",
+        f"{row.divergence:.5f} +- {row.divergence_error:.5f}",
+    ]
+
+
+def _mean(judged: JudgedAnswers, values_S: Tensor) -> tuple[float, float]:
+    """Return the mean over all tokens and its standard error; tokens of one answer are not independent."""
+    sums_Q = judged.per_question(values_S)
+    error = float(sums_Q.std()) * len(sums_Q) ** 0.5 / len(values_S) if len(sums_Q) > 1 else 0.0
+    return float(values_S.double().mean()), error
