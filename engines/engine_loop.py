@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from secrets import token_hex
 from zlib import crc32
 
+from engines.batch import touched_images
 from engines.batch_plan import BatchPlan, Progress
 from engines.errors import RequestError
 from engines.grammar import Grammars
@@ -33,6 +34,7 @@ from engines.messages import (
     Usage,
     Vocabulary,
 )
+from engines.phase_work import WorkByPhase
 from engines.runner import Launched, Runner, TokenChoice
 from engines.scheduler import Scheduler
 from engines.sequence import Sequence
@@ -74,6 +76,7 @@ class EngineLoop:
         self._cached_tokens = 0
         self._output_tokens = 0
         self._step_s = 0.0
+        self._work = WorkByPhase(window=spec.decoder.sliding_window)
 
     @property
     def has_work(self) -> bool:
@@ -136,6 +139,7 @@ class EngineLoop:
     def stats(self) -> Stats:
         """Return the figures of now."""
         running_by_class, waiting_by_class = self._scheduler.by_class()
+        phase_s = self._runner.phase_s
         return Stats(
             num_running=self._scheduler.num_running,
             num_waiting=self._scheduler.num_waiting,
@@ -154,6 +158,8 @@ class EngineLoop:
             step_s=self._step_s,
             wait_s=self._runner.wait_s,
             gap_s=self._runner.gap_s,
+            encode_s=phase_s["encode"],
+            phases=self._work.figures(prefill_s=phase_s["prefill"], decode_s=phase_s["decode"]),
         )
 
     def _turn(self, now: float) -> Iterator[Reply]:
@@ -170,6 +176,8 @@ class EngineLoop:
             yield from self._settle(behind=plan)
             yield from self._fail(plan, error, behind=None)
             return
+        self._work.add(plan)
+        _note_encoding(launched)
         yield from self._settle(behind=plan)
         self._under_way = launched
         if not self._overlap:
@@ -229,6 +237,7 @@ class EngineLoop:
             output_tokens=sequence.num_outputs,
             queue_s=admitted - sequence.submitted_s,
             prefill_s=first_token - admitted,
+            encode_s=sum(span.seconds for span in sequence.encodings),
             decode_s=now - first_token,
             num_preemptions=sequence.num_preemptions,
         )
@@ -244,6 +253,15 @@ def _delta(sequence: Sequence, token_id: int, choice: TokenChoice) -> Delta:
             TokenLogprobs(chosen=choice.logprob, top_ids=choice.top_ids, top_logprobs=choice.top_logprobs),
         )
     return Delta(request_id=sequence.request_id, token_ids=(token_id,), logprobs=logprobs)
+
+
+def _note_encoding(launched: Launched) -> None:
+    """Let each sequence know of the passes of the tower that its pictures took part in."""
+    if launched.encoding is None:
+        return
+    for chunk in launched.plan.chunks[launched.plan.num_decodes :]:
+        if any(image.key in launched.encoding.keys for image in touched_images(chunk)):
+            chunk.sequence.encodings.append(launched.encoding.span)
 
 
 def _holds_the_next_up(plan: BatchPlan) -> bool:

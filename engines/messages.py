@@ -167,6 +167,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     queue_s: float
     prefill_s: float  # admission to first token, the vision tower included
+    encode_s: float  # of it, the passes of the tower that held pictures of this prompt
     decode_s: float
     num_preemptions: int
 
@@ -214,6 +215,21 @@ class StartFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
+class PhaseFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What the steps of a phase did since the start; all but `seconds` is what had to be done.
+
+    Counted as it is launched, and timed as it is read: at any moment the two are a step apart.
+    """
+
+    phase: Literal["prefill", "decode"]  # decode: steps without prompt tokens
+    seconds: float  # of the device's work on them
+    steps: int
+    rows: int  # tokens that went through the layers
+    sampled: int  # rows that went through the head
+    keys: int  # keys and values read, each counted once a step and sequence
+    pairs: int  # of a query and a key
+
+
 class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Sent every second and after each change of state; also the engine's heartbeat."""
 
@@ -234,6 +250,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     step_s: float  # time inside steps since start
     wait_s: float  # of it, how long the host waited for results; the rest is the host's own work
     gap_s: float  # how long the device waited between steps while there was work
+    encode_s: float  # how long the device encoded pictures
+    phases: tuple[PhaseFigures, ...]  # the steps themselves, without the encoding
 
 
 ToEngine = Start | Order | Stop | Go | Turn

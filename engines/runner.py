@@ -28,7 +28,7 @@ from engines.sampling import Logprobs, sample
 from engines.sampling_rows import SamplingRows, sampling_rows
 from engines.sequence import ImageSlots
 from engines.step import StepInput
-from engines.step_clock import step_clock
+from engines.step_clock import Phase, Span, step_clock
 
 
 class TokenChoice(NamedTuple):
@@ -51,12 +51,21 @@ class LogprobsCopy:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Encoding:
+    """Which pictures a step encoded, and how long that took once it is done."""
+
+    keys: frozenset[bytes]
+    span: Span
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Launched:
     """A step whose results are still on their way."""
 
     plan: BatchPlan
     ids_S: HostCopy | None  # None: nothing is sampled in this step
     logprobs: LogprobsCopy | None  # None: nobody asked for them
+    encoding: Encoding | None  # None: no picture was encoded
 
 
 class Runner:
@@ -89,6 +98,11 @@ class Runner:
         self.encoder_cache_hits = 0
 
     @property
+    def phase_s(self) -> dict[Phase, float]:
+        """Seconds that the device worked on each phase."""
+        return self._clock.phase_s
+
+    @property
     def gap_s(self) -> float:
         """Seconds that the device waited between steps while there was work."""
         return self._clock.gap_s
@@ -104,7 +118,7 @@ class Runner:
     @torch.inference_mode()
     def launch(self, plan: BatchPlan) -> Launched:
         """Queue a step on the device; it may be scheduled before the one before it was fetched."""
-        features = self._features(plan)
+        features, encoding = self._features(plan)
         step = step_input(
             plan,
             page_tokens=self._page_tokens,
@@ -113,14 +127,14 @@ class Runner:
             rope_by_prompt=self._network.spec.decoder.rope.by_prompt,
             last_ids_S=self._last_ids_S,
         )
-        self._clock.begin()
+        self._clock.begin("decode" if plan.num_decodes == len(plan.chunks) else "prefill")
         ids_S, logprobs = self._chosen(plan, step)
         self._images.trim(_unfinished(plan))
         self._clock.end()
         if ids_S is None:
-            return Launched(plan=plan, ids_S=None, logprobs=None)
+            return Launched(plan=plan, ids_S=None, logprobs=None, encoding=encoding)
         self._last_ids_S = ids_S.clamp(max=self._vocab - 1)  # no id where a row held a NaN
-        return Launched(plan=plan, ids_S=HostCopy(ids_S), logprobs=logprobs)
+        return Launched(plan=plan, ids_S=HostCopy(ids_S), logprobs=logprobs, encoding=encoding)
 
     def _chosen(self, plan: BatchPlan, step: StepInput) -> tuple[Tensor | None, LogprobsCopy | None]:
         """Run the network and choose the tokens of the sampled rows; None where there are none."""
@@ -154,7 +168,7 @@ class Runner:
             torch.get_device_module(self._device).empty_cache()  # the step may have run out of memory
         torch.ones(1, device=self._device).add_(1).item()
 
-    def _features(self, plan: BatchPlan) -> dict[bytes, Tensor]:
+    def _features(self, plan: BatchPlan) -> tuple[dict[bytes, Tensor], Encoding | None]:
         """Return the rows of every image of the step, encoding those that are not here."""
         prompts = plan.chunks[plan.num_decodes :]
         images = {image.key: image for chunk in prompts for image in touched_images(chunk)}
@@ -167,18 +181,18 @@ class Runner:
             else:
                 features[key] = rows_MH
         self.encoder_cache_hits += len(features)
+        if not missing:
+            return features, None
+        span = self._clock.begin("encode")
         for image, rows_MH in zip(missing, self._encode(missing), strict=True):
             self._images.put(image.key, rows_MH)
             features[image.key] = rows_MH
-        return features
+        return features, Encoding(keys=frozenset(image.key for image in missing), span=span)
 
     def _encode(self, images: Seq[ImageSlots]) -> Iterable[Tensor]:
         """Return [M, H] of each image; tiles of several images share encoder passes."""
-        if not images:
-            return ()
         pixels = [image.pixels for image in images if image.pixels is not None]
         assert len(pixels) == len(images), "an image without pixels reached the encoder"
-        self._clock.begin()
         self.images_encoded += len(images)
         return self._network.encode_images(pixels, max_tiles=self._vision.max_batch_size)
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the scheduler needs no msgspec
 
     from engines.grammar import GrammarState
     from engines.messages import Sampling
+    from engines.step_clock import Span
     from engines.vision.parts import ImagePixels
 
 
@@ -84,6 +85,7 @@ class Sequence:
     cached_tokens: int = 0  # prompt tokens taken from the prefix cache before the first preemption
     num_preemptions: int = 0
     grammar: "GrammarState | None" = None  # what its output follows
+    encodings: "list[Span]" = field(default_factory=list)  # passes of the tower with its pictures
     _page_keys: list[bytes] = field(default_factory=list)
     # Looked at once, as every step asks.
     is_plain: bool = field(init=False)  # its next token takes no more than a temperature, cuts and noise

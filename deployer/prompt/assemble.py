@@ -7,6 +7,7 @@ then are pixels decoded. Decoding, resizing and tokenizing run on threads, downl
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -214,8 +215,10 @@ class PromptBuilder:
 
     async def _open(self, part: ImagePart, index: int) -> Picture:
         """Return the picture with its size known."""
+        begun_s = time.perf_counter()
         source = await self._read(part, index)
-        return await self._on_thread(partial(self._look_at, source, index))
+        fetch_s = time.perf_counter() - begun_s
+        return replace(await self._on_thread(partial(self._look_at, source, index)), fetch_s=fetch_s)
 
     def _look_at(self, source: bytes | Image.Image, index: int) -> Picture:
         if not isinstance(source, Image.Image):

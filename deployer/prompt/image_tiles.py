@@ -1,6 +1,7 @@
 """From a picture to arrays; what it costs, known before it is decoded; the key under which it is cached."""
 
 import hashlib
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,6 +22,15 @@ from engines.vision.pixels.side_by_side import THREADS, side_by_side
 _BAND_PIXELS = 1 << 19  # of one digest of several; a constant, since keys follow from it
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PictureTimes:
+    """Seconds that one picture took before the engine."""
+
+    fetch_s: float  # from its URL, file or data to bytes
+    decode_s: float  # to RGB pixels
+    cut_s: float  # resized, cut, and its key
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedImage:
     """One picture as the engine takes it; tokens [start, start + num_tokens) of the prompt are its own."""
@@ -33,6 +43,7 @@ class PreparedImage:
     plan: ImagePlan
     shared: tuple[int, ...]  # numbers that all pictures of the prompt have in common
     notes: tuple[str, ...]  # what a log should say, e.g. that an animation was cut to its first frame
+    times: PictureTimes
 
 
 class ImageTiles:
@@ -72,7 +83,9 @@ class ImageTiles:
     ) -> PreparedImage:
         """Decode and cut the picture, whose tokens begin at `start`. Raises ImageError."""
         spec = self._spec(detail)
+        begun_s = time.perf_counter()
         rgb = to_rgb(picture)
+        decoded_s = time.perf_counter()
         how = f"{spec!r} {plan!r} {self._assembly!r} {shared!r}"
         with ThreadPoolExecutor(1) as thread:  # starts with the first work
             key = thread.submit(_key, rgb, how)
@@ -86,6 +99,11 @@ class ImageTiles:
             plan=plan,
             shared=shared,
             notes=picture.notes,
+            times=PictureTimes(
+                fetch_s=picture.fetch_s,
+                decode_s=decoded_s - begun_s,
+                cut_s=time.perf_counter() - decoded_s,
+            ),
         )
 
     def _spec(self, detail: Detail) -> PixelSpec:

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from deployer.config.schema import VisionConfig
 from deployer.prompt.image_errors import ImageError
-from deployer.prompt.image_tiles import PreparedImage
+from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.pixel_job import PixelJob, PixelReply, PixelSetup
 from deployer.prompt.planned import PlannedImage
 from engines.errors import RequestError
@@ -135,6 +135,7 @@ class PixelPool:
             plan=image.slot.plan,
             shared=shared,
             notes=image.picture.notes,
+            times=PictureTimes(fetch_s=image.picture.fetch_s, decode_s=reply.decode_s, cut_s=reply.cut_s),
         )
 
     def close(self) -> None:

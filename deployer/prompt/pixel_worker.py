@@ -46,7 +46,13 @@ def answer(job: PixelJob, tiles: ImageTiles, *, max_pixels: int) -> PixelReply:
     except ImageError as error:
         return PixelReply(fault=error.about, code=error.code)
     shapes = tuple(array.shape for array in found.arrays)
-    return PixelReply(key=found.key, shapes=shapes, inline=_write(found.arrays, job.path))
+    return PixelReply(
+        key=found.key,
+        shapes=shapes,
+        inline=_write(found.arrays, job.path),
+        decode_s=found.times.decode_s,
+        cut_s=found.times.cut_s,
+    )
 
 
 def _write(arrays: tuple[NDArray[np.uint8], ...], path: str) -> tuple[bytes, ...] | None:

@@ -14,6 +14,8 @@ from deployer.prompt.pixel_pool import PixelPool
 from deployer.serve.admission import Admission
 from deployer.serve.class_metrics import ClassMetrics, class_figures
 from deployer.serve.endpoints import ENDPOINTS
+from deployer.serve.phase_metrics import PhaseMetrics
+from deployer.serve.pricing import Pricing
 from deployer.serve.request_record import RequestRecord
 from engines.engine import Engine
 from engines.messages import Stats
@@ -21,6 +23,7 @@ from engines.messages import Stats
 KNOWN_PATHS = frozenset((*ENDPOINTS, "/"))
 FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 TOKEN_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1)
+STAGE_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 REQUEST_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 
 
@@ -63,6 +66,13 @@ class Metrics:
             buckets=REQUEST_S,
             registry=here,
         )
+        self.stages = Histogram(
+            "deployer_stage_seconds",
+            "Time of a request in one stage",
+            ["stage"],
+            buckets=STAGE_S,
+            registry=here,
+        )
         in_flight = Gauge(
             "deployer_requests_in_flight", "Requests between head and end of answer", registry=here
         )
@@ -74,6 +84,10 @@ class Metrics:
     def watch(self, engine: Engine) -> None:
         """Show the figures of an engine that is there now."""
         self._engine_figures.engine = engine
+
+    def watch_limits(self, pricing: Pricing | None) -> None:
+        """Show phases beside the limits of their device, where an option of conf/hardware describes it."""
+        self._engine_figures.phases.pricing = pricing
 
     def watch_pool(self, pool: PixelPool | None) -> None:
         """Show the figures of the processes that prepare pictures, where there are any."""
@@ -94,6 +108,9 @@ class Metrics:
         self.output_tokens.inc(record.output_tokens)
         self.images.inc(record.num_images)
         self.duration.observe(duration_s)
+        for stage, seconds in record.stages().items():
+            if seconds > 0:  # else the request had no such stage
+                self.stages.labels(stage).observe(seconds)
         if record.ttft_s is not None:
             self.first_token.observe(record.ttft_s)
         if record.token_s is not None:
@@ -109,6 +126,7 @@ class EngineFigures(Collector):
 
     def __init__(self, engine: Engine | None, *, class_names: Sequence[str]) -> None:
         self.engine = engine  # None: none was made yet
+        self.phases = PhaseMetrics()
         self._class_names = class_names
 
     def collect(self) -> Iterator[Metric]:
@@ -119,6 +137,7 @@ class EngineFigures(Collector):
         yield CounterMetricFamily("deployer_engine_restarts", "Restarts of the engine", restarts)
         if engine is not None and engine.stats is not None:
             yield from _figures(engine.stats)
+            yield from self.phases.figures(engine.stats)
             if self._class_names:
                 yield from class_figures(engine.stats, self._class_names)
 

@@ -28,6 +28,7 @@ class Pricing:
     parts: list[WeightPart]
     work: DecoderWork
     rates: Rates  # measured ones where there are any, else the limit
+    limits: Rates
 
     @classmethod
     def of(cls, config: DeployConfig, spec: ModelSpec, ready: Ready) -> Self | None:
@@ -38,7 +39,11 @@ class Pricing:
         case = case_of(config, spec, hardware)
         parts = weight_parts(case)
         return cls(
-            case=case, parts=parts, work=decoder_work(case, parts), rates=expected(case) or limit(case)
+            case=case,
+            parts=parts,
+            work=decoder_work(case, parts),
+            rates=expected(case) or limit(case),
+            limits=limit(case),
         )
 
     def kv_bytes(self, tokens: int) -> int:

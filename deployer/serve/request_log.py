@@ -17,6 +17,7 @@ from deployer.serve.request_record import KEY, RequestRecord
 
 log = logging.getLogger("deployer.serve")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+PICTURE_STAGES = ("fetch_ms", "picture_decode_ms", "picture_cut_ms", "encode_ms")
 _QUIET_PATHS = {
     "/health",
     "/ready",
@@ -99,7 +100,7 @@ def _pairs(record: RequestRecord, duration_s: float) -> Iterator[tuple[str, obje
     yield "image_tokens", record.image_tokens
     yield "output_tokens", record.output_tokens
     for name, milliseconds in record.timings().items():
-        if name != "total_ms":  # stands in front as `ms`
+        if name != "total_ms" and (record.num_images or name not in PICTURE_STAGES):  # the total is `ms`
             yield name, f"{milliseconds:.1f}"
     if record.ttft_s is not None:
         yield "ttft_ms", f"{record.ttft_s * 1e3:.1f}"

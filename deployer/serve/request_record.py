@@ -36,8 +36,12 @@ class RequestRecord:
     first_token_s: float | None = None  # time.perf_counter() of the first and the last token that came back
     last_token_s: float | None = None
     prompt_s: float = 0.0  # fetching, decoding and cutting pictures, template, tokens
+    fetch_s: float = 0.0  # of it, until the last picture's bytes were here
+    picture_decode_s: float = 0.0  # work on all pictures together; several are at work at once
+    picture_cut_s: float = 0.0
     queue_s: float = 0.0  # of the choice that waited longest; as the next two
     prefill_s: float = 0.0  # admission to first token, the vision tower included
+    encode_s: float = 0.0  # of it, the tower's passes with its pictures
     decode_s: float = 0.0
     finish: str | None = None
     error: str | None = None  # code of the error that ended it
@@ -52,14 +56,21 @@ class RequestRecord:
 
     def timings(self) -> dict[str, float]:
         """Return where the time went, milliseconds."""
-        spent = {
-            "prompt_ms": self.prompt_s,
-            "queue_ms": self.queue_s,
-            "prefill_ms": self.prefill_s,
-            "decode_ms": self.decode_s,
-            "total_ms": time.perf_counter() - self.start_s,
+        spent = {**self.stages(), "total": time.perf_counter() - self.start_s}
+        return {f"{name}_ms": round(seconds * 1e3, 3) for name, seconds in spent.items()}
+
+    def stages(self) -> dict[str, float]:
+        """Return the seconds of each stage; those of pictures are parts of `prompt` and `prefill`."""
+        return {
+            "prompt": self.prompt_s,
+            "fetch": self.fetch_s,
+            "picture_decode": self.picture_decode_s,
+            "picture_cut": self.picture_cut_s,
+            "queue": self.queue_s,
+            "prefill": self.prefill_s,
+            "encode": self.encode_s,
+            "decode": self.decode_s,
         }
-        return {name: round(seconds * 1e3, 3) for name, seconds in spent.items()}
 
     def notes(self) -> dict[str, list[str]]:
         """Return the field of a usage object that has the notes on pictures; nothing where there are none."""

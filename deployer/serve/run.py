@@ -121,6 +121,12 @@ async def _serve(
         ready = await unless(signals.first, deployment.start())
         _print(start_lines(config, ready, engine=deployment.choice.kind))
         service = service_of(starting, deployment)
+        starting.metrics.watch_limits(service.pricing)
+        if service.pricing is None:
+            log.info(
+                "metrics: no percentage of the physical limit: no option of conf/hardware is `%s`",
+                ready.device,
+            )
         front.app = create_app(service)
         url = url_of(listener, config.server)
         _print(ready_lines(url, service.model_name, needs_key=needs_key(config.server)))

@@ -18,6 +18,10 @@ class Tally:
         record.prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
         record.image_tokens = sum(prompt.num_image_tokens for prompt in prompts)
         record.num_images = sum(len(prompt.images) for prompt in prompts)
+        times = [image.times for prompt in prompts for image in prompt.images]
+        record.fetch_s = max((time.fetch_s for time in times), default=0.0)
+        record.picture_decode_s = sum(time.decode_s for time in times)
+        record.picture_cut_s = sum(time.cut_s for time in times)
         record.image_notes = tuple(
             f"image {number}: {note}"
             for prompt in prompts
@@ -35,6 +39,7 @@ class Tally:
         cost = piece.finish.usage
         record.queue_s = max(record.queue_s, cost.queue_s)
         record.prefill_s = max(record.prefill_s, cost.prefill_s)
+        record.encode_s = max(record.encode_s, cost.encode_s)
         record.decode_s = max(record.decode_s, cost.decode_s)
         if piece.choice in self._first_choices:
             record.cached_tokens += piece.finish.usage.cached_tokens

@@ -42,6 +42,7 @@ USAGE = Usage(
     output_tokens=4,
     queue_s=0.5,
     prefill_s=0.25,
+    encode_s=0.125,
     decode_s=0.125,
     num_preemptions=0,
 )

@@ -57,7 +57,7 @@ class FakeEngine:
             num_running=3, num_waiting=2, running_by_class=(), waiting_by_class=(),
             pages_used=10, pages_cached=5, pages_total=64, steps=7,
             prompt_tokens=100, cached_tokens=40, output_tokens=50, images_encoded=4, encoder_cache_hits=1,
-            preemptions=1, step_s=0.5, wait_s=0.25, gap_s=0.125,
+            preemptions=1, step_s=0.5, wait_s=0.25, gap_s=0.125, encode_s=0.0625, phases=(),
         )  # fmt: skip
 
     async def start(self) -> None:
@@ -127,7 +127,7 @@ def _usage(request: Submit, made: int, script: Script) -> Usage:
     return Usage(
         prompt_tokens=len(request.token_ids), cached_tokens=script.cached_tokens,
         image_tokens=sum(image.num_tokens for image in request.images), output_tokens=made,
-        queue_s=0.25, prefill_s=0.5, decode_s=1.0, num_preemptions=0,
+        queue_s=0.25, prefill_s=0.5, encode_s=0.125, decode_s=1.0, num_preemptions=0,
     )  # fmt: skip
 
 

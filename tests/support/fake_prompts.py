@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deployer.prompt.assemble import PreparedImage, Prompt
+from deployer.prompt.image_tiles import PictureTimes
 from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.planned import PlannedPrompt
@@ -71,7 +72,7 @@ class FakePrompts:
                 image = PreparedImage(
                     key=bytes(16), start=len(ids), num_tokens=IMAGE_TOKENS, rows=((0, IMAGE_TOKENS),),
                     arrays=(tiles,), plan=ImagePlan(width=2, height=2, grid=(1, 1), num_tiles=1), shared=(),
-                    notes=(),
+                    notes=(), times=PictureTimes(fetch_s=0.5, decode_s=0.25, cut_s=0.125),
                 )  # fmt: skip
                 images.append(image)
                 ids += [IMAGE_ID] * IMAGE_TOKENS

@@ -9,6 +9,10 @@ import yaml
 from deployer.plan.case import Case
 from deployer.plan.hardware import Hardware, Shares, Tflops
 from deployer.plan.options import PlanOptions
+from deployer.plan.rates import limit
+from deployer.plan.step_times import decoder_work
+from deployer.plan.weight_bytes import weight_parts
+from deployer.serve.pricing import Pricing
 from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
 from engines.quant.weight_quant import WeightFormat, WeightQuant
 from engines.spec import (
@@ -62,6 +66,12 @@ def case(
         quant=quant,
     )
     return replace(made, **changes)
+
+
+def pricing_of(case: Case) -> Pricing:
+    """Return the prices of a case at the limit of its device."""
+    parts, rates = weight_parts(case), limit(case)
+    return Pricing(case=case, parts=parts, work=decoder_work(case, parts), rates=rates, limits=rates)
 
 
 def spec(size: str) -> ModelSpec:

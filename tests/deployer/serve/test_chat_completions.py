@@ -347,5 +347,11 @@ async def test_usage_says_where_the_time_went_where_it_is_asked_for(api: httpx.A
     timings = (await chat(api, timings=True, n=2))["usage"]["timings"]
     assert (timings["queue_ms"], timings["prefill_ms"], timings["decode_ms"]) == (250, 500, 1000)
     assert 0 < timings["prompt_ms"] < timings["total_ms"]
+    assert (timings["encode_ms"], timings["fetch_ms"], timings["picture_cut_ms"]) == (125, 0, 0)
+    part = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA"}}
+    messages = [{"role": "user", "content": [part, part]}]
+    timings = (await chat(api, timings=True, messages=messages))["usage"]["timings"]
+    stages = ("fetch_ms", "picture_decode_ms", "picture_cut_ms")
+    assert tuple(timings[stage] for stage in stages) == (500, 2 * 250, 2 * 125)
     last = (await chunks(api, timings=True, stream_options={"include_usage": True}))[-1]
     assert last["usage"]["timings"].keys() == timings.keys()

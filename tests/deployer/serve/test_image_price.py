@@ -5,26 +5,17 @@ from dataclasses import replace
 
 import httpx
 import pytest
-from plan_cases import case
+from plan_cases import case, pricing_of
 
-from deployer.plan.rates import limit
-from deployer.plan.step_times import decoder_work
-from deployer.plan.weight_bytes import weight_parts
 from deployer.serve.app import create_app
-from deployer.serve.pricing import Pricing, hardware_of
+from deployer.serve.pricing import hardware_of
 from deployer.serve.service import Service
 from engines.vision.parts import ImagePlan
 
 
-def pricing() -> Pricing:
-    """Return the prices of InternVL2-8B on an H200."""
-    parts = weight_parts(case())
-    return Pricing(case=case(), parts=parts, work=decoder_work(case(), parts), rates=limit(case()))
-
-
 @pytest.fixture
 async def priced(serve: Callable[..., Service]) -> AsyncGenerator[httpx.AsyncClient, None]:
-    transport = httpx.ASGITransport(create_app(replace(serve(), pricing=pricing())))
+    transport = httpx.ASGITransport(create_app(replace(serve(), pricing=pricing_of(case()))))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
         yield api
 
@@ -64,7 +55,8 @@ async def test_a_picture_is_a_url_or_a_whole_size(api: httpx.AsyncClient, image:
 
 def test_more_tiles_take_longer() -> None:
     one, seven = (ImagePlan(width=448, height=448, grid=(n, 1), num_tiles=n) for n in (1, 7))
-    assert 6 < pricing().encode_ms(seven) / pricing().encode_ms(one) < 8
+    prices = pricing_of(case())
+    assert 6 < prices.encode_ms(seven) / prices.encode_ms(one) < 8
 
 
 @pytest.mark.parametrize(

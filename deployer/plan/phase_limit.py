@@ -1,0 +1,22 @@
+"""The least time that a device needs for what an engine's steps had to do, by the planner's arithmetic."""
+
+from deployer.plan.rates import Rates
+from deployer.plan.step_times import DecoderWork
+from engines.messages import PhaseFigures
+
+
+def phase_limit_s(work: DecoderWork, limits: Rates, done: PhaseFigures) -> float:
+    """Return seconds below which no such device does what a phase did.
+
+    linear     max(steps * bytes of layers and head / bandwidth, 2 * weights * rows / rate)
+    attention  max(keys * KV bytes a token / bandwidth, pairs * operations a pair / rate)
+
+    The maxima are of the sums over steps, so a mix of small and large steps has a lower limit than each
+    alone. What ranks send each other is left out.
+    """
+    stream_s = done.steps * (work.layer_bytes + work.head_bytes) / limits.bytes_per_s
+    layers_s = 2 * done.rows * work.layer_weights / limits.layer_flops_per_s
+    head_s = 2 * done.sampled * work.head_weights / limits.flops_per_s
+    read_s = done.keys * work.kv_token_bytes / limits.bytes_per_s
+    pairs_s = done.pairs * work.flops_per_pair / limits.flops_per_s
+    return max(stream_s, layers_s + head_s) + max(read_s, pairs_s)
