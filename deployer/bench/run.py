@@ -9,7 +9,6 @@ from deployer.bench.measured import Measured, run_until_interrupted
 from deployer.bench.offline import EngineBench, engine_bench
 from deployer.bench.online import ServerBench, http_client, served_model
 from deployer.bench.options import BenchOptions, check_options
-from deployer.bench.own_server import own_server
 from deployer.bench.report import print_report
 from deployer.bench.samples import Figures, Sample, closed_loop, figures
 from deployer.bench.token_run import run_tokens
@@ -19,6 +18,7 @@ from deployer.errors import ConfigError
 from deployer.generation.deployment import Deployment
 from deployer.plan.hardware import Hardware
 from deployer.serve.logs import set_up_logs
+from deployer.serve.own_server import own_server
 
 FEW, MANY = 4, 68  # words of the two texts that tell how many tokens a word takes
 

@@ -143,17 +143,17 @@ class _Builder:
         return value
 
     def _undeclared(self, at: str) -> None:
-        """Report flags that would add to an open mapping by mistake: only `+key=value` adds there."""
+        """Report flags that would add to an open mapping by mistake; `+at.key=x` and `at={...}` are meant."""
         names = [name.removeprefix(f"{at}.") for name in self._origins.settings if name.startswith(f"{at}.")]
         first = {name: self._origins.settings[f"{at}.{name}"][0] for name in names}
         known = [name for name in names if first[name].flag is None]
         for name, setting in first.items():
-            if setting.flag is not None and not setting.flag.startswith("+"):
+            if setting.flag is not None and setting.flag.startswith(f"{at}."):
                 close = near(name, known)
                 out = (
                     way_out(name, close, kind="keys", prefix=f"{at}.")
                     if close
-                    else f"see `deploy explain {at}`"
+                    else f"see `deploy explain {at}`; +{setting.flag} adds it"
                 )
                 self.faults.append(f"unknown key `{at}.{name}` ({setting.where}): {out}")
 

@@ -46,10 +46,10 @@ class ComposeTarget:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KubernetesTarget:
-    """Replicas of a pod, in one of three forms."""
+    """Replicas of a pod, in one of four forms."""
 
     kind: Literal["kubernetes"]
-    form: Literal["deployment", "kserve", "rayservice"]
+    form: Literal["deployment", "kserve", "kserve_runtime", "rayservice"]
     name: str | None
     namespace: str
     image: str | None

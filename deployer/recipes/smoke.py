@@ -15,13 +15,13 @@ from typing import Any
 import httpx
 from PIL import Image, ImageDraw
 
-from deployer.bench.own_server import own_server
 from deployer.config.devices import choose_engine
 from deployer.config.schema import DeployConfig
 from deployer.errors import LockError
 from deployer.generation.open_model import check_family, open_model
 from deployer.recipes.lock_file import Smoke
 from deployer.recipes.machine import machine_name
+from deployer.serve.own_server import own_server
 
 QUESTION = "What colour is the circle?"
 TEXT_QUESTION = "What is the capital of France?"

@@ -10,7 +10,7 @@ from deployer.errors import ConfigError
 from deployer.plan.plan import Plan
 from deployer.targets.carried import FILE, carried, fingerprint, text_of
 from deployer.targets.images import default_image
-from deployer.targets.kserve import inference_service
+from deployer.targets.kserve import inference_service, runtime_and_service
 from deployer.targets.kubernetes_pod import KEYS_DIR, PORT, Manifest, PodCase, pod_spec, ports
 from deployer.targets.manifest_yaml import manifest_yaml
 from deployer.targets.needs import needs_of
@@ -39,6 +39,10 @@ def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
         objects |= _deployment_files(case, text)
     elif target.form == "kserve":
         objects["inferenceservice.yaml"] = _named(case, inference_service(case), text)
+    elif target.form == "kserve_runtime":
+        runtime, service = runtime_and_service(case)
+        objects["servingruntime.yaml"] = _named(case, runtime, text)
+        objects["inferenceservice.yaml"] = _named(case, service, text)
     objects["networkpolicy.yaml"] = _network_policy(case)
     return [Rendered(path=path, text=manifest_yaml(value)) for path, value in objects.items()]
 

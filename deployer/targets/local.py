@@ -137,7 +137,7 @@ def _spawn(config: bytes, log: Path) -> int:
     with log.open("wb") as out:
         pid = os.posix_spawn(
             sys.executable,
-            [sys.executable, "-m", "deployer.bench.own_server"],
+            [sys.executable, "-m", "deployer.serve.own_server"],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_DUP2, reading, 0),

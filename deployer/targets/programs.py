@@ -86,7 +86,12 @@ def _kubernetes(target: KubernetesTarget, needs: Needs, folder: Path, *, action:
     kubectl = ["kubectl", "--namespace", target.namespace]
     label = f"--selector=app.kubernetes.io/instance={needs.name}"
     if action == "status":
-        kinds = {"deployment": "deployment", "kserve": "inferenceservice", "rayservice": "rayservice"}
+        kinds = {
+            "deployment": "deployment",
+            "kserve": "inferenceservice",
+            "kserve_runtime": "inferenceservice",
+            "rayservice": "rayservice",
+        }
         return [[*kubectl, "get", f"{kinds[target.form]},pods", label]]
     if action == "down":
         return [[*kubectl, "delete", "--ignore-not-found", f"--filename={folder}"]]

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from deployer.config import load_config
+from deployer.config.targets import KubernetesTarget
 
 Faults = Callable[..., tuple[str, ...]]
 MODEL = "+model=internvl2_2b"
@@ -119,6 +120,16 @@ def test_a_key_of_the_hyper_parameters_cannot_be_added_by_a_typo(faults_of: Faul
     config = load_config([MODEL, "+model.hyper_parameters.llm_config.new_key=2"])
     assert config.model.hyper_parameters is not None
     assert config.model.hyper_parameters["llm_config"]["new_key"] == 2
+
+
+def test_a_mapping_that_is_set_as_a_whole_brings_its_keys(faults_of: Faults) -> None:
+    words = (MODEL, "target=kubernetes")
+    selector = "cloud.google.com/gke-accelerator"
+    config = load_config([*words, f"target.node_selector={{{selector}: nvidia-h100-80gb}}"])
+    assert isinstance(config.target, KubernetesTarget)
+    assert config.target.node_selector == {selector: "nvidia-h100-80gb"}
+    (fault,) = faults_of(*words, "target.node_selector.gpu=h100")
+    assert fault.endswith("see `deploy explain target.node_selector`; +target.node_selector.gpu=h100 adds it")
 
 
 def test_a_missing_value_in_the_hyper_parameters_is_reported(faults_of: Faults) -> None:

@@ -204,6 +204,33 @@ def test_kserve_gets_our_pod_as_its_own() -> None:
     )
 
 
+POD_FIELDS = {"containers", "volumes", "nodeSelector", "tolerations", "imagePullSecrets"}
+# V1alpha1ServingRuntimeSpec of KServe 0.21.
+RUNTIME_FIELDS = {
+    "affinity", "annotations", "builtInAdapter", "containers", "disabled", "grpcDataEndpoint", "grpcEndpoint",
+    "hostIPC", "httpDataEndpoint", "imagePullSecrets", "labels", "multiModel", "nodeSelector",
+    "protocolVersions", "replicas", "resourceClaims", "schedulerName", "storageHelper",
+    "supportedModelFormats", "tolerations", "volumes", "workerSpec",
+}  # fmt: skip
+
+
+def test_runtime_and_service_of_kserve_are_our_pod_in_two_parts() -> None:
+    words = (*ON_GPU, KEYS, "target.max_replicas=3", "target.node_selector={gpu: h100}")
+    manifests = render_objects(*words, "target.form=kserve_runtime", "target.image_pull_secret=pull")
+    assert set(manifests) == {"ConfigMap", "ServingRuntime", "InferenceService", "NetworkPolicy"}
+    runtime, service = manifests["ServingRuntime"], manifests["InferenceService"]
+    assert runtime["apiVersion"] == "serving.kserve.io/v1alpha1"
+    assert set(runtime["spec"]) <= RUNTIME_FIELDS
+    predictor = service["spec"]["predictor"]
+    model = predictor.pop("model")
+    assert model["runtime"] == runtime["metadata"]["name"]
+    (form,) = runtime["spec"]["supportedModelFormats"]
+    assert (model["modelFormat"]["name"], form["autoSelect"]) == (form["name"], False)
+    together = {**predictor, **{key: runtime["spec"][key] for key in runtime["spec"].keys() & POD_FIELDS}}
+    whole = render_objects(*words, "target.form=kserve", "target.image_pull_secret=pull")["InferenceService"]
+    assert together == whole["spec"]["predictor"], "nothing is lost between the two"
+
+
 def test_a_rayservice_runs_our_application_with_a_replica_a_worker() -> None:
     words = (
         *ON_GPU,

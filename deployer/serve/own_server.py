@@ -1,6 +1,6 @@
-"""A server of our own for a benchmark, in a process of its own: the same code that `deploy serve` runs.
+"""A server in a process of its own: what `deploy serve` runs, for benchmarks, smoke answers and `deploy up`.
 
-python -m deployer.bench.own_server    reads a DeployConfig as JSON from standard input
+python -m deployer.serve.own_server    reads a DeployConfig as JSON from standard input
 """
 
 import asyncio
@@ -33,12 +33,12 @@ async def own_server(config: DeployConfig) -> AsyncGenerator[str, None]:
         api_keys_file=None,
         log_level="warning",
         drain_s=1,
-        allow_random_weights=True,  # a benchmark is what they are for
+        allow_random_weights=True,  # a benchmark is what they are for; nobody else asks this address
     )
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "deployer.bench.own_server",
+        "deployer.serve.own_server",
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
     )
@@ -50,7 +50,7 @@ async def own_server(config: DeployConfig) -> AsyncGenerator[str, None]:
             if line.startswith(b"ready "):
                 yield line.split()[1].decode()
                 return
-        raise UnavailableError("the benchmark's server did not start; its messages stand above")
+        raise UnavailableError("the server did not start; its messages stand above")
     finally:
         if process.returncode is None:
             process.terminate()
