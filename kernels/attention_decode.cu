@@ -154,6 +154,7 @@ DEVICE void write4(SCALAR* out, const float (&sum)[4], float weight) {
 template <class Sums, class Peak, class Weight>
 DEVICE void combine(int count, Sums o, Peak m, Weight l, float (&sum)[4], float& peak, float& weight) {
     peak = kNone;
+#pragma unroll 8
     for (int i = 0; i < count; i++) peak = max(peak, m(i));
     weight = sum[0] = sum[1] = sum[2] = sum[3] = 0.f;
 #pragma unroll 4
@@ -168,19 +169,17 @@ DEVICE void combine(int count, Sums o, Peak m, Weight l, float (&sum)[4], float&
     }
 }
 
-// Where worker i keeps its share of the segment that starts at tile `begin`: one that starts behind its first tile is second.
-DEVICE float* share_of(float* partials, int worker, long long total, int workers, int begin) {
-    const int second = total * worker / workers < begin;
-    return partials + (2LL * worker + second) * kPartial;
-}
+// Of numbers that are not negative; the short form wherever it is enough.
+DEVICE int quotient(long long a, long long b) { return a >> 32 ? int(a / b) : int(unsigned(a) / unsigned(b)); }
 
 // Sum the warps of this block; write the result, or this worker's share of it, or, as the last to come, the sum of all shares.
-// The segment is tiles [begin, end); `alone`: all of it is this worker's.
-DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, int begin, int end, bool alone, long long total,
-                   int workers) {
-    const auto owner = [&](int tile) { return int(((tile + 1LL) * workers - 1) / total); };
-    const int worker = blockIdx.x, first = alone ? worker : owner(begin), last = alone ? worker : owner(end - 1);
-    float* own = alone ? partials : share_of(partials, worker, total, workers, begin);
+// The segment is tiles [begin, end), this worker's tiles are [own_begin, own_end).
+DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, int begin, int end, int own_begin, int own_end,
+                   long long total, int workers) {
+    const bool alone = own_begin <= begin && end <= own_end;
+    const int worker = blockIdx.x;
+    // A worker has two places for shares. The second is of a segment that starts behind its first tile.
+    float* own = partials + (2LL * worker + (own_begin < begin)) * kPartial;
     __syncthreads();
     for (int item = threadIdx.x; item < GROUP * DIM / 4; item += kThreads) {
         const int query = item / (DIM / 4), d = item % (DIM / 4) * 4;
@@ -200,6 +199,8 @@ DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, 
         __syncthreads();  // the warps' sums have been read
         return;
     }
+    const auto owner = [&](int tile) { return quotient((tile + 1LL) * workers - 1, total); };
+    const int first = own_begin <= begin ? worker : owner(begin), last = end <= own_end ? worker : owner(end - 1);
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) shared.is_last = atomicAdd(&counters[first], 1) == last - first;
@@ -207,9 +208,11 @@ DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, 
     if (!shared.is_last) return;
     __threadfence();
     if (threadIdx.x == 0) counters[first] = 0;
+    const float* shares = partials + 2LL * first * kPartial;
+    const int second = quotient(total * first, workers) < begin ? kPartial : 0;  // of the others the segment is the first
     for (int item = threadIdx.x; item < GROUP * DIM / 4; item += kThreads) {
         const int query = item / (DIM / 4), d = item % (DIM / 4) * 4;
-        const auto share = [&](int i) { return share_of(partials, first + i, total, workers, begin); };
+        const auto share = [&](int i) { return shares + (i == 0 ? second : 2 * i * kPartial); };
         float sum[4], peak, weight;
         combine(last - first + 1, [&](int i) { return __ldcg(reinterpret_cast<const uint4*>(share(i) + query * DIM + d)); },
                 [&](int i) { return __ldcg(share(i) + GROUP * DIM + query); },
@@ -242,7 +245,7 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
         clear_empty(shared, out, num_seqs);
         return;
     }
-    const int begin = total * worker / workers, end = total * (worker + 1) / workers;
+    const int begin = quotient(total * worker, workers), end = quotient(total * (worker + 1), workers);
 
     // The fetching cursor runs STAGES - 1 tiles ahead of the other, across segments; the page number is read a tile ahead of it.
     Cursor ahead, here;
@@ -288,10 +291,10 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
         if (here.seen(token))
             rows.take(shared.ring[warp][(tile - begin) % STAGES], token, window_start(here.len), here.len);
         if (tile + 1 == end || here.tile + 1 == here.num_tiles) {
-            const int segment = tile - here.tile, behind = segment + here.num_tiles;
+            const int segment = tile - here.tile;
             close(shared, rows);
             finish(shared, out + ((long long)here.seq * KV_HEADS + here.head) * GROUP * DIM, partials, counters, segment,
-                   behind, segment >= begin && behind <= end, total, workers);
+                   segment + here.num_tiles, begin, end, total, workers);
         }
         here.step(shared, kv_lens, num_seqs);
     }

@@ -21,6 +21,7 @@ from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.attention_decode import DecodeShape, attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
+from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
 from engines.turbomind.ops.flash_shape import FlashShape
 
 PAGE_TOKENS = 64
@@ -28,6 +29,7 @@ FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
 LONG = ((1, 32768), (16, 8192))
 DECODES = (*((num_seqs, 1088) for num_seqs in (1, 8, 32, 64, 128, 256)), *LONG)
 PREFILLS = ((1, 512, 0), (1, 2048, 0), (4, 2048, 0), (1, 8192, 0), (1, 512, 2048), (16, 64, 1024))
+CODE_PREFILLS = ((1, 2048, 0), (4, 2048, 0), (1, 512, 8192), (1, 64, 8192), (16, 64, 1024))
 TILES = (1, 8, 32)
 
 
@@ -78,6 +80,28 @@ def prefills(gpu: Gpu, shape: FlashShape | None = None) -> Iterator[Row]:
             num_flops=num_seqs * (new * prefix + new * (new + 1) // 2) * HEADS * DIM * 4,
             torch_us=torch_us,
         )
+
+
+def prefills_of_codes(gpu: Gpu) -> Iterator[Row]:
+    """Yield new tokens after a cached prefix over quantized pages; torch's place is that of plain pages."""
+    for num_seqs, new, prefix in CODE_PREFILLS:
+        batch = paged_batch(num_seqs=num_seqs, new=new, prefix=prefix, page_tokens=PAGE_TOKENS)
+        q, out = queries(batch), queries(batch)
+        where = (batch.pages_BP, batch.q_starts_B1, batch.kv_lens_B)
+        how = {"scale": DIM**-0.5, "window": None, "out_TND": out}
+        plain = partial(attention_prefill, gpu, q, cache(batch, page_tokens=PAGE_TOKENS), *where, **how)
+        plain_us = time_us([plain] * 4)
+        for format in FORMATS[1:]:
+            kv = cache(batch, page_tokens=PAGE_TOKENS, format=format)
+            attend = partial(attention_prefill_codes, gpu, q, kv, *where, lens=batch.chunk_lens, **how)
+            yield Row(
+                op=f"prefill {format}",
+                shape=f"{num_seqs} x {new} new after {prefix}",
+                us=time_us([attend] * 4),
+                num_bytes=4 * q.numel() + cache_bytes(num_seqs * (new + prefix), format),
+                num_flops=num_seqs * (new * prefix + new * (new + 1) // 2) * HEADS * DIM * 4,
+                torch_us=plain_us,
+            )
 
 
 def fulls(gpu: Gpu, shape: FlashShape | None = None) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from engines.turbomind.bench.attention import decodes, fulls, prefills
+from engines.turbomind.bench.attention import decodes, fulls, prefills, prefills_of_codes
 from engines.turbomind.bench.choice import choices
 from engines.turbomind.bench.elementwise import activations, norms, ropes
 from engines.turbomind.bench.linear import linears
@@ -24,6 +24,7 @@ FAMILIES: dict[str, Callable[[Gpu], Iterator[Row]]] = {
     "rope": ropes,
     "attention_decode": decodes,
     "attention_prefill": prefills,
+    "attention_prefill_codes": prefills_of_codes,
     "attention_full": fulls,
     "linear_skinny": linears,
     "choose_token": choices,
