@@ -1,15 +1,12 @@
 """`deploy recipe <sub-verb> ...`: which sub-verbs there are, and what a recipe is called by."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployer.config.recipe_file import find_recipe
-from deployer.config.resolve import entry
-from deployer.config.suggest import way_out
 from deployer.errors import UsageError
 from deployer.recipes.lock_file import SUFFIX, recipe_path
-from deployer.sub_verbs import SubVerb, usage
+from deployer.sub_verbs import SubVerb, run_sub_verb
 
 SUB_VERBS: Mapping[str, SubVerb] = {
     "list": SubVerb(
@@ -55,13 +52,7 @@ SUB_VERBS: Mapping[str, SubVerb] = {
 
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     """Run one sub-verb."""
-    if not words:
-        print(usage("recipe"), file=sys.stderr)
-        return UsageError.exit_code
-    name, *rest = words
-    if name not in SUB_VERBS:
-        raise UsageError(f"unknown sub-verb `{name}`: {way_out(name, SUB_VERBS, kind='sub-verbs')}")
-    return int(entry(SUB_VERBS[name].run)(rest, config_dirs))
+    return run_sub_verb("recipe", words, config_dirs)
 
 
 def one_recipe(names: Sequence[str], config_dirs: Sequence[Path], *, verb: str) -> Path:

@@ -118,6 +118,9 @@ def read_lock(path: Path) -> Lock:
     again = f"write it again: deploy recipe lock {recipe}"
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        rule = f"there is no such file, so {recipe} is not locked yet"
+        raise LockError([f"{shown}: {rule}; lock it: deploy recipe lock {recipe}"]) from error
     except OSError as error:
         raise LockError([f"{shown}: cannot be read, {error.strerror}; {again}"]) from error
     except ValueError as error:

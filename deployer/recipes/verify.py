@@ -45,9 +45,11 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     path = one_recipe(taken.names, config_dirs, verb="recipe verify")
     findings = verify(path, config_dirs, Checks(**taken.switches))
     failed = has_errors(findings)
-    print_findings(
-        findings, f"{path.stem}: {'differs from its lock' if failed else 'verified'}", output=output
-    )
+    end = "verified"
+    if failed:
+        shown = shown_path(path)
+        end = f"differs from its lock; put that back, or accept what is here: deploy recipe upgrade {shown}"
+    print_findings(findings, f"{path.stem}: {end}", output=output)
     return EXIT_MISMATCH if failed else EXIT_OK
 
 

@@ -1,13 +1,10 @@
 """`deploy sweep <sub-verb>`, and `deploy -m bench ...`, which is `deploy sweep run ...`."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from deployer.config.resolve import entry
-from deployer.config.suggest import way_out
 from deployer.errors import UsageError
-from deployer.sub_verbs import SubVerb, usage
+from deployer.sub_verbs import SubVerb, run_sub_verb
 
 SUB_VERBS: Mapping[str, SubVerb] = {
     "run": SubVerb(
@@ -35,13 +32,7 @@ SUB_VERBS: Mapping[str, SubVerb] = {
 
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     """Run one sub-verb."""
-    if not words:
-        print(usage("sweep"), file=sys.stderr)
-        return UsageError.exit_code
-    name, *rest = words
-    if name not in SUB_VERBS:
-        raise UsageError(f"unknown sub-verb `{name}`: {way_out(name, SUB_VERBS, kind='sub-verbs')}")
-    return int(entry(SUB_VERBS[name].run)(rest, config_dirs))
+    return run_sub_verb("sweep", words, config_dirs)
 
 
 def one_run(names: Sequence[str], *, verb: str) -> Path:

@@ -27,7 +27,7 @@ def test_one_changed_byte_of_the_weights_is_named(locked: Ops, deploy: Deploy) -
     code, out, _ = deploy("recipe", "verify", locked.recipe, "smoke=false")
     assert code == 5
     assert "error    files     `model.safetensors` has other content: SHA-256" in out
-    assert out.splitlines()[-1] == "prod: differs from its lock"
+    assert out.splitlines()[-1].startswith("prod: differs from its lock; put that back, or accept")
 
 
 def test_a_missing_a_shorter_and_a_new_file_are_named(locked: Ops, deploy: Deploy) -> None:
@@ -128,7 +128,8 @@ def test_what_is_no_lock_of_ours_is_refused(locked: Ops, deploy: Deploy, text: s
 def test_without_a_lock_there_is_nothing_to_verify(ops: Ops, deploy: Deploy) -> None:
     code, _, err = deploy("recipe", "verify", ops.recipe)
     assert code == 5
-    assert "deploy recipe lock" in err
+    assert "prod.lock.json: there is no such file, so " in err
+    assert "is not locked yet; lock it: deploy recipe lock " in err
 
 
 def test_json_gives_every_finding(locked: Ops, deploy: Deploy) -> None:
