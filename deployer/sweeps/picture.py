@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 BEST, OTHER = "#b3123f", "#9aa3ad"
 MOST_PANELS = 3
+LEAST_SPAN = 0.05  # of an axis, as a share of its largest figure: less is noise, and would look like a choice
 MOST_NAMED = 8  # points whose words stand below the picture
 NEEDS = "no picture: matplotlib is not installed; pip install 'vlm-deployer[sweep]', then deploy sweep show"
 
@@ -84,6 +85,10 @@ def _panel(axes: "Axes", across: str, name: str, measured: Sequence[Result], bes
     axes.set_xlabel(_axis_label(across) if across else "point")
     axes.set_ylabel(_axis_label(name))
     axes.margins(0.12)
+    low, high = axes.get_ylim()
+    if high - low < LEAST_SPAN * high:
+        middle, half = (low + high) / 2, LEAST_SPAN * high / 2
+        axes.set_ylim(middle - half, middle + half)
     axes.grid(visible=True, linewidth=0.4, color="#e3e6ea")
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -38,6 +38,17 @@ def test_a_picture_has_a_panel_an_objective_beside_the_first(
     assert text.count("<svg") == 1 and text.count("(more is better)") >= 1
 
 
+def test_an_axis_does_not_blow_up_what_hardly_differs(tmp_path: Path) -> None:
+    alike = [
+        done(1, "a=1", tokens_per_s=100),
+        done(2, "a=2", tokens_per_s=200, memory_bytes=2.0**30 * 1.0001),
+    ]
+    run = written_run(tmp_path / "run", ["a=1,2"], alike, objectives=["tokens_per_s", "memory_bytes"])
+    figure = picture._drawn(run, alike, [1])
+    low, high = figure.subfigs[0].axes[0].get_ylim()
+    assert high - low > 0.04 * high
+
+
 def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_was_typed(tmp_path: Path) -> None:
     run = written_run(tmp_path / "run", ["engine.max_batch_size=2,4"], POINTS)
     _, page = picture.write_pictures(run, POINTS)
