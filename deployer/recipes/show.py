@@ -76,6 +76,8 @@ def _print_figures(header: Header, planned: dict[str, Any] | None) -> None:
     if rows:
         print()
         print_table(["figure", "in the recipe", "planned now"], rows, out=sys.stdout)
+    if header.expected is not None and header.expected.basis == "measured":
+        print("\nmeasured with the requests that the recipe's file tells; planned for those of conf/plan")
 
 
 def _number(value: float | None) -> str:

@@ -40,6 +40,12 @@ def test_a_recipe_is_called_by_path_by_its_lock_and_by_name(locked: Ops, deploy:
     assert "prod.lock.json, written 20" in shown[0]
 
 
+def test_what_was_measured_is_not_shown_as_if_the_same_requests_were_planned(deploy: Deploy) -> None:
+    note = "measured with the requests that the recipe's file tells"
+    assert note in deploy("recipe", "show", "internvl2_8b_h200")[1]
+    assert note not in deploy("recipe", "show", "internvl2_8b_a100")[1]
+
+
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
