@@ -176,6 +176,13 @@ def origins_are_origins(config: DeployConfig) -> Complaints:
         yield "server.cors_origins", 'each must read scheme://host or scheme://host:port, or be "*" for all'
 
 
+def endpoint_is_a_url(config: DeployConfig) -> Complaints:
+    endpoint = config.server.otel_endpoint
+    parts = urlsplit(endpoint or "")
+    if endpoint is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+        yield "server.otel_endpoint", "must be a URL; as http://localhost:4318/v1/traces"
+
+
 def _is_web_origin(text: str) -> bool:
     parts = urlsplit(text)
     bare = not parts.path and not parts.query and not parts.fragment
@@ -203,6 +210,7 @@ RULES: tuple[Rule, ...] = (
     classes_fit_together,
     texts_are_not_empty,
     origins_are_origins,
+    endpoint_is_a_url,
     target_is_in_range,
     replicas_are_in_order,
     ranks_fit_a_node,

@@ -68,6 +68,7 @@ RANGES: dict[str, Range] = {
     "server.max_body_bytes": POSITIVE,
     "server.max_stored_bytes": NOT_NEGATIVE,
     "server.drain_s": NOT_NEGATIVE,
+    "server.otel_sample_ratio": SHARE,
 }
 
 

@@ -138,6 +138,8 @@ class ServerConfig:
     api_keys: list[str]
     api_keys_file: str | None  # further keys, one a line
     admin_keys_file: str | None  # operators' keys; None: no /admin/
+    otel_endpoint: str | None  # URL that takes traces over OTLP/HTTP; None: none are made
+    otel_sample_ratio: float  # of the traces that begin here
     cors_origins: list[str]
     ssl_keyfile: str | None
     ssl_certfile: str | None

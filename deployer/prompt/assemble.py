@@ -218,7 +218,8 @@ class PromptBuilder:
         begun_s = time.perf_counter()
         source = await self._read(part, index)
         fetch_s = time.perf_counter() - begun_s
-        return replace(await self._on_thread(partial(self._look_at, source, index)), fetch_s=fetch_s)
+        picture = await self._on_thread(partial(self._look_at, source, index))
+        return replace(picture, fetch_begun_s=begun_s, fetch_s=fetch_s)
 
     def _look_at(self, source: bytes | Image.Image, index: int) -> Picture:
         if not isinstance(source, Image.Image):

@@ -24,9 +24,11 @@ _BAND_PIXELS = 1 << 19  # of one digest of several; a constant, since keys follo
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PictureTimes:
-    """Seconds that one picture took before the engine."""
+    """Seconds that one picture took before the engine; when is in time.perf_counter() of this machine."""
 
+    fetch_begun_s: float
     fetch_s: float  # from its URL, file or data to bytes
+    decode_begun_s: float
     decode_s: float  # to RGB pixels
     cut_s: float  # resized, cut, and its key
 
@@ -100,7 +102,9 @@ class ImageTiles:
             shared=shared,
             notes=picture.notes,
             times=PictureTimes(
+                fetch_begun_s=picture.fetch_begun_s,
                 fetch_s=picture.fetch_s,
+                decode_begun_s=begun_s,
                 decode_s=decoded_s - begun_s,
                 cut_s=time.perf_counter() - decoded_s,
             ),

@@ -57,6 +57,7 @@ class Picture:
     orientation: int  # EXIF, 1: upright as stored
     notes: tuple[str, ...]
     data: bytes | None  # as it was encoded; None: it came as pixels
+    fetch_begun_s: float = 0.0  # time.perf_counter()
     fetch_s: float = 0.0  # what it took to get its bytes
 
 

@@ -41,5 +41,6 @@ class PixelReply(msgspec.Struct, frozen=True, kw_only=True):
     inline: tuple[bytes, ...] | None = None  # the arrays where shared memory had no room for the files
     fault: str | None = None  # why there are none, without the picture's place
     code: str = ""
+    decode_begun_s: float = 0.0  # time.perf_counter(), the same in all processes of a machine
     decode_s: float = 0.0  # seconds of work
     cut_s: float = 0.0

@@ -135,7 +135,13 @@ class PixelPool:
             plan=image.slot.plan,
             shared=shared,
             notes=image.picture.notes,
-            times=PictureTimes(fetch_s=image.picture.fetch_s, decode_s=reply.decode_s, cut_s=reply.cut_s),
+            times=PictureTimes(
+                fetch_begun_s=image.picture.fetch_begun_s,
+                fetch_s=image.picture.fetch_s,
+                decode_begun_s=reply.decode_begun_s,
+                decode_s=reply.decode_s,
+                cut_s=reply.cut_s,
+            ),
         )
 
     def close(self) -> None:

@@ -50,6 +50,7 @@ def answer(job: PixelJob, tiles: ImageTiles, *, max_pixels: int) -> PixelReply:
         key=found.key,
         shapes=shapes,
         inline=_write(found.arrays, job.path),
+        decode_begun_s=found.times.decode_begun_s,
         decode_s=found.times.decode_s,
         cut_s=found.times.cut_s,
     )

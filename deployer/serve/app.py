@@ -40,7 +40,9 @@ ROUTES = (
 
 def create_app(service: Service) -> FastAPI:
     """Return the application; it serves until its service's engine is closed."""
-    around = layers(service.server, admission=service.admission, metrics=service.metrics)
+    around = layers(
+        service.server, admission=service.admission, metrics=service.metrics, tracing=service.tracing
+    )
     app = FastAPIOffline(
         title="deployer",
         middleware=around,

@@ -42,7 +42,7 @@ def chat_routes(service: Service) -> APIRouter:
         rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
         begun_s = time.perf_counter()
         prompt = await service.prompts.chat(conversation(body.messages), tools=tools.specs)
-        record.prompt_s = time.perf_counter() - begun_s
+        record.prompt_is_built(begun_s=begun_s)
         completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = choices_of(
             rules,

@@ -44,9 +44,12 @@ def completion_routes(service: Service) -> APIRouter:
             num_choices=made,
         )
         completion = f"cmpl-{secrets.token_hex(12)}"
+        begun_s = time.perf_counter()
+        built = [service.prompts.text(prompt) for prompt in prompts]
+        record.prompt_is_built(begun_s=begun_s)
         choices = choices_of(
             rules,
-            [service.prompts.text(prompt) for prompt in prompts],
+            built,
             request_id=completion,
             vocabulary=service.prompts,
             defaults=service.sampling,

@@ -14,11 +14,14 @@ from deployer.serve.cancel_when_gone import CancelWhenGone
 from deployer.serve.key_file import all_keys, needs_key
 from deployer.serve.metrics import Metrics
 from deployer.serve.request_log import RequestLog
+from deployer.serve.tracing import Tracing
 
 
-def layers(server: ServerConfig, *, admission: Admission, metrics: Metrics) -> list[Middleware]:
+def layers(
+    server: ServerConfig, *, admission: Admission, metrics: Metrics, tracing: Tracing | None
+) -> list[Middleware]:
     """Return the layers of a server."""
-    found = [Middleware(RequestLog, metrics=metrics)]
+    found = [Middleware(RequestLog, metrics=metrics, tracing=tracing)]
     if server.cors_origins:
         origins = server.cors_origins
         found.append(

@@ -12,8 +12,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer.generation.generate import AnswerError
 from deployer.serve.api_errors import ApiError, fault_of
+from deployer.serve.api_keys import is_served_work
 from deployer.serve.metrics import Metrics
 from deployer.serve.request_record import KEY, RequestRecord
+from deployer.serve.tracing import Tracing
 
 log = logging.getLogger("deployer.serve")
 _SANE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -28,9 +30,11 @@ _QUIET_PATHS = {
 class RequestLog:
     """ASGI layer around everything else."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, tracing: Tracing | None) -> None:
+        """`tracing`: None where no traces are asked for."""
         self.app = app
         self.metrics = metrics
+        self.tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -58,6 +62,8 @@ class RequestLog:
         finally:
             duration_s = time.perf_counter() - record.start_s
             self.metrics.request_ended(record, duration_s=duration_s)
+            if self.tracing is not None and is_served_work(record.path):
+                record.trace = self.tracing.request_ended(record, scope, duration_s=duration_s)
             level = logging.DEBUG if record.path in _QUIET_PATHS else logging.INFO
             if log.isEnabledFor(level):
                 log.log(level, "%s", access_line(record, duration_s=duration_s))
@@ -80,6 +86,8 @@ def _pairs(record: RequestRecord, duration_s: float) -> Iterator[tuple[str, obje
     yield "path", record.path
     yield "status", record.status
     yield "ms", f"{duration_s * 1e3:.1f}"
+    if record.trace is not None:
+        yield "trace", record.trace
     if record.error is not None:
         yield "error", record.error
     if record.qos is not None:

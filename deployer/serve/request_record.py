@@ -7,6 +7,8 @@ from typing import Any
 
 from starlette.requests import Request
 
+from deployer.prompt.image_tiles import PictureTimes
+
 KEY = "deployer.record"
 
 
@@ -35,16 +37,21 @@ class RequestRecord:
     output_tokens: int = 0
     first_token_s: float | None = None  # time.perf_counter() of the first and the last token that came back
     last_token_s: float | None = None
+    trace: str | None = None  # id of its trace
+    pictures: tuple[PictureTimes, ...] = ()
+    submitted_s: float = 0.0  # when its sequences went to the engine
+    prompt_begun_s: float = 0.0
     prompt_s: float = 0.0  # fetching, decoding and cutting pictures, template, tokens
-    fetch_s: float = 0.0  # of it, until the last picture's bytes were here
-    picture_decode_s: float = 0.0  # work on all pictures together; several are at work at once
-    picture_cut_s: float = 0.0
     queue_s: float = 0.0  # of the choice that waited longest; as the next two
     prefill_s: float = 0.0  # admission to first token, the vision tower included
     encode_s: float = 0.0  # of it, the tower's passes with its pictures
     decode_s: float = 0.0
     finish: str | None = None
     error: str | None = None  # code of the error that ended it
+
+    def prompt_is_built(self, *, begun_s: float) -> None:
+        """Note that the prompt is ready now."""
+        self.prompt_begun_s, self.prompt_s = begun_s, time.perf_counter() - begun_s
 
     def saw_tokens(self, count: int) -> None:
         """Note that `count` tokens arrived now."""
@@ -60,12 +67,15 @@ class RequestRecord:
         return {f"{name}_ms": round(seconds * 1e3, 3) for name, seconds in spent.items()}
 
     def stages(self) -> dict[str, float]:
-        """Return the seconds of each stage; those of pictures are parts of `prompt` and `prefill`."""
+        """Return the seconds of each stage; those of pictures are parts of `prompt` and `prefill`.
+
+        Pictures are fetched side by side: the longest counts. The work on them is added up.
+        """
         return {
             "prompt": self.prompt_s,
-            "fetch": self.fetch_s,
-            "picture_decode": self.picture_decode_s,
-            "picture_cut": self.picture_cut_s,
+            "fetch": max((one.fetch_s for one in self.pictures), default=0.0),
+            "picture_decode": sum(one.decode_s for one in self.pictures),
+            "picture_cut": sum(one.cut_s for one in self.pictures),
             "queue": self.queue_s,
             "prefill": self.prefill_s,
             "encode": self.encode_s,

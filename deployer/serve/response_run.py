@@ -61,7 +61,7 @@ class ResponseRun:
         rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
         begun_s = time.perf_counter()
         prompt = await service.prompts.chat(conversation(asked.messages), tools=tools.specs)
-        record.prompt_s = time.perf_counter() - begun_s
+        record.prompt_is_built(begun_s=begun_s)
         record.completion = response_id
         choices = choices_of(
             rules,

@@ -30,6 +30,7 @@ from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 from deployer.serve.starting import Front, Starting, create_starting_app
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
+from deployer.serve.tracing import check_otel
 
 INTERRUPTED = "interrupted before the server was ready"
 LAST_REPLIES_S = 0.5  # for answers of requests that the end cuts short
@@ -48,6 +49,7 @@ def run(config: DeployConfig) -> int:
     check_tls(config.server)
     check_grpc(config.server)
     check_key_files(config.server)
+    check_otel(config.server)
     with bind(config.server) as listener:
         opening = Background(partial(Deployment.open, config))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -84,6 +86,9 @@ async def _run(config: DeployConfig, listener: socket.socket, opening: Backgroun
                 log.warning(INTERRUPTED)
             else:
                 await _serve(starting, deployment, front, listener, signals)
+            finally:
+                if starting.tracing is not None:
+                    await asyncio.to_thread(starting.tracing.close)
     return signals.exit_code
 
 
@@ -148,6 +153,7 @@ def service_of(starting: Starting, deployment: Deployment) -> Service:
         prompts=deployment.prompts,
         admission=starting.admission,
         metrics=starting.metrics,
+        tracing=starting.tracing,
         model_name=starting.model_name,
         adapters=tuple(adapter.name for adapter in adapters_of(config.engine.adapters)),
         created=starting.created,

@@ -16,6 +16,7 @@ from deployer.serve.openai_types import SamplingBody
 from deployer.serve.pricing import Pricing
 from deployer.serve.request_record import RequestRecord
 from deployer.serve.response_store import ResponseStore
+from deployer.serve.tracing import Tracing
 from engines.engine import Engine
 
 
@@ -27,6 +28,7 @@ class Service:
     prompts: PromptBuilder
     admission: Admission
     metrics: Metrics
+    tracing: Tracing | None  # None: no traces are asked for
     model_name: str
     adapters: tuple[str, ...]  # names that are served beside it
     created: int  # unix time of the start

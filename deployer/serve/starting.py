@@ -17,6 +17,7 @@ from deployer.serve.layers import layers
 from deployer.serve.metrics import Metrics
 from deployer.serve.models import model_card
 from deployer.serve.request_record import record_of
+from deployer.serve.tracing import Tracing, tracing_of
 from deployer.serve.web_page import page_for, page_routes
 from engines.engine import Engine, EngineState
 
@@ -55,6 +56,7 @@ class Starting:
     created: int  # unix time of the start
     admission: Admission
     metrics: Metrics
+    tracing: Tracing | None
     progress: StartProgress = field(default_factory=StartProgress)
 
     @classmethod
@@ -67,6 +69,7 @@ class Starting:
             created=int(time.time()),
             admission=admission,
             metrics=Metrics(engine=None, admission=admission),
+            tracing=tracing_of(config.server),
         )
 
 
@@ -84,7 +87,12 @@ def create_starting_app(starting: Starting) -> FastAPI:
     """Return the application that answers while the engine starts."""
     config = starting.config
     app = FastAPI(
-        middleware=layers(config.server, admission=starting.admission, metrics=starting.metrics),
+        middleware=layers(
+            config.server,
+            admission=starting.admission,
+            metrics=starting.metrics,
+            tracing=starting.tracing,
+        ),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,

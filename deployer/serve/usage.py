@@ -1,5 +1,6 @@
 """What a request has cost so far: summed over its sequences for the answer, and noted in its record."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,10 +19,8 @@ class Tally:
         record.prompt_tokens = sum(len(prompt.token_ids) for prompt in prompts)
         record.image_tokens = sum(prompt.num_image_tokens for prompt in prompts)
         record.num_images = sum(len(prompt.images) for prompt in prompts)
-        times = [image.times for prompt in prompts for image in prompt.images]
-        record.fetch_s = max((time.fetch_s for time in times), default=0.0)
-        record.picture_decode_s = sum(time.decode_s for time in times)
-        record.picture_cut_s = sum(time.cut_s for time in times)
+        record.pictures = tuple(image.times for prompt in prompts for image in prompt.images)
+        record.submitted_s = time.perf_counter()
         record.image_notes = tuple(
             f"image {number}: {note}"
             for prompt in prompts

@@ -72,7 +72,9 @@ class FakePrompts:
                 image = PreparedImage(
                     key=bytes(16), start=len(ids), num_tokens=IMAGE_TOKENS, rows=((0, IMAGE_TOKENS),),
                     arrays=(tiles,), plan=ImagePlan(width=2, height=2, grid=(1, 1), num_tiles=1), shared=(),
-                    notes=(), times=PictureTimes(fetch_s=0.5, decode_s=0.25, cut_s=0.125),
+                    notes=(), times=PictureTimes(
+                        fetch_begun_s=1.0, fetch_s=0.5, decode_begun_s=2.0, decode_s=0.25, cut_s=0.125
+                    ),
                 )  # fmt: skip
                 images.append(image)
                 ids += [IMAGE_ID] * IMAGE_TOKENS

@@ -18,14 +18,18 @@ from deployer.serve.listen import HttpServer, bind, http_server, url_of
 from deployer.serve.metrics import Metrics
 from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
+from deployer.serve.tracing import Tracing
 
 
-def make_service(engine: FakeEngine, *, adapters: tuple[str, ...] = (), **server: Any) -> Service:
+def make_service(
+    engine: FakeEngine, *, adapters: tuple[str, ...] = (), tracing: Tracing | None = None, **server: Any
+) -> Service:
     config = replace(SERVER, **server)
     admission = Admission(config.max_requests, ClassPlaces.of(config))
     return Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
-        metrics=Metrics(engine=engine, admission=admission), model_name="tiny", adapters=adapters, created=1,
+        metrics=Metrics(engine=engine, admission=admission), tracing=tracing, model_name="tiny",
+        adapters=adapters, created=1,
         sampling=SAMPLING, server=config, vision=VISION, pricing=None,
         responses=ResponseStore(config.max_stored_bytes), running_as=RUNNING,
     )  # fmt: skip

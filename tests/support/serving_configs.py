@@ -10,6 +10,7 @@ SAMPLING = SamplingConfig(
 SERVER = ServerConfig(
     kind="openai", host="127.0.0.1", port=0, page="local", grpc_port=None, model_name=None,
     api_keys=[], api_keys_file=None, admin_keys_file=None, cors_origins=[],
+    otel_endpoint=None, otel_sample_ratio=1.0,
     ssl_keyfile=None, ssl_certfile=None,
     max_requests=8, qos=[], qos_default=None,
     max_body_bytes=100_000, max_stored_bytes=100_000, drain_s=1, log_level="info",

@@ -3,7 +3,6 @@
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from starlette.types import ASGIApp
 
 from deployer.config.schema import ServerConfig
 from deployer.errors import UnavailableError
+from deployer.serve.installed import is_installed
 from deployer.serve.listen import bind
 
 LAST_REPLIES_S = 1.0
@@ -33,20 +33,13 @@ def check_grpc(server: ServerConfig) -> None:
     """Raise UnavailableError where the port cannot be opened, before anything slow happens."""
     if server.grpc_port is None:
         return
-    missing = [name for name in ("grpc", "google.protobuf") if not _is_there(name)]
+    missing = [name for name in ("grpc", "google.protobuf") if not is_installed(name)]
     if missing:
         raise UnavailableError(
             f"server.grpc_port={server.grpc_port}: needs {' and '.join(f'`{name}`' for name in missing)}; "
             "pip install 'vlm-deployer[grpc]'"
         )
     bind(server, port=server.grpc_port, key="server.grpc_port").close()
-
-
-def _is_there(module: str) -> bool:
-    try:
-        return find_spec(module) is not None
-    except ModuleNotFoundError:  # of the package around it
-        return False
 
 
 @asynccontextmanager

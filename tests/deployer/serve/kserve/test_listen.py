@@ -20,7 +20,7 @@ from deployer.serve.kserve.listen import check_grpc, grpc_listening
 def test_a_missing_package_is_named_with_the_command_that_installs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(listen, "find_spec", lambda name: None)
+    monkeypatch.setattr(listen, "is_installed", lambda name: False)
     check_grpc(SERVER)
     with pytest.raises(UnavailableError, match=r"needs `grpc` and `google\.protobuf`; pip install 'vlm-"):
         check_grpc(replace(SERVER, grpc_port=0))
