@@ -83,6 +83,12 @@ DEVICE float exp2_fast(float x) {  // 2^x, 2 ulp; -inf gives 0
     return y;
 }
 
+DEVICE float reciprocal_fast(float x) {  // 1 / x, 1 ulp; of an infinite x 0
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* ---- global to shared, asynchronous from sm_80 on ---- */
 
 DEVICE unsigned shared_address(const void* pointer) { return unsigned(__cvta_generic_to_shared(pointer)); }

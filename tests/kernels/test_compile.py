@@ -243,11 +243,9 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
 def linear_rows(arch: str) -> list[dict[str, int | str]]:
     if arch != "sm_90a":
         return []
-    cuts = [
-        make_rows_cut(columns, together=False, cluster=1, bytes_per_block=SHARED[arch][0])
-        for columns in ROWS_CUT_COLUMNS
-    ]
-    return [dict(linear_rows_constants("bf16", cut, after)) for cut in cuts for after in get_args(After)]
+    cuts = [make_rows_cut(columns, bytes_per_block=SHARED[arch][0]) for columns in ROWS_CUT_COLUMNS]
+    pairs = [(cut, "gelu") for cut in cuts] + [(cuts[-1], after) for after in get_args(After)]
+    return [dict(linear_rows_constants("bf16", cut, after)) for cut, after in pairs]
 
 
 def choose_token(arch: str) -> list[dict[str, int | str]]:

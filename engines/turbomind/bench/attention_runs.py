@@ -53,8 +53,6 @@ VARIANTS: dict[str, Variant] = {
     "full64-3x80": Variant(prefill=False, dim=64, shape=_FULL_64),
     "full64-3x80-no-overlap": Variant(prefill=False, dim=64, shape=replace(_FULL_64, overlap=False)),
     "full64-3x80-no-slack": Variant(prefill=False, dim=64, shape=replace(_FULL_64, slack=0)),
-    "full64-3x80-soft-1": Variant(prefill=False, dim=64, shape=replace(_FULL_64, overlap=False, soft_exps=1)),
-    "full64-3x80-soft-2": Variant(prefill=False, dim=64, shape=replace(_FULL_64, overlap=False, soft_exps=2)),
     "full64-3x80-no-turns": Variant(prefill=False, dim=64, shape=replace(_FULL_64, turns=False)),
     "full64-3x80-rows-copied": Variant(prefill=False, dim=64, shape=replace(_FULL_64, tensor_copies=False)),
     "full64-2x208": Variant(prefill=False, dim=64, shape=HopperShape(keys=208, consumers=2, stages=2)),

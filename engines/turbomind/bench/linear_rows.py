@@ -1,10 +1,9 @@
 """Cuts of `linear_rows` at the layers of InternViT-300M, against cuBLASLt with the ops that follow it.
 
-    python -m engines.turbomind.bench.linear_rows [COLUMNS[t][c] ...]
+    python -m engines.turbomind.bench.linear_rows [COLUMNS ...]
 
-A cut is named by its columns, `t` where both warpgroups share a tile, `c` for clusters of two; none: those
-that were measured last. Each is first compared with the product in fp32. `ops` is the library's product, then
-GELU or the scaled sum as ops of their own; `preferred` is what the engine takes.
+Each cut is first compared with the product in fp32. `ops` is the library's product, then GELU or the scaled
+sum as ops of their own; * is what the engine takes.
 """
 
 import sys
@@ -23,7 +22,7 @@ from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.activation import gelu
 from engines.turbomind.ops.linear_rows import After, constants, linear_rows
-from engines.turbomind.ops.rows_cut import RowsCut, make_cut, rows_cut
+from engines.turbomind.ops.rows_cut import COLUMNS, RowsCut, make_cut, rows_cut
 
 TILES = (8, 1, 13, 4)
 TOKENS = 1025  # of a tile
@@ -34,7 +33,6 @@ LAYERS: dict[str, tuple[int, int, After]] = {
     "fc1": (4096, 1024, "gelu"),
     "fc2": (1024, 4096, "add"),
 }
-CUTS = ("64", "80", "96", "112", "128", "144", "160", "176")
 SETS = 8  # weights that take turns, as the layers of a tower do
 TOLERANCE = 5e-3
 
@@ -42,7 +40,8 @@ TOLERANCE = 5e-3
 def main(names: list[str]) -> None:
     """Print a line for each layer and number of tiles."""
     gpu = Gpu(torch.device("cuda"))
-    cuts = {name: named_cut(gpu, name) for name in names or CUTS}
+    columns = [int(name) for name in names] or list(COLUMNS)
+    cuts = {each: make_cut(each, bytes_per_block=gpu.shared_bytes_per_block) for each in columns}
     compile_all(gpu, list(cuts.values()))
     for tiles in TILES:
         for layer in LAYERS:
@@ -63,17 +62,7 @@ def compile_all(gpu: Gpu, cuts: list[RowsCut]) -> None:
         list(pool.map(compile_one, [(cut, after) for cut in cuts for after in ("nothing", "gelu", "add")]))
 
 
-def named_cut(gpu: Gpu, name: str) -> RowsCut:
-    """Return the cut of a name."""
-    return make_cut(
-        int(name.rstrip("tc")),
-        together="t" in name,
-        cluster=2 if name.endswith("c") else 1,
-        bytes_per_block=gpu.shared_bytes_per_block,
-    )
-
-
-def line(gpu: Gpu, num_rows: int, name: str, cuts: dict[str, RowsCut]) -> str:
+def line(gpu: Gpu, num_rows: int, name: str, cuts: dict[int, RowsCut]) -> str:
     """Return the times of one product: the library's, then each cut's."""
     outputs, inputs, after = LAYERS[name]
     x, residual, scale = random(num_rows, inputs), random(num_rows, outputs), random(outputs)

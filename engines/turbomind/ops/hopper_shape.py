@@ -22,7 +22,6 @@ class HopperShape:
     turns: bool = True
     tensor_copies: bool = True
     slack: int = 8
-    soft_exps: int = 0
 
     @property
     def rows(self) -> int:
@@ -53,7 +52,6 @@ class HopperShape:
             ("TURNS", int(self.turns)),
             ("TENSOR_COPIES", int(self.tensor_copies)),
             ("SLACK", self.slack),
-            ("SOFT_EXPS", self.soft_exps),
         )
 
 

@@ -74,7 +74,7 @@ def linear_rows(
         gpu.stream(),
         (blocks, 1),
         gpu.tensor_map(_matrix(x, ROWS)),
-        gpu.tensor_map(_matrix(weight.weight_OI, used.columns // used.cluster)),
+        gpu.tensor_map(_matrix(weight.weight_OI, used.columns)),
         *(0 if operand is None else operand.data_ptr() for operand in optional.values()),
         out.data_ptr(),
         len(x),
@@ -89,8 +89,6 @@ def constants(scalar: str, cut: RowsCut, after: After) -> Constants:
     return (
         ("SCALAR", scalar),
         ("COLUMNS", cut.columns),
-        ("TOGETHER", int(cut.together)),
-        ("CLUSTER", cut.cluster),
         ("STAGES", cut.stages),
         ("AFTER", _ENUMERATORS[after]),
     )
@@ -111,8 +109,7 @@ def _plan(
     )
     cut = cut or rows_cut(len(x), outputs, num_sms=gpu.num_sms, bytes_per_block=gpu.shared_bytes_per_block)
     kernel = _kernel(gpu, scalar_name("linear_rows", x), cut, after)
-    places = max(cut.cluster, gpu.num_sms // cut.cluster * cut.cluster)
-    return kernel, cut, min(places, cut.num_tiles(len(x), outputs))
+    return kernel, cut, min(gpu.num_sms, cut.num_tiles(len(x), outputs))
 
 
 def _kernel(gpu: Gpu, scalar: str, cut: RowsCut, after: After) -> Kernel:

@@ -9,7 +9,9 @@ THREADS = 384
 _SLAB_BYTES = 128  # of a row in a stage
 _ALIGNMENT = 1024
 _BARRIER_BYTES = 16  # full and empty, a stage
-COLUMNS = (64, 80, 96, 112, 128)  # whose accumulators, for 128 rows, fit into a warpgroup's registers
+_PAD_BYTES = 16  # of a row of the product
+COLUMNS = (80, 96, 128, 144, 160, 192, 256)
+_MOST_STAGES = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -17,24 +19,22 @@ class RowsCut:
     """How a block is cut; the names are those of the kernel's constants."""
 
     columns: int
-    together: bool  # both warpgroups multiply one tile; else each its own, by turns
-    cluster: int
     stages: int
 
     @property
     def shared_bytes(self) -> int:
         """Return the shared memory a block needs: the kernel's `Layout` and what aligns it."""
-        return self.stages * _stage_bytes(self.columns) + _ALIGNMENT
+        return self.stages * _stage_bytes(self.columns) + _product_bytes(self.columns) + _ALIGNMENT
 
     def num_tiles(self, num_rows: int, outputs: int) -> int:
-        """Return the tiles of a cluster's blocks together, those past the last row included."""
-        return self.cluster * math.ceil(num_rows / (ROWS * self.cluster)) * math.ceil(outputs / self.columns)
+        """Return the tiles of a product."""
+        return math.ceil(num_rows / ROWS) * math.ceil(outputs / self.columns)
 
 
-def make_cut(columns: int, *, together: bool, cluster: int, bytes_per_block: int) -> RowsCut:
+def make_cut(columns: int, *, bytes_per_block: int) -> RowsCut:
     """Return a cut with as many stages as fit into a block's shared memory."""
-    stages = min(8, (bytes_per_block - _ALIGNMENT) // _stage_bytes(columns))
-    return RowsCut(columns=columns, together=together, cluster=cluster, stages=stages)
+    room = bytes_per_block - _ALIGNMENT - _product_bytes(columns)
+    return RowsCut(columns=columns, stages=min(_MOST_STAGES, room // _stage_bytes(columns)))
 
 
 @lru_cache(maxsize=1024)
@@ -45,8 +45,12 @@ def rows_cut(num_rows: int, outputs: int, *, num_sms: int, bytes_per_block: int)
         tiles = math.ceil(num_rows / ROWS) * math.ceil(outputs / columns)
         return math.ceil(tiles / num_sms) * columns, -columns
 
-    return make_cut(min(COLUMNS, key=busiest), together=False, cluster=1, bytes_per_block=bytes_per_block)
+    return make_cut(min(COLUMNS, key=busiest), bytes_per_block=bytes_per_block)
 
 
 def _stage_bytes(columns: int) -> int:
     return (ROWS + columns) * _SLAB_BYTES + _BARRIER_BYTES
+
+
+def _product_bytes(columns: int) -> int:
+    return ROWS * (2 * columns + _PAD_BYTES)

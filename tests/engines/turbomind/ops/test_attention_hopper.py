@@ -13,7 +13,7 @@ TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}  # as for decode attenti
 BF16, FP16 = torch.bfloat16, torch.float16
 TURNS = HopperShape(keys=64, consumers=2, stages=2)
 COPIED = HopperShape(keys=80, consumers=1, stages=2, queries=1, overlap=False, tensor_copies=False)
-THREE = HopperShape(keys=96, consumers=3, stages=2, turns=False, slack=0, soft_exps=3)
+THREE = HopperShape(keys=96, consumers=3, stages=2, turns=False, slack=0)
 
 # dtype, query heads, KV heads, head, page, window, new tokens, lengths; shape; whether blocks share a counter
 PREFILLS = [

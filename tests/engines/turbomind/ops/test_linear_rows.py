@@ -18,13 +18,13 @@ BF16, FP16 = torch.bfloat16, torch.float16
 # Both round the product and the result; where sums in another order round the other way it is an ulp, and the
 # twin rounds between the ops of a gate.
 TOLERANCE = {BF16: 4e-3, FP16: 5e-4}
-# dtype, rows, outputs, inputs, columns, together, cluster, stages: outputs that end inside a tile and inside
+# dtype, rows, outputs, inputs, columns, stages: outputs that end inside a tile and inside
 # 32 of its columns, inputs that end inside a slab, a row past a tile, rings shorter than a product
 SHAPES = [
-    (BF16, 1, 8, 8, 64, False, 1, 2),
-    (BF16, 129, 72, 136, 64, False, 1, 2),
-    (FP16, 300, 168, 200, 80, False, 2, 3),
-    (BF16, 130, 272, 328, 256, True, 2, 2),
+    (BF16, 1, 8, 8, 64, 2),
+    (BF16, 129, 72, 136, 64, 2),
+    (FP16, 300, 168, 200, 80, 3),
+    (BF16, 130, 272, 328, 256, 2),
 ]
 
 
@@ -40,9 +40,7 @@ def operands(device: torch.device, dtype: torch.dtype, *shapes: tuple[int, ...])
     return [torch.randn(shape, dtype=dtype, device=device, generator=generator) for shape in shapes]
 
 
-@pytest.mark.parametrize(
-    ("dtype", "rows", "outputs", "inputs", "columns", "together", "cluster", "stages"), SHAPES
-)
+@pytest.mark.parametrize(("dtype", "rows", "outputs", "inputs", "columns", "stages"), SHAPES)
 def test_a_product_is_that_of_fp32(
     hopper,
     dtype,
@@ -50,12 +48,10 @@ def test_a_product_is_that_of_fp32(
     outputs: int,
     inputs: int,
     columns: int,
-    together: bool,
-    cluster: int,
     stages: int,
 ) -> None:
     x, weight, bias = operands(hopper.device, dtype, (rows, inputs), (outputs, inputs), (outputs,))
-    cut = RowsCut(columns=columns, together=together, cluster=cluster, stages=stages)
+    cut = RowsCut(columns=columns, stages=stages)
     got = linear_rows(hopper, x, Dense(weight_OI=weight, bias_O=bias), cut=cut)
     wanted = torch.nn.functional.linear(x.float(), weight.float(), bias.float())
     assert relative_error(got, wanted) < TOLERANCE[dtype]

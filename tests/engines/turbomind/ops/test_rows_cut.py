@@ -29,11 +29,6 @@ def test_one_tile_spreads_over_the_gpu() -> None:
 
 @pytest.mark.parametrize("columns", COLUMNS)
 def test_a_ring_has_three_stages_at_least_and_fits(columns: int) -> None:
-    cut = make_cut(columns, together=False, cluster=1, bytes_per_block=H200["bytes_per_block"])
+    cut = make_cut(columns, bytes_per_block=H200["bytes_per_block"])
     assert cut.stages >= 3
     assert cut.shared_bytes <= H200["bytes_per_block"]
-
-
-def test_blocks_of_a_cluster_take_rows_in_pairs() -> None:
-    cut = make_cut(128, together=False, cluster=2, bytes_per_block=H200["bytes_per_block"])
-    assert cut.num_tiles(1025, 1024) == 10 * 8
