@@ -2,21 +2,24 @@
 
 InternVL2-8B's decoder with random weights and keys, every sequence 1,088 tokens long (the mean of a prompt of
 1,024 and 128 new tokens), LM head and greedy choice included, replayed from a graph. No scheduler, no HTTP:
-what the GPU takes. A word is a variant, a batch size, or `profile`, which prints a table of each step's
-kernels in place of its time.
+what the GPU takes. A word is a variant, a batch size, a format of keys and values (`kv-fp8`, 16 bits without
+one), or `profile`, which prints a table of each step's kernels in place of its time.
 """
 
 import sys
+from dataclasses import dataclass
 from functools import partial
+from typing import get_args
 
 import torch
 from torch import Tensor
 
 from engines.network import Network
 from engines.ops import KvLayer
+from engines.options import KvFormat
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.step import StepInput
-from engines.turbomind.bench.attention_cases import cache, paged_batch
+from engines.turbomind.bench.attention_cases import cache, cache_bytes, paged_batch
 from engines.turbomind.bench.decode_profile import replay_times, table
 from engines.turbomind.bench.decode_variants import VARIANTS
 from engines.turbomind.bench.timing import capture, copy_ceiling_gbps, matmul_ceiling_tflops, time_us
@@ -25,6 +28,7 @@ from engines.weights.load import random_network
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
 USUAL = ("engine", "no-overlap", "cublas")
 PROFILE = "profile"
+KV_WORDS: dict[str, KvFormat] = {f"kv-{format}": format for format in get_args(KvFormat)}
 LENGTH, PAGE_TOKENS = 1088, 64
 DECODER = DecoderSpec(
     num_layers=32,
@@ -43,6 +47,16 @@ MODEL = ModelSpec(
 )
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Asked:
+    """What a command line asks for."""
+
+    batches: tuple[int, ...]
+    variants: tuple[str, ...]
+    kv: KvFormat
+    profile: bool
+
+
 def step_of(num_seqs: int) -> StepInput:
     """Return a step in which every sequence decodes its token number LENGTH."""
     rows = torch.arange(num_seqs, device="cuda")
@@ -57,27 +71,27 @@ def step_of(num_seqs: int) -> StepInput:
     )
 
 
-def floor_us(num_seqs: int, *, gbps: float, tflops: float) -> float:
+def floor_us(num_seqs: int, kv: KvFormat, *, gbps: float, tflops: float) -> float:
     """Return the time below which no step of this batch goes: weights or products, then keys and values."""
     spec = DECODER
     attention = spec.hidden * spec.head_dim * (2 * spec.num_heads + 2 * spec.num_kv_heads)
     weights = spec.num_layers * (attention + 3 * spec.hidden * spec.ffn) + spec.vocab * spec.hidden
-    kv_bytes = num_seqs * LENGTH * spec.num_layers * spec.num_kv_heads * spec.head_dim * 4
+    kv_bytes = spec.num_layers * cache_bytes(num_seqs * LENGTH, kv)
     return max(2 * weights / gbps / 1e3, 2 * weights * num_seqs / tflops / 1e6) + kv_bytes / gbps / 1e3
 
 
-def main(batches: tuple[int, ...], variants: tuple[str, ...]) -> None:
-    """Measure the variants at the batch sizes given; the floor is that of 16-bit weights and keys."""
+def main(asked: Asked) -> None:
+    """Measure the variants at the batch sizes given; the floor is that of 16-bit weights."""
     device = torch.device("cuda")
     ceilings = {"gbps": copy_ceiling_gbps(), "tflops": matmul_ceiling_tflops()}
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {ceilings['gbps']:.0f} GB/s copy")
     print(f"{'variant':<15} {'batch':>5} {'ms a step':>10} {'tok/s':>8} {'floor ms':>9} {'of limit':>8}")
-    for name in variants:
+    for name in asked.variants:
         ops = VARIANTS[name](device)
         network = random_network(MODEL, ops=ops, device=device, dtype=torch.bfloat16, seed=0)
-        for num_seqs in batches:
-            us = _step_us(network, num_seqs)
-            floor = floor_us(num_seqs, **ceilings)
+        for num_seqs in asked.batches:
+            us = time_us([partial(_decode, network, *_operands(num_seqs, asked.kv))])
+            floor = floor_us(num_seqs, asked.kv, **ceilings)
             print(
                 f"{name:<15} {num_seqs:>5} {us / 1e3:>10.3f} {num_seqs / us * 1e6:>8.0f} {floor / 1e3:>9.3f} "
                 f"{100 * floor / us:>7.1f}%",
@@ -86,48 +100,49 @@ def main(batches: tuple[int, ...], variants: tuple[str, ...]) -> None:
         del network
 
 
-def profile(batches: tuple[int, ...], variants: tuple[str, ...]) -> None:
+def profile(asked: Asked) -> None:
     """Print what each kernel takes in the steps of the variants at the batch sizes given."""
     device = torch.device("cuda")
-    for name in variants:
+    for name in asked.variants:
         network = random_network(
             MODEL, ops=VARIANTS[name](device), device=device, dtype=torch.bfloat16, seed=0
         )
-        for num_seqs in batches:
-            step, kv = _operands(num_seqs)
+        for num_seqs in asked.batches:
+            step, kv = _operands(num_seqs, asked.kv)
             graph = capture([partial(_decode, network, step, kv)])
             print(f"{name}, {num_seqs} sequences\n{table(replay_times(graph.replay))}\n", flush=True)
             del graph, kv
         del network
 
 
-def _step_us(network: Network, num_seqs: int) -> float:
-    return time_us([partial(_decode, network, *_operands(num_seqs))])
-
-
-def _operands(num_seqs: int) -> tuple[StepInput, list[KvLayer]]:
+def _operands(num_seqs: int, kv: KvFormat) -> tuple[StepInput, list[KvLayer]]:
     step = step_of(num_seqs)
-    return step, [cache(step.attention, page_tokens=PAGE_TOKENS) for _ in range(DECODER.num_layers)]
+    layers = range(DECODER.num_layers)
+    return step, [cache(step.attention, page_tokens=PAGE_TOKENS, format=kv) for _ in layers]
 
 
 def _decode(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
     return network.logits(network.hidden(step, kv)).argmax(dim=-1)
 
 
-def _asked(words: list[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
-    """Return the batch sizes and the variants named, or the usual ones."""
-    unknown = [word for word in words if not word.isdigit() and word not in VARIANTS]
+def asked_for(words: list[str]) -> Asked:
+    """Return what the words ask for; batch sizes and variants are the usual ones where none is named."""
+    unknown = [word for word in words if not (word.isdigit() or word in {*VARIANTS, *KV_WORDS, PROFILE})]
     if unknown:
         raise SystemExit(
-            f"words `{', '.join(unknown)}`: must be batch sizes, `{PROFILE}` or variants: "
-            + ", ".join(sorted(VARIANTS))
+            f"words `{', '.join(unknown)}`: must be batch sizes or "
+            + ", ".join(sorted([PROFILE, *KV_WORDS, *VARIANTS]))
         )
-    batches = tuple(int(word) for word in words if word.isdigit())
-    return batches or BATCHES, tuple(word for word in words if word in VARIANTS) or USUAL
+    formats = [KV_WORDS[word] for word in words if word in KV_WORDS]
+    return Asked(
+        batches=tuple(int(word) for word in words if word.isdigit()) or BATCHES,
+        variants=tuple(word for word in words if word in VARIANTS) or USUAL,
+        kv=formats[-1] if formats else "none",
+        profile=PROFILE in words,
+    )
 
 
 if __name__ == "__main__":
-    asked = sys.argv[1:]
-    run = profile if PROFILE in asked else main
+    asked = asked_for(sys.argv[1:])
     with torch.inference_mode():
-        run(*_asked([word for word in asked if word != PROFILE]))
+        (profile if asked.profile else main)(asked)
