@@ -11,6 +11,7 @@
    moves    silu_mul: 3 * T * FFN elements; gelu: 2 * num
    numbers  fp32 inside; silu is rounded to SCALAR before the product, as two torch ops would
 */
+#include "device/silu.cuh"
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(FFN)
@@ -31,7 +32,7 @@ extern "C" __global__ __launch_bounds__(kThreads) void silu_mul(const SCALAR* ga
     unpack16<SCALAR>(load16(gate_up + row * 2 * FFN + at), gate);
     unpack16<SCALAR>(load16(gate_up + row * 2 * FFN + FFN + at), up);
 #pragma unroll
-    for (int j = 0; j < kN; j++) gate[j] = gate[j] / (1.f + __expf(-gate[j]));
+    for (int j = 0; j < kN; j++) gate[j] = silu(gate[j]);
     round_to<SCALAR>(gate);
 #pragma unroll
     for (int j = 0; j < kN; j++) gate[j] *= up[j];

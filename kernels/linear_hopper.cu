@@ -2,21 +2,21 @@
 
    out[m, o] = sum over i of x[m, i] * weight[o, i] + bias[o]
 
-   in       weight_map: 16 and 8 bits: the matrix [num_outputs, inputs], boxes of 64 rows x 128 bytes; nibble: the tiles of
-              engines/quant/int4_tiles.py as [X, 4 Y, 128 bytes], boxes of 4 * GROUPS x 8 x 128 bytes
+   in       weight_map: 16 and 8 bits: the matrix [num_outputs, inputs], boxes of OUTPUTS rows x 128 bytes; nibble: the tiles
+              of engines/quant/int4_tiles.py as [X, 4 Y, 128 bytes], boxes of 4 * GROUPS x 8 x 128 bytes
             x_map: x [num_rows, inputs], SCALAR, or WEIGHT where that has 8 bits; boxes of ROWS x 128 bytes
             scales: nibble: fp16 [inputs / GROUP_INPUTS, num_outputs]; 8 bits: fp32 [num_outputs]; else null
             zeros: nibble: uint8, as scales; 8 bits: fp32 [num_rows], the scales of x; else null
             bias [num_outputs] SCALAR, or null   num_outputs: a multiple of 8, of 16 for nibble   num_slabs: inputs / kSlab
    out      out [num_rows, num_outputs] SCALAR
    -D       SCALAR = bf16 | fp16; WEIGHT = SCALAR | e4m3 | int8 | nibble; ROWS = 8 | 16 | 32 | 64 | 128 | 256 of x in a block;
-            GROUPS of 64 outputs in a block; K_GROUPS, warpgroups that take turns at the stages of a group; CLUSTER, blocks that
-            share the inputs of an output; LINES of 128 bytes that a stage holds of a row, nibble: 2 of x; STAGES, multiple of K_GROUPS;
+            GROUPS of OUTPUTS in a block, a multiple of 8 up to 64, nibble: 64, so that blocks are as many as SMs; K_GROUPS, warpgroups that take
+            turns at the stages of a group; CLUSTER, blocks that share the inputs of an output; LINES of 128 bytes that a stage holds of a row, nibble: 2 of x; STAGES, multiple of K_GROUPS;
             GROUP_INPUTS, of a scale (nibble), divides or is a multiple of 128; SHARE_GROUPS, that a block meets at most; else 0;
             SUM_SLABS (e4m3), whose sums stay in the tensor cores before they are added in fp32; 0: all
-   launch   grid (ceil(num_outputs / (64 * GROUPS)) * CLUSTER, ceil(num_rows / ROWS)), block 128 * GROUPS * K_GROUPS + 32,
+   launch   grid (ceil(num_outputs / (OUTPUTS * GROUPS)) * CLUSTER, ceil(num_rows / ROWS)), block 128 * GROUPS * K_GROUPS + 32,
             shared sizeof(Layout) + 1024
-   moves    the weights and their scales once, from L2 for further ROWS; x comes from L2, once for each 64 * GROUPS outputs
+   moves    the weights and their scales once, from L2 for further ROWS; x comes from L2, once for each block's outputs
    numbers  products summed in fp32 (e4m3: see SUM_SLABS; int8: exact), one rounding at the end
 
    One warp keeps the copy engine busy: a ring of stages, each a slab of the block's outputs and the same slab of x. The first
@@ -28,9 +28,10 @@
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(WEIGHT) || !defined(ROWS) || !defined(GROUPS) || !defined(K_GROUPS) || !defined(CLUSTER) || \
-    !defined(LINES) || !defined(STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS) || !defined(SUM_SLABS)
+    !defined(LINES) || !defined(STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS) || !defined(SUM_SLABS) || \
+    !defined(OUTPUTS)
 #error \
-    "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DK_GROUPS -DCLUSTER -DLINES -DSTAGES -DGROUP_INPUTS -DSHARE_GROUPS -DSUM_SLABS"
+    "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DK_GROUPS -DCLUSTER -DLINES -DSTAGES -DGROUP_INPUTS -DSHARE_GROUPS -DSUM_SLABS -DOUTPUTS"
 #endif
 
 struct nibble {};  // 4-bit codes with a scale and a zero point a group
@@ -46,23 +47,25 @@ template <>
 constexpr Kind kKindOf<nibble> = kNibble;
 
 constexpr Kind kKind = kKindOf<WEIGHT>;
-constexpr int kOutputs = 64 * GROUPS;               // of a block
+constexpr int kOutputs = OUTPUTS * GROUPS;          // of a block
 constexpr int kConsumers = 128 * GROUPS * K_GROUPS;  // threads that multiply; one more warp copies
 constexpr int kThreads = kConsumers + 32;
 constexpr int kXBytes = LINES * ROWS * 128;
 constexpr int kWeightBytes = kOutputs * (kKind == kNibble ? 64 : LINES * 128);
-constexpr int kBoxBytes = 64 * 128;
+constexpr int kBoxBytes = OUTPUTS * 128;
+constexpr int kBeyondBytes = (64 - OUTPUTS) * 128;   // that products read past a group's last output, for rows nobody keeps
 constexpr int kGroup = kKind == kNibble ? GROUP_INPUTS : 128;
 constexpr int kPiece = kGroup < 128 ? kGroup : 128;  // inputs under one scale in a stage of codes
 constexpr int kSteps = kPiece / 16;
 constexpr int kPitch = kOutputs + 4;                // floats from one row of sums to the next; neighbours lie in other banks
 constexpr int kOwn = kOutputs / CLUSTER;            // outputs that this block writes in the end
+static_assert(OUTPUTS % 8 == 0 && OUTPUTS <= 64 && (kKind != kNibble || OUTPUTS == 64), "see the header");
 static_assert(ROWS % 8 == 0 && kOwn % 4 == 0 && STAGES >= 2 && STAGES % K_GROUPS == 0 && (kKind != kNibble || LINES == 2), "see the header");
 
 struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     union {
         struct {
-            unsigned char x[kXBytes], weight[kWeightBytes];
+            unsigned char weight[kWeightBytes], x[kXBytes];
         } stages[STAGES];
         float sums[K_GROUPS][ROWS][kPitch];
     };
@@ -71,6 +74,7 @@ struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
         unsigned char zeros[kOutputs];
     } groups[SHARE_GROUPS ? SHARE_GROUPS : 1];
     Barrier full[STAGES], empty[STAGES];
+    unsigned char beyond[kBeyondBytes > kXBytes ? kBeyondBytes - kXBytes : 1];
 };
 
 struct Share {  // of the inputs: slabs [first, end)
@@ -91,7 +95,7 @@ DEVICE void copy_weight(Layout& shared, const TensorMap& map, int stage, int sla
     } else {
 #pragma unroll
         for (int box = 0; box < GROUPS * LINES; box++)
-            copy_box(to + box * kBoxBytes, map, (slab * LINES + box % LINES) * 64, first_output + box / LINES * 64, shared.full[stage]);
+            copy_box(to + box * kBoxBytes, map, (slab * LINES + box % LINES) * 64, first_output + box / LINES * OUTPUTS, shared.full[stage]);
     }
 }
 
@@ -316,12 +320,15 @@ DEVICE void consume_codes_ahead(Layout& shared, float (&sum)[ROWS / 2], Share sh
 // Leave the sums of this block where the cluster finds them.
 template <class D>
 DEVICE void leave(Layout& shared, const D (&sum)[ROWS / 2]) {
-    const int lane = threadIdx.x % 32, output = threadIdx.x / 32 % (4 * GROUPS) * 16 + lane / 4;
+    const int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane / 4, output = threadIdx.x / 128 % GROUPS * OUTPUTS + row;
     auto& sums = shared.sums[threadIdx.x / 128 / GROUPS];
     meet_named(1, kConsumers);  // nobody multiplies from the ring any more
 #pragma unroll
-    for (int j = 0; j < ROWS / 2; j++)
-        sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + j / 2 % 2 * 8] = kKind == kInt8 ? float(int(sum[j])) : float(sum[j]);
+    for (int j = 0; j < ROWS / 2; j++) {
+        const int lower = j / 2 % 2 * 8;
+        if (OUTPUTS < 64 && row + lower >= OUTPUTS) continue;
+        sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + lower] = kKind == kInt8 ? float(int(sum[j])) : float(sum[j]);
+    }
 }
 
 // Add up the cluster's sums of this block's own outputs and write them.

@@ -15,6 +15,7 @@
             quantize_rows, in turn
 */
 #include "device/codes.cuh"
+#include "device/silu.cuh"
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(CODE) || !defined(HIDDEN) || !defined(THREADS)
@@ -85,7 +86,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void silu_mul_codes(
         unpack16<SCALAR>(row[i], gate);
         unpack16<SCALAR>(ups[i], up);
 #pragma unroll
-        for (int j = 0; j < 8; j++) gate[j] = gate[j] / (1.f + __expf(-gate[j]));
+        for (int j = 0; j < 8; j++) gate[j] = silu(gate[j]);
         round_to<SCALAR>(gate);
 #pragma unroll
         for (int j = 0; j < 8; j++) gate[j] *= up[j];

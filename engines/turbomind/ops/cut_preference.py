@@ -33,6 +33,7 @@ class Preference:
     ring: Literal[
         "half", "full", "by length"
     ]  # of the shared memory; by length: full where it is refilled often
+    group_outputs: int = _OUTPUTS_A_GROUP
 
 
 def preferences(kind: Kind, *, rows: int, tiles: int, num_sms: int) -> Iterator[Preference]:

@@ -38,10 +38,11 @@ _MOST_ROWS_APART = (128, 128, 64, 64)
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class HopperCut:
-    """Blocks of `groups` x 64 outputs x `rows`; `cluster` blocks share the inputs of an output."""
+    """Blocks of `groups` x `group_outputs` x `rows`; `cluster` blocks share the inputs of an output."""
 
     rows: int
     groups: int
+    group_outputs: int  # of a warpgroup, which multiplies 64
     k_groups: int  # warpgroups that take turns at the stages of a group
     cluster: int
     lines: int  # of 128 bytes that a stage holds of a row
@@ -57,11 +58,12 @@ class HopperCut:
 
     def num_blocks(self, outputs: int) -> int:
         """Return the size of the grid."""
-        return -(-outputs // (OUTPUTS_A_GROUP * self.groups)) * self.cluster
+        return -(-outputs // (self.group_outputs * self.groups)) * self.cluster
 
     def label(self) -> str:
-        """Return groups, turns and cluster, a digit each, and the stages behind a slash."""
-        return f"{self.groups}{self.k_groups}{self.cluster}/{self.stages}"
+        """Return groups, turns and cluster, a digit each, the stages, and fewer outputs than a group has."""
+        outputs = "" if self.group_outputs == OUTPUTS_A_GROUP else f"x{self.group_outputs}"
+        return f"{self.groups}{self.k_groups}{self.cluster}/{self.stages}{outputs}"
 
 
 def most_rows(kind: Kind) -> int:
@@ -111,6 +113,7 @@ def _with_ring(
             kind,
             rows=rows,
             groups=wanted.groups,
+            group_outputs=wanted.group_outputs,
             k_groups=wanted.k_groups,
             cluster=wanted.cluster,
             inputs=inputs,
@@ -141,6 +144,7 @@ def make_cut(
     k_groups: int = 1,
     lines: int = 1,
     sum_slabs: int | None = None,
+    group_outputs: int = OUTPUTS_A_GROUP,
 ) -> HopperCut | None:
     """Return a cut with the deepest ring that fits, or None where the kernel cannot be cut so.
 
@@ -152,10 +156,11 @@ def make_cut(
     apart = kind == "e4m3" and rows <= _MOST_ROWS_APART[groups * k_groups - 1]
     if sum_slabs is None or not apart:
         sum_slabs = _SUM_SLABS if apart else 0
-    slab, outputs = slab_inputs(kind, lines), OUTPUTS_A_GROUP * groups
+    slab, outputs = slab_inputs(kind, lines), group_outputs * groups
     slabs = -(-inputs // slab)
     share_groups = 0 if kind != "nibble" else -(-slabs // cluster) * slab // group_size + 2
-    fixed = _ALIGNMENT + max(1, share_groups) * outputs * _SCALE_BYTES
+    beyond = max(1, (OUTPUTS_A_GROUP - group_outputs - rows * lines) * 128)  # read past the last output
+    fixed = _ALIGNMENT + max(1, share_groups) * outputs * _SCALE_BYTES + beyond
     stage = rows * lines * 128 + outputs * _WEIGHT_BITS[kind] * slab // 8
     # warpgroups unpack 4-bit codes of a stage before they release the one before
     least = max(_LEAST_STAGES, 2 * k_groups if kind == "nibble" else 0)
@@ -168,6 +173,7 @@ def make_cut(
     return HopperCut(
         rows=rows,
         groups=groups,
+        group_outputs=group_outputs,
         k_groups=k_groups,
         cluster=cluster,
         lines=lines,

@@ -56,7 +56,7 @@ def linear_dense(gpu: Gpu, x_TI: Tensor, weight: Dense, *, cut: HopperCut | None
         cut,
         x,
         out,
-        weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP),
+        weight_view=_matrix(weight.weight_OI, cut.group_outputs),
         scales=None,
         zeros=None,
         bias_O=weight.bias_O,
@@ -92,7 +92,7 @@ def linear_codes(
         cut,
         codes_TI,
         out,
-        weight_view=_matrix(weight.weight_OI, OUTPUTS_A_GROUP),
+        weight_view=_matrix(weight.weight_OI, cut.group_outputs),
         scales=weight.scale_O,
         zeros=row_scale_T,
         bias_O=weight.bias_O,
@@ -154,6 +154,7 @@ def constants(kind: Kind, cut: HopperCut, scalar: str, group_size: int) -> Const
         ("GROUP_INPUTS", group_size),
         ("SHARE_GROUPS", cut.share_groups),
         ("SUM_SLABS", cut.sum_slabs),
+        ("OUTPUTS", cut.group_outputs),
     )
 
 

@@ -12,7 +12,7 @@ _CODES = {torch.float8_e4m3fn: "e4m3", torch.int8: "int8"}
 _LANES = 8  # elements of a piece of 16 bytes
 _MOST_THREADS = 1024
 _MOST_PIECES = 8  # that a thread keeps in registers
-_THREADS_OF_MANY_ROWS = 256
+_LEAST_THREADS = 256
 
 
 def row_threads(hidden: int, *, num_rows: int, num_sms: int) -> int:
@@ -28,7 +28,7 @@ def row_threads(hidden: int, *, num_rows: int, num_sms: int) -> int:
         raise KernelError(
             f"codes of {hidden} elements: rows must be a multiple of {_LANES} and at most {longest} long"
         )
-    most = _MOST_THREADS if num_rows <= num_sms else _THREADS_OF_MANY_ROWS
+    most = max(_LEAST_THREADS, _MOST_THREADS // max(1, -(-num_rows // num_sms)))
     each = min(_MOST_PIECES, -(-pieces // most))
     return -(-pieces // each // 32) * 32
 

@@ -93,7 +93,7 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
         "sshhhhlllll",
     ]
     assert [ways("e4m3", outputs) for outputs in (o, qkv, gate_up)] == [
-        "hhhhhhhhlll",
+        "hhhhhhhhhhl",
         "hhhhhhhhlll",
         "hhhhhhlllll",
     ]

@@ -194,6 +194,20 @@ def test_more_rows_than_a_cut_has_columns_go_to_further_blocks(hopper, kind: Kin
         check_codes(hopper, kind, 19, 72, 640, cut)
 
 
+# rows, outputs, inputs, outputs of a group, groups, cluster: read past the last one go rows of x, or nothing
+@pytest.mark.parametrize(
+    "case", [(3, 104, 384, 40, 2, 1), (9, 72, 640, 48, 1, 2), (64, 64, 256, 56, 1, 1)], ids=str
+)
+@pytest.mark.parametrize("kind", ["dense", "e4m3", "int8"])
+def test_groups_of_fewer_outputs_than_a_warpgroup_multiplies(hopper, kind: Kind, case) -> None:
+    num_rows, outputs, inputs, group_outputs, groups, cluster = case
+    cut = cut_of(kind, num_rows, inputs, groups, cluster, group_outputs=group_outputs)
+    if kind == "dense":
+        check_dense(hopper, BF16, num_rows, outputs, inputs, cut)
+    else:
+        check_codes(hopper, kind, num_rows, outputs, inputs, cut)
+
+
 @pytest.mark.parametrize("sum_slabs", [0, 1, 2])
 def test_sums_of_e4m3_move_to_fp32_as_often_as_wanted(hopper, sum_slabs: int) -> None:
     cut = cut_of("e4m3", 8, 1168, 1, 2, sum_slabs=sum_slabs)

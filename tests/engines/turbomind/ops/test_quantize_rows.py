@@ -67,6 +67,7 @@ def test_blocks_share_an_sm_where_rows_are_many() -> None:
     assert [row_threads(hidden, num_rows=64, num_sms=132) for hidden in (8, 4096, 14336)] == [32, 512, 896]
     assert [row_threads(hidden, num_rows=8192, num_sms=132) for hidden in (8, 4096, 14336)] == [32, 256, 256]
     assert row_threads(28672, num_rows=8192, num_sms=132) == 448
+    assert row_threads(14336, num_rows=256, num_sms=132) == 448  # two rows an SM
     with pytest.raises(KernelError, match=r"codes of 100 elements: rows must be a multiple of 8"):
         row_threads(100, num_rows=1, num_sms=1)
 
