@@ -37,7 +37,7 @@ class Shares:
     """
 
     linear_tokens: list[int]  # rows of the input, rising
-    linear: list[float]  # weights in the compute dtype, head and vision too; one a row count
+    linear: list[float]  # weights in the compute dtype, the head too; one a row count
     linear_fp8: list[float] | None
     linear_int8: list[float] | None
     linear_int4: list[float] | None
@@ -45,6 +45,7 @@ class Shares:
     decode_attention_8bit: float | None
     decode_attention_4bit: float | None
     prefill_attention: float  # of the rate
+    encoder: float  # of the rate, whole passes of a vision tower
     layer_us: float  # of a decoder layer whatever it computes: latencies that no launch hides
     step_us: float  # of a step, likewise
 
@@ -129,7 +130,9 @@ def _share_faults(shares: Shares) -> list[str]:
             faults.append(f"{at}.{name}={curve}: {rule}")
     if not counts or counts[0] < 1 or any(high <= low for low, high in pairwise(counts)):
         faults.append(f"{at}.linear_tokens={counts}: must rise")
-    for name in (field for field in Shares.__dataclass_fields__ if "attention" in field):
+    for name in (
+        field for field in Shares.__dataclass_fields__ if "attention" in field or field == "encoder"
+    ):
         share = getattr(shares, name)
         if share is not None and not 0 < share <= 1:
             faults.append(f"{at}.{name}={share:g}: must be above 0 and up to 1")

@@ -28,9 +28,10 @@ class Reached:
 
     linear_tokens: list[int]
     layers: list[float]  # linear layers of the decoder; one a row count
-    plain: list[float]  # head and vision
+    plain: list[float]  # head
     decode_attention: float
     prefill_attention: float
+    encoder: float
     layer_s: float
     step_s: float
 
@@ -52,7 +53,7 @@ class Rates:
         return 1.0 if reached is None else share_at(reached.layers, reached.linear_tokens, tokens)
 
     def plain_share(self, tokens: int) -> float:
-        """Return the same of head and vision, whose weights are in the compute dtype."""
+        """Return the same of the head, whose weights are in the compute dtype."""
         reached = self.reached
         return 1.0 if reached is None else share_at(reached.plain, reached.linear_tokens, tokens)
 
@@ -65,6 +66,11 @@ class Rates:
     def prefill_attention_share(self) -> float:
         """Which share of the rate causal attention reaches."""
         return 1.0 if self.reached is None else self.reached.prefill_attention
+
+    @property
+    def encoder_share(self) -> float:
+        """Which share of the rate a pass of the vision tower reaches, all of its kernels together."""
+        return 1.0 if self.reached is None else self.reached.encoder
 
 
 def limit(case: Case) -> Rates:
@@ -102,6 +108,7 @@ def _reached(shares: Shares, *, weights: str, kv: str) -> Reached | None:
         plain=shares.linear,
         decode_attention=attention,
         prefill_attention=shares.prefill_attention,
+        encoder=shares.encoder,
         layer_s=shares.layer_us * 1e-6,
         step_s=shares.step_us * 1e-6,
     )

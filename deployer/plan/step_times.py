@@ -130,9 +130,8 @@ def encode_time(
         num = min(most, tiles - start)
         compute_s = num * linear_flops / rates.flops_per_s
         linear_s, _ = linear_time(num_bytes=num_bytes, bytes_per_s=rates.bytes_per_s, compute_s=compute_s)
-        total_s += linear_s / rates.plain_share(num * vision.towers[0].tile_tokens(plan))
-        total_s += num * attention_flops / rates.flops_per_s
-    return total_s
+        total_s += linear_s + num * attention_flops / rates.flops_per_s
+    return total_s / rates.encoder_share
 
 
 def tile_flops(vision: VisionSpec, hidden: int, plan: ImagePlan) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from plan_cases import case
 
 from deployer.plan.case import Case
 from deployer.plan.rates import expected
-from deployer.plan.step_times import decode_time, decoder_work, prefill_time
+from deployer.plan.step_times import decode_time, decoder_work, encode_time, prefill_time
 from deployer.plan.weight_bytes import weight_parts
 from engines.quant.weight_quant import WeightFormat
 
@@ -50,3 +50,17 @@ def test_reading_prompts_takes_what_was_measured_within_a_tenth(
     assert rates is not None
     planned = 16 * 2048 / prefill_time(what, work, rates, tokens=2048, prompts=16).total_s
     assert planned == pytest.approx(MEASURED[key][1], rel=0.1)
+
+
+@pytest.mark.parametrize(("tiles", "tokens", "batch", "per_s"), [(1, 306, 256, 82.9), (13, 3378, 64, 8.7)])
+def test_pictures_are_answered_at_the_measured_rate_within_a_fifth(
+    tiles: int, tokens: int, batch: int, per_s: float
+) -> None:
+    what, output_tokens = case(), 64
+    parts, rates = weight_parts(what), expected(what)
+    work = decoder_work(what, parts)
+    assert rates is not None
+    encode_s = encode_time(what, parts, rates, tiles=tiles)
+    read_s = prefill_time(what, work, rates, tokens=tokens, prompts=batch).total_s / batch
+    step_s = decode_time(what, work, rates, batch=batch, context=tokens + output_tokens // 2).total_s
+    assert 1 / (encode_s + read_s + output_tokens * step_s / batch) == pytest.approx(per_s, rel=0.2)
