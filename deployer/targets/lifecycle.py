@@ -1,7 +1,6 @@
 """`deploy up`, `status` and `down`: a deployment started, looked at and ended where its target says."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -82,5 +81,4 @@ def _tell(standing: Standing, options: UpOptions, *, good: tuple[str, ...]) -> i
 def _folder(options: UpOptions, name: str) -> Path:
     if options.out is not None:
         return Path(options.out).expanduser()
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(f"{state}/deployer/{name}").expanduser()
+    return local.default_state_dir() / name

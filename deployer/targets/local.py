@@ -182,10 +182,15 @@ def _name(config: DeployConfig) -> str:
 
 def _folder(config: DeployConfig) -> Path:
     assert isinstance(config.target, LocalTarget), "chosen by its kind"
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    folder = Path(config.target.state_dir or f"{state}/deployer").expanduser()
+    folder = Path(config.target.state_dir).expanduser() if config.target.state_dir else default_state_dir()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
+
+
+def default_state_dir() -> Path:
+    """Return where `deploy up` keeps what it must know later, where nothing says otherwise."""
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(f"{state}/deployer").expanduser()
 
 
 @contextlib.contextmanager
