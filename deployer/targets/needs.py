@@ -29,8 +29,11 @@ class Needs:
 
 
 def needs_of(config: DeployConfig, plan: Plan) -> Needs:
-    """Return what one replica needs. Raises NoFitError where the plan does not fit."""
-    if not plan.fits:
+    """Return what one replica needs. Raises NoFitError where the engine would not start.
+
+    A model whose sequences are shorter than the request that is priced is served all the same.
+    """
+    if plan.figures.memory.refusal is not None:
         ways = "; ".join(change.words for change in plan.ways_to_fit)
         raise NoFitError(f"{plan.model}: {plan.verdict}" + (f"; what would fit: {ways}" if ways else ""))
     engine, on_gpu = config.engine, plan.case.hardware.kind == "gpu"
