@@ -70,6 +70,15 @@ class EngineChild:
         """The process id."""
         return self._process.pid
 
+    @property
+    def is_stopped(self) -> bool:
+        """Whether a signal holds it up (SIGSTOP, Ctrl-Z); False where the system does not tell."""
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8")
+        except OSError:  # it ended, or there is no /proc
+            return False
+        return status.rpartition(")")[2].split()[0] == "T"
+
     def send(self, message: ToEngine) -> None:
         """Queue a message; it is lost where the process is dead."""
         self._socket.send(encode_to_engine(message))

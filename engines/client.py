@@ -40,6 +40,7 @@ from engines.standing import Standing
 
 ENGINE_COMMAND = (sys.executable, "-m", "engines.process")
 STOP_GRACE_S = 5.0
+STOPPED_S = 5.0  # of silence, after which a process that a signal holds up is lost
 
 logger = logging.getLogger(__name__)
 
@@ -224,15 +225,28 @@ class EngineClient:
             await asyncio.sleep(wait_s)
 
     async def _route(self, child: EngineChild) -> None:
-        """Hand every reply to its stream; raises EngineDeadError on death or silence."""
+        """Hand every reply to its stream; raises EngineDeadError on death or silence.
+
+        A process that a signal holds up takes no step, however long one may take: it is lost sooner.
+        """
+        heard = time.monotonic()
         while True:
+            left_s = heard + self._silence_s - time.monotonic()
             try:
-                messages = await child.receive(self._silence_s)
+                messages = await child.receive(min(max(left_s, 0.0), STOPPED_S))
             except TimeoutError:
+                if child.is_stopped:
+                    raise EngineDeadError(
+                        f"the engine process {child.pid} is stopped by a signal (SIGSTOP) and said nothing "
+                        f"for {time.monotonic() - heard:.0f} s"
+                    ) from None
+                if time.monotonic() - heard < self._silence_s:
+                    continue
                 raise EngineDeadError(
                     f"the engine process {child.pid} said nothing for {self._silence_s:g} s "
                     f"(engine.step_timeout_s={self._start.options.step_timeout_s:g})"
                 ) from None
+            heard = time.monotonic()
             for message in messages:
                 self._take(message)
 

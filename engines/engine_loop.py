@@ -32,7 +32,6 @@ from engines.messages import (
     Submit,
     TokenLogprobs,
     Usage,
-    Vocabulary,
 )
 from engines.phase_work import WorkByPhase
 from engines.runner import Launched, Runner, TokenChoice
@@ -56,7 +55,7 @@ class EngineLoop:
         session_len: int,
         overlap: bool,
         is_alone: bool = True,
-        vocabulary: Vocabulary | None = None,
+        grammars: Grammars | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
@@ -65,7 +64,7 @@ class EngineLoop:
         self._num_pages = num_pages
         self._session_len = session_len
         self._is_alone = is_alone  # else: ranks beside this one wait for it in a step
-        self._grammars = Grammars(vocabulary, vocab=spec.decoder.vocab)
+        self._grammars = grammars or Grammars(None, vocab=spec.decoder.vocab)
         self.digest = 0  # of all sampled tokens; ranks of a group compare it
         self._overlap = overlap
         self._clock = clock

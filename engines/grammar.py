@@ -9,6 +9,7 @@ Nothing here knows tensors; `engines/sampling_rows.py` brings the bits to the de
 
 import logging
 from collections.abc import Sequence as Seq
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from engines.errors import RequestError
@@ -22,13 +23,24 @@ logger = logging.getLogger(__name__)
 
 
 class Grammars:
-    """Compiles the grammars of requests against one vocabulary; its trie is made for the first of them."""
+    """Compiles the grammars of requests against one vocabulary, whose trie is made once."""
 
     def __init__(self, vocabulary: "Vocabulary | None", *, vocab: int) -> None:
         """`vocab`: logits of a row; ids that the vocabulary does not have are never allowed."""
         self._vocabulary = vocabulary
         self._vocab = vocab
-        self._tokenizer: LLTokenizer | None = None
+        self._trie: Future[LLTokenizer] | None = None
+
+    def begin(self) -> None:
+        """Make the trie from now on, on a thread: most of a start waits for files and a device.
+
+        For 150,000 tokens it takes about 2 s, in which llguidance holds the interpreter's lock: the first
+        request with a grammar would stall every other sequence.
+        """
+        if self._vocabulary is not None:
+            thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")
+            self._trie = thread.submit(_trie, self._vocabulary, self._vocab)
+            thread.shutdown(wait=False)
 
     def open(self, grammar: str) -> "GrammarState":
         """Return the state before the first token. Raises RequestError where it does not compile."""
@@ -36,9 +48,10 @@ class Grammars:
             raise RequestError("this engine was started without a vocabulary: it cannot follow a grammar")
         from llguidance import LLMatcher
 
-        if self._tokenizer is None:
-            self._tokenizer = _trie(self._vocabulary, self._vocab)
-        matcher = LLMatcher(self._tokenizer, grammar, log_level=0)
+        if self._trie is None:
+            self.begin()
+        assert self._trie is not None, "begun where there is a vocabulary"
+        matcher = LLMatcher(self._trie.result(), grammar, log_level=0)
         if matcher.is_error():
             raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
         return GrammarState(matcher, end_ids=self._vocabulary.end_ids, vocab=self._vocab)

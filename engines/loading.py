@@ -13,6 +13,7 @@ from engines.backends import Backend, open_backend
 from engines.device_memory import free_bytes, used_bytes
 from engines.engine_loop import EngineLoop
 from engines.errors import DeviceError
+from engines.grammar import Grammars
 from engines.kv_cache import allocate_kv
 from engines.memory import KvPlan, plan_kv
 from engines.messages import Ready, Start
@@ -86,6 +87,8 @@ def load_engine(
         rope_scaling_factor=options.rope_scaling_factor, use_logn_attn=options.use_logn_attn
     )
     spec = replace(start.spec, decoder=decoder)
+    grammars = Grammars(start.vocabulary, vocab=decoder.vocab)
+    grammars.begin()
     with phases.of("weights"):
         network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
@@ -134,7 +137,7 @@ def load_engine(
         num_pages=plan.num_pages,
         session_len=plan.session_len,
         is_alone=options.tp == 1,
-        vocabulary=start.vocabulary,
+        grammars=grammars,
         overlap=backend.device.type != "cpu" if overlap is None else overlap,
     )
     parts = {

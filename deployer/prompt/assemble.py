@@ -177,7 +177,8 @@ class PromptBuilder:
     def text(self, prompt: str | Sequence[int]) -> Prompt:
         """Return the prompt of a plain text (bos added) or of ready token ids. Raises RequestError."""
         ids = self.count(prompt, special=True) if isinstance(prompt, str) else list(prompt)
-        self._check_ids(ids)
+        # A padded table has rows that stand for no token.
+        self._check_ids(ids, end=min(self._vocab, self.tokenizer.vocab_size))
         check_length(len(ids), (), session_len=self.session_len)
         return Prompt(token_ids=tuple(ids), images=())
 
@@ -265,16 +266,16 @@ class PromptBuilder:
             starts.append(len(ids))
             ids += slot.token_ids
             ids += self.tokenizer.encode(piece, special=self._template.bos_each_piece and piece != "")
-        self._check_ids(ids)
+        self._check_ids(ids, end=self._vocab)
         return ids, starts
 
-    def _check_ids(self, ids: Sequence[int]) -> None:
+    def _check_ids(self, ids: Sequence[int], *, end: int) -> None:
         if not ids:
             raise RequestError("the prompt is empty: must hold at least one token")
-        beyond = sorted({token_id for token_id in ids if not 0 <= token_id < self._vocab})
+        beyond = sorted({token_id for token_id in ids if not 0 <= token_id < end})
         if beyond:
             shown = ", ".join(str(token_id) for token_id in beyond[:5])
-            raise RequestError(f"token ids {shown} are not in the vocabulary: must be 0 to {self._vocab - 1}")
+            raise RequestError(f"token ids {shown} are not in the vocabulary: must be 0 to {end - 1}")
 
     def _placeholder(self, vision: VisionSpec, origin: str) -> int:
         """Return the id that image slots hold: the config's, else the template's. Raises ConfigError."""

@@ -1,8 +1,9 @@
 """Encoded bytes or a PIL image to an upright RGB picture: the header first, pixels later.
 
-Formats: PNG, JPEG, WebP, GIF, BMP, TIFF, told by their first bytes. An EXIF orientation is applied, which the
-InternVL reference does not do (it would show the model a photo lying on its side). As in the reference,
-`convert("RGB")` drops an alpha channel: transparent pixels keep the colour that is stored under them.
+Formats: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC (`heic.py`), told by their first bytes. An EXIF orientation is
+applied, which the InternVL reference does not do (it would show the model a photo lying on its side). As in
+the reference, `convert("RGB")` drops an alpha channel: transparent pixels keep the colour that is stored
+under them.
 """
 
 import io
@@ -21,6 +22,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from deployer.prompt.heic import is_heic, open_heic
 from deployer.prompt.image_errors import ImageError
 
 # The plug-ins are called by name: `Image.open` would try every format it knows, some of which run other
@@ -129,14 +131,22 @@ def to_rgb(picture: Picture) -> Image.Image:
 
 
 def _open(data: bytes, index: int) -> ImageFile.ImageFile:
+    if is_heic(data):
+        try:
+            return open_heic(data, index)
+        except ImageError:
+            raise
+        except Exception as error:  # on damaged data a decoder may raise anything
+            raise _unreadable(index, error) from error
     for name, (starts, plugin) in _FORMATS.items():
         if data.startswith(starts) and (name != "WebP" or data[8:12] == b"WEBP"):
             try:
                 return plugin(io.BytesIO(data))
             except Exception as error:  # on damaged data a decoder may raise anything
                 raise _unreadable(index, error) from error
+    known = ", ".join(sorted([*_FORMATS, "HEIC"]))
     raise ImageError(
-        f"not a picture format we read ({_looks_like(data)}): must be one of {', '.join(sorted(_FORMATS))}",
+        f"not a picture format we read ({_looks_like(data)}): must be one of {known}",
         code="image_format_unsupported",
         index=index,
     )

@@ -88,6 +88,29 @@ async def test_a_stuck_engine_is_ended_and_comes_back() -> None:
         assert not is_alive(pid)
 
 
+async def test_an_engine_that_a_signal_holds_up_is_lost_long_before_a_step_may_time_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("engines.client.STOPPED_S", 1.5)
+    async with running(replace(OPTIONS, step_timeout_s=300.0)) as engine:
+        pid = engine.pid
+        assert pid is not None
+        os.kill(pid, signal.SIGSTOP)
+        _, end = await asyncio.wait_for(ask(engine, submit(engine, [1])), 10)
+        assert isinstance(end, Failed)
+        assert "is stopped by a signal (SIGSTOP)" in end.message
+        await wait_until(lambda: engine.state == "ready")
+        assert not is_alive(pid)
+
+
+async def test_a_long_step_is_no_stopped_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engines.client.STOPPED_S", 0.05)
+    async with running() as engine:
+        _, end = await ask(engine, submit(engine, [SLOW_ID], max_new_tokens=5))
+        assert isinstance(end, Done)
+        assert engine.num_restarts == 0
+
+
 async def test_an_idle_engine_is_not_taken_for_a_stuck_one() -> None:
     async with running(replace(OPTIONS, step_timeout_s=2.0)) as engine:
         await asyncio.sleep(4.5)

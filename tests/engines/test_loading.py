@@ -1,8 +1,10 @@
+import time
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
+from printable import PRINTABLE
 from tiny_engine import SPEC, load_tiny, options
 
 from engines.errors import DeviceError
@@ -96,3 +98,15 @@ def test_a_largest_step_that_does_not_fit_names_what_to_lower() -> None:
     with pytest.raises(DeviceError, match=r"engine\.max_prefill_token_num=64") as caught:
         load_engine(start, on_phase=lambda phase: None, load=lambda *how: Huge(load_tiny(*how)))
     assert "vision.max_batch_size=3" in str(caught.value)
+
+
+def test_the_trie_of_a_vocabulary_is_made_while_the_engine_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+    monkeypatch.setattr("engines.grammar._trie", lambda vocabulary, vocab: made.append(vocabulary))
+    start = Start(folder="nowhere", spec=SPEC, options=options(), vocabulary=PRINTABLE)
+    load_engine(start, on_phase=lambda phase: None, load=load_tiny)
+    deadline = time.monotonic() + 5
+    while not made:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert made == [PRINTABLE]

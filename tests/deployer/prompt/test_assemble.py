@@ -116,8 +116,9 @@ def test_plain_text_and_ids(builder: PromptBuilder) -> None:
     assert builder.text([5, 6]).token_ids == (5, 6)
     with pytest.raises(RequestError, match=r"the prompt is empty"):
         builder.text([])
-    with pytest.raises(RequestError, match=r"token ids -1, 500 are not in the vocabulary: must be 0 to 499"):
-        builder.text([3, 500, -1])
+    # The model's table has 500 rows, the tokenizer 426 tokens: what stands behind them is no token.
+    with pytest.raises(RequestError, match=r"token ids -1, 426 are not in the vocabulary: must be 0 to 425"):
+        builder.text([3, 426, 425, -1])
     with pytest.raises(RequestError, match=r"must be fewer than the 2,048") as caught:
         builder.text([3] * 2048)
     assert caught.value.code == "context_length_exceeded"

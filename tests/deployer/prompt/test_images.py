@@ -174,7 +174,7 @@ def test_damaged_bytes_never_raise_anything_else() -> None:
 def test_what_is_no_picture_is_told_by_its_first_bytes(data: bytes, hint: str) -> None:
     message = refused(data, "image_format_unsupported")
     assert hint in message
-    assert "must be one of BMP, GIF, JPEG, PNG, TIFF, WebP" in message
+    assert "must be one of BMP, GIF, HEIC, JPEG, PNG, TIFF, WebP" in message
 
 
 def test_a_callers_image_is_left_as_it_was() -> None:
