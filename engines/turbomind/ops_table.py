@@ -22,6 +22,7 @@ from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
 from engines.turbomind.ops.hopper_shape import full_shape
+from engines.turbomind.ops.layer_norm import layer_norm
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,7 @@ class TurbomindOps:
 
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
         """Return the layer norm over the last axis."""
-        return norm.layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)
+        return layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b."""

@@ -240,6 +240,13 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
     return cases
 
 
+def layer_norm(arch: str) -> list[dict[str, int | str]]:
+    return [
+        {"SCALAR": scalar, "HIDDEN": hidden}
+        for scalar, hidden in (("bf16", 1024), ("fp16", 2048), ("fp32", 1024))
+    ]
+
+
 def linear_rows(arch: str) -> list[dict[str, int | str]]:
     if arch != "sm_90a":
         return []
@@ -262,6 +269,7 @@ KERNELS = {
     "choose_token.cu": choose_token,
     "dequantize_int4.cu": dequantize_int4,
     "dequantize_pages.cu": dequantize_pages,
+    "layer_norm.cu": layer_norm,
     "linear_hopper.cu": linear_hopper,
     "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,

@@ -13,9 +13,11 @@ from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import activation, norm, rope
+from engines.turbomind.ops.layer_norm import layer_norm
 
 TOKENS = (1, 64, 256, 8192)
 HIDDEN, FFN = 4096, 14336
+TOWER_HIDDEN, TILE_TOKENS = 1024, 1025  # InternViT-300M
 EPS = 1e-5
 
 
@@ -38,6 +40,17 @@ def norms(gpu: Gpu) -> Iterator[Row]:
             us=time_us([partial(norm.layer_norm, gpu, a, weight, bias, EPS) for a, _ in x]),
             num_bytes=2 * size,
             torch_us=time_us([partial(truth.layer_norm, a, weight, bias, EPS) for a, _ in x]),
+        )
+    weight, bias = random(TOWER_HIDDEN), random(TOWER_HIDDEN)
+    for tiles in (1, 8):
+        size = tiles * TILE_TOKENS * TOWER_HIDDEN * 2
+        tower_x = [random(tiles * TILE_TOKENS, TOWER_HIDDEN) for _ in range(num_sets(2 * size))]
+        yield Row(
+            op="layer_norm",
+            shape=f"{tiles} tiles x {TILE_TOKENS} H={TOWER_HIDDEN}",
+            us=time_us([partial(layer_norm, gpu, a, weight, bias, EPS) for a in tower_x]),
+            num_bytes=2 * size,
+            torch_us=time_us([partial(truth.layer_norm, a, weight, bias, EPS) for a in tower_x]),
         )
 
 
