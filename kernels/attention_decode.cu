@@ -281,21 +281,23 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     clear_empty(shared, out, num_seqs);
 
     Rows rows;
+    const auto queries_of = [&](const Cursor& at) { return q + at.seq * q_stride + (long long)at.head * GROUP * DIM; };
+    rows.load(queries_of(here));
+    rows.open(scale_log2);
     for (int tile = begin; tile < end; tile++) {
-        if (tile == begin || here.tile == 0)
-            rows.open(q + here.seq * q_stride + (long long)here.head * GROUP * DIM, scale_log2);
         copies_wait<STAGES - 2>();
         __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
         fetch_next();
         const int token = here.token(warp);
         if (here.seen(token))
             rows.take(shared.ring[warp][(tile - begin) % STAGES], token, window_start(here.len), here.len);
-        if (tile + 1 == end || here.tile + 1 == here.num_tiles) {
-            const int segment = tile - here.tile;
-            close(shared, rows);
-            finish(shared, out + ((long long)here.seq * KV_HEADS + here.head) * GROUP * DIM, partials, counters, segment,
-                   segment + here.num_tiles, begin, end, total, workers);
-        }
+        const Cursor done = here;
         here.step(shared, kv_lens, num_seqs);
+        if (tile + 1 < end && here.tile > 0) continue;
+        close(shared, rows);
+        if (tile + 1 < end) rows.load(queries_of(here));  // while the block sums
+        finish(shared, out + ((long long)done.seq * KV_HEADS + done.head) * GROUP * DIM, partials, counters, tile - done.tile,
+               tile - done.tile + done.num_tiles, begin, end, total, workers);
+        if (tile + 1 < end) rows.open(scale_log2);
     }
 }

@@ -85,62 +85,78 @@ struct Rows : Softmax {
 
     DEVICE float bias_of(int n, int j) const { return sum_of_tokens(bias[n][j]); }
 
-    DEVICE void open(const SCALAR* q, float scale_log2) {
-#pragma unroll
-        for (int n = 0; n < kColumns; n++) load_queries(n, q, scale_log2);
-        reset();
-        per_unit = kTiny;
-        unit = 1.f / kTiny;
+    // Start to read the queries; until `open` they stand as SCALARs in the order of their words.
+    DEVICE void load(const SCALAR* q) {
+        const int lane = threadIdx.x % 32;
 #pragma unroll
         for (int n = 0; n < kColumns; n++)
 #pragma unroll
-            for (int j = 0; j < 4; j++) middle[n][j] = bias[n][j % 2] = 0.f;
+            for (int i = 0; i < kSteps / kPairs; i++)
+#pragma unroll
+                for (int half = 0; half < 2; half++) {
+                    const int row = 8 * n + lane / 4, word = (2 * i + half) * 4 + lane % 4;
+                    const uint2* from = reinterpret_cast<const uint2*>(q + row * DIM + word * 2 * kPairs);
+#pragma unroll
+                    for (int p = 0; p < kPairs; p += 2) {
+                        const uint2 words = row < GROUP ? from[p / 2] : make_uint2(0, 0);
+                        query[n][i * kPairs + p][half] = words.x;
+                        query[n][i * kPairs + p + 1][half] = words.y;
+                    }
+                }
     }
 
-    DEVICE void load_queries(int n, const SCALAR* q, float scale_log2) {
-        const int lane = threadIdx.x % 32, query_of_lane = 8 * n + lane / 4;
-        float x[kSteps][4], top = 0.f, total = 0.f;
+    DEVICE void open(float scale_log2) {
+        reset();
+        unit = 1.f / kTiny;
+        per_unit = kTiny;
 #pragma unroll
-        for (int i = 0; i < kSteps / kPairs; i++)
+        for (int n = 0; n < kColumns; n++) {
+            scale_queries(n, scale_log2);
+#pragma unroll
+            for (int j = 0; j < 4; j++) middle[n][j] = bias[n][j % 2] = 0.f;
+        }
+    }
+
+    DEVICE void scale_queries(int n, float scale_log2) {
+        const int lane = threadIdx.x % 32;
+        float tops[4] = {}, totals[4] = {};  // four chains each
+#pragma unroll
+        for (int i = 0; i < kSteps; i++)
 #pragma unroll
             for (int half = 0; half < 2; half++) {
-                float element[2 * kPairs];
-                load_elements(q + query_of_lane * DIM + ((2 * i + half) * 4 + lane % 4) * 2 * kPairs, query_of_lane < GROUP, element);
-#pragma unroll
-                for (int p = 0; p < 2 * kPairs; p++) {
-                    x[i * kPairs + p / 2][2 * half + p % 2] = element[place_of(p / 2, p % 2)];
-                    top = max(top, max(element[p], -element[p]));
-                    total += element[p];
-                }
+                const float a = low_half<SCALAR>(query[n][i][half]), b = high_half<SCALAR>(query[n][i][half]);
+                float &top = tops[i % 2 * 2 + half], &total = totals[i % 2 * 2 + half];
+                top = max(top, max(fabsf(a), fabsf(b)));
+                total += a + b;
             }
+        float top = max(max(tops[0], tops[1]), max(tops[2], tops[3])), total = totals[0] + totals[1] + (totals[2] + totals[3]);
 #pragma unroll
         for (int distance = 1; distance < 32; distance *= 2) {
             top = max(top, __shfl_xor_sync(0xffffffffu, top, distance));
             if (distance < 4) total += __shfl_xor_sync(0xffffffffu, total, distance);
         }
-        const unsigned exponent = max(__float_as_uint(top) >> 23 & 255u, 14u);  // of -0 too
+        const unsigned exponent = max(__float_as_uint(top) >> 23, 14u);
         const float scale = __uint_as_float((268u - exponent) << 23);  // brings `top` to [2^14, 2^15)
-#pragma unroll
-        for (int i = 0; i < kSteps; i++) {
-            const float by = kNibbles && i % 2 ? scale * 0.0625f : scale;
-            query[n][i][0] = pack2<fp16>(x[i][0] * by, x[i][1] * by);
-            query[n][i][1] = pack2<fp16>(x[i][2] * by, x[i][3] * by);
-        }
         key_unit[n] = __uint_as_float((exponent - 14u) << 23) * kUnit * scale_log2;
 #pragma unroll
         for (int j = 0; j < 2; j++)  // from the lanes of query g to those that hold query 2c + j of a score
             query_sum[n][j] = __shfl_sync(0xffffffffu, total, (lane % 4 * 2 + j) * 4) * scale_log2;
-    }
-
-    DEVICE static void load_elements(const SCALAR* from, bool real, float (&x)[2 * kPairs]) {
 #pragma unroll
-        for (int i = 0; i < kPairs / 2; i++) {
-            const uint2 words = real ? reinterpret_cast<const uint2*>(from)[i] : make_uint2(0, 0);
-            x[4 * i] = low_half<SCALAR>(words.x);
-            x[4 * i + 1] = high_half<SCALAR>(words.x);
-            x[4 * i + 2] = low_half<SCALAR>(words.y);
-            x[4 * i + 3] = high_half<SCALAR>(words.y);
-        }
+        for (int i = 0; i < kSteps; i += kPairs)
+#pragma unroll
+            for (int half = 0; half < 2; half++) {
+                float x[2 * kPairs];  // what a word of codes is multiplied with
+#pragma unroll
+                for (int p = 0; p < kPairs; p++) {
+                    x[2 * p] = low_half<SCALAR>(query[n][i + p][half]) * scale;
+                    x[2 * p + 1] = high_half<SCALAR>(query[n][i + p][half]) * scale;
+                }
+#pragma unroll
+                for (int p = 0; p < kPairs; p++) {
+                    const float by = kNibbles && p % 2 ? 0.0625f : 1.f;
+                    query[n][i + p][half] = pack2<fp16>(x[place_of(p, 0)] * by, x[place_of(p, 1)] * by);
+                }
+            }
     }
 
     DEVICE void take(const unsigned char* stage, int token, int first, int len) {

@@ -34,10 +34,13 @@ struct Rows : Softmax {
 
     DEVICE float bias_of(int, int) const { return 0.f; }
 
-    DEVICE void open(const SCALAR* q, float scale) {
+    DEVICE void open(float scale) {
         scale_log2 = scale;
-        const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
         reset();
+    }
+
+    DEVICE void load(const SCALAR* q) {
+        const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
         for (int n = 0; n < kColumns; n++) {
             const SCALAR* row = q + (8 * n + g) * DIM + 2 * c;
