@@ -8,8 +8,8 @@
    out      out_keys, out_values [room, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, the sum of the sequences' pages are written
             places [B, `most_pages`] int32: where each page stands; 0 behind a sequence's last; rows of empty sequences are left
    -D       SCALAR = bf16 | fp16; KV_HEADS; DIM, multiple of 16; PAGE_TOKENS; KV_FORMAT = 1 int8 | 2 int4 | 3 fp8
-   launch   grid (room, KV_HEADS), room at least the sum of the sequences' pages, block 256; a page of a head a block, 8 elements
-            a thread and turn. Lengths are read on the device: a graph that leaves enough room serves every step
+   launch   grid (room, 2 * KV_HEADS), room at least the sum of the sequences' pages, block 256; the keys or values of a page
+            and head a block, 8 elements a thread and turn. Lengths are read on the device: a graph that leaves enough room serves every step
    moves    2 * rows * (bytes of a row + 2 * DIM)
    numbers  fp32, rounded once: within 1 ulp of the torch twin, whose product and sum are not fused
 */
@@ -71,6 +71,7 @@ DEVICE void load_codes(const unsigned char* row, int piece, float (&x)[8]) {
 }
 
 DEVICE void write_page(const unsigned char* rows, const fp16* scales, SCALAR* out) {
+#pragma unroll 4
     for (int i = threadIdx.x; i < PAGE_TOKENS * kPieces; i += kThreads) {
         const int token = i / kPieces, piece = i % kPieces;
         float x[8];
@@ -88,10 +89,11 @@ extern "C" __global__ __launch_bounds__(kThreads) void dequantize_pages(
     const int* kv_lens, SCALAR* out_keys, SCALAR* out_values, int* places, int num_seqs, int pages_stride, int most_pages) {
     dependents_may_start();
     wait_for_predecessor();
-    const int place = blockIdx.x, head = blockIdx.y;
+    const int place = blockIdx.x, head = blockIdx.y / 2;
+    const bool of_values = blockIdx.y % 2;
     const Page page = find_page(kv_lens, num_seqs, place);
     if (page.seq < 0) return;
-    if (head == 0) {
+    if (blockIdx.y == 0) {
         int* row = places + (long long)page.seq * most_pages;
         const bool last = page.index + 1 == pages_of(kv_lens[page.seq]);
         const int end = last ? most_pages : page.index + 1;
@@ -100,6 +102,6 @@ extern "C" __global__ __launch_bounds__(kThreads) void dequantize_pages(
     const long long from = ((long long)pages[(long long)page.seq * pages_stride + page.index] * KV_HEADS + head) * PAGE_TOKENS;
     const long long to = ((long long)place * KV_HEADS + head) * PAGE_TOKENS * DIM;
     constexpr int kScales = kFloats ? 1 : 2;
-    write_page(keys + from * kRowBytes, key_scales + from * kScales, out_keys + to);
-    write_page(values + from * kRowBytes, value_scales + from * kScales, out_values + to);
+    write_page((of_values ? values : keys) + from * kRowBytes, (of_values ? value_scales : key_scales) + from * kScales,
+               (of_values ? out_values : out_keys) + to);
 }

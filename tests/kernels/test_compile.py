@@ -76,7 +76,7 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
         heads += [(64, 16, 0, "int8"), (128, 16, 0, "int4"), (256, 2, 0, "int8")]
     for dim, group, window, format in heads:
         shape = decode_shape(
-            num_seqs=1 if dim == 64 else 64,
+            segments=8 if dim == 64 else 512,
             dim=dim,
             group=group,
             bytes_per_block=SHARED[arch][0],

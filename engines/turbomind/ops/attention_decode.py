@@ -23,11 +23,13 @@ _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 
 # Warps a block, stages a warp's ring, blocks an SM; the first that fits is taken. One large block an SM means
 # fewer shares to sum, which counts while a step is short; two hide each other's pauses (kernels/LOG.md).
-_FEW_SEQS = 8
+_FEW_SEGMENTS = 64  # (sequence, KV head) pairs
 _FEW_SHAPES = ((8, 3, 1), (8, 2, 1))
 _SHAPES = ((4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
-# Codes take more instructions a byte: sixteen warps hide their pauses. Those have 128 registers a thread,
-# enough for one column of 8 queries and results of 128 elements.
+# Codes take more instructions a byte: sixteen warps hide their pauses, in large blocks while segments are
+# shared. Those have 128 registers a thread, enough for one column of 8 queries and results of 128 elements.
+_SHARED_SEGMENTS = 256
+_CODES_SHARED = ((8, 2, 2), (4, 2, 4))
 _CODES = ((4, 2, 4), (8, 2, 2))
 _CODES_WIDE = ((4, 4, 2),)
 
@@ -53,12 +55,19 @@ def shared_bytes(*, warps: int, stages: int, dim: int, group: int, format: KvFor
 
 @lru_cache(maxsize=256)
 def decode_shape(
-    *, num_seqs: int, dim: int, group: int, bytes_per_block: int, bytes_per_sm: int, format: KvFormat = "none"
+    *,
+    segments: int,
+    dim: int,
+    group: int,
+    bytes_per_block: int,
+    bytes_per_sm: int,
+    format: KvFormat = "none",
 ) -> DecodeShape:
-    """Return the preferred shape that fits. Raises KernelError where none does."""
-    narrow = _CODES if dim <= 128 and group <= 8 else ()
-    shapes = _SHAPES if format == "none" else (*narrow, *_CODES_WIDE, *_SHAPES)
-    for warps, stages, blocks in (*_FEW_SHAPES, *shapes) if num_seqs <= _FEW_SEQS else shapes:
+    """Return the preferred shape that fits. Raises KernelError where none does.
+
+    `segments` are the (sequence, KV head) pairs, `group` the query heads of a KV head.
+    """
+    for warps, stages, blocks in _preferred(segments, dim=dim, group=group, format=format):
         needed = shared_bytes(warps=warps, stages=stages, dim=dim, group=group, format=format)
         if needed <= bytes_per_block and blocks * (needed + _RESERVED_BYTES) <= bytes_per_sm:
             return DecodeShape(warps=warps, stages=stages, blocks_per_sm=blocks, shared_bytes=needed)
@@ -66,6 +75,14 @@ def decode_shape(
         f"decode attention with heads of {dim}, {group} a KV head, needs more shared memory than the "
         f"{bytes_per_block} bytes of this GPU; use `engine=pytorch`"
     )
+
+
+def _preferred(segments: int, *, dim: int, group: int, format: KvFormat) -> tuple[tuple[int, int, int], ...]:
+    few = _FEW_SHAPES if segments <= _FEW_SEGMENTS else ()
+    if format == "none":
+        return (*few, *_SHAPES)
+    narrow = _CODES_SHARED if segments <= _SHARED_SEGMENTS else _CODES
+    return (*few, *(narrow if dim <= 128 and group <= 8 else ()), *_CODES_WIDE, *_SHAPES)
 
 
 @cache
@@ -151,9 +168,9 @@ def _plan(
     shape: DecodeShape | None,
 ) -> tuple[Kernel, int, int]:
     """Return the kernel for checked operands, the most blocks that run at once, the stride of queries."""
-    _, group, dim = _check(gpu, q, layer, pages, kv_lens)
+    num_kv_heads, group, dim = _check(gpu, q, layer, pages, kv_lens)
     shape = shape or decode_shape(
-        num_seqs=q.shape[0],
+        segments=q.shape[0] * num_kv_heads,
         dim=dim,
         group=group,
         bytes_per_block=gpu.shared_bytes_per_block,

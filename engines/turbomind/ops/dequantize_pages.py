@@ -54,7 +54,7 @@ def dequantize_pages(
     )
     kernel(
         gpu.stream(),
-        (room, num_kv_heads),
+        (room, 2 * num_kv_heads),
         layer.keys_PKTD.data_ptr(),
         layer.values_PKTD.data_ptr(),
         layer.key_scales_PKTS.data_ptr(),
