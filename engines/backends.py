@@ -41,6 +41,7 @@ class CaptureSteps(Protocol):
         max_chunk_tokens: int,
         session_len: int,
         device: torch.device,
+        dtype: torch.dtype,
         ops: Ops,
     ) -> ChoosingNetwork: ...
 
@@ -165,6 +166,7 @@ def _turbomind_graphs(
     max_chunk_tokens: int,
     session_len: int,
     device: torch.device,
+    dtype: torch.dtype,
     ops: Ops,
 ) -> ChoosingNetwork:
     from engines.turbomind.chunk_graphs import ChunkGraphs
@@ -175,10 +177,17 @@ def _turbomind_graphs(
 
     assert isinstance(ops, TurbomindOps), "recorded steps are launched by this engine's own table"
     recorder = CudaRecorder()
-    sizes = chunk_ladder(network.spec.decoder, kv[0].format, max_chunk_tokens=max_chunk_tokens)
+    sizes = chunk_ladder(network.spec.decoder, max_tokens=max_chunk_tokens + max_batch_size)
     if sizes:
         chunks = ChunkGraphs(
-            network, kv, sizes=sizes, session_len=session_len, device=device, recorder=recorder
+            network,
+            kv,
+            sizes=sizes,
+            max_batch_size=max_batch_size,
+            session_len=session_len,
+            device=device,
+            dtype=dtype,
+            recorder=recorder,
         )
         chunks.capture()
         network = chunks

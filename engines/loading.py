@@ -169,6 +169,7 @@ def _captured(
         max_chunk_tokens=limits.max_prefill_token_num,
         session_len=session_len,
         device=backend.device,
+        dtype=backend.dtype,
         ops=backend.ops,
     )
 

@@ -37,11 +37,7 @@ class Network(Protocol):
 
 
 class ChoosingNetwork(Network, Protocol):
-    """A network that goes from some steps straight to their tokens."""
-
-    def can_choose(self, step: StepInput) -> bool:
-        """Whether `choose` takes the step."""
-        ...
+    """A network that goes from steps straight to their tokens where all rows are plain."""
 
     def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
         """Run the step over the pages that the network was made with and return ids int64 [S].

@@ -81,7 +81,7 @@ class Runner:
         vision: VisionOptions,
         recorded: ChoosingNetwork | None = None,
     ) -> None:
-        """`recorded`: the network again, where it goes from some steps straight to their tokens."""
+        """`recorded`: the network again, where it goes from steps straight to their tokens."""
         self._network = network
         self._recorded = recorded
         self._kv = kv
@@ -139,7 +139,7 @@ class Runner:
     def _chosen(self, plan: BatchPlan, step: StepInput) -> tuple[Tensor | None, LogprobsCopy | None]:
         """Run the network and choose the tokens of the sampled rows; None where there are none."""
         chunks = plan.sampling
-        if self._recorded is not None and self._recorded.can_choose(step):
+        if self._recorded is not None and chunks:
             plain = plain_rows(chunks, self._vocab, self._device)
             if plain is not None:
                 return self._recorded.choose(step, plain), None

@@ -11,7 +11,7 @@ other, so they share memory and the largest counts.
 from math import prod
 
 from deployer.plan.case import Case
-from engines.kv_bytes import kv_heads_per_rank
+from engines.kv_bytes import kv_heads_per_rank, plain_bytes
 from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.chunk_ladder import chunk_ladder
 
@@ -63,7 +63,8 @@ def graph_bytes(case: Case) -> int:
     """Return what captured steps take (`graphs` and `chunk_graphs` of engines/turbomind); nothing elsewhere.
 
     They share the activations of the largest. Each adds its nodes; decode steps keep their own outputs, a
-    normed row and V logits for each sequence, steps with chunks have room for rows of pictures.
+    normed row and V logits for each sequence, steps with chunks a normed row for each, and have room for
+    rows of pictures and for quantized keys and values as numbers.
     """
     sizes, chunk_rows = graph_sizes(case), chunk_graph_rows(case)
     if not sizes:
@@ -73,8 +74,11 @@ def graph_bytes(case: Case) -> int:
     activations = max(sizes[-1], most_rows) * _token_width(case) * case.dtype_bytes
     activations += most_rows * decoder.hidden * case.dtype_bytes
     nodes = (len(sizes) + len(chunk_rows)) * NODES_A_LAYER * decoder.num_layers * GRAPH_NODE_BYTES
-    outputs = sum(sizes) * (decoder.hidden + decoder.vocab) * case.dtype_bytes
-    return FIRST_GRAPH_BYTES + activations + nodes + outputs
+    outputs = sum(sizes) * (decoder.hidden + decoder.vocab) + len(chunk_rows) * sizes[-1] * decoder.hidden
+    plain_kv = plain_bytes(
+        decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, longest=0, tp=case.tp
+    )
+    return FIRST_GRAPH_BYTES + activations + nodes + outputs * case.dtype_bytes + bool(chunk_rows) * plain_kv
 
 
 def graph_sizes(case: Case) -> list[int]:
@@ -86,8 +90,8 @@ def chunk_graph_rows(case: Case) -> list[int]:
     """Return the rows of the captured steps with chunks of prompts; likewise."""
     if case.options.kind != "turbomind":
         return []
-    most = case.options.scheduler.max_prefill_token_num
-    return chunk_ladder(case.spec.decoder, case.options.kv.format, max_chunk_tokens=most)
+    limits = case.options.scheduler
+    return chunk_ladder(case.spec.decoder, max_tokens=limits.max_prefill_token_num + limits.max_batch_size)
 
 
 def _token_width(case: Case) -> int:

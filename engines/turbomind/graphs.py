@@ -2,8 +2,9 @@
 
 A step in which every sequence decodes and is sampled is copied into fixed buffers and replayed at the next
 larger batch size of a ladder, LM head and the choice of tokens included; every other step goes to the network
-behind. The choice holds for rows that are all plain (`engines/plain_rows.py`); others read the logits. Rows
-that fill up a batch have no keys and no slot: attention gives them zeros, nothing is written for them.
+behind. The choice holds for rows that are all plain (`engines/plain_rows.py`), after other steps too,
+launched behind their logits; rows that are not plain read the logits. Rows that fill up a batch have no keys
+and no slot: attention gives them zeros, nothing is written for them.
 
 Legend: as in `engines/step.py`; H hidden, V vocabulary.
 """
@@ -88,6 +89,7 @@ class DecodeGraphs:
         self._kv = kv
         self._page_tokens = kv[0].page_tokens
         self._buffers = _Buffers(max_batch_size, -(-session_len // self._page_tokens), device)
+        self._greedy_B4 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._graphs: dict[int, _Captured] = {}
         self._sizes = ladder(max_batch_size)
         self._replayed: _Captured | None = None
@@ -121,12 +123,12 @@ class DecodeGraphs:
         self._hidden_SH = self._replayed.hidden_SH[: len(step.token_ids_T)]
         return self._hidden_SH
 
-    def can_choose(self, step: StepInput) -> bool:
-        """Whether `choose` takes the step."""
-        return self._is_decode(step)
-
     def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
-        """Replay a decode step and return its tokens [S]; they are written over by the next replay."""
+        """Return the tokens [S] of a step; those of a replayed one are written over by the next replay."""
+        if not self._is_decode(step):
+            logits_SV = self._network.logits(self._network.hidden(step, self._kv))
+            greedy_S4 = self._greedy_B4[: len(logits_SV)]
+            return self._choose(logits_SV, greedy_S4 if rows.choices_S4 is None else rows.choices_S4)
         self._buffers.fill_choices(rows.choices_S4)
         self._hidden_SH = None
         return self._replay(step).ids_S[: len(step.token_ids_T)]

@@ -109,15 +109,12 @@ def test_without_a_cache_a_finished_image_is_dropped(network: Watched) -> None:
 
 
 class Recorded(Watched):
-    """Goes straight to the tokens of decode steps, as a network out of graphs does."""
+    """Goes straight to the tokens of steps, as a network out of graphs does."""
 
     def __init__(self) -> None:
         super().__init__()
         self.chosen = 0
         self.kv: Any = None
-
-    def can_choose(self, step: Any) -> bool:
-        return step.attention.num_decodes == len(step.token_ids_T)
 
     def choose(self, step: Any, rows: PlainRows) -> torch.Tensor:
         assert rows.choices_S4 is None
@@ -125,8 +122,8 @@ class Recorded(Watched):
         return first_argmax(self.logits(self.hidden(step, self.kv)))
 
 
-@pytest.mark.parametrize(("how", "chosen"), [({}, 3), ({"repetition_penalty": 1.5}, 0), ({"logprobs": 1}, 0)])
-def test_plain_decode_steps_are_chosen_by_the_network_and_others_by_the_sampler(
+@pytest.mark.parametrize(("how", "chosen"), [({}, 4), ({"repetition_penalty": 1.5}, 0), ({"logprobs": 1}, 0)])
+def test_plain_steps_are_chosen_by_the_network_and_others_by_the_sampler(
     how: dict[str, Any], chosen: int
 ) -> None:
     def tokens(recorded: Recorded | None) -> list[int | None]:

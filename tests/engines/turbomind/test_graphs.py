@@ -111,7 +111,6 @@ def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(net
         run_step(network, kv, [(run, run.num_prompt)], device=device)
         run.token_ids.append(9)
     step = step_input([(run, 1) for run in runs], page_tokens=16, device=device)
-    assert graphs.can_choose(step)
     greedy = torch.zeros(3, CHOICE_WORDS, dtype=torch.int64, device=gpu.device)
     for temperatures in ([0.0] * 3, [1.0, 0.0, 2.0], [0.5] * 3, [0.0] * 3):
         how = drawn(temperatures, gpu.device)
@@ -127,8 +126,8 @@ def test_what_is_no_plain_decode_step_is_not_replayed(network, gpu) -> None:
     kv, device = pages(gpu), str(gpu.device)
     graphs = graphs_around(network, kv, gpu, max_batch_size=2)
     prompt = step_input([(Run(token_ids=[1, 2], pages=[0]), 2)], page_tokens=16, device=device)
-    assert not graphs.can_choose(prompt)
-    graphs.logits(graphs.hidden(prompt, kv))
+    wanted = first_argmax(graphs.logits(graphs.hidden(prompt, kv)))
+    assert graphs.choose(prompt, PlainRows(choices_S4=None)).tolist() == wanted.tolist()
     runs = [Run(token_ids=[1], pages=[i]) for i in range(3)]
     for run in runs:
         run_step(graphs, kv, [(run, 1)], device=device)
