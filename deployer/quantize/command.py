@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from deployer.config.devices import EngineChoice, choose_engine
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
+from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel, check_family, open_model
 from deployer.quantize.make_copy import CopyJob, check_job, make_copy
 from deployer.quantize.options import KEPT, MADE, QuantizeOptions, check_heads, check_options, method_of
@@ -113,6 +114,13 @@ def _calibration(
         left_out = f"{len(conversations) - len(prompts)} of {len(conversations)} samples"
         print(
             f"{left_out} have more than quantize.max_tokens={options.max_tokens}: left out", file=sys.stderr
+        )
+    if len(prompts) < 2:
+        raise ConfigError(
+            [
+                f"quantize.samples={options.samples}: 1 sample is left; must be 2, one calibrates and one "
+                "judges"
+            ]
         )
     return prompts
 

@@ -130,5 +130,5 @@ def method_of(options: QuantizeOptions, form: WeightFormat) -> Method:
         symmetric=options.symmetric,
         act_order=options.act_order,
         damping=options.damping,
-        vision=options.vision,
+        vision=options.vision and form in ONLY["vision"],
     )

@@ -73,9 +73,9 @@ def _round(
                 scale_O, zero_O = group_parameters(group_OS.amin(1), group_OS.amax(1), symmetric=symmetric)
                 scales.append(scale_O)
                 zeros.append(zero_O)
-                whole_O = zero_O.int()
             row_O = block_BO[i - first]
-            rounded_O = torch.fake_quantize_per_channel_affine(row_O, scales[-1], whole_O, 0, 0, 15)
+            steps_O = (row_O / scales[-1]).round_().clamp_(-zeros[-1], 15 - zeros[-1])
+            rounded_O = steps_O.mul_(scales[-1])
             error_O = torch.sub(row_O, rounded_O, out=errors_BO[i - first])
             row_O.copy_(rounded_O)
             block_BO[i - first + 1 :].addr_(shares_II[i, i + 1 : last], error_O, alpha=-1)

@@ -13,6 +13,7 @@ from tiny_checkpoint import write_tiny_checkpoint
 
 from deployer.cli import main
 from deployer.quantize import command
+from deployer.quantize.make_copy import REPORT
 from engines.families import read_spec
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.staging import Staging
@@ -178,7 +179,7 @@ def test_a_disk_that_is_too_small_is_seen_before_anything_runs(
 def test_formats_are_made_and_compared_by_their_answers(
     quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
-    words = ("quantize.compare=[fp8,nearest]", "quantize.questions=12")
+    words = ("quantize.compare=[fp8,nearest]", "quantize.questions=12", "quantize.vision=true")
     code, out, err = quantize(*words)
     assert code == 0, err
     original, *formats = json.loads(out)
@@ -186,6 +187,8 @@ def test_formats_are_made_and_compared_by_their_answers(
     assert original["divergence"] == original["loss_change"] == original["other_answers"] == 0
     assert all(row["divergence"] > 0 and row["questions"] == 12 for row in formats)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"fp8", "nearest"}
+    reports = (json.loads((tmp_path / f"out/{name}/{REPORT}").read_text()) for name in ("fp8", "nearest"))
+    assert [report["vision_error"] is None for report in reports] == [False, True]
     assert formats[0]["num_bytes"] < original["num_bytes"]
     code, out, err = quantize(*words)
     assert code == 3
@@ -257,6 +260,17 @@ def test_samples_that_are_too_long_are_left_out_and_told_of(
     assert code == 0, err
     assert "1 of 3 samples have more than quantize.max_tokens=300: left out" in err
     assert json.loads(out)["samples"] == 2
+
+
+def test_a_sample_alone_is_refused_as_none_would_judge(
+    quantize: Callable[..., tuple[int, str, str]], samples: Path
+) -> None:
+    for number in (1, 2):
+        (samples / f"{number}.png").unlink()
+        (samples / f"{number}.txt").unlink()
+    code, _, err = quantize("quantization=fp8")
+    assert code == 3
+    assert "1 sample is left; must be 2, one calibrates and one judges" in err
 
 
 def test_a_group_size_that_does_not_divide_says_which_do(
