@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return code
     except DeployError as error:
-        _print_errors(error)
+        _print_errors(error, words)
         return error.exit_code
     except Terminated:
         print("ended by SIGTERM before the server was ready", file=sys.stderr)
@@ -177,7 +177,7 @@ def _run(command: Command) -> int:
 
         return int(entry(verb.run)(*load_for_verb(verb, command.words, config_dirs=command.config_dirs)))
     except EngineError as error:
-        _print_errors(error)
+        _print_errors(error, command.words)
         return EXIT_UNAVAILABLE
 
 
@@ -258,11 +258,12 @@ def _is_bare(word: str) -> bool:
     return "=" not in word and not word.startswith(("+", "~", "-")) and not word.endswith((".yaml", ".yml"))
 
 
-def _print_errors(error: Exception) -> None:
+def _print_errors(error: Exception, words: Sequence[str]) -> None:
     from deployer.table import paint
+    from deployer.typed_origin import with_origin
 
     for line in (str(error) or type(error).__name__).splitlines():
-        print(f"{paint('error:', 'red', out=sys.stderr)} {line}", file=sys.stderr)
+        print(f"{paint('error:', 'red', out=sys.stderr)} {with_origin(line, words)}", file=sys.stderr)
 
 
 def _version() -> str:

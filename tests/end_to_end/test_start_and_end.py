@@ -150,14 +150,14 @@ def test_a_port_in_use_is_told_before_anything_is_loaded(tiny_words: tuple[str, 
         port = taken.getsockname()[1]
         code, said = refusal(*tiny_words, f"server.port={port}")
     assert code == 6
-    assert f"error: server.port={port}: in use on 127.0.0.1; " in said
+    assert f"error: server.port={port} (command line `server.port={port}`): in use on 127.0.0.1; " in said
     assert "engine" not in said
 
 
 def test_an_address_of_another_machine_is_refused(tiny_words: tuple[str, ...]) -> None:
     code, said = refusal(*tiny_words, "server.port=0", "server.host=192.0.2.1")
     assert code == 6
-    assert "error: server.host=192.0.2.1: not an address of this machine" in said
+    assert "error: server.host=192.0.2.1 (command line `server.host=192.0.2.1`): not an address" in said
 
 
 def test_a_model_of_a_family_that_cannot_run_yet_says_so() -> None:

@@ -1,0 +1,23 @@
+"""Where a value that a message objects to was typed, for checks that the config tree is not at hand for.
+
+Messages of the tree name their origin already (`deployer/config/checks.py`); a port that is in use, an
+option of a verb out of its range and the like know only the value.
+"""
+
+from collections.abc import Sequence
+
+
+def with_origin(line: str, words: Sequence[str]) -> str:
+    """Return a message `key=value: ...` with the word of the command line that set the key.
+
+    Unchanged where it names an origin already, or nobody typed that value.
+    """
+    for word in reversed(words):
+        typed = word.lstrip("+")
+        key, equals, value = typed.partition("=")
+        if not (equals and key and value and line.startswith(typed)):
+            continue
+        rest = line[len(typed) :]
+        if rest.startswith((": ", ", ")):
+            return f"{typed} (command line `{word}`){rest}"
+    return line
