@@ -51,6 +51,7 @@ class GenerationConfig:
     skip_special_tokens: bool = True
     include_stop_str_in_output: bool = False  # keep the stop word that ended the answer
     logprobs: int | None = None  # alternatives shown a token; 0: the chosen token alone; None: nothing
+    adapter: str | None = None  # name of one of engine.adapters; None: the bare model. HTTP asks by `model`
     response_format: Mapping[str, Any] | None = None  # the form of the text: `response_format.py`
 
     def __post_init__(self) -> None:
@@ -112,6 +113,9 @@ def _faults(config: GenerationConfig) -> Iterator[str]:
         elif name == "logit_bias":
             if not all(_TOKEN_ID.holds(key) and _BIAS.holds(bias) for key, bias in value.items()):
                 yield f"{name}={value!r}: must map token ids to numbers from -100 to 100"
+        elif name == "adapter":
+            if value is not None and not (isinstance(value, str) and value):
+                yield f"{name}={value!r}: must be the name of an adapter, or None for the bare model"
         elif name == "response_format":
             if value is not None and not isinstance(value, Mapping):
                 yield f"{name}={value!r}: must be a mapping with `type`"

@@ -8,6 +8,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Self, overload
 
+from deployer.config.adapters import adapters_of
 from deployer.config.schema import DeployConfig
 from deployer.generation.deployment import Deployment
 from deployer.generation.generation_config import GenerationConfig
@@ -157,6 +158,7 @@ class AsyncPipeline:
             sampling=self.config.sampling,
             # Twice what fits in a step: the next are prepared while the engine is full.
             most_at_once=2 * self.config.engine.max_batch_size,
+            adapters=tuple(adapter.name for adapter in adapters_of(self.config.engine.adapters)),
         )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from deployer.config.schema import SamplingConfig
 from deployer.generation.choices import choices_of
 from deployer.generation.generate import generate
-from deployer.generation.generation_config import GenerationConfig
+from deployer.generation.generation_config import GenerationConfig, InvalidFieldError
 from deployer.generation.merge import merge
 from deployer.generation.sampling import SamplingRules, sampling_of, sampling_rules
 from deployer.offline.prompt_forms import raise_faults
@@ -35,6 +35,7 @@ class Generator:
     prompts: PromptBuilder
     sampling: SamplingConfig
     most_at_once: int  # prompts
+    adapters: tuple[str, ...] = ()  # names that a GenerationConfig may ask for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,6 +77,11 @@ async def _job(
     generator: Generator, index: int, messages: Sequence[Message], config: GenerationConfig
 ) -> Job:
     prompts = generator.prompts
+    if config.adapter is not None and config.adapter not in generator.adapters:
+        listed = ", ".join(f"`{name}`" for name in generator.adapters) or "none: set engine.adapters"
+        raise InvalidFieldError(
+            f"adapter `{config.adapter}` is not loaded; there are {listed}", field="adapter"
+        )
     rules = sampling_rules(config, defaults=generator.sampling, vocabulary=prompts)
     planned = await prompts.plan(messages)
     sampling_of(rules, planned, choice=0, defaults=generator.sampling, vocabulary=prompts)  # its length
@@ -129,6 +135,7 @@ async def _answers(generator: Generator, job: Job, *, streamed: bool) -> AsyncGe
         request_id=f"pipeline-{secrets.token_hex(8)}",
         vocabulary=generator.prompts,
         defaults=generator.sampling,
+        adapter=asked.adapter,
     )
     answers = [
         Answer(prompt, index=job.index, choice=choice.index, with_logprobs=asked.logprobs is not None)

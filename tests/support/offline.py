@@ -62,13 +62,16 @@ class FakeDeployment:
         await self.engine.close()
 
 
-def fake_pipeline(engine: FakeEngine, *, max_batch_size: int = 8) -> AsyncPipeline:
+def fake_pipeline(
+    engine: FakeEngine, *, max_batch_size: int = 8, adapters: Sequence[str] = ()
+) -> AsyncPipeline:
     """Return a pipeline that is not started yet."""
     from dataclasses import replace
 
     config = deploy_config()
     config = replace(
-        config, sampling=SAMPLING, engine=replace(config.engine, max_batch_size=max_batch_size),
+        config, sampling=SAMPLING,
+        engine=replace(config.engine, max_batch_size=max_batch_size, adapters=list(adapters)),
         model=cast("Any", type("Model", (), {"name": "tiny"})),
     )  # fmt: skip
     opened = cast("Any", lambda config: FakeDeployment(config, engine, PlanningPrompts()))

@@ -139,3 +139,20 @@ async def test_a_failed_turn_leaves_the_session_as_it_was(fake: AsyncPipeline, e
         await fake.chat("Again", session)
     engine.script = lambda _: Script(text="Yes")
     assert (await fake.chat("Again", session)).history[-1] == ("assistant", "Yes")
+
+
+async def test_each_prompt_of_a_batch_goes_through_the_adapter_that_it_asks_for(engine: FakeEngine) -> None:
+    asked = [GenerationConfig(adapter=name) for name in ("fr", None, "legal")]
+    async with fake_pipeline(engine, adapters=["fr=/data/fr", "legal=/data/legal"]) as pipe:
+        await pipe(["one", "two", "three"], asked, progress=False)
+        by_prompt = {bytes(submit.token_ids[-3:]): submit.adapter for submit in engine.submits}
+        assert by_prompt == {b"one": "fr", b"two": None, b"ree": "legal"}
+        with pytest.raises(RequestError, match="adapter `de` is not loaded; there are `fr`, `legal`"):
+            await pipe("one", GenerationConfig(adapter="de"), progress=False)
+    async with fake_pipeline(engine) as pipe:
+        with pytest.raises(
+            RequestError, match=r"adapter `fr` is not loaded; there are none: set engine\.adap"
+        ):
+            await pipe("one", GenerationConfig(adapter="fr"), progress=False)
+    with pytest.raises(RequestError, match="adapter='': must be the name of an adapter"):
+        GenerationConfig(adapter="")
