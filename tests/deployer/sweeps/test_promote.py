@@ -64,9 +64,18 @@ def test_what_is_there_is_replaced_only_on_request(elsewhere: Path, capsys: Capt
     ("words", "message"),
     [
         (["run"], "takes one point, as point=1; measured points: 1"),
-        (["run", "point=7"], "point=7: is no settled point of run; measured points: 1"),
-        (["run", "point=2"], "point=2: was pruned: does not fit; measured points: 1"),
-        (["run", "point=1", "as=a/prod"], "as=a/prod: a recipe's file ends in .yaml"),
+        (
+            ["run", "point=7"],
+            "point=7 (command line `point=7`): is no settled point of run; measured points: 1",
+        ),
+        (
+            ["run", "point=2"],
+            "point=2 (command line `point=2`): was pruned: does not fit; measured points: 1",
+        ),
+        (
+            ["run", "point=1", "as=a/prod"],
+            "as=a/prod (command line `as=a/prod`): a recipe's file ends in .yaml",
+        ),
         (["run", "point=1", "name=x"], "unknown word of `deploy sweep promote`"),
     ],
 )
