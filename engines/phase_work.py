@@ -23,7 +23,15 @@ class PhaseWork:
         """Count a step; no query sees more than `window` keys."""
         self.steps += 1
         self.sampled += len(plan.sampled)
-        for chunk in plan.chunks:
+        decodes = plan.chunks[: plan.num_decodes]
+        # One query each; a list and its sum, as this runs for every row of every step.
+        seen = sum([chunk.start for chunk in decodes]) + len(decodes)
+        if window is not None:
+            seen = sum([min(chunk.start + 1, window) for chunk in decodes])
+        self.rows += len(decodes)
+        self.keys += seen
+        self.pairs += seen
+        for chunk in plan.chunks[plan.num_decodes :]:
             num = chunk.num_tokens
             self.rows += num
             self.keys += chunk.end if window is None else min(chunk.end, window + num - 1)

@@ -54,3 +54,17 @@ def test_steps_count_by_phase_and_rows_that_are_sampled_apart() -> None:
         1,
     )
     assert (prefill.keys, prefill.pairs) == (4 + 5, 4 + 15)
+
+
+@pytest.mark.parametrize("window", [None, 2, 50])
+def test_rows_that_decode_see_their_keys_up_to_the_window(window: int | None) -> None:
+    lengths = (3, 20, 7)
+    chunks = []
+    for length in lengths:
+        one = sequence([1] * length)
+        one.token_ids.append(9)
+        chunks.append(Chunk(sequence=one, start=length, num_tokens=1))
+    work = WorkByPhase(window=window)
+    work.add(BatchPlan.of(chunks, []))
+    seen = sum(length + 1 if window is None else min(length + 1, window) for length in lengths)
+    assert (work.decode.rows, work.decode.keys, work.decode.pairs) == (3, seen, seen)
