@@ -4,7 +4,6 @@ Writing numbers once more costs a chunk little: 2,048 tokens of InternVL2-8B rea
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import accumulate
 
 from torch import Tensor
 
@@ -60,13 +59,17 @@ def attention_prefill_codes(
 
 
 def groups(counts: Sequence[int], *, most: int) -> Iterator[slice]:
-    """Yield neighbours that hold `most` pages together at most; a sequence with more is alone."""
-    ends = list(accumulate(counts))
-    start = 0
-    for i, end in enumerate(ends):
-        before = ends[start - 1] if start else 0
-        if end - before > most and i > start:
+    """Yield neighbours that hold `most` pages together at most; a sequence with more is alone.
+
+    Groups are about equal: a small last one would leave most of the GPU idle.
+    """
+    total = sum(counts)
+    enough = -(-total // max(-(-total // most), 1))
+    start = held = 0
+    for i, count in enumerate(counts):
+        if i > start and (held >= enough or held + count > most):
             yield slice(start, i)
-            start = i
+            start, held = i, 0
+        held += count
     if counts:
         yield slice(start, len(counts))

@@ -41,3 +41,8 @@ def test_groups_hold_what_was_allowed_or_one_sequence() -> None:
     assert list(codes.groups([], most=4)) == []
     assert list(codes.groups([9], most=4)) == [slice(0, 1)]
     assert list(codes.groups([2, 2, 1, 9, 1], most=4)) == [slice(0, 2), slice(2, 3), slice(3, 4), slice(4, 5)]
+
+
+def test_groups_are_about_equal() -> None:
+    assert list(codes.groups([17] * 16, most=256)) == [slice(0, 8), slice(8, 16)]
+    assert list(codes.groups([17] * 15, most=256)) == [slice(0, 15)]
