@@ -2,15 +2,17 @@
 
    out[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / GROUP_INPUTS
 
-   in       x [num_rows, 128 * num_slabs] SCALAR contiguous, num_rows <= ROWS
+   in       x [num_rows, 128 * num_slabs] SCALAR contiguous, num_rows <= ROWS; BEFORE = silu_mul: of twice the width;
+            BEFORE = add_rms_norm: one row, and residual like x, norm [128 * num_slabs] SCALAR, eps; else null and 0
             tiles uint8 [num_outputs / 16, 2 * num_slabs, 512], as engines/quant/int4_tiles.py packs them
             scales fp16, zeros uint8 [128 * num_slabs / GROUP_INPUTS, num_outputs]   num_outputs: a multiple of 16
             bias [num_outputs] SCALAR, or null   block_tiles: of 16 outputs, that a block takes, <= TILES * PASSES
-   out      out [num_rows, num_outputs] SCALAR
-   -D       SCALAR = bf16 | fp16; ROWS = 1 | 8 | 16; TILES of 16 outputs in a pass; PASSES; WARPS; STAGES; CLUSTER, blocks that
-            share the inputs of an output, above 1 on sm_90a only; GROUP_INPUTS, divides or is a multiple of 128, at least 32
-   launch   grid ceil(num_outputs / (16 * block_tiles)) * CLUSTER, block 32 * WARPS,
-            shared sizeof(Layout) + ROWS * (256 * ceil(num_slabs / CLUSTER) + 16)
+   out      out [num_rows, num_outputs] SCALAR; BEFORE = add_rms_norm: sum like x, x + residual
+   -D       SCALAR = bf16 | fp16; ROWS = 1 | 8; TILES of 16 outputs in a pass; PASSES; WARPS; STAGES; EARLY, of which so many
+            are asked for before x; CLUSTER, blocks that share the inputs of an output, above 1 on sm_90a only; SHARE_SLABS, that
+            one takes, ceil(num_slabs / CLUSTER); GROUP_INPUTS, divides or is a multiple of 128, at least 32;
+            BEFORE = nothing | silu_mul | add_rms_norm, the op on x that every block does for itself
+   launch   grid ceil(num_outputs / (16 * block_tiles)) * CLUSTER, block 32 * WARPS, shared sizeof(Layout)
    moves    the codes with their scales and zero points once; x comes from L2, once a block
    numbers  products summed in fp32, one rounding at the end
 
@@ -24,8 +26,8 @@
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(ROWS) || !defined(TILES) || !defined(PASSES) || !defined(WARPS) || !defined(STAGES) || \
-    !defined(CLUSTER) || !defined(GROUP_INPUTS)
-#error "linear_skinny_int4.cu needs -DSCALAR -DROWS -DTILES -DPASSES -DWARPS -DSTAGES -DCLUSTER -DGROUP_INPUTS"
+    !defined(EARLY) || !defined(CLUSTER) || !defined(SHARE_SLABS) || !defined(GROUP_INPUTS) || !defined(BEFORE)
+#error "linear_skinny_int4.cu needs -DSCALAR -DROWS -DTILES -DPASSES -DWARPS -DSTAGES -DEARLY -DCLUSTER -DSHARE_SLABS -DGROUP_INPUTS -DBEFORE"
 #endif
 
 #if CLUSTER > 1
@@ -34,13 +36,15 @@
 #define CLUSTER_OF(blocks)
 #endif
 
+enum Before { nothing, silu_mul, add_rms_norm };
+constexpr bool kGated = BEFORE == silu_mul;
 constexpr int kThreads = 32 * WARPS;
-constexpr int kColumns = (ROWS + 7) / 8;                               // of the product, eight rows of x each
 constexpr int kPieces = GROUP_INPUTS < 128 ? 128 / GROUP_INPUTS : 1;   // of a slab, under one scale each
 constexpr int kSteps = 8 / kPieces;                                    // of 16 inputs in a piece
 constexpr int kOwn = 16 * TILES / CLUSTER;                             // outputs of a pass that this block writes
 constexpr int kPitch = 16 * TILES + 4;                                 // floats from one row of sums to the next
-static_assert(STAGES >= 2 && kOwn % 4 == 0 && (GROUP_INPUTS % 128 == 0 || GROUP_INPUTS == 32 || GROUP_INPUTS == 64), "see the header");
+constexpr int kRowBytes = 256 * SHARE_SLABS + 16;                      // from one row of x to the next: other banks
+static_assert(STAGES >= 2 && EARLY < STAGES && kOwn % 4 == 0 && (GROUP_INPUTS % 128 == 0 || GROUP_INPUTS == 32 || GROUP_INPUTS == 64), "see the header");
 
 struct Stage {  // of the ring: a slab of TILES * 16 outputs
     uint4 codes[TILES][2][32];
@@ -48,17 +52,33 @@ struct Stage {  // of the ring: a slab of TILES * 16 outputs
     unsigned char zeros[TILES][kPieces][16];
 };
 
-struct Layout {  // of the dynamic shared memory; x follows
+struct Layout {  // of the dynamic shared memory
     Stage ring[WARPS][STAGES];
     float sums[PASSES > 1 ? 2 : 1][WARPS][ROWS][kPitch];
-    uint4 nothing;  // what rows past the last hold
+    unsigned char x[ROWS][kRowBytes];
+    uint4 zero;         // what rows past the last hold
+    float partial[32];  // of the sum of squares
 };
 
-struct Matrix {
-    const unsigned char *tiles, *zeros;
-    const unsigned short* scales;
-    int num_outputs, num_slabs, first_tile, end_tile;  // the tiles are those of the block
+// What one lane fetches of the tiles of its block: 16 bytes of the codes of each, and a piece of scales or zero points.
+struct Source {
+    const unsigned char *codes, *part;   // at the first slab, first tile
+    long long tile_bytes, group_bytes;   // from one tile of codes to the next, from one group of inputs to the next
+    int part_bytes, tiles;               // of 16 scales or zero points; of outputs
+
+    DEVICE Source(const unsigned char* all_codes, const unsigned short* scales, const unsigned char* zeros, int num_slabs,
+                  int num_outputs, int first_tile, int num_tiles)
+        : tile_bytes(num_slabs * 1024LL), tiles(num_tiles) {
+        const int lane = threadIdx.x % 32, t = lane / 3 / kPieces, piece = lane / 3 % kPieces, output = (first_tile + t) * 16;
+        const bool is_zeros = lane % 3 == 2;
+        codes = all_codes + first_tile * tile_bytes + lane * 16;
+        part_bytes = is_zeros ? 16 : 32;
+        group_bytes = (long long)num_outputs * (is_zeros ? 1 : 2);
+        part = is_zeros ? zeros + output : reinterpret_cast<const unsigned char*>(scales + output) + lane % 3 * 16;
+        part += piece * group_bytes;
+    }
 };
+static_assert(3 * kPieces * TILES <= 32, "a lane fetches at most one piece of scales or zero points");
 
 // The stages of one warp in order: pass by pass, slab by slab of its own.
 struct Cursor {
@@ -72,64 +92,130 @@ struct Cursor {
     }
 };
 
-DEVICE void fetch(Stage& stage, const Matrix& matrix, int first_tile, int slab) {
-    const int lane = threadIdx.x % 32;
+DEVICE void fetch(Stage& stage, const Source& source, int pass, int slab) {
+    const int lane = threadIdx.x % 32, t = lane / 3 / kPieces, piece = lane / 3 % kPieces;
+    const unsigned char* codes = source.codes + pass * TILES * source.tile_bytes + slab * 1024;
 #pragma unroll
-    for (int t = 0; t < TILES; t++) {
-        const bool valid = first_tile + t < matrix.end_tile;
-        const long long tile = (long long)(valid ? first_tile + t : 0) * matrix.num_slabs + slab;
+    for (int tile = 0; tile < TILES; tile++)
 #pragma unroll
         for (int half = 0; half < 2; half++)
-            copy16_async(&stage.codes[t][half][lane], matrix.tiles + tile * 1024 + half * 512 + lane * 16, valid);
-    }
-#pragma unroll
-    for (int first = 0; first < 3 * kPieces * TILES; first += 32) {
-        const int item = first + lane, part = item % 3, piece = item / 3 % kPieces, t = item / 3 / kPieces;
-        if (item >= 3 * kPieces * TILES) continue;
-        const bool valid = first_tile + t < matrix.end_tile;
-        const int group = kPieces == 1 ? slab * 128 / GROUP_INPUTS : slab * kPieces + piece;
-        const long long at = valid ? (long long)group * matrix.num_outputs + (first_tile + t) * 16 : 0;
-        if (part == 2)
-            copy16_async(stage.zeros[t][piece], matrix.zeros + at, valid);
-        else
-            copy16_async(stage.scales[t][piece] + part * 8, matrix.scales + at + part * 8, valid);
-    }
+            copy16_async(&stage.codes[tile][half][lane], codes + tile * source.tile_bytes + half * 512,
+                         pass * TILES + tile < source.tiles);
+    if (t >= TILES) return;
+    unsigned char* to = lane % 3 == 2 ? stage.zeros[t][piece] : reinterpret_cast<unsigned char*>(stage.scales[t][piece]) + lane % 3 * 16;
+    const int group = kPieces == 1 ? slab * 128 / GROUP_INPUTS : slab * kPieces;
+    copy16_async(to, source.part + group * source.group_bytes + pass * TILES * source.part_bytes, pass * TILES + t < source.tiles);
 }
 
-// The warp's slabs of x to shared memory, zeros past the last row.
-DEVICE void keep_x(unsigned char* kept, int pitch, const SCALAR* x, int num_rows, int num_inputs, int first_slab, int num_own) {
-    constexpr int kBatch = 8;
+// silu(gate) * up, rounded as the two ops that it stands for.
+DEVICE uint4 gated(uint4 gate_bytes, uint4 up_bytes) {
+    float gate[kLanes<SCALAR>], up[kLanes<SCALAR>];
+    unpack16<SCALAR>(gate_bytes, gate);
+    unpack16<SCALAR>(up_bytes, up);
+#pragma unroll
+    for (int j = 0; j < kLanes<SCALAR>; j++) gate[j] = gate[j] / (1.f + __expf(-gate[j]));
+    round_to<SCALAR>(gate);
+#pragma unroll
+    for (int j = 0; j < kLanes<SCALAR>; j++) gate[j] *= up[j];
+    return pack16<SCALAR>(gate);
+}
+
+// The warp's slabs of x to shared memory, zeros past the last row. `meanwhile` runs once the first loads are under way.
+template <class Meanwhile>
+DEVICE void keep_x(unsigned char* kept, const SCALAR* x, int num_rows, int num_inputs, int first_slab, int num_own,
+                   Meanwhile meanwhile) {
+    constexpr int kBatch = kGated ? 4 : 8;
     const int num_items = num_own * ROWS * 16;
-    for (int first = threadIdx.x % 32; first < num_items; first += 32 * kBatch) {
-        uint4 loaded[kBatch];
+    for (int start = 0; start < num_items; start += 32 * kBatch) {
+        const int first = start + threadIdx.x % 32;
+        uint4 loaded[kBatch], up[kBatch];
 #pragma unroll
         for (int i = 0; i < kBatch; i++) {
             const int item = first + 32 * i, column = item % 16, row = item / 16 % ROWS, slab = first_slab + item / 16 / ROWS * WARPS;
             const bool valid = item < num_items && row < num_rows;
-            loaded[i] = valid ? load16(x + (long long)row * num_inputs + slab * 128 + column * 8) : make_uint4(0, 0, 0, 0);
+            const SCALAR* from = x + (long long)row * (kGated ? 2 : 1) * num_inputs + slab * 128 + column * 8;
+            loaded[i] = valid ? load16(from) : make_uint4(0, 0, 0, 0);
+            if (kGated) up[i] = valid ? load16(from + num_inputs) : make_uint4(0, 0, 0, 0);
         }
+        if (start == 0) meanwhile();
 #pragma unroll
         for (int i = 0; i < kBatch; i++) {
             const int item = first + 32 * i, column = item % 16, row = item / 16 % ROWS, own = item / 16 / ROWS;
-            if (item < num_items) store16(kept + row * pitch + own * WARPS * 256 + column * 16, loaded[i]);
+            if (item < num_items)
+                store16(kept + row * kRowBytes + own * WARPS * 256 + column * 16, kGated ? gated(loaded[i], up[i]) : loaded[i]);
         }
     }
     __syncwarp();
 }
 
-// A slab of x as the second operand: `row` is where the lane's row of the kept x begins, for each eight rows.
-DEVICE void load_x(unsigned (&x)[kColumns][8][2], const unsigned char* const (&row)[kColumns], int offset) {
+// The one row of x + residual, normed; as `keep_x`. Each lane holds a few pieces between the two passes over it.
+struct NormedRow {
+    static constexpr int kHeld = 4;
+    uint4 norm[kHeld];
+    int num_items, first_slab;
+
+    DEVICE NormedRow(const SCALAR* weight, int slab, int num_own) : num_items(num_own * 16), first_slab(slab) {
 #pragma unroll
-    for (int n = 0; n < kColumns; n++)
+        for (int i = 0; i < kHeld; i++)
+            if (item(i) < num_items) norm[i] = load16(weight + input(i));
+    }
+
+    DEVICE int item(int i) const { return threadIdx.x % 32 + 32 * i; }
+    DEVICE int input(int i) const { return (first_slab + item(i) / 16 * WARPS) * 128 + item(i) % 16 * 8; }
+
+    template <class Meanwhile>
+    DEVICE void keep(unsigned char* kept, float* partial, const SCALAR* x, const SCALAR* residual, SCALAR* sum, int num_inputs, float eps,
+                     Meanwhile meanwhile) {
+        constexpr int kN = kLanes<SCALAR>;
+        uint4 loaded[kHeld], added[kHeld];
+        float row[kHeld][kN], squares = 0.f;
 #pragma unroll
-        for (int k = 0; k < 8; k += 2) {
-            unsigned r[4];
-            load_matrix4(r, ROWS % 8 == 0 || threadIdx.x % 8 < ROWS ? row[n] + offset + k * 32 : row[n]);
-            x[n][k][0] = r[0], x[n][k][1] = r[1], x[n][k + 1][0] = r[2], x[n][k + 1][1] = r[3];
+        for (int i = 0; i < kHeld; i++) {
+            loaded[i] = item(i) < num_items ? load16(x + input(i)) : make_uint4(0, 0, 0, 0);
+            added[i] = item(i) < num_items ? load16(residual + input(i)) : make_uint4(0, 0, 0, 0);
         }
+        meanwhile();
+#pragma unroll
+        for (int i = 0; i < kHeld; i++) {
+            float addend[kN];
+            unpack16<SCALAR>(loaded[i], row[i]);
+            unpack16<SCALAR>(added[i], addend);
+#pragma unroll
+            for (int j = 0; j < kN; j++) row[i][j] += addend[j];
+            round_to<SCALAR>(row[i]);
+            if (blockIdx.x == 0 && item(i) < num_items) store16(sum + input(i), pack16<SCALAR>(row[i]));
+#pragma unroll
+            for (int j = 0; j < kN; j++) squares += row[i][j] * row[i][j];
+        }
+        const float scale = rsqrtf(block_sum(squares, partial) / num_inputs + eps);
+#pragma unroll
+        for (int i = 0; i < kHeld; i++) {
+            if (item(i) >= num_items) continue;
+            float weight[kN];
+            unpack16<SCALAR>(norm[i], weight);
+#pragma unroll
+            for (int j = 0; j < kN; j++) row[i][j] *= scale;
+            round_to<SCALAR>(row[i]);
+#pragma unroll
+            for (int j = 0; j < kN; j++) row[i][j] *= weight[j];
+            store16(kept + item(i) / 16 * WARPS * 256 + item(i) % 16 * 16, pack16<SCALAR>(row[i]));
+        }
+        __syncwarp();
+    }
+};
+static_assert(BEFORE != add_rms_norm || (ROWS == 1 && CLUSTER == 1 && SHARE_SLABS <= 2 * NormedRow::kHeld * WARPS), "a block holds a row");
+
+// A slab of x as the second operand: `row` is where the lane's row of the kept x begins.
+DEVICE void load_x(unsigned (&x)[8][2], const unsigned char* row, int offset) {
+#pragma unroll
+    for (int k = 0; k < 8; k += 2) {
+        unsigned r[4];
+        load_matrix4(r, ROWS == 8 || threadIdx.x % 8 < ROWS ? row + offset + k * 32 : row);
+        x[k][0] = r[0], x[k][1] = r[1], x[k + 1][0] = r[2], x[k + 1][1] = r[3];
+    }
 }
 
-DEVICE void multiply(float (&sum)[TILES][kColumns][4], const Stage& stage, const unsigned (&x)[kColumns][8][2]) {
+DEVICE void multiply(float (&sum)[TILES][4], const Stage& stage, const unsigned (&x)[8][2]) {
     constexpr unsigned kOne = kOnes<SCALAR>;
     const unsigned ones[4] = {kOne, kOne, kOne, kOne};
     const int lane = threadIdx.x % 32, g = lane / 4;
@@ -144,49 +230,42 @@ DEVICE void multiply(float (&sum)[TILES][kColumns][4], const Stage& stage, const
         }
 #pragma unroll
     for (int piece = 0; piece < kPieces; piece++) {
-        float x_sum[kColumns][4] = {};
+        // A product waits for the one before it on the same sums, so those of all tiles take turns.
+        float x_sum[4] = {}, part[TILES][4] = {};
 #pragma unroll
-        for (int k = 0; k < kSteps; k++)
+        for (int step = piece * kSteps; step < (piece + 1) * kSteps; step++) {
+            mma16816<SCALAR>(x_sum, ones, x[step][0], x[step][1]);
 #pragma unroll
-            for (int n = 0; n < kColumns; n++) mma16816<SCALAR>(x_sum[n], ones, x[n][piece * kSteps + k][0], x[n][piece * kSteps + k][1]);
-#pragma unroll
-        for (int t = 0; t < TILES; t++) {
-            float part[kColumns][4] = {};
-#pragma unroll
-            for (int k = 0; k < kSteps; k++) {
-                const int step = piece * kSteps + k;
+            for (int t = 0; t < TILES; t++) {
                 unsigned a[4];
 #pragma unroll
                 for (int r = 0; r < 4; r++) a[r] = code_pair<SCALAR>(words[t][step] >> 4 * r);
-#pragma unroll
-                for (int n = 0; n < kColumns; n++) mma16816<SCALAR>(part[n], a, x[n][step][0], x[n][step][1]);
+                mma16816<SCALAR>(part[t], a, x[step][0], x[step][1]);
             }
+        }
+#pragma unroll
+        for (int t = 0; t < TILES; t++)
 #pragma unroll
             for (int r = 0; r < 2; r++) {
                 const float scale = to_float(fp16{stage.scales[t][piece][g + 8 * r]});
                 const float base = -kCodeValue<SCALAR> - float(stage.zeros[t][piece][g + 8 * r]);
 #pragma unroll
-                for (int n = 0; n < kColumns; n++)
-#pragma unroll
-                    for (int j = 0; j < 2; j++) sum[t][n][2 * r + j] += scale * (part[n][2 * r + j] + base * x_sum[n][j]);
+                for (int j = 0; j < 2; j++) sum[t][2 * r + j] += scale * (part[t][2 * r + j] + base * x_sum[j]);
             }
-        }
     }
 }
 
 // Leave the warp's sums of a pass where the cluster finds them.
-DEVICE void leave(float (&sums)[ROWS][kPitch], float (&sum)[TILES][kColumns][4]) {
+DEVICE void leave(float (&sums)[ROWS][kPitch], float (&sum)[TILES][4]) {
     const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
-        for (int n = 0; n < kColumns; n++)
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                const int row = 8 * n + 2 * c + j % 2;
-                if (ROWS % 8 == 0 || row < ROWS) sums[row][16 * t + g + j / 2 * 8] = sum[t][n][j];
-                sum[t][n][j] = 0.f;
-            }
+        for (int j = 0; j < 4; j++) {
+            const int row = 2 * c + j % 2;
+            if (ROWS == 8 || row < ROWS) sums[row][16 * t + g + j / 2 * 8] = sum[t][j];
+            sum[t][j] = 0.f;
+        }
 }
 
 DEVICE void meet() {
@@ -206,11 +285,11 @@ DEVICE void load_part(float (&part)[4], const float* at, int rank) {
 }
 
 // Add up all warps' sums of this block's own outputs and write them.
-DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const SCALAR* bias, SCALAR* out, const Matrix& matrix, int first_tile,
-                   int num_rows) {
+DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const SCALAR* bias, SCALAR* out, int first_output, int end_output,
+                   int num_rows, int num_outputs) {
     for (int item = threadIdx.x; item < num_rows * (kOwn / 4); item += kThreads) {
-        const int row = item / (kOwn / 4), o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4, output = first_tile * 16 + o;
-        if (output >= matrix.end_tile * 16) continue;
+        const int row = item / (kOwn / 4), o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4, output = first_output + o;
+        if (output >= end_output) continue;
         float total[4] = {};
 #pragma unroll
         for (int share = 0; share < CLUSTER * WARPS; share++) {
@@ -223,50 +302,57 @@ DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const SCALAR* bias,
         for (int j = 0; j < 4; j++)
             if (bias) total[j] += to_float(bias[output + j]);
         const uint2 packed = make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
-        *reinterpret_cast<uint2*>(out + (long long)row * matrix.num_outputs + output) = packed;
+        *reinterpret_cast<uint2*>(out + (long long)row * num_outputs + output) = packed;
     }
 }
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThreads) void linear_skinny_int4(
     const SCALAR* x, const unsigned char* tiles, const unsigned short* scales, const unsigned char* zeros, const SCALAR* bias,
-    SCALAR* out, int num_rows, int num_outputs, int num_slabs, int block_tiles) {
+    SCALAR* out, const SCALAR* residual, const SCALAR* norm, SCALAR* x_sum, float eps, int num_rows, int num_outputs, int num_slabs,
+    int block_tiles) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
-    unsigned char* kept = memory + sizeof(Layout);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = blockIdx.x % CLUSTER;
     const int first_slab = rank * num_slabs / CLUSTER, end_slab = (rank + 1) * num_slabs / CLUSTER;
-    const int first_tile = int(blockIdx.x) / CLUSTER * block_tiles;
-    const Matrix matrix{tiles, zeros, scales, num_outputs, num_slabs, first_tile, min(first_tile + block_tiles, num_outputs / 16)};
-    const int num_own = max(0, (end_slab - first_slab - warp + WARPS - 1) / WARPS), num_stages = PASSES * num_own;
+    const int first_tile = int(blockIdx.x) / CLUSTER * block_tiles, end_tile = min(first_tile + block_tiles, num_outputs / 16);
+    const Source source(tiles, scales, zeros, num_slabs, num_outputs, first_tile, end_tile - first_tile);
+    const int num_own = max(0, (end_slab - first_slab - warp + WARPS - 1) / WARPS);
     dependents_may_start();
 
     Cursor ahead{0, first_slab + warp, first_slab + warp, end_slab};
-    int fetched = 0;
+    int left = PASSES * num_own, filled = 0;
     const auto fetch_next = [&] {
-        if (fetched < num_stages) {
-            fetch(shared.ring[warp][fetched % STAGES], matrix, first_tile + ahead.pass * TILES, ahead.slab);
+        if (left > 0) {
+            fetch(shared.ring[warp][filled], source, ahead.pass, ahead.slab);
             ahead.step();
-            fetched++;
+            filled = filled + 1 == STAGES ? 0 : filled + 1;
+            left--;
         }
         copies_commit();
     };
-    for (int i = 0; i < STAGES - 1; i++) fetch_next();  // codes do not depend on what ran before
+    for (int i = 0; i < EARLY; i++) fetch_next();  // codes do not depend on what ran before
 
-    const int pitch = 256 * ((num_slabs + CLUSTER - 1) / CLUSTER) + 16;  // eight rows lie in different banks
-    if (threadIdx.x % 32 == 0) shared.nothing = make_uint4(0, 0, 0, 0);
-    wait_for_predecessor();
-    keep_x(kept + warp * 256, pitch, x, num_rows, num_slabs * 128, first_slab + warp, num_own);
-    const unsigned char* row[kColumns];
-#pragma unroll
-    for (int n = 0; n < kColumns; n++)
-        row[n] = ROWS % 8 == 0 || lane % 8 < ROWS ? kept + (8 * n + lane % 8) * pitch + lane / 8 * 16 + warp * 256
-                                                  : reinterpret_cast<const unsigned char*>(&shared.nothing);
+    if (lane == 0) shared.zero = make_uint4(0, 0, 0, 0);
+    const auto fetch_rest = [&] {
+        for (int i = EARLY; i < STAGES - 1; i++) fetch_next();
+    };
+    unsigned char* kept = shared.x[0] + warp * 256;
+    if constexpr (BEFORE == add_rms_norm) {
+        NormedRow row(norm, first_slab + warp, num_own);
+        wait_for_predecessor();
+        row.keep(kept, shared.partial, x, residual, x_sum, num_slabs * 128, eps, fetch_rest);
+    } else {
+        wait_for_predecessor();
+        keep_x(kept, x, num_rows, num_slabs * 128, first_slab + warp, num_own, fetch_rest);
+    }
+    const unsigned char* row = ROWS == 8 || lane % 8 < ROWS ? kept + lane % 8 * kRowBytes + lane / 8 * 16
+                                                            : reinterpret_cast<const unsigned char*>(&shared.zero);
 
-    float sum[TILES][kColumns][4] = {};
+    float sum[TILES][4] = {};
     int stage = 0;
     for (int pass = 0; pass < PASSES; pass++) {
         for (int own = 0; own < num_own; own++) {
-            unsigned slab[kColumns][8][2];
+            unsigned slab[8][2];
             load_x(slab, row, own * WARPS * 256);
             copies_wait<STAGES - 2>();
             __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
@@ -277,7 +363,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThr
         auto& sums = shared.sums[PASSES > 1 ? pass % 2 : 0];
         leave(sums[warp], sum);
         meet();
-        finish(sums, bias, out, matrix, first_tile + pass * TILES, num_rows);
+        finish(sums, bias, out, (first_tile + pass * TILES) * 16, end_tile * 16, num_rows, num_outputs);
     }
     copies_wait<0>();
 #if CLUSTER > 1

@@ -15,10 +15,11 @@ from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
+from engines.turbomind.ops.linear_int4 import make_cut as int4_cut
 from engines.turbomind.ops.linear_rows import After
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
-from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
+from engines.turbomind.ops.linear_skinny_int4 import Before, skinny_int4_shape
 from engines.turbomind.ops.norm import num_threads
 from engines.turbomind.ops.quantize_rows import row_threads
 from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
@@ -225,7 +226,12 @@ def linear_skinny(arch: str) -> list[dict[str, int | str]]:
 def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
     cases = []
     # rows, outputs, inputs of a scale
-    for num_rows, outputs, group_size in ((1, 28672, 128), (8, 6144, 32), (8, 28672, 128), (16, 4096, 64)):
+    for num_rows, outputs, group_size in (
+        (1, 28672, 128),
+        (8, 6144, 32),
+        (8, 28672, 128),
+        (8, 28672, 64),
+    ):
         shape = skinny_int4_shape(
             num_rows=num_rows,
             outputs=outputs,
@@ -235,8 +241,33 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
             bytes_per_block=SHARED[arch][0],
             clusters=arch == "sm_90a",
         )
+        befores = get_args(Before) if num_rows == 1 else ("nothing",)
         if shape is not None:
-            cases.append(dict(shape.constants(matrix_scalar(arch), group_size)))
+            cases += [dict(shape.constants(matrix_scalar(arch), group_size, before)) for before in befores]
+    return cases
+
+
+def linear_int4(arch: str) -> list[dict[str, int | str]]:
+    cases = []
+    # rows, outputs of a warpgroup, side by side, turns, inputs of a scale
+    for num_rows, width, groups, k_groups, group_size in (
+        (64, 128, 2, 1, 128),
+        (64, 64, 1, 2, 32),
+        (32, 64, 1, 3, 128),
+    ):
+        cut = int4_cut(
+            num_rows=num_rows,
+            width=width,
+            groups=groups,
+            k_groups=k_groups,
+            cluster=2,
+            inputs=4096,
+            group_size=group_size,
+            shared_bytes=SHARED[arch][0],
+        )
+        if arch == "sm_90a":
+            assert cut is not None
+            cases.append(dict(cut.constants("bf16", group_size)))
     return cases
 
 
@@ -271,6 +302,7 @@ KERNELS = {
     "dequantize_pages.cu": dequantize_pages,
     "layer_norm.cu": layer_norm,
     "linear_hopper.cu": linear_hopper,
+    "linear_int4.cu": linear_int4,
     "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,
     "linear_skinny_int4.cu": linear_skinny_int4,

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -12,16 +13,20 @@ from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import check, rows, scalar_name
 from engines.turbomind.ops.flash_shape import matrix_fault
 
+Before = Literal["nothing", "silu_mul", "add_rms_norm"]  # done to x by every block for itself
+
 SLAB = 128  # inputs of a stage
-ROWS = (1, 8, 16)  # of x, as the kernel is compiled for
+ROWS = (1, 8)  # of x, as the kernel is compiled for
 _TILE_OUTPUTS = 16
 _TILE_BYTES = 1024  # of a slab of one tile of outputs
 _PIECE_BYTES = 48  # scales and zero points of 16 outputs
-_WARPS = 8  # with 128 registers a thread two blocks, also of different kernels, share an SM
+_LANES = 32  # each fetches at most one piece of scales or zero points
+_WARPS = 16  # so that one block fills an SM: where two fit, some SMs get two of a kernel's and others none
 _MOST_TILES = 4
 _MOST_STAGES = 8
 _LEAST_STAGES = 2
-_RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
+_EARLY_BYTES = 64 * 1024  # x waits behind what an SM has asked for before it
+MOST_NORMED_INPUTS = 8 * SLAB * _WARPS  # of a row that a block holds in registers
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,10 +39,12 @@ class SkinnyInt4Shape:
     passes: int
     warps: int
     stages: int
+    early: int  # of them, asked for before x
     cluster: int  # blocks that share the inputs of an output
+    share_slabs: int  # that one of them takes
     shared_bytes: int
 
-    def constants(self, scalar: str, group_size: int) -> Constants:
+    def constants(self, scalar: str, group_size: int, before: Before = "nothing") -> Constants:
         """Return what the kernel is compiled with."""
         return (
             ("SCALAR", scalar),
@@ -46,8 +53,11 @@ class SkinnyInt4Shape:
             ("PASSES", self.passes),
             ("WARPS", self.warps),
             ("STAGES", self.stages),
+            ("EARLY", self.early),
             ("CLUSTER", self.cluster),
+            ("SHARE_SLABS", self.share_slabs),
             ("GROUP_INPUTS", group_size),
+            ("BEFORE", before),
         )
 
 
@@ -61,6 +71,7 @@ def make_shape(
     shared_bytes: int,
     tiles: int,
     cluster: int = 1,
+    early_bytes: int = _EARLY_BYTES,
     warps: int = _WARPS,
 ) -> SkinnyInt4Shape | None:
     """Return one wave of blocks with the deepest ring that fits, or None where none does."""
@@ -69,11 +80,12 @@ def make_shape(
     passes = -(-block_tiles // tiles)
     slabs = -(-(inputs // SLAB) // cluster)
     sums = min(2, passes) * warps * compiled_rows * (16 * tiles + 4) * 4
-    fixed = sums + 16 + compiled_rows * (256 * slabs + 16)
-    stage = tiles * (_TILE_BYTES + _PIECE_BYTES * max(1, SLAB // group_size))
+    fixed = sums + 16 + 128 + compiled_rows * (256 * slabs + 16)
+    pieces = max(1, SLAB // group_size)
+    stage = tiles * (_TILE_BYTES + _PIECE_BYTES * pieces)
     own_stages = -(-slabs // warps) * passes
     stages = min(_MOST_STAGES, max(_LEAST_STAGES, own_stages + 1), (shared_bytes - fixed) // (warps * stage))
-    if stages < _LEAST_STAGES or 16 * tiles // cluster % 4:
+    if stages < _LEAST_STAGES or 16 * tiles // cluster % 4 or 3 * pieces * tiles > _LANES:
         return None
     return SkinnyInt4Shape(
         rows=compiled_rows,
@@ -82,7 +94,9 @@ def make_shape(
         passes=passes,
         warps=warps,
         stages=stages,
+        early=max(1, min(stages - 1, early_bytes // (warps * stage))),
         cluster=cluster,
+        share_slabs=slabs,
         shared_bytes=fixed + warps * stages * stage,
     )
 
@@ -98,27 +112,26 @@ def skinny_int4_shape(
     bytes_per_block: int,
     clusters: bool,
 ) -> SkinnyInt4Shape | None:
-    """Return the preferred cut: two blocks an SM where their rings fit, the fewest tiles left empty.
+    """Return the preferred cut, the fewest tiles left empty.
 
     None where shared memory does not hold the rows and a ring.
     """
     block_tiles = -(-(outputs // _TILE_OUTPUTS) // num_sms)
     by_waste = sorted(range(1, _MOST_TILES + 1), key=lambda tiles: (-(-block_tiles // tiles) * tiles, -tiles))
-    for shared_bytes in (bytes_per_block // 2 - _RESERVED_BYTES, bytes_per_block):
-        for cluster in (1, 2) if clusters else (1,):
-            for tiles in by_waste:
-                shape = make_shape(
-                    num_rows=num_rows,
-                    outputs=outputs,
-                    inputs=inputs,
-                    group_size=group_size,
-                    num_sms=num_sms,
-                    shared_bytes=shared_bytes,
-                    tiles=tiles,
-                    cluster=cluster,
-                )
-                if shape is not None:
-                    return shape
+    for cluster in (1, 2) if clusters else (1,):
+        for tiles in by_waste:
+            shape = make_shape(
+                num_rows=num_rows,
+                outputs=outputs,
+                inputs=inputs,
+                group_size=group_size,
+                num_sms=num_sms,
+                shared_bytes=bytes_per_block,
+                tiles=tiles,
+                cluster=cluster,
+            )
+            if shape is not None:
+                return shape
     return None
 
 
@@ -142,12 +155,57 @@ def linear_skinny_int4(
 ) -> Tensor:
     """Return x[:, perm] @ W.T + b for few rows. A given `shape` replaces the preferred one (benchmarks)."""
     x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
+    return _launch(gpu, x, weight, shape).view(*x_TI.shape[:-1], -1)
+
+
+def silu_mul_skinny_int4(
+    gpu: Gpu, gate_up_T2I: Tensor, weight: Int4, *, shape: SkinnyInt4Shape | None = None
+) -> Tensor:
+    """Return linear(silu(first half) * second half) for few rows; the weight has no permutation."""
+    _refuse_permutation(weight, "silu_mul")
+    return _launch(gpu, rows(gate_up_T2I), weight, shape, before="silu_mul")
+
+
+def add_rms_norm_skinny_int4(
+    gpu: Gpu, x_1I: Tensor, residual_1I: Tensor, norm_I: Tensor, eps: float, weight: Int4
+) -> tuple[Tensor, Tensor]:
+    """Return (linear(rms_norm(x + residual) * norm), x + residual) of one row.
+
+    The weight has no permutation and at most `MOST_NORMED_INPUTS` inputs.
+    """
+    _refuse_permutation(weight, "add_rms_norm")
+    x, residual, sum_1I = rows(x_1I), rows(residual_1I), torch.empty_like(x_1I)
+    check(
+        gpu,
+        "linear_skinny_int4",
+        residual=(residual, x.dtype, (1, x.shape[1])),
+        norm=(norm_I, x.dtype, (x.shape[1],)),
+    )
+    around = (residual.data_ptr(), norm_I.data_ptr(), sum_1I.data_ptr(), eps)
+    return _launch(gpu, x, weight, None, before="add_rms_norm", around=around), sum_1I
+
+
+def _refuse_permutation(weight: Int4, before: Before) -> None:
+    if weight.perm_I is not None:
+        raise KernelError(f"`linear_skinny_int4` behind `{before}`: takes no permutation of the inputs")
+
+
+def _launch(
+    gpu: Gpu,
+    x: Tensor,
+    weight: Int4,
+    shape: SkinnyInt4Shape | None,
+    *,
+    before: Before = "nothing",
+    around: tuple[int, int, int, float] = (0, 0, 0, 0.0),
+) -> Tensor:
+    """Start the kernel; `around`: residual, norm, sum and eps of `add_rms_norm`."""
     groups, outputs = weight.scales_GO.shape
     inputs, bias = groups * weight.group_size, weight.bias_O
     check(
         gpu,
         "linear_skinny_int4",
-        x=(x, x.dtype, (x.shape[0], inputs)),
+        x=(x, x.dtype, (x.shape[0], inputs * (2 if before == "silu_mul" else 1))),
         tiles=(weight.tiles_XYB, torch.uint8, (-(-outputs // _TILE_OUTPUTS), inputs // 64, 512)),
         scales=(weight.scales_GO, torch.float16, (groups, outputs)),
         zeros=(weight.zeros_GO, torch.uint8, (groups, outputs)),
@@ -164,8 +222,8 @@ def linear_skinny_int4(
     kernel = gpu.kernel(
         "linear_skinny_int4.cu",
         "linear_skinny_int4",
-        shape.constants(scalar_name("linear_skinny_int4", x), weight.group_size),
-        "PPPPPPiiii",
+        shape.constants(scalar_name("linear_skinny_int4", x), weight.group_size, before),
+        "PPPPPPPPPfiiii",
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
     )
@@ -179,12 +237,13 @@ def linear_skinny_int4(
         weight.zeros_GO.data_ptr(),
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(),
+        *around,
         x.shape[0],
         outputs,
         inputs // SLAB,
         shape.block_tiles,
     )
-    return out.view(*x_TI.shape[:-1], outputs)
+    return out
 
 
 def _shape(gpu: Gpu, num_rows: int, weight: Int4) -> SkinnyInt4Shape | None:
