@@ -45,15 +45,20 @@ def tower_weight(spec: VisionSpec, params: Mapping[str, Tensor]) -> Tensor:
     return params[next(spec.towers[0].parameters(tower_name(0))).name]
 
 
-def patch_rows(pixels_ISSC: Tensor, patch: int) -> Tensor:
+def patch_rows(pixels_ISSC: Tensor, patch: int, *, num_inputs: int | None = None) -> Tensor:
     """Return the pixels of each patch as a row, [I, L, 3 * patch^2], in the order of a convolution's weight.
 
-    Tiles may have any height and width that are multiples of `patch`; patches come row by row.
+    Tiles may have any height and width that are multiples of `patch`; patches come row by row. With
+    `num_inputs` rows have so many numbers, the last ones 0.
     """
     num, height, width, _ = pixels_ISSC.shape
-    rows, columns = height // patch, width // patch
+    rows, columns, pixels = height // patch, width // patch, 3 * patch * patch
     cells = pixels_ISSC.reshape(num, rows, patch, columns, patch, 3).permute(0, 1, 3, 5, 2, 4)
-    return cells.reshape(num, rows * columns, 3 * patch * patch)
+    if num_inputs is None or num_inputs == pixels:
+        return cells.reshape(num, rows * columns, pixels)
+    padded = cells.new_zeros(num, rows * columns, num_inputs)
+    padded[..., :pixels].view(cells.shape).copy_(cells)
+    return padded
 
 
 def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
@@ -76,7 +81,7 @@ def stacked(images: Sequence[ImagePixels], device: torch.device) -> Tensor:
 def in_passes(encode: Callable[[Tensor], Tensor], tiles_ISSC: Tensor, max_tiles: int) -> Tensor:
     """Encode tiles in passes of at most so many; return [I, ...]."""
     parts = [encode(tiles_ISSC[i : i + max_tiles]) for i in range(0, len(tiles_ISSC), max_tiles)]
-    return torch.cat(parts)
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def per_image(rows_IMH: Tensor, images: Sequence[ImagePixels]) -> list[Tensor]:
