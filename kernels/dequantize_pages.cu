@@ -88,10 +88,11 @@ extern "C" __global__ __launch_bounds__(kThreads) void dequantize_pages(
     const unsigned char* keys, const unsigned char* values, const fp16* key_scales, const fp16* value_scales, const int* pages,
     const int* kv_lens, SCALAR* out_keys, SCALAR* out_values, int* places, int num_seqs, int pages_stride, int most_pages) {
     dependents_may_start();
-    wait_for_predecessor();
     const int place = blockIdx.x, head = blockIdx.y / 2;
     const bool of_values = blockIdx.y % 2;
     const Page page = find_page(kv_lens, num_seqs, place);
+    const long long number = page.seq < 0 ? 0 : pages[(long long)page.seq * pages_stride + page.index];
+    wait_for_predecessor();  // lengths and pages are older than the kernel ahead
     if (page.seq < 0) return;
     if (blockIdx.y == 0) {
         int* row = places + (long long)page.seq * most_pages;
@@ -99,7 +100,7 @@ extern "C" __global__ __launch_bounds__(kThreads) void dequantize_pages(
         const int end = last ? most_pages : page.index + 1;
         for (int i = page.index + threadIdx.x; i < end; i += kThreads) row[i] = i == page.index ? place : 0;
     }
-    const long long from = ((long long)pages[(long long)page.seq * pages_stride + page.index] * KV_HEADS + head) * PAGE_TOKENS;
+    const long long from = (number * KV_HEADS + head) * PAGE_TOKENS;
     const long long to = ((long long)place * KV_HEADS + head) * PAGE_TOKENS * DIM;
     constexpr int kScales = kFloats ? 1 : 2;
     write_page((of_values ? values : keys) + from * kRowBytes, (of_values ? value_scales : key_scales) + from * kScales,
