@@ -37,7 +37,10 @@ from engines.turbomind.ops.attention_decode import (
 )
 
 # Warps, stages, blocks an SM.
-CUTS = ((4, 2, 2), (4, 3, 2), (4, 4, 2), (4, 3, 3), (4, 2, 4), (8, 2, 1), (8, 3, 1), (8, 2, 2), (16, 2, 1))
+CUTS = (
+    *((2, 2, 8), (2, 3, 6), (2, 4, 4), (1, 2, 14), (4, 2, 2), (4, 4, 2), (4, 2, 4)),
+    *((8, 3, 1), (8, 2, 2), (16, 2, 1)),
+)
 _TOLERANCE = 1e-2  # as in attention_checks.py
 _GROUP = HEADS // KV_HEADS
 
