@@ -187,12 +187,6 @@ DEVICE void consume_apart(Layout& shared, D (&sum)[ROWS / 2], int num) {
 // The group of inputs that stands first in shared memory.
 DEVICE int first_group(Share share) { return share.first * 128 / kGroup; }
 
-// Where the group of a slab's piece stands behind it.
-DEVICE int group_at(Share share, int index, int piece) {
-    if constexpr (kGroup == 128) return index;
-    return ((share.first + index) * 128 + piece * kPiece) / kGroup - first_group(share);
-}
-
 // Fetch scales and zero points of the share's groups. All consumers call it and meet.
 DEVICE void fetch_groups(Layout& shared, const void* scales, const void* zeros, Share share, int first_output, int num_outputs) {
     const int first = first_group(share), num = (share.end * 128 - 1) / kGroup + 1 - first;
@@ -250,70 +244,6 @@ DEVICE void consume_codes(Layout& shared, float (&sum)[ROWS / 2], Share share) {
             for (int j = 0; j < ROWS / 2; j++) sum[j] += part[j] * (j / 2 % 2 ? low : high);
         }
         release(shared, turn.stage);
-    }
-}
-
-// Whether registers hold a second stage of floats, which are unpacked while the first is multiplied.
-constexpr bool kAhead = GROUPS * K_GROUPS <= (ROWS <= 8 ? 4 : ROWS <= 32 ? 3 : ROWS <= 64 ? 2 : 0);
-static_assert(kKind != kNibble || STAGES >= K_GROUPS * (kAhead ? 2 : 1), "a stage is held until the next is there");
-
-// Codes of a stage as the first operand, the zero points taken off.
-DEVICE void unpack_codes(unsigned (&a)[8][4], const Layout& shared, int stage, int index, Share share) {
-    const int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % (4 * GROUPS), output = tile * 16 + lane / 4;
-    const int own = tile * 1024 + lane / 8 * 128;  // of the lane's codes in a stage; the swizzle of its two lines follows
-    const int first_line = own + (lane % 8 ^ lane / 8) * 16, second_line = own + 512 + (lane % 8 ^ (lane / 8 + 4)) * 16;
-    const uint4 early = load16(shared.stages[stage].weight + first_line), late = load16(shared.stages[stage].weight + second_line);
-    const unsigned words[8] = {early.x, early.y, early.z, early.w, late.x, late.y, late.z, late.w};
-#pragma unroll
-    for (int k = 0; k < 8; k++) {
-        const auto& group = shared.groups[group_at(share, index, k / kSteps)];
-        const unsigned upper = kCodeBase<SCALAR> + group.zeros[output] * 0x10001u;
-        const unsigned lower = kCodeBase<SCALAR> + group.zeros[output + 8] * 0x10001u;
-#pragma unroll
-        for (int r = 0; r < 4; r++) a[k][r] = subtract2<SCALAR>(code_pair<SCALAR>(words[k] >> 4 * r), r % 2 ? lower : upper);
-    }
-}
-
-// As `consume_codes`; the codes of a stage are unpacked while the one before is multiplied.
-DEVICE void consume_codes_ahead(Layout& shared, float (&sum)[ROWS / 2], Share share) {
-    const int output = threadIdx.x / 32 % (4 * GROUPS) * 16 + threadIdx.x % 32 / 4, num = share.end - share.first;
-    unsigned even[8][4], odd[8][4];  // of stages by turns
-    Turn turn;
-    const auto unpack = [&](unsigned(&a)[8][4]) {
-        barrier_wait(shared.full[turn.stage], turn.parity);
-        unpack_codes(a, shared, turn.stage, turn.index, share);
-    };
-    // Multiply `a`, of the stage at `turn`, and unpack the stage after it to `next`.
-    const auto multiply = [&](unsigned(&a)[8][4], unsigned(&next)[8][4]) {
-        const int stage = turn.stage, index = turn.index;
-        turn.next();
-#pragma unroll
-        for (int piece = 0; piece < 128 / kPiece; piece++) {
-            float part[ROWS / 2];
-            products_open();
-#pragma unroll
-            for (int k = 0; k < kSteps; k++) {
-                const int step = piece * kSteps + k;
-                const Operand b = rows_operand(shared.stages[stage].x) + step / 4 * ROWS * 8 + step % 4 * 2;
-                multiply_from_registers<SCALAR, ROWS>(part, a[step], b, k > 0);
-            }
-            products_commit();
-            const auto& group = shared.groups[group_at(share, index, piece)];
-            const float high = to_float(fp16{group.scales[output]}), low = to_float(fp16{group.scales[output + 8]});
-            if (piece == 128 / kPiece - 1 && turn.index < num) unpack(next);
-            products_wait<0>();
-            settle(part);
-            if (piece == 128 / kPiece - 1) release(shared, stage);
-#pragma unroll
-            for (int j = 0; j < ROWS / 2; j++) sum[j] += part[j] * (j / 2 % 2 ? low : high);
-        }
-    };
-#pragma unroll
-    for (int j = 0; j < ROWS / 2; j++) sum[j] = 0.f;
-    if (turn.index < num) unpack(even);
-    while (turn.index < num) {
-        multiply(even, odd);
-        if (turn.index < num) multiply(odd, even);
     }
 }
 
@@ -380,10 +310,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
     } else if constexpr (kKind == kNibble) {
         float sum[ROWS / 2];
         fetch_groups(shared, scales, zeros, share, first_output, num_outputs);
-        if constexpr (kAhead)
-            consume_codes_ahead(shared, sum, share);
-        else
-            consume_codes(shared, sum, share);
+        consume_codes(shared, sum, share);
         leave(shared, sum);
     } else if constexpr (kKind == kInt8) {
         unsigned sum[ROWS / 2];  // of two's complement

@@ -95,14 +95,6 @@ DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
 // Before the first copy: what the map says is fetched early.
 DEVICE void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
 
-// Four 8 x 8 matrices of 16-bit elements, spread over the warp as `load_matrix4` reads them; lanes 8i..8i+7 give the row addresses
-// of matrix i.
-DEVICE void store_matrix4(void* row, const unsigned (&r)[4]) {
-    asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(shared_address(row)), "r"(r[0]), "r"(r[1]),
-                 "r"(r[2]), "r"(r[3])
-                 : "memory");
-}
-
 // a - b of two pairs.
 template <class T>
 DEVICE unsigned subtract2(unsigned a, unsigned b);

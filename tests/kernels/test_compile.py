@@ -15,7 +15,6 @@ from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
-from engines.turbomind.ops.linear_int4 import make_cut as int4_cut
 from engines.turbomind.ops.linear_rows import After
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
@@ -247,30 +246,6 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
     return cases
 
 
-def linear_int4(arch: str) -> list[dict[str, int | str]]:
-    cases = []
-    # rows, outputs of a warpgroup, side by side, turns, inputs of a scale
-    for num_rows, width, groups, k_groups, group_size in (
-        (64, 128, 2, 1, 128),
-        (64, 64, 1, 2, 32),
-        (32, 64, 1, 3, 128),
-    ):
-        cut = int4_cut(
-            num_rows=num_rows,
-            width=width,
-            groups=groups,
-            k_groups=k_groups,
-            cluster=2,
-            inputs=4096,
-            group_size=group_size,
-            shared_bytes=SHARED[arch][0],
-        )
-        if arch == "sm_90a":
-            assert cut is not None
-            cases.append(dict(cut.constants("bf16", group_size)))
-    return cases
-
-
 def layer_norm(arch: str) -> list[dict[str, int | str]]:
     return [
         {"SCALAR": scalar, "HIDDEN": hidden}
@@ -302,7 +277,6 @@ KERNELS = {
     "dequantize_pages.cu": dequantize_pages,
     "layer_norm.cu": layer_norm,
     "linear_hopper.cu": linear_hopper,
-    "linear_int4.cu": linear_int4,
     "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,
     "linear_skinny_int4.cu": linear_skinny_int4,

@@ -15,6 +15,7 @@ from engines.turbomind.bench.timing import random
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.dequantize_int4 import dequantize_int4
 from engines.turbomind.ops.hopper_cut import HopperCut, Kind
+from engines.turbomind.ops.linear import linear
 from engines.turbomind.ops.linear_hopper import linear_codes, linear_dense, linear_int4
 from engines.turbomind.ops.linear_skinny import MOST_ROWS, linear_skinny
 
@@ -106,7 +107,14 @@ def todays(gpu: Gpu, kind: Kind, rows: Rows) -> dict[str, Callable[[Layer], Tens
         case "int8":
             return {"_int_mm": partial(_int_mm, rows)} if len(rows.x_TI) > 16 else {}
         case "nibble":
-            return {"unpacked": partial(_unpacked, gpu, rows)} if len(rows.x_TI) > 32 else {}
+            return _nibble_ways(gpu, rows)
+
+
+def _nibble_ways(gpu: Gpu, rows: Rows) -> dict[str, Callable[[Layer], Tensor]]:
+    ways: dict[str, Callable[[Layer], Tensor]] = {"engine": partial(_engine, gpu, rows)}
+    if len(rows.x_TI) > 32:
+        ways["unpacked"] = partial(_unpacked, gpu, rows)
+    return ways
 
 
 def _dense(rows: Rows, layer: Layer) -> Tensor:
@@ -117,6 +125,10 @@ def _dense(rows: Rows, layer: Layer) -> Tensor:
 def _skinny(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
     assert isinstance(layer, Dense), "the way belongs to dense layers"
     return linear_skinny(gpu, rows.x_TI, layer)
+
+
+def _engine(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
+    return linear(gpu, rows.x_TI, layer)
 
 
 def _unpacked(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:

@@ -162,12 +162,10 @@ def make_cut(
     beyond = max(1, (OUTPUTS_A_GROUP - group_outputs - rows * lines) * 128)  # read past the last output
     fixed = _ALIGNMENT + max(1, share_groups) * outputs * _SCALE_BYTES + beyond
     stage = rows * lines * 128 + outputs * _WEIGHT_BITS[kind] * slab // 8
-    # warpgroups unpack 4-bit codes of a stage before they release the one before
-    least = max(_LEAST_STAGES, 2 * k_groups if kind == "nibble" else 0)
-    stages = min(_MOST_STAGES, max(least, -(-slabs // cluster) + k_groups - 1))
+    stages = min(_MOST_STAGES, max(_LEAST_STAGES, -(-slabs // cluster)) + k_groups - 1)
     stages = min(stages, (shared_bytes - fixed) // (stage + _BARRIER_BYTES)) // k_groups * k_groups
     sums = k_groups * rows * (outputs + 4) * 4
-    too_few = stages < least or sums > stages * stage
+    too_few = stages < _LEAST_STAGES or sums > stages * stage
     if too_few or outputs // cluster % 4 or slabs // cluster < k_groups:
         return None
     return HopperCut(

@@ -128,7 +128,7 @@ def test_dense_weights_give_the_product_in_fp32(hopper, case) -> None:
 @pytest.mark.parametrize("case", INT4, ids=str)
 def test_4_bit_codes_give_the_product_of_what_they_stand_for(hopper, case) -> None:
     num_rows, outputs, inputs, group_size, groups, k_groups, cluster = case
-    shared_bytes = 200_000 if num_rows > 64 else 100_000 if num_rows > 16 else 60_000
+    shared_bytes = 200_000 if num_rows > 64 else 100_000 if num_rows > 16 else 40_000
     cut = cut_of(
         "nibble",
         num_rows,

@@ -94,18 +94,6 @@ inline void load_peer4(float (&x)[4], const float* at, int rank) {
 }
 inline void prefetch_map(const TensorMap&) {}
 
-inline void store_matrix4(void* row, const unsigned (&r)[4]) {
-    const uint64_t words[3] = {uintptr_t(row), r[0] | uint64_t(r[1]) << 32, r[2] | uint64_t(r[3]) << 32};
-    const int lane = on_cpu::current % 32;
-    on_cpu::exchange(words, 3, [&](auto read) {
-        for (int i = 0; i < 4; i++) {  // each lane its own words
-            const unsigned word = unsigned(words[1 + i / 2] >> 32 * (i % 2));
-            memcpy((char*)read(8 * i + lane / 4) + lane % 4 * 4, &word, 4);
-        }
-        return 0;
-    });
-}
-
 template <class T>
 unsigned subtract2(unsigned a, unsigned b) {
     return pack2<T>(low_half<T>(a) - low_half<T>(b), high_half<T>(a) - high_half<T>(b));
