@@ -4,6 +4,7 @@ What decides is how many blocks of 64 outputs a layer has for each SM. The figur
 of an H200, `kernels/LOG.md`; layers of other sizes follow from the cost of a block.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -16,6 +17,7 @@ _MOST_GROUPS = 4
 # from memory; the start and the end are those of 16 outputs.
 _ROWS_AN_OUTPUT = 4
 _BLOCK_COST = 16
+_FEW_ROWS = 16  # of 8-bit codes: one block an SM, which has all its shared memory, reads the fastest
 _LAST_WAVE = 0.5  # of a wave: the SMs that have nothing left to do
 # Of 4-bit codes: the most rows, then groups, turns and cluster.
 _FEW_NIBBLES = ((16, (1, 4, 2)), (32, (1, 3, 2)), (128, (1, 2, 2)))  # two blocks an output, one an SM
@@ -30,24 +32,25 @@ class Preference:
     groups: int
     k_groups: int
     cluster: int
-    ring: Literal[
-        "half", "full", "by length"
-    ]  # of the shared memory; by length: full where it is refilled often
+    ring: Literal["half", "full", "long"]  # of the shared memory; long: full, and only where refilled often
     group_outputs: int = _OUTPUTS_A_GROUP
 
 
-def preferences(kind: Kind, *, rows: int, tiles: int, num_sms: int) -> Iterator[Preference]:
-    """Yield the cuts of a product of `rows` x `tiles` * 64 outputs, best first.
+def preferences(kind: Kind, *, rows: int, outputs: int, num_sms: int) -> Iterator[Preference]:
+    """Yield the cuts of a product of `rows` x `outputs`, best first.
 
     Half rings let two blocks share an SM, and the next kernel's blocks fetch their first weights early. The
     last ones are for sizes and GPUs on which no earlier one fits.
     """
+    tiles = -(-outputs // _OUTPUTS_A_GROUP)
     if kind == "nibble":
         yield from _nibbles(rows, tiles, num_sms)
+    elif kind != "dense":
+        yield from _bytes(rows, outputs, num_sms)
     elif tiles <= num_sms:
-        yield Preference(
-            groups=1, k_groups=1, cluster=2, ring="by length" if 2 * tiles <= num_sms else "half"
-        )
+        if 2 * tiles <= num_sms:
+            yield Preference(groups=1, k_groups=1, cluster=2, ring="long")
+        yield Preference(groups=1, k_groups=1, cluster=2, ring="half")
         yield Preference(groups=1, k_groups=1, cluster=1, ring="half")
     else:
         for groups in _groups_by_cost(rows, tiles, 2 * num_sms):
@@ -56,6 +59,25 @@ def preferences(kind: Kind, *, rows: int, tiles: int, num_sms: int) -> Iterator[
     for cluster in (2, 1) if few else (1,):
         for groups in _groups_by_cost(rows, tiles, num_sms):
             yield Preference(groups=groups, k_groups=1, cluster=cluster, ring="full")
+
+
+def _bytes(rows: int, outputs: int, num_sms: int) -> Iterator[Preference]:
+    """Yield cuts of 8-bit codes: pairs of blocks for few outputs, blocks of equal size for many."""
+    blocks_an_sm = -(-outputs // _OUTPUTS_A_GROUP) / num_sms
+    few_rows = rows <= _FEW_ROWS
+    if blocks_an_sm > 1:
+        rings: tuple[tuple[Literal["half", "full"], int], ...] = (("half", 2 * num_sms), ("full", num_sms))
+        for ring, blocks_at_once in rings[few_rows:]:
+            groups, group_outputs = _equal_blocks(rows, outputs, blocks_at_once)
+            yield Preference(groups=groups, k_groups=1, cluster=1, ring=ring, group_outputs=group_outputs)
+        return
+    if blocks_an_sm > 0.5 and few_rows:
+        group_outputs = math.ceil(outputs / num_sms / 8) * 8
+        yield Preference(groups=1, k_groups=2, cluster=1, ring="full", group_outputs=group_outputs)
+    if blocks_an_sm <= 0.5:
+        yield Preference(groups=1, k_groups=2 if rows <= _OUTPUTS_A_GROUP else 1, cluster=2, ring="long")
+    yield Preference(groups=1, k_groups=1, cluster=2, ring="half")
+    yield Preference(groups=1, k_groups=1, cluster=1, ring="half")
 
 
 def _nibbles(rows: int, tiles: int, num_sms: int) -> Iterator[Preference]:
@@ -80,3 +102,19 @@ def _groups_by_cost(rows: int, tiles: int, blocks_at_once: int) -> list[int]:
         return (1.0 if waves <= 1 else waves + _LAST_WAVE) * block, -groups
 
     return sorted(range(1, _MOST_GROUPS + 1), key=cost)
+
+
+def _equal_blocks(rows: int, outputs: int, blocks_at_once: int) -> tuple[int, int]:
+    """Return groups and outputs of a group, a multiple of 8, of which blocks fill whole waves."""
+
+    def share(groups: int) -> int:
+        waves = math.ceil(outputs / (blocks_at_once * groups * _OUTPUTS_A_GROUP))
+        return math.ceil(outputs / (blocks_at_once * waves * groups) / 8) * 8
+
+    def cost(groups: int) -> tuple[float, int]:
+        block = share(groups) * groups
+        waves = math.ceil(math.ceil(outputs / block) / blocks_at_once)
+        return waves * (block + rows / _ROWS_AN_OUTPUT + _BLOCK_COST), -groups
+
+    groups = min(range(1, _MOST_GROUPS + 1), key=cost)
+    return groups, share(groups)

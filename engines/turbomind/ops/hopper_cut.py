@@ -92,8 +92,7 @@ def hopper_cut(
     Raises KernelError where no cut fits.
     """
     rows = next(rows for rows in ROWS if rows >= num_rows)
-    tiles = -(-outputs // OUTPUTS_A_GROUP)
-    for wanted in preferences(kind, rows=rows, tiles=tiles, num_sms=num_sms):
+    for wanted in preferences(kind, rows=rows, outputs=outputs, num_sms=num_sms):
         cut = _with_ring(
             kind, wanted, rows=rows, inputs=inputs, group_size=group_size, bytes_per_block=bytes_per_block
         )
@@ -127,9 +126,8 @@ def _with_ring(
     if wanted.ring == "half":
         return half
     slabs = inputs // slab_inputs(kind, 1) // wanted.cluster
-    if half is not None and slabs < _OFTEN * half.stages:
-        return half
-    return cut(bytes_per_block)
+    often = half is None or slabs >= _OFTEN * half.stages
+    return cut(bytes_per_block) if often else None
 
 
 def make_cut(

@@ -27,9 +27,9 @@ _MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
     "e4m3": (256, 128, 64, 64),
     "int8": (256, 256, 256, 256),
 }
-# Rows that cuBLASLt multiplies in e4m3 at once: of 8,192 it takes 22 % longer than of four times 2,048 where
-# a layer has 28,672 outputs; H200, kernels/LOG.md.
-_LIBRARY_ROWS = 2048
+# Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
+# H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
+_LIBRARY_ROWS = 4096
 
 
 def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
