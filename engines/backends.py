@@ -18,6 +18,7 @@ from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer, Ops
 from engines.options import ComputeDtype, EngineOptions
 from engines.parallel import TpGroup
+from engines.penalties import TokenCounts
 
 if TYPE_CHECKING:
     from engines.vision.parts import EncodePass
@@ -43,6 +44,8 @@ class CaptureSteps(Protocol):
         device: torch.device,
         dtype: torch.dtype,
         ops: Ops,
+        counts: TokenCounts,
+        tp: int,
     ) -> ChoosingNetwork: ...
 
 
@@ -50,6 +53,12 @@ class CapturePasses(Protocol):
     """Lets the picture encoder of a network repeat its passes from recordings."""
 
     def __call__(self, network: Network, *, max_tiles: int, device: torch.device) -> None: ...
+
+
+class ConnectRanks(Protocol):
+    """Lets a group that has joined sum in a way of the engine's own."""
+
+    def __call__(self, ops: Ops, group: TpGroup) -> None: ...
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +71,7 @@ class Backend:
     group: TpGroup
     capture_steps: CaptureSteps | None  # None: every step is launched op by op
     capture_passes: CapturePasses | None  # likewise
+    connect_ranks: ConnectRanks | None  # None: sums are a library's
 
 
 def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0) -> Backend:
@@ -79,6 +89,7 @@ def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0
         group=TpGroup(rank=rank, size=options.tp),
         capture_steps=CAPTURES.get(options.kind),
         capture_passes=PASS_CAPTURES.get(options.kind),
+        connect_ranks=CONNECTS.get(options.kind),
     )
 
 
@@ -168,6 +179,8 @@ def _turbomind_graphs(
     device: torch.device,
     dtype: torch.dtype,
     ops: Ops,
+    counts: TokenCounts,
+    tp: int,
 ) -> ChoosingNetwork:
     from engines.turbomind.chunk_graphs import ChunkGraphs
     from engines.turbomind.chunk_ladder import chunk_ladder
@@ -177,7 +190,7 @@ def _turbomind_graphs(
 
     assert isinstance(ops, TurbomindOps), "recorded steps are launched by this engine's own table"
     recorder = CudaRecorder()
-    sizes = chunk_ladder(network.spec.decoder, max_tokens=max_chunk_tokens + max_batch_size)
+    sizes = chunk_ladder(network.spec, tp=tp, max_tokens=max_chunk_tokens + max_batch_size)
     if sizes:
         chunks = ChunkGraphs(
             network,
@@ -191,6 +204,7 @@ def _turbomind_graphs(
         )
         chunks.capture()
         network = chunks
+    seen_NV, outputs_NV = counts.tables()
     graphs = DecodeGraphs(
         network,
         kv,
@@ -198,7 +212,7 @@ def _turbomind_graphs(
         session_len=session_len,
         device=device,
         recorder=recorder,
-        choose=partial(choose_token, ops.gpu),
+        choose=partial(choose_token, ops.gpu, seen_NV=seen_NV, outputs_NV=outputs_NV),
     )
     graphs.capture()
     return graphs
@@ -224,7 +238,16 @@ def _turbomind_passes(network: Network, *, max_tiles: int, device: torch.device)
     network.record_passes(record)
 
 
+def _turbomind_connect(ops: Ops, group: TpGroup) -> None:
+    from engines.turbomind.ops_table import TurbomindOps
+    from engines.turbomind.rank_sums import connect_ranks
+
+    assert isinstance(ops, TurbomindOps), "sums are launched by this engine's own table"
+    connect_ranks(ops.gpu, group)
+
+
 DEVICES: Mapping[str, Callable[[int], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
 OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}
 CAPTURES: Mapping[str, CaptureSteps] = {"turbomind": _turbomind_graphs}
 PASS_CAPTURES: Mapping[str, CapturePasses] = {"turbomind": _turbomind_passes}
+CONNECTS: Mapping[str, ConnectRanks] = {"turbomind": _turbomind_connect}

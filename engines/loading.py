@@ -20,6 +20,7 @@ from engines.messages import Ready, Start
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import EngineOptions, LoadFormat, SchedulerOptions
+from engines.penalties import TokenCounts
 from engines.rehearsal import rehearse
 from engines.runner import Runner
 from engines.scheduler import Scheduler
@@ -98,6 +99,8 @@ def load_engine(
     if meet is not None:
         with phases.of("meet"):
             meet(backend)
+            if backend.connect_ranks is not None:
+                backend.connect_ranks(backend.ops, backend.group)
     with phases.of("rehearsal"):
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
     with phases.of("kv_cache"):
@@ -112,10 +115,11 @@ def load_engine(
             device=backend.device,
         )
     limits = options.scheduler
+    counts = TokenCounts(max_sequences=limits.max_batch_size, vocab=spec.decoder.vocab, device=backend.device)
     recorded: ChoosingNetwork | None = None
     if backend.capture_steps is not None:
         with phases.of("graphs"):
-            recorded = _captured(backend, network, kv, limits, plan.session_len)
+            recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
     scheduler = Scheduler(
         limits,
         num_pages=plan.num_pages,
@@ -129,6 +133,7 @@ def load_engine(
         max_batch_size=limits.max_batch_size,
         vision=options.vision,
         recorded=recorded,
+        counts=counts,
     )
     loop = EngineLoop(
         scheduler,
@@ -159,7 +164,12 @@ def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) 
 
 
 def _captured(
-    backend: Backend, network: Network, kv: Seq[KvLayer], limits: SchedulerOptions, session_len: int
+    backend: Backend,
+    network: Network,
+    kv: Seq[KvLayer],
+    limits: SchedulerOptions,
+    session_len: int,
+    counts: TokenCounts,
 ) -> ChoosingNetwork:
     assert backend.capture_steps is not None, "asked of engines that capture"
     return backend.capture_steps(
@@ -171,6 +181,8 @@ def _captured(
         device=backend.device,
         dtype=backend.dtype,
         ops=backend.ops,
+        counts=counts,
+        tp=backend.group.size,
     )
 
 

@@ -21,7 +21,11 @@ decides between tokens is exact to 2^-32.
 Legend: R rows, V vocabulary.
 """
 
+from collections.abc import Sequence as Seq
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 MASK_32 = (1 << 32) - 1
@@ -40,6 +44,13 @@ def noise_key(seed: int, position: int) -> tuple[int, int]:
     return key & MASK_32, key >> 32
 
 
+def noise_keys(seeds: Seq[int], positions: Seq[int]) -> NDArray[np.uint64]:
+    """Return `noise_key` of many rows, [R, 2]."""
+    first_R = _splitmix64s(np.array([seed & MASK_64 for seed in seeds], dtype=np.uint64))
+    key_R = _splitmix64s(first_R + np.array(positions, dtype=np.uint64))
+    return np.stack([key_R & np.uint64(MASK_32), key_R >> np.uint64(32)], axis=1)
+
+
 def gumbel_noise(keys_R2: Tensor, vocab: int) -> Tensor:
     """Return float32 Gumbel noise [R, V] for int64 rows of `noise_key`."""
     token_V = torch.arange(vocab, dtype=torch.int64, device=keys_R2.device)
@@ -53,6 +64,14 @@ def _fmix32(x: Tensor) -> Tensor:
     x = (x ^ (x >> 16)) * MIX_1 & MASK_32
     x = (x ^ (x >> 13)) * MIX_2 & MASK_32
     return x ^ (x >> 16)
+
+
+def _splitmix64s(x_R: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Return `_splitmix64` of each; sums and products of arrays are modulo 2^64."""
+    x_R = x_R + np.uint64(0x9E3779B97F4A7C15)
+    x_R = (x_R ^ (x_R >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x_R = (x_R ^ (x_R >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x_R ^ (x_R >> np.uint64(31))
 
 
 def _splitmix64(x: int) -> int:

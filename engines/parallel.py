@@ -6,18 +6,34 @@ a larger one; each calls `join` before its first collective.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 
+MOST_GATHERED = 256  # bytes a rank brings to `TpGroup.gather`, its length included
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+
+class Sums(Protocol):
+    """Sums over the ranks of a group, for tensors that it takes better than a library."""
+
+    def takes(self, x: Tensor) -> bool:
+        """Whether a tensor is one of them; the same answer on every rank."""
+        ...
+
+    def sum(self, x: Tensor) -> Tensor:
+        """Return the sum over ranks, the same bits on each; x may be overwritten."""
+        ...
+
+
+@dataclass(kw_only=True, slots=True)
 class TpGroup:
     """One rank's view of its tensor-parallel group."""
 
     rank: int = 0
     size: int = 1
+    sums: Sums | None = None  # set once the group has joined; None: the library takes every sum
 
     def join(self, rendezvous: Path, device: torch.device) -> None:
         """Meet the other ranks at a file: NCCL between GPUs, gloo between CPU processes."""
@@ -31,6 +47,8 @@ class TpGroup:
 
     def all_reduce(self, x: Tensor) -> Tensor:
         """Return the sum over ranks, the same bits on each; x may be overwritten."""
+        if self.sums is not None and self.sums.takes(x):
+            return self.sums.sum(x)
         if self.size > 1:
             dist.all_reduce(x)
         return x
@@ -39,9 +57,19 @@ class TpGroup:
         """Return the ranks' tensors side by side along the last axis."""
         if self.size == 1:
             return x
-        parts = [torch.empty_like(x) for _ in range(self.size)]
-        dist.all_gather(parts, x.contiguous())
-        return torch.cat(parts, dim=-1)
+        parts = x.new_empty(self.size * x.shape[0], *x.shape[1:])
+        dist.all_gather_into_tensor(parts, x.contiguous())
+        return torch.cat(parts.chunk(self.size), dim=-1)
+
+    def gather(self, own: bytes, device: torch.device) -> list[bytes]:
+        """Return what each rank brought, at most 255 bytes; waits for all of them."""
+        assert len(own) < MOST_GATHERED, "a length is one byte"
+        padded = own + bytes(MOST_GATHERED - 1 - len(own)) + bytes([len(own)])
+        mine = torch.frombuffer(bytearray(padded), dtype=torch.uint8).to(device)
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(parts, mine)
+        found = [bytes(part.tolist()) for part in parts]
+        return [part[: part[-1]] for part in found]
 
     def least(self, value: int, device: torch.device) -> int:
         """Return the smallest of the ranks' values; waits for all of them."""

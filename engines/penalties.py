@@ -33,8 +33,7 @@ class TokenCounts:
         self._vocab = vocab
         self._device = device
         self._rows: OrderedDict[tuple[int, int], _Row] = OrderedDict()  # by arrival and attempt
-        self._seen_NV: Tensor | None = None
-        self._outputs_NV: Tensor | None = None
+        self._tables: tuple[Tensor, Tensor] | None = None
 
     @property
     def device(self) -> torch.device:
@@ -46,19 +45,31 @@ class TokenCounts:
 
         `last_ids_S` are the tokens that the step before samples; None where all are known here.
         """
+        index_R = on_device(self.rows(chunks, last_ids_S), self._device)
+        seen_NV, outputs_NV = self.tables()
+        return seen_NV[index_R], outputs_NV[index_R]
+
+    def rows(self, chunks: Seq[Chunk], last_ids_S: Tensor | None) -> list[int]:
+        """Bring the tables up to the end of each chunk; return the row of each."""
         assert len(chunks) <= self._max_sequences, "more penalized sequences than run at once"
-        if self._seen_NV is None or self._outputs_NV is None:
-            shape = (self._max_sequences, self._vocab)
-            self._seen_NV = torch.zeros(shape, dtype=torch.bool, device=self._device)
-            self._outputs_NV = torch.zeros(shape, dtype=torch.int32, device=self._device)
-        rows = [self._row(chunk.sequence, self._seen_NV, self._outputs_NV) for chunk in chunks]
-        self._count_known(chunks, rows, self._seen_NV, self._outputs_NV)
+        tables = self.tables()
+        rows = [self._row(chunk.sequence, *tables) for chunk in chunks]
+        self._count_known(chunks, rows, *tables)
         if last_ids_S is not None:
-            self._count_last(chunks, rows, last_ids_S, self._seen_NV, self._outputs_NV)
+            self._count_last(chunks, rows, last_ids_S, *tables)
         for chunk, row in zip(chunks, rows, strict=True):
             row.num_counted = chunk.end
-        index_R = on_device([row.index for row in rows], self._device)
-        return self._seen_NV[index_R], self._outputs_NV[index_R]
+        return [row.index for row in rows]
+
+    def tables(self) -> tuple[Tensor, Tensor]:
+        """Return seen bool [N, V] and output counts int32 [N, V], where they stay."""
+        if self._tables is None:
+            shape = (self._max_sequences, self._vocab)
+            self._tables = (
+                torch.zeros(shape, dtype=torch.bool, device=self._device),
+                torch.zeros(shape, dtype=torch.int32, device=self._device),
+            )
+        return self._tables
 
     def _row(self, sequence: Sequence, seen_NV: Tensor, outputs_NV: Tensor) -> _Row:
         """Return the sequence's row, one of a sequence that was away longest where it has none."""

@@ -80,8 +80,9 @@ class Runner:
         max_batch_size: int,
         vision: VisionOptions,
         recorded: ChoosingNetwork | None = None,
+        counts: TokenCounts | None = None,
     ) -> None:
-        """`recorded`: the network again, where it goes from steps straight to their tokens."""
+        """`recorded`: the network again, where it goes from steps straight to their tokens by `counts`."""
         self._network = network
         self._recorded = recorded
         self._kv = kv
@@ -89,7 +90,7 @@ class Runner:
         self._vision = vision
         self._page_tokens = kv[0].page_tokens
         self._vocab = network.spec.decoder.vocab
-        self._counts = TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
+        self._counts = counts or TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
         self._images = EncoderCache(vision.cache_bytes)
         self._last_ids_S: Tensor | None = None  # what the step before samples, each an id of the vocabulary
         self._clock = step_clock(device)
@@ -140,7 +141,7 @@ class Runner:
         """Run the network and choose the tokens of the sampled rows; None where there are none."""
         chunks = plan.sampling
         if self._recorded is not None and chunks:
-            plain = plain_rows(chunks, self._vocab, self._device)
+            plain = plain_rows(chunks, self._counts, self._vocab, last_ids_S=self._last_ids_S)
             if plain is not None:
                 return self._recorded.choose(step, plain), None
         hidden_SH = self._network.hidden(step, self._kv)

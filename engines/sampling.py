@@ -68,8 +68,8 @@ def first_argmax(x_SV: Tensor) -> Tensor:
 
 def _penalized(x_SV: Tensor, penalties: Penalties) -> Tensor:
     x_RV = x_SV[penalties.rows_R]
-    repeated_RV = torch.where(x_RV > 0, x_RV / penalties.repetition_R1, x_RV * penalties.repetition_R1)
-    x_RV = torch.where(penalties.seen_RV, repeated_RV, x_RV)
+    factor_RV = torch.where(x_RV > 0, penalties.repetition_R1.reciprocal(), penalties.repetition_R1)
+    x_RV = torch.where(penalties.seen_RV, x_RV * factor_RV, x_RV)
     x_RV = x_RV - penalties.presence_R1 * (penalties.outputs_RV > 0)
     x_RV = x_RV - penalties.frequency_R1 * penalties.outputs_RV
     return x_SV.index_copy(0, penalties.rows_R, x_RV)

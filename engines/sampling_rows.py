@@ -18,7 +18,6 @@ from engines.batch_plan import Chunk
 from engines.host_copy import on_device
 from engines.noise import noise_key
 from engines.penalties import TokenCounts
-from engines.sequence import Sequence
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,7 +95,7 @@ def sampling_rows(
 
 
 def _penalties(chunks: Seq[Chunk], counts: TokenCounts, last_ids_S: Tensor | None) -> Penalties | None:
-    rows = [row for row, chunk in enumerate(chunks) if _is_penalized(chunk.sequence)]
+    rows = [row for row, chunk in enumerate(chunks) if chunk.sequence.is_penalized]
     if not rows:
         return None
     chosen = [chunks[row] for row in rows]
@@ -110,11 +109,6 @@ def _penalties(chunks: Seq[Chunk], counts: TokenCounts, last_ids_S: Tensor | Non
         seen_RV=seen_RV,
         outputs_RV=outputs_RV,
     )
-
-
-def _is_penalized(sequence: Sequence) -> bool:
-    how = sequence.sampling
-    return (how.repetition_penalty, how.presence_penalty, how.frequency_penalty) != (1.0, 0.0, 0.0)
 
 
 def _edits(chunks: Seq[Chunk], device: torch.device) -> Edits | None:

@@ -88,7 +88,10 @@ class Sequence:
     encodings: "list[Span]" = field(default_factory=list)  # passes of the tower with its pictures
     _page_keys: list[bytes] = field(default_factory=list)
     # Looked at once, as every step asks.
-    is_plain: bool = field(init=False)  # its next token takes no more than a temperature, cuts and noise
+    is_plain: bool = field(
+        init=False
+    )  # its next token takes no more than penalties, a temperature, cuts and noise
+    is_penalized: bool = field(init=False)  # for what it contains
     edits_logits: bool = field(init=False)  # single logits are changed for it, always or at times
     _bans_sequences: bool = field(init=False)
 
@@ -96,6 +99,8 @@ class Sequence:
         """Note what follows from its sampling."""
         self.is_plain = self.grammar is None and _is_plain(self.sampling)
         how = self.sampling
+        penalties = (how.repetition_penalty, how.presence_penalty, how.frequency_penalty)
+        self.is_penalized = penalties != (1.0, 0.0, 0.0)
         self.edits_logits = bool(how.logit_bias or how.bad_sequences or how.min_new_tokens)
         self._bans_sequences = any(len(bad) > 1 for bad in self.sampling.bad_sequences)
 
@@ -157,10 +162,4 @@ class Sequence:
 
 
 def _is_plain(how: "Sampling") -> bool:
-    return (
-        how.logprobs is None
-        and how.repetition_penalty == 1
-        and how.presence_penalty == how.frequency_penalty == 0
-        and how.min_new_tokens == 0
-        and not (how.bad_sequences or how.logit_bias)
-    )
+    return how.logprobs is None and how.min_new_tokens == 0 and not (how.bad_sequences or how.logit_bias)

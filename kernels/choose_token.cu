@@ -1,15 +1,18 @@
 /* choose_token.cu - the next token of each row: the largest logit, or a draw from the softmax of what cuts leave.
 
+   penalties first      x of a seen token = x > 0 ? x * (1 / repetition) : x * repetition, less presence where it was put out,
+                        less frequency times how often
    temperature[s] = 0   ids[s] = lowest id of the largest logit
    otherwise            y = (x - max(x)) * (1 / temperature);  ids[s] = lowest id of the largest y[v] + noise(key, v) with y[v] >= cut,
                         the largest of: log_min_p; the top_k-th largest y; of these the smallest whose larger ones hold less
                         than top_p of their softmax
 
    in       logits [S, vocab] SCALAR, rows `stride` apart   rows [S] of `Row`, as engines/plain_rows.py packs it
+            seen [N, vocab] bool, outputs [N, vocab] int32: the tables of engines/penalties.py, of which a row names one
    out      ids [S] int64; `vocab` says that the row held a NaN
    -D       SCALAR = bf16 | fp16 | fp32
    launch   grid S, block 512
-   moves    S * vocab elements; twice for drawn rows, four times where top_k or top_p cuts (mostly out of L2)
+   moves    S * vocab elements, with 5 bytes each of the tables where a row is penalized; twice for drawn rows, four times where top_k or top_p cuts (mostly out of L2)
    numbers  those of engines/sampling.py in fp32, the noise of engines/noise.py. Probabilities are added as multiples of 2^-40,
             so that the order of threads changes nothing: a token within 1e-5 of top_p's border may fall on its other side
 
@@ -25,7 +28,7 @@ constexpr int kThreads = 512, kWarps = kThreads / 32;
 constexpr int kBins = 1024, kBinsADepth = 32, kListed = 2048;
 constexpr float kBelowOne = 0.999999940395355224609375f;  // 1 - 2^-24
 constexpr float kLowestTemperature = 1e-6f;
-constexpr float kMostNoise = 22.875f;  // above that of the smallest uniform number, 2^-33
+constexpr float kSlack = 1e-3f;  // far above what a quick logarithm is wrong by
 constexpr float kLog2E = 1.44269504088896340736f;
 constexpr unsigned kInfinityBits = 0x7f800000;
 
@@ -35,6 +38,8 @@ struct Row {
     long long key_low, key_high;
     float temperature, log_min_p, top_p;
     int top_k;  // vocab: all
+    float repetition, presence, frequency;
+    int counts;  // row of the tables, from 1 on; 0: no penalties
 };
 
 // The larger value wins, of equal ones the lower id; `is_nan` once any value was none.
@@ -78,26 +83,44 @@ DEVICE unsigned fmix32(unsigned x) {
     return x ^ x >> 16;
 }
 
-DEVICE float gumbel(unsigned low, unsigned high, unsigned token) {
+DEVICE float uniform(unsigned low, unsigned high, unsigned token) {
     const unsigned hash = fmix32(fmix32(token * 0x9E3779B9u + low) ^ high);
-    const float uniform = min((float(hash) + 0.5f) * 2.3283064365386963e-10f, kBelowOne);
-    return -logf(-log1pf(-uniform));
+    return min((float(hash) + 0.5f) * 2.3283064365386963e-10f, kBelowOne);
 }
 
-// take(v, logit) for every token of this thread, in rising order; LOADS of 16 bytes are under way at once.
-template <int LOADS = 1, class Take>
-DEVICE void each_token(const SCALAR* logits, int vocab, Take take) {
-    constexpr int lanes = kLanes<SCALAR>;
-    const int pieces = (unsigned long long)logits % 16 == 0 ? vocab / lanes : 0;
-#pragma unroll LOADS
-    for (int piece = threadIdx.x; piece < pieces; piece += kThreads) {
-        float x[lanes];
-        unpack16<SCALAR>(load16(logits + piece * lanes), x);
-#pragma unroll
-        for (int j = 0; j < lanes; j++) take(piece * lanes + j, x[j]);
+// What a row's tokens are worth before it is drawn from.
+struct Logits {
+    const SCALAR* row;
+    const bool* seen;  // null: no penalties
+    const int* outputs;
+    float repetition, inverse_repetition, presence, frequency;
+    int vocab;
+
+    DEVICE float penalized(int v, float x) const {
+        if (seen[v]) x = x > 0.f ? x * inverse_repetition : x * repetition;
+        const int count = outputs[v];
+        return count > 0 ? (x - presence) - __fmul_rn(frequency, float(count)) : x;
     }
-    for (int v = pieces * lanes + threadIdx.x; v < vocab; v += kThreads) take(v, to_float(logits[v]));
-}
+
+    // take(v, logit) for every token of this thread, in rising order; LOADS of 16 bytes are under way at once.
+    template <int LOADS = 1, class Take>
+    DEVICE void each(Take take) const {
+        if (seen) {
+            for (int v = threadIdx.x; v < vocab; v += kThreads) take(v, penalized(v, to_float(row[v])));
+            return;
+        }
+        constexpr int lanes = kLanes<SCALAR>;
+        const int pieces = (unsigned long long)row % 16 == 0 ? vocab / lanes : 0;
+#pragma unroll LOADS
+        for (int piece = threadIdx.x; piece < pieces; piece += kThreads) {
+            float x[lanes];
+            unpack16<SCALAR>(load16(row + piece * lanes), x);
+#pragma unroll
+            for (int j = 0; j < lanes; j++) take(piece * lanes + j, x[j]);
+        }
+        for (int v = pieces * lanes + threadIdx.x; v < vocab; v += kThreads) take(v, to_float(row[v]));
+    }
+};
 
 // The best of all threads, in every thread.
 DEVICE Best best_of_block(Best best, Best* partial) {
@@ -133,8 +156,7 @@ struct Mass {  // adds probabilities, as shares of the likeliest token's
 
 // A row whose tokens lie at depths below its largest logit.
 struct Depths {
-    const SCALAR* logits;
-    int vocab;
+    const Logits& logits;
     float top, inverse_temperature;
 
     DEVICE float of(float x) const { return 0.f - (x - top) * inverse_temperature; }
@@ -145,7 +167,7 @@ struct Depths {
             shared.masses[bin] = 0;
         }
         __syncthreads();
-        each_token(logits, vocab, [&](int, float x) {
+        logits.each([&](int, float x) {
             const float depth = of(x);
             const Weight mass = Mass()(depth);
             atomicAdd(&shared.counts[bin_of(depth)], 1);
@@ -191,7 +213,7 @@ struct Depths {
     DEVICE void list_bin(Shared& shared) const {
         const int bin = shared.bin;
         if (shared.counts[bin] <= kListed)
-            each_token(logits, vocab, [&](int, float x) {
+            logits.each([&](int, float x) {
                 const float depth = of(x);
                 if (bin_of(depth) == bin) shared.list[atomicAdd(&shared.num_listed, 1)] = depth;
             });
@@ -207,7 +229,7 @@ struct Depths {
             for (int i = threadIdx.x; i < shared.num_listed; i += kThreads)
                 if (__float_as_uint(shared.list[i]) < depth) sum += weigh(shared.list[i]);
         } else {  // too many for the list: read them again
-            each_token(logits, vocab, [&](int, float x) {
+            logits.each([&](int, float x) {
                 if (bin_of(of(x)) == bin && __float_as_uint(of(x)) < depth) sum += weigh(of(x));
             });
         }
@@ -240,7 +262,7 @@ struct Depths {
         unsigned depth = kInfinityBits;
         fill_bins(shared);
         Weight mass = mass_of_bins(shared, kBins);
-        if (top_k < vocab) {
+        if (top_k < logits.vocab) {
             depth = deepest(shared, shared.counts, One(), top_k);
             const Weight shallower = above(shared, depth, One(), shared.before);
             mass = above(shared, depth, Mass(), mass_of_bins(shared, shared.bin));
@@ -255,27 +277,33 @@ struct Depths {
 };
 
 extern "C" __global__ __launch_bounds__(kThreads) void choose_token(
-    const SCALAR* all_logits, const Row* rows, long long* ids, int vocab, long long stride) {
+    const SCALAR* all_logits, const Row* rows, const bool* seen, const int* outputs, long long* ids, int vocab, long long stride) {
     __shared__ Shared shared;
     dependents_may_start();
     wait_for_predecessor();
-    const SCALAR* logits = all_logits + blockIdx.x * stride;
+    const Row row = rows[blockIdx.x];
+    const long long counts = (long long)(row.counts - 1) * vocab;
+    const Logits logits = {
+        all_logits + blockIdx.x * stride, row.counts ? seen + counts : nullptr, outputs + counts,
+        row.repetition, 1.f / row.repetition, row.presence, row.frequency, vocab};
     const Best nothing = {-__uint_as_float(kInfinityBits), vocab, false};
     Best best = nothing;
-    each_token<4>(logits, vocab, [&](int v, float x) { best.take(x, v); });
+    logits.each<4>([&](int v, float x) { best.take(x, v); });
     best = best_of_block(best, shared.best);
-    const Row row = rows[blockIdx.x];
     if (row.temperature > 0.f && !best.is_nan) {
         const float top = max(best.value, -3.402823466e38f);  // all masked: stays -inf, not NaN
-        const Depths depths = {logits, vocab, top, 1.f / max(row.temperature, kLowestTemperature)};
+        const Depths depths = {logits, top, 1.f / max(row.temperature, kLowestTemperature)};
         float deepest = -row.log_min_p;
         if (row.top_k < vocab || row.top_p < 1.f) deepest = min(deepest, depths.cut(shared, row.top_k, row.top_p));
         const unsigned low = unsigned(row.key_low), high = unsigned(row.key_high);
         best = nothing;
-        each_token(logits, vocab, [&](int v, float x) {
+        logits.each([&](int v, float x) {
             const float y = -depths.of(x);
-            if (-y > deepest || y + kMostNoise < best.value) return;
-            best.take(y + gumbel(low, high, unsigned(v)), v);
+            if (-y > deepest) return;
+            const float share = uniform(low, high, unsigned(v));
+            // Noise is -log(-log1p(-share)), at most -log(share): few tokens need to know it exactly.
+            if (y - __logf(share) + kSlack < best.value) return;
+            best.take(y - logf(-log1pf(-share)), v);
         });
         best = best_of_block(best, shared.best);
     }

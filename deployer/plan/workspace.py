@@ -8,6 +8,7 @@ Each formula names the moment at which most tensors live at once. Encoder, decod
 other, so they share memory and the largest counts.
 """
 
+from dataclasses import replace
 from math import prod
 
 from deployer.plan.case import Case
@@ -91,7 +92,8 @@ def chunk_graph_rows(case: Case) -> list[int]:
     if case.options.kind != "turbomind":
         return []
     limits = case.options.scheduler
-    return chunk_ladder(case.spec.decoder, max_tokens=limits.max_prefill_token_num + limits.max_batch_size)
+    spec = replace(case.spec, quantization=case.quant)
+    return chunk_ladder(spec, tp=case.tp, max_tokens=limits.max_prefill_token_num + limits.max_batch_size)
 
 
 def _token_width(case: Case) -> int:

@@ -66,7 +66,7 @@ class _Captured:
 class Choose(Protocol):
     """Returns ids int64 [S] of logits [S, V] and a CHOICE of each row."""
 
-    def __call__(self, logits_SV: Tensor, choices_S4: Tensor) -> Tensor: ...
+    def __call__(self, logits_SV: Tensor, choices_S6: Tensor) -> Tensor: ...
 
 
 class DecodeGraphs:
@@ -89,7 +89,7 @@ class DecodeGraphs:
         self._kv = kv
         self._page_tokens = kv[0].page_tokens
         self._buffers = _Buffers(max_batch_size, -(-session_len // self._page_tokens), device)
-        self._greedy_B4 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
+        self._greedy_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._graphs: dict[int, _Captured] = {}
         self._sizes = ladder(max_batch_size)
         self._replayed: _Captured | None = None
@@ -105,7 +105,7 @@ class DecodeGraphs:
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
         for size in reversed(self._sizes):
-            run = partial(self._run, self._buffers.step(size), self._buffers.choices_B4[:size])
+            run = partial(self._run, self._buffers.step(size), self._buffers.choices_B6[:size])
             replay, (hidden_SH, logits_SV, ids_S) = self._recorder.record(run)
             self._graphs[size] = _Captured(
                 replay=replay, hidden_SH=hidden_SH, logits_SV=logits_SV, ids_S=ids_S
@@ -127,9 +127,9 @@ class DecodeGraphs:
         """Return the tokens [S] of a step; those of a replayed one are written over by the next replay."""
         if not self._is_decode(step):
             logits_SV = self._network.logits(self._network.hidden(step, self._kv))
-            greedy_S4 = self._greedy_B4[: len(logits_SV)]
-            return self._choose(logits_SV, greedy_S4 if rows.choices_S4 is None else rows.choices_S4)
-        self._buffers.fill_choices(rows.choices_S4)
+            greedy_S6 = self._greedy_B6[: len(logits_SV)]
+            return self._choose(logits_SV, greedy_S6 if rows.choices_S6 is None else rows.choices_S6)
+        self._buffers.fill_choices(rows.choices_S6)
         self._hidden_SH = None
         return self._replay(step).ids_S[: len(step.token_ids_T)]
 
@@ -147,10 +147,10 @@ class DecodeGraphs:
         self.replays += 1
         return captured
 
-    def _run(self, step: StepInput, choices_S4: Tensor) -> Outputs:
+    def _run(self, step: StepInput, choices_S6: Tensor) -> Outputs:
         hidden_SH = self._network.hidden(step, self._kv)
         logits_SV = self._network.logits(hidden_SH)
-        return hidden_SH, logits_SV, self._choose(logits_SV, choices_S4)
+        return hidden_SH, logits_SV, self._choose(logits_SV, choices_S6)
 
     def _is_decode(self, step: StepInput) -> bool:
         num = len(step.token_ids_T)
@@ -175,7 +175,7 @@ class _Buffers:
         self._pages_BP = torch.zeros(max_batch_size, max_pages, dtype=torch.int32, device=device)
         self._starts_B1 = torch.arange(max_batch_size + 1, dtype=torch.int32, device=device)
         self._rows_B = torch.arange(max_batch_size, device=device)
-        self.choices_B4 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
+        self.choices_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._is_greedy = True  # all temperatures are 0
 
     def step(self, size: int) -> StepInput:
@@ -200,13 +200,13 @@ class _Buffers:
             features_MH=None,
         )
 
-    def fill_choices(self, choices_S4: Tensor | None) -> None:
+    def fill_choices(self, choices_S6: Tensor | None) -> None:
         """Copy how the first rows are chosen; None: all take their largest logit, as rows behind them do."""
         if not self._is_greedy:
-            self.choices_B4.zero_()
-        self._is_greedy = choices_S4 is None
-        if choices_S4 is not None:
-            self.choices_B4[: len(choices_S4)].copy_(choices_S4)
+            self.choices_B6.zero_()
+        self._is_greedy = choices_S6 is None
+        if choices_S6 is not None:
+            self.choices_B6[: len(choices_S6)].copy_(choices_S6)
 
     def fill(self, step: StepInput, size: int) -> None:
         """Copy a step into the first rows and empty the rest up to `size`."""

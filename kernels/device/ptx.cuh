@@ -134,6 +134,19 @@ DEVICE void wait_for_predecessor() {
 #endif
 }
 
+/* ---- words that other GPUs see ---- */
+
+// All that the block has written before its last barrier is seen by whoever sees the word.
+DEVICE void store_release(unsigned* to, unsigned word) {
+    asm volatile("st.release.sys.global.u32 [%0], %1;" ::"l"(to), "r"(word) : "memory");
+}
+
+DEVICE unsigned load_acquire(const unsigned* from) {
+    unsigned word;
+    asm volatile("ld.acquire.sys.global.u32 %0, [%1];" : "=r"(word) : "l"(from) : "memory");
+    return word;
+}
+
 /* ---- matrices ---- */
 
 // Four 8 x 8 matrices of 16-bit elements; lanes 8i..8i+7 give the row addresses of matrix i.

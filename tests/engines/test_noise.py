@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from engines.noise import _splitmix64, gumbel_noise, noise_key
+from engines.noise import _splitmix64, gumbel_noise, noise_key, noise_keys
 
 MASK_32, MASK_64 = (1 << 32) - 1, (1 << 64) - 1
 
@@ -33,6 +33,12 @@ def test_the_keys_are_splitmix64() -> None:
     assert 0 <= low <= MASK_32 and 0 <= high <= MASK_32
     assert _splitmix64(0) == 0xE220A8397B1DCDAF
     assert _splitmix64(0x9E3779B97F4A7C15) == 0x6E789E6AA1B965F4
+
+
+def test_keys_of_many_rows_are_those_of_each() -> None:
+    seeds, positions = [0, 1, -1, 2**63, 2**64 - 1, 1 << 70], [0, 5, 77, 2**31, 3, 9]
+    wanted = [list(noise_key(seed, position)) for seed, position in zip(seeds, positions, strict=True)]
+    assert noise_keys(seeds, positions).tolist() == wanted
 
 
 @pytest.mark.parametrize("seed", [0, 1, -1, 2**63, 2**64 - 1, 123456789])

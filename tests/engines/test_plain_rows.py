@@ -17,7 +17,7 @@ VOCAB = 40
 
 
 def chosen(logits_V: torch.Tensor, choice: Any) -> int:
-    """What a kernel does with the numbers, as its header says it."""
+    """What a kernel does with the numbers of a row without penalties, as its header says it."""
     if choice["temperature"] == 0:
         return int(first_argmax(logits_V[None]))
     y_V = (logits_V - logits_V.max()) / max(float(choice["temperature"]), 1e-6)
@@ -47,24 +47,46 @@ def test_drawn_rows_are_those_of_the_sampler() -> None:
     logits = 3 * torch.randn(60, VOCAB, generator=torch.Generator().manual_seed(2))
     counts = TokenCounts(max_sequences=60, vocab=VOCAB, device=CPU)
     expected = sample(logits, sampling_rows(ends_of(rows), counts, VOCAB)).ids_S
-    plain = plain_rows(ends_of(rows), VOCAB, CPU)
-    assert plain is not None and plain.choices_S4 is not None
-    choices = plain.choices_S4.numpy().view(CHOICE)[:, 0]
+    plain = plain_rows(ends_of(rows), counts, VOCAB)
+    assert plain is not None and plain.choices_S6 is not None
+    choices = plain.choices_S6.numpy().view(CHOICE)[:, 0]
     assert [chosen(*row) for row in zip(logits, choices, strict=True)] == expected.tolist()
 
 
 def test_greedy_rows_bring_no_numbers() -> None:
-    plain = plain_rows(ends_of([sequence([1], top_k=3), sequence([2], top_p=0.5)]), VOCAB, CPU)
-    assert plain is not None and plain.choices_S4 is None
+    plain = plain_rows(ends_of([sequence([1], top_k=3), sequence([2], top_p=0.5)]), no_counts(), VOCAB)
+    assert plain is not None and plain.choices_S6 is None
+
+
+def test_penalized_rows_name_a_row_of_the_tables_and_others_none() -> None:
+    counts = no_counts()
+    rows = [
+        sequence([1, 2]),
+        sequence([3, 3], repetition_penalty=1.5),
+        sequence([4], presence_penalty=0.5, frequency_penalty=0.25),
+    ]
+    rows[2].token_ids += [7, 7]
+    plain = plain_rows(ends_of(rows), counts, VOCAB)
+    assert plain is not None and plain.choices_S6 is not None
+    choices = plain.choices_S6.numpy().view(CHOICE)[:, 0]
+    assert choices["counts"].tolist() == [0, 1, 2]
+    assert choices["repetition"].tolist() == [1.0, 1.5, 1.0]
+    assert choices["presence"].tolist() == [0.0, 0.0, 0.5]
+    assert choices["frequency"].tolist() == [0.0, 0.0, 0.25]
+    seen, outputs = counts.tables()
+    assert seen[0].nonzero().flatten().tolist() == [3]
+    assert seen[1].nonzero().flatten().tolist() == [4, 7]
+    assert outputs[1].nonzero().flatten().tolist() == [7] and outputs[1, 7] == 2
+
+
+def no_counts() -> TokenCounts:
+    return TokenCounts(max_sequences=8, vocab=VOCAB, device=CPU)
 
 
 @pytest.mark.parametrize(
     "how",
     [
         {"logprobs": 0},
-        {"repetition_penalty": 1.1},
-        {"presence_penalty": 0.1},
-        {"frequency_penalty": -0.1},
         {"min_new_tokens": 1},
         {"bad_sequences": ((1,),)},
         {"logit_bias": {1: 2.0}},
@@ -72,4 +94,4 @@ def test_greedy_rows_bring_no_numbers() -> None:
     ids=str,
 )
 def test_a_row_that_asks_for_more_is_not_plain_and_its_step_neither(how: dict[str, Any]) -> None:
-    assert plain_rows(ends_of([sequence([1]), sequence([1], **how)]), VOCAB, CPU) is None
+    assert plain_rows(ends_of([sequence([1]), sequence([1], **how)]), no_counts(), VOCAB) is None

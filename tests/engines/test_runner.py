@@ -117,12 +117,12 @@ class Recorded(Watched):
         self.kv: Any = None
 
     def choose(self, step: Any, rows: PlainRows) -> torch.Tensor:
-        assert rows.choices_S4 is None
+        assert rows.choices_S6 is None
         self.chosen += 1
         return first_argmax(self.logits(self.hidden(step, self.kv)))
 
 
-@pytest.mark.parametrize(("how", "chosen"), [({}, 4), ({"repetition_penalty": 1.5}, 0), ({"logprobs": 1}, 0)])
+@pytest.mark.parametrize(("how", "chosen"), [({}, 4), ({"logit_bias": {1: 2.0}}, 0), ({"logprobs": 1}, 0)])
 def test_plain_steps_are_chosen_by_the_network_and_others_by_the_sampler(
     how: dict[str, Any], chosen: int
 ) -> None:

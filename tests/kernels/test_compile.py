@@ -23,6 +23,7 @@ from engines.turbomind.ops.norm import num_threads
 from engines.turbomind.ops.quantize_rows import row_threads
 from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
 from engines.turbomind.ops.rows_cut import make_cut as make_rows_cut
+from engines.turbomind.ops.sum_ranks import most_blocks
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
 
@@ -265,6 +266,13 @@ def choose_token(arch: str) -> list[dict[str, int | str]]:
     return [{"SCALAR": scalar} for scalar in ("fp32", matrix_scalar(arch))]
 
 
+def sum_ranks(arch: str) -> list[dict[str, int | str]]:
+    return [
+        {"SCALAR": scalar, "RANKS": size, "MOST_BLOCKS": most_blocks(size)}
+        for scalar, size in (("fp32", 2), (matrix_scalar(arch), 8))
+    ]
+
+
 KERNELS = {
     "activation.cu": activation,
     "attention_decode.cu": attention_decode,
@@ -284,6 +292,7 @@ KERNELS = {
     "quantize_rows.cu": quantize_rows,
     "rope.cu": rope,
     "store_codes.cu": store_codes,
+    "sum_ranks.cu": sum_ranks,
 }
 
 

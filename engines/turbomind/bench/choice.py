@@ -23,6 +23,10 @@ WAYS = {"greedy": (0.0, VOCAB, 1.0), "drawn": (0.8, VOCAB, 1.0), "cut": (0.8, 40
 
 def choices(gpu: Gpu) -> Iterator[Row]:
     """Yield each way at each number of rows; the logits of the peers' chat models have such a spread."""
+    tables = {
+        "seen_NV": torch.zeros(1, VOCAB, dtype=torch.bool, device="cuda"),
+        "outputs_NV": torch.zeros(1, VOCAB, dtype=torch.int32, device="cuda"),
+    }
     for num_rows in ROWS:
         size = num_rows * PADDED * 2
         logits = [
@@ -34,18 +38,19 @@ def choices(gpu: Gpu) -> Iterator[Row]:
             yield Row(
                 op="choose_token",
                 shape=f"S={num_rows} {name}",
-                us=time_us([partial(choose_token, gpu, x, choice) for x in logits]),
+                us=time_us([partial(choose_token, gpu, x, choice, **tables) for x in logits]),
                 num_bytes=size,
                 torch_us=time_us([partial(sample, x, rows) for x in logits]),
             )
 
 
 def _choice(num_rows: int, temperature: float, top_k: int, top_p: float) -> Tensor:
-    host_S4 = torch.empty(num_rows, CHOICE_WORDS, dtype=torch.int64)
-    host_S4.numpy().view(CHOICE)[:, 0] = [
-        (*noise_key(row, 0), temperature, float("-inf"), top_p, top_k) for row in range(num_rows)
+    host_S6 = torch.empty(num_rows, CHOICE_WORDS, dtype=torch.int64)
+    host_S6.numpy().view(CHOICE)[:, 0] = [
+        (*noise_key(row, 0), temperature, float("-inf"), top_p, top_k, 1.0, 0.0, 0.0, 0)
+        for row in range(num_rows)
     ]
-    return host_S4.cuda()
+    return host_S6.cuda()
 
 
 def _sampling_rows(num_rows: int, temperature: float, top_k: int, top_p: float) -> SamplingRows:

@@ -12,6 +12,7 @@ from repeater import Repeater
 from engines.kv_cache import allocate_kv
 from engines.network import Network
 from engines.options import KvFormat, KvOptions
+from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.chunk_graphs import MOST_CHUNKS, ChunkGraphs
 from engines.turbomind.chunk_ladder import chunk_ladder
@@ -158,13 +159,23 @@ def test_what_no_recording_has_room_for_is_not_replayed(network, gpu) -> None:
 
 
 def test_the_ladder_holds_the_largest_step_and_a_row_that_is_nobodys() -> None:
-    spec = SMALL.decoder
-    assert chunk_ladder(spec, max_tokens=31) == [32]
-    assert chunk_ladder(spec, max_tokens=64) == [32, 64, 128]
-    assert chunk_ladder(spec, max_tokens=8192)[-1] == 2048
+    assert chunk_ladder(SMALL, tp=1, max_tokens=31) == [32]
+    assert chunk_ladder(SMALL, tp=1, max_tokens=64) == [32, 64, 128]
+    assert chunk_ladder(SMALL, tp=1, max_tokens=8192)[-1] == 2048
+
+
+def test_the_ladder_ends_where_a_gpu_takes_longer_than_the_host() -> None:
+    eight_b = replace(
+        SMALL.decoder, hidden=4096, num_heads=32, num_kv_heads=8, head_dim=128, ffn=14336, num_layers=32
+    )
+    spec = replace(SMALL, decoder=eight_b)
+    assert chunk_ladder(spec, tp=1, max_tokens=8192)[-1] == 512
+    assert chunk_ladder(spec, tp=2, max_tokens=8192)[-1] == 1024
+    fp8 = replace(spec, quantization=WeightQuant(format="fp8"))
+    assert chunk_ladder(fp8, tp=1, max_tokens=8192)[-1] == 1536
 
 
 def test_steps_that_differ_in_more_than_their_numbers_are_not_captured() -> None:
-    spec = SMALL.decoder
-    assert chunk_ladder(replace(spec, plora_rank=8), max_tokens=64) == []
-    assert chunk_ladder(replace(spec, kind="visual_experts"), max_tokens=64) == []
+    for changes in ({"plora_rank": 8}, {"kind": "visual_experts"}):
+        spec = replace(SMALL, decoder=replace(SMALL.decoder, **changes))
+        assert chunk_ladder(spec, tp=1, max_tokens=64) == []

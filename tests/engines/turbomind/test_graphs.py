@@ -15,11 +15,12 @@ from repeater import Repeater
 from sequences import ends_of, sequence
 
 from engines.network import Network
+from engines.penalties import TokenCounts
 from engines.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
 from engines.sampling import first_argmax
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder
-from engines.turbomind.graphs import CudaRecorder, DecodeGraphs, Recorder
+from engines.turbomind.graphs import Choose, CudaRecorder, DecodeGraphs, Recorder
 from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops_table import TurbomindOps
 from engines.weights.load import random_network
@@ -63,7 +64,7 @@ def graphs_around(network: Network, kv: list, gpu, *, max_batch_size: int) -> De
         session_len=32,
         device=gpu.device,
         recorder=recorder,
-        choose=partial(choose_token, gpu),
+        choose=chooser(gpu),
     )
     graphs.capture()
     return graphs
@@ -96,9 +97,18 @@ def test_graphs_give_what_eager_steps_give(network, gpu) -> None:
     assert bool(torch.isnan(kv[0].keys_PKTD[8:]).all()), "a row without a sequence was written"
 
 
+def no_counts(device: torch.device) -> TokenCounts:
+    return TokenCounts(max_sequences=1, vocab=SMALL.decoder.vocab, device=device)
+
+
+def chooser(gpu) -> Choose:
+    seen, outputs = no_counts(gpu.device).tables()
+    return partial(choose_token, gpu, seen_NV=seen, outputs_NV=outputs)
+
+
 def drawn(temperatures: list[float], device: torch.device) -> PlainRows:
     rows = [sequence([1], seed=seed, temperature=one, top_k=9) for seed, one in enumerate(temperatures)]
-    found = plain_rows(ends_of(rows), SMALL.decoder.vocab, device)
+    found = plain_rows(ends_of(rows), no_counts(device), SMALL.decoder.vocab)
     assert found is not None
     return found
 
@@ -116,9 +126,9 @@ def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(net
         how = drawn(temperatures, gpu.device)
         ids = graphs.choose(step, how).clone()
         logits = graphs.logits(graphs.hidden(step, kv))
-        wanted = choose_token(gpu, logits, greedy if how.choices_S4 is None else how.choices_S4)
+        wanted = chooser(gpu)(logits, greedy if how.choices_S6 is None else how.choices_S6)
         assert ids.tolist() == wanted.tolist()
-        if how.choices_S4 is None:
+        if how.choices_S6 is None:
             assert ids.tolist() == first_argmax(logits).tolist()
 
 
@@ -127,7 +137,7 @@ def test_what_is_no_plain_decode_step_is_not_replayed(network, gpu) -> None:
     graphs = graphs_around(network, kv, gpu, max_batch_size=2)
     prompt = step_input([(Run(token_ids=[1, 2], pages=[0]), 2)], page_tokens=16, device=device)
     wanted = first_argmax(graphs.logits(graphs.hidden(prompt, kv)))
-    assert graphs.choose(prompt, PlainRows(choices_S4=None)).tolist() == wanted.tolist()
+    assert graphs.choose(prompt, PlainRows(choices_S6=None)).tolist() == wanted.tolist()
     runs = [Run(token_ids=[1], pages=[i]) for i in range(3)]
     for run in runs:
         run_step(graphs, kv, [(run, 1)], device=device)

@@ -28,21 +28,32 @@ HOW: list[dict[str, Any]] = [
     {"temperature": 0.8, "top_k": 40, "top_p": 0.8},
     {"temperature": 1.5, "top_k": 500, "top_p": 0.95, "min_p": 0.01},
     {"temperature": 1.0, "top_p": 0.0},
+    {"repetition_penalty": 1.5},
+    {"presence_penalty": 2.0, "frequency_penalty": 0.7},
+    {"temperature": 1.0, "repetition_penalty": 0.8, "frequency_penalty": -0.5, "top_k": 40, "top_p": 0.8},
 ]
 
 
 def chosen(gpu, logits: torch.Tensor, how: list[dict[str, Any]]) -> tuple[list[int], list[int]]:
     """Return the tokens of the kernel and those of the sampler."""
-    chunks = ends_of([sequence([1], seed=seed, **one) for seed, one in enumerate(how)])
     vocab = logits.shape[1]
-    plain = plain_rows(chunks, vocab, gpu.device)
+    likely = logits.float().nan_to_num(-INF).topk(min(4, vocab)).indices.tolist()
+    sequences = [
+        sequence([best[0]], seed=seed, **one)
+        for seed, (one, best) in enumerate(zip(how, likely, strict=True))
+    ]
+    for one, best in zip(sequences, likely, strict=True):
+        one.token_ids += [*best, best[-1]]  # put out: the likeliest, one of them twice
+    chunks = ends_of(sequences)
+    counts, others = (TokenCounts(max_sequences=len(how), vocab=vocab, device=gpu.device) for _ in range(2))
+    plain = plain_rows(chunks, counts, vocab)
     assert plain is not None
-    choices = plain.choices_S4
+    choices = plain.choices_S6
     if choices is None:
         choices = torch.zeros(len(how), CHOICE_WORDS, dtype=torch.int64, device=gpu.device)
-    counts = TokenCounts(max_sequences=1, vocab=vocab, device=gpu.device)
-    wanted = sample(logits, sampling_rows(chunks, counts, vocab)).ids_S
-    return choose_token(gpu, logits, choices).tolist(), wanted.tolist()
+    wanted = sample(logits, sampling_rows(chunks, others, vocab)).ids_S
+    seen, outputs = counts.tables()
+    return choose_token(gpu, logits, choices, seen_NV=seen, outputs_NV=outputs).tolist(), wanted.tolist()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -97,4 +108,6 @@ def test_a_draw_never_takes_what_is_masked(gpu) -> None:
 
 def test_no_rows_give_no_tokens(gpu) -> None:
     none = torch.empty(0, CHOICE_WORDS, dtype=torch.int64, device=gpu.device)
-    assert choose_token(gpu, torch.empty(0, 5, device=gpu.device), none).shape == (0,)
+    seen, outputs = TokenCounts(max_sequences=1, vocab=5, device=gpu.device).tables()
+    logits = torch.empty(0, 5, device=gpu.device)
+    assert choose_token(gpu, logits, none, seen_NV=seen, outputs_NV=outputs).shape == (0,)

@@ -52,6 +52,9 @@ inline int hidden(int x) { return x; }
 inline float exp2_fast(float x) { return std::exp2(x); }
 inline float reciprocal_fast(float x) { return 1.f / x; }
 
+inline void store_release(unsigned* to, unsigned word) { *to = word; }
+inline unsigned load_acquire(const unsigned* from) { return *from; }
+
 inline void copy16_async(void* to, const void* from, bool valid) {
     on_cpu::fibers[on_cpu::current].copies.back().push_back([=] { valid ? memcpy(to, from, 16) : memset(to, 0, 16); });
 }
