@@ -18,8 +18,8 @@
    numbers  products summed in fp32; roundings are those of the ops apart, of Phi 1.5e-7 (Abramowitz and Stegun 7.1.26)
 
    A tile is 128 rows x COLUMNS outputs. One warp keeps the copy engine busy with a ring of slabs of 64 inputs that runs on from
-   tile to tile. Two warpgroups multiply 64 rows each and leave y in shared memory; three warps do what follows and write, while
-   they multiply the next tile. Wide tiles matter: the bytes of an operand that leave shared memory are what binds narrow ones.
+   tile to tile. Two warpgroups multiply 64 rows each and leave y in shared memory; three warps apply a GELU and write, while they
+   multiply the next tile. Bias, scale and residual of a tile wait in shared memory, the residual where the sum will stand. Wide tiles matter: the bytes of an operand that leave shared memory are what binds narrow ones.
    Weights for the first stages are asked for before the kernel ahead has ended, since it cannot have written them.
 */
 #include "device/narrow_products.cuh"
@@ -38,15 +38,18 @@ constexpr int kPitch = COLUMNS * 2 + 16;  // bytes from row to row of y: neighbo
 constexpr int kBand = 16;                 // tiles of rows that follow each other: their operands stay in L2
 constexpr int kFollowers = 96;            // threads that do what follows
 constexpr int kMeeting = 128 + kFollowers;
-constexpr int kBatch = 4;                 // pieces that one of them has under way
-constexpr int kThereName = 1, kFreeName = 3;  // named barriers 1 and 2, 3 and 4: of the half of a tile
+constexpr int kThereName = 1, kReadyName = 3;  // named barriers 1 and 2, 3 and 4: of the half of a tile
+constexpr int kOwnName = 5;
 static_assert(COLUMNS % 16 == 0 && COLUMNS <= 256, "see the header");
 
 struct Layout {  // of the dynamic shared memory, from its first multiple of 1,024 on
     struct {
         unsigned char x[kRows * 128], weight[COLUMNS * 128];
     } stages[STAGES];
-    unsigned char product[2][64 * kPitch];
+    struct {  // of half a tile
+        unsigned char rows[64 * kPitch];     // the residual, then what will be written
+        SCALAR bias[COLUMNS], scale[COLUMNS];  // 0 and 1 where there is none
+    } halves[2];
     Barrier full[STAGES], empty[STAGES];
 };
 
@@ -141,30 +144,35 @@ DEVICE void multiply_half(const Problem& problem, Layout& shared, float (&sum)[C
     release(shared, before);
 }
 
+// y of two outputs, and with a residual its sum with y * scale; rounded where ops apart would round.
+DEVICE unsigned finished(float low, float high, unsigned bias, unsigned scale, unsigned residual) {
+    const unsigned y = pack2<SCALAR>(low + low_half<SCALAR>(bias), high + high_half<SCALAR>(bias));
+    if constexpr (kAfter != kAdd) return y;
+    return pack2<SCALAR>(low_half<SCALAR>(residual) + low_half<SCALAR>(y) * low_half<SCALAR>(scale),
+                         high_half<SCALAR>(residual) + high_half<SCALAR>(y) * high_half<SCALAR>(scale));
+}
+
 DEVICE void multiply(const Problem& problem, Layout& shared) {
     // The shuffle tells the compiler that a warp agrees: descriptors are made in uniform registers then.
     const int half = __shfl_sync(0xffffffffu, int(threadIdx.x) / 128 - 1, 0);
     const int num_tiles = problem.num_tiles(), lane = threadIdx.x % 32, c = lane % 4;
-    unsigned char* to = shared.product[half] + (threadIdx.x % 128 / 32 * 16 + lane / 4) * kPitch + c * 4;
+    auto& place = shared.halves[half];
+    unsigned char* own = place.rows + (threadIdx.x % 128 / 32 * 16 + lane / 4) * kPitch + c * 4;
     Ring ring;
 #pragma unroll 1
     for (int index = blockIdx.x; index < num_tiles; index += gridDim.x) {
-        const int column = Tile(problem, index).column + 2 * c;
-        unsigned bias[kPieces];  // two of each 8; asked for now, read behind the products
-#pragma unroll
-        for (int j = 0; j < kPieces; j++)
-            bias[j] = problem.bias && column + 8 * j < problem.num_outputs
-                          ? __ldg(reinterpret_cast<const unsigned*>(problem.bias + column + 8 * j))
-                          : 0;
         float sum[COLUMNS / 2];
         multiply_half(problem, shared, sum, ring, half);
-        if (index >= int(gridDim.x)) meet_named(kFreeName + half, kMeeting);
+        meet_named(kReadyName + half, kMeeting);
 #pragma unroll
-        for (int j = 0; j < kPieces; j++)
+        for (int j = 0; j < kPieces; j++) {
+            const unsigned bias = load4(place.bias + 8 * j + 2 * c), scale = kAfter == kAdd ? load4(place.scale + 8 * j + 2 * c) : 0;
 #pragma unroll
-            for (int low = 0; low < 2; low++)
-                *reinterpret_cast<unsigned*>(to + low * 8 * kPitch + j * 16) =
-                    pack2<SCALAR>(sum[4 * j + 2 * low] + low_half<SCALAR>(bias[j]), sum[4 * j + 2 * low + 1] + high_half<SCALAR>(bias[j]));
+            for (int low = 0; low < 2; low++) {
+                unsigned* at = reinterpret_cast<unsigned*>(own + low * 8 * kPitch + j * 16);
+                *at = finished(sum[4 * j + 2 * low], sum[4 * j + 2 * low + 1], bias, scale, kAfter == kAdd ? *at : 0);
+            }
+        }
         pass_named(kThereName + half, kMeeting);
     }
 }
@@ -185,55 +193,65 @@ DEVICE float activated(float y) {
     return y * reciprocal_fast(1.f + __expf(-exponent));
 }
 
-// Eight outputs of a row.
-DEVICE uint4 followed(uint4 product, uint4 residual, const SCALAR* scale) {
-    if constexpr (kAfter == kNothing) return product;
-    float y[8];
-    unpack16<SCALAR>(product, y);
-    if constexpr (kAfter == kAdd) {
-        float addend[8], factor[8];
-        unpack16<SCALAR>(residual, addend);
-        if (scale) unpack16<SCALAR>(__ldg(reinterpret_cast<const uint4*>(scale)), factor);
-#pragma unroll
-        for (int j = 0; j < 8; j++) y[j] = scale ? addend[j] + y[j] * factor[j] : addend[j] + y[j];
-    } else {
-#pragma unroll
-        for (int j = 0; j < 8; j++) y[j] = activated(y[j]);
+// Ask for what the products of half a tile will meet. Nobody reads or writes the half meanwhile.
+DEVICE void furnish(const Problem& problem, Layout& shared, int thread, const Tile& tile, int half) {
+    auto& place = shared.halves[half];
+    for (int i = thread; i < 2 * kPieces; i += kFollowers) {
+        const SCALAR* from = i < kPieces ? problem.bias : problem.scale;
+        SCALAR* to = (i < kPieces ? place.bias : place.scale) + i % kPieces * 8;
+        const int column = tile.column + i % kPieces * 8;
+        const unsigned absent = i < kPieces ? 0 : pack2<SCALAR>(1.f, 1.f);
+        if (from) copy16_async(to, from + column, column < problem.num_outputs);
+        else store16(to, make_uint4(absent, absent, absent, absent));
     }
-    return pack16<SCALAR>(y);
+    for (int i = hidden(thread); kAfter == kAdd && i < 64 * kPieces; i += kFollowers) {
+        const int row = i / kPieces, column = tile.column + i % kPieces * 8, t = tile.row + 64 * half + row;
+        const bool inside = t < problem.num_rows && column < problem.num_outputs;
+        copy16_async(place.rows + row * kPitch + i % kPieces * 16,
+                     inside ? problem.residual + (long long)t * problem.num_outputs + column : nullptr, inside);
+    }
+    copies_commit();
 }
 
-// Some pieces of half a tile: what is read is asked for together, since a store could have changed it for all the compiler knows.
-DEVICE void write_batch(const Problem& problem, const unsigned char* product, int first, int first_row, int first_column) {
-    long long at[kBatch];
-    uint4 y[kBatch], residual[kBatch];
+DEVICE void write(const Problem& problem, const Layout& shared, int thread, const Tile& tile, int half) {
+#pragma unroll 4
+    for (int i = hidden(thread); i < 64 * kPieces; i += kFollowers) {
+        const int row = i / kPieces, column = tile.column + i % kPieces * 8, t = tile.row + 64 * half + row;
+        if (t >= problem.num_rows || column >= problem.num_outputs) continue;
+        uint4 piece = load16(shared.halves[half].rows + row * kPitch + i % kPieces * 16);
+        if constexpr (kAfter != kNothing && kAfter != kAdd) {
+            float y[8];
+            unpack16<SCALAR>(piece, y);
 #pragma unroll
-    for (int i = 0; i < kBatch; i++) {
-        const int item = first + i * kFollowers, row = item / kPieces, column = first_column + item % kPieces * 8;
-        const bool inside = row < 64 && first_row + row < problem.num_rows && column < problem.num_outputs;
-        at[i] = inside ? (long long)(first_row + row) * problem.num_outputs + column : -1;
-        if (!inside) continue;
-        y[i] = load16(product + row * kPitch + item % kPieces * 16);
-        if (kAfter == kAdd) residual[i] = load16(problem.residual + at[i]);
+            for (int j = 0; j < 8; j++) y[j] = activated(y[j]);
+            piece = pack16<SCALAR>(y);
+        }
+        store16(problem.out + (long long)t * problem.num_outputs + column, piece);
     }
-#pragma unroll
-    for (int i = 0; i < kBatch; i++)
-        if (at[i] >= 0)
-            store16(problem.out + at[i], followed(y[i], residual[i], problem.scale ? problem.scale + at[i] % problem.num_outputs : nullptr));
 }
 
 DEVICE void follow(const Problem& problem, Layout& shared) {
     const int num_tiles = problem.num_tiles(), thread = threadIdx.x - 32;
+    const auto prepare = [&](const Tile& tile, int half) { furnish(problem, shared, thread, tile, half); };
+    const auto hand_over = [&] {
+        copies_wait<0>();
+        for (int half = 0; half < 2; half++) pass_named(kReadyName + half, kMeeting);
+    };
+    const Tile opening(problem, blockIdx.x);
+    for (int half = 0; half < 2; half++) prepare(opening, half);
+    hand_over();
 #pragma unroll 1
     for (int index = blockIdx.x; index < num_tiles; index += gridDim.x) {
-        const Tile tile(problem, index);
+        const bool goes_on = index + int(gridDim.x) < num_tiles;
+        const Tile tile(problem, index), next(problem, goes_on ? index + gridDim.x : index);
+#pragma unroll 1
         for (int half = 0; half < 2; half++) {
             meet_named(kThereName + half, kMeeting);
-#pragma unroll 1
-            for (int first = thread; first < 64 * kPieces; first += kBatch * kFollowers)
-                write_batch(problem, shared.product[half], first, tile.row + 64 * half, tile.column);
-            if (index + int(gridDim.x) < num_tiles) pass_named(kFreeName + half, kMeeting);
+            write(problem, shared, thread, tile, half);
+            meet_named(kOwnName, kFollowers);  // none fills what another still reads
+            if (goes_on) prepare(next, half);
         }
+        if (goes_on) hand_over();
     }
 }
 

@@ -53,4 +53,5 @@ def _stage_bytes(columns: int) -> int:
 
 
 def _product_bytes(columns: int) -> int:
-    return ROWS * (2 * columns + _PAD_BYTES)
+    rows = ROWS * (2 * columns + _PAD_BYTES)
+    return rows + 2 * 2 * 2 * columns  # bias and scale of each half
