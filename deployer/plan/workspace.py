@@ -19,6 +19,9 @@ from engines.turbomind.chunk_ladder import chunk_ladder
 # One H200, torch 2.11, 2026-11-22: a first graph took 75 MB, each of seven more, of 384 nodes, 1.05 MB.
 FIRST_GRAPH_BYTES = 75_000_000
 GRAPH_NODE_BYTES = 2_700
+# topk over a whole vocabulary: float32 values and int64 ids, both once more in order, and the sort's own.
+# 256 x 92,553 on one H200, torch 2.11, 2026-11-26: 44.04 bytes a number.
+ORDER_BYTES = 44
 NODES_A_LAYER = 11  # 4 linear, 2 norms, rope, 2 stores, attention, activation
 
 
@@ -38,10 +41,10 @@ def decoder_bytes(case: Case) -> int:
 def sampling_bytes(case: Case) -> int:
     """Return what `engines/sampling.py` holds for a full batch that draws, S rows of V logits.
 
-    The head's output, float32 logits, adjusted logits, three scaled copies, noise and its cut, int64 ids:
-    S V (dtype + 7 * 4 + 8).
+    Float32 logits and the same over the temperatures, 2 * 4 bytes a number, beside what top_p takes: all
+    logits in order, `ORDER_BYTES`. The steps before and after it hold less.
     """
-    return case.options.scheduler.max_batch_size * case.spec.decoder.vocab * (case.dtype_bytes + 36)
+    return case.options.scheduler.max_batch_size * case.spec.decoder.vocab * (2 * 4 + ORDER_BYTES)
 
 
 def encoder_bytes(case: Case) -> int:

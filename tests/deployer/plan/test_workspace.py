@@ -14,6 +14,7 @@ from deployer.plan.workspace import (
     graph_sizes,
     sampling_bytes,
 )
+from engines.kept_bytes import kept_bytes
 
 
 def with_batch(what: Case, batch: int) -> Case:
@@ -37,7 +38,15 @@ def test_attention_is_the_widest_moment_of_a_decoder_with_a_small_ffn() -> None:
 
 
 def test_sampling_holds_rows_of_the_whole_vocabulary() -> None:
-    assert sampling_bytes(case()) == 128 * 92_553 * 38
+    assert sampling_bytes(case()) == 128 * 92_553 * 52
+
+
+def test_the_engines_own_account_of_256_sequences_is_met_within_a_twentieth() -> None:
+    """1.68 GiB at the start of InternVL2-8B with engine.max_batch_size=256, docs/plan.md."""
+    large = with_batch(case(), 256)
+    kept = kept_bytes(large.spec, large.options, itemsize=2).total
+    planned = max(decoder_bytes(large), sampling_bytes(large), encoder_bytes(large)) + kept
+    assert planned == pytest.approx(1.68 * 2**30, rel=0.05)
 
 
 def test_an_encoder_pass_holds_the_ffn_of_all_its_tiles() -> None:
