@@ -24,7 +24,7 @@ from deployer.quantize.samples import samples
 from engines.quant.method import Method
 
 if TYPE_CHECKING:
-    from engines.quant.judge_answers import AnswerJudge
+    from engines.quant.judge_answers import AnswerJudge, JudgedAnswers
     from engines.quant.prompt_steps import CalibrationPrompt
 
 
@@ -46,7 +46,9 @@ def run(config: DeployConfig, options: QuantizeOptions) -> int:
     report = make_copy(job, _calibration(config, options, model), choice)
     if options.questions:
         judge = _judge(config, options, model, choice)
-        report = replace(report, quality=[_original(model, judge), _of_copy(config, form, job, judge)])
+        judged, size = _judged_copy(config, job, judge), _weight_bytes(job.out)
+        copy = quality_of(form, judged, num_bytes=size, nearest=None)
+        report = replace(report, quality=[_original(model, judge), copy])
     if options.output == "json":
         print_json(report.values(), out=sys.stdout)
     else:
@@ -69,13 +71,18 @@ def _compare(config: DeployConfig, options: QuantizeOptions, model: OpenedModel,
     for job in jobs.values():
         make_copy(job, prompts, choice)
     judge = _judge(config, options, model, choice)
-    rows = [_original(model, judge)]
-    for name in options.compare:
-        if name in jobs:
-            rows.append(_of_copy(config, name, jobs[name], judge))
-        else:
-            judged = judge.judge(model.folder, model.spec, KEPT[name], same_tower=True)
-            rows.append(quality_of(name, judged, num_bytes=rows[0].num_bytes))
+    original = _original(model, judge)
+    judged = {
+        name: _judged_copy(config, jobs[name], judge)
+        if name in jobs
+        else judge.judge(model.folder, model.spec, KEPT[name], same_tower=True)
+        for name in options.compare
+    }
+    rows = [original]
+    for name, found in judged.items():
+        size = _weight_bytes(jobs[name].out) if name in jobs else original.num_bytes
+        nearest = judged.get("nearest") if name in jobs and name != "nearest" else None
+        rows.append(quality_of(name, found, num_bytes=size, nearest=nearest))
     if options.output == "json":
         print_json([row.values() for row in rows], out=sys.stdout)
     else:
@@ -135,18 +142,17 @@ def _judge(
 
 
 def _original(model: OpenedModel, judge: "AnswerJudge") -> Quality:
-    from engines.quant.remainder import weight_files
-
-    size = sum(path.stat().st_size for path in weight_files(model.folder))
-    return quality_of("original", judge.original(), num_bytes=size)
+    return quality_of("original", judge.original(), num_bytes=_weight_bytes(model.folder), nearest=None)
 
 
-def _of_copy(config: DeployConfig, name: str, job: CopyJob, judge: "AnswerJudge") -> Quality:
-    from engines.quant.remainder import weight_files
-
+def _judged_copy(config: DeployConfig, job: CopyJob, judge: "AnswerJudge") -> "JudgedAnswers":
     copy = open_model(
         replace(config.model, hub="folder", path=str(job.out), repo=None), tower=config.vision.name
     )
-    judged = judge.judge(copy.folder, copy.spec, "none", same_tower=not job.method.vision)
-    size = sum(path.stat().st_size for path in weight_files(copy.folder))
-    return quality_of(name, judged, num_bytes=size)
+    return judge.judge(copy.folder, copy.spec, "none", same_tower=not job.method.vision)
+
+
+def _weight_bytes(folder: Path) -> int:
+    from engines.quant.remainder import weight_files
+
+    return sum(path.stat().st_size for path in weight_files(folder))

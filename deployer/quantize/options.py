@@ -127,8 +127,8 @@ def method_of(options: QuantizeOptions, form: WeightFormat) -> Method:
         format=form,
         group_size=None if group_size == -1 or form in ("int8", "fp8") else group_size,
         search=options.search and form in ("awq", "int8"),
-        symmetric=options.symmetric,
-        act_order=options.act_order,
+        symmetric=options.symmetric and form in ONLY["symmetric"],
+        act_order=options.act_order and form in ONLY["act_order"],
         damping=options.damping,
         vision=options.vision and form in ONLY["vision"],
     )

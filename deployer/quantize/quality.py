@@ -13,7 +13,25 @@ if TYPE_CHECKING:
 
     from engines.quant.judge_answers import JudgedAnswers
 
-HEADS = ("format", "MB", "right", "lost", "gained", "other answers", "nats a token", "change", "divergence")
+HEADS = (
+    "format",
+    "MB",
+    "right",
+    "lost",
+    "gained",
+    "other answers",
+    "nats",
+    "change",
+    "divergence",
+    "moved",
+    "vs nearest",
+)
+
+LEGEND = """\
+lost, gained: right answers; other answers: chosen otherwise than by the original
+for each token of the right answers: nats: -log of its probability; change: of that; divergence:
+KL(original || format) of the next token, nats; moved: probability that went to other tokens
+vs nearest: of that; +-: one standard error, question by question"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,18 +50,24 @@ class Quality:
     loss_change_error: float  # standard error of it, question by question
     divergence: float  # KL(original || copy) of the next token, mean over the tokens of the answers, nats
     divergence_error: float  # likewise
+    moved: float  # probability that went from a token to others, mean over the tokens of the answers, 0 to 1
+    moved_error: float  # likewise
+    moved_more: float | None  # than by rounding to nearest; None: not compared with it
+    moved_more_error: float | None  # likewise; of what either moves, both move most in the same few answers
 
     def values(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
         return asdict(self)
 
 
-def quality_of(name: str, judged: JudgedAnswers, *, num_bytes: int) -> Quality:
-    """Return the figures of what was judged."""
+def quality_of(name: str, judged: JudgedAnswers, *, num_bytes: int, nearest: JudgedAnswers | None) -> Quality:
+    """Return the figures of what was judged; `nearest`: the answers of 4 bits rounded to nearest."""
     tokens = judged.tokens
     before_Q, after_Q = judged.all_of(tokens.right_before_S), judged.all_of(tokens.right_after_S)
     change, change_error = _mean(judged, tokens.losses_after_S - tokens.losses_before_S)
     divergence, divergence_error = _mean(judged, tokens.divergences_S)
+    moved, moved_error = _mean(judged, tokens.moved_S)
+    more = None if nearest is None else _mean(judged, tokens.moved_S - nearest.tokens.moved_S)
     return Quality(
         name=name,
         num_bytes=num_bytes,
@@ -57,18 +81,17 @@ def quality_of(name: str, judged: JudgedAnswers, *, num_bytes: int) -> Quality:
         loss_change_error=change_error,
         divergence=divergence,
         divergence_error=divergence_error,
+        moved=moved,
+        moved_error=moved_error,
+        moved_more=None if more is None else more[0],
+        moved_more_error=None if more is None else more[1],
     )
 
 
 def print_quality(rows: Sequence[Quality], *, out: TextIO) -> None:
     """Print a row a format; the original first."""
     print_table(HEADS, [_cells(row) for row in rows], out=out)
-    print(
-        f"\n{rows[0].questions:,} questions; lost, gained: right answers; other answers: chosen otherwise "
-        "than by the original;\nchange: of the nats; divergence: KL(original || format) of the "
-        "next token, nats; +-: one standard error, question by question",
-        file=out,
-    )
+    print(f"\n{rows[0].questions:,} questions; {LEGEND}", file=out)
 
 
 def _cells(row: Quality) -> list[str]:
@@ -82,6 +105,8 @@ def _cells(row: Quality) -> list[str]:
         f"{row.loss:.5f}",
         f"{row.loss_change:+.5f} +- {row.loss_change_error:.5f}",
         f"{row.divergence:.5f} +- {row.divergence_error:.5f}",
+        f"{row.moved:.3%} +- {row.moved_error:.3%}",
+        "" if row.moved_more is None else f"{row.moved_more:+.3%} +- {row.moved_more_error:.3%}",
     ]
 
 

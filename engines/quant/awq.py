@@ -1,9 +1,12 @@
-"""AWQ: inputs that carry much are scaled up before rounding, and the ends of groups are drawn in.
+"""AWQ: inputs that carry much are scaled up before rounding.
 
     y = (x / s) (W s)^T     s = mean|x|^r / mean|w|^(1 - r) or mean|x|^r, normalized; r searched from 0 to 1
 
 The error of a candidate is that of the layer's output over the calibration, |X (Q(W s) / s - W)^T|^2, which
 the sum of x x^T gives exactly: D H D^T for each output. Source: arXiv 2306.00978.
+
+The paper's second search, which draws in the ends of groups, is not here: what was scaled is rounded by
+`gptq.solve`, whose errors are half as large as those of clipped groups (docs/quantization.md has figures).
 
 Legend: O outputs, I inputs, G groups, S inputs of a group.
 """
@@ -16,8 +19,6 @@ from torch import Tensor
 from engines.quant.rounding import round_groups
 
 NUM_RATIOS = 20
-CLIP_STEPS = 10  # of 1/20 each
-ROWS_AT_ONCE = 2048
 
 
 def search_scale(
@@ -40,28 +41,6 @@ def search_scale(
             if error < best:
                 best_s, best = scale_I, error
     return best_s
-
-
-def search_clip(weight_OI: Tensor, gram_II: Tensor, *, group_size: int) -> Tensor:
-    """Return for each output and group by how much its ends are drawn in, [O, G], 1 for not at all."""
-    outputs, inputs = weight_OI.shape
-    groups = inputs // group_size
-    blocks = gram_II.view(groups, group_size, groups, group_size)
-    gram_GSS = blocks.diagonal(dim1=0, dim2=2).permute(2, 0, 1)
-    clips = []
-    for start in range(0, outputs, ROWS_AT_ONCE):
-        part_OI = weight_OI[start : start + ROWS_AT_ONCE]
-        best_OG = part_OI.new_full((len(part_OI), groups), torch.inf)
-        clip_OG = part_OI.new_ones((len(part_OI), groups))
-        for step in range(CLIP_STEPS):
-            trial_OG = torch.full_like(clip_OG, 1 - step / 20)
-            moved = round_groups(part_OI, group_size, trial_OG).dequantized() - part_OI
-            moved_GOS = moved.view(len(part_OI), groups, group_size).transpose(0, 1)
-            error_OG = (torch.bmm(moved_GOS, gram_GSS) * moved_GOS).sum(-1).T
-            better = error_OG < best_OG
-            best_OG, clip_OG = torch.where(better, error_OG, best_OG), torch.where(better, trial_OG, clip_OG)
-        clips.append(clip_OG)
-    return torch.cat(clips)
 
 
 def output_error(weight_OI: Tensor, other_OI: Tensor, gram_II: Tensor) -> float:

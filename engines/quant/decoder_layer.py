@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from engines.quant import gptq
-from engines.quant.awq import search_clip, search_scale
+from engines.quant.awq import search_scale
 from engines.quant.method import Method
 from engines.quant.rounding import Codes, round_groups, round_outputs
 from engines.quant.smooth import search_migration
@@ -49,7 +49,7 @@ def quantize_layer(
     for linear in LINEARS:
         key = f"{name}.{linear}.weight"
         scale_I = scales.get(linear, torch.ones_like(statistics[key].mean_I))
-        linears[key] = _codes(spec, after[key], key, scale_I, statistics[key], method)
+        linears[key] = _codes(after[key], scale_I, statistics[key], method)
         errors[key] = _error(after[key], linears[key], scale_I, statistics[key])
     changed = {
         key: after[key].to(params[key].dtype)
@@ -113,23 +113,12 @@ def _unshared(values_I: Tensor) -> Tensor:
     return values_I
 
 
-def _codes(
-    spec: DecoderSpec, weight_OI: Tensor, key: str, scale_I: Tensor, seen: InputStatistics, method: Method
-) -> Codes:
+def _codes(weight_OI: Tensor, scale_I: Tensor, seen: InputStatistics, method: Method) -> Codes:
     if not method.is_4_bit:
         return round_outputs(weight_OI, method.format)
-    if method.format == "gptq":
-        return gptq.solve(weight_OI, seen.gram_II, method)
-    size = method.group_size or weight_OI.shape[1]
-    if not method.search:
-        return round_groups(weight_OI, size)
-    gram_II = seen.gram_II / (scale_I[:, None] * scale_I)
-    clip_OG = search_clip(weight_OI, gram_II, group_size=size)
-    if key.endswith(
-        "qkv.weight"
-    ):  # scores are a product of two roundings: outliers of q and k stay as they are
-        clip_OG[: (spec.num_heads + spec.num_kv_heads) * spec.head_dim] = 1
-    return round_groups(weight_OI, size, clip_OG)
+    if method.compensates:
+        return gptq.solve(weight_OI, seen.gram_II / (scale_I[:, None] * scale_I), method)
+    return round_groups(weight_OI, method.group_size or weight_OI.shape[1])
 
 
 def _error(weight_OI: Tensor, codes: Codes, scale_I: Tensor, seen: InputStatistics) -> float:

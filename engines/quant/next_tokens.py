@@ -19,6 +19,7 @@ class NextTokens:
     losses_before_S: Tensor  # -log p of the token that comes, fp32 on the host
     losses_after_S: Tensor
     divergences_S: Tensor  # KL(before || after), nats
+    moved_S: Tensor  # half of sum |after - before|: the probability that went to other tokens, 0 to 1
     differs_S: Tensor  # bool: the likeliest token is another
     right_before_S: Tensor  # bool: it is the one that comes
     right_after_S: Tensor
@@ -38,6 +39,7 @@ def compare(before_SV: Tensor, after_SV: Tensor, ids_S: Tensor) -> NextTokens:
     """Compare logits, fp32, where the tokens `ids_S` come."""
     before_SV, after_SV = F.log_softmax(before_SV, dim=-1), F.log_softmax(after_SV, dim=-1)
     divergences_S = (before_SV.exp() * (before_SV - after_SV)).sum(-1)
+    moved_S = (before_SV.exp() - after_SV.exp()).abs().sum(-1) / 2
     losses = (-part.gather(1, ids_S[:, None]).squeeze(1) for part in (before_SV, after_SV))
     losses_before_S, losses_after_S = (part.cpu() for part in losses)
     choices_before_S, choices_after_S = before_SV.argmax(-1), after_SV.argmax(-1)
@@ -45,6 +47,7 @@ def compare(before_SV: Tensor, after_SV: Tensor, ids_S: Tensor) -> NextTokens:
         losses_before_S=losses_before_S,
         losses_after_S=losses_after_S,
         divergences_S=divergences_S.clamp(min=0).cpu(),
+        moved_S=moved_S.cpu(),
         differs_S=(choices_before_S != choices_after_S).cpu(),
         right_before_S=(choices_before_S == ids_S).cpu(),
         right_after_S=(choices_after_S == ids_S).cpu(),

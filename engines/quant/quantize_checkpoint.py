@@ -1,8 +1,8 @@
 """A checkpoint quantized layer by layer: one layer on the device at a time, whatever the model's size.
 
 Calibration prompts run through the decoder twice, side by side: through the layers as they are, and through
-those that were quantized before. AWQ and SmoothQuant look at the first stream, GPTQ at the second, whose
-errors it is to make up for; the report compares the two.
+those that were quantized before. SmoothQuant looks at the first stream, AWQ and GPTQ at the second, whose
+errors they are to make up for; the report compares the two.
 """
 
 from collections.abc import Callable, Sequence
@@ -151,7 +151,7 @@ class _Layers:
             )
             for linear in LINEARS
         }
-        second = self.method.format == "gptq"
+        second = self.method.compensates
         plain = self.stream.layer(params, name, rows[0], None if second else seen)
         if second:
             self.stream.layer(params, name, rows[1], seen)

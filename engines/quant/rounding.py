@@ -38,13 +38,10 @@ class Codes:
         ]
 
 
-def round_groups(weight_OI: Tensor, group_size: int, clip_OG: Tensor | None = None) -> Codes:
-    """Round to the nearest of 16 steps between the ends of each group; `clip` draws the ends in."""
+def round_groups(weight_OI: Tensor, group_size: int) -> Codes:
+    """Round to the nearest of 16 steps between the ends of each group."""
     weight_OGS = weight_OI.float().reshape(len(weight_OI), -1, group_size)
-    low_OG, high_OG = weight_OGS.amin(-1), weight_OGS.amax(-1)
-    if clip_OG is not None:
-        low_OG, high_OG = low_OG * clip_OG, high_OG * clip_OG
-    scales_OG, zeros_OG = group_parameters(low_OG, high_OG, symmetric=False)
+    scales_OG, zeros_OG = group_parameters(weight_OGS.amin(-1), weight_OGS.amax(-1), symmetric=False)
     codes_OGS = nearest(weight_OGS, scales_OG[..., None], zeros_OG[..., None])
     return Codes(
         codes_OI=codes_OGS.reshape(weight_OI.shape).to(torch.uint8),

@@ -68,10 +68,10 @@ def run(
 def test_a_layer_whose_inputs_were_scaled_computes_what_it_did(
     heads: int, kv_heads: int, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    exact = {}
+    exact: list[Tensor] = []
 
-    def unrounded(spec: object, weight_OI: Tensor, key: str, *_: object) -> Codes:
-        exact[key] = weight_OI
+    def unrounded(weight_OI: Tensor, *_: object) -> Codes:
+        exact.append(weight_OI)
         return Codes(
             codes_OI=torch.zeros(weight_OI.shape, dtype=torch.uint8),
             scales_OG=torch.ones(len(weight_OI), 1),
@@ -91,5 +91,5 @@ def test_a_layer_whose_inputs_were_scaled_computes_what_it_did(
     made = quantize_layer(spec, params, NAME, seen, replace(METHOD, format=form, group_size=size))  # type: ignore[arg-type]  # a parameter
     assert any(key.endswith("norm.weight") for key in made.changed)
     assert f"{NAME}.qkv.bias" in made.changed
-    moved = run(spec, params | made.changed | exact) - wanted
+    moved = run(spec, params | made.changed | dict(zip(seen, exact, strict=True))) - wanted
     assert moved.norm() / wanted.norm() < 1e-5

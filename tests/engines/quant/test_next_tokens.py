@@ -10,6 +10,7 @@ def test_equal_distributions_have_no_distance() -> None:
     logits = torch.randn(4, 9, generator=torch.Generator().manual_seed(0))
     found = compare(logits, logits + 3, torch.tensor([0, 1, 2, 3]))
     assert found.divergences_S.max() < 1e-6
+    assert found.moved_S.max() < 1e-6
     assert not found.differs_S.any()
     assert found.perplexity_before == pytest.approx(found.perplexity_after)
 
@@ -20,7 +21,9 @@ def test_losses_divergence_and_choice_are_those_of_the_definition() -> None:
     assert found.perplexity_before == pytest.approx(1 / 0.75)
     assert found.perplexity_after == pytest.approx(1 / 0.25)
     assert float(found.divergences_S) == pytest.approx(0.75 * math.log(3) + 0.25 * math.log(1 / 3))
+    assert float(found.moved_S) == pytest.approx(0.5)
     assert found.differs_S.tolist() == [True]
+    assert (found.right_before_S.tolist(), found.right_after_S.tolist()) == ([True], [False])
 
 
 def test_parts_are_joined_in_order() -> None:
