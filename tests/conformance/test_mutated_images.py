@@ -1,6 +1,7 @@
 """Damaged pictures: each is read or refused with a reason, and none of them costs memory for good.
 
-The default is small. The full run, from the repository's root, prints its figures:
+With the extra `heic`, pictures of that kind are among them. The default is small. The full run, from the
+repository's root, prints its figures:
 
     python tests/conformance/test_mutated_images.py 10000
 """
@@ -51,6 +52,22 @@ def originals(dice: random.Random) -> list[bytes]:
                 data = io.BytesIO()
                 base.save(data, kind, **option)
                 found.append(data.getvalue())
+    return found + heic_originals(picture)
+
+
+def heic_originals(picture: Image.Image) -> list[bytes]:
+    """Return pictures in HEIC; none where the extra `heic` is not installed."""
+    try:
+        from pillow_heif import from_pillow
+    except ImportError:
+        return []
+    found = []
+    for mode in ("RGBA", "RGB", "L"):
+        for quality in (30, 90):
+            data = io.BytesIO()
+            base = picture if mode == "RGBA" else picture.convert("RGB").convert(mode)
+            from_pillow(base).save(data, quality=quality)
+            found.append(data.getvalue())
     return found
 
 

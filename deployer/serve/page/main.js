@@ -153,6 +153,7 @@ $("question").onkeydown = (event) => {
   event.preventDefault();
   send();
 };
+$("key").onchange = () => { $("fault").hidden = true; pictures.priceAgain(); };
 $("stop").onclick = () => { stopping?.abort(); $("question").focus(); };
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;

@@ -21,15 +21,24 @@ export class Pictures {
       const item = { name: file.name || "pasted picture", url: await dataUrl(file) };
       this.items.push(item);
       this.show();
-      try {
-        [item.cost] = await price([item.url], this.key());
-      } catch (error) {
-        item.fault = error.message;
-        this.refused(error);
-      }
-      this.show();
-      if (item.cost) this.changed(`${item.name} added, ${count(item.cost.tiles, "tile")}, ${count(item.cost.tokens, "token")}`);
+      await this.price(item);
     }
+  }
+
+  async price(item) {
+    try {
+      [item.cost] = await price([item.url], this.key());
+    } catch (error) {
+      if (error.status !== 401) item.fault = error.message; // a missing key is no fault of the picture
+      this.refused(error);
+    }
+    this.show();
+    if (item.cost) this.changed(`${item.name} added, ${count(item.cost.tiles, "tile")}, ${count(item.cost.tokens, "token")}`);
+  }
+
+  // Prices what could not be priced without a key.
+  async priceAgain() {
+    for (const item of this.items.filter(({ cost, fault }) => !cost && !fault)) await this.price(item);
   }
 
   take() {

@@ -116,6 +116,22 @@ async def test_a_key_is_asked_for_and_the_question_is_not_lost(browse: Callable[
     await page.wait_for_selector(".assistant .figures")
 
 
+async def test_a_picture_that_came_before_the_key_is_priced_once_the_key_is_there(
+    browse: Callable[..., Any], picture: Path
+) -> None:
+    page = await browse(api_keys=["sesame"])
+    await page.set_input_files("#file", picture)
+    await page.get_by_role("alert").get_by_text("API key").wait_for()
+    assert await page.get_by_text("no known API key").count() == 1, "said once, and not of the picture"
+    await page.get_by_label("API key").fill("sesame")
+    await page.focus("#question")
+    await page.get_by_text(PRICED).wait_for()
+    assert await page.get_by_role("alert").count() == 0
+    await ask(page, "what is it")
+    await page.wait_for_selector(".assistant .figures")
+    assert await page.locator(".user").get_by_text(PRICED).count() == 1
+
+
 async def test_a_conversation_comes_back_from_the_history_with_its_pictures(
     browse: Callable[..., Any], engine: FakeEngine, picture: Path
 ) -> None:

@@ -1,7 +1,7 @@
 """Prints the tables "Load and faults" of docs/benchmarks.md.
 
     PYTHONPATH=tests/support python -m storm [SCENARIO ...] [--clients N] [--requests N] [--minutes M] \
-        [--output-tokens N] [-- WORDS of deploy, default +model=pocket_vl]
+        [--output-tokens N] [--admitted N] [-- WORDS of deploy, default +model=pocket_vl]
 """
 
 import argparse
@@ -35,6 +35,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--requests", type=int, default=10_000)
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--output-tokens", type=int, default=16)
+    parser.add_argument("--admitted", type=int, default=16, help="at once, in the overload")
     own, deploy = _parted(words)
     asked = parser.parse_args(own)
     unknown = [name for name in asked.scenarios if name not in SCENARIOS]
@@ -46,6 +47,7 @@ def main(words: list[str]) -> int:
         requests=asked.requests,
         minutes=asked.minutes,
         output_tokens=asked.output_tokens,
+        admitted=asked.admitted,
     )
     for name, value in machine().items():
         print(f"{name:10} {value}")

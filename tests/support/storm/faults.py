@@ -39,8 +39,12 @@ async def engine_killed(storm: Storm) -> Figures:
 
 
 async def worker_killed(storm: Storm) -> Figures:
-    """Yield what requests got while both workers that decode pictures were killed."""
-    with live_server(*storm.words, "vision.preprocess_workers=2") as server:
+    """Yield what requests got while both workers that decode pictures were killed.
+
+    The pictures are large, so that the workers are still busy when the figure that says so has come.
+    """
+    words = ("vision.preprocess_workers=2", "vision.max_tiles=1")
+    with live_server(*storm.words, *words) as server:
 
         async def fault() -> None:
             workers = with_word(server.process.pid, b"deployer.prompt.pixel_worker")
@@ -48,7 +52,7 @@ async def worker_killed(storm: Storm) -> Figures:
             for worker in workers:
                 os.kill(worker, signal.SIGKILL)
 
-        outcomes, at = await _struck(server, storm, fault, when="deployer_preprocess_busy")
+        outcomes, at = await _struck(server, storm, fault, when="deployer_preprocess_busy", side=1024)
         back = await _until_answered(server, at)
         restarts = server.figure("deployer_preprocess_restarts_total")
         return iter(
@@ -140,12 +144,14 @@ async def _struck(
     fault: Callable[[], Coroutine[None, None, None]],
     *,
     when: str = "deployer_sequences_running",
+    side: int = 224,
 ) -> tuple[list[Outcome], float]:
     """Return what requests got in whose middle a fault came, and when: as soon as a figure is above 0."""
     async with new_client(server.url) as client:
-        asked = _bodies(storm, f"fault {time.perf_counter()}")
+        asked = _bodies(storm, f"fault {time.perf_counter()}", side=side)
         tasks = [asyncio.create_task(ask(client, body)) for body in asked]
         while not (await asyncio.to_thread(server.figure, when) or 0) > 0:
+            assert not all(task.done() for task in tasks), f"all was answered before {when} was seen above 0"
             await asyncio.sleep(0.02)
         at = time.perf_counter()
         await fault()
@@ -170,8 +176,8 @@ async def _hangs_up(url: str, body: bytes) -> None:
             return
 
 
-def _bodies(storm: Storm, stream: str) -> list[bytes]:
-    return bodies(IN_FLIGHT, stream=stream, output_tokens=storm.output_tokens)
+def _bodies(storm: Storm, stream: str, *, side: int = 224) -> list[bytes]:
+    return bodies(IN_FLIGHT, stream=stream, output_tokens=storm.output_tokens, side=side)
 
 
 def _text(tokens: int) -> bytes:

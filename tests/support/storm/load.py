@@ -23,6 +23,7 @@ class Storm:
     requests: int
     minutes: float  # at least so long, with further requests
     output_tokens: int
+    admitted: int  # in the overload: `server.max_requests`
 
 
 async def long_load(storm: Storm) -> Iterator[tuple[str, str]]:
@@ -54,8 +55,13 @@ async def long_load(storm: Storm) -> Iterator[tuple[str, str]]:
         )
 
 
-async def overload(storm: Storm, *, in_flight: int = 16, times: float = 3.0) -> Iterator[tuple[str, str]]:
-    """Yield figures of arrivals at `times` what the server can answer, `in_flight` admitted at once."""
+async def overload(storm: Storm, *, times: float = 3.0) -> Iterator[tuple[str, str]]:
+    """Yield figures of arrivals at `times` what the server can answer, `storm.admitted` at once.
+
+    The p99 is set beside that of the same server with every place taken and none too many, and beside that of
+    one request alone.
+    """
+    in_flight = storm.admitted
     with live_server(*storm.words, f"server.max_requests={in_flight}") as server:
         async with new_client(server.url) as client:
             await closed(client, _bodies(storm, "warm", 2 * in_flight), in_flight)
@@ -72,6 +78,7 @@ async def overload(storm: Storm, *, in_flight: int = 16, times: float = 3.0) -> 
                 ("full", f"{counted(full)}, {rate:.1f} a second, p99 {p99_ms(full):.0f} ms"),
                 (f"{times:g} times that", f"{counted(over)}, p99 {p99_ms(over):.0f} ms"),
                 ("p99 against full", f"{p99_ms(over) / p99_ms(full):.2f}x"),
+                ("p99 against one at a time", f"{p99_ms(over) / p99_ms(alone):.2f}x"),
                 *_reasons(over),
             )
         )
