@@ -21,8 +21,8 @@ _FEW_ROWS = 16  # of 8-bit codes: one block an SM, which has all its shared memo
 _LAST_WAVE = 0.5  # of a wave: the SMs that have nothing left to do
 # Of 4-bit codes: the most rows, then groups, turns and cluster.
 _FEW_NIBBLES = ((16, (1, 4, 2)), (32, (1, 3, 2)), (128, (1, 2, 2)))  # two blocks an output, one an SM
-_SOME_NIBBLES = ((8, (2, 2, 2)), (32, (1, 2, 2)), (64, (1, 2, 1)), (128, (2, 1, 2)))
-_NIBBLE_WARPGROUPS = ((32, 4), (128, 2))  # the most rows, the warpgroups of a block
+_SOME_NIBBLES = ((8, (2, 2, 2)), (16, (1, 2, 2)), (64, (1, 1, 2)), (128, (2, 1, 2)))
+_NIBBLE_WARPGROUPS = ((16, 4), (128, 2))  # the most rows, the warpgroups of a block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,8 +37,8 @@ FASTEST: dict[tuple[Kind, int], str] = {
     ("int8", 128): "112/4 112/9 211/3x56 112/9",
     ("nibble", 8): "222/10 142/16 411/4 142/16",
     ("nibble", 16): "122/12 142/12 411/4 142/12",
-    ("nibble", 32): "122/8 132/6 411/3 132/6",
-    ("nibble", 64): "121/4 122/4 211/4 122/4",
+    ("nibble", 32): "112/8 132/6 211/6 132/6",
+    ("nibble", 64): "112/5 122/4 211/4 122/4",
 }
 
 
@@ -83,7 +83,8 @@ def test_codes_of_4_bits_keep_warpgroups_busy_where_registers_allow() -> None:
             cut = hopper_cut(
                 "nibble", num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, **H200
             )
-            assert 2 <= cut.groups * cut.k_groups <= most
+            an_sm = 2 if cut.shared_bytes <= H200["bytes_per_block"] // 2 else 1
+            assert 2 <= cut.groups * cut.k_groups * an_sm and cut.groups * cut.k_groups <= most
 
 
 def test_a_stage_belongs_to_one_of_the_warpgroups_that_take_turns() -> None:
