@@ -84,7 +84,7 @@ def test_codes_of_4_bits_keep_warpgroups_busy_where_registers_allow() -> None:
                 "nibble", num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, **H200
             )
             an_sm = 2 if cut.shared_bytes <= H200["bytes_per_block"] // 2 else 1
-            assert 2 <= cut.groups * cut.k_groups * an_sm and cut.groups * cut.k_groups <= most
+            assert cut.groups * cut.k_groups * an_sm >= 2 and cut.groups * cut.k_groups <= most
 
 
 def test_a_stage_belongs_to_one_of_the_warpgroups_that_take_turns() -> None:
