@@ -38,19 +38,13 @@ _PARALLEL = (
     "distributed-executor-backend",
 )
 _NOT_HERE = {
-    "adapters": "LoRA adapters in PEFT's layout: say engine.adapters=[name=folder,...] (docs/adapters.md)",
-    "qos-config-path": "quality-of-service queues are not there; LMDeploy removed them in 0.6",
+    "qos-config-path": "classes of service are server.qos (docs/server.md); LMDeploy removed them in 0.6",
     "proxy-url": "there is no proxy to register with; put a balancer before the servers, /ready tells it",
-    "allow-credentials": "browsers' credentials are not taken; keys go into the authorization header",
-    "allow-methods": "the methods that the API has are allowed",
-    "allow-headers": "the headers that the API reads are allowed",
     "max-log-len": "prompts are not logged at all",
     "generation-config": "defaults of requests stand in the group `sampling`",
     "hf-overrides": "single keys of config.json are set with model.hyper_parameters.<key>=<value>",
     "tool-call-parser": "calls of tools are told by the model's chat template",
     "reasoning-parser": "thinking is not split from the answer",
-    "eager-mode": "engine=pytorch runs without graphs, engine=turbomind records them",
-    "cudagraph-capture-batch-sizes": "graphs are recorded for the sizes up to engine.max_batch_size",
     "logprobs-mode": "logprobs are those of the raw logits, and are there where a request asks",
     "speculative-algorithm": "speculative decoding is not there",
     "speculative-draft-model": "speculative decoding is not there",
@@ -59,7 +53,15 @@ _NOT_HERE = {
     "migration-backend": "prefill and decode run in one engine",
     "kernel-block-size": "pages have one size, engine.cache_block_seq_len",
 }  # fmt: skip
+_MANY_NOT_HERE = {
+    "adapters": "LoRA adapters in PEFT's layout: say engine.adapters=[name=folder,...] (docs/adapters.md)",
+    "allow-methods": "the methods that the API has are allowed",
+    "allow-headers": "the headers that the API reads are allowed",
+    "cudagraph-capture-batch-sizes": "graphs are recorded for the sizes up to engine.max_batch_size",
+}
 _SWITCHES_NOT_HERE = {
+    "allow-credentials": "browsers' credentials are not taken; keys go into the authorization header",
+    "eager-mode": "engine=pytorch runs without graphs, engine=turbomind records them",
     "disable-fastapi-docs": "/openapi.json stays; put a proxy before the server to hide it",
     "allow-terminate-by-client": "no client ends the server; send it SIGTERM",
     "enable-abort-handling": "closing the connection aborts a request",
@@ -96,6 +98,7 @@ ENGINE: Mapping[str, Flag] = {
     "model-format": Flag(
         words={
             "hf": "",
+            "llama": "",
             "awq": "quantization=awq",
             "gptq": "quantization=gptq",
             "fp8": "quantization=fp8",
@@ -120,6 +123,7 @@ ENGINE: Mapping[str, Flag] = {
     "vision-max-batch-size": Flag(key="vision.max_batch_size"),
     **{name: Flag(note=ONE_ENGINE) for name in _PARALLEL},
     **{name: Flag(note=note) for name, note in _NOT_HERE.items()},
+    **{name: Flag(arity="many", note=note) for name, note in _MANY_NOT_HERE.items()},
     **{name: Flag(arity="switch", note=note) for name, note in _SWITCHES_NOT_HERE.items()},
 }
 API_SERVER: Mapping[str, Flag] = {

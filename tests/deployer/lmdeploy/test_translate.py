@@ -61,7 +61,25 @@ def test_flags_without_effect_and_without_counterpart_are_named() -> None:
     assert notes["--num-tokens-per-iter"].words == ("engine.num_tokens_per_iter=512",)
     assert notes["--adapters"].words == () and "LoRA" in notes["--adapters"].note
     assert "without effect in LMDeploy" in notes["--thread-safe"].note
-    assert "removed" in notes["--qos-config-path"].note
+    assert "server.qos" in notes["--qos-config-path"].note
+
+
+def test_switches_take_no_value_and_lists_take_all_of_theirs() -> None:
+    found = translated(
+        f"lmdeploy serve api_server --allow-credentials {MODEL} --allow-methods GET POST --eager-mode "
+        "--adapters a=x b=y --allow-headers X-A X-B --cudagraph-capture-batch-sizes 1 2 --model-format llama"
+    )
+    assert found.words == ("+model=internvl2_8b", "server.host=0.0.0.0")
+    assert [line.flag for line in found.lines] == [
+        MODEL,
+        "--allow-credentials",
+        "--allow-methods GET POST",
+        "--eager-mode",
+        "--adapters a=x b=y",
+        "--allow-headers X-A X-B",
+        "--cudagraph-capture-batch-sizes 1 2",
+        "--model-format llama",
+    ]
 
 
 def test_every_flag_has_a_key_or_says_why_it_has_none() -> None:
