@@ -1,6 +1,7 @@
 """One quantized copy of a checkpoint: calibrated, grown in its staging folder, and named when it is whole."""
 
 import json
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from engines.quant.quantize_checkpoint import Outcome
     from engines.quant.staging import Staging
 
+TOLD_EVERY_S = 20.0
 REPORT = "quantization_report.json"
 
 
@@ -90,7 +92,7 @@ def _quantized(
             held_out=min(job.options.held_out, len(prompts) // 2),
             device=device,
             dtype=torch.float32 if device.type == "cpu" else DTYPES[spec.dtype],
-            on_layer=_advancing(advance),
+            on_layer=_advancing(advance, spec.decoder.num_layers),
         )
 
 
@@ -144,14 +146,21 @@ def _identity(job: CopyJob) -> dict[str, object]:
     }
 
 
-def _advancing(advance: Callable[[], None]) -> Callable[[int], None]:
-    """Return what moves a bar to a layer, from wherever it is."""
-    done = 0
+def _advancing(advance: Callable[[], None], total: int) -> Callable[[int], None]:
+    """Return what moves a bar to a layer, wherever it is; without a terminal, a line is printed at times."""
+    done, first = 0, total
+    started_s = told_s = time.monotonic()
 
     def to(layer: int) -> None:
-        nonlocal done
+        nonlocal done, first, told_s
+        first = min(first, layer)  # an earlier run did those before
         while done < layer:
             advance()
             done += 1
+        now_s = time.monotonic()
+        if first < layer < total and now_s - told_s >= TOLD_EVERY_S and not sys.stderr.isatty():
+            left_s = (now_s - started_s) / (layer - first) * (total - layer)
+            print(f"layer {layer} of {total}, about {left_s / 60:.0f} min left", file=sys.stderr)
+            told_s = now_s
 
     return to

@@ -5,6 +5,7 @@ those that were quantized before. SmoothQuant looks at the first stream, AWQ and
 errors they are to make up for; the report compares the two.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,6 +32,7 @@ from engines.quant.statistics import InputStatistics
 from engines.quant.tower import Features, run_tower
 from engines.spec import ModelSpec
 
+COMMIT_S = 60.0  # work that a kill may cost; what is written for it can be gigabytes
 GROUP_SIZES = (128, 64, 32, 16, 8)
 OnLayer = Callable[[int], None]  # layers that are done
 
@@ -107,11 +109,14 @@ def quantize_checkpoint(
     if progress.layers:
         rows = _unpacked_rows(staging.rows(progress.layers), len(plain))
     work = _Layers(store=store, stream=stream, method=method, staging=staging, device=device, dtype=dtype)
+    committed_s = time.monotonic()
     for i in range(progress.layers, spec.num_layers):
         on_layer(i)
         rows, note = work.quantize(i, rows)
         progress = Progress(layers=i + 1, notes=[*progress.notes, note])
-        staging.commit(progress, _packed_rows(rows))
+        if i + 1 == spec.num_layers or time.monotonic() - committed_s >= COMMIT_S:
+            staging.commit(progress, _packed_rows(rows))
+            committed_s = time.monotonic()
     on_layer(spec.num_layers)
     judged = judge(store, stream, *rows, device=device, dtype=dtype)
     places, packed = _write_all(store, staging, method, tower.codes, progress)

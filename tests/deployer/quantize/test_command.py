@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from tiny_checkpoint import write_tiny_checkpoint
 
 from deployer.cli import main
-from deployer.quantize import command
+from deployer.quantize import command, make_copy
 from deployer.quantize.make_copy import REPORT
 from engines.families import read_spec
 from engines.pytorch.ops_torch import TorchOps
-from engines.quant.staging import Staging
+from engines.quant import quantize_checkpoint
+from engines.quant.staging import STATE, Progress, Staging
 from engines.weights.load import load_network
 
 FEW = ("quantize.num_samples=3", "quantize.held_out=1", "quantize.output=json")
@@ -88,6 +89,22 @@ def test_a_copy_is_made_on_a_gpu(
     assert report["perplexity_after"] == pytest.approx(report["perplexity_before"], rel=0.5)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+@pytest.mark.parametrize("engine", ["pytorch", "turbomind"])
+def test_formats_are_compared_on_a_gpu(
+    engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("+model=pocket_vl", f"engine={engine}", "engine.device_type=cuda", "quantize.output=json")
+    asked = ("quantize.compare=[awq,nearest,fp8,kv_int8]", "quantize.questions=60", "quantize.num_samples=16")
+    code = main(["quantize", *words, *asked, f"quantize.out={tmp_path / 'out'}"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    original, *formats = json.loads(out)
+    assert original["right"] >= 54
+    assert all(0 < row["divergence"] < 0.05 and row["right"] >= 54 for row in formats)
+
+
 @pytest.mark.parametrize("words", WAYS, ids=" ".join)
 def test_a_copy_loads_as_what_its_config_says(
     words: tuple[str, ...], quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
@@ -114,6 +131,7 @@ def test_a_copy_loads_as_what_its_config_says(
 def test_a_killed_run_goes_on_and_makes_the_same_copy(
     quantize: Callable[..., tuple[int, str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(quantize_checkpoint, "COMMIT_S", 0.0)
     assert quantize("quantization=awq")[0] == 0
     whole = {path.name: load_file(path) for path in (tmp_path / "out").glob("*.safetensors")}
     shutil.rmtree(tmp_path / "out")
@@ -126,7 +144,8 @@ def test_a_killed_run_goes_on_and_makes_the_same_copy(
     monkeypatch.setattr(Staging, "commit", killed)
     assert quantize("quantization=awq")[0] == 130
     assert not (tmp_path / "out").exists()
-    monkeypatch.undo()
+    monkeypatch.setattr(Staging, "commit", commit)
+    assert json.loads((tmp_path / "out.unfinished" / STATE).read_text())["layers"] == 1
     code, _, err = quantize("quantization=gptq")
     assert code == 6
     assert "holds unfinished work with another quantize.format" in err
@@ -135,6 +154,27 @@ def test_a_killed_run_goes_on_and_makes_the_same_copy(
     assert whole.keys() == again.keys()
     for name, tensors in whole.items():
         assert all(torch.equal(tensor, again[name][key]) for key, tensor in tensors.items())
+
+
+def test_rows_are_written_once_a_minute_and_behind_the_last_layer(
+    quantize: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit, layers = Staging.commit, []
+
+    def counted(self: Staging, progress: Progress, *rest: Any) -> None:
+        layers.append(progress.layers)
+        commit(self, progress, *rest)
+
+    monkeypatch.setattr(Staging, "commit", counted)
+    assert quantize("quantization=fp8")[0] == 0
+    assert layers == [2]
+
+
+def test_a_long_run_without_a_terminal_says_how_long_it_takes(
+    quantize: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(make_copy, "TOLD_EVERY_S", 0.0)
+    assert "layer 1 of 2, about 0 min left" in quantize("quantization=fp8")[2]
 
 
 def test_a_folder_that_is_there_is_replaced_only_on_demand(
