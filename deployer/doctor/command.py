@@ -1,7 +1,7 @@
 """`deploy doctor`: what this machine has for a deployment, what is missing, and how to get it.
 
-Without a deployment nothing but torch is required; with one (`+model=x ...`) its engine, its port, its
-memory for pictures and its checkpoint are. Exit code 1 where something required is missing.
+Without a deployment nothing but torch is required; with one (`+model=x ...`) its engine, its extras, its
+port, its memory for pictures and its checkpoint are. Exit code 1 where something required is missing.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ from deployer.config.load import load_config
 from deployer.config.schema import DeployConfig
 from deployer.doctor.devices import device_findings
 from deployer.doctor.network import checkpoint_findings, port_findings
-from deployer.doctor.software import package_findings
+from deployer.doctor.software import package_findings, program_findings
 from deployer.doctor.storage import disk_findings, shared_memory_findings
 from deployer.errors import EXIT_MISSING, EXIT_OK
 from deployer.output import take_output
@@ -34,10 +34,11 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
 
 def diagnose(config: DeployConfig | None) -> Iterator[Finding]:
     """Yield every finding about this machine."""
-    yield from package_findings()
+    yield from package_findings(config)
     yield from device_findings(config.engine if config is not None else None)
     yield from shared_memory_findings(config)
     yield from disk_findings(config)
     if config is not None:
+        yield from program_findings(config.target)
         yield from port_findings(config.server)
         yield from checkpoint_findings(config.model)

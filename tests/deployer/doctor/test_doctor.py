@@ -1,7 +1,9 @@
 """What `deploy doctor` finds, on this machine and on others that are told to it."""
 
 import json
+import re
 import socket
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from deployer.config import load_config
 from deployer.config.devices import Machine
 from deployer.doctor.devices import device_findings, driver_version
 from deployer.doctor.network import checkpoint_findings
+from deployer.doctor.software import EXTRAS, package_findings, program_findings
 from deployer.doctor.storage import shared_memory_findings
 from deployer.errors import UnavailableError
 from deployer.recipes.machine import Gpu
@@ -72,6 +75,48 @@ def test_without_torch_there_is_no_engine(tmp_path: Path) -> None:
 
     findings = list(device_findings(None, probe=none, driver_file=tmp_path / "none"))
     assert [(finding.level, finding.part) for finding in findings] == [("ok", "driver"), ("error", "torch")]
+
+
+def test_every_extra_of_the_package_is_looked_for() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text(encoding="utf-8"))
+    extras = project["project"]["optional-dependencies"]
+    for extra in ("browser", "test", "dev"):  # of those who work on it
+        del extras[extra]
+    packages = {name: [re.split(r"[\[<>=]", line)[0] for line in lines] for name, lines in extras.items()}
+    assert {name: list(parts) for name, (parts, _) in EXTRAS.items()} == {
+        name: [part for part in parts if part != "vlm-deployer"] for name, parts in packages.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("word", "extra"),
+    [
+        ("target=ray_serve", "ray"),
+        ("server.grpc_port=8001", "grpc"),
+        ("server.otel_endpoint=http://collector:4318", "otel"),
+        ("model.hub=modelscope", "modelscope"),
+    ],
+)
+def test_an_extra_that_the_deployment_asks_for_is_missing_where_it_is_not_installed(
+    word: str, extra: str
+) -> None:
+    def levels(*words: str) -> dict[str, str]:
+        config = load_config(["+model=internvl2_8b", *words])
+        findings = {f.part: f for f in package_findings(config, look=lambda _: None)}
+        assert f"pip install 'vlm-deployer[{extra}]'" in findings[f"extra {extra}"].text
+        return {part: finding.level for part, finding in findings.items()}
+
+    assert levels()[f"extra {extra}"] == "warning"
+    assert [part for part, level in levels(word).items() if level == "error"] == [f"extra {extra}"]
+
+
+def test_the_program_of_a_target_is_named_with_the_way_to_it() -> None:
+    target = load_config(["+model=internvl2_8b", "target=kubernetes"]).target
+    (gone,) = program_findings(target, which=lambda _: None)
+    assert gone.level == "warning" and "`deploy up` needs it: install kubectl" in gone.text
+    (there,) = program_findings(target, which=lambda _: "/usr/bin/kubectl")
+    assert (there.level, there.part, there.text) == ("ok", "kubectl", "/usr/bin/kubectl")
+    assert not list(program_findings(load_config(POCKET).target))
 
 
 def test_shared_memory_that_is_too_small_for_a_picture_is_said(tmp_path: Path) -> None:
