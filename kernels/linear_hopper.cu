@@ -14,7 +14,7 @@
             turns at the stages of a group; CLUSTER, blocks that share the inputs of an output; LINES of 128 bytes that a stage holds of a row, nibble: 2 of x; STAGES, multiple of K_GROUPS;
             GROUP_INPUTS, of a scale (nibble), divides or is a multiple of 128; SHARE_GROUPS, that a block meets at most; else 0;
             SUM_SLABS (e4m3), whose sums stay in the tensor cores before they are added in fp32; 0: all
-   launch   grid (ceil(num_outputs / (OUTPUTS * GROUPS)) * CLUSTER, ceil(num_rows / ROWS)), block 128 * GROUPS * K_GROUPS + 32,
+   launch   grid ceil(num_outputs / (OUTPUTS * GROUPS)) * ceil(num_rows / ROWS) * CLUSTER, block 128 * GROUPS * K_GROUPS + 32,
             shared sizeof(Layout) + 1024
    moves    the weights and their scales once, from L2 for further ROWS; x comes from L2, once for each block's outputs
    numbers  products summed in fp32 (e4m3: see SUM_SLABS; int8: exact), one rounding at the end
@@ -77,6 +77,16 @@ struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     unsigned char beyond[kBeyondBytes > kXBytes ? kBeyondBytes - kXBytes : 1];
 };
 
+struct Tile {  // of the result; all rows of some outputs come one after another, so that their weights are read once
+    int first_output, first_row;
+
+    DEVICE explicit Tile(int num_rows) {
+        const int along_rows = (num_rows + ROWS - 1) / ROWS, index = blockIdx.x / CLUSTER;
+        first_output = index / along_rows * kOutputs;
+        first_row = index % along_rows * ROWS;
+    }
+};
+
 struct Share {  // of the inputs: slabs [first, end)
     int first, end;
 
@@ -99,23 +109,23 @@ DEVICE void copy_weight(Layout& shared, const TensorMap& map, int stage, int sla
     }
 }
 
-DEVICE void copy_x(Layout& shared, const TensorMap& map, int stage, int slab) {
+DEVICE void copy_x(Layout& shared, const TensorMap& map, int stage, int slab, int first_row) {
 #pragma unroll
     for (int line = 0; line < LINES; line++)
-        copy_box(shared.stages[stage].x + line * ROWS * 128, map, (slab * LINES + line) * 64, blockIdx.y * ROWS, shared.full[stage]);
+        copy_box(shared.stages[stage].x + line * ROWS * 128, map, (slab * LINES + line) * 64, first_row, shared.full[stage]);
 }
 
 // The warp that copies; one lane does.
-DEVICE void produce(Layout& shared, const TensorMap& weight_map, const TensorMap& x_map, Share share, int first_output) {
+DEVICE void produce(Layout& shared, const TensorMap& weight_map, const TensorMap& x_map, Share share, Tile tile) {
     const int num = share.end - share.first, ahead = min(num, STAGES);
-    for (int i = 0; i < ahead; i++) copy_weight(shared, weight_map, i, share.first + i, first_output);
+    for (int i = 0; i < ahead; i++) copy_weight(shared, weight_map, i, share.first + i, tile.first_output);
     wait_for_predecessor();
-    for (int i = 0; i < ahead; i++) copy_x(shared, x_map, i, share.first + i);
+    for (int i = 0; i < ahead; i++) copy_x(shared, x_map, i, share.first + i, tile.first_row);
     for (int i = ahead; i < num; i++) {
         const int stage = i % STAGES;
         barrier_wait(shared.empty[stage], (i / STAGES - 1) % 2);
-        copy_weight(shared, weight_map, stage, share.first + i, first_output);
-        copy_x(shared, x_map, stage, share.first + i);
+        copy_weight(shared, weight_map, stage, share.first + i, tile.first_output);
+        copy_x(shared, x_map, stage, share.first + i, tile.first_row);
     }
 }
 
@@ -261,28 +271,55 @@ DEVICE void leave(Layout& shared, const D (&sum)[ROWS / 2]) {
     }
 }
 
-// Add up the cluster's sums of this block's own outputs and write them.
+// Four outputs of a row, as `finish` deals them out to threads.
+struct Quad {
+    int row, o, output;  // in the tile; in the block; of all
+    bool valid;
+
+    DEVICE Quad(int item, Tile tile, int own_rows, int num_outputs) {
+        row = item / (kOwn / 4);
+        o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
+        output = tile.first_output + o;
+        valid = row < own_rows && output < num_outputs;
+    }
+};
+
+// Add up the cluster's sums of this block's own outputs and write them. Loads from other blocks take long: a thread has several
+// under way.
 DEVICE void finish(Layout& shared, const float* output_scales, const float* row_scales, const SCALAR* bias, SCALAR* out,
-                   int first_output, int num_rows, int num_outputs) {
-    const int first_row = blockIdx.y * ROWS, own_rows = min(ROWS, num_rows - first_row);
-    for (int item = threadIdx.x; item < own_rows * (kOwn / 4); item += kThreads) {
-        const int row = item / (kOwn / 4), o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4, output = first_output + o;
-        if (output >= num_outputs) continue;
-        float total[4] = {};
+                   Tile tile, int num_rows, int num_outputs) {
+    constexpr int kShares = CLUSTER * K_GROUPS, kItems = kShares > 4 ? 1 : kShares > 2 ? 2 : 4;
+    const int own_rows = min(ROWS, num_rows - tile.first_row);
+    for (int first = threadIdx.x; first < own_rows * (kOwn / 4); first += kItems * kThreads) {
+        float parts[kItems][kShares][4];
 #pragma unroll
-        for (int share = 0; share < CLUSTER * K_GROUPS; share++) {
-            float part[4];
-            load_peer4(part, &shared.sums[share % K_GROUPS][row][o], share / K_GROUPS);
+        for (int i = 0; i < kItems; i++) {
+            const Quad quad(first + i * kThreads, tile, own_rows, num_outputs);
 #pragma unroll
-            for (int j = 0; j < 4; j++) total[j] += part[j];
+            for (int share = 0; share < kShares; share++) {
+                const float* from = &shared.sums[share % K_GROUPS][min(quad.row, ROWS - 1)][quad.o];
+                if constexpr (CLUSTER == 1) {
+                    unpack16<fp32>(load16(from), parts[i][share]);
+                } else {
+                    load_peer4(parts[i][share], from, share / K_GROUPS);
+                }
+            }
         }
 #pragma unroll
-        for (int j = 0; j < 4; j++) {
-            if constexpr (kKind == kFloat8 || kKind == kInt8) total[j] *= output_scales[output + j] * row_scales[first_row + row];
-            if (bias) total[j] += to_float(bias[output + j]);
+        for (int i = 0; i < kItems; i++) {
+            const Quad quad(first + i * kThreads, tile, own_rows, num_outputs);
+            if (!quad.valid) continue;
+            float total[4] = {};
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+#pragma unroll
+                for (int share = 0; share < kShares; share++) total[j] += parts[i][share][j];
+                if constexpr (kKind == kFloat8 || kKind == kInt8) total[j] *= output_scales[quad.output + j] * row_scales[tile.first_row + quad.row];
+                if (bias) total[j] += to_float(bias[quad.output + j]);
+            }
+            const uint2 packed = make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
+            *reinterpret_cast<uint2*>(out + (long long)(tile.first_row + quad.row) * num_outputs + quad.output) = packed;
         }
-        const uint2 packed = make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
-        *reinterpret_cast<uint2*>(out + (long long)(first_row + row) * num_outputs + output) = packed;
     }
 }
 
@@ -291,7 +328,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
     const SCALAR* bias, SCALAR* out, int num_rows, int num_outputs, int num_slabs) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
-    const int first_output = blockIdx.x / CLUSTER * kOutputs;
+    const Tile tile(num_rows);
     const Share share(num_slabs);
     dependents_may_start();
     if (threadIdx.x == kConsumers) {
@@ -305,11 +342,11 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
     }
     __syncthreads();
     if (threadIdx.x >= kConsumers) {
-        if (threadIdx.x == kConsumers) produce(shared, weight_map, x_map, share, first_output);
+        if (threadIdx.x == kConsumers) produce(shared, weight_map, x_map, share, tile);
         __syncwarp();
     } else if constexpr (kKind == kNibble) {
         float sum[ROWS / 2];
-        fetch_groups(shared, scales, zeros, share, first_output, num_outputs);
+        fetch_groups(shared, scales, zeros, share, tile.first_output, num_outputs);
         consume_codes(shared, sum, share);
         leave(shared, sum);
     } else if constexpr (kKind == kInt8) {
@@ -327,7 +364,6 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
     }
     wait_for_predecessor();  // it may still read what this kernel writes, or write the scales of x
     cluster_meet();
-    finish(shared, static_cast<const float*>(scales), static_cast<const float*>(zeros), bias, out, first_output, num_rows,
-           num_outputs);
+    finish(shared, static_cast<const float*>(scales), static_cast<const float*>(zeros), bias, out, tile, num_rows, num_outputs);
     cluster_meet();  // none ends while another reads its sums
 }

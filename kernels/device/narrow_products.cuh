@@ -82,14 +82,13 @@ DEVICE void cluster_meet() {
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
 }
 
-// Four floats at this address of the shared memory of block `rank`.
+// Four floats at this address of the shared memory of block `rank`, after `cluster_meet`; many may be under way.
 DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
     unsigned there;
     asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(at)), "r"(rank));
     asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];"
                  : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
-                 : "r"(there)
-                 : "memory");
+                 : "r"(there));
 }
 
 // Before the first copy: what the map says is fetched early.

@@ -227,7 +227,7 @@ def _launch(
     )
     kernel(
         gpu.stream(),
-        (cut.num_blocks(outputs), -(-x.shape[0] // cut.rows)),
+        (cut.num_blocks(outputs) * -(-x.shape[0] // cut.rows), 1),
         gpu.tensor_map(weight_view),
         gpu.tensor_map(_matrix(x, cut.rows)),
         *(0 if operand is None else operand.data_ptr() for operand in (scales, zeros, bias_O)),
