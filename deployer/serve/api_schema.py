@@ -39,6 +39,12 @@ _ERROR: dict[str, Any] = {
     },
 }
 _REFUSED = {"description": "refused", "content": {"application/json": {"schema": _ERROR}}}
+# One server-sent event; its data is JSON, or `[DONE]` behind the last one.
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "required": ["data"],
+    "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+}
 _STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 _METHODS = ("get", "post", "delete")
 
@@ -70,7 +76,7 @@ def _responses(path: str) -> dict[str, Any]:
     """Return the answers of a path; an engine that is away makes any of them a 503."""
     kinds: dict[str, Any] = {"application/json": {"schema": {"type": "object"}}}
     if path in _STREAMED:
-        kinds["text/event-stream"] = {"schema": {"type": "string"}}
+        kinds["text/event-stream"] = {"schema": _EVENT}
     if path == "/metrics":
         kinds = {"text/plain": {"schema": {"type": "string"}}}
     answers: dict[str, Any] = {"200": {"description": "answered", "content": kinds}}

@@ -6,16 +6,32 @@ it works. Numbers are strict (`"1"` is no number, NaN is none either); `docs/ser
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
 
 from deployer.generation.generation_config import INT64, MAX_CHOICES, MAX_LOGPROBS
+from deployer.serve.schema_rules import absent, both, fits, fits_one, given
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import Tool, ToolCall, ToolChoice
 
 NotServed = Annotated[None, Field(default=None, description="not served in this version")]
-NonNegative = Annotated[int, Field(ge=0)]
+NonNegative = Annotated[int, Field(ge=0, lt=INT64)]
+Positive = Annotated[int, Field(ge=1, lt=INT64)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+LogitBias = Annotated[
+    dict[str, Annotated[float, Field(ge=-100, le=100)]],
+    Field(json_schema_extra={"propertyNames": {"pattern": "^[0-9]+$"}}),
+]
 StopText = Annotated[str, Field(min_length=1)]
+
+
+def _false(value: bool) -> bool:
+    if value:
+        raise ValueError("must be false")
+    return value
+
+
+# `Literal[False]` would take 0 for it.
+OnlyFalse = Annotated[bool, AfterValidator(_false), WithJsonSchema({"type": "boolean", "const": False})]
 # OpenAI's limits: 16 pairs, keys of 64 and values of 512 characters.
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
@@ -55,6 +71,10 @@ class JsonSchema(Body):
 class ResponseFormat(Body):
     """The form that an answer must have; `regex`, `regex_schema` and `grammar` are extensions."""
 
+    model_config = fits_one(
+        given(type=("text", "json_object")),
+        *(given(kind, type=(kind,)) for kind in ("json_schema", "regex", "regex_schema", "grammar")),
+    )
     type: Literal["text", "json_object", "json_schema", "regex", "regex_schema", "grammar"]
     json_schema: JsonSchema | None = None
     regex: str | None = None
@@ -62,19 +82,35 @@ class ResponseFormat(Body):
     grammar: str | None = None
 
 
+_FREE = {"properties": {"response_format": {"properties": {"type": {"enum": ["text"]}}}}}
+_CAN_GO_ON = {
+    "properties": {
+        "ignore_eos": {"enum": [None, False]},
+        "min_new_tokens": {"enum": [None, 0]},
+        "bad_words": {"maxItems": 0},
+        "bad_token_ids": {"maxItems": 0},
+    }
+}
+_SAMPLING_RULES = (
+    (absent("stream_options"), given(stream=(True,))),
+    (absent("response_format"), _FREE, _CAN_GO_ON),
+)
+
+
 class SamplingBody(Body):
     """Fields of chat and plain completions; `None` takes the server's default (`sampling` in the config)."""
 
+    model_config = fits(*_SAMPLING_RULES)
     model: str | None = None
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_tokens: Positive | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
-    logit_bias: dict[str, Annotated[float, Field(ge=-100, le=100)]] | None = None
+    logit_bias: LogitBias | None = None
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
     stop: StopTexts | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
@@ -95,7 +131,7 @@ class SamplingBody(Body):
 
     metadata: Metadata | None = None
     service_tier: Literal["auto", "default"] | None = None  # there is one tier
-    store: Literal[False] | None = None  # nothing is kept
+    store: OnlyFalse | None = None  # nothing is kept
 
 
 class TextPart(Body):
@@ -145,6 +181,12 @@ Content = Annotated[
 class Message(Body):
     """One turn of a conversation."""
 
+    model_config = fits_one(
+        both(given("content", role=("system", "developer", "user")), absent("tool_calls", "tool_call_id")),
+        both(given("content", role=("assistant",)), absent("tool_call_id")),
+        both(given("tool_calls", role=("assistant",)), absent("tool_call_id")),
+        both(given("content", "tool_call_id", role=("tool",)), absent("tool_calls")),
+    )
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
     tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
@@ -169,8 +211,9 @@ class Message(Body):
 class ChatBody(SamplingBody):
     """Body of POST /v1/chat/completions."""
 
+    model_config = fits(*_SAMPLING_RULES, (absent("top_logprobs"), given(logprobs=(True,))))
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Positive | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     tools: list[Tool] | None = None

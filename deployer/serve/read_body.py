@@ -32,9 +32,29 @@ async def read_body(request: Request, kind: type[BodyT], *, max_bytes: int) -> B
     except ClientDisconnect as error:
         raise invalid("the connection ended inside the body") from error
     try:
-        return kind.model_validate_json(bytes(data))
+        return _validated(bytes(data), kind)
     except ValidationError as error:
         raise body_error(error, kind) from error
+
+
+def _validated(data: bytes, kind: type[BodyT]) -> BodyT:
+    """Return the body; where an integer belongs, `5.0` is 5, as in JSON schema. Raises ValidationError."""
+    try:
+        return kind.model_validate_json(data)
+    except ValidationError as error:
+        if not any(_is_whole(fault) for fault in error.errors(include_url=False)):
+            raise
+    return kind.model_validate_json(json.dumps(json.loads(data, parse_float=_number)))
+
+
+def _is_whole(fault: Mapping[str, Any]) -> bool:
+    value = fault["input"]
+    return fault["type"] == "int_type" and isinstance(value, float) and value.is_integer()
+
+
+def _number(text: str) -> int | float:
+    value = float(text)
+    return int(value) if value.is_integer() else value
 
 
 def body_error(error: ValidationError, kind: type[BaseModel]) -> ApiError:

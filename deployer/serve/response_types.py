@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import MAX_LOGPROBS
-from deployer.serve.openai_types import Metadata, NotServed
+from deployer.serve.openai_types import Metadata, NotServed, OnlyFalse, Positive
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
 
@@ -195,7 +195,7 @@ class ResponseBody(PromptBody):
 
     stream: bool | None = None
     store: bool | None = None  # None: kept, where the server keeps any
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Positive | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
@@ -203,7 +203,7 @@ class ResponseBody(PromptBody):
     metadata: Metadata | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
     safety_identifier: Annotated[str, Field(max_length=256)] | None = None  # stands in the log as `user` does
-    background: Literal[False] | None = None
+    background: OnlyFalse | None = None
     service_tier: Literal["auto", "default"] | None = None
 
     max_tool_calls: NotServed

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from deployer.serve.openai_types import Message, TokenId
+from deployer.serve.schema_rules import absent, both, fits_one, given
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import Tool
 
@@ -12,6 +13,9 @@ from deployer.serve.tool_types import Tool
 class TokenizeBody(Body):
     """Body of POST /tokenize (vLLM's): a text or a conversation."""
 
+    model_config = fits_one(
+        both(given("prompt"), absent("messages")), both(given("messages"), absent("prompt"))
+    )
     model: str | None = None
     prompt: str | None = None
     add_special_tokens: bool = True  # of a text: what the model wants around a prompt, usually bos
@@ -46,6 +50,9 @@ class EncodeBody(Body):
 class PricedImage(Body):
     """A picture, or one that is not there yet: its size."""
 
+    model_config = fits_one(
+        both(given("url"), absent("width", "height")), both(given("width", "height"), absent("url"))
+    )
     url: str | None = None
     width: Annotated[int, Field(ge=1, le=2**20)] | None = None
     height: Annotated[int, Field(ge=1, le=2**20)] | None = None

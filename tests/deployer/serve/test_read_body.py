@@ -31,6 +31,22 @@ async def test_a_body_that_is_no_object_is_refused(api: httpx.AsyncClient, body:
     assert (await refused(api, body))["message"] == "the body must be an object"
 
 
+async def test_an_integer_may_be_written_as_a_number_without_a_fraction(
+    api: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    written = b'{"prompt": [72.0, 105], "max_tokens": 3.0, "top_k": 1e1, "temperature": 0.5}'
+    assert (await api.post("/v1/completions", content=written)).status_code == 200
+    (submit,) = engine.submits
+    assert submit.token_ids == (72, 105)
+    assert (submit.sampling.max_new_tokens, submit.sampling.top_k, submit.sampling.temperature) == (
+        3,
+        10,
+        0.5,
+    )
+    error = await refused(api, b'{"prompt": [72.0, 105.5], "n": 2.0}', "/v1/completions")
+    assert error["message"] == "`prompt[1]`: must be a valid integer, got 105.5"
+
+
 @pytest.mark.parametrize(
     ("field", "json_value", "rule"),
     [
@@ -43,6 +59,8 @@ async def test_a_body_that_is_no_object_is_refused(api: httpx.AsyncClient, body:
         ("temperature", "true", "valid number"),
         ("top_p", "0", "greater than 0"),
         ("top_p", "1.01", "less than or equal to 1"),
+        ("store", "0", "valid boolean"),
+        ("store", "true", "must be false"),
         ("top_k", "-1", "greater than or equal to 0"),
         ("top_k", "1.5", "valid integer"),
         ("min_p", "-1", "greater than or equal to 0"),
@@ -50,6 +68,8 @@ async def test_a_body_that_is_no_object_is_refused(api: httpx.AsyncClient, body:
         ("presence_penalty", "3", "less than or equal to 2"),
         ("frequency_penalty", "-3", "greater than or equal to -2"),
         ("max_tokens", "0", "greater than or equal to 1"),
+        ("max_tokens", "1" + "0" * 30, "less than 9223372036854775808"),
+        ("top_k", "1" + "0" * 30, "less than 9223372036854775808"),
         ("max_completion_tokens", "0", "greater than or equal to 1"),
         ("n", "0", "greater than or equal to 1"),
         ("n", "129", "less than or equal to 128"),
