@@ -96,7 +96,7 @@ def test_formats_are_compared_on_a_gpu(
     engine: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("+model=pocket_vl", f"engine={engine}", "engine.device_type=cuda", "quantize.output=json")
-    asked = ("quantize.compare=[awq,nearest,fp8,kv_int8]", "quantize.questions=60", "quantize.num_samples=16")
+    asked = ("quantize.compare=[awq,nearest,fp8,kv_int8]", "quantize.questions=60", "quantize.num_samples=20")
     code = main(["quantize", *words, *asked, f"quantize.out={tmp_path / 'out'}"])
     out, err = capsys.readouterr()
     assert code == 0, err
