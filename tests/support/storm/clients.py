@@ -82,7 +82,7 @@ async def ask(client: httpx.AsyncClient, body: bytes) -> Outcome:
         return outcome("failed", f"{reply.status_code} {reply.text[:160]}")
     if reply.headers["content-type"].startswith("text/event-stream"):
         if '"error":' in reply.text:
-            return outcome("failed", reply.text[-200:].strip())
+            return outcome("failed", reply.text.strip().rpartition("\n")[2])
         if not reply.text.rstrip().endswith("data: [DONE]"):
             return outcome("lost", "a stream without its end")
     return outcome("ok")
