@@ -10,7 +10,10 @@ _SLAB_BYTES = 128  # of a row in a stage
 _ALIGNMENT = 1024
 _BARRIER_BYTES = 16  # full and empty, a stage
 _PAD_BYTES = 16  # of a row of the product
-COLUMNS = (80, 96, 128, 144, 160, 192, 256)
+COLUMNS = (80, 128, 144, 256)
+# What a tile takes beside its columns, in columns, at 1,024 and 4,096 inputs alike: the bytes of its rows
+# that leave shared memory with each instruction, and those that come in. kernels/LOG.md.
+_TILE_COLUMNS = 40
 _MOST_STAGES = 8
 
 
@@ -39,11 +42,11 @@ def make_cut(columns: int, *, bytes_per_block: int) -> RowsCut:
 
 @lru_cache(maxsize=1024)
 def rows_cut(num_rows: int, outputs: int, *, num_sms: int, bytes_per_block: int) -> RowsCut:
-    """Return the cut that leaves the fewest columns to the busiest multiprocessor; of equals the widest."""
+    """Return the cut whose busiest multiprocessor is done first."""
 
-    def busiest(columns: int) -> tuple[int, int]:
+    def busiest(columns: int) -> int:
         tiles = math.ceil(num_rows / ROWS) * math.ceil(outputs / columns)
-        return math.ceil(tiles / num_sms) * columns, -columns
+        return math.ceil(tiles / num_sms) * (columns + _TILE_COLUMNS)
 
     return make_cut(min(COLUMNS, key=busiest), bytes_per_block=bytes_per_block)
 
