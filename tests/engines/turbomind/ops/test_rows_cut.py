@@ -37,3 +37,9 @@ def test_a_ring_has_three_stages_at_least_and_fits(columns: int) -> None:
     cut = make_cut(columns, bytes_per_block=H200["bytes_per_block"])
     assert cut.stages >= 3
     assert cut.shared_bytes <= H200["bytes_per_block"]
+
+
+@pytest.mark.parametrize(("tiles", "fills"), [(1, False), (2, False), (4, True), (8, True), (13, True)])
+def test_a_narrow_layer_fills_the_gpu_from_four_tiles_on(tiles: int, fills: bool) -> None:
+    cut = rows_cut(tiles * 1025, 1024, **H200)
+    assert (cut.fill(tiles * 1025, 1024, num_sms=132) >= 0.6) == fills
