@@ -5,7 +5,7 @@ Only this file and `changes.py` know the config tree.
 
 from dataclasses import dataclass, replace
 
-from deployer.config.devices import EngineChoice
+from deployer.config.devices import PROVEN, EngineChoice
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
 from deployer.generation.weight_format import planned_quant
@@ -70,10 +70,10 @@ class Case:
 
 
 def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
-    """Return the case of a config tree; engine=auto counts as turbomind on a GPU and pytorch on a CPU."""
+    """Return the case of a config tree; engine=auto as `choose_engine` takes it on such a device."""
     kind = config.engine.kind
     if kind == "auto":
-        kind = "turbomind" if hardware.kind == "gpu" else "pytorch"
+        kind = "turbomind" if proven(hardware) else "pytorch"
     choice = EngineChoice(kind=kind, device="cuda" if hardware.kind == "gpu" else "cpu", reason=None)
     engine = engine_options(config, choice)
     return Case(
@@ -82,6 +82,11 @@ def case_of(config: DeployConfig, spec: ModelSpec, hardware: Hardware) -> Case:
         options=replace(engine, dtype=_dtype(config, spec, hardware)),
         quant=planned_quant(config.quantization.weights, spec.quantization),
     )
+
+
+def proven(hardware: Hardware) -> bool:
+    """Tell whether engine=turbomind has been run on such a device."""
+    return hardware.capability == list(PROVEN)
 
 
 def _as_configured(spec: ModelSpec, config: DeployConfig) -> ModelSpec:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator
 
-from deployer.plan.case import Case
+from deployer.plan.case import Case, proven
 from deployer.plan.figures import Figures
 from deployer.plan.hardware import flops_per_s, supports
 from deployer.plan.number_formats import math_format
 from engines.weights.split import padded_vocab
 
 Cautions = Iterator[str]
+OLDEST = [7, 5]  # compute capability that CUDA 13, which compiles our kernels, still has
 
 
 def cautions(case: Case, figures: Figures) -> list[str]:
@@ -100,6 +101,22 @@ def dtype_was_replaced(case: Case, figures: Figures) -> Cautions:
         )
 
 
+def engine_is_untried(case: Case, figures: Figures) -> Cautions:
+    capability, kind = case.hardware.capability, case.options.kind
+    if capability is None or proven(case.hardware):
+        return
+    where = "compute capability " + ".".join(map(str, capability))
+    if capability < OLDEST and kind == "turbomind":
+        yield f"engine=turbomind does not run on {where}: CUDA 13 has no compiler for it; use engine=pytorch"
+    elif kind == "turbomind":
+        yield f"engine=turbomind has not been run on {where} yet: engine=auto takes pytorch there"
+    elif capability >= OLDEST:
+        yield (
+            f"engine=auto takes pytorch on {where}, where engine=turbomind has not been run yet; "
+            "it is planned, and taken, by name"
+        )
+
+
 def times_are_limits(case: Case, figures: Figures) -> Cautions:
     if case.hardware.basis == "datasheet":
         yield f"{case.hardware.name} has datasheet peaks only: times are limits that no program reaches"
@@ -121,5 +138,6 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     session_is_beyond_the_model,
     format_has_no_units,
     dtype_was_replaced,
+    engine_is_untried,
     times_are_limits,
 )

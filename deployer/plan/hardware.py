@@ -56,6 +56,7 @@ class Hardware:
 
     name: str
     kind: Literal["gpu", "cpu"]
+    capability: list[int] | None  # compute capability, major and minor; None: no NVIDIA GPU
     basis: Literal["measured", "datasheet"]
     memory_bytes: int  # what a process can see
     context_bytes: int  # taken before the first tensor
@@ -112,6 +113,8 @@ def check_hardware(hardware: Hardware) -> None:
         for name, value in positive.items()
         if value is not None and value <= 0
     ]
+    if hardware.capability is not None and (len(hardware.capability) != 2 or min(hardware.capability) < 0):
+        faults.append(f"hardware.capability={hardware.capability}: must be two numbers, as [9,0]")
     if hardware.shares is not None:
         faults += _share_faults(hardware.shares)
     if faults:

@@ -13,10 +13,10 @@ EXAMPLES = [(name, command) for name, verb in VERBS.items() for command, _ in ve
 
 
 @pytest.mark.parametrize("name", VERBS)
-def test_a_verb_has_usage_three_examples_and_its_keys_with_comments(name: str) -> None:
+def test_a_verb_has_usage_at_least_three_examples_and_its_keys_with_comments(name: str) -> None:
     text = verb_help(name)
     assert text.startswith(f"usage: deploy {name} ")
-    assert len(VERBS[name].examples) == 3
+    assert len(VERBS[name].examples) >= 3
     for group in VERBS[name].groups:
         assert f"Keys (conf/{group.name}/{group.option}.yaml)" in text
     assert max(map(len, text.splitlines())) <= WIDTH + 20

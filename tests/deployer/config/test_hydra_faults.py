@@ -29,7 +29,7 @@ def faults_of(folder: Path, content: str | bytes, *words: str) -> list[str]:
         (
             HEAD + "server:\n  port: ${server.prot}\n",
             "server.port=${server.prot} (ops/prod.yaml:3): cannot be filled in: there is no key "
-            "`server.prot`; nearest keys: `server.port`, `server.host`, `server.grpc_port`",
+            "`server.prot`; nearest keys: `server.port`, `server.host`, `server.qos`",
         ),
         (
             HEAD + "server:\n  port: ${zzzzzzzzzzzz}\n",

@@ -1,7 +1,11 @@
 from dataclasses import replace
 
 import pytest
-from plan_cases import case
+from plan_cases import case, hardware, spec
+
+from deployer.config import load_config
+from deployer.config.devices import Machine, choose_engine
+from deployer.plan.case import case_of
 
 
 @pytest.mark.parametrize(
@@ -32,3 +36,20 @@ def test_the_largest_picture_is_all_tiles_and_the_thumbnail() -> None:
     single = replace(vision, pixels=replace(vision.pixels, max_tiles=1))
     assert replace(case(), spec=replace(case().spec, vision=single)).image_tokens == 256
     assert replace(case(), spec=replace(case().spec, vision=None)).image_tokens == 0
+
+
+@pytest.mark.parametrize("device", ["h200", "h100", "a100", "l40s", "t4", "v100", "cpu"])
+def test_auto_is_planned_as_the_engine_that_starts_on_such_a_device(device: str) -> None:
+    config, there = load_config(["+model=internvl2_8b"]), hardware(device)
+    gpus = [there.capability] if there.capability is not None else []
+    machine = Machine(
+        torch="2.13.0",
+        cuda_build="13.0" if gpus else None,
+        num_cuda=len(gpus),
+        capabilities=gpus,
+        kernels_error=None,
+        num_npu=0,
+        npu_error="no torch_npu",
+    )
+    chosen = choose_engine(config.engine, probe=lambda: machine)
+    assert case_of(config, spec("8b"), there).options.kind == chosen.kind

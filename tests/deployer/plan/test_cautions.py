@@ -77,3 +77,14 @@ def test_datasheet_figures_are_called_limits() -> None:
     assert "a100 has datasheet peaks only" in said(case(device="a100"))
     assert "nothing was measured with int8 weights and none KV on h200" in said(case(weights="int8"))
     assert "limits" not in said(case())
+
+
+def test_an_engine_that_was_not_run_on_the_device_is_named() -> None:
+    assert "engine=turbomind" not in said(case(device="h100"))
+    assert "has not been run on compute capability 8.9 yet: engine=auto takes pytorch" in said(
+        case(device="l40s")
+    )
+    assert "does not run on compute capability 7.0" in said(case(device="v100"))
+    torch_engine = with_engine(case(device="l40s"), kind="pytorch")
+    assert "engine=auto takes pytorch on compute capability 8.9" in said(torch_engine)
+    assert "engine=turbomind" not in said(with_engine(case(device="v100"), kind="pytorch"))
