@@ -2,16 +2,14 @@
 
    out[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / GROUP_INPUTS
 
-   in       x [num_rows, 128 * num_slabs] SCALAR contiguous, num_rows <= ROWS; BEFORE = silu_mul: of twice the width;
-            BEFORE = add_rms_norm: one row, and residual like x, norm [128 * num_slabs] SCALAR, eps; else null and 0
+   in       x [num_rows, 128 * num_slabs] SCALAR contiguous, num_rows <= ROWS
             tiles uint8 [num_outputs / 16, 2 * num_slabs, 512], as engines/quant/int4_tiles.py packs them
             scales fp16, zeros uint8 [128 * num_slabs / GROUP_INPUTS, num_outputs]   num_outputs: a multiple of 16
             bias [num_outputs] SCALAR, or null   block_tiles: of 16 outputs, that a block takes, <= TILES * PASSES
-   out      out [num_rows, num_outputs] SCALAR; BEFORE = add_rms_norm: sum like x, x + residual
+   out      out [num_rows, num_outputs] SCALAR
    -D       SCALAR = bf16 | fp16; ROWS = 1 | 8; TILES of 16 outputs in a pass; PASSES; WARPS; STAGES; EARLY, of which so many
             are asked for before x; CLUSTER, blocks that share the inputs of an output, above 1 on sm_90a only; SHARE_SLABS, that
-            one takes, ceil(num_slabs / CLUSTER); GROUP_INPUTS, divides or is a multiple of 128, at least 32;
-            BEFORE = nothing | silu_mul | add_rms_norm, the op on x that every block does for itself
+            one takes, ceil(num_slabs / CLUSTER); GROUP_INPUTS, divides or is a multiple of 128, at least 32
    launch   grid ceil(num_outputs / (16 * block_tiles)) * CLUSTER, block 32 * WARPS, shared sizeof(Layout)
    moves    the codes with their scales and zero points once; x comes from L2, once a block
    numbers  products summed in fp32, one rounding at the end
@@ -26,8 +24,8 @@
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(ROWS) || !defined(TILES) || !defined(PASSES) || !defined(WARPS) || !defined(STAGES) || \
-    !defined(EARLY) || !defined(CLUSTER) || !defined(SHARE_SLABS) || !defined(GROUP_INPUTS) || !defined(BEFORE)
-#error "linear_skinny_int4.cu needs -DSCALAR -DROWS -DTILES -DPASSES -DWARPS -DSTAGES -DEARLY -DCLUSTER -DSHARE_SLABS -DGROUP_INPUTS -DBEFORE"
+    !defined(EARLY) || !defined(CLUSTER) || !defined(SHARE_SLABS) || !defined(GROUP_INPUTS)
+#error "linear_skinny_int4.cu needs -DSCALAR -DROWS -DTILES -DPASSES -DWARPS -DSTAGES -DEARLY -DCLUSTER -DSHARE_SLABS -DGROUP_INPUTS"
 #endif
 
 #if CLUSTER > 1
@@ -36,8 +34,6 @@
 #define CLUSTER_OF(blocks)
 #endif
 
-enum Before { nothing, silu_mul, add_rms_norm };
-constexpr bool kGated = BEFORE == silu_mul;
 constexpr int kThreads = 32 * WARPS;
 constexpr int kPieces = GROUP_INPUTS < 128 ? 128 / GROUP_INPUTS : 1;   // of a slab, under one scale each
 constexpr int kSteps = 8 / kPieces;                                    // of 16 inputs in a piece
@@ -56,8 +52,7 @@ struct Layout {  // of the dynamic shared memory
     Stage ring[WARPS][STAGES];
     float sums[PASSES > 1 ? 2 : 1][WARPS][ROWS][kPitch];
     unsigned char x[ROWS][kRowBytes];
-    uint4 zero;         // what rows past the last hold
-    float partial[32];  // of the sum of squares
+    uint4 zero;  // what rows past the last hold
 };
 
 // What one lane fetches of the tiles of its block: 16 bytes of the codes of each, and a piece of scales or zero points.
@@ -107,103 +102,31 @@ DEVICE void fetch(Stage& stage, const Source& source, int pass, int slab) {
     copy16_async(to, source.part + group * source.group_bytes + pass * TILES * source.part_bytes, pass * TILES + t < source.tiles);
 }
 
-// silu(gate) * up, rounded as the two ops that it stands for.
-DEVICE uint4 gated(uint4 gate_bytes, uint4 up_bytes) {
-    float gate[kLanes<SCALAR>], up[kLanes<SCALAR>];
-    unpack16<SCALAR>(gate_bytes, gate);
-    unpack16<SCALAR>(up_bytes, up);
-#pragma unroll
-    for (int j = 0; j < kLanes<SCALAR>; j++) gate[j] = gate[j] / (1.f + __expf(-gate[j]));
-    round_to<SCALAR>(gate);
-#pragma unroll
-    for (int j = 0; j < kLanes<SCALAR>; j++) gate[j] *= up[j];
-    return pack16<SCALAR>(gate);
-}
-
 // The warp's slabs of x to shared memory, zeros past the last row. `meanwhile` runs once the first loads are under way.
 template <class Meanwhile>
 DEVICE void keep_x(unsigned char* kept, const SCALAR* x, int num_rows, int num_inputs, int first_slab, int num_own,
                    Meanwhile meanwhile) {
-    constexpr int kBatch = kGated ? 4 : 8;
+    constexpr int kBatch = 8;
     const int num_items = num_own * ROWS * 16;
     for (int start = 0; start < num_items; start += 32 * kBatch) {
         const int first = start + threadIdx.x % 32;
-        uint4 loaded[kBatch], up[kBatch];
+        uint4 loaded[kBatch];
 #pragma unroll
         for (int i = 0; i < kBatch; i++) {
             const int item = first + 32 * i, column = item % 16, row = item / 16 % ROWS, slab = first_slab + item / 16 / ROWS * WARPS;
             const bool valid = item < num_items && row < num_rows;
-            const SCALAR* from = x + (long long)row * (kGated ? 2 : 1) * num_inputs + slab * 128 + column * 8;
+            const SCALAR* from = x + (long long)row * num_inputs + slab * 128 + column * 8;
             loaded[i] = valid ? load16(from) : make_uint4(0, 0, 0, 0);
-            if (kGated) up[i] = valid ? load16(from + num_inputs) : make_uint4(0, 0, 0, 0);
         }
         if (start == 0) meanwhile();
 #pragma unroll
         for (int i = 0; i < kBatch; i++) {
             const int item = first + 32 * i, column = item % 16, row = item / 16 % ROWS, own = item / 16 / ROWS;
-            if (item < num_items)
-                store16(kept + row * kRowBytes + own * WARPS * 256 + column * 16, kGated ? gated(loaded[i], up[i]) : loaded[i]);
+            if (item < num_items) store16(kept + row * kRowBytes + own * WARPS * 256 + column * 16, loaded[i]);
         }
     }
     __syncwarp();
 }
-
-// The one row of x + residual, normed; as `keep_x`. Each lane holds a few pieces between the two passes over it.
-struct NormedRow {
-    static constexpr int kHeld = 4;
-    uint4 norm[kHeld];
-    int num_items, first_slab;
-
-    DEVICE NormedRow(const SCALAR* weight, int slab, int num_own) : num_items(num_own * 16), first_slab(slab) {
-#pragma unroll
-        for (int i = 0; i < kHeld; i++)
-            if (item(i) < num_items) norm[i] = load16(weight + input(i));
-    }
-
-    DEVICE int item(int i) const { return threadIdx.x % 32 + 32 * i; }
-    DEVICE int input(int i) const { return (first_slab + item(i) / 16 * WARPS) * 128 + item(i) % 16 * 8; }
-
-    template <class Meanwhile>
-    DEVICE void keep(unsigned char* kept, float* partial, const SCALAR* x, const SCALAR* residual, SCALAR* sum, int num_inputs, float eps,
-                     Meanwhile meanwhile) {
-        constexpr int kN = kLanes<SCALAR>;
-        uint4 loaded[kHeld], added[kHeld];
-        float row[kHeld][kN], squares = 0.f;
-#pragma unroll
-        for (int i = 0; i < kHeld; i++) {
-            loaded[i] = item(i) < num_items ? load16(x + input(i)) : make_uint4(0, 0, 0, 0);
-            added[i] = item(i) < num_items ? load16(residual + input(i)) : make_uint4(0, 0, 0, 0);
-        }
-        meanwhile();
-#pragma unroll
-        for (int i = 0; i < kHeld; i++) {
-            float addend[kN];
-            unpack16<SCALAR>(loaded[i], row[i]);
-            unpack16<SCALAR>(added[i], addend);
-#pragma unroll
-            for (int j = 0; j < kN; j++) row[i][j] += addend[j];
-            round_to<SCALAR>(row[i]);
-            if (blockIdx.x == 0 && item(i) < num_items) store16(sum + input(i), pack16<SCALAR>(row[i]));
-#pragma unroll
-            for (int j = 0; j < kN; j++) squares += row[i][j] * row[i][j];
-        }
-        const float scale = rsqrtf(block_sum(squares, partial) / num_inputs + eps);
-#pragma unroll
-        for (int i = 0; i < kHeld; i++) {
-            if (item(i) >= num_items) continue;
-            float weight[kN];
-            unpack16<SCALAR>(norm[i], weight);
-#pragma unroll
-            for (int j = 0; j < kN; j++) row[i][j] *= scale;
-            round_to<SCALAR>(row[i]);
-#pragma unroll
-            for (int j = 0; j < kN; j++) row[i][j] *= weight[j];
-            store16(kept + item(i) / 16 * WARPS * 256 + item(i) % 16 * 16, pack16<SCALAR>(row[i]));
-        }
-        __syncwarp();
-    }
-};
-static_assert(BEFORE != add_rms_norm || (ROWS == 1 && CLUSTER == 1 && SHARE_SLABS <= 2 * NormedRow::kHeld * WARPS), "a block holds a row");
 
 // A slab of x as the second operand: `row` is where the lane's row of the kept x begins.
 DEVICE void load_x(unsigned (&x)[8][2], const unsigned char* row, int offset) {
@@ -308,8 +231,7 @@ DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const SCALAR* bias,
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThreads) void linear_skinny_int4(
     const SCALAR* x, const unsigned char* tiles, const unsigned short* scales, const unsigned char* zeros, const SCALAR* bias,
-    SCALAR* out, const SCALAR* residual, const SCALAR* norm, SCALAR* x_sum, float eps, int num_rows, int num_outputs, int num_slabs,
-    int block_tiles) {
+    SCALAR* out, int num_rows, int num_outputs, int num_slabs, int block_tiles) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = blockIdx.x % CLUSTER;
@@ -333,18 +255,11 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThr
     for (int i = 0; i < EARLY; i++) fetch_next();  // codes do not depend on what ran before
 
     if (lane == 0) shared.zero = make_uint4(0, 0, 0, 0);
-    const auto fetch_rest = [&] {
-        for (int i = EARLY; i < STAGES - 1; i++) fetch_next();
-    };
+    wait_for_predecessor();
     unsigned char* kept = shared.x[0] + warp * 256;
-    if constexpr (BEFORE == add_rms_norm) {
-        NormedRow row(norm, first_slab + warp, num_own);
-        wait_for_predecessor();
-        row.keep(kept, shared.partial, x, residual, x_sum, num_slabs * 128, eps, fetch_rest);
-    } else {
-        wait_for_predecessor();
-        keep_x(kept, x, num_rows, num_slabs * 128, first_slab + warp, num_own, fetch_rest);
-    }
+    keep_x(kept, x, num_rows, num_slabs * 128, first_slab + warp, num_own, [&] {
+        for (int i = EARLY; i < STAGES - 1; i++) fetch_next();
+    });
     const unsigned char* row = ROWS == 8 || lane % 8 < ROWS ? kept + lane % 8 * kRowBytes + lane / 8 * 16
                                                             : reinterpret_cast<const unsigned char*>(&shared.zero);
 

@@ -18,7 +18,7 @@ from engines.turbomind.ops.linear_hopper import constants as linear_hopper_const
 from engines.turbomind.ops.linear_rows import After
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
-from engines.turbomind.ops.linear_skinny_int4 import Before, skinny_int4_shape
+from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
 from engines.turbomind.ops.norm import num_threads
 from engines.turbomind.ops.quantize_rows import row_threads
 from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
@@ -241,9 +241,8 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
             bytes_per_block=SHARED[arch][0],
             clusters=arch == "sm_90a",
         )
-        befores = get_args(Before) if num_rows == 1 else ("nothing",)
         if shape is not None:
-            cases += [dict(shape.constants(matrix_scalar(arch), group_size, before)) for before in befores]
+            cases.append(dict(shape.constants(matrix_scalar(arch), group_size)))
     return cases
 
 

@@ -54,9 +54,7 @@ def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
 
 
 def silu_mul_linear(gpu: Gpu, gate_up_T2F: Tensor, weight: Weight) -> Tensor | None:
-    """Return linear(silu(first half) * second half), or None where it is two ops."""
-    if isinstance(weight, Int4) and _does_before(gpu, gate_up_T2F, weight):
-        return linear_skinny_int4.silu_mul_skinny_int4(gpu, gate_up_T2F, weight)
+    """Return linear(silu(first half) * second half) for weights of 8 bits, or None where it is two ops."""
     if not isinstance(weight, Fp8 | Int8) or gate_up_T2F.dim() != 2:
         return None
     if not _multiplies_codes(gpu, gate_up_T2F.dtype, weight, len(gate_up_T2F)):
@@ -69,9 +67,6 @@ def add_rms_norm_linear(
     gpu: Gpu, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
 ) -> tuple[Tensor, Tensor] | None:
     """Return (linear(rms_norm(x + residual) * norm), x + residual), or None where it is two ops."""
-    held = x_TH.shape[-1] <= linear_skinny_int4.MOST_NORMED_INPUTS
-    if isinstance(weight, Int4) and held and _does_before(gpu, x_TH, weight):
-        return linear_skinny_int4.add_rms_norm_skinny_int4(gpu, x_TH, residual_TH, norm_H, eps, weight)
     if not isinstance(weight, Fp8 | Int8) or x_TH.dim() != 2:
         return None
     if not _multiplies_codes(gpu, x_TH.dtype, weight, len(x_TH)):
@@ -93,16 +88,6 @@ def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
     if chosen == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
         return linear_hopper.linear_dense(gpu, x_TI, weight)
     return torch_linear.linear(x_TI, weight)
-
-
-def _does_before(gpu: Gpu, x_TI: Tensor, weight: Int4) -> bool:
-    """Return whether every block of the product does the op before it for itself: cheap for one row."""
-    return (
-        x_TI.dim() == 2
-        and len(x_TI) == 1
-        and weight.perm_I is None
-        and linear_skinny_int4.fits(gpu, 1, x_TI.dtype, weight)
-    )
 
 
 def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:

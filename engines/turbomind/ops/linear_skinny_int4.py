@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,8 +12,6 @@ from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import check, rows, scalar_name
 from engines.turbomind.ops.flash_shape import matrix_fault
 
-Before = Literal["nothing", "silu_mul", "add_rms_norm"]  # done to x by every block for itself
-
 SLAB = 128  # inputs of a stage
 ROWS = (1, 8)  # of x, as the kernel is compiled for
 _TILE_OUTPUTS = 16
@@ -23,10 +20,9 @@ _PIECE_BYTES = 48  # scales and zero points of 16 outputs
 _LANES = 32  # each fetches at most one piece of scales or zero points
 _WARPS = 16  # so that one block fills an SM: where two fit, some SMs get two of a kernel's and others none
 _MOST_TILES = 4
-_MOST_STAGES = 8
+_MOST_STAGES = 3  # deeper rings ask for more before x comes: kernels/LOG.md
 _LEAST_STAGES = 2
-_EARLY_BYTES = 64 * 1024  # x waits behind what an SM has asked for before it
-MOST_NORMED_INPUTS = 8 * SLAB * _WARPS  # of a row that a block holds in registers
+_EARLY_BYTES = 32 * 1024  # but one stage at least: x waits behind what an SM has asked for before it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +40,7 @@ class SkinnyInt4Shape:
     share_slabs: int  # that one of them takes
     shared_bytes: int
 
-    def constants(self, scalar: str, group_size: int, before: Before = "nothing") -> Constants:
+    def constants(self, scalar: str, group_size: int) -> Constants:
         """Return what the kernel is compiled with."""
         return (
             ("SCALAR", scalar),
@@ -57,7 +53,6 @@ class SkinnyInt4Shape:
             ("CLUSTER", self.cluster),
             ("SHARE_SLABS", self.share_slabs),
             ("GROUP_INPUTS", group_size),
-            ("BEFORE", before),
         )
 
 
@@ -80,7 +75,7 @@ def make_shape(
     passes = -(-block_tiles // tiles)
     slabs = -(-(inputs // SLAB) // cluster)
     sums = min(2, passes) * warps * compiled_rows * (16 * tiles + 4) * 4
-    fixed = sums + 16 + 128 + compiled_rows * (256 * slabs + 16)
+    fixed = sums + 16 + compiled_rows * (256 * slabs + 16)
     pieces = max(1, SLAB // group_size)
     stage = tiles * (_TILE_BYTES + _PIECE_BYTES * pieces)
     own_stages = -(-slabs // warps) * passes
@@ -155,57 +150,12 @@ def linear_skinny_int4(
 ) -> Tensor:
     """Return x[:, perm] @ W.T + b for few rows. A given `shape` replaces the preferred one (benchmarks)."""
     x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
-    return _launch(gpu, x, weight, shape).view(*x_TI.shape[:-1], -1)
-
-
-def silu_mul_skinny_int4(
-    gpu: Gpu, gate_up_T2I: Tensor, weight: Int4, *, shape: SkinnyInt4Shape | None = None
-) -> Tensor:
-    """Return linear(silu(first half) * second half) for few rows; the weight has no permutation."""
-    _refuse_permutation(weight, "silu_mul")
-    return _launch(gpu, rows(gate_up_T2I), weight, shape, before="silu_mul")
-
-
-def add_rms_norm_skinny_int4(
-    gpu: Gpu, x_1I: Tensor, residual_1I: Tensor, norm_I: Tensor, eps: float, weight: Int4
-) -> tuple[Tensor, Tensor]:
-    """Return (linear(rms_norm(x + residual) * norm), x + residual) of one row.
-
-    The weight has no permutation and at most `MOST_NORMED_INPUTS` inputs.
-    """
-    _refuse_permutation(weight, "add_rms_norm")
-    x, residual, sum_1I = rows(x_1I), rows(residual_1I), torch.empty_like(x_1I)
-    check(
-        gpu,
-        "linear_skinny_int4",
-        residual=(residual, x.dtype, (1, x.shape[1])),
-        norm=(norm_I, x.dtype, (x.shape[1],)),
-    )
-    around = (residual.data_ptr(), norm_I.data_ptr(), sum_1I.data_ptr(), eps)
-    return _launch(gpu, x, weight, None, before="add_rms_norm", around=around), sum_1I
-
-
-def _refuse_permutation(weight: Int4, before: Before) -> None:
-    if weight.perm_I is not None:
-        raise KernelError(f"`linear_skinny_int4` behind `{before}`: takes no permutation of the inputs")
-
-
-def _launch(
-    gpu: Gpu,
-    x: Tensor,
-    weight: Int4,
-    shape: SkinnyInt4Shape | None,
-    *,
-    before: Before = "nothing",
-    around: tuple[int, int, int, float] = (0, 0, 0, 0.0),
-) -> Tensor:
-    """Start the kernel; `around`: residual, norm, sum and eps of `add_rms_norm`."""
     groups, outputs = weight.scales_GO.shape
     inputs, bias = groups * weight.group_size, weight.bias_O
     check(
         gpu,
         "linear_skinny_int4",
-        x=(x, x.dtype, (x.shape[0], inputs * (2 if before == "silu_mul" else 1))),
+        x=(x, x.dtype, (x.shape[0], inputs)),
         tiles=(weight.tiles_XYB, torch.uint8, (-(-outputs // _TILE_OUTPUTS), inputs // 64, 512)),
         scales=(weight.scales_GO, torch.float16, (groups, outputs)),
         zeros=(weight.zeros_GO, torch.uint8, (groups, outputs)),
@@ -222,8 +172,8 @@ def _launch(
     kernel = gpu.kernel(
         "linear_skinny_int4.cu",
         "linear_skinny_int4",
-        shape.constants(scalar_name("linear_skinny_int4", x), weight.group_size, before),
-        "PPPPPPPPPfiiii",
+        shape.constants(scalar_name("linear_skinny_int4", x), weight.group_size),
+        "PPPPPPiiii",
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
     )
@@ -237,13 +187,12 @@ def _launch(
         weight.zeros_GO.data_ptr(),
         0 if bias is None else bias.data_ptr(),
         out.data_ptr(),
-        *around,
         x.shape[0],
         outputs,
         inputs // SLAB,
         shape.block_tiles,
     )
-    return out
+    return out.view(*x_TI.shape[:-1], outputs)
 
 
 def _shape(gpu: Gpu, num_rows: int, weight: Int4) -> SkinnyInt4Shape | None:

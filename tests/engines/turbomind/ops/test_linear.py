@@ -1,7 +1,5 @@
 """The linear op of the table: which way a product is taken, and that every way gives the twin's result."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from paged_attention import relative_error
@@ -66,25 +64,6 @@ def test_codes_of_gated_and_of_normed_rows_give_the_twins_result(gpu, kind: str,
     wanted, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, weight)
     assert relative_error(normed[0], wanted.float()) < 2e-2  # a code may be its neighbour
     assert torch.equal(normed[1], total)
-
-
-def test_one_row_of_4_bit_codes_is_gated_and_normed_by_the_product(gpu) -> None:
-    permuted, truth = layers(gpu, 48, 256, 64)["int4"], TorchOps()
-    assert isinstance(permuted, Int4)
-    weight = replace(permuted, perm_I=None)
-    x, residual, gate_up = (torch.randn(2, width, dtype=BF16, device=gpu.device) for width in (256, 256, 512))
-    norm = torch.rand(256, dtype=BF16, device=gpu.device)
-    gated = silu_mul_linear(gpu, gate_up[:1], weight)
-    assert gated is not None
-    assert relative_error(gated, truth.silu_mul_linear(gate_up[:1], weight).float()) < 5e-3
-    normed = add_rms_norm_linear(gpu, x[:1], residual[:1], norm, 1e-5, weight)
-    assert normed is not None
-    wanted, total = truth.add_rms_norm_linear(x[:1], residual[:1], norm, 1e-5, weight)
-    assert relative_error(normed[0], wanted.float()) < 5e-3
-    assert torch.equal(normed[1], total)
-    for rows, layer in ((2, weight), (1, permuted)):
-        assert silu_mul_linear(gpu, gate_up[:rows], layer) is None
-        assert add_rms_norm_linear(gpu, x[:rows], residual[:rows], norm, 1e-5, layer) is None
 
 
 def test_products_of_the_library_go_in_parts_of_rows(gpu, monkeypatch: pytest.MonkeyPatch) -> None:

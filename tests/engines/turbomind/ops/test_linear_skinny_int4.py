@@ -1,23 +1,18 @@
 """The linear layer of 4-bit codes for few rows: against what the codes stand for in fp32."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from paged_attention import relative_error
 
 from engines.errors import KernelError
 from engines.ops import Int4
-from engines.pytorch.ops_torch import TorchOps
 from engines.quant.int4_tiles import dequantize, linear_int4
 from engines.turbomind.ops.linear_skinny_int4 import (
     ROWS,
     SkinnyInt4Shape,
-    add_rms_norm_skinny_int4,
     fits,
     linear_skinny_int4,
     make_shape,
-    silu_mul_skinny_int4,
     skinny_int4_shape,
 )
 
@@ -80,36 +75,6 @@ def test_few_rows_equal_the_product_in_fp32(gpu, case) -> None:
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_few_rows_equal_the_product_in_fp32_at_model_sizes(cuda_gpu, layer, num_rows: int) -> None:
     check(cuda_gpu, BF16, num_rows, *layer, 128)
-
-
-@pytest.mark.parametrize(("num_rows", "inputs"), [(1, 1152), (3, 256)])
-def test_gated_rows_equal_the_two_ops(gpu, num_rows: int, inputs: int) -> None:
-    layer = replace(random_layer(gpu, 64, inputs, 128, BF16), perm_I=None)
-    gate_up = torch.randn(num_rows, 2 * inputs, dtype=BF16, device=gpu.device)
-    hidden = torch.nn.functional.silu(gate_up[:, :inputs]) * gate_up[:, inputs:]
-    wanted = torch.nn.functional.linear(
-        hidden.float(), dequantize(layer, torch.float32), layer.bias_O.float()
-    )
-    assert relative_error(silu_mul_skinny_int4(gpu, gate_up, layer), wanted) < TOLERANCE[BF16]
-
-
-@pytest.mark.parametrize("inputs", [256, 2304])
-def test_a_normed_row_equals_the_two_ops(gpu, inputs: int) -> None:
-    layer = replace(random_layer(gpu, 64, inputs, 128, BF16), perm_I=None)
-    x, residual, norm = (torch.randn(1, inputs, dtype=BF16, device=gpu.device) for _ in range(3))
-    normed, wanted_sum = TorchOps().add_rms_norm(x, residual, norm[0], 1e-5)
-    wanted = torch.nn.functional.linear(
-        normed.float(), dequantize(layer, torch.float32), layer.bias_O.float()
-    )
-    got, got_sum = add_rms_norm_skinny_int4(gpu, x, residual, norm[0], 1e-5, layer)
-    assert torch.equal(got_sum, wanted_sum)
-    assert relative_error(got, wanted) < 1.2 * TOLERANCE[BF16]  # the norm's sum is in another order
-
-
-def test_gated_rows_with_a_permutation_are_refused(gpu) -> None:
-    layer = random_layer(gpu, 32, 256, 64, BF16)
-    with pytest.raises(KernelError, match="behind `silu_mul`: takes no permutation"):
-        silu_mul_skinny_int4(gpu, torch.zeros(1, 512, dtype=BF16, device=gpu.device), layer)
 
 
 def test_a_large_mean_of_the_inputs_costs_no_accuracy(gpu) -> None:
