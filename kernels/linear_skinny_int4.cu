@@ -15,10 +15,9 @@
    numbers  products summed in fp32, one rounding at the end
 
    The warps of a block share the inputs out in slabs of 128. A warp's codes come through a ring of its own, in the order in which
-   lanes multiply them: a lane reads the bytes that it asked for. Codes are the rows of the matrix product and x its columns, up to
-   8 rows of x cost one instruction. That a code is multiplied takes one instruction of logic and a shift: what goes in is
-   kCodeValue + code, and kCodeValue + zero times the sum of x over the group is taken off once a group. A row of ones beside the
-   codes gives that sum.
+   lanes multiply them: a lane reads the codes that it asked for. Codes are the rows of the matrix product and x its columns, so that
+   up to 8 rows of x cost one instruction. A pair of codes takes a shift and one instruction of logic, which make kCodeValue + code of
+   it; kCodeValue + zero times the sum of x over the group is taken off once a group. A row of ones beside the codes gives that sum.
 */
 #include "device/codes.cuh"
 #include "device/vector.cuh"
@@ -40,7 +39,8 @@ constexpr int kSteps = 8 / kPieces;                                    // of 16 
 constexpr int kOwn = 16 * TILES / CLUSTER;                             // outputs of a pass that this block writes
 constexpr int kPitch = 16 * TILES + 4;                                 // floats from one row of sums to the next
 constexpr int kRowBytes = 256 * SHARE_SLABS + 16;                      // from one row of x to the next: other banks
-static_assert(STAGES >= 2 && EARLY < STAGES && kOwn % 4 == 0 && (GROUP_INPUTS % 128 == 0 || GROUP_INPUTS == 32 || GROUP_INPUTS == 64), "see the header");
+static_assert(STAGES >= 2 && EARLY < STAGES && kOwn % 4 == 0, "see the header");
+static_assert(GROUP_INPUTS % 128 == 0 || GROUP_INPUTS == 32 || GROUP_INPUTS == 64, "see the header");
 
 struct Stage {  // of the ring: a slab of TILES * 16 outputs
     uint4 codes[TILES][2][32];
