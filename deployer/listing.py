@@ -120,6 +120,8 @@ def _group(name: str, tree: ConfigTree) -> str:
     for group in groups:
         if name in (group, f"{group}s", group.replace("_", "-"), f"{group.replace('_', '-')}s"):
             return group
+    if name in ("recipe", "recipes"):
+        raise UsageError(f"`{name}`: recipes are no group of the tree; `deploy recipe list` shows them")
     raise UsageError(f"unknown group `{name}`: {way_out(name, groups, kind='groups')}")
 
 

@@ -11,6 +11,11 @@ from deployer.config.compose import Composition
 from deployer.config.origins import Setting
 
 
+def set_by(composition: Composition) -> dict[str, str]:
+    """Return what set each key, as this machine names it."""
+    return {key: composition.origins.where(key) for key in composition.origins.settings}
+
+
 def layers(composition: Composition, recipe: Path, keys: list[str]) -> dict[str, list[str]]:
     """Return the layers of each key, the last one held."""
     return {

@@ -1,7 +1,7 @@
 """`deploy recipe lock`: everything that decides on what a recipe serves, written beside it."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from deployer.plan.plan import Plan
 from deployer.recipes.checkpoint import locked_model
 from deployer.recipes.command import one_recipe
 from deployer.recipes.flat import public
-from deployer.recipes.layers import layers
+from deployer.recipes.layers import layers, set_by
 from deployer.recipes.lock_file import Lock, LockedRecipe, Made, Smoke, lock_path, write_lock
 from deployer.recipes.machine import machine_fault, machine_name, tool_commit
 from deployer.recipes.options import take_words
@@ -33,6 +33,7 @@ class Locked:
 
     lock: Lock
     notes: list[str]
+    origins: Mapping[str, str]  # key -> what set it
 
 
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
@@ -99,7 +100,7 @@ def make_lock(path: Path, config_dirs: Sequence[Path], *, smoke: bool) -> Locked
         smoke=answer,
         made=Made(date=datetime.now(UTC).date().isoformat(), commit=tool_commit(), machine=machine_name()),
     )
-    return Locked(lock=lock, notes=notes)
+    return Locked(lock=lock, notes=notes, origins=set_by(resolved.composition))
 
 
 def pinned(config: DeployConfig, commit: str | None) -> DeployConfig:

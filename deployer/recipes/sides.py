@@ -14,6 +14,7 @@ from deployer.plan.options import PlanOptions
 from deployer.plan.plan import Plan
 from deployer.recipes.command import recipe_of
 from deployer.recipes.flat import public
+from deployer.recipes.layers import set_by
 from deployer.recipes.lock_file import SUFFIX, Lock, LockedModel, read_lock
 from deployer.recipes.plan_summary import summary
 from deployer.recipes.resolved import PLAN, plan_of, resolve
@@ -77,11 +78,10 @@ def open_side(words: Sequence[str], config_dirs: Sequence[Path], *, hardware: st
         first = str(recipe_of(first, config_dirs))
     resolved = resolve([first, *changes], config_dirs)
     plan = plan_of(resolved.config, resolved.options, resolved.hardware)
-    origins = resolved.composition.origins
     return Side(
         name=" ".join(words),
         config=public(resolved.config),
-        origins={key: origins.where(key) for key in origins.settings},
+        origins=set_by(resolved.composition),
         facts={},
         plan=summary(plan) if isinstance(plan, Plan) else plan,
     )

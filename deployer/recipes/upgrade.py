@@ -57,7 +57,7 @@ def _relock(path: Path, config_dirs: Sequence[Path], *, write: bool, smoke: bool
     print_difference(
         difference(
             side_of_lock(old, f"{shown_path(lock_path(path))}, written {old.made.date}", config_dirs),
-            side_of_lock(new, "resolved now", config_dirs),
+            replace(side_of_lock(new, "resolved now", config_dirs), origins=made.origins),
         ),
         sys.stdout,
     )

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from deployer.config.tree import config_tree
+from deployer.errors import UsageError
 from deployer.listing import listed_models, run
 
 Captured = pytest.CaptureFixture[str]
@@ -53,3 +54,8 @@ def test_models_of_an_ops_repository_are_listed_with_the_family_they_start_from(
     )
     models = {model.name: model for model in listed_models(config_tree(None, [tmp_path]))}
     assert (models["acme"].family, models["acme"].what) == ("qwen_vl", "Ours.")
+
+
+def test_recipes_are_listed_by_their_own_verb() -> None:
+    with pytest.raises(UsageError, match="`deploy recipe list` shows them"):
+        run(["recipes"], [])
