@@ -67,6 +67,7 @@ RANGES: dict[str, Range] = {
     "server.max_requests": POSITIVE,
     "server.max_body_bytes": POSITIVE,
     "server.max_stored_bytes": NOT_NEGATIVE,
+    "server.keep_alive_s": SECONDS,
     "server.drain_s": NOT_NEGATIVE,
     "server.otel_sample_ratio": SHARE,
 }

@@ -148,6 +148,7 @@ class ServerConfig:
     qos_default: str | None  # the class of a request whose key has none
     max_body_bytes: int
     max_stored_bytes: int
+    keep_alive_s: float  # of an idle connection
     drain_s: float
     allow_random_weights: bool
     log_level: Literal["debug", "info", "warning", "error"]

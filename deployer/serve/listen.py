@@ -101,6 +101,7 @@ def http_server(app: ASGIApp, server: ServerConfig) -> HttpServer:
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=server.keep_alive_s,  # type: ignore[arg-type]  # it takes fractions as well
         timeout_graceful_shutdown=1,
     )
     return HttpServer(config)

@@ -1,9 +1,11 @@
 """The listening socket, and what is refused before anything slow happens."""
 
+import asyncio
 import shutil
 import socket
 import ssl
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +30,23 @@ def test_a_free_port_is_found_and_named() -> None:
 def test_the_socket_names_its_protocol_so_that_events_are_not_held_back() -> None:
     with bind(SERVER) as listener:
         assert listener.proto == socket.IPPROTO_TCP
+
+
+@pytest.mark.parametrize(("keep_alive_s", "ends"), [(0.2, True), (30.0, False)])
+async def test_an_idle_connection_is_kept_for_as_long_as_the_config_says(
+    live: Callable[..., Any], keep_alive_s: float, ends: bool
+) -> None:
+    server = await live(keep_alive_s=keep_alive_s)
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rpartition(":")[2]))
+    writer.write(b"GET /health HTTP/1.1\r\nhost: a\r\n\r\n")
+    assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    try:
+        await asyncio.wait_for(reader.read(), timeout=0.8)  # to the end of the connection
+    except TimeoutError:
+        assert not ends
+    else:
+        assert ends
+    writer.close()
 
 
 def test_a_port_in_use_is_refused_with_the_way_out() -> None:
