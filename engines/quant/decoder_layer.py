@@ -69,6 +69,8 @@ def _migrate(
     if method.format == "awq":
         size = method.group_size or after[key].shape[1]
         scale_I = search_scale(after[key], seen.gram_II, seen.mean_I, group_size=size, shared=shared)
+        if not _gains(after[key], scale_I, seen, method):
+            return torch.ones_like(scale_I)
     else:
         scale_I = search_migration(after[key], seen.rows_RI, seen.largest_I, shared=shared)
     if linear in NORMS:
@@ -80,6 +82,15 @@ def _migrate(
         _into_rows(after, f"{layer}.gate_up", scale_I)
     after[key] = after[key] * scale_I
     return scale_I
+
+
+def _gains(weight_OI: Tensor, scale_I: Tensor, seen: InputStatistics, method: Method) -> bool:
+    """Whether the scales lower the error that is left once later inputs made up for it."""
+    scaled, plain = (
+        _error(weight_OI * by_I, _codes(weight_OI * by_I, by_I, seen, method), by_I, seen)
+        for by_I in (scale_I, torch.ones_like(scale_I))
+    )
+    return scaled < plain
 
 
 def _into_norm(after: Params, key: str, scale_I: Tensor) -> Tensor:

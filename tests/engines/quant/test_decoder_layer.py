@@ -79,6 +79,7 @@ def test_a_layer_whose_inputs_were_scaled_computes_what_it_did(
         )
 
     monkeypatch.setattr("engines.quant.decoder_layer._codes", unrounded)
+    monkeypatch.setattr("engines.quant.decoder_layer._gains", lambda *_: True)
     spec = spec_of(heads, kv_heads)
     params = params_of(spec)
     seen = {
@@ -93,3 +94,18 @@ def test_a_layer_whose_inputs_were_scaled_computes_what_it_did(
     assert f"{NAME}.qkv.bias" in made.changed
     moved = run(spec, params | made.changed | dict(zip(seen, exact, strict=True))) - wanted
     assert moved.norm() / wanted.norm() < 1e-5
+
+
+def test_awq_scales_a_layer_only_where_less_is_lost_than_without() -> None:
+    spec = spec_of(4, 2)
+    params = params_of(spec)
+    seen = {
+        f"{NAME}.{linear}.weight": InputStatistics(params[f"{NAME}.{linear}.weight"].shape[1], CPU)
+        for linear in LINEARS
+    }
+    run(spec, params, seen)
+    plain = replace(METHOD, format="gptq", search=False)
+    awq, gptq = (quantize_layer(spec, params, NAME, seen, how).errors for how in (METHOD, plain))
+    for linear in ("o", "down"):  # rows of the others are scaled for these two: their errors weigh anew
+        assert awq[f"{NAME}.{linear}.weight"] <= gptq[f"{NAME}.{linear}.weight"]
+    assert awq[f"{NAME}.gate_up.weight"] < 0.6 * gptq[f"{NAME}.gate_up.weight"]  # it reads loud inputs
