@@ -32,7 +32,7 @@ async def long_load(storm: Storm) -> Iterator[tuple[str, str]]:
     On a CPU the pool of pages takes memory as pages are first written: it is made so small that all of them
     are before the watch begins, and what grows then is not the pool.
     """
-    pool = f"engine.num_gpu_blocks={max(512, storm.clients)}"
+    pool = f"engine.num_gpu_blocks={max(256, storm.clients)}"
     words = storm.words if any("num_gpu_blocks" in word for word in storm.words) else (*storm.words, pool)
     with live_server(*words, f"server.max_requests={storm.clients}") as server:
         memory: list[float] = []
