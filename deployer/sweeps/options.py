@@ -24,6 +24,16 @@ class SweepOptions:
     seed: int | None
 
 
+def as_words(options: SweepOptions) -> list[str]:
+    """Return the words of a command that choose the same points and weigh them by the same figures."""
+    told = {"trials": options.trials, "seed": options.seed, "questions": options.questions}
+    return [
+        f"sweep={options.kind}",
+        f"sweep.objectives=[{','.join(options.objectives)}]",
+        *(f"sweep.{name}={value}" for name, value in told.items() if value is not None),
+    ]
+
+
 def check_options(options: SweepOptions) -> None:
     """Raise ConfigError with every value that can't be swept with."""
     allowed = {"questions": POSITIVE, "timeout_s": SECONDS, "trials": POSITIVE, "seed": NOT_NEGATIVE}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from deployer.sweeps.figures import DIRECTIONS, LABELS
+from deployer.sweeps.options import as_words
 from deployer.sweeps.pareto import front
 from deployer.sweeps.point import Result
 from deployer.sweeps.run_folder import RunFolder
@@ -116,7 +117,7 @@ def _page(run: RunFolder, results: Sequence[Result], best: Sequence[int], svg: s
     return environment.get_template("page.html.jinja").render(
         title=run.path.name,
         started=datetime.fromisoformat(run.asked.started).strftime("%Y-%m-%d %H:%M UTC"),
-        words=" ".join(run.asked.words),
+        words=" ".join([*run.asked.words, *as_words(run.asked.options)]),
         svg=svg,
         heads=[LABELS[name][0] for name in names],
         rows=rows,

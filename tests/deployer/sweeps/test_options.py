@@ -6,12 +6,23 @@ import pytest
 from sweep_results import options
 
 from deployer.errors import ConfigError
-from deployer.sweeps.options import check_options
+from deployer.sweeps.options import as_words, check_options
 
 
 @pytest.mark.parametrize("name", ["default", "optuna"])
 def test_what_ships_holds(name: str) -> None:
     check_options(options(name))
+
+
+def test_the_words_of_a_search_ask_for_the_same_search() -> None:
+    told = as_words(options("optuna", trials=8, questions=20, objectives=["tokens_per_s", "accuracy"]))
+    assert told == [
+        "sweep=optuna",
+        "sweep.objectives=[tokens_per_s,accuracy]",
+        "sweep.trials=8",
+        "sweep.seed=0",
+        "sweep.questions=20",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,7 @@ def test_the_page_needs_nothing_from_elsewhere_and_escapes_what_was_typed(tmp_pa
     assert "max_batch_size=&lt;8&gt;" in text and "max_batch_size=<8>" not in text
     assert text.count('<tr class="front">') == 2
     assert "does not fit" in text and "P9, 2 cores" in text
+    assert "sweep=grid sweep.objectives=[" in text
 
 
 def test_without_matplotlib_there_is_no_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
