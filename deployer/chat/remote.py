@@ -2,6 +2,7 @@
 
 import base64
 import json
+import ssl
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,16 @@ from engines.errors import RequestError
 class RemoteModel:
     """A model behind `url`; the first that the server lists where none is named."""
 
-    def __init__(self, url: str, options: ChatOptions) -> None:
-        """Find the server. Raises UnavailableError."""
+    def __init__(self, url: str, options: ChatOptions, *, trusted: ssl.SSLContext | None = None) -> None:
+        """Find the server. Raises UnavailableError.
+
+        `trusted`: what its certificate is held to; None: the authorities that everybody trusts.
+        """
         self._url = url.rstrip("/").removesuffix("/v1")
         headers = {} if options.api_key is None else {"authorization": f"Bearer {options.api_key}"}
-        self._client = httpx.Client(base_url=self._url, headers=headers, timeout=options.timeout_s)
+        self._client = httpx.Client(
+            base_url=self._url, headers=headers, timeout=options.timeout_s, verify=trusted or True
+        )
         try:
             self._model = options.model_name or self._first_model()
         except BaseException:

@@ -14,7 +14,12 @@ from deployer.config.origins import Origins
 from deployer.config.qos_checks import classes_fit_together
 from deployer.config.ranges import out_of_range
 from deployer.config.schema import DeployConfig
-from deployer.config.target_checks import ranks_fit_a_node, replicas_are_in_order, target_is_in_range
+from deployer.config.target_checks import (
+    gradio_runs_here,
+    ranks_fit_a_node,
+    replicas_are_in_order,
+    target_is_in_range,
+)
 from deployer.config.unbuilt import UnbuiltValueError
 from engines.kv_bytes import head_dim_rule
 from engines.options import KvFormat
@@ -214,4 +219,5 @@ RULES: tuple[Rule, ...] = (
     target_is_in_range,
     replicas_are_in_order,
     ranks_fit_a_node,
+    gradio_runs_here,
 )

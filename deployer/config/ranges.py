@@ -64,6 +64,7 @@ RANGES: dict[str, Range] = {
     "sampling.max_new_tokens": POSITIVE,
     "server.port": Range(low=0, high=65535),
     "server.grpc_port": Range(low=0, high=65535),
+    "server.gradio_port": Range(low=0, high=65535),
     "server.max_requests": POSITIVE,
     "server.max_body_bytes": POSITIVE,
     "server.max_stored_bytes": NOT_NEGATIVE,

@@ -134,6 +134,7 @@ class ServerConfig:
     port: int
     page: Literal["local", "always", "never"]  # the web page at /
     grpc_port: int | None  # KServe v2 over gRPC; None: not served
+    gradio_port: int | None  # a Gradio chat; None: none
     model_name: str | None  # name in /v1/models; None: model.name
     api_keys: list[str]
     api_keys_file: str | None  # further keys, one a line

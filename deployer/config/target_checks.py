@@ -60,3 +60,13 @@ def ranks_fit_a_node(config: DeployConfig) -> Iterator[tuple[str, str]]:
             f"the ranks of one engine share a node, and target.gpus_per_node={target.gpus_per_node}; lower "
             "engine.tp, or raise target.gpus_per_node where the cluster has such nodes",
         )
+
+
+def gradio_runs_here(config: DeployConfig) -> Iterator[tuple[str, str]]:
+    """Yield a Gradio chat on a target that would not publish its port."""
+    target = config.target.kind
+    if config.server.gradio_port is not None and target not in ("local", "systemd"):
+        yield (
+            "server.gradio_port",
+            f"the chat is served with target=local or target=systemd, not {target}; use server=openai there",
+        )

@@ -14,6 +14,7 @@ from deployer.targets.programs import HOW_TO_GET
 EXTRAS = {
     "engine": (("torch",), "every engine"),
     "cuda": (("cuda-bindings", "nvidia-cuda-nvrtc"), "engine=turbomind"),
+    "gradio": (("gradio",), "server=gradio"),
     "grpc": (("grpcio", "protobuf"), "server.grpc_port"),
     "heic": (("pillow-heif",), "pictures in HEIC and HEIF"),
     "modelscope": (("modelscope",), "model.hub=modelscope"),
@@ -57,6 +58,7 @@ def package_findings(
 def extras_of(config: DeployConfig) -> set[str]:
     """Return the extras without which a deployment does not start, but for torch and the kernels'."""
     asked = {
+        "gradio": config.server.gradio_port is not None,
         "grpc": config.server.grpc_port is not None,
         "modelscope": config.model.hub == "modelscope",
         "otel": config.server.otel_endpoint is not None,

@@ -43,11 +43,14 @@ def start_lines(config: DeployConfig, ready: Ready, *, engine: str) -> list[str]
     ]
 
 
-def ready_lines(url: str, model_name: str, *, needs_key: bool) -> list[str]:
-    """Return where the server is, and a command that gets an answer from it."""
+def ready_lines(
+    url: str, model_name: str, *, needs_key: bool, gradio_address: str | None = None
+) -> list[str]:
+    """Return where the server and its Gradio chat are, and a command that gets an answer."""
     body = {"model": model_name, "messages": [{"role": "user", "content": "Hello"}]}
     head = "-H 'content-type: application/json'" + (" -H 'authorization: Bearer KEY'" if needs_key else "")
     return [
+        *([] if gradio_address is None else [f"gradio   {gradio_address}"]),
         f"ready    {url}",
         f"try      curl {url}/v1/chat/completions {head} -d {shlex.quote(json.dumps(body))}",
     ]

@@ -29,6 +29,7 @@ async def own_server(config: DeployConfig) -> AsyncGenerator[str, None]:
         config.server,
         host="127.0.0.1",
         port=0,
+        gradio_port=None,
         api_keys=[],
         api_keys_file=None,
         log_level="warning",

@@ -21,6 +21,7 @@ from deployer.serve.admission import Admission
 from deployer.serve.announce import listen_lines, ready_lines, start_lines, warnings
 from deployer.serve.app import create_app
 from deployer.serve.background import Background
+from deployer.serve.gradio_page import check_gradio, gradio_page
 from deployer.serve.key_file import check_key_files, needs_key
 from deployer.serve.kserve.listen import check_grpc, grpc_listening
 from deployer.serve.listen import bind, check_tls, http_server, url_of
@@ -48,6 +49,7 @@ def run(config: DeployConfig) -> int:
     check_family(config.model)
     check_tls(config.server)
     check_grpc(config.server)
+    check_gradio(config.server)
     check_key_files(config.server)
     check_otel(config.server)
     with bind(config.server) as listener:
@@ -134,9 +136,13 @@ async def _serve(
             )
         front.app = create_app(service)
         url = url_of(listener, config.server)
-        _print(ready_lines(url, service.model_name, needs_key=needs_key(config.server)))
-        await signals.first.wait()
-        await _drain(service, signals)
+        async with gradio_page(config.server, url=url, model_name=service.model_name) as address:
+            lines = ready_lines(
+                url, service.model_name, needs_key=needs_key(config.server), gradio_address=address
+            )
+            _print(lines)
+            await signals.first.wait()
+            await _drain(service, signals)
     except Interrupted:
         log.warning(INTERRUPTED)
     finally:

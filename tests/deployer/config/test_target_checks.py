@@ -51,3 +51,10 @@ def test_replicas_are_a_range() -> None:
 )
 def test_numbers_and_names_are_in_their_range(word: str, rule: str) -> None:
     assert rule in fault("target=kubernetes", word)
+
+
+def test_a_gradio_chat_is_refused_where_its_port_would_not_be_published() -> None:
+    for target in ("compose", "kubernetes", "ray_serve"):
+        told = fault(f"target={target}", "server=gradio")
+        assert "server.gradio_port=7860" in told and f"not {target}; use server=openai there" in told
+    assert load_config(["+model=internvl2_8b", "server=gradio", "target=systemd"]).server.gradio_port == 7860

@@ -93,6 +93,7 @@ def test_every_extra_of_the_package_is_looked_for() -> None:
     [
         ("target=ray_serve", "ray"),
         ("server.grpc_port=8001", "grpc"),
+        ("server=gradio", "gradio"),
         ("server.otel_endpoint=http://collector:4318", "otel"),
         ("model.hub=modelscope", "modelscope"),
     ],
