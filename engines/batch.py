@@ -2,8 +2,8 @@
 
 All indices are laid out in numpy and go to the device in one copy.
 
-Legend: T tokens of the step, B sequences, S sampled rows, M image rows, P pages of the longest sequence, H
-hidden.
+Legend: T tokens of the step, B sequences, S rows of the head (sampled, then scored), M image rows, P pages of
+the longest sequence, H hidden.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def step_input(
             positions_AT,
             prompts_T if rope_by_prompt else np.maximum(prompts_T, indices_T + 1),
             slots_T,
-            starts_B1[1:][list(plan.sampled)] - 1,
+            _rows_of_the_head(plan, starts_B1),
             rows_M,
             rows_M[inner_M],
             *_unknown(chunks, starts_B1),
@@ -105,6 +105,15 @@ def step_input(
 def touched_images(chunk: Chunk) -> list[ImageSlots]:
     """Return the images with rows in the chunk."""
     return [image for image in chunk.sequence.images if image.start < chunk.end and chunk.start < image.end]
+
+
+def _rows_of_the_head(plan: BatchPlan, starts_B1: Ints) -> Ints:
+    """Return the last token of each sampled chunk, then those of prompts that are scored."""
+    sampled_S = starts_B1[1:][list(plan.sampled)] - 1
+    if not plan.scored:
+        return sampled_S
+    scored = [starts_B1[i] + np.arange(plan.chunks[i].num_scored) for i in plan.scored]
+    return np.concatenate([sampled_S, *scored])
 
 
 def _adapter_rows(chunks: Seq[Chunk], sequence_T: Ints) -> dict[int, Ints]:

@@ -43,6 +43,13 @@ class Chunk(NamedTuple):  # one is made a row and step: a dataclass takes three 
         return self.end - self.sequence.num_prompt_tokens
 
     @property
+    def num_scored(self) -> int:
+        """Leading tokens after each of which a prompt token stands whose log-probability is wanted."""
+        if not self.sequence.is_scored:
+            return 0
+        return max(min(self.end, self.sequence.num_prompt_tokens - 1) - self.start, 0)
+
+    @property
     def is_current(self) -> bool:
         """Whether its sequence still wants what comes of it."""
         return not self.sequence.has_ended and self.attempt == self.sequence.attempt
@@ -55,6 +62,7 @@ class BatchPlan:
     chunks: tuple[Chunk, ...]
     num_decodes: int
     sampled: tuple[int, ...]  # indices of the chunks after which a token is sampled
+    scored: tuple[int, ...]  # indices of the chunks with prompt tokens whose log-probabilities are wanted
     inserted_pages: tuple[int, ...]  # made findable before they are filled
 
     @classmethod
@@ -70,6 +78,7 @@ class BatchPlan:
             chunks=ordered,
             num_decodes=len(decodes),
             sampled=tuple([i for i, chunk in enumerate(ordered) if chunk.end == chunk.sequence.num_tokens]),
+            scored=tuple([i for i, chunk in enumerate(prompts, len(decodes)) if chunk.num_scored]),
             inserted_pages=tuple(inserted_pages),
         )
 
@@ -96,13 +105,18 @@ class BatchPlan:
         """The chunks after which a token is sampled, in the order of their rows."""
         return [self.chunks[index] for index in self.sampled]
 
+    @property
+    def scoring(self) -> list[Chunk]:
+        """The chunks with prompt tokens whose log-probabilities are wanted; their rows follow the sampled."""
+        return [self.chunks[index] for index in self.scored]
+
 
 class Progress(NamedTuple):
     """What one sampled token did to its sequence."""
 
     row: int  # which of the sampled rows
     sequence: Sequence
-    token_id: int | None  # None: it ended the sequence and is no output
+    token_id: int | None  # None: it is no output
     finish_reason: FinishReason | None  # error: there was no token
     stop_token_id: int | None
 
@@ -115,6 +129,8 @@ def _advanced(row: int, chunk: Chunk, token: int | None) -> Progress:
     stop_token_id = None
     if token is None:
         reason = "error"
+    elif sampling.max_new_tokens == 0:
+        reason, token = "length", None
     elif token in sampling.stop_token_ids or (token in sampling.eos_token_ids and not sampling.ignore_eos):
         reason, stop_token_id, token = "stop", token, None
     else:

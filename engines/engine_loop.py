@@ -15,7 +15,7 @@ from secrets import token_hex
 from zlib import crc32
 
 from engines.batch import touched_images
-from engines.batch_plan import BatchPlan, Progress
+from engines.batch_plan import BatchPlan, Chunk, Progress
 from engines.errors import RequestError
 from engines.grammar import Grammars
 from engines.intake import take_sequence
@@ -189,10 +189,13 @@ class EngineLoop:
             return
         try:
             choices = self._runner.fetch(launched)
+            scores = [] if launched.scores is None else launched.scores.wait()
         except Exception as error:
             yield from self._fail(launched.plan, error, behind=behind)
             return
         now = self._clock()
+        for chunk, logprobs in scores:
+            yield from _prompt_delta(chunk, logprobs)
         token_ids = [choice.token_id for choice in choices]
         self.digest = crc32(repr(token_ids).encode(), self.digest)
         for item in self._scheduler.commit(launched.plan, token_ids):
@@ -252,6 +255,15 @@ def _delta(sequence: Sequence, token_id: int, choice: TokenChoice) -> Delta:
             TokenLogprobs(chosen=choice.logprob, top_ids=choice.top_ids, top_logprobs=choice.top_logprobs),
         )
     return Delta(request_id=sequence.request_id, token_ids=(token_id,), logprobs=logprobs)
+
+
+def _prompt_delta(chunk: Chunk, logprobs: tuple[TokenLogprobs, ...]) -> Iterator[Delta]:
+    """Give out what is new: a sequence that was preempted computes its prompt again."""
+    sequence = chunk.sequence
+    new = logprobs[max(sequence.num_scored - chunk.start, 0) :]
+    if chunk.is_current and new:
+        sequence.num_scored += len(new)
+        yield Delta(request_id=sequence.request_id, token_ids=(), logprobs=(), prompt_logprobs=new)
 
 
 def _note_encoding(launched: Launched) -> None:

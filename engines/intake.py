@@ -31,7 +31,7 @@ def take_sequence(
         num_prompt_tokens=num_prompt_tokens,
         images=images,
         sampling=request.sampling,
-        max_tokens=min(num_prompt_tokens + request.sampling.max_new_tokens, session_len),
+        max_tokens=min(num_prompt_tokens + max(request.sampling.max_new_tokens, 1), session_len),
         priority=request.priority,
         service_class=request.service_class,
         arrival=arrival,
@@ -76,7 +76,7 @@ def _check_ids(what: str, ids: tuple[int, ...], vocab: int) -> None:
 
 def _check_sampling(how: Sampling, *, vocab: int) -> None:
     rules: tuple[tuple[str, object, bool, str], ...] = (
-        ("max_new_tokens", how.max_new_tokens, how.max_new_tokens >= 1, "at least 1"),
+        ("max_new_tokens", how.max_new_tokens, how.max_new_tokens >= 0, "0 or more"),
         ("temperature", how.temperature, 0 <= how.temperature < float("inf"), "0 or more"),
         ("top_k", how.top_k, how.top_k >= 0, "0 or more"),
         ("top_p", how.top_p, 0 <= how.top_p <= 1, "from 0 to 1"),
@@ -85,6 +85,7 @@ def _check_sampling(how: Sampling, *, vocab: int) -> None:
         ("presence_penalty", how.presence_penalty, isfinite(how.presence_penalty), "a finite number"),
         ("frequency_penalty", how.frequency_penalty, isfinite(how.frequency_penalty), "a finite number"),
         ("logprobs", how.logprobs, how.logprobs is None or 0 <= how.logprobs <= vocab, f"from 0 to {vocab}"),
+        ("prompt_logprobs", asked := how.prompt_logprobs, 0 <= (asked or 0) <= vocab, f"from 0 to {vocab}"),
         ("logit_bias", how.logit_bias, all(map(isfinite, how.logit_bias.values())), "finite numbers"),
         ("bad_sequences", how.bad_sequences, all(how.bad_sequences), "sequences of at least one token"),
     )

@@ -44,7 +44,7 @@ class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     """How one sequence chooses tokens. The front end fills every field; ids only, no text."""
 
-    max_new_tokens: int
+    max_new_tokens: int  # 0: the prompt is computed, and nothing comes of it
     temperature: float  # 0: greedy
     top_k: int  # 0: all
     top_p: float  # 1: all
@@ -60,6 +60,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     bad_sequences: tuple[tuple[int, ...], ...]  # token sequences that must not appear in the output
     logit_bias: dict[int, float]
     logprobs: int | None  # alternatives a token; 0: the chosen token only; None: no logprobs
+    prompt_logprobs: int | None = None  # likewise of each prompt token, given those before it
     grammar: str | None = None  # what the output must follow (`engines/grammar.py`); None: nothing
 
 
@@ -143,7 +144,7 @@ class Stop(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
-    """Log-probabilities of one generated token, before temperature and filters."""
+    """Log-probabilities of one token, before temperature and filters."""
 
     chosen: float
     top_ids: tuple[int, ...]
@@ -151,11 +152,12 @@ class TokenLogprobs(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Delta(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Tokens a sequence gained."""
+    """Tokens a sequence gained; before the first of them, what was asked about its prompt."""
 
     request_id: str
     token_ids: tuple[int, ...]
     logprobs: tuple[TokenLogprobs, ...]  # one a token, or empty
+    prompt_logprobs: tuple[TokenLogprobs, ...] = ()  # of the next prompt tokens; the first of all has none
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):

@@ -22,7 +22,7 @@ class PhaseWork:
     def add(self, plan: BatchPlan, *, window: int | None) -> None:
         """Count a step; no query sees more than `window` keys."""
         self.steps += 1
-        self.sampled += len(plan.sampled)
+        self.sampled += len(plan.sampled) + sum([chunk.num_scored for chunk in plan.scoring])
         decodes = plan.chunks[: plan.num_decodes]
         # One query each; a list and its sum, as this runs for every row of every step.
         seen = sum([chunk.start for chunk in decodes]) + len(decodes)

@@ -42,4 +42,5 @@ def _joined(deltas: Sequence[Delta]) -> Delta:
         request_id=deltas[0].request_id,
         token_ids=tuple(token_id for delta in deltas for token_id in delta.token_ids),
         logprobs=tuple(logprobs for delta in deltas for logprobs in delta.logprobs),
+        prompt_logprobs=tuple(logprobs for delta in deltas for logprobs in delta.prompt_logprobs),
     )

@@ -24,6 +24,7 @@ from engines.ops import KvLayer
 from engines.options import VisionOptions
 from engines.penalties import TokenCounts
 from engines.plain_rows import plain_rows
+from engines.prompt_scores import PromptScores, prompt_scores
 from engines.sampling import Logprobs, sample
 from engines.sampling_rows import SamplingRows, sampling_rows
 from engines.sequence import ImageSlots
@@ -65,6 +66,7 @@ class Launched:
     plan: BatchPlan
     ids_S: HostCopy | None  # None: nothing is sampled in this step
     logprobs: LogprobsCopy | None  # None: nobody asked for them
+    scores: PromptScores | None  # None: nobody asked about tokens of a prompt in this step
     encoding: Encoding | None  # None: no picture was encoded
 
 
@@ -87,6 +89,7 @@ class Runner:
         self._recorded = recorded
         self._kv = kv
         self._device = device
+        self._head_rows = max_batch_size  # as many as the rehearsal measured
         self._vision = vision
         self._page_tokens = kv[0].page_tokens
         self._vocab = network.spec.decoder.vocab
@@ -129,28 +132,39 @@ class Runner:
             last_ids_S=self._last_ids_S,
         )
         self._clock.begin("decode" if plan.num_decodes == len(plan.chunks) else "prefill")
-        ids_S, logprobs = self._chosen(plan, step)
+        ids_S, logprobs, scores = self._chosen(plan, step)
         self._images.trim(_unfinished(plan))
         self._clock.end()
         if ids_S is None:
-            return Launched(plan=plan, ids_S=None, logprobs=None, encoding=encoding)
+            return Launched(plan=plan, ids_S=None, logprobs=None, scores=scores, encoding=encoding)
         self._last_ids_S = ids_S.clamp(max=self._vocab - 1)  # no id where a row held a NaN
-        return Launched(plan=plan, ids_S=HostCopy(ids_S), logprobs=logprobs, encoding=encoding)
+        ids = HostCopy(ids_S)
+        return Launched(plan=plan, ids_S=ids, logprobs=logprobs, scores=scores, encoding=encoding)
 
-    def _chosen(self, plan: BatchPlan, step: StepInput) -> tuple[Tensor | None, LogprobsCopy | None]:
-        """Run the network and choose the tokens of the sampled rows; None where there are none."""
+    def _chosen(
+        self, plan: BatchPlan, step: StepInput
+    ) -> tuple[Tensor | None, LogprobsCopy | None, PromptScores | None]:
+        """Run the network and choose the tokens of the sampled rows; None where there are none.
+
+        A step that scores prompts has rows of the head that choose nothing, and is not for recordings.
+        """
         chunks = plan.sampling
-        if self._recorded is not None and chunks:
+        if self._recorded is not None and chunks and not plan.scored:
             plain = plain_rows(chunks, self._counts, self._vocab, last_ids_S=self._last_ids_S)
             if plain is not None:
-                return self._recorded.choose(step, plain), None
+                return self._recorded.choose(step, plain), None, None
         hidden_SH = self._network.hidden(step, self._kv)
+        scores = None
+        if plan.scored:
+            scored_RH = hidden_SH[len(chunks) :]
+            scores = prompt_scores(self._network, scored_RH, plan.scoring, rows_at_once=self._head_rows)
+            hidden_SH = hidden_SH[: len(chunks)]
         if not chunks:
-            return None, None
+            return None, None, scores
         rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=self._last_ids_S)
         sampled = sample(self._network.logits(hidden_SH), rows)
         logprobs = None if sampled.logprobs is None else _on_the_way(sampled.logprobs, rows)
-        return sampled.ids_S, logprobs
+        return sampled.ids_S, logprobs, scores
 
     def fetch(self, launched: Launched) -> list[TokenChoice]:
         """Wait for a step and return what it sampled."""

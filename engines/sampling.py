@@ -26,7 +26,7 @@ LOWEST_TEMPERATURE = 1e-6
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Logprobs:
-    """Log-probabilities of the rows `SamplingRows.logprob_rows`."""
+    """Log-probabilities of one token a row, and of the likeliest."""
 
     chosen_R: Tensor
     top_RA: Tensor
@@ -56,6 +56,14 @@ def sample(logits_SV: Tensor, rows: SamplingRows) -> Sampled:
         drawn_R = _drawn(adjusted_SV[rows.draws.rows_R], rows.draws)
         ids_S = ids_S.index_copy(0, rows.draws.rows_R, drawn_R)
     return Sampled(ids_S=ids_S, logprobs=_logprobs(logits_SV, ids_S, rows) if rows.logprob_rows else None)
+
+
+def token_logprobs(logits_RV: Tensor, ids_R: Tensor, *, num_alternatives: int) -> Logprobs:
+    """Return the log-probabilities of one token a row, and the likeliest of the row."""
+    logprobs_RV = logits_RV.float().log_softmax(dim=1)
+    top = logprobs_RV.topk(num_alternatives, dim=1)
+    chosen_R1 = logprobs_RV.gather(1, ids_R.unsqueeze(1))
+    return Logprobs(chosen_R=chosen_R1.squeeze(1), top_RA=top.values, top_ids_RA=top.indices)
 
 
 def first_argmax(x_SV: Tensor) -> Tensor:
@@ -114,9 +122,5 @@ def _order_cut(x_RV: Tensor, draws: Draws) -> Tensor:
 
 def _logprobs(logits_SV: Tensor, ids_S: Tensor, rows: SamplingRows) -> Logprobs:
     wanted_R = on_device(rows.logprob_rows, logits_SV.device)
-    logprobs_RV = logits_SV[wanted_R].float().log_softmax(dim=1)
-    chosen_R1 = ids_S[wanted_R].clamp(max=logits_SV.shape[1] - 1).unsqueeze(1)
-    top = logprobs_RV.topk(rows.num_alternatives, dim=1)
-    return Logprobs(
-        chosen_R=logprobs_RV.gather(1, chosen_R1).squeeze(1), top_RA=top.values, top_ids_RA=top.indices
-    )
+    chosen_R = ids_S[wanted_R].clamp(max=logits_SV.shape[1] - 1)
+    return token_logprobs(logits_SV[wanted_R], chosen_R, num_alternatives=rows.num_alternatives)

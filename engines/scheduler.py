@@ -222,7 +222,7 @@ class Scheduler:
         size = self._page_tokens
         while self._cache.enabled and sequence.num_computed == len(sequence.pages) * size:
             index = len(sequence.pages)
-            if (index + 1) * size >= sequence.num_tokens:
+            if sequence.is_scored or (index + 1) * size >= sequence.num_tokens:
                 return
             page = self._cache.match(sequence.page_key(index, size))
             if page is None:

@@ -84,6 +84,7 @@ class Sequence:
     num_inserted: int = 0  # leading pages that were offered to the prefix cache or came from it
     cached_tokens: int = 0  # prompt tokens taken from the prefix cache before the first preemption
     num_preemptions: int = 0
+    num_scored: int = 0  # tokens of the prompt whose successors' log-probabilities were given out
     grammar: "GrammarState | None" = None  # what its output follows
     encodings: "list[Span]" = field(default_factory=list)  # passes of the tower with its pictures
     _page_keys: list[bytes] = field(default_factory=list)
@@ -126,6 +127,11 @@ class Sequence:
         A loop that launches a step before it has fetched the last one waits for such a sequence.
         """
         return self.grammar is not None or self._bans_sequences
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether every token of its prompt must be computed for it: their log-probabilities are wanted."""
+        return self.sampling.prompt_logprobs is not None
 
     @property
     def num_pending(self) -> int:

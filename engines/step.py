@@ -1,7 +1,7 @@
 """The tensors of one forward pass. Built by `engines/batch.py`, read by networks and op tables.
 
-Legend: T tokens of the step, B sequences, S rows that are sampled, M image rows, E those before the last of
-their image, P pages of the longest sequence.
+Legend: T tokens of the step, B sequences, S rows of the head (sampled, then scored), M image rows, E those
+before the last of their image, P pages of the longest sequence.
 Sequences that decode (one token each) come first, chunks of prompts after them.
 """
 

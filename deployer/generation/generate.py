@@ -45,6 +45,7 @@ class Piece:
     text: str
     token_ids: Sequence[int]
     logprobs: Sequence[TokenLogprobs]  # one a token, or empty
+    prompt_logprobs: Sequence[TokenLogprobs] = ()  # of the next prompt tokens; the first of all has none
     finish: Finish | None = None
 
 
@@ -111,7 +112,13 @@ class ChoiceText:
         if not self._has_stop:
             self._num_tokens += len(delta.token_ids)
             text = self._stream.feed(delta.token_ids).text
-            return Piece(choice=self.index, text=text, token_ids=delta.token_ids, logprobs=delta.logprobs)
+            return Piece(
+                choice=self.index,
+                text=text,
+                token_ids=delta.token_ids,
+                logprobs=delta.logprobs,
+                prompt_logprobs=delta.prompt_logprobs,
+            )
         shown, taken = [], 0
         for token_id in delta.token_ids:
             taken += 1
@@ -126,6 +133,7 @@ class ChoiceText:
             text="".join(shown),
             token_ids=delta.token_ids[:taken],
             logprobs=delta.logprobs[:taken],
+            prompt_logprobs=delta.prompt_logprobs,
         )
 
     def end(self, done: Done) -> Piece:

@@ -63,6 +63,7 @@ class SamplingRules:
     bad_sequences: tuple[tuple[int, ...], ...]
     grammar: str | None
     shown_ids: frozenset[int] = frozenset()  # control tokens that an answer is read by, shown in its text
+    prompt_logprobs: int | None = None  # alternatives a token of the prompt; None: nothing about these
 
 
 def sampling_rules(
@@ -111,6 +112,18 @@ def with_tools(rules: SamplingRules, *, grammar: str | None, shown_ids: frozense
     return replace(rules, grammar=grammar or rules.grammar, shown_ids=shown_ids)
 
 
+def with_echo(rules: SamplingRules, *, logprobs: int | None, max_tokens: int | None) -> SamplingRules:
+    """Return the rules of answers that follow their prompt, or of none. Raises InvalidFieldError."""
+    if max_tokens == 0 and rules.asked.min_new_tokens:
+        raise InvalidFieldError(
+            f"`min_new_tokens`: {rules.asked.min_new_tokens} is more than the 0 tokens the answer may have",
+            field="min_new_tokens",
+        )
+    return replace(
+        rules, prompt_logprobs=logprobs, max_new_tokens=0 if max_tokens == 0 else rules.max_new_tokens
+    )
+
+
 def text_rules(rules: SamplingRules, vocabulary: Vocabulary) -> TextRules:
     """Return how text is cut; the template's own stop words count beside the request's."""
     asked = rules.asked
@@ -145,6 +158,7 @@ def sampling_of(
         bad_sequences=rules.bad_sequences,
         logit_bias=dict(asked.logit_bias),
         logprobs=asked.logprobs,
+        prompt_logprobs=rules.prompt_logprobs,
         grammar=rules.grammar,
     )
 
@@ -158,7 +172,7 @@ def _room(rules: SamplingRules, prompt: Counted, session_len: int) -> int:
     used, images = len(prompt.token_ids), prompt.num_image_tokens
     room = session_len - used
     if room >= max(1, rules.max_new_tokens or 1):
-        return rules.max_new_tokens or room
+        return room if rules.max_new_tokens is None else rules.max_new_tokens
     raise InvalidFieldError(
         f"the prompt takes {used} tokens ({images} of them images), the answer may take "
         f"{rules.max_new_tokens or 1}: together at most {session_len} (`session_len`); "

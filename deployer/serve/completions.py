@@ -11,6 +11,7 @@ from fastapi import APIRouter, Request, Response
 from deployer.generation.choices import Choice, choices_of
 from deployer.generation.generate import Piece
 from deployer.generation.generation_config import MAX_CHOICES
+from deployer.generation.sampling import with_echo
 from deployer.prompt.tokenizer import decode
 from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
@@ -39,10 +40,12 @@ def completion_routes(service: Service) -> APIRouter:
         rules = body_rules(
             service,
             body,
-            max_tokens=body.max_tokens,
+            max_tokens=body.max_tokens or None,
             logprobs=0 if ranked and body.logprobs is None else body.logprobs,
             num_choices=made,
         )
+        if body.echo:
+            rules = with_echo(rules, logprobs=body.logprobs, max_tokens=body.max_tokens)
         completion = f"cmpl-{secrets.token_hex(12)}"
         begun_s = time.perf_counter()
         built = [service.prompts.text(prompt) for prompt in prompts]
@@ -75,8 +78,12 @@ def completion_routes(service: Service) -> APIRouter:
 
 def _prompts(body: CompletionBody, *, made: int) -> list[str | list[int]]:
     """Return the prompts one by one. Raises ApiError."""
-    if body.echo and body.logprobs is not None:
-        raise invalid("`logprobs` with `echo` is not served in this version: drop one of them", param="echo")
+    if body.echo and body.logprobs is not None and body.stream:
+        raise invalid("`echo` with `logprobs` needs every answer whole: drop `stream`", param="stream")
+    if body.max_tokens == 0 and not body.echo:
+        raise invalid(
+            "`max_tokens`: 0 is for the prompt alone: set `echo`, or ask for more", param="max_tokens"
+        )
     given = body.prompt
     prompts: list[str | list[int]]
     if isinstance(given, str):
@@ -108,10 +115,11 @@ def _content(
     choice: Choice,
     pieces: Sequence[Piece],
 ) -> dict[str, Any]:
-    return {
-        "text": echoes[choice.index] + "".join(piece.text for piece in pieces),
-        "logprobs": None if body.logprobs is None else logprobs.of(pieces),
-    }
+    echo = echoes[choice.index]
+    found = None
+    if body.logprobs is not None:
+        found = logprobs.behind(choice.prompt.token_ids, echo, pieces) if body.echo else logprobs.of(pieces)
+    return {"text": echo + "".join(piece.text for piece in pieces), "logprobs": found}
 
 
 def _events(

@@ -1,5 +1,6 @@
 """Log-probabilities in OpenAI's two shapes."""
 
+from codecs import getincrementaldecoder
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,22 +35,48 @@ class CompletionLogprobs:
     def of(self, pieces: Sequence[Piece]) -> dict[str, Any]:
         """Return the lists of the next pieces of one choice; `text_offset` goes on where it last ended."""
         tokens, choice = _tokens(pieces), pieces[0].choice
-        offsets = []
+        offsets: list[int] = []
         for token_id, _ in tokens:
             offsets.append(self._ends[choice])
             self._ends[choice] += len(self._tokenizer.token_bytes(token_id).decode(errors="ignore"))
         return {
             "tokens": [_text(self._tokenizer, token_id) for token_id, _ in tokens],
             "token_logprobs": [found.chosen for _, found in tokens],
-            "top_logprobs": [
-                {
-                    _text(self._tokenizer, top_id): logprob
-                    for top_id, logprob in zip(found.top_ids, found.top_logprobs, strict=True)
-                }
-                for _, found in tokens
-            ],
+            "top_logprobs": [self._top(found) for _, found in tokens],
             "text_offset": offsets,
         }
+
+    def behind(self, prompt: Sequence[int], echo: str, pieces: Sequence[Piece]) -> dict[str, Any]:
+        """Return the lists of a prompt and of the whole answer behind it; nothing comes before the first.
+
+        What the tokens have in front of the text that is shown, as a bos, stands at its start.
+        """
+        found = [one for piece in pieces for one in piece.prompt_logprobs]
+        starts, end = _starts(self._tokenizer, prompt)
+        self._ends[pieces[0].choice] = len(echo)
+        answer = self.of(pieces)
+        return {
+            "tokens": [*(_text(self._tokenizer, token_id) for token_id in prompt), *answer["tokens"]],
+            "token_logprobs": [None, *(one.chosen for one in found), *answer["token_logprobs"]],
+            "top_logprobs": [None, *(self._top(one) for one in found), *answer["top_logprobs"]],
+            "text_offset": [*(max(start + len(echo) - end, 0) for start in starts), *answer["text_offset"]],
+        }
+
+    def _top(self, found: TokenLogprobs) -> dict[str, float]:
+        return {
+            _text(self._tokenizer, top_id): logprob
+            for top_id, logprob in zip(found.top_ids, found.top_logprobs, strict=True)
+        }
+
+
+def _starts(tokenizer: Tokenizer, token_ids: Sequence[int]) -> tuple[list[int], int]:
+    """Return where each token begins in the text of all, in characters, and how long that is."""
+    decoder = getincrementaldecoder("utf-8")(errors="replace")
+    starts, end = [], 0
+    for token_id in token_ids:
+        starts.append(end)
+        end += len(decoder.decode(tokenizer.token_bytes(token_id)))
+    return starts, end
 
 
 def _tokens(pieces: Sequence[Piece]) -> list[tuple[int, TokenLogprobs]]:

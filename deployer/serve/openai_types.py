@@ -97,6 +97,9 @@ _SAMPLING_RULES = (
 )
 
 
+_NOT_STREAMED = {"properties": {"stream": {"enum": [None, False]}}}
+
+
 class SamplingBody(Body):
     """Fields of chat and plain completions; `None` takes the server's default (`sampling` in the config)."""
 
@@ -246,6 +249,12 @@ def _prompt_tag(prompt: Any) -> str | None:
 class CompletionBody(SamplingBody):
     """Body of POST /v1/completions."""
 
+    model_config = fits(
+        *_SAMPLING_RULES,
+        (given(echo=(True,)), {"properties": {"max_tokens": {"not": {"const": 0}}}}),
+        (absent("logprobs"), {"properties": {"echo": {"enum": [None, False]}}}, _NOT_STREAMED),
+    )
+
     prompt: Annotated[
         Annotated[str, Tag("(string)")]
         | Annotated[list[str], Tag("(strings)")]
@@ -257,6 +266,7 @@ class CompletionBody(SamplingBody):
             custom_error_message="must be a string, token ids, or a list of either, and not empty",
         ),
     ]
+    max_tokens: NonNegative | None = None  # 0: the prompt alone, with `echo`
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None

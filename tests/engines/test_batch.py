@@ -60,6 +60,17 @@ def test_a_chunk_samples_only_where_it_reaches_the_end_of_its_tokens() -> None:
     assert step_input(plan, page_tokens=PAGE, device=CPU, features={}).sample_rows_S.tolist() == [1]
 
 
+def test_rows_of_scored_prompts_follow_the_sampled_ones() -> None:
+    first, last = (sequence([1, 2, 3, 4, 5], prompt_logprobs=0) for _ in range(2))
+    decoding = sequence([6, 7], prompt_logprobs=0)
+    decoding.token_ids += [8]
+    chunks = [chunk(first, 0, 3, [0]), chunk(last, 3, 2, [1, 2]), chunk(decoding, 2, 1, [3])]
+    plan = BatchPlan.of(chunks, [])
+    rows_S = step_input(plan, page_tokens=PAGE, device=CPU, features={}).sample_rows_S
+    assert [one.num_scored for one in plan.scoring] == [3, 1]
+    assert rows_S.tolist() == [0, 5, 1, 2, 3, 4]
+
+
 def test_the_image_rows_of_a_chunk_are_exactly_those_it_holds() -> None:
     images = (image(b"a", 1, 3), image(b"b", 4, 4))
     one, other = sequence([0] * 10, images=images), sequence([0] * 3, images=(image(b"a", 0, 3),))

@@ -71,7 +71,7 @@ def test_prompts_of_different_rotary_regimes_have_different_roots() -> None:
     [
         ({"token_ids": ()}, "without tokens"),
         ({"token_ids": (1, VOCAB, -1)}, r"\[-1, 96\]: the vocabulary goes from 0 to 95"),
-        ({"sampling": sampling(max_new_tokens=0)}, "max_new_tokens=0: must be at least 1"),
+        ({"sampling": sampling(max_new_tokens=-1)}, "max_new_tokens=-1: must be 0 or more"),
         ({"sampling": sampling(temperature=float("nan"))}, "temperature=nan"),
         ({"sampling": sampling(temperature=-1.0)}, "temperature=-1"),
         ({"sampling": sampling(top_k=-1)}, "top_k=-1"),
@@ -80,6 +80,7 @@ def test_prompts_of_different_rotary_regimes_have_different_roots() -> None:
         ({"sampling": sampling(presence_penalty=float("inf"))}, "presence_penalty=inf"),
         ({"sampling": sampling(frequency_penalty=float("nan"))}, "frequency_penalty=nan"),
         ({"sampling": sampling(logprobs=1000)}, "logprobs=1000: must be from 0 to 96"),
+        ({"sampling": sampling(prompt_logprobs=97)}, "prompt_logprobs=97: must be from 0 to 96"),
         ({"sampling": sampling(logit_bias={5: float("nan")})}, "logit_bias"),
         ({"sampling": sampling(logit_bias={1000: 1.0})}, "logit_bias holds the token ids"),
         ({"sampling": sampling(bad_sequences=((1,), ()))}, "bad_sequences"),

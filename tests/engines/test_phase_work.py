@@ -31,6 +31,13 @@ def test_keys_and_pairs_are_what_each_query_sees(window: int | None, seed: int) 
     assert work.prefill.keys == len(set().union(*seen))
 
 
+def test_rows_of_scored_prompts_go_through_the_head_too() -> None:
+    work = WorkByPhase(window=None)
+    scored = sequence([1] * 9, prompt_logprobs=0)
+    work.add(BatchPlan.of([Chunk(sequence=scored, start=2, num_tokens=7)], []))
+    assert work.prefill.sampled == 1 + 6
+
+
 def test_steps_count_by_phase_and_rows_that_are_sampled_apart() -> None:
     work = WorkByPhase(window=None)
     decode = Chunk(sequence=sequence([1, 2, 3]), start=3, num_tokens=1)

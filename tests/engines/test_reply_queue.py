@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from engines.messages import Delta, Failed, TokenLogprobs
 from engines.reply_queue import ReplyQueue
 
@@ -20,6 +22,16 @@ async def test_deltas_that_wait_come_as_one_and_the_end_alone() -> None:
         queue.put(reply)
     assert await queue.get() == delta(1, 2, 3, 4)
     assert await queue.get() == END
+
+
+async def test_what_is_told_of_a_prompt_is_joined_too() -> None:
+    scores = [TokenLogprobs(chosen=-1.0 - i, top_ids=(i,), top_logprobs=(-0.5,)) for i in range(3)]
+    queue = ReplyQueue()
+    for found in (scores[:1], scores[1:]):
+        queue.put(Delta(request_id="a", token_ids=(), logprobs=(), prompt_logprobs=tuple(found)))
+    queue.put(delta(4))
+    joined = await queue.get()
+    assert joined == msgspec.structs.replace(delta(4), prompt_logprobs=tuple(scores))
 
 
 async def test_a_reader_that_keeps_up_gets_each_delta() -> None:

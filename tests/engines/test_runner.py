@@ -122,7 +122,10 @@ class Recorded(Watched):
         return first_argmax(self.logits(self.hidden(step, self.kv)))
 
 
-@pytest.mark.parametrize(("how", "chosen"), [({}, 4), ({"logit_bias": {1: 2.0}}, 0), ({"logprobs": 1}, 0)])
+@pytest.mark.parametrize(
+    ("how", "chosen"),
+    [({}, 4), ({"logit_bias": {1: 2.0}}, 0), ({"logprobs": 1}, 0), ({"prompt_logprobs": 1}, 3)],
+)
 def test_plain_steps_are_chosen_by_the_network_and_others_by_the_sampler(
     how: dict[str, Any], chosen: int
 ) -> None:

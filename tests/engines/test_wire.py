@@ -78,6 +78,7 @@ def test_messages_of_one_step_arrive_in_order_and_as_they_were() -> None:
             phase_s={"weights": 0.5},
         ),
         Delta(request_id="a", token_ids=(1, 2), logprobs=(logprobs, logprobs)),
+        Delta(request_id="a", token_ids=(), logprobs=(), prompt_logprobs=(logprobs,)),
         Done(request_id="a", finish_reason="stop", stop_token_id=2, usage=USAGE),
         Failed(request_id="b", code="engine_error", message="why"),
     ]

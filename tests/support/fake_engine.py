@@ -95,6 +95,9 @@ class FakeEngine:
             await self.gate.wait()
         ids = list(script.text.encode())
         made = deltas = 0
+        if sampling.prompt_logprobs is not None:
+            scores = _logprobs(request.token_ids[1:], sampling.prompt_logprobs, script.logprob)
+            yield Delta(request_id=name, token_ids=(), logprobs=(), prompt_logprobs=scores)
         while script.endless or made < min(len(ids), sampling.max_new_tokens):
             if script.failed is not None and deltas == script.fail_after:
                 break

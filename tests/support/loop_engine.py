@@ -27,6 +27,7 @@ class LoopEngine:
         self.ready: Ready = ready
         self.tokens: dict[str, list[int]] = {}
         self.logprobs: dict[str, list[TokenLogprobs]] = {}
+        self.prompt_logprobs: dict[str, list[TokenLogprobs]] = {}
         self.ends: dict[str, Done | Failed] = {}
         self._pixels = pixels
 
@@ -46,6 +47,7 @@ class LoopEngine:
         )
         self.tokens[name] = []
         self.logprobs[name] = []
+        self.prompt_logprobs[name] = []
         request = Submit(
             request_id=name,
             token_ids=tuple(prompt),
@@ -63,6 +65,7 @@ class LoopEngine:
             if isinstance(reply, Delta):
                 self.tokens[reply.request_id] += reply.token_ids
                 self.logprobs[reply.request_id] += reply.logprobs
+                self.prompt_logprobs[reply.request_id] += reply.prompt_logprobs
             else:
                 self.ends[reply.request_id] = reply
 

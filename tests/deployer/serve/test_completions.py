@@ -77,9 +77,42 @@ async def test_logprobs_stand_in_parallel_lists(api: httpx.AsyncClient) -> None:
     assert offsets == [0, 1, 2]
 
 
-async def test_echo_with_logprobs_is_refused(api: httpx.AsyncClient) -> None:
-    reply = await api.post("/v1/completions", json={"prompt": "a", "echo": True, "logprobs": 0})
-    assert (reply.status_code, reply.json()["error"]["param"]) == (400, "echo")
+@pytest.mark.parametrize("max_tokens", [0, 2])
+async def test_an_echo_has_the_logprobs_of_the_prompt_too(api: httpx.AsyncClient, max_tokens: int) -> None:
+    answer = await complete(api, "Hé", logprobs=1, max_tokens=max_tokens, echo=True)
+    choice = answer["choices"][0]
+    assert choice["text"] == "Hé" + "It"[:max_tokens]
+    assert choice["finish_reason"] == "length"
+    assert choice["logprobs"]["tokens"] == ["H", "\ufffd", "\ufffd", "I", "t"][: 3 + max_tokens]
+    assert choice["logprobs"]["token_logprobs"] == [None, *[-0.25] * (2 + max_tokens)]
+    assert choice["logprobs"]["top_logprobs"][:1] == [None]
+    assert choice["logprobs"]["top_logprobs"][3:] == [{"I": -0.25}, {"t": -0.25}][:max_tokens]
+    assert choice["logprobs"]["text_offset"] == [0, 1, 1, 2, 3][: 3 + max_tokens]
+    assert answer["usage"]["completion_tokens"] == max_tokens
+
+
+async def test_an_echo_alone_asks_the_engine_nothing_about_the_prompt(
+    api: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    assert (await complete(api, "ab", max_tokens=0, echo=True))["choices"][0]["text"] == "ab"
+    await complete(api, "ab", logprobs=3)
+    assert [submit.sampling.prompt_logprobs for submit in engine.submits] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param", "message"),
+    [
+        ({"echo": True, "logprobs": 0, "stream": True}, "stream", "drop `stream`"),
+        ({"max_tokens": 0}, "max_tokens", "set `echo`"),
+        ({"max_tokens": 0, "echo": True, "min_new_tokens": 1}, "min_new_tokens", "more than the 0 tokens"),
+    ],
+)
+async def test_what_no_echo_can_give_is_refused(
+    api: httpx.AsyncClient, fields: dict[str, Any], param: str, message: str
+) -> None:
+    reply = await api.post("/v1/completions", json={"prompt": "a", **fields})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+    assert message in reply.json()["error"]["message"]
 
 
 async def test_a_stream_ends_with_usage_where_asked(api: httpx.AsyncClient) -> None:
