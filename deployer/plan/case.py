@@ -5,6 +5,7 @@ Only this file and `changes.py` know the config tree.
 
 from dataclasses import dataclass, replace
 
+from deployer.config.adapters import adapters_of
 from deployer.config.devices import PROVEN, EngineChoice
 from deployer.config.engine_options import engine_options
 from deployer.config.schema import DeployConfig
@@ -22,7 +23,7 @@ from engines.spec import ModelSpec
 class Case:
     """A deployment on one kind of device."""
 
-    spec: ModelSpec  # pixels and rope as the config changes them
+    spec: ModelSpec  # pixels and rope as the config changes them, with its adapters
     hardware: Hardware
     options: EngineOptions  # without `auto`
     quant: WeightQuant | None  # of the checkpoint, or of the one that `deploy quantize` would make
@@ -90,12 +91,15 @@ def proven(hardware: Hardware) -> bool:
 
 
 def _as_configured(spec: ModelSpec, config: DeployConfig) -> ModelSpec:
-    """Return the spec with the rope scaling and tiling of the config; null keeps the checkpoint's own."""
+    """Return the spec with the adapters, rope scaling and tiling of the config.
+
+    null keeps the checkpoint's own.
+    """
     engine = config.engine
     decoder = spec.decoder.stretched(
         rope_scaling_factor=engine.rope_scaling_factor, use_logn_attn=engine.use_logn_attn
     )
-    spec = replace(spec, decoder=decoder)
+    spec = replace(spec, decoder=decoder, adapters=adapters_of(engine.adapters))
     if spec.vision is None:
         return spec
     return replace(spec, vision=replace(spec.vision, pixels=configured(spec.vision.pixels, config.vision)))

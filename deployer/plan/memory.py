@@ -29,6 +29,7 @@ WEIGHTS = {
     "visual experts": "experts",
     "norms": "norms",
     "head": "head",
+    "adapters": "adapters",
 }
 
 

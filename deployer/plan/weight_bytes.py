@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from math import prod
 
 from deployer.plan.case import Case
+from engines.families import rules_for
+from engines.weights.adapter_bytes import adapter_weights
 from engines.weights.parameters import Parameter, parameters
 from engines.weights.quantized_bytes import parameter_bytes
 from engines.weights.split import local_shape
@@ -20,7 +22,7 @@ QUANTIZED = ("qkv", "o", "gate_up", "down")  # linear layers of the decoder
 class WeightPart:
     """Tensors that belong together, on one rank."""
 
-    name: str  # tower, projector, embedding, qkv, o, gate_up, down, experts, norms, head
+    name: str  # tower, projector, embedding, qkv, o, gate_up, down, experts, norms, head, adapters
     num_weights: int  # padding rows included
     num_bytes: int
 
@@ -28,7 +30,7 @@ class WeightPart:
 def weight_parts(case: Case) -> list[WeightPart]:
     """Return the weights of one rank by part, in the order of a forward pass.
 
-    Raises CheckpointError where tp divides no such model.
+    Raises CheckpointError where tp divides no such model, and for adapters of another one.
     """
     counts: dict[str, tuple[int, int]] = {}
     for parameter in parameters(case.spec):
@@ -36,6 +38,9 @@ def weight_parts(case: Case) -> list[WeightPart]:
         size = parameter_bytes(parameter, case.spec, case.quant, dtype_bytes=case.dtype_bytes, tp=case.tp)
         weights, before = counts.get(part, (0, 0))
         counts[part] = (weights + num, before + size)
+    if case.spec.adapters:
+        num = adapter_weights(case.spec.adapters, rules_for(case.spec), parameters(case.spec))
+        counts["adapters"] = (num, num * case.dtype_bytes)
     return [WeightPart(name=name, num_weights=num, num_bytes=size) for name, (num, size) in counts.items()]
 
 

@@ -9,7 +9,6 @@ Legend: O outputs, I inputs, R rank (of all fused matrices together).
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +21,12 @@ from torch import Tensor
 
 from engines.errors import CheckpointError
 from engines.spec import AdapterSpec
+from engines.weights.adapter_names import CONFIG, NAME, TARGETS, WEIGHTS
 from engines.weights.match import Claim, claim_of
 from engines.weights.parameter import Parameter, Split
 from engines.weights.rules import NameRules
 from engines.weights.split import pieces, source_shape, split_pairs
 
-CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-# What an adapter may change: linear layers of a decoder's attention and FFN.
-_TARGETS = re.compile(r"decoder\.layers\.\d+\.(qkv|o|gate_up|down)\.weight")
-_NAME = re.compile(r"base_model\.model\.(.+)\.lora_(A|B)\.weight")
 # Keys of the config, and the only values under which the sum below is the adapter.
 _ONLY: Mapping[str, tuple[Any, ...]] = {
     "peft_type": ("LORA",),
@@ -90,7 +86,7 @@ def _read(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]) -
     pairs: dict[str, dict[str, Tensor]] = {}
     faults = []
     for name, tensor in tensors.items():
-        parts = _NAME.fullmatch(name)
+        parts = NAME.fullmatch(name)
         if parts is None:
             faults.append(f"`{name}`: no LoRA matrix")
         else:
@@ -98,7 +94,7 @@ def _read(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]) -
     found = []
     for base, pair in sorted(pairs.items()):
         claim = claim_of(f"{base}.weight", table, wanted)
-        if claim is None or not _TARGETS.fullmatch(claim.parameter.name):
+        if claim is None or not TARGETS.fullmatch(claim.parameter.name):
             faults.append(f"`{base}`: no linear layer of this model's decoder")
         elif fault := _misfit(base, pair, claim):
             faults.append(fault)

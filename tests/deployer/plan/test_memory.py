@@ -1,9 +1,13 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from plan_cases import case
+import torch
+from plan_cases import case, hardware, spec
+from safetensors.torch import save_file
 
-from deployer.plan.case import Case
+from deployer.config import load_config
+from deployer.plan.case import Case, case_of
 from deployer.plan.memory import Memory, memory_of
 from deployer.plan.weight_bytes import weight_parts
 
@@ -99,3 +103,23 @@ def test_the_largest_phase_names_the_activations() -> None:
     assert big.how == "derived: largest step, 8,320 tokens"
     small = {row.name: row for row in memory(case("1b")).rows}["activations"]
     assert small.how == "derived: sampling for 128 sequences"
+
+
+def test_adapters_of_the_config_have_a_row_and_take_from_the_pages(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    base = "base_model.model.language_model.model.layers.0.attention.wo"
+    tensors = {
+        f"{base}.lora_A.weight": torch.zeros(512, 4096),
+        f"{base}.lora_B.weight": torch.zeros(4096, 512),
+    }
+    save_file(tensors, tmp_path / "adapter_model.safetensors")
+
+    def planned(*words: str) -> Memory:
+        config = load_config(["+model=internvl2_8b", *words])
+        return memory(case_of(config, spec("8b"), hardware("h200")))
+
+    bare, adapted = planned(), planned(f"engine.adapters=['fr={tmp_path}','de={tmp_path}']")
+    (row,) = (row for row in adapted.rows if row.name == "adapters")
+    assert (row.group, row.num_bytes) == ("weights", 2 * 512 * (4096 + 4096) * 2)
+    assert adapted.bytes_of("weights") == bare.bytes_of("weights") + row.num_bytes
+    assert adapted.num_pages < bare.num_pages
