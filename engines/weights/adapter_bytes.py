@@ -37,10 +37,11 @@ def _weights(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]
             rank, inputs = shape
             num += rank * (inputs + claim.parameter.shape[0])
     if unknown or not num:
-        listed = ", ".join(f"`{name}`" for name in sorted(unknown)[:3]) or "it holds no matrices"
+        listed = ", ".join(f"`{name}`" for name in sorted(unknown)[:3])
+        fault = f"matrices of no such layer: {listed}" if unknown else "it holds no matrices"
         raise CheckpointError(
-            f"adapter `{adapter.name}` ({adapter.folder}) does not fit: each matrix must belong to a linear "
-            f"layer of the decoder's attention or FFN; name an adapter of this model: {listed}"
+            f"adapter `{adapter.name}` ({adapter.folder}) does not fit, {fault}: each must be of a linear "
+            "layer of the decoder's attention or FFN; name an adapter of this model"
         )
     return num
 
