@@ -30,6 +30,8 @@ _MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
 # Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
 # H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
 _LIBRARY_ROWS = 4096
+# Rows of int8 whose int32 and fp32 sums wait in memory at once: with 28,672 outputs 0.23 GB in place of 1.9.
+_SUM_ROWS = 1024
 
 
 def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
@@ -121,30 +123,42 @@ def _product_of_codes(
     num_rows = len(codes_TI)
     if _way(gpu, weight, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, dtype, weight):
         return linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, dtype)
-    return _library_codes(codes_TI, scale_T, weight).to(dtype)
+    return library_codes(codes_TI, scale_T, weight, dtype)
 
 
-def _library_codes(codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8) -> Tensor:
-    """Return the product by cuBLASLt: e4m3 rounded to bf16, the only output it has for scales of rows.
+def library_codes(codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8, dtype: torch.dtype) -> Tensor:
+    """Return the product by cuBLASLt, so many rows at a time; e4m3 is rounded to bf16 first.
 
-    Sums of e4m3 stay in the tensor cores: moving them to fp32 on the way costs a quarter of the speed and
-    more, and what is lost is below what e4m3 rounds of the inputs.
+    bf16 is the only output that products of e4m3 have for scales of rows. Their sums stay in the tensor
+    cores: moving them to fp32 on the way costs a quarter of the speed and more, and what is lost is below
+    what e4m3 rounds of the inputs.
     """
     scale_T1, columns_IO, num_rows = scale_T[:, None], weight.weight_OI.t(), len(codes_TI)
-    if isinstance(weight, Fp8):
-        y_TO = torch.empty(num_rows, columns_IO.shape[1], dtype=torch.bfloat16, device=codes_TI.device)
-        for first in range(0, num_rows, _LIBRARY_ROWS):
-            part = slice(first, first + _LIBRARY_ROWS)
-            torch._scaled_mm(
-                codes_TI[part],
-                columns_IO,
-                scale_a=scale_T1[part],
-                scale_b=weight.scale_O[None],
-                out_dtype=torch.bfloat16,
-                use_fast_accum=True,
-                out=y_TO[part],
-            )
-    else:  # it takes 17 rows and more
-        padded_TI = F.pad(codes_TI, (0, 0, 0, max(0, 17 - num_rows)))
-        y_TO = torch._int_mm(padded_TI, columns_IO)[:num_rows] * scale_T1 * weight.scale_O
-    return y_TO if weight.bias_O is None else y_TO + weight.bias_O
+    if isinstance(weight, Int8):
+        y_TO = torch.empty(num_rows, columns_IO.shape[1], dtype=dtype, device=codes_TI.device)
+        for first in range(0, num_rows, _SUM_ROWS):
+            part = slice(first, first + _SUM_ROWS)
+            y_TO[part] = _scaled_sums(codes_TI[part], scale_T1[part], weight)
+        return y_TO
+    y_TO = torch.empty(num_rows, columns_IO.shape[1], dtype=torch.bfloat16, device=codes_TI.device)
+    for first in range(0, num_rows, _LIBRARY_ROWS):
+        part = slice(first, first + _LIBRARY_ROWS)
+        torch._scaled_mm(
+            codes_TI[part],
+            columns_IO,
+            scale_a=scale_T1[part],
+            scale_b=weight.scale_O[None],
+            out_dtype=torch.bfloat16,
+            use_fast_accum=True,
+            out=y_TO[part],
+        )
+    return (y_TO if weight.bias_O is None else y_TO + weight.bias_O).to(dtype)
+
+
+def _scaled_sums(codes_TI: Tensor, scale_T1: Tensor, weight: Int8) -> Tensor:
+    """Return the product of int8 codes in fp32; the library takes 17 rows and more."""
+    num_rows = len(codes_TI)
+    padded_TI = codes_TI if num_rows > 16 else F.pad(codes_TI, (0, 0, 0, 17 - num_rows))
+    sums_TO = torch._int_mm(padded_TI, weight.weight_OI.t())[:num_rows] * scale_T1
+    sums_TO *= weight.scale_O
+    return sums_TO if weight.bias_O is None else sums_TO.add_(weight.bias_O)

@@ -9,7 +9,7 @@ from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.int4_tiles import linear_int4
 from engines.turbomind.ops.hopper_cut import Kind
-from engines.turbomind.ops.linear import add_rms_norm_linear, linear, silu_mul_linear, way
+from engines.turbomind.ops.linear import add_rms_norm_linear, library_codes, linear, silu_mul_linear, way
 
 BF16 = torch.bfloat16
 
@@ -111,3 +111,16 @@ def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:
     )
     x = torch.randn(3, 256, dtype=BF16, device=gpu.device)
     assert relative_error(linear(gpu, x, plain), twin.linear(x, plain).float()) < 5e-3
+
+
+@pytest.mark.parametrize("num_rows", [3, 1024, 2051])  # under the library's least; one part; a last part of 3
+def test_int8_sums_of_many_rows_are_scaled_part_by_part(num_rows: int) -> None:
+    codes = torch.randint(-127, 128, (num_rows, 32), dtype=torch.int8)
+    scale, bias = torch.rand(num_rows) / 100, torch.randn(24, dtype=BF16)
+    weight = Int8(
+        weight_OI=torch.randint(-127, 128, (24, 32), dtype=torch.int8), scale_O=torch.rand(24), bias_O=bias
+    )
+    sums = codes.double() @ weight.weight_OI.double().t()
+    expected = (sums * scale[:, None] * weight.scale_O + bias).to(BF16)
+    got = library_codes(codes, scale, weight, BF16)
+    torch.testing.assert_close(got, expected, rtol=2**-7, atol=1e-6)
