@@ -95,9 +95,10 @@ def test_ranks_share_the_additions_so_that_their_sum_is_the_whole(unpacked: Unpa
         return layer
 
     whole, *shares = layer_of(0, 1), layer_of(0, 2), layer_of(1, 2)
-    ffn = sum(share._ffn(x, image_rows_M=rows) for share in shares)
-    torch.testing.assert_close(ffn, whole._ffn(x, image_rows_M=rows), atol=1e-5, rtol=0)
-    assert not torch.allclose(ffn, whole._ffn(x), atol=0.1)
+    residual = torch.randn_like(x)
+    ffn = sum(share._ffn(x, residual, image_rows_M=rows)[0] for share in shares)
+    torch.testing.assert_close(ffn, whole._ffn(x, residual, image_rows_M=rows)[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(ffn, whole._ffn(x, residual)[0], atol=0.1)
     halves = x.chunk(2, dim=1)
     attended = sum(share._attention._o(half, rows) for share, half in zip(shares, halves, strict=True))
     torch.testing.assert_close(attended, whole._attention._o(x, rows), atol=1e-5, rtol=0)
