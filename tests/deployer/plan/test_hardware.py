@@ -44,6 +44,7 @@ def test_a_device_that_cannot_be_is_refused_with_every_fault() -> None:
         linear_tokens=[8, 1],
         linear=[1.2],
         linear_fp8=None,
+        linear_int8=None,
         linear_int4=None,
         prefill_attention=2,
         layer_us=-1,

@@ -136,13 +136,19 @@ def test_the_head_keeps_its_own_share_beside_quantized_layers() -> None:
     work, hoped = decoder_work(what, weight_parts(what)), expected(what)
     assert hoped is not None
     real = decode_time(what, work, hoped, batch=1, context=1)
-    assert real.linear_s == pytest.approx((work.layer_bytes / 0.53 + work.head_bytes / 0.96) / 4.3e12)
+    assert real.linear_s == pytest.approx((work.layer_bytes / 0.66 + work.head_bytes / 0.96) / 4.3e12)
 
 
 def test_nothing_is_expected_where_nothing_was_measured() -> None:
     assert expected(case(device="a100")) is None
-    assert expected(case(weights="int8")) is None
-    assert expected(with_kv(case(), "int4")) is None
+    shares = case().hardware.shares
+    assert shares is not None
+    for what, unmeasured in (
+        (case(weights="int8"), replace(shares, linear_int8=None)),
+        (with_kv(case(), "int4"), replace(shares, decode_attention_4bit=None)),
+    ):
+        assert expected(what) is not None
+        assert expected(replace(what, hardware=replace(what.hardware, shares=unmeasured))) is None
 
 
 def test_an_all_reduce_has_a_measured_start_only_in_the_expectation() -> None:
