@@ -37,3 +37,9 @@ def scale_addresses(layer: KvLayer) -> tuple[int, int]:
     """Return where the parameters of keys and values stand, 0 where there are none."""
     keys, values = layer.key_scales_PKTS, layer.value_scales_PKTS
     return (0 if keys is None else keys.data_ptr(), 0 if values is None else values.data_ptr())
+
+
+def pool_addresses(layer: KvLayer) -> tuple[int, ...]:
+    """Return where keys and values stand and, with quantized pages, their parameters: what stores take."""
+    pages = (layer.keys_PKTD.data_ptr(), layer.values_PKTD.data_ptr())
+    return pages if layer.format == "none" else (*pages, *scale_addresses(layer))

@@ -10,8 +10,8 @@ from engines.kv_layer import KvLayer
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, scalar_name, token_stride
-from engines.turbomind.ops.kv_pool import pool_operands
-from engines.turbomind.ops.store_codes import rope_store_codes, store_codes
+from engines.turbomind.ops.kv_pool import pool_addresses, pool_operands
+from engines.turbomind.ops.store_codes import Grid, rope_store_codes, store_codes
 
 _THREADS = 256
 
@@ -44,19 +44,19 @@ def store_kv(gpu: Gpu, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Te
     _check_pages(gpu, "store_kv", k_TKD, v_TKD, layer, slots_T)
     if not k_TKD.shape[0]:
         return
-    if layer.format != "none":
-        store_codes(gpu, k_TKD, v_TKD, layer, slots_T)
-        return
-    page_tokens = layer.keys_PKTD.shape[2]
-    constants = _constants("store_kv", k_TKD, k_TKD.shape[1], rotary=0, page_tokens=page_tokens)
-    kernel = gpu.kernel("rope.cu", "store_kv", constants, "PPPPPqq", threads=_THREADS)
+    if layer.format == "none":
+        heads, page_tokens = k_TKD.shape[1], layer.page_tokens
+        constants = _constants("store_kv", k_TKD, heads, rotary=0, page_tokens=page_tokens)
+        kernel = gpu.kernel("rope.cu", "store_kv", constants, "PPPPPqq", threads=_THREADS)
+        grid = _grid(k_TKD, heads, rotary=0)
+    else:
+        kernel, grid = store_codes(gpu, k_TKD, layer)
     kernel(
         gpu.stream(),
-        _grid(k_TKD, k_TKD.shape[1], rotary=0),
+        grid,
         k_TKD.data_ptr(),
         v_TKD.data_ptr(),
-        layer.keys_PKTD.data_ptr(),
-        layer.values_PKTD.data_ptr(),
+        *pool_addresses(layer),
         slots_T.data_ptr(),
         token_stride("store_kv", k_TKD),
         token_stride("store_kv", v_TKD),
@@ -75,50 +75,35 @@ def rope_store_kv(
 ) -> Tensor:
     """Rotate q and k, write k and v into their slots, return q: `rope` and `store_kv` in one pass."""
     operands = (q_TND, k_TKD, v_TKD, cos_TR, sin_TR)
-    plan = partial(_rope_store_kv, gpu, *operands, layer, slots_T)
+    plan = partial(_rope_store_kv, gpu, operands, layer, slots_T)
     pools = [tensor for pair in layer.pages for tensor in pair if tensor is not None]
     kernel, grid, strides = planned(gpu, "rope_store_kv", (*operands, slots_T, *pools), plan, layer.format)
     q_out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
-    if not grid[0]:
-        return q_out
-    if kernel is None:
-        rope_store_codes(gpu, *operands, layer, slots_T, out_TND=q_out)
-        return q_out
-    kernel(
-        gpu.stream(),
-        grid,
-        q_TND.data_ptr(),
-        k_TKD.data_ptr(),
-        v_TKD.data_ptr(),
-        cos_TR.data_ptr(),
-        sin_TR.data_ptr(),
-        q_out.data_ptr(),
-        layer.keys_PKTD.data_ptr(),
-        layer.values_PKTD.data_ptr(),
-        slots_T.data_ptr(),
-        *strides,
-    )
+    if grid[0]:
+        kernel(
+            gpu.stream(),
+            grid,
+            *(operand.data_ptr() for operand in operands),
+            q_out.data_ptr(),
+            *pool_addresses(layer),
+            slots_T.data_ptr(),
+            *strides,
+        )
     return q_out
 
 
 def _rope_store_kv(
-    gpu: Gpu,
-    q_TND: Tensor,
-    k_TKD: Tensor,
-    v_TKD: Tensor,
-    cos_TR: Tensor,
-    sin_TR: Tensor,
-    layer: KvLayer,
-    slots_T: Tensor,
-) -> tuple[Kernel | None, tuple[int, int], tuple[int, ...]]:
-    """Return the kernel for checked operands, None for quantized pages; its grid; the tokens' strides."""
+    gpu: Gpu, operands: tuple[Tensor, Tensor, Tensor, Tensor, Tensor], layer: KvLayer, slots_T: Tensor
+) -> tuple[Kernel, Grid, tuple[int, ...]]:
+    """Return the kernel for operands that were checked, its grid, the tokens' strides of q, k and v."""
+    q_TND, k_TKD, v_TKD, cos_TR, sin_TR = operands
     _check_rotation(gpu, "rope_store_kv", q_TND, k_TKD, cos_TR, sin_TR)
     _check_pages(gpu, "rope_store_kv", k_TKD, v_TKD, layer, slots_T)
     rotary, num_kv_heads, page_tokens = cos_TR.shape[1], k_TKD.shape[1], layer.page_tokens
-    grid = _grid(q_TND, q_TND.shape[1] + num_kv_heads, rotary=rotary, copied_heads=num_kv_heads)
     strides = tuple(token_stride("rope_store_kv", x) for x in (q_TND, k_TKD, v_TKD))
     if layer.format != "none":
-        return None, grid, strides
+        return *rope_store_codes(gpu, q_TND, k_TKD, layer, rotary=rotary), strides
+    grid = _grid(q_TND, q_TND.shape[1] + num_kv_heads, rotary=rotary, copied_heads=num_kv_heads)
     constants = _constants("rope_store_kv", q_TND, num_kv_heads, rotary=rotary, page_tokens=page_tokens)
     kernel = gpu.kernel("rope.cu", "rope_store_kv", constants, "PPPPPPPPPqqq", threads=_THREADS)
     return kernel, grid, strides
@@ -172,7 +157,7 @@ def _constants(op: str, x: Tensor, num_kv_heads: int, *, rotary: int, page_token
     )
 
 
-def _grid(x_TND: Tensor, heads: int, *, rotary: int, copied_heads: int = 0) -> tuple[int, int]:
+def _grid(x_TND: Tensor, heads: int, *, rotary: int, copied_heads: int = 0) -> Grid:
     """Return (tokens, blocks a token): a thread per pair of rotated pieces, passed piece or copied piece."""
     dim, lanes = x_TND.shape[2], 16 // x_TND.element_size()
     work = (heads * (dim - rotary) + copied_heads * dim) // lanes
