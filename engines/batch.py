@@ -42,7 +42,6 @@ def step_input(
     sequence_T = np.repeat(np.arange(len(chunks)), counts_B)
     firsts_B = np.array([chunk.start for chunk in chunks])
     indices_T = np.arange(starts_B1[-1]) + (firsts_B - starts_B1[:-1])[sequence_T]
-    prompts_T = np.array([chunk.sequence.num_prompt_tokens for chunk in chunks])[sequence_T]
     pages_BP = _page_table(chunks)
     slots_T = pages_BP[sequence_T, indices_T // page_tokens] * page_tokens + indices_T % page_tokens
     rows_M, inner_M, features_MH = _image_rows(chunks[plan.num_decodes :], plan.num_decodes, features)
@@ -53,7 +52,7 @@ def step_input(
         [
             _token_ids(chunks),
             positions_AT,
-            prompts_T if rope_by_prompt else np.maximum(prompts_T, indices_T + 1),
+            _rope_lens(chunks, sequence_T, indices_T, by_prompt=rope_by_prompt),
             slots_T,
             _rows_of_the_head(plan, starts_B1),
             rows_M,
@@ -64,42 +63,50 @@ def step_input(
         [starts_B1, kv_lens_B, pages_BP],
         device,
     )
-    (
-        token_ids,
-        positions,
-        rope_lens,
-        slots,
-        sample_rows,
-        feature_rows,
-        inner_rows,
-        unknown,
-        source,
-        *adapted,
-    ) = wide
-    q_starts, kv_lens, pages = narrow
-    if len(unknown):
-        assert last_ids_S is not None, "a token that only the device knows, and no step before"
-        token_ids.index_copy_(0, unknown, last_ids_S[source])
+    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows, *others = wide
+    unknown, source, *adapted = others
+    _fill_in(token_ids, unknown, source, last_ids_S)
     return StepInput(
         token_ids_T=token_ids,
         positions_T=positions,
         rope_lens_T=rope_lens,
-        attention=AttentionBatch(
-            num_decodes=plan.num_decodes,
-            q_starts_B1=q_starts,
-            kv_lens_B=kv_lens,
-            pages_BP=pages,
-            slots_T=slots,
-            max_q=int(counts_B.max()),
-            max_kv=int(kv_lens_B.max()),
-            chunk_lens=tuple(kv_lens_B[plan.num_decodes :].tolist()),
-        ),
+        attention=_attention_batch(plan.num_decodes, narrow, slots, counts_B=counts_B, kv_lens_B=kv_lens_B),
         sample_rows_S=sample_rows,
         feature_rows_M=feature_rows,
         features_MH=features_MH,
         adapter_rows=tuple(zip(adapters, adapted, strict=True)),
         inner_rows_E=None if features_MH is None else inner_rows,
     )
+
+
+def _attention_batch(
+    num_decodes: int, narrow: Seq[Tensor], slots_T: Tensor, *, counts_B: Ints, kv_lens_B: Ints
+) -> AttentionBatch:
+    """Return what attention reads: starts, lengths, pages on the device, and what the host knows of them."""
+    q_starts_B1, lens_B, pages_BP = narrow
+    return AttentionBatch(
+        num_decodes=num_decodes,
+        q_starts_B1=q_starts_B1,
+        kv_lens_B=lens_B,
+        pages_BP=pages_BP,
+        slots_T=slots_T,
+        max_q=int(counts_B.max()),
+        max_kv=int(kv_lens_B.max()),
+        chunk_lens=tuple(kv_lens_B[num_decodes:].tolist()),
+    )
+
+
+def _rope_lens(chunks: Seq[Chunk], sequence_T: Ints, indices_T: Ints, *, by_prompt: bool) -> Ints:
+    """Return the length that each token is rotated for: of its prompt, or of what came so far if more."""
+    prompts_T: Ints = np.array([chunk.sequence.num_prompt_tokens for chunk in chunks])[sequence_T]
+    return prompts_T if by_prompt else np.maximum(prompts_T, indices_T + 1)
+
+
+def _fill_in(token_ids_T: Tensor, unknown_U: Tensor, source_U: Tensor, last_ids_S: Tensor | None) -> None:
+    """Put in the tokens that only the device knows."""
+    if len(unknown_U):
+        assert last_ids_S is not None, "a token that only the device knows, and no step before"
+        token_ids_T.index_copy_(0, unknown_U, last_ids_S[source_U])
 
 
 def touched_images(chunk: Chunk) -> list[ImageSlots]:

@@ -84,48 +84,23 @@ def load_engine(
     with phases.of("device"):
         backend = open_backend(options, start.spec.dtype, rank=rank)
         at_first = used_bytes(backend.device)
-    decoder = start.spec.decoder.stretched(
-        rope_scaling_factor=options.rope_scaling_factor, use_logn_attn=options.use_logn_attn
-    )
-    spec = replace(start.spec, decoder=decoder)
-    grammars = Grammars(start.vocabulary, vocab=decoder.vocab)
+    spec = _stretched(start)
+    grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab)
     grammars.begin()
     with phases.of("weights"):
         network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
-    if backend.capture_passes is not None and spec.vision is not None:
-        with phases.of("vision_graphs"):
-            backend.capture_passes(network, max_tiles=options.vision.max_batch_size, device=backend.device)
-    if meet is not None:
-        with phases.of("meet"):
-            meet(backend)
-            if backend.connect_ranks is not None:
-                backend.connect_ranks(backend.ops, backend.group)
+    _join(backend, network, options, phases, meet)
     with phases.of("rehearsal"):
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
     with phases.of("kv_cache"):
-        free = backend.group.least(free_bytes(backend.device) - workspace_bytes, backend.device)
-        plan = plan_kv(spec.decoder, options, itemsize=backend.dtype.itemsize, free_bytes=free)
-        kv = allocate_kv(
-            spec.decoder,
-            options.kv,
-            num_pages=plan.num_pages,
-            tp=options.tp,
-            dtype=backend.dtype,
-            device=backend.device,
-        )
+        plan, kv = _pages(spec, backend, options, workspace_bytes=workspace_bytes)
     limits = options.scheduler
     counts = TokenCounts(max_sequences=limits.max_batch_size, vocab=spec.decoder.vocab, device=backend.device)
     recorded: ChoosingNetwork | None = None
     if backend.capture_steps is not None:
         with phases.of("graphs"):
             recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
-    scheduler = Scheduler(
-        limits,
-        num_pages=plan.num_pages,
-        page_tokens=options.kv.page_tokens,
-        prefix_caching=options.kv.prefix_caching,
-    )
     runner = Runner(
         recorded or network,
         kv,
@@ -136,7 +111,7 @@ def load_engine(
         counts=counts,
     )
     loop = EngineLoop(
-        scheduler,
+        _scheduler(options, plan),
         runner,
         spec,
         num_pages=plan.num_pages,
@@ -145,12 +120,48 @@ def load_engine(
         grammars=grammars,
         overlap=backend.device.type != "cpu" if overlap is None else overlap,
     )
-    parts = {
-        "weights": weight_bytes,
-        "workspace": workspace_bytes,
-        "kv_cache": plan.num_pages * plan.page_bytes,
-    }
+    parts = {"weights": weight_bytes, "workspace": workspace_bytes}
     return loop, _ready(backend, plan, options, parts, phases)
+
+
+def _stretched(start: Start) -> ModelSpec:
+    """Return the model with the context length that the options ask for."""
+    options = start.options
+    decoder = start.spec.decoder.stretched(
+        rope_scaling_factor=options.rope_scaling_factor, use_logn_attn=options.use_logn_attn
+    )
+    return replace(start.spec, decoder=decoder)
+
+
+def _join(
+    backend: Backend, network: Network, options: EngineOptions, phases: "_Phases", meet: Meet | None
+) -> None:
+    """Capture the passes of the encoder, which every rank has whole, and join the group if there is one."""
+    if backend.capture_passes is not None and network.spec.vision is not None:
+        with phases.of("vision_graphs"):
+            backend.capture_passes(network, max_tiles=options.vision.max_batch_size, device=backend.device)
+    if meet is not None:
+        with phases.of("meet"):
+            meet(backend)
+            if backend.connect_ranks is not None:
+                backend.connect_ranks(backend.ops, backend.group)
+
+
+def _pages(
+    spec: ModelSpec, backend: Backend, options: EngineOptions, *, workspace_bytes: int
+) -> tuple[KvPlan, list[KvLayer]]:
+    """Return what the memory that is left holds, the same on every rank, and the pages."""
+    free = backend.group.least(free_bytes(backend.device) - workspace_bytes, backend.device)
+    plan = plan_kv(spec.decoder, options, itemsize=backend.dtype.itemsize, free_bytes=free)
+    kv = allocate_kv(
+        spec.decoder,
+        options.kv,
+        num_pages=plan.num_pages,
+        tp=options.tp,
+        dtype=backend.dtype,
+        device=backend.device,
+    )
+    return plan, kv
 
 
 def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) -> Network:
@@ -161,6 +172,15 @@ def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) 
             f"the weights of `{folder}` do not fit on {backend.device}, where {free_bytes(backend.device)} "
             "bytes are left; use a smaller or quantized model, or a free device"
         ) from error
+
+
+def _scheduler(options: EngineOptions, plan: KvPlan) -> Scheduler:
+    return Scheduler(
+        options.scheduler,
+        num_pages=plan.num_pages,
+        page_tokens=options.kv.page_tokens,
+        prefix_caching=options.kv.prefix_caching,
+    )
 
 
 def _captured(
@@ -196,7 +216,7 @@ def _ready(
         page_tokens=options.kv.page_tokens,
         num_pages=plan.num_pages,
         page_bytes=plan.page_bytes,
-        bytes_by_part=bytes_by_part,
+        bytes_by_part={**bytes_by_part, "kv_cache": plan.num_pages * plan.page_bytes},
         phase_s=phases.seconds,
     )
 

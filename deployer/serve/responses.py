@@ -14,6 +14,7 @@ from deployer.serve.read_body import read_body
 from deployer.serve.request_record import record_of
 from deployer.serve.response_request import chat_body, chat_tools, messages_of
 from deployer.serve.response_run import ResponseRun
+from deployer.serve.response_store import ResponseStore
 from deployer.serve.response_types import PromptBody, ResponseBody
 from deployer.serve.service import Service
 from deployer.serve.sse import open_stream
@@ -57,6 +58,13 @@ def response_routes(service: Service) -> APIRouter:
         planned = await service.prompts.plan(conversation(messages_of(body, earlier)), tools=tools)
         return _json({"object": "response.input_tokens", "input_tokens": len(planned.token_ids)})
 
+    _add_kept(router, store)
+    return router
+
+
+def _add_kept(router: APIRouter, store: ResponseStore) -> None:
+    """Add the routes of responses that are kept."""
+
     @router.get("/v1/responses/{response_id}")
     async def retrieve(request: Request, response_id: str) -> Response:
         if request.query_params.get("stream") == "true":
@@ -80,8 +88,6 @@ def response_routes(service: Service) -> APIRouter:
     async def cancel(request: Request, response_id: str) -> Response:
         store.get(response_id, owner=record_of(request).owner)
         raise invalid("only responses in the background can be cancelled: close the connection of a stream")
-
-    return router
 
 
 def _earlier(service: Service, body: PromptBody, *, owner: str | None) -> Sequence[Message]:
