@@ -137,7 +137,7 @@ def _judge(
 ) -> "AnswerJudge":
     from engines.quant.judge_answers import AnswerJudge
 
-    questions = question_prompts(config, model, options.questions)
+    questions = question_prompts(config, model, options.questions, first_picture=options.first_picture)
     return AnswerJudge(model.folder, model.spec, engine_options(config, choice), questions)
 
 

@@ -50,6 +50,7 @@ class QuantizeOptions:
     damping: float
     vision: bool
     questions: int
+    first_picture: int
     compare: list[str] | None  # of MADE and KEPT
     output: Literal["table", "json"]
 
@@ -65,6 +66,7 @@ def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
         "max_tokens": POSITIVE,
         "seed": NOT_NEGATIVE,
         "questions": NOT_NEGATIVE,
+        "first_picture": NOT_NEGATIVE,
         "damping": Range(low=0, high=1, above=True),
     }
     faults += [

@@ -16,19 +16,24 @@ from deployer.quantize.prompts import answered_prompts
 from engines.quant.prompt_steps import CalibrationPrompt
 
 
-def question_prompts(config: DeployConfig, model: OpenedModel, total: int) -> list[CalibrationPrompt]:
-    """Return so many questions, answers included. Raises ConfigError for a model that reads text only."""
+def question_prompts(
+    config: DeployConfig, model: OpenedModel, total: int, *, first_picture: int
+) -> list[CalibrationPrompt]:
+    """Return so many questions from a picture on, answers included.
+
+    Raises ConfigError for a model that reads text only.
+    """
     if model.spec.vision is None:
         raise ConfigError(
             [f"quantize.questions={total}: are about pictures, model `{config.model.name}` reads text only"]
         )
-    return answered_prompts(config, model, list(_conversations(total)))
+    return answered_prompts(config, model, list(_conversations(total, first_picture)))
 
 
-def _conversations(total: int) -> Iterator[list[Message]]:
+def _conversations(total: int, first_picture: int) -> Iterator[list[Message]]:
     book = FontBook.system()
     pictures: dict[int, Image.Image] = {}
-    for question in held_out_questions(total, book):
+    for question in held_out_questions(total, book, first_picture=first_picture):
         if question.scene is not None and question.scene_number not in pictures:
             pictures = {
                 question.scene_number: paint(question.scene, book)

@@ -246,6 +246,22 @@ def test_keys_and_values_are_compared_without_a_copy(
     assert not (tmp_path / "out").exists()
 
 
+def test_answers_are_judged_from_the_picture_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def loss(first_picture: int) -> float:
+        words = ("+model=pocket_vl", "quantize.compare=[kv_fp8]", "quantize.output=json")
+        asked = ("quantize.questions=2", f"quantize.first_picture={first_picture}")
+        code = main(
+            ["quantize", *words, *asked, f"quantize.out={tmp_path / 'out'}", "engine.device_type=cpu"]
+        )
+        out, err = capsys.readouterr()
+        assert code == 0, err
+        return float(json.loads(out)[0]["loss"])
+
+    assert loss(100_000) != loss(0)
+
+
 def test_keys_and_values_that_heads_do_not_allow_are_refused_before_anything_is_made(
     quantize: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -280,6 +296,7 @@ def test_a_copy_is_judged_by_held_out_questions(quantize: Callable[..., tuple[in
         (("quantization=awq", "quantize.held_out=3"), "must be below quantize.num_samples=3"),
         (("quantization=awq", "quantize.group_size=0"), "must be at least 1, or -1"),
         (("quantization=awq", "quantize.samples=/nowhere"), "there is no such folder or file"),
+        (("quantization=awq", "quantize.first_picture=-1"), "first_picture=-1`): must be at least 0"),
         (("quantization=gptq", "quantize.damping=0"), "must be above 0 and at most 1"),
         (("quantization=awq", "quantize.max_tokens=2"), "the shortest sample has"),
     ],
