@@ -46,7 +46,7 @@ class Figures:
     memory: Memory
     batches: list[BatchLimit]
     contexts: list[ContextLimit]
-    tile_ms: float | None  # one tile in a full pass, at the limit; None for a text model
+    tile_ms: float | None  # of the largest picture, in a full pass, at the limit; None for a text model
     decode: list[DecodeRow]
     prefill: list[PrefillRow]
     workload: Workload
@@ -123,7 +123,8 @@ def prefill_rows(case: Case, work: DecoderWork, options: PlanOptions) -> list[Pr
 
 
 def _tile_ms(case: Case, parts: list[WeightPart]) -> float | None:
-    if case.spec.vision is None:
+    vision = case.spec.vision
+    if vision is None:
         return None
     tiles = case.options.vision.max_batch_size
-    return encode_time(case, parts, limit(case), tiles=tiles) / tiles * 1e3
+    return encode_time(case, parts, limit(case), tiles=tiles, plan=vision.pixels.largest()) / tiles * 1e3

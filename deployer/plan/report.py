@@ -175,7 +175,8 @@ def _pictures(plan: Plan, out: TextIO) -> None:
     ]
     if rows:
         heads = ["picture", "grid", "tiles", "tokens", "KV MiB", "encode ms", "read ms"]
-        _section(f"prices of pictures (limit: {plan.figures.tile_ms:.2f} ms a tile)", heads, rows, out)
+        title = f"prices of pictures (limit: {plan.figures.tile_ms:.2f} ms a tile of the largest)"
+        _section(title, heads, rows, out)
 
 
 def _changes(plan: Plan, out: TextIO) -> None:

@@ -109,21 +109,17 @@ def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int, pr
     )
 
 
-def encode_time(
-    case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int, plan: ImagePlan | None = None
-) -> float:
+def encode_time(case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int, plan: ImagePlan) -> float:
     """Return seconds to encode tiles in passes of `vision.max_batch_size`; every rank encodes all of them.
 
-    `plan` is that of the picture they are of, where tiles differ in size; None: the largest picture's.
+    `plan` is that of the picture they are of: some towers take tiles of any size.
 
     A pass: max(tower and projector bytes / bandwidth, operations / rate), and the operations of attention /
     rate.
     """
     vision = case.spec.vision
-    if vision is None or tiles == 0:
-        return 0.0
+    assert vision is not None, "a picture was planned"
     num_bytes = bytes_of(parts, "tower", "projector")
-    plan = plan or vision.pixels.largest()
     linear_flops, attention_flops = tile_flops(vision, case.spec.decoder.hidden, plan)
     total_s, most = 0.0, vision.assembly.tiles_a_pass(case.options.vision.max_batch_size)
     for start in range(0, tiles, most):

@@ -12,6 +12,7 @@ from deployer.plan.options import PlanOptions
 from deployer.plan.rates import Rates
 from deployer.plan.step_times import DecoderWork, decode_time, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart
+from engines.vision.parts import ImagePlan
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,7 +21,7 @@ class Workload:
 
     text_tokens: int
     num_images: int
-    num_tiles: int  # of all pictures
+    picture: ImagePlan | None  # each of them; None for a text model
     image_tokens: int
     output_tokens: int
 
@@ -53,16 +54,16 @@ def workload_of(case: Case, options: PlanOptions) -> Workload:
     """Return the tokens of the request that the options describe; a text model's has no pictures."""
     vision = case.spec.vision
     if vision is None:
-        images, tiles, tokens = 0, 0, 0
+        images, picture, tokens = 0, None, 0
     else:
         width, height = options.image_size
         images = options.images
-        plan = vision.pixels.plan(width, height, num_images=images)
-        tiles, tokens = images * plan.num_tiles, images * vision.num_tokens(plan)
+        picture = vision.pixels.plan(width, height, num_images=images)
+        tokens = images * vision.num_tokens(picture)
     return Workload(
         text_tokens=options.prompt_tokens,
         num_images=images,
-        num_tiles=tiles,
+        picture=picture,
         image_tokens=tokens,
         output_tokens=options.output_tokens,
     )
@@ -72,7 +73,10 @@ def workload_times(
     case: Case, workload: Workload, parts: list[WeightPart], work: DecoderWork, rates: Rates, *, batch: int
 ) -> WorkloadTimes:
     """Return the times of the request alone, and with `batch` such requests at once."""
-    encode_s = encode_time(case, parts, rates, tiles=workload.num_tiles)
+    encode_s, picture = 0.0, workload.picture
+    if picture is not None:
+        tiles = workload.num_images * picture.num_tiles
+        encode_s = encode_time(case, parts, rates, tiles=tiles, plan=picture)
     read_s = prefill_time(case, work, rates, tokens=workload.prompt_tokens).total_s
     text_s = prefill_time(case, work, rates, tokens=workload.text_tokens).total_s
     context = workload.prompt_tokens + workload.output_tokens // 2

@@ -173,6 +173,16 @@ def test_a_local_checkpoint_is_planned_from_its_config(
     assert json.loads(found)["figures"] == json.loads(out)["figures"]
 
 
+def test_a_request_pays_for_its_own_picture_where_tiles_differ_in_size(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ["plan.images=2", "plan.image_size=[448,448]", "plan.pictures=[[448,448]]", "output=json"]
+    code, out, _ = run(capsys, "plan", "+model=qwen2_vl_7b", *words)
+    figures = json.loads(out)["figures"]
+    assert code == 0
+    assert figures["at_limit"]["encode_ms"] < 2.1 * figures["pictures"][0]["encode_ms"]
+
+
 def test_planning_imports_no_torch() -> None:
     check = (
         "import sys; from deployer.cli import main; code = main(['plan', '+model=internvl2_8b']); "

@@ -62,7 +62,8 @@ def test_pictures_are_answered_at_the_measured_rate_within_a_fifth(
     parts, rates = weight_parts(what), expected(what)
     work = decoder_work(what, parts)
     assert rates is not None
-    encode_s = encode_time(what, parts, rates, tiles=tiles)
+    assert what.spec.vision is not None
+    encode_s = encode_time(what, parts, rates, tiles=tiles, plan=what.spec.vision.pixels.largest())
     read_s = prefill_time(what, work, rates, tokens=tokens, prompts=batch).total_s / batch
     step_s = decode_time(what, work, rates, batch=batch, context=tokens + output_tokens // 2).total_s
     assert 1 / (encode_s + read_s + output_tokens * step_s / batch) == pytest.approx(per_s, rel=0.2)

@@ -86,19 +86,15 @@ def test_a_prompt_in_two_steps_costs_what_attention_over_the_first_adds() -> Non
 def test_a_tile_takes_741_gflop_and_0_94_ms() -> None:
     vision = case().spec.vision
     assert vision is not None
-    linear, attention = tile_flops(vision, 4096, vision.pixels.largest())
+    plan = vision.pixels.largest()
+    linear, attention = tile_flops(vision, 4096, plan)
     assert linear / 1e9 == pytest.approx(619 + 17 + 1, abs=1)
     assert attention / 1e9 == pytest.approx(103.3, abs=0.1)
     parts = weight_parts(case())
     for tiles in (1, 7, 13, 40):  # 40: three passes
-        seconds = encode_time(case(), parts, limit(case()), tiles=tiles)
+        seconds = encode_time(case(), parts, limit(case()), tiles=tiles, plan=plan)
         assert seconds / tiles * 1e3 == pytest.approx(0.938, abs=0.001)
-    assert encode_time(case(), parts, limit(case()), tiles=0) == 0
-
-
-def test_a_text_model_encodes_nothing() -> None:
-    text = replace(case(), spec=replace(case().spec, vision=None))
-    assert encode_time(text, weight_parts(text), limit(text), tiles=3) == 0
+    assert encode_time(case(), parts, limit(case()), tiles=0, plan=plan) == 0
 
 
 def test_two_ranks_halve_the_step_but_for_the_sums_between_them() -> None:

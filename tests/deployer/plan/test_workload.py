@@ -52,7 +52,8 @@ def test_the_first_token_waits_for_the_encoder_and_the_whole_prompt() -> None:
 
 def test_several_pictures_add_up() -> None:
     found = workload_of(case(), options(images=3, image_size=[448, 448]))
-    assert (found.num_tiles, found.image_tokens) == (3, 768)
+    assert found.picture is not None
+    assert (found.num_images, found.picture.num_tiles, found.image_tokens) == (3, 1, 768)
     assert found.total_tokens == 1024 + 768 + 256
 
 
