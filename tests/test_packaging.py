@@ -46,7 +46,7 @@ def test_every_package_is_listed_in_pyproject() -> None:
 
 
 def test_folders_of_files_hold_no_python() -> None:
-    for folder in ("kernels", "chat_templates", "recipes"):
+    for folder in MAPPED:
         assert not list((ROOT / folder).rglob("*.py")), (
             f"{folder}/ is read as files and must not be importable"
         )
