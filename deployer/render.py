@@ -52,7 +52,7 @@ def run(config: DeployConfig, options: RenderOptions, plan: PlanOptions, hardwar
     files = rendered(config, plan, hardware)
     if options.out is None:
         return print_files(files, output=options.output)
-    return write(files, Path(options.out).expanduser(), overwrite=options.overwrite)
+    return write(files, Path(options.out).expanduser(), overwrite=options.overwrite, group="render")
 
 
 def _prompt(config: DeployConfig, place: str, *, output: str) -> int:

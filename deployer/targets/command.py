@@ -51,11 +51,14 @@ def print_files(files: Sequence[Rendered], *, output: str) -> int:
     return EXIT_OK
 
 
-def write(files: Sequence[Rendered], folder: Path, *, overwrite: bool) -> int:
+def write(files: Sequence[Rendered], folder: Path, *, overwrite: bool, group: str) -> int:
     """Write the files and say what changed; an edit is shown, and kept unless `overwrite`.
 
-    Raises LockError where an edit would be lost.
+    `group` is the one whose keys `out` and `overwrite` were read. Raises UsageError where no folder is named,
+    LockError where an edit would be lost.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"{group}.out={folder}: is a file; name a folder")
     lost = edits(files, folder)
     if lost and not overwrite:
         for difference in lost.values():
@@ -65,7 +68,7 @@ def write(files: Sequence[Rendered], folder: Path, *, overwrite: bool) -> int:
         raise LockError(
             [
                 f"{names}: edited since it was rendered, or never rendered here: nothing was written; bring "
-                "the edit into the config tree, or add render.overwrite=true"
+                f"the edit into the config tree, or add {group}.overwrite=true"
             ]
         )
     for written in write_files(files, folder):

@@ -40,8 +40,9 @@ def up(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Ha
     rows = commands(config, needs, folder, action="up")
     if isinstance(config.target, KubernetesTarget):
         refuse_cluster_without_gpus(config.target, needs)
-    write(rendered(config, plan, hardware), folder, overwrite=options.overwrite)
-    return run_commands(rows)
+    write(rendered(config, plan, hardware), folder, overwrite=options.overwrite, group="up")
+    run_commands(rows)
+    return EXIT_OK
 
 
 def status(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Hardware) -> int:
@@ -67,7 +68,8 @@ def _look(
     if isinstance(config.target, LocalTarget):
         return _tell(here(config), options, good=good)
     needs = needs_of(config, make_plan(config, plan, hardware))
-    return run_commands(commands(config, needs, _folder(options, needs.name), action=action))
+    run_commands(commands(config, needs, _folder(options, needs.name), action=action))
+    return EXIT_OK
 
 
 def _tell(standing: Standing, options: UpOptions, *, good: tuple[str, ...]) -> int:

@@ -37,8 +37,8 @@ def commands(config: DeployConfig, needs: Needs, folder: Path, *, action: str) -
     raise UsageError(f"target={target.kind}: runs in the foreground; `deploy target={target.kind}` starts it")
 
 
-def run_commands(rows: Sequence[Sequence[str]]) -> int:
-    """Run them until one fails; returns its exit code. Raises UnavailableError where a program is missing."""
+def run_commands(rows: Sequence[Sequence[str]]) -> None:
+    """Run them one after another. Raises UnavailableError where a program is missing, or one fails."""
     for program in dict.fromkeys(row[0] for row in rows):
         if shutil.which(program) is None:
             raise UnavailableError(f"`{program}`: not found on this machine; {HOW_TO_GET[program]}")
@@ -46,7 +46,6 @@ def run_commands(rows: Sequence[Sequence[str]]) -> int:
         code = subprocess.run(list(row), check=False).returncode
         if code != 0:
             raise UnavailableError(f"`{' '.join(row)}`: ended with exit code {code}; it said why above")
-    return 0
 
 
 def refuse_cluster_without_gpus(target: KubernetesTarget, needs: Needs) -> None:

@@ -1,7 +1,7 @@
 """Rendered files on disk: written, unless somebody edited what lies there.
 
 Beside them stands `.rendered.sha256`, which `sha256sum -c` reads: a file whose hash is another one was edited
-since it was written, and is replaced with `render.overwrite=true` only.
+since it was written, and is replaced only where that is asked for.
 """
 
 import difflib
@@ -9,8 +9,6 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from deployer.errors import UsageError
 
 RECORD = ".rendered.sha256"
 
@@ -38,8 +36,6 @@ def absolute(file: str | None) -> str | None:
 
 def edits(files: Sequence[Rendered], folder: Path) -> dict[Path, str]:
     """Return each file that would lose an edit, with the difference that writing would make."""
-    if folder.exists() and not folder.is_dir():
-        raise UsageError(f"render.out={folder}: is a file; name a folder")
     recorded = _recorded(folder)
     new = {file.path: file.text for file in files}
     return {

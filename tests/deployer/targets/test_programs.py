@@ -83,6 +83,25 @@ def test_a_program_that_fails_ends_it(
     assert len(called.read_text().splitlines()) == 1, "nothing is waited for"
 
 
+def test_an_edit_stays_until_up_is_told_to_overwrite_it(
+    called: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["up", *WORDS, "target=compose", f"up.out={tmp_path / 'out'}"]
+    assert main(words) == 0
+    (tmp_path / "out" / "compose.yaml").write_text("mine\n")
+    assert main(words) == 5
+    assert "or add up.overwrite=true" in capsys.readouterr().err
+    assert main([*words, "up.overwrite=true"]) == 0
+
+
+def test_up_names_its_own_key_where_a_file_stands_in_place_of_the_folder(
+    called: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_text("")
+    assert main(["up", *WORDS, "target=compose", f"up.out={tmp_path / 'out'}"]) == 2
+    assert f"up.out={tmp_path / 'out'} (command line" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("target", "missing"), [("kubernetes", "kubectl"), ("compose", "docker"), ("systemd", "systemctl")]
 )
