@@ -24,14 +24,30 @@ HEADS = (
     "change",
     "divergence",
     "moved",
-    "vs nearest",
+    "moved more",
+    "more right",
 )
 
 LEGEND = """\
 lost, gained: right answers; other answers: chosen otherwise than by the original
 for each token of the right answers: nats: -log of its probability; change: of that; divergence:
 KL(original || format) of the next token, nats; moved: probability that went to other tokens
-vs nearest: of that; +-: one standard error, question by question"""
+moved more, more right: than by nearest, answers in questions; +-: one standard error, question by question"""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BesideNearest:
+    """What a copy does more of than 4 bits rounded to nearest do, and standard errors of it.
+
+    Of what either moves, both move most in the same few answers: so each is taken question by question.
+    """
+
+    right: int  # answers
+    right_error: float
+    divergence: float  # nats a token
+    divergence_error: float
+    moved: float  # 0 to 1
+    moved_error: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,8 +68,7 @@ class Quality:
     divergence_error: float  # likewise
     moved: float  # probability that went from a token to others, mean over the tokens of the answers, 0 to 1
     moved_error: float  # likewise
-    moved_more: float | None  # than by rounding to nearest; None: not compared with it
-    moved_more_error: float | None  # likewise; of what either moves, both move most in the same few answers
+    beside_nearest: BesideNearest | None  # None: not compared with it
 
     def values(self) -> dict[str, Any]:
         """Return the fields as JSON has them."""
@@ -67,7 +82,6 @@ def quality_of(name: str, judged: JudgedAnswers, *, num_bytes: int, nearest: Jud
     change, change_error = _mean(judged, tokens.losses_after_S - tokens.losses_before_S)
     divergence, divergence_error = _mean(judged, tokens.divergences_S)
     moved, moved_error = _mean(judged, tokens.moved_S)
-    more = None if nearest is None else _mean(judged, tokens.moved_S - nearest.tokens.moved_S)
     return Quality(
         name=name,
         num_bytes=num_bytes,
@@ -83,8 +97,7 @@ def quality_of(name: str, judged: JudgedAnswers, *, num_bytes: int, nearest: Jud
         divergence_error=divergence_error,
         moved=moved,
         moved_error=moved_error,
-        moved_more=None if more is None else more[0],
-        moved_more_error=None if more is None else more[1],
+        beside_nearest=None if nearest is None else _beside(judged, nearest),
     )
 
 
@@ -106,12 +119,37 @@ def _cells(row: Quality) -> list[str]:
         f"{row.loss_change:+.5f} +- {row.loss_change_error:.5f}",
         f"{row.divergence:.5f} +- {row.divergence_error:.5f}",
         f"{row.moved:.3%} +- {row.moved_error:.3%}",
-        "" if row.moved_more is None else f"{row.moved_more:+.3%} +- {row.moved_more_error:.3%}",
+        *_cells_beside(row.beside_nearest),
     ]
+
+
+def _cells_beside(beside: BesideNearest | None) -> tuple[str, str]:
+    if beside is None:
+        return "", ""
+    moved = f"{beside.moved:+.3%} +- {beside.moved_error:.3%}"
+    return moved, f"{beside.right:+d} +- {beside.right_error:.1f}"
+
+
+def _beside(judged: JudgedAnswers, nearest: JudgedAnswers) -> BesideNearest:
+    own, other = judged.tokens, nearest.tokens
+    right_Q, other_Q = judged.all_of(own.right_after_S), nearest.all_of(other.right_after_S)
+    more_Q = right_Q.double() - other_Q.double()
+    divergence, divergence_error = _mean(judged, own.divergences_S - other.divergences_S)
+    moved, moved_error = _mean(judged, own.moved_S - other.moved_S)
+    return BesideNearest(
+        right=int(more_Q.sum()),
+        right_error=_error_of_sum(more_Q),
+        divergence=divergence,
+        divergence_error=divergence_error,
+        moved=moved,
+        moved_error=moved_error,
+    )
 
 
 def _mean(judged: JudgedAnswers, values_S: Tensor) -> tuple[float, float]:
     """Return the mean over all tokens and its standard error; tokens of one answer are not independent."""
-    sums_Q = judged.per_question(values_S)
-    error = float(sums_Q.std()) * len(sums_Q) ** 0.5 / len(values_S) if len(sums_Q) > 1 else 0.0
-    return float(values_S.double().mean()), error
+    return float(values_S.double().mean()), _error_of_sum(judged.per_question(values_S)) / len(values_S)
+
+
+def _error_of_sum(values_Q: Tensor) -> float:
+    return float(values_Q.std()) * len(values_Q) ** 0.5 if len(values_Q) > 1 else 0.0

@@ -46,5 +46,18 @@ def test_what_is_moved_is_held_to_rounding_to_nearest_question_by_question() -> 
     nearest = replace(nearest, tokens=replace(nearest.tokens, moved_S=nearest.tokens.moved_S + 0.1))
     found = quality_of("awq", judged(), num_bytes=5, nearest=nearest)
     assert found.moved == pytest.approx(1 / 6)
-    assert found.moved_more == pytest.approx(-0.1)
-    assert found.moved_more_error == pytest.approx(0, abs=1e-6)
+    assert found.beside_nearest is not None
+    assert found.beside_nearest.moved == pytest.approx(-0.1)
+    assert found.beside_nearest.moved_error == pytest.approx(0, abs=1e-6)
+    assert (found.beside_nearest.right, found.beside_nearest.right_error) == (0, 0)
+
+
+def test_answers_that_only_one_has_right_are_counted_with_their_error() -> None:
+    nearest = judged()
+    none_right = torch.zeros_like(nearest.tokens.right_after_S)
+    nearest = replace(nearest, tokens=replace(nearest.tokens, right_after_S=none_right))
+    found = quality_of("awq", judged(), num_bytes=5, nearest=nearest).beside_nearest
+    assert found is not None
+    assert found.right == 2
+    assert found.right_error == pytest.approx(float(torch.tensor([0.0, 1.0, 1.0]).std()) * 3**0.5)
+    assert found.divergence == found.divergence_error == 0
