@@ -66,7 +66,10 @@ def live_server(
     before: Sequence[str] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Generator[LiveServer, None, None]:
-    """Run `deploy WORDS server.port=0`, or another command; yields when it is ready, and ends it."""
+    """Run `deploy WORDS server.port=0`, or another command; yields when it is ready, and ends it.
+
+    `environment` is added to ours; OMP_NUM_THREADS="" leaves the engine as many threads as it chooses.
+    """
     process = start(*words, "server.port=0", command=(*before, *command), environment=environment)
     server = LiveServer(process)
     arrived: queue.Queue[str | None] = queue.Queue()
@@ -97,12 +100,13 @@ def start(
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> subprocess.Popen[str]:
     """Start `deploy WORDS`, both outputs in one pipe."""
+    around = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
     return subprocess.Popen(
         (*command, *words),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", **environment},
+        env={name: value for name, value in around.items() if value},
     )
 
 

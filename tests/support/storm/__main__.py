@@ -11,13 +11,14 @@ from collections.abc import Callable, Coroutine, Iterator
 
 from deployer.bench.machine import machine
 from deployer.table import print_table
-from storm import faults, load
-from storm.load import Storm
+from storm import faults
+from storm.load import Storm, long_load
+from storm.overload import overload
 
 Scenario = Callable[[Storm], Coroutine[None, None, Iterator[tuple[str, str]]]]
 SCENARIOS: dict[str, Scenario] = {
-    "load": load.long_load,
-    "overload": load.overload,
+    "load": long_load,
+    "overload": overload,
     "engine-killed": faults.engine_killed,
     "worker-killed": faults.worker_killed,
     "clients-gone": faults.clients_gone,

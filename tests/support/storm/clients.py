@@ -7,6 +7,7 @@ error event in a stream; `lost`, the connection ended before the answer; `hung`,
 import asyncio
 import base64
 import json
+import ssl
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -33,8 +34,10 @@ class Outcome:
     said: str = ""  # what a request that failed was told
 
 
-def bodies(count: int, *, stream: str, output_tokens: int, words: int = 12, side: int = 224) -> list[bytes]:
-    """Return requests of one unique picture each; every second one is streamed."""
+def bodies(
+    count: int, *, stream: str, output_tokens: int, words: int = 12, side: int = 224, streamed: int = 1
+) -> list[bytes]:
+    """Return requests of one unique picture each; of each two, the second or the first (0) is streamed."""
     made = []
     for number, ask in enumerate(asks(count, words=words, size=(side, side), seed=0, stream=stream)):
         assert ask.picture is not None, "a size was asked for"
@@ -46,20 +49,21 @@ def bodies(count: int, *, stream: str, output_tokens: int, words: int = 12, side
                     "messages": [{"role": "user", "content": parts}],
                     "max_tokens": output_tokens,
                     "ignore_eos": True,
-                    "stream": number % 2 == 1,
+                    "stream": number % 2 == streamed,
                 }
             ).encode()
         )
     return made
 
 
-def new_client(url: str) -> httpx.AsyncClient:
-    """Return a client that keeps its connections."""
+def new_client(url: str, *, tls: ssl.SSLContext | None = None) -> httpx.AsyncClient:
+    """Return a client that keeps its connections; `tls` saves it reading the certificates of the machine."""
     return httpx.AsyncClient(
         base_url=url,
         headers={"content-type": "application/json"},
         limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
         timeout=PATIENCE_S,
+        verify=tls or True,
     )
 
 

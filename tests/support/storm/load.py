@@ -1,17 +1,23 @@
-"""What happens under load: many clients for long, and more requests than the server can answer."""
+"""Many clients for long: whether each gets its answer, whether memory stays, and who the rate is bound by."""
 
 import asyncio
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from live_server import live_server
+import httpx
+from live_server import LiveServer, live_server
 
-from storm.clients import Outcome, arriving, bodies, closed, counted, new_client, p99_ms
-from storm.machine import memory_mib
+from storm.clients import Outcome, counted, p99_ms
+from storm.crowd import Crowd, crowd
+from storm.watch import Watch
 
-MEMORY_EVERY_S = 2.0
-BATCH = 200  # requests made at a time, so that the client's own memory stays small
+SAMPLE_EVERY_S = 2.0
+SAMPLES_A_LINE = 5
+# Both fill up in time and would look like a leak: pages take memory as they are first written (on a CPU), and
+# the encoder's cache keeps the last pictures. So small that the warm-up fills them.
+SMALL_CACHES = ("engine.num_gpu_blocks=384", "vision.cache_bytes=16777216")
+WARM_REQUESTS = 640
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,84 +35,102 @@ class Storm:
 async def long_load(storm: Storm) -> Iterator[tuple[str, str]]:
     """Yield (figure, value): `clients` on kept connections, at least `requests`, at least `minutes`.
 
-    On a CPU the pool of pages takes memory as pages are first written: it is made so small that all of them
-    are before the watch begins, and what grows then is not the pool.
+    A line every ten seconds tells what came so far: a run that is ended early has told what it saw.
     """
-    pool = f"engine.num_gpu_blocks={max(256, storm.clients)}"
-    words = storm.words if any("num_gpu_blocks" in word for word in storm.words) else (*storm.words, pool)
-    with live_server(*words, f"server.max_requests={storm.clients}") as server:
-        memory: list[float] = []
-        async with new_client(server.url) as client:
-            await closed(client, _bodies(storm, "warm", 2 * storm.clients), storm.clients)
-            watch = asyncio.create_task(_watched(server.process.pid, memory))
-            begin, outcomes, turn = time.perf_counter(), list[Outcome](), 0
-            while len(outcomes) < storm.requests or time.perf_counter() - begin < 60 * storm.minutes:
-                turn += 1
-                count = min(max(BATCH, 2 * storm.clients), max(1, storm.requests))
-                asked = _bodies(storm, f"load {turn}", count)
-                outcomes += await closed(client, asked, storm.clients)
-            seconds = time.perf_counter() - begin
-            watch.cancel()
+    own = [word for word in SMALL_CACHES if not any(word.split("=")[0] in given for given in storm.words)]
+    words = (*storm.words, *own, f"server.max_requests={storm.clients}")
+    with live_server(*words, environment={"OMP_NUM_THREADS": ""}) as server:
+        load = crowd(server.url, clients=storm.clients, output_tokens=storm.output_tokens, name="load")
+        with load as clients:
+            warm = await _warmed(clients)
+            watch, outcomes = Watch(server), list[Outcome]()
+            await _watched(storm, clients, watch, outcomes)
+            seconds = watch.samples[-1].at_s - watch.samples[0].at_s
+            rate = len(outcomes) / seconds
+            costs = _costs(watch, len(outcomes))
+            outcomes += await clients.end()
+        stages = _stages(server)
         return iter(
             (
-                ("clients", str(storm.clients)),
+                ("clients", f"{storm.clients}, in {len(clients.processes)} processes"),
                 ("minutes", f"{seconds / 60:.1f}"),
-                ("requests, a picture each", counted(outcomes)),
-                ("requests a second", f"{len(outcomes) / seconds:.1f}"),
+                ("requests, a picture each", f"{counted(outcomes)}; before them {counted(warm)}"),
+                ("requests a second", f"{rate:.1f}"),
                 ("p99 of a request", f"{p99_ms(outcomes):.0f} ms"),
-                ("memory by quarters of the time", _quarters(memory)),
-                ("exit after SIGTERM", str(server.end())),
-                *_reasons(outcomes),
+                *costs,
+                *stages,
+                ("exit after SIGTERM", str(await asyncio.to_thread(server.end, seconds=40.0))),
+                *reasons([*warm, *outcomes]),
             )
         )
 
 
-async def overload(storm: Storm, *, times: float = 3.0) -> Iterator[tuple[str, str]]:
-    """Yield figures of arrivals at `times` what the server can answer, `storm.admitted` at once.
-
-    The p99 is set beside that of the same server with every place taken and none too many, and beside that of
-    one request alone.
-    """
-    in_flight = storm.admitted
-    with live_server(*storm.words, f"server.max_requests={in_flight}") as server:
-        async with new_client(server.url) as client:
-            await closed(client, _bodies(storm, "warm", 2 * in_flight), in_flight)
-            alone = await closed(client, _bodies(storm, "alone", 24), 1)
-            begin = time.perf_counter()
-            full = await closed(client, _bodies(storm, "full", 12 * in_flight), in_flight)
-            rate = len(full) / (time.perf_counter() - begin)
-            asked = _bodies(storm, "over", int(times * 12 * in_flight))
-            over = await arriving(client, asked, rate=times * rate)
-        return iter(
-            (
-                ("admitted at once", str(in_flight)),
-                ("one at a time", f"{counted(alone)}, p99 {p99_ms(alone):.0f} ms"),
-                ("full", f"{counted(full)}, {rate:.1f} a second, p99 {p99_ms(full):.0f} ms"),
-                (f"{times:g} times that", f"{counted(over)}, p99 {p99_ms(over):.0f} ms"),
-                ("p99 against full", f"{p99_ms(over) / p99_ms(full):.2f}x"),
-                ("p99 against one at a time", f"{p99_ms(over) / p99_ms(alone):.2f}x"),
-                *_reasons(over),
-            )
-        )
-
-
-def _bodies(storm: Storm, stream: str, count: int) -> list[bytes]:
-    return bodies(count, stream=stream, output_tokens=storm.output_tokens)
-
-
-def _reasons(outcomes: list[Outcome]) -> list[tuple[str, str]]:
+def reasons(outcomes: list[Outcome]) -> list[tuple[str, str]]:
     """Return what some of those were told that did not end well."""
     said = sorted({o.said for o in outcomes if o.end in ("failed", "lost", "hung")})
     return [("", one) for one in said[:5]]
 
 
-async def _watched(pid: int, memory: list[float]) -> None:
-    while True:
-        memory.append(await asyncio.to_thread(memory_mib, pid))
-        await asyncio.sleep(MEMORY_EVERY_S)
+async def _warmed(clients: Crowd) -> list[Outcome]:
+    outcomes: list[Outcome] = []
+    while len(outcomes) < WARM_REQUESTS:
+        assert all(process.is_alive() for process in clients.processes), "a client's process failed"
+        await asyncio.sleep(0.1)
+        outcomes += clients.take()
+    return outcomes
 
 
-def _quarters(memory: list[float]) -> str:
-    size = max(1, len(memory) // 4)
-    parts = [memory[i * size : (i + 1) * size] for i in range(4)]
-    return " ".join(f"{sum(part) / len(part):.0f}" for part in parts if part) + " MiB"
+async def _watched(storm: Storm, clients: Crowd, watch: Watch, outcomes: list[Outcome]) -> None:
+    """Collect how requests end until it is enough of them and of minutes."""
+    begin, told = await asyncio.to_thread(watch.look), 0
+    clients.take()
+    while len(outcomes) < storm.requests or time.perf_counter() - begin.at_s < 60 * storm.minutes:
+        await asyncio.sleep(SAMPLE_EVERY_S)
+        outcomes += clients.take()
+        await asyncio.to_thread(watch.look)
+        assert all(process.is_alive() for process in clients.processes), "a client's process failed"
+        if len(watch.samples) % SAMPLES_A_LINE == 0:
+            _tell(watch, outcomes, outcomes[told:])
+            told = len(outcomes)
+
+
+def _tell(watch: Watch, outcomes: list[Outcome], new: list[Outcome]) -> None:
+    last, now = watch.samples[-SAMPLES_A_LINE], watch.samples[-1]
+    seconds = now.at_s - last.at_s
+    parts = ", ".join(
+        f"{part} {memory:.0f} MiB {watch.cores(part, since=last, until=now):.2f} cores"
+        for part, memory in now.memory_mib.items()
+    )
+    elapsed = now.at_s - watch.samples[0].at_s
+    p99 = f", p99 {p99_ms(new):.0f} ms" if any(one.end == "ok" for one in new) else ""
+    print(
+        f"{elapsed:5.0f} s  {counted(outcomes)}; {len(new) / seconds:.1f} a second{p99}; {parts}", flush=True
+    )
+
+
+def _costs(watch: Watch, count: int) -> Iterator[tuple[str, str]]:
+    """Yield what each part took of memory and of the cores."""
+    first, last = watch.samples[0], watch.samples[-1]
+    for part in last.memory_mib:
+        cores = watch.cores(part, since=first, until=last)
+        each_ms = (last.cpu_s[part] - first.cpu_s.get(part, 0.0)) / max(count, 1) * 1e3
+        yield f"{part}: memory by quarters of the time", watch.quarters(part)
+        yield f"{part}: CPU", f"{cores:.2f} cores, {each_ms:.2f} ms a request"
+
+
+def _stages(server: LiveServer) -> Iterator[tuple[str, str]]:
+    """Yield where the time of a mean request went, by the server's own figures."""
+    sums: dict[str, dict[str, float]] = {}
+    for line in httpx.get(f"{server.url}/metrics").text.splitlines():
+        for what in ("sum", "count"):
+            start = f'deployer_stage_seconds_{what}{{stage="'
+            if line.startswith(start):
+                stage, _, value = line.removeprefix(start).partition('"} ')
+                sums.setdefault(stage, {})[what] = float(value)
+    means = {stage: found["sum"] / found["count"] * 1e3 for stage, found in sums.items() if found["count"]}
+    yield "a mean request, ms", ", ".join(f"{stage} {ms:.0f}" for stage, ms in means.items())
+    steps, step_s, gap_s = (
+        server.figure(f"deployer_engine_{name}_total") or 0.0
+        for name in ("steps", "step_seconds", "gap_seconds")
+    )
+    yield "engine", f"{steps:.0f} steps, {step_s / max(steps, 1) * 1e3:.1f} ms each, {gap_s:.1f} s of gaps"

@@ -1,5 +1,6 @@
 """What the processes of a running server take from the machine."""
 
+import os
 from pathlib import Path
 
 
@@ -19,16 +20,28 @@ def family(pid: int) -> list[int]:
     return found
 
 
-def memory_mib(pid: int) -> float:
-    """Return the memory of a process and its descendants, shared pages counted by share (PSS)."""
+def memory_mib(pids: list[int]) -> float:
+    """Return the memory of processes, shared pages counted by share (PSS)."""
     total = 0
-    for one in family(pid):
+    for one in pids:
         try:
             lines = Path(f"/proc/{one}/smaps_rollup").read_text().splitlines()
         except OSError:
             continue
         total += sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
     return total / 1024
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Return the CPU time that processes have taken, all their threads together."""
+    ticks = 0
+    for one in pids:
+        try:
+            stat = Path(f"/proc/{one}/stat").read_text()
+        except OSError:
+            continue
+        ticks += sum(int(field) for field in stat.rpartition(")")[2].split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def with_word(pid: int, word: bytes) -> list[int]:

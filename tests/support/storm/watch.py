@@ -1,0 +1,53 @@
+"""A running server seen from outside, sample by sample: memory and CPU time of its processes."""
+
+import time
+from dataclasses import dataclass, field
+
+from live_server import LiveServer
+
+from storm.machine import cpu_s, family, memory_mib
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """What the processes had taken at one moment."""
+
+    at_s: float  # time.perf_counter()
+    memory_mib: dict[str, float]  # of each part
+    cpu_s: dict[str, float]
+
+
+@dataclass
+class Watch:
+    """Samples of the server's own process, of its engine with all ranks, and of other helpers together."""
+
+    server: LiveServer
+    samples: list[Sample] = field(default_factory=list)
+
+    def look(self) -> Sample:
+        """Take a sample."""
+        own, engine = self.server.process.pid, self.server.engine_pid()
+        parts = {"server": [own], "engine": [] if engine is None else family(engine)}
+        known = {pid for pids in parts.values() for pid in pids}
+        others = [pid for pid in family(own) if pid not in known]
+        if others:
+            parts["others"] = others
+        sample = Sample(
+            at_s=time.perf_counter(),
+            memory_mib={name: memory_mib(pids) for name, pids in parts.items()},
+            cpu_s={name: cpu_s(pids) for name, pids in parts.items()},
+        )
+        self.samples.append(sample)
+        return sample
+
+    def cores(self, part: str, *, since: Sample, until: Sample) -> float:
+        """Return how many cores a part kept busy between two samples."""
+        spent = until.cpu_s.get(part, 0.0) - since.cpu_s.get(part, 0.0)
+        return spent / max(until.at_s - since.at_s, 1e-9)
+
+    def quarters(self, part: str) -> str:
+        """Return the mean memory in each quarter of the time."""
+        memory = [sample.memory_mib.get(part, 0.0) for sample in self.samples]
+        size = max(1, len(memory) // 4)
+        means = [sum(found) / len(found) for i in range(4) if (found := memory[i * size : (i + 1) * size])]
+        return " ".join(f"{mean:.0f}" for mean in means) + " MiB"
