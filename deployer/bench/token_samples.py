@@ -105,9 +105,17 @@ def token_row(
 
 
 def decode_rate(samples: Sequence[TokenSample], *, concurrency: int) -> float | None:
-    """Return tokens a second from the last first token to the first last one; None where no such time is."""
+    """Return tokens a second from the last first token to the first last one; None where no such time is.
+
+    The sum of what each request gets in that time, from its own first token there to its last. The tokens of
+    a step come one after another: counted together, most of the last step's would lie behind the end.
+    """
     begin, end = max(one.first_s for one in samples), min(one.last_s for one in samples)
     if len(samples) > concurrency or end <= begin:
         return None
-    tokens = sum(count for one in samples for at_s, count in one.arrivals if begin < at_s <= end)
-    return tokens / (end - begin)
+    inside = [[arrival for arrival in one.arrivals if begin <= arrival[0] <= end] for one in samples]
+    if any(len(arrivals) < 2 for arrivals in inside):
+        return None
+    return sum(
+        sum(count for _, count in arrivals[1:]) / (arrivals[-1][0] - arrivals[0][0]) for arrivals in inside
+    )

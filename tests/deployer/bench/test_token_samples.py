@@ -75,6 +75,12 @@ def test_tokens_that_came_together_count_one_by_one() -> None:
     assert decode_rate([merged], concurrency=1) == pytest.approx(10)
 
 
+def test_tokens_of_a_step_that_come_one_after_another_are_all_of_that_step() -> None:
+    apart_s, step_s = 2e-5, 0.016  # of 256 sequences, each of which wakes up in turn
+    turns = [sample(first_s=1.0 + i * apart_s, step_s=step_s, tokens=100) for i in range(256)]
+    assert decode_rate(turns, concurrency=256) == pytest.approx(256 / step_s, rel=1e-6)
+
+
 def test_a_row_has_the_engines_own_figures_between_two_looks() -> None:
     found = row([sample(), sample(first_s=2.0)], concurrency=2)
     assert (found.steps, found.step_ms, found.host_ms) == (20, 100.0, pytest.approx(25.0))
