@@ -36,3 +36,11 @@ def test_a_prompt_keeps_its_pace_while_its_rest_shrinks() -> None:
 
 def test_prompts_move_even_where_decodes_take_the_whole_step() -> None:
     assert budget(least=8, num_iters=100).next(50, num_decodes=99) == 1
+
+
+def test_beside_a_tile_of_decodes_prompts_fill_whole_tiles_and_go_on_in_the_next_step() -> None:
+    whole = budget(least=None, most=1000)
+    assert whole.next(290, num_decodes=256) == 255  # 511 rows and a free one
+    assert whole.next(700, num_decodes=200) == 695
+    assert whole.next(60, num_decodes=256) == 1000  # not a tile more: all of it
+    assert whole.next(290, num_decodes=100) == 1000
