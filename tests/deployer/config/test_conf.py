@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
-from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
@@ -134,9 +133,3 @@ def test_no_file_names_code_or_nests_a_hydra_block(file: str) -> None:
     text = (CONF / file).read_text(encoding="utf-8")
     assert "_target_" not in text
     assert "hydra" not in (yaml.safe_load(text) or {})
-
-
-def test_conf_holds_no_python_but_an_empty_init() -> None:
-    assert [path.name for path in CONF.rglob("*.py")] == ["__init__.py"]
-    assert (CONF / "__init__.py").read_text() == ""
-    assert Path(CONF).is_dir()
