@@ -16,9 +16,9 @@ from deployer.config.tree import ConfigTree, config_tree
 from deployer.errors import EXIT_OK, UsageError
 from deployer.output import take_output
 from deployer.table import print_table
+from deployer.yaml_text import LOADER
 
 JSON_SCHEMA = 1
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -77,7 +77,7 @@ def listed_models(tree: ConfigTree) -> list[ListedModel]:
     for name in tree.options("model"):
         file = tree.file(f"model/{name}")
         assert file is not None, "an option has a file"
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader) or {}
+        values = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER) or {}
         if "family" not in values:  # it stands in a file that this one starts from
             values = _composed_model(name, tree)
         family, template = values.get("family"), values.get("template")

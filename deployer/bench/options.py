@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, SECONDS
+from deployer.config.ranges import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE
 from deployer.errors import ConfigError
 
 
@@ -41,7 +41,7 @@ def check_options(options: BenchOptions) -> None:
         "length_sigma": NOT_NEGATIVE,
         "image_width": POSITIVE,
         "image_height": POSITIVE,
-        "timeout_s": SECONDS,
+        "timeout_s": ABOVE_ZERO,
     }
     faults = [
         f"bench.{name}={value}: {span.rule()}"

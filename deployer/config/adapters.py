@@ -1,12 +1,12 @@
 """`engine.adapters`: LoRA adapters by the name that requests ask for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from deployer.config.rule import Complaints
 from deployer.config.schema import DeployConfig
 from engines.spec import AdapterSpec
 
-Complaints = Iterator[tuple[str, str]]
 FILES = ("adapter_config.json", "adapter_model.safetensors")
 
 

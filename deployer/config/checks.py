@@ -3,7 +3,7 @@
 A rule yields the key that it objects to and the rest of the message: the rule and the way out.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,19 +13,17 @@ from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_hea
 from deployer.config.origins import Origins
 from deployer.config.qos_checks import classes_fit_together
 from deployer.config.ranges import out_of_range
+from deployer.config.rule import Complaints, Rule
 from deployer.config.schema import DeployConfig
 from deployer.config.target_checks import (
     gradio_runs_here,
     ranks_fit_a_node,
     replicas_are_in_order,
-    target_is_in_range,
+    target_has_a_label_for_a_name,
 )
 from deployer.config.unbuilt import UnbuiltValueError
 from engines.kv_bytes import head_dim_rule
 from engines.options import KvFormat
-
-Complaints = Iterator[tuple[str, str]]
-Rule = Callable[[DeployConfig], Complaints]
 
 SMALLEST_CACHE_BYTES = 1 << 20
 KV_FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
@@ -33,12 +31,13 @@ KV_FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
 
 def broken_rules(config: DeployConfig, origins: Origins) -> list[str]:
     """Return a message for each rule that a tree breaks; rules about an `Unbuilt` value are left out."""
-    return [_message(config, origins, *found) for rule in RULES for found in _complaints(rule, config)]
+    return [message for rule in RULES for message in _messages(rule, config, origins)]
 
 
-def _complaints(rule: Rule, config: DeployConfig) -> Complaints:
+def _messages(rule: Rule, config: DeployConfig, origins: Origins) -> Iterator[str]:
     try:
-        yield from rule(config)
+        for key, text in rule(config):
+            yield _message(config, origins, key, text)
     except UnbuiltValueError:  # the fault of that value has been told
         return
 
@@ -216,7 +215,7 @@ RULES: tuple[Rule, ...] = (
     texts_are_not_empty,
     origins_are_origins,
     endpoint_is_a_url,
-    target_is_in_range,
+    target_has_a_label_for_a_name,
     replicas_are_in_order,
     ranks_fit_a_node,
     gradio_runs_here,

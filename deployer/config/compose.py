@@ -22,6 +22,7 @@ from deployer.config.recipe_file import BLOCK, DEFAULTS, find_recipe, read_block
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree, config_tree
+from deployer.config.words import is_recipe_file
 from deployer.errors import ConfigError, UsageError
 
 ALONE = "_alone"  # the primary config of verbs that need no deployment
@@ -56,13 +57,13 @@ def compose(
     but them. Raises ConfigError.
     """
     words = [_as_file(word, config_dirs) for word in words]
-    recipes = [word for word in words if _is_recipe(word)]
+    recipes = [word for word in words if is_recipe_file(word)]
     if len(recipes) > 1:
         raise UsageError(f"recipes {', '.join(recipes)}: one deployment starts from one recipe")
     tree = config_tree(recipes[0] if recipes else None, config_dirs)
     if alone:
         tree = replace(tree, primary=ALONE)
-    flags = parse_flags([word for word in words if not _is_recipe(word)], tree)
+    flags = parse_flags([word for word in words if not is_recipe_file(word)], tree)
     _refuse_recipe_keys(flags)
     try:
         block = read_block(tree.recipe) if tree.recipe else None
@@ -204,7 +205,3 @@ def _plain(config: DictConfig, origins: Origins) -> dict[str, Any]:
 def _as_file(word: str, config_dirs: Sequence[Path]) -> str:
     name = recipe_word(word)
     return word if name is None else str(find_recipe(name, config_dirs))
-
-
-def _is_recipe(word: str) -> bool:
-    return "=" not in word and word.endswith((".yaml", ".yml"))

@@ -17,6 +17,7 @@ from deployer.config.load import validate
 from deployer.config.origins import Setting
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import way_out
+from deployer.config.words import is_recipe_file
 from deployer.errors import EXIT_OK, ConfigError, UsageError
 from deployer.output import take_output
 from deployer.table import paint
@@ -29,7 +30,8 @@ JSON_SCHEMA = 1
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     """Print the values below the given keys, or all; then raise ConfigError if the tree has faults."""
     output, words = take_output(words)
-    keys = [word for word in words if "=" not in word and not word.startswith("~") and not _is_file(word)]
+    bare = [word for word in words if "=" not in word and not word.startswith("~")]
+    keys = [word for word in bare if not is_recipe_file(word)]
     composition = compose([word for word in words if word not in keys], config_dirs=config_dirs)
     fault = _fault(composition)
     values = list(_chosen(dict(leaves(_in_schema_order(composition.values, DeployConfig))), keys))
@@ -126,7 +128,3 @@ def _shown(key: str, value: Any) -> str:
     if key in SECRET and value:
         return HIDDEN
     return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-
-
-def _is_file(word: str) -> bool:
-    return word.endswith((".yaml", ".yml"))

@@ -12,8 +12,7 @@ from typing import Any
 import yaml
 
 from deployer.assets import resource_dir
-
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+from deployer.yaml_text import LOADER
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,7 +42,7 @@ class Origins:
 
     def add_file(self, path: Path, package: str) -> None:
         """Note each key of a YAML file whose content lands at `package`."""
-        tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=_Loader)
+        tree = yaml.compose(path.read_text(encoding="utf-8"), Loader=LOADER)
         if isinstance(tree, yaml.MappingNode):
             shown = shown_path(path)
             self.files[shown] = path

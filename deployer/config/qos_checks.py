@@ -1,12 +1,12 @@
 """`server.qos`: classes that fit together, and a class for everybody."""
 
 import re
-from collections.abc import Iterator
 
+from deployer.config.rule import Complaints
 from deployer.config.schema import DeployConfig
+from deployer.config.suggest import quoted
 
-Complaints = Iterator[tuple[str, str]]
-_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_NAME = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def classes_fit_together(config: DeployConfig) -> Complaints:
@@ -18,7 +18,7 @@ def classes_fit_together(config: DeployConfig) -> Complaints:
         return
     for place, one in enumerate(server.qos):
         key = f"server.qos[{place}]"
-        if not _NAME.fullmatch(one.name):
+        if not (1 <= len(one.name) <= 64 and _NAME.fullmatch(one.name)):
             yield f"{key}.name", "must be of letters, digits, `_` and `-`, at most 64"
         elif one.name in names[:place]:
             yield f"{key}.name", "each name must be there once"
@@ -30,5 +30,5 @@ def classes_fit_together(config: DeployConfig) -> Complaints:
     if total > 1 + 1e-9:
         yield "server.qos", f"the shares add up to {total:g}: they are parts of one whole; lower them to 1"
     if server.qos_default not in names:
-        listed = ", ".join(f"`{name}`" for name in sorted(names))
-        yield "server.qos_default", f"requests whose key names no class need one; set it to one of {listed}"
+        rule = "requests whose key names no class need one; set it to one of"
+        yield "server.qos_default", f"{rule} {quoted(sorted(names))}"

@@ -1,8 +1,8 @@
 """The range of every number in the tree, as one table."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from deployer.config.rule import Complaints
 from deployer.config.schema import DeployConfig
 from deployer.config.unbuilt import Unbuilt
 
@@ -23,14 +23,16 @@ class Range:
 
     def rule(self) -> str:
         """Return the rule as a message says it."""
-        low = f"above {self.low:g}" if self.above else f"at least {self.low:g}"
-        return f"must be {low}" if self.high is None else f"must be {low} and at most {self.high:g}"
+        low = f"above {self.low:.10g}" if self.above else f"at least {self.low:.10g}"
+        return f"must be {low}" if self.high is None else f"must be {low} and at most {self.high:.10g}"
 
 
 POSITIVE = Range(low=1)
 NOT_NEGATIVE = Range(low=0)
-SECONDS = Range(low=0, above=True)
+ABOVE_ZERO = Range(low=0, above=True)
 SHARE = Range(low=0, high=1)
+PORT = Range(low=0, high=65535)
+A_MEBIBYTE = Range(low=1 << 20)
 
 RANGES: dict[str, Range] = {
     "engine.tp": POSITIVE,
@@ -40,9 +42,9 @@ RANGES: dict[str, Range] = {
     "engine.max_prefill_token_num": POSITIVE,
     "engine.num_tokens_per_iter": POSITIVE,
     "engine.max_prefill_iters": POSITIVE,
-    "engine.rope_scaling_factor": Range(low=1),
-    "engine.start_timeout_s": SECONDS,
-    "engine.step_timeout_s": SECONDS,
+    "engine.rope_scaling_factor": POSITIVE,
+    "engine.start_timeout_s": ABOVE_ZERO,
+    "engine.step_timeout_s": ABOVE_ZERO,
     "engine.max_restarts": NOT_NEGATIVE,
     "vision.min_tiles": POSITIVE,
     "vision.max_tiles": POSITIVE,
@@ -54,31 +56,47 @@ RANGES: dict[str, Range] = {
     "vision.max_images": NOT_NEGATIVE,
     "vision.max_image_bytes": POSITIVE,
     "vision.max_image_pixels": POSITIVE,
-    "vision.fetch_timeout_s": SECONDS,
+    "vision.fetch_timeout_s": ABOVE_ZERO,
     "vision.max_redirects": NOT_NEGATIVE,
     "sampling.temperature": NOT_NEGATIVE,
     "sampling.top_p": Range(low=0, high=1, above=True),
     "sampling.top_k": NOT_NEGATIVE,
     "sampling.min_p": SHARE,
-    "sampling.repetition_penalty": Range(low=0, above=True),
+    "sampling.repetition_penalty": ABOVE_ZERO,
     "sampling.max_new_tokens": POSITIVE,
-    "server.port": Range(low=0, high=65535),
-    "server.grpc_port": Range(low=0, high=65535),
-    "server.gradio_port": Range(low=0, high=65535),
+    "server.port": PORT,
+    "server.grpc_port": PORT,
+    "server.gradio_port": PORT,
     "server.max_requests": POSITIVE,
     "server.max_body_bytes": POSITIVE,
     "server.max_stored_bytes": NOT_NEGATIVE,
-    "server.keep_alive_s": SECONDS,
+    "server.keep_alive_s": ABOVE_ZERO,
     "server.drain_s": NOT_NEGATIVE,
     "server.otel_sample_ratio": SHARE,
+    "target.host_port": Range(low=1, high=65535),
+    "target.memory_max_bytes": A_MEBIBYTE,
+    "target.min_replicas": POSITIVE,
+    "target.max_replicas": POSITIVE,
+    "target.in_flight_per_replica": POSITIVE,
+    "target.gpus_per_node": POSITIVE,
+    "target.cpus_per_rank": NOT_NEGATIVE,
+    "target.server_bytes": A_MEBIBYTE,
+    "target.rank_bytes": NOT_NEGATIVE,
+    "target.shm_bytes": A_MEBIBYTE,
+    "target.cache_bytes": A_MEBIBYTE,
+    "target.download_gbps": ABOVE_ZERO,
+    "target.retries": NOT_NEGATIVE,
+    "target.front_replicas": POSITIVE,
+    "target.request_timeout_s": ABOVE_ZERO,
 }
 
 
-def out_of_range(config: DeployConfig) -> Iterator[tuple[str, str]]:
+def out_of_range(config: DeployConfig) -> Complaints:
     """Yield the key and the rule of each number that is out of its range."""
     for key, allowed in RANGES.items():
         group, _, name = key.partition(".")
-        if isinstance(holder := getattr(config, group), Unbuilt):
+        holder = getattr(config, group)
+        if isinstance(holder, Unbuilt) or not hasattr(holder, name):  # a target has the keys of its kind
             continue
         value = getattr(holder, name)
         if value is not None and not isinstance(value, Unbuilt) and not allowed.holds(value):

@@ -19,13 +19,13 @@ from deployer.config.origins import Origins, shown_path
 from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree
 from deployer.errors import ConfigError
+from deployer.yaml_text import LOADER
 
 SCHEMA = 1  # of the block; raised with a step in `deployer/recipes/migrations.py`
 BLOCK = "recipe"
 DEFAULTS = "`defaults: [deploy, {model: <name>}]`"  # how a recipe begins
 FIGURES = ("batch", "first_token_ms", "kv_tokens", "requests_per_s", "token_ms", "tokens_per_s")
 _WORDS = (f"+{BLOCK}=", f"{BLOCK}=")
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,7 +82,7 @@ def recipe_folders(config_dirs: Sequence[Path]) -> list[Path]:
 def read_block(path: Path) -> dict[str, Any] | None:
     """Return the `recipe:` block of a file, None where it has none. Raises ConfigError, yaml.YAMLError."""
     with path.open(encoding="utf-8") as stream:  # the stream tells its name in an error
-        content = yaml.load(stream, Loader=_Loader)
+        content = yaml.load(stream, Loader=LOADER)
     if not isinstance(content, Mapping):
         held = "nothing" if content is None else "a list" if isinstance(content, list) else "one value"
         raise ConfigError(

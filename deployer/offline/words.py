@@ -16,8 +16,8 @@ import yaml
 
 from deployer.config.tree import ConfigTree, config_tree
 from deployer.errors import UsageError
+from deployer.yaml_text import LOADER
 
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _PLAIN_TEXT = re.compile(r"[A-Za-z_][\w./-]*")
 _NOT_TEXT = frozenset({"true", "false", "null", "nan", "inf"})
 
@@ -59,7 +59,7 @@ def _option_of_repository(repo: str, tree: ConfigTree) -> str | None:
     for option in tree.options("model"):
         file = tree.file(f"model/{option}")
         assert file is not None, "an option has a file"
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader) or {}
+        values = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER) or {}
         if str(values.get("repo")).lower() == repo.lower():
             return option
     return None

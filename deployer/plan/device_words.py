@@ -7,6 +7,7 @@ from deployer.bench.token_limits import is_that_device
 from deployer.config.compose import compose
 from deployer.config.load import build_options, load_option
 from deployer.config.tree import config_tree
+from deployer.config.words import group_of
 from deployer.errors import ConfigError, UsageError
 from deployer.plan.hardware import Hardware
 from deployer.plan.options import PlanOptions
@@ -24,7 +25,7 @@ def plan_words(
     """
     groups = [PLAN, HARDWARE]
     names = [group.name for group in groups]
-    others = [word for word in words if word.lstrip("+~").partition("=")[0].partition(".")[0] not in names]
+    others = [word for word in words if group_of(word) not in names]
     if others:
         raise ConfigError([f"`{word}`: {told_by} tells its own deployment; leave it out" for word in others])
     composition = compose(
@@ -35,7 +36,7 @@ def plan_words(
     )
     options: PlanOptions = build_options(PLAN, composition)
     named: Hardware = build_options(HARDWARE, composition)
-    if any(word.lstrip("+").startswith("hardware") for word in words):
+    if any(group_of(word) == HARDWARE.name for word in words):
         return options, named
     known: list[Hardware] = [
         load_option(HARDWARE, name) for name in config_tree(None, ()).options("hardware")

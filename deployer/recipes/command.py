@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployer.config.recipe_file import find_recipe
+from deployer.config.words import is_recipe_file
 from deployer.errors import UsageError
 from deployer.recipes.lock_file import SUFFIX, recipe_path
 from deployer.sub_verbs import SubVerb, run_sub_verb
@@ -66,7 +67,7 @@ def recipe_of(name: str, config_dirs: Sequence[Path]) -> Path:
     """Return the file of a recipe given by its path, by its lock, or by name."""
     if name.endswith(SUFFIX):
         path = recipe_path(Path(name))
-    elif name.endswith((".yaml", ".yml")) or "/" in name:
+    elif is_recipe_file(name) or "/" in name:
         path = Path(name)
     else:
         return find_recipe(name, config_dirs)

@@ -17,7 +17,8 @@ from deployer.recipes.command import recipe_of
 from deployer.recipes.migrations import TOLERANCE
 from deployer.recipes.plan_summary import figures, summary
 from deployer.recipes.resolved import plan_of, resolve
-from deployer.recipes.rewrite import dump, rewrite
+from deployer.recipes.rewrite import rewrite
+from deployer.yaml_text import yaml_text
 
 BESIDE = ("description", "from")  # words that are no overrides
 
@@ -88,7 +89,7 @@ def written(
         {"defaults": _defaults(flags, resolved.config.model.name)},
         _values(flags, tree),
     ]
-    return "\n".join(dump(part) for part in parts if part)
+    return "\n".join(yaml_text(part) for part in parts if part)
 
 
 def _planned(plan: Plan) -> dict[str, Any]:

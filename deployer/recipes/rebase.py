@@ -10,7 +10,8 @@ from omegaconf import OmegaConf
 from deployer.config.overrides import Flag
 from deployer.config.recipe_file import BLOCK, read_block
 from deployer.errors import ConfigError, UsageError
-from deployer.recipes.rewrite import dump, rewrite
+from deployer.recipes.rewrite import rewrite
+from deployer.yaml_text import yaml_text
 
 
 def rebased(source: Path, flags: Sequence[Flag], block: Mapping[str, Any]) -> str:
@@ -41,7 +42,7 @@ def rebased(source: Path, flags: Sequence[Flag], block: Mapping[str, Any]) -> st
     kept = {key: changed[key] for key in old if key in changed}
     # `rewrite` puts new keys first; below the defaults is where a reader looks for values.
     body = rewrite(text, old, {**head, **kept})
-    return body if not added else f"{body.rstrip()}\n\n{dump(added)}"
+    return body if not added else f"{body.rstrip()}\n\n{yaml_text(added)}"
 
 
 def _with_options(defaults: Sequence[Any], options: Mapping[str, Any]) -> list[Any]:

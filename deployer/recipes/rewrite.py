@@ -5,12 +5,7 @@ from typing import Any
 
 import yaml
 
-
-class _Dumper(yaml.SafeDumper):
-    """Indents lists below their key, as the files of conf/ do."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
+from deployer.yaml_text import LOADER, yaml_text
 
 
 def rewrite(text: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
@@ -19,23 +14,18 @@ def rewrite(text: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
     Keys that are new come first, below the comment that opens the file; a key that stays keeps its lines.
     """
     opening, blocks = _blocks(text)
-    added = [dump({key: value}) for key, value in new.items() if key not in old]
+    added = [yaml_text({key: value}) for key, value in new.items() if key not in old]
     kept = [
-        block if new[key] == old[key] else dump({key: new[key]})
+        block if new[key] == old[key] else yaml_text({key: new[key]})
         for key, block in blocks.items()
         if key in new
     ]
     return opening + "".join(f"{part}\n" for part in added) + "".join(kept)
 
 
-def dump(values: Mapping[str, Any]) -> str:
-    """Return values as the YAML of our files: keys in their order, lists indented."""
-    return yaml.dump(dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
-
-
 def _blocks(text: str) -> tuple[str, dict[str, str]]:
     """Return what stands before the first key, and the lines of each top-level key."""
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    node = yaml.compose(text, Loader=LOADER)
     assert isinstance(node, yaml.MappingNode), "a recipe that was read is a mapping"
     lines = text.splitlines(keepends=True)
     starts = [key.start_mark.line for key, _ in node.value]

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from deployer.config.words import group_of
 from deployer.sweeps.feasible import Verdict
 from deployer.sweeps.figures import accuracy_of_report, figures_of_report
 from deployer.sweeps.options import SweepOptions
 from deployer.sweeps.point import Point, Result
-from deployer.sweeps.space import group_of
 
 STOP_S = 20.0  # an engine that was told to end has this long
 _NOT_OF_QUESTIONS = ("bench", "hardware")

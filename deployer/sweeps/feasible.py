@@ -14,6 +14,7 @@ from deployer.config.compose import Composition, compose
 from deployer.config.devices import EngineChoice, Machine, choose_engine, probe_machine
 from deployer.config.load import build_options, load_option, validate
 from deployer.config.schema import DeployConfig
+from deployer.config.words import group_of
 from deployer.errors import ConfigError, UnavailableError
 from deployer.generation.weight_format import check_weight_format
 from deployer.plan.command import make_plan
@@ -70,7 +71,7 @@ def judge(words: Sequence[str], config_dirs: Sequence[Path], here: Here) -> Verd
         bench, hardware = (build_options(group, composition) for group in BENCH.groups)
         check_options(bench)
         choice = choose_engine(config.engine, probe=lambda: here.machine)
-        named = any(word.lstrip("+").startswith(("hardware=", "hardware.")) for word in words)
+        named = any(group_of(word) == "hardware" for word in words)
         found = hardware if named or _recipe_names(composition) else device_here(composition, choice, here)
         refusal = _refusal(config, bench, choice, found, here)
     except (ConfigError, UnavailableError, EngineError) as error:

@@ -8,6 +8,7 @@ from typing import Any
 from deployer.config.origins import shown_path
 from deployer.config.overrides import parse_flags
 from deployer.config.tree import config_tree
+from deployer.config.words import group_of, is_recipe_file
 from deployer.errors import EXIT_OK, UsageError
 from deployer.recipes.lock import make_lock, print_made, refuse_shipped
 from deployer.recipes.lock_file import lock_path, write_lock
@@ -17,7 +18,7 @@ from deployer.recipes.rebase import rebased
 from deployer.sweeps.command import one_run
 from deployer.sweeps.point import Result
 from deployer.sweeps.run_folder import RunFolder, open_run
-from deployer.sweeps.space import group_of, read_space
+from deployer.sweeps.space import read_space
 
 # figure of a recipe -> figure of a point
 _EXPECTED = {
@@ -76,7 +77,7 @@ def recipe_text(
 def point_words(opened: RunFolder, result: Result) -> tuple[str | None, list[str]]:
     """Return the recipe that a sweep started from, if any, and the words that a point deploys with."""
     folders = [Path(folder) for folder in opened.asked.config_dirs]
-    recipes = [word for word in opened.asked.words if "=" not in word and word.endswith((".yaml", ".yml"))]
+    recipes = [word for word in opened.asked.words if is_recipe_file(word)]
     base = recipes[0] if recipes else None
     fixed = read_space(opened.asked.words, config_tree(base, folders)).fixed
     words = [

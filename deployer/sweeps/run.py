@@ -11,6 +11,7 @@ from deployer.config.compose import compose
 from deployer.config.load import build_options
 from deployer.config.recipe_file import find_recipe, recipe_word
 from deployer.config.tree import ConfigTree, config_tree
+from deployer.config.words import group_of, is_recipe_file
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, InfeasibleError, UnavailableError
 from deployer.output import Output, take_output
 from deployer.recipes.options import take_words
@@ -26,7 +27,7 @@ from deployer.sweeps.runner import Runner
 from deployer.sweeps.search import Search
 from deployer.sweeps.slots import Slots, gpus_to_use
 from deployer.sweeps.source import Grid, Source
-from deployer.sweeps.space import Space, group_of, read_space, refuse_intervals
+from deployer.sweeps.space import Space, read_space, refuse_intervals
 from deployer.sweeps.table import print_json, print_points, write_tables
 from deployer.verbs import VERBS
 
@@ -173,7 +174,7 @@ def _exit_code(opened: RunFolder, results: Sequence[Result]) -> int:
 
 
 def _tree(words: Sequence[str], config_dirs: Sequence[Path]) -> ConfigTree:
-    recipe = next((word for word in words if "=" not in word and word.endswith((".yaml", ".yml"))), None)
+    recipe = next(filter(is_recipe_file, words), None)
     return config_tree(recipe, config_dirs)
 
 
@@ -182,14 +183,14 @@ def _absolute(word: str, config_dirs: Sequence[Path]) -> str:
     name = recipe_word(word)
     if name is not None:
         return str(find_recipe(name, config_dirs))
-    if "=" not in word and word.endswith((".yaml", ".yml")):
+    if is_recipe_file(word):
         return str(Path(word).expanduser().resolve())
     return word
 
 
 def _name(words: Sequence[str]) -> str:
     """Return a name for a run: its recipe or model, and the time."""
-    named = [word for word in words if group_of(word) == "model" or word.endswith((".yaml", ".yml"))]
+    named = [word for word in words if group_of(word) == "model" or is_recipe_file(word)]
     first = named[0] if named else "sweep"
     what = Path(first).stem if "=" not in first else first.partition("=")[2]
     plain = "".join(letter if letter.isalnum() or letter in "_-." else "-" for letter in what)

@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 
 from deployer.config.suggest import quoted
 from deployer.config.tree import ConfigTree
+from deployer.config.words import is_recipe_file
 from deployer.errors import ConfigError
 
 _MOST = 100_000  # points of a grid; more were a slip of the keyboard
@@ -67,11 +68,6 @@ class Space:
         for axis in self.axes:
             number *= len(axis.values)
         return number
-
-
-def group_of(word: str) -> str:
-    """Return the group that a word sets a key of, or whose option it chooses."""
-    return word.lstrip("+~").partition("=")[0].partition(".")[0]
 
 
 def read_space(words: Sequence[str], tree: ConfigTree) -> Space:
@@ -163,7 +159,7 @@ def _key_faults(words: Sequence[str]) -> list[str]:
         key = re.split("=", word.lstrip("+"), maxsplit=1)[0]
         if key in _REFUSED:
             faults.append(f"`{key}`: {_REFUSED[key]}")
-        if key in found and not word.endswith((".yaml", ".yml")):
+        if key in found and not is_recipe_file(word):
             faults.append(f"`{key}`: is given twice; name it once")
         found[key] = word
     return faults

@@ -13,8 +13,8 @@ from deployer.config.schema import DeployConfig
 from deployer.config.targets import LocalTarget, TargetConfig
 from deployer.errors import ConfigError
 from deployer.recipes.flat import public
-from deployer.recipes.rewrite import dump
 from deployer.targets.needs import Needs
+from deployer.yaml_text import yaml_text
 
 FILE = "deployment.yaml"
 HEAD = "# Written by `deploy render`: every key of a deployment. Change the config tree and render again.\n"
@@ -47,7 +47,7 @@ def carried(
 
 def text_of(config: DeployConfig) -> str:
     """Return the file; it is read back as the same deployment."""
-    return HEAD + dump({"defaults": ["_self_"], **public(config)})
+    return HEAD + yaml_text({"defaults": ["_self_"], **public(config)})
 
 
 def fingerprint(text: str) -> str:

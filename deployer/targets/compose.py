@@ -7,9 +7,9 @@ from deployer.config.targets import ComposeTarget
 from deployer.plan.plan import Plan
 from deployer.targets.carried import FILE, carried, text_of
 from deployer.targets.images import default_image
-from deployer.targets.manifest_yaml import manifest_yaml
 from deployer.targets.needs import PROBE_S, Needs, needs_of, probes_in
 from deployer.targets.written import Rendered, absolute
+from deployer.yaml_text import yaml_text
 
 CONFIG = f"/etc/vlm-deployer/{FILE}"
 CACHE = "/cache"
@@ -39,7 +39,7 @@ def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
         "volumes": {"cache": {}},
     }
     return [
-        Rendered(path="compose.yaml", text=manifest_yaml(project)),
+        Rendered(path="compose.yaml", text=yaml_text(project)),
         Rendered(path=FILE, text=text_of(there)),
     ]
 

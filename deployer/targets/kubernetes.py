@@ -12,11 +12,11 @@ from deployer.targets.carried import FILE, carried, fingerprint, text_of
 from deployer.targets.images import default_image
 from deployer.targets.kserve import inference_service, runtime_and_service
 from deployer.targets.kubernetes_pod import KEYS_DIR, PORT, Manifest, PodCase, pod_spec, ports
-from deployer.targets.manifest_yaml import manifest_yaml
 from deployer.targets.needs import needs_of
 from deployer.targets.ray_service import ray_service
 from deployer.targets.written import Rendered
 from deployer.verb import OptionGroup
+from deployer.yaml_text import yaml_text
 
 RAY_SERVE = "deployer.config.targets:RayServeTarget"
 NAME, PART_OF = "app.kubernetes.io/name", "app.kubernetes.io/part-of"
@@ -44,7 +44,7 @@ def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
         objects["servingruntime.yaml"] = _named(case, runtime, text)
         objects["inferenceservice.yaml"] = _named(case, service, text)
     objects["networkpolicy.yaml"] = _network_policy(case)
-    return [Rendered(path=path, text=manifest_yaml(value)) for path, value in objects.items()]
+    return [Rendered(path=path, text=yaml_text(value)) for path, value in objects.items()]
 
 
 def _case(config: DeployConfig, target: KubernetesTarget, plan: Plan) -> tuple[PodCase, str]:

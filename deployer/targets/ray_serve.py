@@ -5,10 +5,10 @@ from deployer.config.targets import RayServeTarget
 from deployer.plan.plan import Plan
 from deployer.recipes.flat import public
 from deployer.targets.carried import carried
-from deployer.targets.manifest_yaml import manifest_yaml
 from deployer.targets.needs import needs_of
 from deployer.targets.ray_service import IMPORT_PATH
 from deployer.targets.written import Rendered
+from deployer.yaml_text import yaml_text
 
 
 def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
@@ -40,4 +40,4 @@ def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
         },
         "applications": [application],
     }
-    return [Rendered(path="serve.yaml", text=manifest_yaml(serving))]
+    return [Rendered(path="serve.yaml", text=yaml_text(serving))]

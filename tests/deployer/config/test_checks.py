@@ -1,14 +1,20 @@
 from collections.abc import Callable
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from deployer.config import load_config
+from deployer.config import DeployConfig, load_config
+from deployer.config.arms import arms_of
+from deployer.config.build import UNBUILT
+from deployer.config.checks import broken_rules
+from deployer.config.origins import Origins
 from deployer.config.ranges import RANGES
 
 Faults = Callable[..., tuple[str, ...]]
 MODEL = "+model=internvl2_8b"
+GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
 
 
 @pytest.mark.parametrize(
@@ -67,25 +73,52 @@ def test_broken_rules_are_reported_together(faults_of: Faults) -> None:
     )
 
 
+def has_number(hint: Any) -> bool:
+    return bool({int, float} & {hint, *get_args(hint)})
+
+
+def numbers_of_the_schema() -> dict[str, type[Any]]:
+    """Return every key that holds a number, with the dataclass that has it."""
+    arms = [(group, arm) for group, hint in get_type_hints(DeployConfig).items() for arm in arms_of(hint)]
+    return {
+        f"{group}.{name}": arm
+        for group, arm in arms
+        for name, hint in get_type_hints(arm).items()
+        if has_number(hint)
+    }
+
+
 @pytest.mark.parametrize("key", sorted(RANGES))
 def test_every_number_has_a_lower_end(faults_of: Faults, key: str) -> None:
-    (fault, *_) = faults_of(MODEL, f"{key}=-1")
+    kind, *_ = get_args(get_type_hints(numbers_of_the_schema()[key]).get("kind")) or [""]
+    words = [f"target={kind}"] if key.startswith("target.") else []
+    (fault, *_) = faults_of(MODEL, *words, f"{key}=-1")
     assert fault.startswith(f"{key}=-1")
 
 
 def test_every_number_of_the_schema_has_a_range() -> None:
-    config = load_config([MODEL])
-    elsewhere = {
-        "engine.cache_block_seq_len",
-        "engine.cache_max_entry_count",
-    }  # rules of their own in checks.py
-    for group in ("engine", "vision", "sampling", "server"):
+    ruled_in_checks = {"engine.cache_block_seq_len", "engine.cache_max_entry_count"}
+    assert numbers_of_the_schema().keys() - ruled_in_checks == set(RANGES)
+
+
+@pytest.mark.parametrize("target", ["local", "systemd", "compose", "kubernetes", "ray_serve"])
+def test_no_rule_falls_over_a_value_that_could_not_be_built(target: str) -> None:
+    config = load_config([MODEL, f"target={target}", f"server.qos=[{GOLD}]", "server.qos_default=gold"])
+    for group in (field.name for field in fields(config)):
         part = getattr(config, group)
-        hints = get_type_hints(type(part))
-        numbers = {
-            f"{group}.{name}" for name, hint in hints.items() if {int, float} & {hint, *get_args(hint)}
-        }
-        assert numbers - elsewhere <= set(RANGES)
+        assert broken_rules(replace(config, **{group: UNBUILT}), Origins()) == []
+        for key in (field.name for field in fields(part)):
+            values = [UNBUILT, [UNBUILT]] if isinstance(getattr(part, key), list) else [UNBUILT]
+            for value in values:
+                changed = replace(config, **{group: replace(part, **{key: value})})
+                assert broken_rules(changed, Origins()) == [], f"{group}.{key}"
+
+
+@pytest.mark.parametrize("key", ["name", "share", "priority", "max_requests"])
+def test_no_rule_falls_over_a_class_of_service_that_could_not_be_built(key: str) -> None:
+    server = load_config([MODEL, f"server.qos=[{GOLD}]", "server.qos_default=gold"]).server
+    torn = replace(server, qos=[replace(server.qos[0], **{key: UNBUILT})])
+    assert broken_rules(replace(load_config([MODEL]), server=torn), Origins()) == []
 
 
 def test_a_longer_session_is_allowed_where_the_rotary_table_is_stretched() -> None:
