@@ -45,7 +45,7 @@ FISH = """\
 complete -c deploy -f -a '(deploy completion query (commandline -cp) 2>/dev/null)'
 """
 SCRIPTS = {"bash": BASH, "fish": FISH, "zsh": ZSH}
-FLAGS = ("--config-dir", "--help", "--version")
+FLAGS = ("--config-dir", "--help", "--multirun", "--version")
 
 
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:

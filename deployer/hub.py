@@ -108,9 +108,7 @@ def _huggingface(model: ModelConfig, repo: str, endpoint: str | None, *, offline
                     local_files_only=offline,
                 )
             )
-        except (
-            Exception
-        ) as error:  # the client's HTTP library differs between its releases, and so do its errors
+        except Exception as error:  # the client's HTTP library and its errors differ between its releases
             raise _huggingface_fault(error, model, repo) from error
 
     return download

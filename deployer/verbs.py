@@ -67,7 +67,7 @@ VERBS: Mapping[str, Verb] = {
         run="deployer.plan.command:run",
         flags=("--against=",),
         instead=("against", "deployer.plan.against:run"),
-        groups=(*PLANNED,),
+        groups=PLANNED,
     ),
     "render": Verb(
         section="Ship",

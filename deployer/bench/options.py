@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.config.ranges import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE
+from deployer.config.ranges import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE, range_faults
 from deployer.errors import ConfigError
 
 
@@ -43,11 +43,7 @@ def check_options(options: BenchOptions) -> None:
         "image_height": POSITIVE,
         "timeout_s": ABOVE_ZERO,
     }
-    faults = [
-        f"bench.{name}={value}: {span.rule()}"
-        for name, span in allowed.items()
-        if (value := getattr(options, name)) is not None and not span.holds(value)
-    ]
+    faults = range_faults("bench", options, allowed)
     faults += _without_effect(options)
     if not options.concurrency or min(options.concurrency) < 1:
         faults.append(f"bench.concurrency={options.concurrency}: must list numbers of at least 1, as [1, 8]")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from deployer.config.ranges import ABOVE_ZERO
+from deployer.config.ranges import ABOVE_ZERO, range_faults
 from deployer.errors import ConfigError
 
 
@@ -18,9 +18,7 @@ class ChatOptions:
 
 def check_options(options: ChatOptions) -> None:
     """Raise ConfigError with every value that cannot work."""
-    faults = []
-    if not ABOVE_ZERO.holds(options.timeout_s):
-        faults.append(f"chat.timeout_s={options.timeout_s}: {ABOVE_ZERO.rule()}")
+    faults = range_faults("chat", options, {"timeout_s": ABOVE_ZERO})
     if options.url is not None and not options.url.startswith(("http://", "https://")):
         faults.append(f"chat.url={options.url}: must read http://host:port or https://host:port")
     for name in ("model_name", "api_key"):

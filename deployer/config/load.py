@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from deployer.config.compose import Composition
 
 HOLD_TO_LOCK = "deployer.recipes.guard:hold_to_lock"
-LOCKED_SECTIONS = (
-    "Run",
-    "Ship",
-    "Measure",
-)  # what starts an engine or leads to one; the others may look at a recipe that moved
+# What starts an engine or leads to one; the others may look at a recipe that moved.
+LOCKED_SECTIONS = ("Run", "Ship", "Measure")
 
 
 def load_config(overrides: Sequence[str], *, config_dirs: Sequence[Path] = ()) -> DeployConfig:

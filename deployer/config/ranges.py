@@ -1,5 +1,6 @@
 """The range of every number in the tree, as one table."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployer.config.rule import Complaints
@@ -89,6 +90,15 @@ RANGES: dict[str, Range] = {
     "target.front_replicas": POSITIVE,
     "target.request_timeout_s": ABOVE_ZERO,
 }
+
+
+def range_faults(group: str, options: object, allowed: Mapping[str, Range]) -> list[str]:
+    """Return a message for each field of a verb's own group that is out of its range; None never is."""
+    return [
+        f"{group}.{name}={value}: {span.rule()}"
+        for name, span in allowed.items()
+        if (value := getattr(options, name)) is not None and not span.holds(value)
+    ]
 
 
 def out_of_range(config: DeployConfig) -> Complaints:

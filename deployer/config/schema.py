@@ -23,9 +23,7 @@ class ModelConfig:
     path: str | None  # folder on this machine; hub=package: name below deployer/models
     download_dir: str | None  # None: the hub client's own cache
     template: str | None  # chat template that the model was trained with, a name below chat_templates/
-    hyper_parameters: (
-        dict[str, Any] | None
-    )  # keys and values of the checkpoint's config.json; None: read from the folder
+    hyper_parameters: dict[str, Any] | None  # of the checkpoint's config.json; None: read from the folder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -31,9 +31,7 @@ class Finish:
     """How a choice ended."""
 
     reason: Literal["stop", "length"]
-    stop_reason: (
-        str | int | None
-    )  # the stop string or stop token id; None: the model's own end, or its length
+    stop_reason: str | int | None  # stop string or stop token id; None: the model's own end, or its length
     usage: Usage
 
 

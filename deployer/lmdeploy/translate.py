@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployer.config.override_text import override_text
+from deployer.config.repositories import options_by_repository
 from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree
 from deployer.errors import UsageError
 from deployer.lmdeploy.flags import PROGRAMS, Flag, Program
 
-_REPO = re.compile(r"^repo:\s*(\S+)", re.MULTILINE)
-_PLAIN = re.compile(r"[A-Za-z0-9_./:*-]+")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,7 +117,7 @@ def _line(typed: str, flag: Flag, values: Sequence[str]) -> Line:
         )
     if flag.key is None:
         return Line(flag=typed, words=(), note=note)
-    if flag.key == "engine.rope_scaling_factor" and float(value) == 0:
+    if flag.key == "engine.rope_scaling_factor" and _NUMBER.fullmatch(value) and float(value) == 0:
         return Line(flag=typed, words=(), note="0 asks for no scaling, as here")
     given = f"[{','.join(map(_text, values))}]" if flag.arity == "many" else _text(value)
     return Line(flag=typed, words=(f"{flag.key}={given}",), note=note)
@@ -127,17 +128,8 @@ def _nothing(words: str) -> str:
 
 
 def _text(value: str) -> str:
-    """Return a value as Hydra's grammar takes it: what could mean something else is quoted."""
-    if re.fullmatch(r"true|-?\d+(\.\d+)?", value):
-        return value
-    if (
-        _PLAIN.fullmatch(value)
-        and not value[0].isdigit()
-        and value not in ("*", "null", "on", "off", "yes", "no")
-    ):
-        return value
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"'{escaped}'"
+    """Return a value as the grammar of overrides takes it; numbers and the `true` of a switch are no text."""
+    return value if value == "true" or _NUMBER.fullmatch(value) else override_text(value)
 
 
 def _template(typed: str, values: Sequence[str], tree: ConfigTree) -> Line:
@@ -154,12 +146,7 @@ def _template(typed: str, values: Sequence[str], tree: ConfigTree) -> Line:
 
 def _model(name: str, tree: ConfigTree) -> Line:
     """Return the option of ours for a repository or a folder."""
-    known: dict[str, str] = {}
-    for option in tree.options("model"):
-        file = tree.file(f"model/{option}")
-        found = _REPO.search(file.read_text(encoding="utf-8")) if file is not None else None
-        if found:
-            known[found[1].lower()] = option
+    known = options_by_repository(tree)
     if name.lower() in known:
         return Line(flag=name, words=(f"+model={known[name.lower()]}",), note="")
     if Path(name).expanduser().is_dir() or name.startswith(("/", "./", "../", "~")):

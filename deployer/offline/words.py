@@ -7,19 +7,15 @@ So every option, rule and message is that of `deploy`.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from deployer.config.tree import ConfigTree, config_tree
+from deployer.config.override_text import override_text
+from deployer.config.repositories import options_by_repository
+from deployer.config.tree import config_tree
+from deployer.config.words import is_recipe_file
 from deployer.errors import UsageError
-from deployer.yaml_text import LOADER
-
-_PLAIN_TEXT = re.compile(r"[A-Za-z_][\w./-]*")
-_NOT_TEXT = frozenset({"true", "false", "null", "nan", "inf"})
 
 
 def deployment_words(
@@ -42,27 +38,16 @@ def deployment_words(
 
 def _model_words(model: str | Path, config_dirs: Sequence[Path]) -> list[str]:
     text = str(model)
-    if text.endswith((".yaml", ".yml")):
+    if is_recipe_file(text):
         return [text]
     is_path = isinstance(model, Path) or text.startswith((".", "~", "/")) or "/" in text
     if not is_path:
         return [f"+model={text}"]
     if not Path(text).expanduser().is_dir():
-        option = _option_of_repository(text, config_tree(None, config_dirs))
+        option = options_by_repository(config_tree(None, config_dirs)).get(text.lower())
         if option is not None:
             return [f"+model={option}"]
     return ["+model=local", f"model.path={_value(text)}"]
-
-
-def _option_of_repository(repo: str, tree: ConfigTree) -> str | None:
-    """Return the model option that is downloaded from `owner/name`, if there is one."""
-    for option in tree.options("model"):
-        file = tree.file(f"model/{option}")
-        assert file is not None, "an option has a file"
-        values = yaml.load(file.read_text(encoding="utf-8"), Loader=LOADER) or {}
-        if str(values.get("repo")).lower() == repo.lower():
-            return option
-    return None
 
 
 def _flags(key: str, value: Any) -> Iterator[str]:
@@ -82,19 +67,9 @@ def _value(value: Any) -> str:
     if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return repr(value)
     if isinstance(value, str | Path):
-        return _text(str(value))
+        return override_text(str(value))
     if isinstance(value, list | tuple):
         return f"[{','.join(_value(item) for item in value)}]"
     if isinstance(value, Mapping) and not value:
         return "{}"
     raise UsageError(f"{value!r}: an option is text, a number, a bool, None, a list or a mapping of these")
-
-
-def _text(text: str) -> str:
-    if _PLAIN_TEXT.fullmatch(text) and text.lower() not in _NOT_TEXT:
-        return text
-    # A backslash counts only in front of a quote, where it must be doubled.
-    escaped = re.sub(r"(\\*)'", r"\1\1\\'", text)
-    end = re.search(r"\\*$", escaped)
-    assert end is not None, "the pattern matches the empty string too"
-    return f"'{escaped}{end[0]}'"

@@ -32,9 +32,7 @@ class CaseResult:
     name: str
     num_tokens: int
     num_images: int
-    pixels: (
-        Difference | None
-    )  # of our preprocessing; None where the folder has no picture files or no numbers
+    pixels: Difference | None  # of our preprocessing; None without picture files, and without numbers
     rows: Difference | None  # of image rows; None for a text, and where the reference kept none
     logits: dict[str, Difference]  # by path: whole, chunked
     tokens: dict[str, Agreement]  # by path: whole, chunked, engine, cached

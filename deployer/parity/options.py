@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.config.ranges import POSITIVE
+from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, range_faults
 from deployer.errors import ConfigError
 
 Dtype = Literal["float32", "float16", "bfloat16"]
@@ -42,15 +42,17 @@ class Tolerance:
 
 def check_options(options: ParityOptions) -> None:
     """Raise ConfigError with every value that nothing can be held to."""
-    faults = [
-        f"parity.{name}={getattr(options, name)}: {POSITIVE.rule()}"
-        for name in ("chunk_tokens", "page_tokens")
-        if not POSITIVE.holds(getattr(options, name))
-    ]
+    allowed = {
+        "chunk_tokens": POSITIVE,
+        "page_tokens": POSITIVE,
+        "float32_error": NOT_NEGATIVE,
+        "float16_error": NOT_NEGATIVE,
+        "bfloat16_error": NOT_NEGATIVE,
+        "float16_tie": NOT_NEGATIVE,
+        "bfloat16_tie": NOT_NEGATIVE,
+    }
+    faults = range_faults("parity", options, allowed)
     if options.page_tokens & (options.page_tokens - 1):
         faults.append(f"parity.page_tokens={options.page_tokens}: must be a power of two, as 16")
-    for name in ("float32_error", "float16_error", "bfloat16_error", "float16_tie", "bfloat16_tie"):
-        if not getattr(options, name) >= 0:
-            faults.append(f"parity.{name}={getattr(options, name)}: must be 0 or more")
     if faults:
         raise ConfigError(faults)

@@ -1,6 +1,6 @@
 """One thing to plan: a model, a device and the options of an engine, read by every formula of the plan.
 
-Only this file and `changes.py` know the config tree.
+Of the formulas only this file and `changes.py` know the config tree.
 """
 
 from dataclasses import dataclass, replace

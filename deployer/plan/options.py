@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, range_faults
 from deployer.errors import ConfigError
 from deployer.plan.number_formats import WeightFormat
 from engines.options import KvFormat
@@ -26,12 +27,8 @@ class PlanOptions:
 
 def check_options(options: PlanOptions) -> None:
     """Raise ConfigError, naming every key, where a number makes no sense."""
-    faults = []
-    for name in ("prompt_tokens", "output_tokens"):
-        if getattr(options, name) < 1:
-            faults.append(f"plan.{name}={getattr(options, name)}: must be 1 or more")
-    if options.images < 0:
-        faults.append(f"plan.images={options.images}: must be 0 or more")
+    allowed = {"prompt_tokens": POSITIVE, "output_tokens": POSITIVE, "images": NOT_NEGATIVE}
+    faults = range_faults("plan", options, allowed)
     for name in ("batches", "contexts"):
         values = getattr(options, name)
         if not values or min(values) < 1:

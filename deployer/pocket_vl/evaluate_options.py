@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from deployer.config.ranges import NOT_NEGATIVE, POSITIVE
+from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, range_faults
 from deployer.errors import ConfigError
 
 
@@ -30,11 +30,7 @@ def check_options(options: EvaluateOptions) -> None:
         "max_new_tokens": POSITIVE,
         "wrong": NOT_NEGATIVE,
     }
-    faults = [
-        f"evaluate.{name}={getattr(options, name)}: {span.rule()}"
-        for name, span in allowed.items()
-        if not span.holds(getattr(options, name))
-    ]
+    faults = range_faults("evaluate", options, allowed)
     if options.fonts is not None and not Path(options.fonts).is_dir():
         faults.append(f"evaluate.fonts={options.fonts}: must be a folder; null takes the system's fonts")
     if faults:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from deployer.config.ranges import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE
+from deployer.config.ranges import ABOVE_ZERO, NOT_NEGATIVE, POSITIVE, range_faults
 from deployer.config.suggest import way_out
 from deployer.errors import ConfigError
 from deployer.sweeps.figures import DIRECTIONS
@@ -37,11 +37,7 @@ def as_words(options: SweepOptions) -> list[str]:
 def check_options(options: SweepOptions) -> None:
     """Raise ConfigError with every value that can't be swept with."""
     allowed = {"questions": POSITIVE, "timeout_s": ABOVE_ZERO, "trials": POSITIVE, "seed": NOT_NEGATIVE}
-    faults = [
-        f"sweep.{name}={value}: {span.rule()}"
-        for name, span in allowed.items()
-        if (value := getattr(options, name)) is not None and not span.holds(value)
-    ]
+    faults = range_faults("sweep", options, allowed)
     for name in options.objectives:
         if name not in DIRECTIONS:
             faults.append(

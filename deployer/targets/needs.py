@@ -22,9 +22,7 @@ class Needs:
     host_bytes: int | None  # on a CPU: what was planned for; None on a GPU: the plan says nothing of the host
     is_downloaded: bool
     start_s: float  # of the engine, without a download
-    stuck_s: (
-        float  # after which a server that is not well is given up: a restart of its engine and a stuck step
-    )
+    stuck_s: float  # a server that is not well for longer is given up: a restart of its engine, a stuck step
     stop_s: float
 
 

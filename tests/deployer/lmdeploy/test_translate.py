@@ -8,7 +8,7 @@ import pytest
 from deployer.cli import main
 from deployer.config import load_config
 from deployer.config.tree import config_tree
-from deployer.errors import UsageError
+from deployer.errors import ConfigError, UsageError
 from deployer.lmdeploy.flags import PROGRAMS
 from deployer.lmdeploy.translate import Translation, translate
 
@@ -43,6 +43,17 @@ def test_flags_of_the_server_become_keys_that_compose(flags: str, expected: list
     assert found.words[0] == "+model=internvl2_8b"
     assert set(expected) <= set(found.words)
     load_config([word for word in found.words if "quantization.kv" not in word])
+
+
+def test_a_backslash_of_a_name_stays_one() -> None:
+    words = translated(f"lmdeploy serve api_server {MODEL} --model-name a\\b").words
+    assert load_config(words).server.model_name == "a\\b"
+
+
+def test_a_number_that_is_none_is_left_to_the_config_to_refuse() -> None:
+    words = translated(f"lmdeploy serve api_server {MODEL} --rope-scaling-factor two").words
+    with pytest.raises(ConfigError, match=r"engine.rope_scaling_factor='two'.*must be a number"):
+        load_config(words)
 
 
 def test_what_the_two_do_differently_by_default_is_said() -> None:

@@ -134,11 +134,11 @@ def test_auto_means_turbomind_on_a_gpu_and_pytorch_on_a_cpu(capsys: pytest.Captu
             "plan.batches=[] (command line `plan.batches=[]`): must be a list of numbers from 1 on",
         ),
         (["plan.image_size=[0,3]"], 3, "plan.image_size=[0, 3]: a size is [width, height] in pixels"),
-        (["plan.images=-1"], 3, "plan.images=-1 (command line `plan.images=-1`): must be 0 or more"),
+        (["plan.images=-1"], 3, "plan.images=-1 (command line `plan.images=-1`): must be at least 0"),
         (
             ["plan.prompt_tokens=0"],
             3,
-            "plan.prompt_tokens=0 (command line `plan.prompt_tokens=0`): must be 1 or more",
+            "plan.prompt_tokens=0 (command line `plan.prompt_tokens=0`): must be at least 1",
         ),
         (["output=yaml"], 3, "must be one of `json`, `table`"),
         (["engine.tp=3"], 3, "must divide the 8 KV heads"),
