@@ -47,7 +47,7 @@ def step_input(
     rows_M, inner_M, features_MH = _image_rows(chunks[plan.num_decodes :], plan.num_decodes, features)
     positions_AT = _positions(chunks, starts_B1, indices_T)
     kv_lens_B = firsts_B + counts_B
-    adapters = _adapter_rows(chunks, sequence_T)
+    adapter_T = _adapters(chunks, sequence_T)
     wide, narrow = _to_device(
         [
             _token_ids(chunks),
@@ -58,7 +58,7 @@ def step_input(
             rows_M,
             rows_M[inner_M],
             *_unknown(chunks, starts_B1),
-            *adapters.values(),
+            *([] if adapter_T is None else [adapter_T]),
         ],
         [starts_B1, kv_lens_B, pages_BP],
         device,
@@ -74,7 +74,7 @@ def step_input(
         sample_rows_S=sample_rows,
         feature_rows_M=feature_rows,
         features_MH=features_MH,
-        adapter_rows=tuple(zip(adapters, adapted, strict=True)),
+        adapter_T=adapted[0] if adapted else None,
         inner_rows_E=None if features_MH is None else inner_rows,
     )
 
@@ -123,12 +123,13 @@ def _rows_of_the_head(plan: BatchPlan, starts_B1: Ints) -> Ints:
     return np.concatenate([sampled_S, *scored])
 
 
-def _adapter_rows(chunks: Seq[Chunk], sequence_T: Ints) -> dict[int, Ints]:
-    """Return the tokens of the step that run through each adapter."""
-    adapters_B = [chunk.sequence.adapter for chunk in chunks]
-    numbers = sorted({number for number in adapters_B if number is not None})
-    own = {number: np.array([found == number for found in adapters_B]) for number in numbers}
-    return {number: np.flatnonzero(is_own_B[sequence_T]) for number, is_own_B in own.items()}
+def _adapters(chunks: Seq[Chunk], sequence_T: Ints) -> Ints | None:
+    """Return the adapter that each token runs through, -1 for none; None where all run through none."""
+    numbers = [chunk.sequence.adapter for chunk in chunks]
+    if all(number is None for number in numbers):
+        return None
+    adapters_B: Ints = np.array([-1 if number is None else number for number in numbers])
+    return adapters_B[sequence_T]
 
 
 def _token_ids(chunks: Seq[Chunk]) -> Ints:

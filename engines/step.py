@@ -38,7 +38,7 @@ class StepInput:
     sample_rows_S: Tensor  # int64 [S], tokens whose logits are wanted
     feature_rows_M: Tensor  # int64 [M], tokens whose embedding is an image row
     features_MH: Tensor | None  # [M, hidden], compute dtype; None where M = 0
-    adapter_rows: "tuple[tuple[int, Tensor], ...]" = ()  # adapter and its tokens, int64; others run bare
+    adapter_T: Tensor | None = None  # int64 [T], the adapter that each runs through, -1: none; None: all bare
     inner_rows_E: Tensor | None = (
         None  # int64 [E], image rows without the last of each image; None where M = 0
     )

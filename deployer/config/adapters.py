@@ -39,7 +39,5 @@ def adapters_are_there(config: DeployConfig) -> Complaints:
                 key,
                 f"`{adapter.name}`: {adapter.folder} holds no {missing[0]}; name a folder in PEFT's layout",
             )
-    if config.engine.tp > 1:
-        yield key, "adapters run with engine.tp=1 only; merge one into a checkpoint, or use engine.tp=1"
     if config.engine.load_format == "random":
         yield key, "adapters need the checkpoint's weights; use engine.load_format=checkpoint"

@@ -39,7 +39,7 @@ def weight_parts(case: Case) -> list[WeightPart]:
         weights, before = counts.get(part, (0, 0))
         counts[part] = (weights + num, before + size)
     if case.spec.adapters:
-        num = adapter_weights(case.spec.adapters, rules_for(case.spec), parameters(case.spec))
+        num = adapter_weights(case.spec.adapters, rules_for(case.spec), parameters(case.spec), tp=case.tp)
         counts["adapters"] = (num, num * case.dtype_bytes)
     return [WeightPart(name=name, num_weights=num, num_bytes=size) for name, (num, size) in counts.items()]
 

@@ -66,9 +66,9 @@ def encoder_bytes(case: Case) -> int:
 def graph_bytes(case: Case) -> int:
     """Return what captured steps take (`graphs` and `chunk_graphs` of engines/turbomind); nothing elsewhere.
 
-    They share the activations of the largest. Each adds its nodes; decode steps keep their own outputs, a
-    normed row and V logits for each sequence, steps with chunks a normed row for each, and have room for
-    rows of pictures and for quantized keys and values as numbers.
+    They share the activations of the largest; with adapters each is there twice. Each adds its nodes; decode
+    steps keep their own outputs, a normed row and V logits for each sequence, steps with chunks a normed row
+    for each, and have room for rows of pictures and for quantized keys and values as numbers.
     """
     sizes, chunk_rows = graph_sizes(case), chunk_graph_rows(case)
     if not sizes:
@@ -82,7 +82,8 @@ def graph_bytes(case: Case) -> int:
     plain_kv = plain_bytes(
         decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, longest=0, tp=case.tp
     )
-    return FIRST_GRAPH_BYTES + activations + nodes + outputs * case.dtype_bytes + bool(chunk_rows) * plain_kv
+    each = (nodes + outputs * case.dtype_bytes) * (1 + bool(case.spec.adapters))
+    return FIRST_GRAPH_BYTES + activations + each + bool(chunk_rows) * plain_kv
 
 
 def graph_sizes(case: Case) -> list[int]:

@@ -1,7 +1,8 @@
 """The parts of a decoder layer: parameters by name, and calls into the op table.
 
 Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, M image rows, S sampled rows,
-I and O input and output of a linear layer, R rank of its low-rank addition. Counts of heads are this rank's.
+I and O input and output of a linear layer, R rank of its low-rank addition on image rows. Counts of heads are
+this rank's.
 """
 
 from collections.abc import Mapping
@@ -9,8 +10,8 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
 
+from engines.decoder.adapter_sum import AdapterSum
 from engines.ops import Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
 from engines.quant.linear_tensors import linear_of, shape_of
@@ -18,7 +19,6 @@ from engines.spec import DecoderSpec
 from engines.step import AttentionBatch
 
 Params = Mapping[str, Tensor]
-AdapterRows = tuple[tuple[int, Tensor], ...]  # `StepInput.adapter_rows`
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +39,7 @@ class RowLinear:
     def __init__(self, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
         self._weight = linear_weight(params, name)
-        self._adapters = adapters_of(params, name)
+        self._adapters = AdapterSum.of(params, name)
         self._down: Weight | None = None
         self._ups: list[Weight] = []
         if f"{name}.lora_a" in params:
@@ -48,13 +48,11 @@ class RowLinear:
             parts = up_OR.chunk(len(down_RI) // up_OR.shape[1])
             self._ups = [Dense(weight_OI=part, bias_O=None) for part in parts]
 
-    def __call__(self, x_TI: Tensor, image_rows_M: Tensor | None, adapter_rows: AdapterRows = ()) -> Tensor:
-        """Return [T, O]; None: the step has no image rows."""
+    def __call__(self, x_TI: Tensor, image_rows_M: Tensor | None, adapter_T: Tensor | None = None) -> Tensor:
+        """Return [T, O]; None: the step has no image rows, or no adapter's."""
         y_TO = self._ops.linear(x_TI, self._weight)
-        for number, rows_N in adapter_rows:
-            if number in self._adapters:
-                a_RI, b_OR = self._adapters[number]
-                y_TO = y_TO.index_add_(0, rows_N, linear(linear(x_TI[rows_N], a_RI), b_OR))
+        if self._adapters is not None and adapter_T is not None:
+            y_TO = self._adapters.add_to(y_TO, x_TI, adapter_T)
         if self._down is None or image_rows_M is None:
             return y_TO
         parts = self._ops.linear(x_TI[image_rows_M], self._down).chunk(len(self._ups), dim=-1)
@@ -62,11 +60,11 @@ class RowLinear:
         return y_TO.index_add_(0, image_rows_M, torch.cat(added, dim=-1))
 
     def after_silu_mul(
-        self, gate_up_T2I: Tensor, image_rows_M: Tensor | None, adapter_rows: AdapterRows = ()
+        self, gate_up_T2I: Tensor, image_rows_M: Tensor | None, adapter_T: Tensor | None = None
     ) -> Tensor:
         """Return the layer's output for silu(first half) * second half, [T, O]."""
-        if self._adds(image_rows_M, adapter_rows):
-            return self(self._ops.silu_mul(gate_up_T2I), image_rows_M, adapter_rows)
+        if self._adds(image_rows_M, adapter_T):
+            return self(self._ops.silu_mul(gate_up_T2I), image_rows_M, adapter_T)
         return self._ops.silu_mul_linear(gate_up_T2I, self._weight)
 
     def after_norm(
@@ -75,28 +73,21 @@ class RowLinear:
         residual_TI: Tensor | None,
         norm: RmsNorm,
         image_rows_M: Tensor | None,
-        adapter_rows: AdapterRows = (),
+        adapter_T: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (the layer's output for the normed sum of x and residual, [T, O], that sum)."""
         if residual_TI is None:
             normed_TI = self._ops.rms_norm(x_TI, norm.weight_H, norm.eps)
-            return self(normed_TI, image_rows_M, adapter_rows), x_TI
-        if self._adds(image_rows_M, adapter_rows):
+            return self(normed_TI, image_rows_M, adapter_T), x_TI
+        if self._adds(image_rows_M, adapter_T):
             normed_TI, sum_TI = self._ops.add_rms_norm(x_TI, residual_TI, norm.weight_H, norm.eps)
-            return self(normed_TI, image_rows_M, adapter_rows), sum_TI
+            return self(normed_TI, image_rows_M, adapter_T), sum_TI
         return self._ops.add_rms_norm_linear(x_TI, residual_TI, norm.weight_H, norm.eps, self._weight)
 
-    def _adds(self, image_rows_M: Tensor | None, adapter_rows: AdapterRows) -> bool:
+    def _adds(self, image_rows_M: Tensor | None, adapter_T: Tensor | None) -> bool:
         """Return whether low-rank additions need the rows themselves."""
-        adapted = any(number in self._adapters for number, _ in adapter_rows)
+        adapted = self._adapters is not None and adapter_T is not None
         return adapted or (self._down is not None and image_rows_M is not None)
-
-
-def adapters_of(params: Params, name: str) -> dict[int, tuple[Tensor, Tensor]]:
-    """Return A [R, I] and B [O, R] of each adapter that changes a layer, by its number."""
-    start, end = f"{name}.adapters.", ".a"
-    numbers = [key[len(start) : -len(end)] for key in params if key.startswith(start) and key.endswith(end)]
-    return {int(number): (params[f"{start}{number}.a"], params[f"{start}{number}.b"]) for number in numbers}
 
 
 def linear_weight(params: Params, name: str) -> Weight:
@@ -136,18 +127,18 @@ class Attention:
         *,
         query_scale_T11: Tensor | None = None,
         image_rows_M: Tensor | None = None,
-        adapter_rows: AdapterRows = (),
+        adapter_T: Tensor | None = None,
         only_S: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the layer's share of the residual, [T, H], and x + residual, of which it is the share.
 
         `query_scale` multiplies each token's queries. With `only_S` both are those of these tokens, [S, H];
-        K and V are written for all. No low-rank addition may then apply: its rows are tokens of the whole
+        K and V are written for all. No addition on image rows may then apply: they are tokens of the whole
         step.
         """
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
-        qkv_TX, residual_TH = self._qkv.after_norm(x_TH, residual_TH, self._norm, image_rows_M, adapter_rows)
+        qkv_TX, residual_TH = self._qkv.after_norm(x_TH, residual_TH, self._norm, image_rows_M, adapter_T)
         qkv_TXD = qkv_TX.view(len(x_TH), -1, self._head_dim)
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
         if query_scale_T11 is not None:
@@ -160,7 +151,8 @@ class Attention:
         out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
         if only_S is not None:
             out_TND = out_TND[only_S]
-        x_TH = self._o(out_TND.flatten(1), image_rows_M, adapter_rows)
+            adapter_T = None if adapter_T is None else adapter_T[only_S]
+        x_TH = self._o(out_TND.flatten(1), image_rows_M, adapter_T)
         return self._group.all_reduce(x_TH), residual_TH
 
 
@@ -179,11 +171,11 @@ class GatedFfn:
         residual_TH: Tensor,
         *,
         image_rows_M: Tensor | None = None,
-        adapter_rows: AdapterRows = (),
+        adapter_T: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the layer's share of the residual, [T, H], and x + residual, of which it is the share."""
         gate_up_T2F, residual_TH = self._gate_up.after_norm(
-            x_TH, residual_TH, self._norm, image_rows_M, adapter_rows
+            x_TH, residual_TH, self._norm, image_rows_M, adapter_T
         )
-        x_TH = self._down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_rows)
+        x_TH = self._down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_T)
         return self._group.all_reduce(x_TH), residual_TH

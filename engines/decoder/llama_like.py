@@ -64,9 +64,9 @@ class LlamaLike:
     def _only_rows(self, step: StepInput) -> Tensor | None:
         """Return the tokens that the last layer goes on with once K and V are written; None: with all.
 
-        Nobody reads the others. Low-rank additions number their rows as tokens of the whole step.
+        Nobody reads the others. Additions on image rows number them as tokens of the whole step.
         """
-        adds = step.adapter_rows or (self._spec.plora_rank and step.features_MH is not None)
+        adds = self._spec.plora_rank and step.features_MH is not None
         return None if adds or step.samples_every_row else step.sample_rows_S
 
     def _head_table(self, params: Params) -> Tensor:
@@ -104,9 +104,10 @@ class LlamaLayer:
             kv,
             query_scale_T11=query_scale_T11,
             image_rows_M=image_rows_M,
-            adapter_rows=step.adapter_rows,
+            adapter_T=step.adapter_T,
             only_S=only_S,
         )
         if only_S is not None and not len(only_S):
             return x_TH, residual_TH
-        return self._ffn(x_TH, residual_TH, image_rows_M=image_rows_M, adapter_rows=step.adapter_rows)
+        adapter_T = step.adapter_T if only_S is None or step.adapter_T is None else step.adapter_T[only_S]
+        return self._ffn(x_TH, residual_TH, image_rows_M=image_rows_M, adapter_T=adapter_T)

@@ -6,6 +6,7 @@ every other one goes to the network behind. A recording has room for sequences t
 chunks, and for as many tokens as its size: attention of decodes runs over the first rows, those of no
 sequence included, and that of chunks writes over what is theirs. Behind the last token at least one row is
 left, which no sequence owns: nothing is written for it, and whatever fills up the picture rows goes there.
+Where adapters are loaded there is a second recording of every size (`graphs.py`).
 
 Legend: as in `engines/step.py`; N the most sequences that a recording has room for, C the most chunks of
 them, H hidden.
@@ -23,6 +24,7 @@ from engines.network import Network
 from engines.ops import KvLayer
 from engines.spec import ModelSpec
 from engines.step import AttentionBatch, StepInput
+from engines.turbomind.graphs import recordings
 from engines.vision.parts import ImagePixels
 
 MOST_CHUNKS = 8
@@ -64,7 +66,7 @@ class ChunkGraphs:
             device=device,
             dtype=dtype,
         )
-        self._graphs: dict[int, tuple[Callable[[], None], Tensor]] = {}
+        self._graphs: dict[tuple[int, bool], tuple[Callable[[], None], Tensor]] = {}
         self.replays = 0
 
     @property
@@ -75,10 +77,10 @@ class ChunkGraphs:
     @torch.inference_mode()
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
-        for size in reversed(self._sizes):
-            run = partial(self._run, self._buffers.step(size))
+        for size, adapted in recordings(self._sizes, self.spec):
+            run = partial(self._run, self._buffers.step(size, adapted=adapted))
             replay, (hidden_SH,) = self._recorder.record(run)
-            self._graphs[size] = (replay, hidden_SH)
+            self._graphs[size, adapted] = (replay, hidden_SH)
 
     def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
         """Return the rows of each picture."""
@@ -90,7 +92,7 @@ class ChunkGraphs:
             return self._network.hidden(step, kv)
         size = next(size for size in self._sizes if size > len(step.token_ids_T))
         self._buffers.fill(step, size)
-        replay, hidden_SH = self._graphs[size]
+        replay, hidden_SH = self._graphs[size, step.adapter_T is not None]
         replay()
         self.replays += 1
         return hidden_SH[: len(step.sample_rows_S)]
@@ -106,8 +108,7 @@ class ChunkGraphs:
         batch = step.attention
         num_sequences, num_pages = batch.pages_BP.shape
         return (
-            not step.adapter_rows  # recordings run the bare model
-            and len(step.token_ids_T) < self._sizes[-1]
+            len(step.token_ids_T) < self._sizes[-1]
             and 0 < num_sequences - batch.num_decodes <= MOST_CHUNKS
             and batch.num_decodes <= self._buffers.max_decodes
             and max(batch.chunk_lens) <= self._buffers.max_chunk_kv
@@ -153,10 +154,11 @@ class _Buffers:
         self._kv_lens_N = torch.zeros(most, dtype=torch.int32, device=device)
         self._pages_NP = torch.zeros(most, max_pages, dtype=torch.int32, device=device)
         self._rows_N = torch.zeros(most, dtype=torch.int64, device=device)
+        self._adapter_T = torch.full((max_tokens,), -1, device=device)
         self._feature_rows_T = torch.zeros(max_tokens, dtype=torch.int64, device=device)
         self._features_TH = torch.zeros(max_tokens, hidden, dtype=dtype, device=device)
 
-    def step(self, size: int) -> StepInput:
+    def step(self, size: int, *, adapted: bool) -> StepInput:
         """Return the step of the first `size` rows; its tensors are views of the buffers."""
         ids_T, positions_T, rope_lens_T, slots_T = self._tokens_4T[:, :size]
         num_decodes = self._num_decodes(size)
@@ -178,6 +180,7 @@ class _Buffers:
             sample_rows_S=self._rows_N[: min(num_decodes + MOST_CHUNKS, size)],
             feature_rows_M=self._feature_rows_T[:size],
             features_MH=self._features_TH[:size],
+            adapter_T=self._adapter_T[:size] if adapted else None,
         )
 
     def fill(self, step: StepInput, size: int) -> None:
@@ -187,6 +190,8 @@ class _Buffers:
         sources = [step.token_ids_T, step.positions_T, step.rope_lens_T, batch.slots_T]
         torch._foreach_copy_(list(self._tokens_4T[:, :num]), sources)
         self._tokens_4T[3, num:size] = -1
+        if step.adapter_T is not None:
+            self._adapter_T[:num].copy_(step.adapter_T)
         self._starts_N1.fill_(num)
         self._starts_N1[chunks : chunks + len(batch.chunk_lens) + 1].copy_(
             batch.q_starts_B1[batch.num_decodes :]

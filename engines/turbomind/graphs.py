@@ -4,7 +4,8 @@ A step in which every sequence decodes and is sampled is copied into fixed buffe
 larger batch size of a ladder, LM head and the choice of tokens included; every other step goes to the network
 behind. The choice holds for rows that are all plain (`engines/plain_rows.py`), after other steps too,
 launched behind their logits; rows that are not plain read the logits. Rows that fill up a batch have no keys
-and no slot: attention gives them zeros, nothing is written for them.
+and no slot: attention gives them zeros, nothing is written for them. Where adapters are loaded there is a
+second recording of every size, with their sums, for steps that have a row of one.
 
 Legend: as in `engines/step.py`; H hidden, V vocabulary.
 """
@@ -90,7 +91,7 @@ class DecodeGraphs:
         self._page_tokens = kv[0].page_tokens
         self._buffers = _Buffers(max_batch_size, -(-session_len // self._page_tokens), device)
         self._greedy_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
-        self._graphs: dict[int, _Captured] = {}
+        self._graphs: dict[tuple[int, bool], _Captured] = {}  # by size, and whether adapters add to it
         self._sizes = ladder(max_batch_size)
         self._replayed: _Captured | None = None
         self._hidden_SH: Tensor | None = None  # what the last replay handed out
@@ -104,10 +105,11 @@ class DecodeGraphs:
     @torch.inference_mode()
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
-        for size in reversed(self._sizes):
-            run = partial(self._run, self._buffers.step(size), self._buffers.choices_B6[:size])
+        for size, adapted in recordings(self._sizes, self.spec):
+            step = self._buffers.step(size, adapted=adapted)
+            run = partial(self._run, step, self._buffers.choices_B6[:size])
             replay, (hidden_SH, logits_SV, ids_S) = self._recorder.record(run)
-            self._graphs[size] = _Captured(
+            self._graphs[size, adapted] = _Captured(
                 replay=replay, hidden_SH=hidden_SH, logits_SV=logits_SV, ids_S=ids_S
             )
 
@@ -142,7 +144,7 @@ class DecodeGraphs:
     def _replay(self, step: StepInput) -> _Captured:
         size = next(size for size in self._sizes if size >= len(step.token_ids_T))
         self._buffers.fill(step, size)
-        captured = self._graphs[size]
+        captured = self._graphs[size, step.adapter_T is not None]
         captured.replay()
         self.replays += 1
         return captured
@@ -156,12 +158,18 @@ class DecodeGraphs:
         num = len(step.token_ids_T)
         return (
             step.features_MH is None
-            and not step.adapter_rows  # recordings run the bare model
             and step.positions_T.dim() == 1
             and num == step.attention.num_decodes == len(step.sample_rows_S)
             and num <= self._sizes[-1]
             and step.attention.pages_BP.shape[1] <= self._buffers.max_pages
         )
+
+
+def recordings(sizes: Sequence[int], spec: ModelSpec) -> list[tuple[int, bool]]:
+    """Return the steps to record, the largest first: how many rows, and whether adapters add to them."""
+    return [
+        (size, adapted) for size in reversed(sizes) for adapted in (False, True)[: 1 + bool(spec.adapters)]
+    ]
 
 
 class _Buffers:
@@ -175,10 +183,11 @@ class _Buffers:
         self._pages_BP = torch.zeros(max_batch_size, max_pages, dtype=torch.int32, device=device)
         self._starts_B1 = torch.arange(max_batch_size + 1, dtype=torch.int32, device=device)
         self._rows_B = torch.arange(max_batch_size, device=device)
+        self._adapter_B = torch.full((max_batch_size,), -1, device=device)
         self.choices_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._is_greedy = True  # all temperatures are 0
 
-    def step(self, size: int) -> StepInput:
+    def step(self, size: int, *, adapted: bool) -> StepInput:
         """Return the step of the first `size` rows; its tensors are views of the buffers."""
         ids_B, positions_B, rope_lens_B, slots_B = self._tokens_4B[:, :size]
         return StepInput(
@@ -198,6 +207,7 @@ class _Buffers:
             sample_rows_S=self._rows_B[:size],
             feature_rows_M=self._rows_B[:0],
             features_MH=None,
+            adapter_T=self._adapter_B[:size] if adapted else None,
         )
 
     def fill_choices(self, choices_S6: Tensor | None) -> None:
@@ -215,6 +225,8 @@ class _Buffers:
         torch._foreach_copy_(list(self._tokens_4B[:, :num]), sources)
         self._kv_lens_B[:num].copy_(batch.kv_lens_B)
         self._pages_BP[:num, : batch.pages_BP.shape[1]].copy_(batch.pages_BP)
+        if step.adapter_T is not None:
+            self._adapter_B[:num].copy_(step.adapter_T)
         if num < size:
             self._tokens_4B[3, num:size] = -1
             self._kv_lens_B[num:size] = 0

@@ -25,7 +25,7 @@ from engines.weights.adapter_names import CONFIG, NAME, TARGETS, WEIGHTS
 from engines.weights.match import Claim, claim_of
 from engines.weights.parameter import Parameter, Split
 from engines.weights.rules import NameRules
-from engines.weights.split import pieces, source_shape, split_pairs
+from engines.weights.split import local_shape, pieces, source_shape, split_pairs
 
 # Keys of the config, and the only values under which the sum below is the adapter.
 _ONLY: Mapping[str, tuple[Any, ...]] = {
@@ -56,21 +56,29 @@ def load_adapters(
     *,
     dtype: torch.dtype,
     device: torch.device,
+    rank: int = 0,
+    tp: int = 1,
 ) -> dict[str, Tensor]:
-    """Return `<layer>.adapters.<number>.a` [R, I] and `.b` [O, R] of every adapted layer.
+    """Return a rank's `<layer>.adapters.a` [R, I], `.b` [O, R] and `.owner` [R] of every adapted layer.
+
+    R are the ranks of all adapters that change it, `owner` says whose each is. A layer whose outputs are
+    shared among the ranks of a group has B shared alike, one whose inputs are has A.
 
     Raises CheckpointError with everything that is wrong with an adapter.
     """
-    found: dict[str, Tensor] = {}
+    by_layer: dict[str, list[tuple[int, LowRank]]] = {}
     for number, adapter in enumerate(adapters):
-        by_layer: dict[str, list[LowRank]] = {}
         for part in _read(adapter, table, wanted):
-            by_layer.setdefault(part.claim.parameter.name.removesuffix(".weight"), []).append(part)
-        for layer, parts in by_layer.items():
-            a_RI = torch.cat([part.a_RI for part in parts])
-            b_OR = torch.cat([_placed(part) for part in parts], dim=1)
-            found[f"{layer}.adapters.{number}.a"] = a_RI.to(device, dtype)
-            found[f"{layer}.adapters.{number}.b"] = b_OR.to(device, dtype)
+            layer = part.claim.parameter.name.removesuffix(".weight")
+            by_layer.setdefault(layer, []).append((number, part))
+    found: dict[str, Tensor] = {}
+    for layer, parts in by_layer.items():
+        a_RI = torch.cat([_inputs(part, rank=rank, tp=tp) for _, part in parts])
+        b_OR = torch.cat([_placed(part, rank=rank, tp=tp) for _, part in parts], dim=1)
+        owners = [number for number, part in parts for _ in range(len(part.a_RI))]
+        found[f"{layer}.adapters.a"] = a_RI.to(device, dtype)
+        found[f"{layer}.adapters.b"] = b_OR.to(device, dtype)
+        found[f"{layer}.adapters.owner"] = torch.tensor(owners, device=device)
     return found
 
 
@@ -140,14 +148,23 @@ def _scale(folder: Path) -> float:
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _placed(part: LowRank) -> Tensor:
-    """Return B with its rows where the fused parameter has them, zeros elsewhere."""
+def _inputs(part: LowRank, *, rank: int, tp: int) -> Tensor:
+    """Return A with the columns whose inputs a rank has."""
     whole, rule = part.claim.parameter, part.claim.rule
-    rank = part.b_OR.shape[1]
+    if whole.split != "cols":
+        return part.a_RI
+    (piece,) = pieces(rule, whole, rank=rank, tp=tp)
+    return part.a_RI.narrow(1, piece.source, piece.length)
+
+
+def _placed(part: LowRank, *, rank: int, tp: int) -> Tensor:
+    """Return B with its rows where a rank's fused parameter has them, zeros elsewhere."""
+    whole, rule = part.claim.parameter, part.claim.rule
     split: Split = "rows" if whole.split == "rows" else "copy"
-    parameter = Parameter(name=whole.name, shape=(whole.shape[0], rank), split=split, blocks=whole.blocks)
-    placed_OR = torch.zeros(whole.shape[0], rank)
-    for piece in pieces(rule, parameter, rank=0, tp=1):
+    shape = (whole.shape[0], part.b_OR.shape[1])
+    parameter = Parameter(name=whole.name, shape=shape, split=split, blocks=whole.blocks)
+    placed_OR = torch.zeros(local_shape(parameter, tp=tp))
+    for piece in pieces(rule, parameter, rank=rank, tp=tp):
         rows = part.b_OR.narrow(0, piece.source, piece.length)
         placed_OR.narrow(0, piece.target, piece.length).copy_(rows)
-    return placed_OR[split_pairs(rule, parameter, tp=1)] if rule.rotary_pairs else placed_OR
+    return placed_OR[split_pairs(rule, parameter, tp=tp)] if rule.rotary_pairs else placed_OR

@@ -16,17 +16,22 @@ from engines.weights.adapter_names import NAME, TARGETS, WEIGHTS
 from engines.weights.match import claim_of
 from engines.weights.parameter import Parameter
 from engines.weights.rules import NameRules
+from engines.weights.split import local_shape
 
 
-def adapter_weights(adapters: Sequence[AdapterSpec], table: NameRules, wanted: Sequence[Parameter]) -> int:
+def adapter_weights(
+    adapters: Sequence[AdapterSpec], table: NameRules, wanted: Sequence[Parameter], *, tp: int
+) -> int:
     """Return the numbers in the pairs of all adapted layers, R (I + O) each, as `load_adapters` makes them.
+
+    A rank of several has its share of a layer's outputs, or of its inputs.
 
     Raises CheckpointError for a file that cannot be read or that names another model's layers.
     """
-    return sum(_weights(adapter, table, wanted) for adapter in adapters)
+    return sum(_weights(adapter, table, wanted, tp=tp) for adapter in adapters)
 
 
-def _weights(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]) -> int:
+def _weights(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter], *, tp: int) -> int:
     num, unknown = 0, []
     for name, shape in _shapes(adapter).items():
         parts = NAME.fullmatch(name)
@@ -34,8 +39,7 @@ def _weights(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]
         if parts is None or claim is None or not TARGETS.fullmatch(claim.parameter.name) or len(shape) != 2:
             unknown.append(name)
         elif parts[2] == "A":
-            rank, inputs = shape
-            num += rank * (inputs + claim.parameter.shape[0])
+            num += shape[0] * sum(local_shape(claim.parameter, tp=tp))
     if unknown or not num:
         listed = ", ".join(f"`{name}`" for name in sorted(unknown)[:3])
         fault = f"matrices of no such layer: {listed}" if unknown else "it holds no matrices"

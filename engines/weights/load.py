@@ -79,7 +79,9 @@ def load_network(
 
     jobs = [(claim,) for claim in dense] + quantized
     tensors |= _run(copy, jobs, progress)
-    tensors |= load_adapters(spec.adapters, rules_for(spec), parameters(spec), dtype=dtype, device=device)
+    tensors |= load_adapters(
+        spec.adapters, rules_for(spec), parameters(spec), dtype=dtype, device=device, rank=rank, tp=tp
+    )
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 
@@ -94,6 +96,14 @@ def random_network(
     tp: int = 1,
 ) -> Network:
     """Build a network with seeded random weights, scaled so that activations keep their size."""
+    tensors = random_tensors(spec, device=device, dtype=dtype, seed=seed, tp=tp)
+    return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
+
+
+def random_tensors(
+    spec: ModelSpec, *, device: torch.device, dtype: torch.dtype, seed: int, tp: int = 1
+) -> dict[str, Tensor]:
+    """Return the tensors of a rank of a random network, by our names."""
     generator = torch.Generator(device).manual_seed(seed)
     tensors: dict[str, Tensor] = {}
     for parameter in parameters(spec):
@@ -101,7 +111,7 @@ def random_network(
             tensors |= random_quantized(parameter, spec.quantization, generator, tp=tp)
         elif not parameter.optional:
             tensors[parameter.name] = _random(parameter, generator, tp=tp, dtype=dtype)
-    return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
+    return tensors
 
 
 def _packed(checkpoint: Checkpoint, quant: WeightQuant | None, *, origin: str) -> dict[str, PackedLayer]:

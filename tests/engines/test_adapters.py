@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from lora import ALPHA, RANK, adapter_specs, merged, pairs, write_adapter
 from printable import PRINTABLE
 from safetensors.torch import load_file, save_file
 from sequences import sampling
 from tiny_checkpoint import write_tiny_checkpoint
 from tiny_engine import SPEC, options
-from torch import Tensor
 
+from engines.client import EngineClient
 from engines.decoder.llama_like_parameters import parameters as decoder_parameters
 from engines.engine_loop import EngineLoop
 from engines.errors import CheckpointError
@@ -21,46 +23,30 @@ from engines.families import read_spec
 from engines.families.decoders.llama import LLAMA_RULES
 from engines.loading import load_engine
 from engines.messages import Delta, Failed, Start, Submit
+from engines.pytorch.ops_torch import TorchOps
 from engines.spec import AdapterSpec, ModelSpec
+from engines.weights import load
 from engines.weights.adapter import load_adapters
 from engines.weights.rules import NameRules
 
 LAYERS = ("attention.wqkv", "attention.wo", "feed_forward.w1", "feed_forward.w2", "feed_forward.w3")
 PROMPT = tuple(range(5, 45))
-RANK, ALPHA = 4, 8
 
 
 def base_names(kinds: Sequence[str] = LAYERS) -> list[str]:
     return [f"language_model.model.layers.{layer}.{kind}" for layer in (0, 1) for kind in kinds]
 
 
-def write_adapter(folder: Path, tensors: Mapping[str, Tensor], **changes: Any) -> Path:
-    folder.mkdir()
-    config = {"peft_type": "LORA", "r": RANK, "lora_alpha": ALPHA, "bias": "none", **changes}
-    (folder / "adapter_config.json").write_text(json.dumps(config))
-    save_file(dict(tensors), folder / "adapter_model.safetensors")
-    return folder
-
-
-def pairs(weights: Mapping[str, Tensor], names: Sequence[str], seed: int) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    found = {}
-    for name in names:
-        outputs, inputs = weights[f"{name}.weight"].shape
-        draw = [torch.randn(shape, generator=generator) * 0.3 for shape in ((RANK, inputs), (outputs, RANK))]
-        found |= {
-            f"base_model.model.{name}.lora_{which}.weight": t for which, t in zip("AB", draw, strict=True)
-        }
-    return found
+def spec_of(folder: Path, adapters: Mapping[str, Path]) -> ModelSpec:
+    spec = read_spec(json.loads((folder / "config.json").read_text()), origin="test", folder=folder)
+    return replace(spec, adapters=adapter_specs(adapters))
 
 
 class Served:
     """An engine on a folder, asked greedily; all requests are in one batch."""
 
     def __init__(self, folder: Path, adapters: Mapping[str, Path] | None = None) -> None:
-        spec = read_spec(json.loads((folder / "config.json").read_text()), origin="test", folder=folder)
-        found = tuple(AdapterSpec(name=name, folder=str(path)) for name, path in (adapters or {}).items())
-        spec = ModelSpec(**{name: getattr(spec, name) for name in spec.__slots__} | {"adapters": found})
+        spec = spec_of(folder, adapters or {})
         start = Start(folder=str(folder), spec=spec, options=options(), vocabulary=PRINTABLE)
         self.loop: EngineLoop = load_engine(start, on_phase=lambda _: None)[0]
 
@@ -90,11 +76,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         lora = pairs(weights, base_names(kinds), seed)
         found[name] = write_adapter(root / name, lora)
         found[f"{name}-merged"] = write_tiny_checkpoint(root / f"{name}-merged")
-        merged = dict(weights)
-        for base in base_names(kinds):
-            a, b = (lora[f"base_model.model.{base}.lora_{which}.weight"] for which in "AB")
-            merged[f"{base}.weight"] = weights[f"{base}.weight"] + ALPHA / RANK * b @ a
-        save_file(merged, found[f"{name}-merged"] / "model.safetensors")
+        save_file(merged(weights, lora), found[f"{name}-merged"] / "model.safetensors")
     return found
 
 
@@ -113,6 +95,55 @@ def test_the_prefix_cache_keeps_adapters_apart(folders: dict[str, Path]) -> None
     assert cached == 0, "the same prompt through another adapter has other keys and values"
     assert served.ask("one") == [one] and served.ask(None) == [bare]
     assert served.loop.stats().cached_tokens > 0
+
+
+async def test_two_ranks_give_the_tokens_of_one(folders: dict[str, Path]) -> None:
+    adapters = {name: folders[name] for name in ("one", "two")}
+    alone = Served(folders["bare"], adapters).ask("one", None, "two")
+    engine = EngineClient(
+        folders["bare"],
+        spec_of(folders["bare"], adapters),
+        options(tp=2),
+        start_timeout_s=120,
+        max_restarts=0,
+    )
+    await engine.start()
+    try:
+        together = []
+        for adapter in ("one", None, "two"):
+            request = Submit(
+                request_id=str(adapter), token_ids=PROMPT, images=(), priority=0, adapter=adapter,
+                sampling=sampling(max_new_tokens=12, ignore_eos=True),
+            )  # fmt: skip
+            replies = [reply async for reply in engine.submit(request)]
+            together.append(
+                [token for reply in replies if isinstance(reply, Delta) for token in reply.token_ids]
+            )
+    finally:
+        await engine.close()
+    assert together == alone
+
+
+@pytest.mark.parametrize("tp", [1, 2, 4])
+def test_each_rank_adds_what_it_would_have_of_the_merged_weights(
+    tp: int, folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four ranks two share each of the two KV heads."""
+    monkeypatch.setattr(load, "Vlm", lambda spec, tensors, **_: tensors)
+
+    def tensors(folder: str, rank: int, **adapters: Path) -> Any:
+        return load.load_network(
+            folders[folder], spec_of(folders[folder], adapters), ops=TorchOps(), rank=rank, tp=tp,
+            device=torch.device("cpu"), dtype=torch.float32,
+        )  # fmt: skip
+
+    for rank in range(tp):
+        bare, wanted = tensors("bare", rank, one=folders["one"]), tensors("one-merged", rank)
+        for layer in (
+            f"decoder.layers.{i}.{kind}" for i in (0, 1) for kind in ("qkv", "o", "gate_up", "down")
+        ):
+            added = bare[f"{layer}.adapters.b"] @ bare[f"{layer}.adapters.a"]
+            torch.testing.assert_close(bare[f"{layer}.weight"] + added, wanted[f"{layer}.weight"])
 
 
 def test_an_adapter_that_is_not_loaded_fails_alone(folders: dict[str, Path]) -> None:
@@ -175,7 +206,7 @@ def test_layers_that_are_fused_here_get_one_pair_that_adds_the_same(tmp_path: Pa
         [adapter], NameRules(rules=LLAMA_RULES), list(decoder_parameters(SPEC.decoder)),
         dtype=torch.float32, device=torch.device("cpu"),
     )  # fmt: skip
-    a, b = (found[f"decoder.layers.1.qkv.adapters.0.{which}"] for which in "ab")
+    a, b = (found[f"decoder.layers.1.qkv.adapters.{which}"] for which in "ab")
     x = torch.randn(5, 32, generator=generator)
     deltas = [
         x

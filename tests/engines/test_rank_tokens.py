@@ -1,52 +1,39 @@
 """Engines of two and four GPUs give the tokens of one.
 
-Sums over ranks round otherwise than sums in one product, so a token may be another where two are as good as
-equally likely; from there on the answers are two.
+Sums over ranks round otherwise than sums in one product (`tests/support/wide_llama.py`).
 """
 
 import asyncio
-import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from internvl_golden import golden
-from safetensors.torch import save_file
-from sequences import sampling
+from lora import adapter_specs, pairs, write_adapter
+from safetensors.torch import load_file
 from tiny_engine import options
+from wide_llama import (
+    CONFIG,
+    KV_HEADS,
+    LAYERS,
+    TIES,
+    VOCAB,
+    Answer,
+    answers,
+    num_parted,
+    write_wide_checkpoint,
+)
 
-from engines.client import EngineClient
 from engines.families.registry import read_spec
-from engines.messages import Delta, Done, Submit
-from engines.options import EngineOptions
-from engines.spec import ModelSpec
 
-HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, VOCAB = 1024, 2816, 6, 16, 8, 8192
-# How much less likely a token may be, in log-probability. Logits here are up to 16, 2^-4 apart in bf16, and
-# what leads to them is rounded by 2^-8 of it in every layer.
-TIES = {"float32": 1e-3, "bfloat16": 0.5}
 NUM_PROMPTS, NEW_TOKENS = 48, 24
-CONFIG: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": HIDDEN,
-    "intermediate_size": FFN,
-    "num_hidden_layers": LAYERS,
-    "num_attention_heads": HEADS,
-    "num_key_value_heads": KV_HEADS,
-    "vocab_size": VOCAB,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 10000.0,
-    "max_position_embeddings": 2048,
-    "tie_word_embeddings": False,
-    "torch_dtype": "bfloat16",
-    "hidden_act": "silu",
-}
-Answer = list[tuple[int, dict[int, float]]]  # a token and the likeliest ones with their log-probabilities
 
 gpus = torch.cuda.device_count()
-needs = {tp: pytest.mark.skipif(gpus < tp, reason=f"needs {tp} CUDA GPUs, there are {gpus}") for tp in (2, 4)}
+needs = {
+    tp: pytest.mark.skipif(gpus < tp, reason=f"needs {tp} CUDA GPUs, there are {gpus}") for tp in (1, 2, 4)
+}
 
 
 def test_a_wide_checkpoint_loads_on_a_cpu(tmp_path: Path) -> None:
@@ -75,14 +62,7 @@ def test_answers_part_only_where_two_tokens_are_as_good_as_equally_likely(
         return asyncio.run(answers(tmp_path, spec, how, prompts, NEW_TOKENS))
 
     alone, together = run(1), run(tp)
-    parted = 0
-    for one, other in zip(alone, together, strict=True):
-        first = next((i for i in range(NEW_TOKENS) if one[i][0] != other[i][0]), None)
-        if first is not None:
-            parted += 1
-            token, likeliest = one[first]
-            place = f"token {first}: {one[first]} alone, {other[first]} together"
-            assert likeliest.get(other[first][0], -99.0) > likeliest[token] - TIES[dtype], place
+    parted = num_parted(alone, together, tie=TIES[dtype])
     print(f"{kind}, tp={tp}: {parted} of {NUM_PROMPTS} answers of {NEW_TOKENS} tokens part at a tie")
     assert dtype != "float32" or parted <= 1
 
@@ -99,64 +79,36 @@ def test_two_gpus_give_upstreams_tokens_in_fp32(internvl_folder: Any) -> None:
     assert [token for token, _ in found] == expected
 
 
-def write_wide_checkpoint(folder: Path) -> None:
-    """Write a Llama of random weights whose activations keep their size."""
-    generator = torch.Generator().manual_seed(0)
-
-    def matrix(rows: int, columns: int) -> torch.Tensor:
-        return (torch.randn(rows, columns, generator=generator) * columns**-0.5).bfloat16()
-
-    head_dim, ones = HIDDEN // HEADS, torch.ones(HIDDEN, dtype=torch.bfloat16)
-    tensors = {
-        "model.embed_tokens.weight": matrix(VOCAB, HIDDEN) * HIDDEN**0.5,
-        "model.norm.weight": ones,
-        "lm_head.weight": 4 * matrix(VOCAB, HIDDEN),
+@pytest.mark.gpu
+@pytest.mark.parametrize("tp", [pytest.param(tp, marks=needs[tp]) for tp in (1, 2)])
+def test_a_batch_through_many_adapters_gives_what_plain_torch_gives(tp: int, tmp_path: Path) -> None:
+    """Recorded steps of the CUDA engine, bfloat16, against eager ones in fp32; each third prompt is bare."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    write_wide_checkpoint(folder)
+    weights = load_file(folder / "model.safetensors")
+    kinds = ("self_attn.q_proj", "self_attn.v_proj", "self_attn.o_proj", "mlp.up_proj", "mlp.down_proj")
+    layers = [f"model.layers.{i}.{kind}" for i in range(LAYERS) for kind in kinds]
+    adapters = {
+        f"adapter-{i}": write_adapter(tmp_path / str(i), pairs(weights, layers, seed=i, size=0.05))
+        for i in range(8)
     }
-    for i in range(LAYERS):
-        layer = f"model.layers.{i}"
-        tensors |= {
-            f"{layer}.input_layernorm.weight": ones.clone(),
-            f"{layer}.post_attention_layernorm.weight": ones.clone(),
-            f"{layer}.self_attn.q_proj.weight": matrix(HIDDEN, HIDDEN),
-            f"{layer}.self_attn.k_proj.weight": matrix(KV_HEADS * head_dim, HIDDEN),
-            f"{layer}.self_attn.v_proj.weight": matrix(KV_HEADS * head_dim, HIDDEN),
-            f"{layer}.self_attn.o_proj.weight": matrix(HIDDEN, HIDDEN),
-            f"{layer}.mlp.gate_proj.weight": matrix(FFN, HIDDEN),
-            f"{layer}.mlp.up_proj.weight": matrix(FFN, HIDDEN),
-            f"{layer}.mlp.down_proj.weight": matrix(HIDDEN, FFN),
-        }
-    save_file(tensors, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    spec = replace(read_spec(CONFIG, origin="config.json", folder=folder), adapters=adapter_specs(adapters))
+    names = [None if i % 3 == 0 else f"adapter-{i % 8}" for i in range(NUM_PROMPTS)]
+    generator = torch.Generator().manual_seed(1)
+    prompts = [
+        torch.randint(0, VOCAB, (8 + 3 * i,), generator=generator).tolist() for i in range(NUM_PROMPTS)
+    ]
 
+    def run(kind: Any, dtype: Any, tp: int) -> list[Answer]:
+        how = options(
+            kind=kind, dtype=dtype, device="cuda", tp=tp, page_tokens=16, num_pages=1024, max_batch_size=16,
+            max_prefill_token_num=512, session_len=512,
+        )  # fmt: skip
+        return asyncio.run(answers(folder, spec, how, prompts, NEW_TOKENS, adapters=names))
 
-async def answers(
-    folder: Path, spec: ModelSpec, how: EngineOptions, prompts: list[list[int]], count: int
-) -> list[Answer]:
-    """Return the answers of an engine."""
-    engine = EngineClient(folder, spec, how, start_timeout_s=120, max_restarts=0)
-    await engine.start()
-    try:
-        return await asyncio.gather(
-            *(answer(engine, f"prompt-{i}", prompt, count) for i, prompt in enumerate(prompts))
-        )
-    finally:
-        await engine.close()
-
-
-async def answer(engine: EngineClient, name: str, prompt: list[int], count: int) -> Answer:
-    """Return the tokens of one answer, each with the likeliest there."""
-    request = Submit(
-        request_id=name,
-        token_ids=tuple(prompt),
-        images=(),
-        sampling=sampling(max_new_tokens=count, ignore_eos=True, logprobs=8),
-        priority=0,
-    )
-    found: Answer = []
-    async for reply in engine.submit(request):
-        if isinstance(reply, Delta):
-            for token, place in zip(reply.token_ids, reply.logprobs, strict=True):
-                found.append((token, dict(zip(place.top_ids, place.top_logprobs, strict=True))))
-        else:
-            assert isinstance(reply, Done), reply
-    return found
+    plain = run("pytorch", "float32", 1, prompts, names)
+    parted = num_parted(plain, run("turbomind", "bfloat16", tp, prompts, names), tie=TIES["bfloat16"])
+    print(f"{parted} of {NUM_PROMPTS} answers part at a tie")
+    (bare,) = run("pytorch", "float32", 1, prompts[1:2], [None])
+    assert [token for token, _ in bare] != [token for token, _ in plain[1]], "an adapter changes answers"

@@ -33,7 +33,6 @@ def test_an_entry_is_a_name_and_a_folder(folder: Path) -> None:
         ("'fr={folder}','fr={folder}'", [], "each name must be there once"),
         ("'internvl2_8b={folder}'", [], "is the model's own name"),
         ("'fr=/no/such'", [], "/no/such holds no adapter_config.json"),
-        ("'fr={folder}'", ["engine.tp=2"], "adapters run with engine.tp=1 only"),
         ("'fr={folder}'", ["engine.load_format=random"], "need the checkpoint's weights"),
     ],
 )

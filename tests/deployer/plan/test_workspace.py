@@ -15,6 +15,7 @@ from deployer.plan.workspace import (
     sampling_bytes,
 )
 from engines.kept_bytes import kept_bytes
+from engines.spec import AdapterSpec
 
 
 def with_batch(what: Case, batch: int) -> Case:
@@ -69,6 +70,8 @@ def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
     assert graph_bytes(small) == 75_000_000 + rows + nodes + outputs
     codes = replace(small, options=replace(small.options, kv=replace(small.options.kv, format="int8")))
     assert graph_bytes(codes) == graph_bytes(small) + 2 * 16_384 * 8 * 128 * 2
+    adapted = replace(small, spec=replace(small.spec, adapters=(AdapterSpec(name="fr", folder="/fr"),)))
+    assert graph_bytes(adapted) == graph_bytes(small) + nodes + outputs
     plain = replace(case(), options=replace(case().options, kind="pytorch"))
     assert graph_bytes(plain) == 0
 

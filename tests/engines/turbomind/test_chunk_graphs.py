@@ -1,12 +1,15 @@
 """Steps with chunks out of graphs against eager ones; on a CPU as in `test_graphs.py`."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from emulated_gpu import EmulatedGpu
+from lora import adapter_specs
 from paged_attention import relative_error
-from paged_steps import Run, step_input
+from paged_steps import Run, empty_pages, step_input
 from repeater import Repeater
 
 from engines.kv_cache import allocate_kv
@@ -14,6 +17,7 @@ from engines.network import Network
 from engines.options import KvFormat, KvOptions
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
+from engines.step import StepInput
 from engines.turbomind.chunk_graphs import MOST_CHUNKS, ChunkGraphs
 from engines.turbomind.chunk_ladder import chunk_ladder
 from engines.turbomind.graphs import CudaRecorder
@@ -124,6 +128,34 @@ def test_graphs_give_what_eager_steps_give(network, gpu) -> None:
     for layer in kv:
         for page, first in ((5, 0), (6, 2), (7, 0), (13, 0)):
             assert bool(torch.isnan(layer.keys_PKTD[page, :, first:]).all()), "no token's row was written"
+
+
+class ShowsAdapters:
+    """A network whose rows are the numbers of the adapters that they run through, -2 without any."""
+
+    spec = replace(SMALL, adapters=adapter_specs({str(i): Path() for i in range(2)}))
+
+    def hidden(self, step: StepInput, kv: Any) -> torch.Tensor:
+        if step.adapter_T is None:
+            return torch.full((len(step.sample_rows_S),), -2)
+        return step.adapter_T[step.sample_rows_S]
+
+
+def test_each_row_of_a_replayed_step_runs_through_its_adapter() -> None:
+    kv = empty_pages(SMALL.decoder, num_pages=8, page_tokens=PAGE_TOKENS)
+    graphs = ChunkGraphs(
+        ShowsAdapters(), kv, sizes=(8,), max_batch_size=4, session_len=32, device=torch.device("cpu"),
+        dtype=torch.float32, recorder=Repeater(),
+    )  # fmt: skip
+    graphs.capture()
+    decoding, prompt = Run(token_ids=[5, 6], pages=[4], done=1), Run(token_ids=[9, 3], pages=[6])
+    decoding.num_prompt = 1
+    step = step_input([(decoding, 1), (prompt, 2)], page_tokens=PAGE_TOKENS)
+    step = replace(step, sample_rows_S=torch.tensor([0, 2]))
+    for adapters, wanted in (([-1, 1, 1], [-1, 1]), (None, [-2, -2]), ([0, -1, -1], [0, -1])):
+        numbers = None if adapters is None else torch.tensor(adapters)
+        assert graphs.hidden(replace(step, adapter_T=numbers), kv).tolist() == wanted
+    assert graphs.replays == 3
 
 
 def test_chunks_over_quantized_pages_are_replayed_too(network, gpu) -> None:

@@ -4,17 +4,21 @@ On a GPU out of CUDA graphs; on a CPU the computation is repeated on the same fi
 but the capture itself.
 """
 
+from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from emulated_gpu import EmulatedGpu
+from lora import adapter_specs, among
 from paged_attention import relative_error
 from paged_steps import Run, empty_pages, run_step, step_input
 from repeater import Repeater
 from sequences import ends_of, sequence
 
 from engines.network import Network
+from engines.parallel import TpGroup
 from engines.penalties import TokenCounts
 from engines.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
 from engines.sampling import first_argmax
@@ -23,7 +27,8 @@ from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.graphs import Choose, CudaRecorder, DecodeGraphs, Recorder
 from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops_table import TurbomindOps
-from engines.weights.load import random_network
+from engines.vision.vlm import Vlm
+from engines.weights.load import random_network, random_tensors
 
 BF16 = torch.bfloat16
 SMALL = ModelSpec(
@@ -130,6 +135,34 @@ def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(net
         assert ids.tolist() == wanted.tolist()
         if how.choices_S6 is None:
             assert ids.tolist() == first_argmax(logits).tolist()
+
+
+def test_rows_of_adapters_are_replayed_beside_bare_ones(gpu) -> None:
+    """Steps of the bare model alone leave no adapter's number behind, and the other way round."""
+    spec = replace(SMALL, adapters=adapter_specs({str(i): Path() for i in range(3)}))
+    ops = TurbomindOps(gpu)
+    tensors = random_tensors(SMALL, device=gpu.device, dtype=BF16, seed=1)
+    group = TpGroup(rank=0, size=1)
+    network = Vlm(spec, among(tensors, 3, seed=2), ops=ops, group=group)
+    kv, device = pages(gpu), str(gpu.device)
+    graphs = graphs_around(network, kv, gpu, max_batch_size=4)
+    runs = [Run(token_ids=[3, 4 + i], pages=[i]) for i in range(4)]
+    run_step(network, kv, [(run, 2) for run in runs], device=device)
+    for turn, adapters in enumerate(([2, -1, 0, 1], None, [-1, 1], [0], None)):
+        count = 4 if adapters is None else len(adapters)
+        for run in runs[:count]:
+            run.token_ids.append(7 * turn + run.pages[0])
+        step = step_input([(run, 1) for run in runs[:count]], page_tokens=16, device=device)
+        if adapters is not None:
+            step = replace(step, adapter_T=torch.tensor(adapters, device=gpu.device))
+        wanted = network.logits(network.hidden(step, kv)).float()
+        bare = network.logits(network.hidden(replace(step, adapter_T=None), kv)).float()
+        assert relative_error(graphs.logits(graphs.hidden(step, kv)).float(), wanted) < 0.01
+        changed = [bool((row != other).any()) for row, other in zip(wanted, bare, strict=True)]
+        assert changed == [adapter >= 0 for adapter in adapters or [-1] * count]
+        for run in runs[:count]:
+            run.done += 1
+    assert graphs.replays == 5
 
 
 def test_what_is_no_plain_decode_step_is_not_replayed(network, gpu) -> None:

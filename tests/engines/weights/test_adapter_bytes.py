@@ -39,9 +39,14 @@ def test_the_count_is_that_of_the_pairs_that_are_loaded(tmp_path: Path) -> None:
         adapter(tmp_path / "fused", {"q_proj": 4, "v_proj": 4}),
         adapter(tmp_path / "lone", {"v_proj": 2}),
     ]
-    loaded = load_adapters(adapters, TABLE, WANTED, dtype=torch.bfloat16, device=torch.device("cpu"))
-    assert adapter_weights(adapters, TABLE, WANTED) == sum(tensor.numel() for tensor in loaded.values())
-    assert adapter_weights(adapters[1:], TABLE, WANTED) == 2 * (32 + 64)  # q, k and v are fused: 64 outputs
+    for tp in (1, 2):
+        loaded = load_adapters(
+            adapters, TABLE, WANTED, dtype=torch.bfloat16, device=torch.device("cpu"), rank=tp - 1, tp=tp
+        )
+        pairs = [tensor for tensor in loaded.values() if tensor.dtype == torch.bfloat16]
+        assert adapter_weights(adapters, TABLE, WANTED, tp=tp) == sum(tensor.numel() for tensor in pairs)
+    # q, k and v are fused: 64 outputs
+    assert adapter_weights(adapters[1:], TABLE, WANTED, tp=1) == 2 * (32 + 64)
 
 
 def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
@@ -52,10 +57,10 @@ def test_what_does_not_fit_is_named(tmp_path: Path) -> None:
         CheckpointError,
         match=r"does not fit, matrices of no such layer.*`base_model.model.lm_head",
     ):
-        adapter_weights([found], TABLE, WANTED)
+        adapter_weights([found], TABLE, WANTED, tp=1)
     save_file({}, file)
     with pytest.raises(CheckpointError, match="it holds no matrices"):
-        adapter_weights([found], TABLE, WANTED)
+        adapter_weights([found], TABLE, WANTED, tp=1)
     file.write_bytes(b"{}")
     with pytest.raises(CheckpointError, match=r"adapter `other`, .*: cannot be read"):
-        adapter_weights([found], TABLE, WANTED)
+        adapter_weights([found], TABLE, WANTED, tp=1)
