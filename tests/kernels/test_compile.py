@@ -19,11 +19,14 @@ from engines.turbomind.ops.linear_rows import After
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
+from engines.turbomind.ops.linear_tiles import constants as linear_tiles_constants
 from engines.turbomind.ops.norm import num_threads
 from engines.turbomind.ops.quantize_rows import row_threads
 from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
 from engines.turbomind.ops.rows_cut import make_cut as make_rows_cut
 from engines.turbomind.ops.sum_ranks import most_blocks
+from engines.turbomind.ops.tiles_cut import COLUMNS as TILES_CUT_COLUMNS
+from engines.turbomind.ops.tiles_cut import make_cut as make_tiles_cut
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
 
@@ -261,6 +264,18 @@ def linear_rows(arch: str) -> list[dict[str, int | str]]:
     return [dict(linear_rows_constants("bf16", cut, after)) for cut, after in pairs]
 
 
+def linear_tiles(arch: str) -> list[dict[str, int | str]]:
+    if arch != "sm_90a":
+        return []
+    cuts = [make_tiles_cut(columns, bytes_per_block=SHARED[arch][0]) for columns in TILES_CUT_COLUMNS]
+    return [
+        dict(linear_tiles_constants("bf16", kind, cut, gated=gated))
+        for cut in cuts
+        for kind in ("bf16", "e4m3", "int8")
+        for gated in (False, True)
+    ]
+
+
 def choose_token(arch: str) -> list[dict[str, int | str]]:
     return [{"SCALAR": scalar} for scalar in ("fp32", matrix_scalar(arch))]
 
@@ -287,6 +302,7 @@ KERNELS = {
     "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,
     "linear_skinny_int4.cu": linear_skinny_int4,
+    "linear_tiles.cu": linear_tiles,
     "norm.cu": norm,
     "quantize_rows.cu": quantize_rows,
     "rope.cu": rope,

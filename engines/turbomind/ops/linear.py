@@ -1,6 +1,7 @@
 """Which kernel takes a linear layer: what was measured to be the fastest at its number of rows.
 
-Ours stream weights once and win where few rows use each weight; above that cuBLASLt does, through torch.
+Ours stream weights once and win where few rows use each weight; above that cuBLASLt does, through torch, but
+for int8, whose scales it does not take.
 """
 
 from typing import Literal
@@ -12,11 +13,17 @@ from torch import Tensor
 from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as torch_linear
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import dequantize_int4, linear_hopper, linear_skinny, linear_skinny_int4
+from engines.turbomind.ops import (
+    dequantize_int4,
+    linear_hopper,
+    linear_skinny,
+    linear_skinny_int4,
+    linear_tiles,
+)
 from engines.turbomind.ops.hopper_cut import OUTPUTS_A_GROUP, Kind
 from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
 
-Way = Literal["skinny", "hopper", "library"]
+Way = Literal["skinny", "hopper", "tiles", "library"]
 
 # The most rows that `linear_hopper` takes in less time than the library, on an H200 (kernels/LOG.md), for
 # layers of at most half a block of 64 outputs an SM, one, eight, and more.
@@ -27,6 +34,8 @@ _MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
     "e4m3": (256, 128, 64, 64),
     "int8": (256, 256, 256, 256),
 }
+# What multiplies more rows. Sums of int8 leave the library as int32, and scaling them takes longer than they.
+_MANY_ROWS: dict[Kind, Way] = {"dense": "library", "nibble": "library", "e4m3": "library", "int8": "tiles"}
 # Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
 # H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
 _LIBRARY_ROWS = 4096
@@ -40,7 +49,7 @@ def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
         return "skinny"
     blocks_an_sm = -(-outputs // OUTPUTS_A_GROUP) / num_sms
     most = _MOST_HOPPER_ROWS[kind][sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)]
-    return "hopper" if num_rows <= most else "library"
+    return "hopper" if num_rows <= most else _MANY_ROWS[kind]
 
 
 def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
@@ -121,8 +130,11 @@ def _product_of_codes(
     gpu: Gpu, codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8, dtype: torch.dtype
 ) -> Tensor:
     num_rows = len(codes_TI)
-    if _way(gpu, weight, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, dtype, weight):
+    chosen = _way(gpu, weight, num_rows)
+    if chosen == "hopper" and linear_hopper.fits(gpu, num_rows, dtype, weight):
         return linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, dtype)
+    if chosen == "tiles" and linear_tiles.fits(gpu, dtype, weight):
+        return linear_tiles.linear_tiles_codes(gpu, codes_TI, scale_T, weight, dtype)
     return library_codes(codes_TI, scale_T, weight, dtype)
 
 

@@ -60,7 +60,7 @@ struct Fiber {
     const Barrier* waits_for = nullptr;
     long waits_past = 0;
     std::function<bool()> goes_on;  // where it waits for something else than a barrier of threads
-    std::vector<std::vector<std::function<void()>>> copies{1}, products{1};  // committed groups, then the open one
+    std::vector<std::vector<std::function<void()>>> copies{1}, products{1}, stores{1};  // committed groups, then the open one
     struct Accumulator {
         int users = 0;
         std::vector<float> values;

@@ -1,0 +1,33 @@
+"""How products of many rows are cut into tiles."""
+
+import pytest
+
+from engines.turbomind.ops.tiles_cut import TilesCut, make_cut, tiles_cut
+
+H200 = {"num_sms": 132, "bytes_per_block": 227 * 1024}
+
+
+@pytest.mark.parametrize("columns", [128, 256])
+def test_the_ring_takes_what_the_result_leaves_of_shared_memory(columns: int) -> None:
+    cut = make_cut(columns, bytes_per_block=H200["bytes_per_block"])
+    assert cut.stages == {128: 6, 256: 4}[columns]
+    assert cut.shared_bytes <= H200["bytes_per_block"]
+
+
+@pytest.mark.parametrize(
+    ("num_rows", "outputs", "columns"),
+    [
+        (8192, 28672, 256),  # the busiest multiprocessor has 55 of these tiles or 109 of the others
+        (1024, 6144, 128),  # 384 tiles are three turns, 192 wide ones two
+        (1024, 4096, 256),  # 128 tiles, one turn
+        (300, 4096, 128),
+    ],
+)
+def test_the_busiest_multiprocessor_decides(num_rows: int, outputs: int, columns: int) -> None:
+    assert tiles_cut(num_rows, outputs, **H200).columns == columns
+
+
+def test_blocks_that_stay_are_no_more_than_tiles() -> None:
+    cut = TilesCut(columns=256, cluster=1, stages=4, lead=2)
+    assert cut.num_blocks(129, 257, num_sms=132) == 4
+    assert cut.num_blocks(8192, 28672, num_sms=132) == 132
