@@ -267,12 +267,9 @@ def _print_errors(error: Exception, words: Sequence[str]) -> None:
 
 
 def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from deployer.package_version import package_version
 
-    try:
-        return f"vlm-deployer {version('vlm-deployer')}"
-    except PackageNotFoundError:
-        return "vlm-deployer (run from a checkout, not installed)"
+    return f"vlm-deployer {package_version('vlm-deployer') or '(run from a checkout, not installed)'}"
 
 
 if __name__ == "__main__":

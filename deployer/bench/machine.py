@@ -3,10 +3,10 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from deployer.assets import PACKAGE
+from deployer.package_version import package_version
 
 PACKAGES = (
     "torch", "cuda-bindings", "nvidia-cuda-nvrtc", "numpy", "pyzmq", "uvicorn", "fastapi", "tokenizers",
@@ -20,8 +20,8 @@ def machine() -> dict[str, str]:
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "packages": ", ".join(f"{name} {found}" for name in PACKAGES if (found := _version(name))),
-        "deployer": f"{_version('vlm-deployer') or 'not installed'}, commit {_commit()}",
+        "packages": ", ".join(f"{name} {found}" for name in PACKAGES if (found := package_version(name))),
+        "deployer": f"{package_version('vlm-deployer') or 'not installed'}, commit {_commit()}",
     }
 
 
@@ -33,13 +33,6 @@ def _processor() -> str:
         if line.startswith("model name")
     ]
     return names[0] if names else platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
 
 
 def _commit() -> str:

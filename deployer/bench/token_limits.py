@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from deployer.bench.token_samples import TokenRow
 from deployer.config.schema import DeployConfig
 from deployer.plan.case import Case, case_of
-from deployer.plan.hardware import Hardware
+from deployer.plan.hardware import Hardware, is_named
 from deployer.plan.rates import Rates, limit
 from deployer.plan.step_times import DecoderWork, decode_time, decoder_work, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart, weight_parts
@@ -97,4 +97,4 @@ def is_that_device(hardware: Hardware, device: str) -> bool:
     """Tell whether a device as torch names it is of the kind that `conf/hardware` describes."""
     if hardware.kind == "cpu":
         return device.startswith("cpu")
-    return hardware.name.partition("_")[0] in device.lower().replace(" ", "")
+    return is_named(hardware, device)

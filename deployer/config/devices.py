@@ -7,7 +7,7 @@ says so; anything else is taken at its word or refused.
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Literal
@@ -28,14 +28,15 @@ try:
     npu = torch.npu.device_count()
 except Exception as error:
     npu_error = f"{type(error).__name__}: {error}"
-num_cuda, kernels_error = torch.cuda.device_count(), None
+kernels_error = None
 try:
     from cuda.bindings import driver, nvrtc
 except Exception as error:
     kernels_error = f"{type(error).__name__}: {error}"
+gpus = [torch.cuda.get_device_properties(i) for i in range(torch.cuda.device_count())]
 print(json.dumps({
-    "torch": torch.__version__, "cuda_build": torch.version.cuda, "num_cuda": num_cuda,
-    "capabilities": [torch.cuda.get_device_capability(i) for i in range(num_cuda)],
+    "torch": torch.__version__, "cuda_build": torch.version.cuda,
+    "gpus": [[gpu.name, gpu.total_memory, [gpu.major, gpu.minor]] for gpu in gpus],
     "kernels_error": kernels_error, "num_npu": npu, "npu_error": npu_error,
 }))
 """
@@ -44,13 +45,21 @@ PROVEN = (9, 0)  # the compute capability on which engine=turbomind has been run
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Gpu:
+    """One CUDA GPU that torch sees."""
+
+    name: str
+    memory_bytes: int
+    capability: tuple[int, int]  # compute capability, major and minor
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
     """What torch sees here."""
 
     torch: str  # version
     cuda_build: str | None  # CUDA version that torch was built for; None: a CPU build
-    num_cuda: int
-    capabilities: Sequence[Sequence[int]]  # (major, minor) of each CUDA GPU
+    gpus: tuple[Gpu, ...]
     kernels_error: str | None  # why what compiles and launches our kernels does not import
     num_npu: int
     npu_error: str | None  # why torch_npu does not import
@@ -83,7 +92,12 @@ def probe_machine() -> Machine:
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or ["it printed nothing"])[-1]
         raise UnavailableError(f"torch does not import: {last}; install it again for this Python")
-    return Machine(**json.loads(done.stdout.splitlines()[-1]))
+    told = json.loads(done.stdout.splitlines()[-1])
+    gpus = tuple(
+        Gpu(name=name, memory_bytes=size, capability=(major, minor))
+        for name, size, (major, minor) in told.pop("gpus")
+    )
+    return Machine(gpus=gpus, **told)
 
 
 def choose_engine(engine: EngineConfig, *, probe: Callable[[], Machine] = probe_machine) -> EngineChoice:
@@ -119,9 +133,10 @@ def _kind_on_cuda(machine: Machine, num_ranks: int) -> tuple[EngineName, str]:
         return "pytorch", (
             f"engine=turbomind does not import ({machine.kernels_error}); pip install 'vlm-deployer[cuda]'"
         )
-    for major, minor in machine.capabilities[:num_ranks]:
-        if (major, minor) != PROVEN:
-            untried = f"engine=turbomind has not been run on compute capability {major}.{minor} yet"
+    for gpu in machine.gpus[:num_ranks]:
+        if gpu.capability != PROVEN:
+            capability = ".".join(map(str, gpu.capability))
+            untried = f"engine=turbomind has not been run on compute capability {capability} yet"
             return "pytorch", f"{untried}; take it by name"
     return "turbomind", "our kernels have been run on such GPUs"
 
@@ -129,16 +144,15 @@ def _kind_on_cuda(machine: Machine, num_ranks: int) -> tuple[EngineName, str]:
 def _device(asked: DeviceType, machine: Machine) -> tuple[Device, str]:
     if asked != "auto":
         return asked, f"engine.device_type={asked}"
-    if machine.num_cuda:
-        seen = f"torch {machine.torch} sees {_count(machine.num_cuda, 'CUDA GPU')}"
-        return "cuda", seen
+    if machine.gpus:
+        return "cuda", f"torch {machine.torch} sees {_count(len(machine.gpus), 'CUDA GPU')}"
     if machine.num_npu:
         return "npu", f"torch_npu sees {_count(machine.num_npu, 'NPU')}"
     return "cpu", machine.without_cuda()
 
 
 def _require_cuda(machine: Machine, engine: EngineConfig, asked: str, otherwise: str) -> None:
-    if machine.num_cuda == 0:
+    if not machine.gpus:
         raise UnavailableError(f"{asked}: it needs an NVIDIA GPU, and {machine.without_cuda()}; {otherwise}")
     _require_enough(machine, engine, "cuda")
 
@@ -157,7 +171,7 @@ def _require_npu(machine: Machine, engine: EngineConfig) -> None:
 
 
 def _require_enough(machine: Machine, engine: EngineConfig, device: Device) -> None:
-    have = machine.num_cuda if device == "cuda" else machine.num_npu
+    have = len(machine.gpus) if device == "cuda" else machine.num_npu
     if engine.tp > have:
         name = "CUDA GPU" if device == "cuda" else "NPU"
         raise UnavailableError(

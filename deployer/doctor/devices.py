@@ -5,10 +5,9 @@ from pathlib import Path
 
 from deployer.config.devices import Machine, choose_engine, probe_machine
 from deployer.config.schema import EngineConfig
-from deployer.doctor.software import installed
 from deployer.errors import UnavailableError
+from deployer.package_version import package_version
 from deployer.recipes.findings import Finding
-from deployer.recipes.machine import Gpu, visible_gpus
 
 DRIVER = Path("/proc/driver/nvidia/version")
 TORCH_INDEX = "https://download.pytorch.org/whl"
@@ -18,7 +17,6 @@ def device_findings(
     engine: EngineConfig | None,
     *,
     probe: Callable[[], Machine] = probe_machine,
-    gpus: Callable[[], list[Gpu]] = visible_gpus,
     driver_file: Path = DRIVER,
 ) -> Iterator[Finding]:
     """Yield what there is to compute on; an engine that finds no device is an error."""
@@ -30,11 +28,10 @@ def device_findings(
         yield Finding(level="error", part="torch", text=str(error))
         return
     yield _torch(machine, driver)
-    if machine.num_cuda:
-        yield from (
-            Finding(level="ok", part=f"gpu {i}", text=f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB")
-            for i, gpu in enumerate(gpus())
-        )
+    yield from (
+        Finding(level="ok", part=f"gpu {i}", text=f"{gpu.name}, {gpu.memory_bytes / 2**30:.0f} GiB")
+        for i, gpu in enumerate(machine.gpus)
+    )
     if engine is None:
         return
     try:
@@ -60,7 +57,7 @@ def driver_version(file: Path) -> str | None:
 def _torch(machine: Machine, driver: str | None) -> Finding:
     build = f"CUDA {machine.cuda_build}" if machine.cuda_build else "CPU"
     text = f"{machine.torch}, built for {build}"
-    if driver is None or machine.num_cuda:
+    if driver is None or machine.gpus:
         return Finding(level="ok", part="torch", text=text)
     if machine.cuda_build is None:
         fix = f"pip install --force-reinstall torch --index-url {TORCH_INDEX}/cu130"
@@ -70,10 +67,12 @@ def _torch(machine: Machine, driver: str | None) -> Finding:
 
 
 def _compiler() -> Finding:
-    missing = [name for name in ("cuda-bindings", "nvidia-cuda-nvrtc") if installed(name) is None]
+    missing = [name for name in ("cuda-bindings", "nvidia-cuda-nvrtc") if package_version(name) is None]
     if missing:
         text = f"{', '.join(missing)} not installed; pip install 'vlm-deployer[cuda]'"
         return Finding(level="error", part="nvrtc", text=text)
     return Finding(
-        level="ok", part="nvrtc", text=f"{installed('nvidia-cuda-nvrtc')}, compiles kernels at the start"
+        level="ok",
+        part="nvrtc",
+        text=f"{package_version('nvidia-cuda-nvrtc')}, compiles kernels at the start",
     )

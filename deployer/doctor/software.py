@@ -3,10 +3,10 @@
 import platform
 import shutil
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
 
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import TargetConfig
+from deployer.package_version import package_version
 from deployer.recipes.findings import Finding
 from deployer.targets.programs import HOW_TO_GET
 
@@ -26,16 +26,8 @@ EXTRAS = {
 PROGRAMS = {"compose": "docker", "kubernetes": "kubectl", "systemd": "systemctl"}
 
 
-def installed(package: str) -> str | None:
-    """Return the version of a distribution, None where it is not installed."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
 def package_findings(
-    config: DeployConfig | None, *, look: Callable[[str], str | None] = installed
+    config: DeployConfig | None, *, look: Callable[[str], str | None] = package_version
 ) -> Iterator[Finding]:
     """Yield what is installed; an extra that is missing is an error only where the deployment needs it."""
     needed = extras_of(config) if config is not None else set()

@@ -6,6 +6,7 @@ lower limits.
 """
 
 import math
+import re
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
@@ -66,6 +67,11 @@ class Hardware:
     link_gbps: float | None  # 1e9 bytes/s in one direction to another device
     link_us: float | None  # a small all-reduce; None: not measured
     shares: Shares | None  # None: nothing measured
+
+
+def is_named(hardware: Hardware, device: str) -> bool:
+    """Tell whether torch's name of a GPU is that of this kind; a100 and a100_40g have the same."""
+    return hardware.name.partition("_")[0] in re.sub(r"[^a-z0-9]", "", device.lower())
 
 
 def supports(hardware: Hardware, form: MathFormat) -> bool:

@@ -3,11 +3,11 @@
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Literal
 
 from deployer.assets import resource_dir
+from deployer.package_version import package_version
 from deployer.recipes.file_hashes import hash_together
 
 OURS = "vlm-deployer"
@@ -41,7 +41,7 @@ class VersionChange:
 
 def packages() -> dict[str, str]:
     """Return the versions of what is installed of `RULES`."""
-    found = {name: _version(name) for name in RULES if name != "python"}
+    found = {name: package_version(name) for name in RULES if name != "python"}
     return {"python": platform.python_version(), **{name: text for name, text in found.items() if text}}
 
 
@@ -61,13 +61,6 @@ def kernels_hash(folder: Path | None = None) -> str:
     root = folder or resource_dir("kernels")
     sources = sorted(path for pattern in ("*.cu", "*.cuh") for path in root.rglob(pattern))
     return hash_together((path.relative_to(root).as_posix(), path.read_bytes()) for path in sources)
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _release(text: str) -> list[str]:

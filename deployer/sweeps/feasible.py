@@ -20,7 +20,7 @@ from deployer.generation.weight_format import check_weight_format
 from deployer.plan.command import make_plan
 from deployer.plan.hardware import Hardware
 from deployer.plan.options import PlanOptions
-from deployer.recipes.machine import Gpu, is_gpu_of, visible_gpus
+from deployer.recipes.machine import is_gpu_of
 from deployer.verbs import VERBS
 from engines.errors import EngineError
 
@@ -33,7 +33,6 @@ class Here:
     """What this machine has, asked once for all points."""
 
     machine: Machine
-    gpus: tuple[Gpu, ...]
     memory_bytes: int  # of the machine itself
     num_devices: int  # GPUs that the sweep may use
 
@@ -41,9 +40,8 @@ class Here:
     def probe(cls) -> "Here":
         """Ask for this machine's devices. Raises UnavailableError without torch."""
         machine = probe_machine()
-        gpus = tuple(visible_gpus()) if machine.num_cuda else ()
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return cls(machine=machine, gpus=gpus, memory_bytes=memory, num_devices=machine.num_cuda)
+        return cls(machine=machine, memory_bytes=memory, num_devices=len(machine.gpus))
 
     def with_devices(self, num_devices: int) -> "Here":
         """Return the same machine with so many GPUs to use."""
@@ -88,7 +86,7 @@ def device_here(composition: Composition, choice: EngineChoice, here: Here) -> H
     if choice.device == "cpu":
         (cpu,) = (one for one in known if one.name == "cpu")
         return replace(cpu, memory_bytes=here.memory_bytes)
-    fitting = [one for one in known if here.gpus and is_gpu_of(here.gpus[0], one)]
+    fitting = [one for one in known if is_gpu_of(here.machine.gpus[0], one)]
     # An A100 of 80 GB has the memory of one of 40 GB as well: the largest that it has is what it is.
     return max(fitting, key=lambda one: one.memory_bytes, default=None)
 

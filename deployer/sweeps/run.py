@@ -84,7 +84,7 @@ def _prepared(words: Sequence[str], config_dirs: Sequence[Path], options: SweepO
     if options.kind == "grid":
         refuse_intervals(space)
     here = Here.probe()
-    gpus = gpus_to_use(options, here.machine.num_cuda)
+    gpus = gpus_to_use(options, len(here.machine.gpus))
     return _Sweep(space=space, here=here.with_devices(len(gpus)), gpus=gpus)
 
 

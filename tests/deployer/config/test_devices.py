@@ -1,14 +1,14 @@
 from dataclasses import replace
 
 import pytest
-from machines import CPU_BUILD, NO_GPU
+from machines import CPU_BUILD, H200, NO_GPU
 
 from deployer.config import load_config
 from deployer.config.devices import Machine, choose_engine, probe_machine
 from deployer.config.schema import EngineConfig
 from deployer.errors import UnavailableError
 
-TWO_GPUS = replace(NO_GPU, num_cuda=2, capabilities=((9, 0), (8, 9)))
+TWO_GPUS = replace(NO_GPU, gpus=(H200, replace(H200, name="NVIDIA L40S", capability=(8, 9))))
 ONE_NPU = replace(CPU_BUILD, num_npu=1, npu_error=None)
 
 
@@ -83,4 +83,4 @@ def test_pytorch_on_a_cpu_asks_nobody() -> None:
 def test_this_machine_can_be_asked() -> None:
     pytest.importorskip("torch", reason="the probe imports torch")
     machine = probe_machine()
-    assert machine.torch and machine.num_cuda >= 0
+    assert machine.torch and len(machine.gpus) >= 0

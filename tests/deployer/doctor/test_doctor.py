@@ -18,7 +18,6 @@ from deployer.doctor.network import checkpoint_findings
 from deployer.doctor.software import EXTRAS, package_findings, program_findings
 from deployer.doctor.storage import shared_memory_findings
 from deployer.errors import UnavailableError
-from deployer.recipes.machine import Gpu
 
 Captured = pytest.CaptureFixture[str]
 POCKET = ["+model=pocket_vl", "engine=pytorch", "engine.device_type=cpu"]
@@ -47,9 +46,8 @@ def test_a_deployment_that_does_not_hold_is_an_error_of_its_own(capsys: Captured
 
 
 def found(machine: Machine, words: list[str], driver: Path) -> dict[str, tuple[str, str]]:
-    gpus = [Gpu(name="NVIDIA H200", memory_bytes=140 * 2**30)] * machine.num_cuda
     config = load_config(words)
-    findings = device_findings(config.engine, probe=lambda: machine, gpus=lambda: gpus, driver_file=driver)
+    findings = device_findings(config.engine, probe=lambda: machine, driver_file=driver)
     return {finding.part: (finding.level, finding.text) for finding in findings}
 
 

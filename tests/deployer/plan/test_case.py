@@ -1,10 +1,11 @@
 from dataclasses import replace
 
 import pytest
+from machines import H200, NO_GPU
 from plan_cases import case, hardware, spec
 
 from deployer.config import load_config
-from deployer.config.devices import Machine, choose_engine
+from deployer.config.devices import choose_engine
 from deployer.plan.case import case_of
 
 
@@ -41,15 +42,9 @@ def test_the_largest_picture_is_all_tiles_and_the_thumbnail() -> None:
 @pytest.mark.parametrize("device", ["h200", "h100", "a100", "l40s", "t4", "v100", "cpu"])
 def test_auto_is_planned_as_the_engine_that_starts_on_such_a_device(device: str) -> None:
     config, there = load_config(["+model=internvl2_8b"]), hardware(device)
-    gpus = [there.capability] if there.capability is not None else []
-    machine = Machine(
-        torch="2.13.0",
-        cuda_build="13.0" if gpus else None,
-        num_cuda=len(gpus),
-        capabilities=gpus,
-        kernels_error=None,
-        num_npu=0,
-        npu_error="no torch_npu",
-    )
+    machine = NO_GPU
+    if there.capability is not None:
+        major, minor = there.capability
+        machine = replace(NO_GPU, gpus=(replace(H200, capability=(major, minor)),))
     chosen = choose_engine(config.engine, probe=lambda: machine)
     assert case_of(config, spec("8b"), there).options.kind == chosen.kind

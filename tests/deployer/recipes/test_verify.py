@@ -2,14 +2,16 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from ops_repository import Deploy, Ops
 
 from deployer.assets import resource_dir
+from deployer.config.devices import Gpu
 from deployer.plan.hardware import Hardware
 from deployer.recipes import verify as verify_file
-from deployer.recipes.machine import Gpu, machine_fault
+from deployer.recipes.machine import machine_fault
 
 
 def test_what_was_just_locked_verifies(locked: Ops, deploy: Deploy) -> None:
@@ -143,12 +145,13 @@ def test_json_gives_every_finding(locked: Ops, deploy: Deploy) -> None:
 
 def test_a_gpu_is_known_by_name_and_memory(hardware: Callable[[str], Hardware]) -> None:
     a100 = hardware("a100")
-    big, small = (Gpu(name="NVIDIA A100-SXM4-80GB", memory_bytes=a100.memory_bytes), 42 * 10**9)
-    other = Gpu(name="NVIDIA A100-SXM4-40GB", memory_bytes=small)
+    big = Gpu(name="NVIDIA A100-SXM4-80GB", memory_bytes=a100.memory_bytes, capability=(8, 0))
+    other = replace(big, name="NVIDIA A100-SXM4-40GB", memory_bytes=42 * 10**9)
     assert machine_fault(a100, devices=1, probe=lambda: [big]) is None
     assert "here: 1 GPU: NVIDIA A100-SXM4-40GB" in str(machine_fault(a100, devices=1, probe=lambda: [other]))
     assert "needs 2 x a100" in str(machine_fault(a100, devices=2, probe=lambda: [big, other]))
     assert "no GPU that torch sees" in str(machine_fault(a100, devices=1, probe=list))
-    ada = Gpu(name="NVIDIA GeForce RTX 4090", memory_bytes=hardware("rtx4090").memory_bytes)
+    memory_bytes = hardware("rtx4090").memory_bytes
+    ada = Gpu(name="NVIDIA GeForce RTX 4090", memory_bytes=memory_bytes, capability=(8, 9))
     assert machine_fault(hardware("rtx4090"), devices=1, probe=lambda: [ada]) is None
     assert machine_fault(hardware("cpu"), devices=1, probe=list) is None

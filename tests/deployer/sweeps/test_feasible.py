@@ -3,21 +3,20 @@
 from dataclasses import replace
 
 import pytest
-from machines import CPU_BUILD, TWO_HOPPERS
+from machines import CPU_BUILD, NO_GPU
 
-from deployer.recipes.machine import Gpu
+from deployer.config.devices import Gpu
 from deployer.sweeps.feasible import Here, judge
 
 GIB = 2**30
+A100 = Gpu(name="NVIDIA A100-SXM4-80GB", memory_bytes=79 * GIB, capability=(8, 0))
 LAPTOP = Here(
     machine=replace(CPU_BUILD, torch="2.13.0"),
-    gpus=(),
     memory_bytes=16 * GIB,
     num_devices=0,
 )
 BOX = Here(
-    machine=TWO_HOPPERS,
-    gpus=(Gpu(name="NVIDIA A100-SXM4-80GB", memory_bytes=79 * GIB),) * 2,
+    machine=replace(NO_GPU, gpus=(A100, A100)),
     memory_bytes=500 * GIB,
     num_devices=2,
 )
@@ -64,8 +63,7 @@ def test_a_point_that_cannot_run_says_why(words: list[str], here: Here, reason: 
 
 def test_a_gpu_that_no_file_describes_rules_nothing_out_by_memory() -> None:
     unknown = Here(
-        machine=BOX.machine,
-        gpus=(Gpu(name="B900", memory_bytes=GIB),),
+        machine=replace(NO_GPU, gpus=(replace(A100, name="B900", memory_bytes=GIB),)),
         memory_bytes=GIB,
         num_devices=2,
     )

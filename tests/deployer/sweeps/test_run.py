@@ -10,13 +10,11 @@ import pytest
 from machines import TWO_HOPPERS
 
 from deployer.cli import main
-from deployer.recipes.machine import Gpu
 from deployer.sweeps import execute
 from deployer.sweeps.feasible import Here
 
 BOX = Here(
     machine=TWO_HOPPERS,
-    gpus=(Gpu(name="NVIDIA H100 80GB HBM3", memory_bytes=79 * 2**30),) * 2,
     memory_bytes=500 * 2**30,
     num_devices=2,
 )
