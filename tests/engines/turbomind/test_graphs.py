@@ -145,11 +145,11 @@ def test_rows_of_adapters_are_replayed_beside_bare_ones(gpu) -> None:
     group = TpGroup(rank=0, size=1)
     network = Vlm(spec, among(tensors, 3, seed=2), ops=ops, group=group)
     kv, device = pages(gpu), str(gpu.device)
-    graphs = graphs_around(network, kv, gpu, max_batch_size=4)
-    runs = [Run(token_ids=[3, 4 + i], pages=[i]) for i in range(4)]
+    graphs = graphs_around(network, kv, gpu, max_batch_size=2)
+    runs = [Run(token_ids=[3, 4 + i], pages=[i]) for i in range(2)]
     run_step(network, kv, [(run, 2) for run in runs], device=device)
-    for turn, adapters in enumerate(([2, -1, 0, 1], None, [-1, 1], [0], None)):
-        count = 4 if adapters is None else len(adapters)
+    for turn, adapters in enumerate(([2, -1], None, [0, 1])):
+        count = 2 if adapters is None else len(adapters)
         for run in runs[:count]:
             run.token_ids.append(7 * turn + run.pages[0])
         step = step_input([(run, 1) for run in runs[:count]], page_tokens=16, device=device)
@@ -162,7 +162,7 @@ def test_rows_of_adapters_are_replayed_beside_bare_ones(gpu) -> None:
         assert changed == [adapter >= 0 for adapter in adapters or [-1] * count]
         for run in runs[:count]:
             run.done += 1
-    assert graphs.replays == 5
+    assert graphs.replays == 3
 
 
 def test_what_is_no_plain_decode_step_is_not_replayed(network, gpu) -> None:
