@@ -51,6 +51,9 @@ class GenerationConfig:
     skip_special_tokens: bool = True
     include_stop_str_in_output: bool = False  # keep the stop word that ended the answer
     logprobs: int | None = None  # alternatives shown a token; 0: the chosen token alone; None: nothing
+    prompt_logprobs: int | None = (
+        None  # the same for the tokens of the prompt, none of which the prefix cache gives
+    )
     adapter: str | None = None  # name of one of engine.adapters; None: the bare model. HTTP asks by `model`
     response_format: Mapping[str, Any] | None = None  # the form of the text: `response_format.py`
 
@@ -75,6 +78,7 @@ class _Range:
 
 
 _TINY = math.ulp(0.0)
+_ALTERNATIVES = _Range(low=0, high=MAX_LOGPROBS, words=f"a whole number from 0 to {MAX_LOGPROBS}", whole=True)
 _RANGES: Mapping[str, _Range] = {
     "n": _Range(low=1, high=MAX_CHOICES, words=f"a whole number from 1 to {MAX_CHOICES}", whole=True),
     "max_new_tokens": _Range(low=1, high=INT64, words="a whole number, at least 1", whole=True),
@@ -87,9 +91,8 @@ _RANGES: Mapping[str, _Range] = {
     "presence_penalty": _Range(low=-2, high=2, words="a number from -2 to 2"),
     "frequency_penalty": _Range(low=-2, high=2, words="a number from -2 to 2"),
     "random_seed": _Range(low=-INT64, high=INT64 - 1, words="a whole number of 64 bits", whole=True),
-    "logprobs": _Range(
-        low=0, high=MAX_LOGPROBS, words=f"a whole number from 0 to {MAX_LOGPROBS}", whole=True
-    ),
+    "logprobs": _ALTERNATIVES,
+    "prompt_logprobs": _ALTERNATIVES,
 }
 _TEXTS = ("bad_words", "stop_words")
 _IDS = ("bad_token_ids", "stop_token_ids")

@@ -85,6 +85,7 @@ def sampling_rules(
     return SamplingRules(
         asked=asked,
         grammar=grammar,
+        prompt_logprobs=asked.prompt_logprobs,
         max_new_tokens=limit,
         first_seed=_or(asked.random_seed, secrets.randbits(63)),
         bad_sequences=(

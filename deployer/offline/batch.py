@@ -137,10 +137,7 @@ async def _answers(generator: Generator, job: Job, *, streamed: bool) -> AsyncGe
         defaults=generator.sampling,
         adapter=asked.adapter,
     )
-    answers = [
-        Answer(prompt, index=job.index, choice=choice.index, with_logprobs=asked.logprobs is not None)
-        for choice in choices
-    ]
+    answers = [Answer(prompt, index=job.index, choice=choice.index, asked=asked) for choice in choices]
     pieces = generate(generator.engine, generator.prompts.tokenizer, choices, running=set())
     async with aclosing(pieces):
         async for piece in pieces:
@@ -148,5 +145,7 @@ async def _answers(generator: Generator, job: Job, *, streamed: bool) -> AsyncGe
             response = answer.grow(piece)
             if not streamed and piece.finish is not None:
                 yield answer.whole()
-            elif streamed and (response.text or response.token_ids or response.finish_reason):
+            elif streamed and (
+                response.text or response.token_ids or response.prompt_logprobs or response.finish_reason
+            ):
                 yield response

@@ -66,24 +66,34 @@ def _ended(index: int, pieces: Sequence[Piece], content: dict[str, Any]) -> dict
     }
 
 
+def _nothing(_: Piece) -> bytes:
+    return b""
+
+
 async def chunks(
     service: Service,
     choices: Sequence[Choice],
     record: RequestRecord,
     *,
     writer: ChunkWriter,
-    opening: bytes,
     logprobs: Callable[[Piece], dict[str, Any]],
+    opening: bytes = b"",
+    before: Callable[[Piece], bytes] = _nothing,
     delta: Callable[[Piece], tuple[bytes, str | None]] | None = None,
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of a stream; `opening` goes out with the first, when it is sure that there is one.
 
-    `delta`: the JSON field of a piece and why its choice ended; None: its text, as it ended.
+    `before`: what stands in front of a piece's own event. `delta`: the JSON field of a piece and why its
+    choice ended; None: its text, as it ended.
     """
     tally = Tally(choices, record)
     async with aclosing(service.generate(choices)) as stream:
         async for piece in stream:
             tally.add(piece)
+            first = before(piece)
+            if first:
+                yield opening + first
+                opening = b""
             if piece.text or piece.logprobs or piece.finish:
                 found = logprobs(piece) if piece.logprobs else None
                 if delta is None:

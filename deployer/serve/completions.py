@@ -16,6 +16,7 @@ from deployer.prompt.tokenizer import decode
 from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
 from deployer.serve.best_of import likeliest, num_candidates
+from deployer.serve.echoes import Echoes
 from deployer.serve.logprobs import CompletionLogprobs
 from deployer.serve.openai_types import CompletionBody
 from deployer.serve.read_body import read_body
@@ -78,8 +79,6 @@ def completion_routes(service: Service) -> APIRouter:
 
 def _prompts(body: CompletionBody, *, made: int) -> list[str | list[int]]:
     """Return the prompts one by one. Raises ApiError."""
-    if body.echo and body.logprobs is not None and body.stream:
-        raise invalid("`echo` with `logprobs` needs every answer whole: drop `stream`", param="stream")
     if body.max_tokens == 0 and not body.echo:
         raise invalid(
             "`max_tokens`: 0 is for the prompt alone: set `echo`, or ask for more", param="max_tokens"
@@ -137,17 +136,18 @@ def _events(
         text_field=lambda text: b'"text":' + text,
         with_usage=body.stream_options is not None and body.stream_options.include_usage,
     )
-    opening = [
-        writer.text(choice.index, echo, logprobs=None, finish=None)
-        for choice, echo in zip(choices, echoes, strict=True)
-        if echo
-    ]
     logprobs = CompletionLogprobs(service.prompts.tokenizer, num_choices=len(choices))
+    echoed = Echoes(
+        choices if body.echo else (),
+        echoes if body.echo else (),
+        writer=writer,
+        logprobs=None if body.logprobs is None else logprobs,
+    )
     return chunks(
         service,
         choices,
         record,
         writer=writer,
-        opening=b"".join(opening),
         logprobs=lambda piece: logprobs.of([piece]),
+        before=echoed.before,
     )

@@ -47,19 +47,26 @@ class CompletionLogprobs:
         }
 
     def behind(self, prompt: Sequence[int], echo: str, pieces: Sequence[Piece]) -> dict[str, Any]:
-        """Return the lists of a prompt and of the whole answer behind it; nothing comes before the first.
+        """Return the lists of a prompt and of the whole answer behind it."""
+        found = [one for piece in pieces for one in piece.prompt_logprobs]
+        first = self.of_prompt(prompt, echo, found, choice=pieces[0].choice)
+        answer = self.of(pieces)
+        return {name: [*first[name], *answer[name]] for name in first}
+
+    def of_prompt(
+        self, prompt: Sequence[int], echo: str, found: Sequence[TokenLogprobs], *, choice: int
+    ) -> dict[str, Any]:
+        """Return the lists of a prompt that is shown as `echo`; nothing comes before the first token.
 
         What the tokens have in front of the text that is shown, as a bos, stands at its start.
         """
-        found = [one for piece in pieces for one in piece.prompt_logprobs]
         starts, end = _starts(self._tokenizer, prompt)
-        self._ends[pieces[0].choice] = len(echo)
-        answer = self.of(pieces)
+        self._ends[choice] = len(echo)
         return {
-            "tokens": [*(_text(self._tokenizer, token_id) for token_id in prompt), *answer["tokens"]],
-            "token_logprobs": [None, *(one.chosen for one in found), *answer["token_logprobs"]],
-            "top_logprobs": [None, *(self._top(one) for one in found), *answer["top_logprobs"]],
-            "text_offset": [*(max(start + len(echo) - end, 0) for start in starts), *answer["text_offset"]],
+            "tokens": [_text(self._tokenizer, token_id) for token_id in prompt],
+            "token_logprobs": [None, *(one.chosen for one in found)],
+            "top_logprobs": [None, *(self._top(one) for one in found)],
+            "text_offset": [max(start + len(echo) - end, 0) for start in starts],
         }
 
     def _top(self, found: TokenLogprobs) -> dict[str, float]:

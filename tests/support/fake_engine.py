@@ -97,7 +97,8 @@ class FakeEngine:
         made = deltas = 0
         if sampling.prompt_logprobs is not None:
             scores = _logprobs(request.token_ids[1:], sampling.prompt_logprobs, script.logprob)
-            yield Delta(request_id=name, token_ids=(), logprobs=(), prompt_logprobs=scores)
+            for part in (scores[:1], scores[1:]):  # as a prompt that is computed in two steps
+                yield Delta(request_id=name, token_ids=(), logprobs=(), prompt_logprobs=part)
         while script.endless or made < min(len(ids), sampling.max_new_tokens):
             if script.failed is not None and deltas == script.fail_after:
                 break

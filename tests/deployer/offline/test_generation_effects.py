@@ -105,6 +105,25 @@ def test_logprobs_come_with_every_token(pipe: Pipeline) -> None:
         assert about.chosen == about.top_logprobs[0] >= about.top_logprobs[2]
 
 
+def test_prompt_logprobs_come_with_every_token_of_the_prompt_behind_its_first(pipe: Pipeline) -> None:
+    assert ask(pipe).prompt_logprobs is None
+    found = ask(pipe, prompt_logprobs=20)
+    again = ask(pipe, prompt_logprobs=20)
+    assert again.prompt_logprobs == found.prompt_logprobs, "nothing of it comes from the prefix cache"
+    assert found.prompt_logprobs is not None
+    assert len(found.prompt_logprobs) == len(found.prompt_token_ids) - 1 == found.input_token_len - 1
+    num_named = 0
+    for token_id, about in zip(found.prompt_token_ids[1:], found.prompt_logprobs, strict=True):
+        named = dict(zip(about.top_ids, about.top_logprobs, strict=True))
+        assert named.get(token_id, about.chosen) == about.chosen <= max(named.values())
+        num_named += token_id in named
+    assert num_named > 0
+    pieces = list(pipe.stream_infer(PROMPT, GenerationConfig(prompt_logprobs=20)))
+    streamed = tuple(one for piece in pieces for one in piece.prompt_logprobs or ())
+    assert streamed == found.prompt_logprobs
+    assert pieces[0].prompt_logprobs, "they come with the first piece"
+
+
 def test_cached_tokens_are_told(pipe: Pipeline) -> None:
     long = "One two three four five six seven eight nine ten eleven twelve. " * 3
     for _ in range(2):

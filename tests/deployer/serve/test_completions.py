@@ -91,6 +91,23 @@ async def test_an_echo_has_the_logprobs_of_the_prompt_too(api: httpx.AsyncClient
     assert answer["usage"]["completion_tokens"] == max_tokens
 
 
+@pytest.mark.parametrize("max_tokens", [0, 2])
+@pytest.mark.parametrize("prompt", ["Hé", "a", ["Hé", "abc"]])
+async def test_a_streamed_echo_has_the_logprobs_of_the_whole_answer(
+    api: httpx.AsyncClient, prompt: Any, max_tokens: int
+) -> None:
+    """The prompt is one event, whose scores come in parts as the prompt is computed."""
+    fields = {"logprobs": 1, "max_tokens": max_tokens, "echo": True}
+    whole, found = await complete(api, prompt, **fields), await chunks(api, prompt, **fields)
+    for choice in whole["choices"]:
+        mine = [c["choices"][0] for c in found if c["choices"][0]["index"] == choice["index"]]
+        assert "".join(event["text"] for event in mine) == choice["text"]
+        assert mine[-1]["finish_reason"] == choice["finish_reason"]
+        for name, values in choice["logprobs"].items():
+            streamed = [value for event in mine if event["logprobs"] for value in event["logprobs"][name]]
+            assert streamed == values, name
+
+
 async def test_an_echo_alone_asks_the_engine_nothing_about_the_prompt(
     api: httpx.AsyncClient, engine: FakeEngine
 ) -> None:
@@ -102,7 +119,6 @@ async def test_an_echo_alone_asks_the_engine_nothing_about_the_prompt(
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
-        ({"echo": True, "logprobs": 0, "stream": True}, "stream", "drop `stream`"),
         ({"max_tokens": 0}, "max_tokens", "set `echo`"),
         ({"max_tokens": 0, "echo": True, "min_new_tokens": 1}, "min_new_tokens", "more than the 0 tokens"),
     ],
