@@ -5,19 +5,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from deployer.config.origins import shown_path
 from deployer.config.overrides import Flag, parse_flags
-from deployer.config.recipe_file import BLOCK, SCHEMA, read_block
-from deployer.config.tree import ConfigTree, config_tree
-from deployer.errors import EXIT_OK, ConfigError, UsageError
+from deployer.config.recipe_file import BLOCK, SCHEMA
+from deployer.config.tree import config_tree
+from deployer.errors import EXIT_OK, UsageError
 from deployer.plan.plan import Plan
 from deployer.recipes.command import recipe_of
+from deployer.recipes.flag_values import chosen_options, with_values
 from deployer.recipes.migrations import TOLERANCE
 from deployer.recipes.plan_summary import figures, summary
+from deployer.recipes.rebase import rebased
 from deployer.recipes.resolved import plan_of, resolve
-from deployer.recipes.rewrite import rewrite
 from deployer.yaml_text import yaml_text
 
 BESIDE = ("description", "from")  # words that are no overrides
@@ -48,11 +47,7 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
 
 def copied(source: Path, name: str) -> str:
     """Return a recipe's text under another name."""
-    block = read_block(source)
-    if block is None:
-        raise ConfigError([f"{source}: has no `{BLOCK}:` block; deploy recipe upgrade {source} adds one"])
-    text = source.read_text(encoding="utf-8")
-    return rewrite(text, {BLOCK: block, **_rest(text)}, {BLOCK: {**block, "name": name}, **_rest(text)})
+    return rebased(source, [], {"name": name})
 
 
 def written(
@@ -71,8 +66,7 @@ def written(
     if resolved.composition.tree.recipe is not None:
         raise UsageError("a recipe starts from overrides, or with from=<recipe> from another one")
     plan = plan_of(resolved.config, resolved.options, resolved.hardware)
-    tree = config_tree(None, config_dirs)
-    flags = parse_flags(overrides, tree)
+    flags = parse_flags(overrides, config_tree(None, config_dirs))
     hardware = resolved.composition.choices["hardware"]
     block = {
         "schema": SCHEMA,
@@ -87,7 +81,7 @@ def written(
     parts: list[dict[str, Any]] = [
         {BLOCK: block},
         {"defaults": _defaults(flags, resolved.config.model.name)},
-        _values(flags, tree),
+        with_values({}, [flag for flag in flags if flag.key.partition(".")[0] not in ("hardware", "plan")]),
     ]
     return "\n".join(yaml_text(part) for part in parts if part)
 
@@ -104,25 +98,7 @@ def _planned(plan: Plan) -> dict[str, Any]:
 
 def _defaults(flags: Sequence[Flag], model: str) -> list[Any]:
     """Return the defaults list: the built-in deployment, the model, then what replaces its options."""
-    chosen = {flag.key: flag.value for flag in flags if flag.kind == "option"}
+    chosen = chosen_options(flags)
     models = [{"model": chosen.pop("model", model)}]
     replaced = [{f"override {group}": option} for group, option in chosen.items() if group != "hardware"]
     return ["deploy", *models, *replaced, "_self_"]
-
-
-def _values(flags: Sequence[Flag], tree: ConfigTree) -> dict[str, Any]:
-    values = OmegaConf.create()
-    for flag in flags:
-        if flag.kind == "value" and flag.key.partition(".")[0] not in ("hardware", "plan"):
-            OmegaConf.update(values, flag.key, flag.value, force_add=True)
-        elif flag.kind in ("delete", "drop"):
-            raise UsageError(f"`{flag.text}`: a recipe can't take a key out; set it to null where it may be")
-    found = OmegaConf.to_container(values)
-    assert isinstance(found, dict), "created as a mapping"
-    return {str(key): value for key, value in found.items()}
-
-
-def _rest(text: str) -> dict[str, Any]:
-    import yaml
-
-    return {key: value for key, value in yaml.safe_load(text).items() if key != BLOCK}

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
 
 from deployer.config.overrides import Flag
 from deployer.config.recipe_file import BLOCK, read_block
-from deployer.errors import ConfigError, UsageError
+from deployer.errors import ConfigError
+from deployer.recipes.flag_values import chosen_options, with_values
 from deployer.recipes.rewrite import rewrite
 from deployer.yaml_text import yaml_text
 
@@ -24,19 +24,8 @@ def rebased(source: Path, flags: Sequence[Flag], block: Mapping[str, Any]) -> st
         raise ConfigError([f"{source}: has no `{BLOCK}:` block; deploy recipe upgrade {source} adds one"])
     text = source.read_text(encoding="utf-8")
     old: dict[str, Any] = yaml.safe_load(text)
-    values = OmegaConf.create({key: value for key, value in old.items() if key not in (BLOCK, "defaults")})
-    options: dict[str, Any] = {}
-    for flag in flags:
-        if flag.kind == "option":
-            options[flag.key] = flag.value
-        elif flag.kind == "value":
-            OmegaConf.update(values, flag.key, flag.value, force_add=True)
-        else:
-            raise UsageError(f"`{flag.text}`: a recipe can't take a key out; set it to null where it may be")
-    found = OmegaConf.to_container(values)
-    assert isinstance(found, dict), "created as a mapping"
-    changed = {str(key): value for key, value in found.items()}
-    defaults = _with_options(old.get("defaults", []), options)
+    changed = with_values({key: value for key, value in old.items() if key not in (BLOCK, "defaults")}, flags)
+    defaults = _with_options(old.get("defaults", []), chosen_options(flags))
     added = {key: value for key, value in changed.items() if key not in old}
     head = {BLOCK: {**own, **block}, **({"defaults": defaults} if "defaults" in old else {})}
     kept = {key: changed[key] for key in old if key in changed}

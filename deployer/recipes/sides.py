@@ -98,6 +98,17 @@ def side_of_lock(lock: Lock, name: str, config_dirs: Sequence[Path]) -> Side:
     return Side(name=name, config=lock.config, origins={}, facts=facts, plan=plan)
 
 
+def differing_facts(one: Side, other: Side) -> Iterator[tuple[str, str, str]]:
+    """Yield what both sides tell of themselves and tell differently."""
+    if not (one.facts and other.facts):
+        return
+    for name in sorted(one.facts.keys() | other.facts.keys()):
+        was, now = one.facts.get(name, "-"), other.facts.get(name, "-")
+        told_by_both = name in one.facts and name in other.facts
+        if was != now and (told_by_both or name.endswith(".bytes") or name.startswith("packages.")):
+            yield name, was, now
+
+
 def _of_server(url: str, changes: Sequence[str], config_dirs: Sequence[Path], *, hardware: str) -> Side:
     texts = dict(word.split("=", 1) for word in changes)
     unknown = sorted(texts.keys() - {"api_key", "hardware"})
@@ -151,14 +162,3 @@ def _names_one(word: str) -> bool:
     if _is_url(word) or word.startswith(("+model=", "model=")) or recipe_word(word) is not None:
         return True
     return "=" not in word and not word.startswith("~")
-
-
-def differing_facts(one: Side, other: Side) -> Iterator[tuple[str, str, str]]:
-    """Yield what both sides tell of themselves and tell differently."""
-    if not (one.facts and other.facts):
-        return
-    for name in sorted(one.facts.keys() | other.facts.keys()):
-        was, now = one.facts.get(name, "-"), other.facts.get(name, "-")
-        told_by_both = name in one.facts and name in other.facts
-        if was != now and (told_by_both or name.endswith(".bytes") or name.startswith("packages.")):
-            yield name, was, now

@@ -114,7 +114,7 @@ def _mark(result: Result, best: Sequence[int]) -> str:
 def _flat(result: Result, best: Sequence[int]) -> dict[str, Any]:
     """Return a row of the files: one column a key that is swept, one a figure."""
     swept = dict(word.lstrip("+").split("=", 1) for word in result.words)
-    whole: Mapping[str, Any] = {
+    return {
         "point": result.number,
         "status": result.status,
         "front": result.number in best,
@@ -126,7 +126,6 @@ def _flat(result: Result, best: Sequence[int]) -> dict[str, Any]:
         "date": result.date,
         "reason": result.reason,
     }
-    return dict(whole)
 
 
 def _write_parquet(path: Path, columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> Path:

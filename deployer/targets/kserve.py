@@ -7,7 +7,7 @@ kserve_runtime  a ServingRuntime (`v1alpha1`) that holds the container, and an I
 KServe makes the Deployment, the Service and the route; scaling stays with the numbers of replicas given.
 """
 
-from deployer.targets.kubernetes_pod import Manifest, PodCase, pod_spec
+from deployer.targets.kubernetes_pod import Manifest, PodCase, pod_labels, pod_spec
 
 FORMAT = "vlm-deployer"  # of the model, as runtime and service name it
 # What of a pod a ServingRuntime may hold (ServingRuntimePodSpec, KServe 0.21); the service brings the rest.
@@ -44,11 +44,10 @@ def _pod(case: PodCase) -> Manifest:
 
 
 def _service(case: PodCase, predictor: Manifest) -> Manifest:
-    labels = {"app.kubernetes.io/name": "vlm-deployer", "app.kubernetes.io/instance": case.needs.name}
     replicas = {"minReplicas": case.target.min_replicas, "maxReplicas": case.target.max_replicas}
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
         "metadata": {"serving.kserve.io/deploymentMode": "RawDeployment"},
-        "spec": {"predictor": {**replicas, "labels": labels, **predictor}},
+        "spec": {"predictor": {**replicas, "labels": pod_labels(case), **predictor}},
     }

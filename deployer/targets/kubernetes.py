@@ -11,7 +11,18 @@ from deployer.plan.plan import Plan
 from deployer.targets.carried import FILE, carried, fingerprint, text_of
 from deployer.targets.images import default_image
 from deployer.targets.kserve import inference_service, runtime_and_service
-from deployer.targets.kubernetes_pod import KEYS_DIR, PORT, Manifest, PodCase, pod_spec, ports
+from deployer.targets.kubernetes_pod import (
+    INSTANCE,
+    KEYS_DIR,
+    MANAGED_BY,
+    PART_OF,
+    PORT,
+    Manifest,
+    PodCase,
+    pod_labels,
+    pod_spec,
+    ports,
+)
 from deployer.targets.needs import needs_of
 from deployer.targets.ray_service import ray_service
 from deployer.targets.written import Rendered
@@ -19,8 +30,6 @@ from deployer.verb import OptionGroup
 from deployer.yaml_text import yaml_text
 
 RAY_SERVE = "deployer.config.targets:RayServeTarget"
-NAME, PART_OF = "app.kubernetes.io/name", "app.kubernetes.io/part-of"
-INSTANCE, MANAGED_BY = "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"
 FINGERPRINT = "vlm-deployer/config-sha256"
 IN_FLIGHT = "deployer_requests_in_flight"  # of /metrics; an adapter shows it to the autoscaler
 CALM_S = 300  # without load before a pod goes: a new one takes minutes to load
@@ -167,22 +176,20 @@ def _network_policy(case: PodCase) -> Manifest:
     for namespace in sorted(case.target.allow_from_namespaces):
         label = {"kubernetes.io/metadata.name": namespace}
         peers.append({"namespaceSelector": {"matchLabels": label}})
-    selector = {NAME: "vlm-deployer", INSTANCE: case.needs.name}
     ingress: Manifest = {"from": peers}
     if case.target.form == "deployment":  # the others bring ports of their own
         ingress["ports"] = [{"port": name, "protocol": "TCP"} for name in ports(case)]
-    spec = {"podSelector": {"matchLabels": selector}, "policyTypes": ["Ingress"], "ingress": [ingress]}
+    spec = {
+        "podSelector": {"matchLabels": pod_labels(case)},
+        "policyTypes": ["Ingress"],
+        "ingress": [ingress],
+    }
     return _object(case, "networking.k8s.io/v1", "NetworkPolicy", spec=spec)
 
 
 def labels(case: PodCase) -> dict[str, str]:
     """Return the labels of every object and pod."""
-    return {
-        NAME: "vlm-deployer",
-        INSTANCE: case.needs.name,
-        PART_OF: case.needs.name,
-        MANAGED_BY: "vlm-deployer",
-    }
+    return {**pod_labels(case), PART_OF: case.needs.name, MANAGED_BY: "vlm-deployer"}
 
 
 def _named(case: PodCase, value: Manifest, text: str) -> Manifest:

@@ -14,6 +14,9 @@ from deployer.targets.needs import PROBE_S, Needs, probes_in
 
 Manifest = dict[str, Any]
 
+# Labels by which our objects find each other: https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels
+NAME, PART_OF = "app.kubernetes.io/name", "app.kubernetes.io/part-of"
+INSTANCE, MANAGED_BY = "app.kubernetes.io/instance", "app.kubernetes.io/managed-by"
 CONFIG_DIR = "/etc/vlm-deployer"
 KEYS_DIR = "/run/secrets/vlm-deployer"
 CACHE_DIR = "/cache"
@@ -86,6 +89,11 @@ def container(case: PodCase) -> Manifest:
         },
         "volumeMounts": mounts(case),
     }
+
+
+def pod_labels(case: PodCase) -> dict[str, str]:
+    """Return the labels that pods of other makers carry too: KServe's, Ray's."""
+    return {NAME: "vlm-deployer", INSTANCE: case.needs.name}
 
 
 def ports(case: PodCase) -> dict[str, int]:
@@ -185,5 +193,5 @@ def _spread(name: str) -> Manifest:
         "maxSkew": 1,
         "topologyKey": "kubernetes.io/hostname",
         "whenUnsatisfiable": "ScheduleAnyway",
-        "labelSelector": {"matchLabels": {"app.kubernetes.io/instance": name}},
+        "labelSelector": {"matchLabels": {INSTANCE: name}},
     }

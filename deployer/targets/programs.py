@@ -12,7 +12,9 @@ from pathlib import Path
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import ComposeTarget, KubernetesTarget, SystemdTarget
 from deployer.errors import UnavailableError, UsageError
+from deployer.targets.kubernetes_pod import INSTANCE
 from deployer.targets.needs import Needs
+from deployer.targets.systemd import config_file, unit_file
 
 ROLLOUT_S = 3600
 HOW_TO_GET = {
@@ -83,7 +85,7 @@ def check_nodes(text: str, target: KubernetesTarget, needs: Needs) -> None:
 
 def _kubernetes(target: KubernetesTarget, needs: Needs, folder: Path, *, action: str) -> list[list[str]]:
     kubectl = ["kubectl", "--namespace", target.namespace]
-    label = f"--selector=app.kubernetes.io/instance={needs.name}"
+    label = f"--selector={INSTANCE}={needs.name}"
     if action == "status":
         kinds = {
             "deployment": "deployment",
@@ -101,12 +103,11 @@ def _kubernetes(target: KubernetesTarget, needs: Needs, folder: Path, *, action:
 
 
 def _systemd(target: SystemdTarget, needs: Needs, folder: Path, *, action: str) -> list[list[str]]:
-    unit = f"vlm-deployer-{needs.name}.service"
+    unit, config = unit_file(needs), config_file(needs)
     if action == "status":
         return [["systemctl", "status", "--no-pager", unit]]
     if action == "down":
         return [["systemctl", "disable", "--now", unit]]
-    config = f"vlm-deployer-{needs.name}.yaml"
     return [
         ["install", "-D", "-m", "644", str(folder / config), f"{target.config_dir}/{config}"],
         ["install", "-D", "-m", "644", str(folder / unit), f"/etc/systemd/system/{unit}"],

@@ -1,12 +1,13 @@
 """`target=ray_serve`, rendered: the config file of Ray Serve, which `serve deploy` sends to a cluster."""
 
+from typing import Any
+
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import RayServeTarget
 from deployer.plan.plan import Plan
 from deployer.recipes.flat import public
 from deployer.targets.carried import carried
 from deployer.targets.needs import needs_of
-from deployer.targets.ray_service import IMPORT_PATH
 from deployer.targets.written import Rendered
 from deployer.yaml_text import yaml_text
 
@@ -25,12 +26,6 @@ def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
         has_model_folder=True,  # and so is the checkpoint's
         target=target,
     )
-    application = {
-        "name": needs.name,
-        "route_prefix": "/",
-        "import_path": IMPORT_PATH,
-        "args": {"deployment": public(there)},
-    }
     serving = {
         "proxy_location": "EveryNode",
         "http_options": {
@@ -38,6 +33,16 @@ def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
             "port": server.port,
             "request_timeout_s": target.request_timeout_s,
         },
-        "applications": [application],
+        "applications": [application(needs.name, there)],
     }
     return [Rendered(path="serve.yaml", text=yaml_text(serving))]
+
+
+def application(name: str, config: DeployConfig) -> dict[str, Any]:
+    """Return the entry of a deployment among the applications of Ray Serve's config."""
+    return {
+        "name": name,
+        "route_prefix": "/",
+        "import_path": "deployer.ray_serve.application:build",
+        "args": {"deployment": public(config)},
+    }

@@ -9,25 +9,18 @@ from typing import Any
 
 import yaml
 
-from deployer.recipes.flat import public
-from deployer.targets.kubernetes_pod import PORT, Manifest, PodCase, pod_spec, quantity
+from deployer.targets.kubernetes_pod import PORT, Manifest, PodCase, pod_labels, pod_spec, quantity
+from deployer.targets.ray_serve import application
 
-IMPORT_PATH = "deployer.ray_serve.application:build"
 HEAD_BYTES = 8 << 30  # the head of Ray and the front
 HEAD_CORES = 2
 
 
 def ray_service(case: PodCase) -> Manifest:
     """Return the RayService."""
-    application = {
-        "name": case.needs.name,
-        "route_prefix": "/",
-        "import_path": IMPORT_PATH,
-        "args": {"deployment": public(case.config)},
-    }
     serving = {
         "http_options": {"host": "0.0.0.0", "port": PORT},
-        "applications": [application],
+        "applications": [application(case.needs.name, case.config)],
     }
     cluster = {
         "rayVersion": case.target.ray_version,
@@ -76,8 +69,4 @@ def _template(case: PodCase, name: str) -> Manifest:
         part[key] = [volume for volume in part[key] if volume["name"] != "config"]  # Serve's config has it
     # NOTE: Ray writes its sessions below /tmp, and its wrapper elsewhere too.
     container["securityContext"]["readOnlyRootFilesystem"] = False
-    labels = {
-        "app.kubernetes.io/name": "vlm-deployer",
-        "app.kubernetes.io/instance": case.needs.name,
-    }
-    return {"metadata": {"labels": labels}, "spec": spec}
+    return {"metadata": {"labels": pod_labels(case)}, "spec": spec}

@@ -50,18 +50,27 @@ def render(config: DeployConfig, plan: Plan) -> list[Rendered]:
     target = config.target
     assert isinstance(target, SystemdTarget), "chosen by its kind"
     needs = needs_of(config, plan)
-    unit = f"vlm-deployer-{needs.name}.service"
+    unit, file = unit_file(needs), config_file(needs)
     keys = None if config.server.api_keys_file is None else f"/run/credentials/{unit}/api_keys"
     server = config.server
     there = carried(config, needs, host=server.host, port=server.port, api_keys_file=keys)
-    file = f"vlm-deployer-{needs.name}.yaml"
     return [
-        Rendered(path=unit, text=_unit(config, target, needs, config_file=f"{target.config_dir}/{file}")),
+        Rendered(path=unit, text=_unit(config, target, needs)),
         Rendered(path=file, text=text_of(there)),
     ]
 
 
-def _unit(config: DeployConfig, target: SystemdTarget, needs: Needs, *, config_file: str) -> str:
+def unit_file(needs: Needs) -> str:
+    """Return the name of the unit."""
+    return f"vlm-deployer-{needs.name}.service"
+
+
+def config_file(needs: Needs) -> str:
+    """Return the name of the config that it serves."""
+    return f"vlm-deployer-{needs.name}.yaml"
+
+
+def _unit(config: DeployConfig, target: SystemdTarget, needs: Needs) -> str:
     after = " ".join(target.after)
     sections = [
         "# Written by `deploy render target=systemd`.",
@@ -73,7 +82,7 @@ def _unit(config: DeployConfig, target: SystemdTarget, needs: Needs, *, config_f
         "",
         "[Service]",
         "Type=exec",
-        f"ExecStart={target.command} {config_file}",
+        f"ExecStart={target.command} {target.config_dir}/{config_file(needs)}",
         "Restart=on-failure",
         "RestartSec=10",
         f"TimeoutStopSec={math.ceil(needs.stop_s)}",
