@@ -100,7 +100,7 @@ def test_a_batch_through_many_adapters_gives_what_plain_torch_gives(tp: int, tmp
         torch.randint(0, VOCAB, (8 + 3 * i,), generator=generator).tolist() for i in range(NUM_PROMPTS)
     ]
 
-    def run(kind: Any, dtype: Any, tp: int) -> list[Answer]:
+    def run(kind: Any, dtype: Any, tp: int, prompts: list[list[int]], names: list[Any]) -> list[Answer]:
         how = options(
             kind=kind, dtype=dtype, device="cuda", tp=tp, page_tokens=16, num_pages=1024, max_batch_size=16,
             max_prefill_token_num=512, session_len=512,
