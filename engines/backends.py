@@ -186,6 +186,7 @@ def _turbomind_graphs(
     from engines.turbomind.chunk_ladder import chunk_ladder
     from engines.turbomind.graphs import CudaRecorder, DecodeGraphs
     from engines.turbomind.ops.choose_token import choose_token
+    from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
     from engines.turbomind.ops_table import TurbomindOps
 
     assert isinstance(ops, TurbomindOps), "recorded steps are launched by this engine's own table"
@@ -213,6 +214,8 @@ def _turbomind_graphs(
         device=device,
         recorder=recorder,
         choose=partial(choose_token, ops.gpu, seen_NV=seen_NV, outputs_NV=outputs_NV),
+        lay_out=partial(lay_out_rows, ops.gpu),
+        copy_ids=partial(copy_ids, ops.gpu),
     )
     graphs.capture()
     return graphs

@@ -42,7 +42,7 @@ def step_input(
     sequence_T = np.repeat(np.arange(len(chunks)), counts_B)
     firsts_B = np.array([chunk.start for chunk in chunks])
     indices_T = np.arange(starts_B1[-1]) + (firsts_B - starts_B1[:-1])[sequence_T]
-    pages_BP = _page_table(chunks)
+    pages_BP = page_table(chunks)
     slots_T = pages_BP[sequence_T, indices_T // page_tokens] * page_tokens + indices_T % page_tokens
     rows_M, inner_M, features_MH = _image_rows(chunks[plan.num_decodes :], plan.num_decodes, features)
     positions_AT = _positions(chunks, starts_B1, indices_T)
@@ -152,7 +152,7 @@ def _unknown(chunks: Seq[Chunk], starts_B1: Ints) -> tuple[Ints, Ints]:
     return starts_B1[1:][index_U] - 1, np.array([sources_B[i] for i in index_U], dtype=np.int64)
 
 
-def _page_table(chunks: Seq[Chunk]) -> Ints:
+def page_table(chunks: Seq[Chunk]) -> Ints:
     """Return the pages of each sequence, zeros behind them; no loop over pages or rows."""
     pages = [chunk.sequence.pages for chunk in chunks]
     counts_B = np.array([len(own) for own in pages])

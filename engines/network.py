@@ -1,13 +1,14 @@
-"""What the runner sees of a model: three calls, a fourth where steps are recorded.
+"""What the runner sees of a model: three calls, three more where steps are recorded.
 
 `engines/weights/load.py` builds one from a folder.
 """
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from engines.decode_rows import DecodeRows
 from engines.ops import KvLayer
 from engines.plain_rows import PlainRows
 from engines.spec import ModelSpec
@@ -36,13 +37,28 @@ class Network(Protocol):
         ...
 
 
+class Replayed(NamedTuple):
+    """What a replayed step left; the next one writes over it."""
+
+    logits_SV: Tensor
+    ids_S: Tensor  # int64
+
+
 class ChoosingNetwork(Network, Protocol):
-    """A network that goes from steps straight to their tokens where all rows are plain."""
+    """A network that goes from steps straight to their tokens where all rows are plain.
+
+    As `engines.sampling.sample` would choose them: an id equal to the vocabulary's size marks a row that held
+    a NaN. Both kinds of steps run over the pages that the network was made with.
+    """
 
     def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
-        """Run the step over the pages that the network was made with and return ids int64 [S].
+        """Run a step and return ids int64 [S]; the tensor holds until the next step is run."""
+        ...
 
-        As `engines.sampling.sample` would choose them: an id equal to the vocabulary's size marks a row that
-        held a NaN. The tensor holds until the next step is run.
-        """
+    def replay(self, rows: DecodeRows, how: PlainRows | None) -> Replayed:
+        """Run a step in which every sequence decodes; `how` None: its logits are wanted, not its ids."""
+        ...
+
+    def copy_ids(self, ids_S: Tensor, to_S: Tensor) -> None:
+        """Queue a copy of ids int64 [S], to pinned memory of the host too."""
         ...

@@ -111,7 +111,7 @@ class TokenCounts:
             if chunk.source_row is not None and row.num_counted < chunk.end
         ]
         row_N, source_N = _columns(found, self._device)
-        token_N = last_ids_S[source_N]
+        token_N = last_ids_S[source_N].clamp(max=self._vocab - 1)  # no id where a row held a NaN
         seen_NV[row_N, token_N] = True
         _add_one(outputs_NV, row_N, token_N)
 

@@ -7,16 +7,18 @@ Legend: M image rows, H hidden.
 """
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from engines.batch import step_input, touched_images
-from engines.batch_plan import BatchPlan
+from engines.batch_plan import BatchPlan, Chunk
+from engines.decode_rows import DecodeRows, decode_rows, is_decode
 from engines.encoder_cache import EncoderCache
 from engines.host_copy import HostCopy
 from engines.network import ChoosingNetwork, Network
@@ -68,6 +70,10 @@ class Launched:
     logprobs: LogprobsCopy | None  # None: nobody asked for them
     scores: PromptScores | None  # None: nobody asked about tokens of a prompt in this step
     encoding: Encoding | None  # None: no picture was encoded
+    read_by_device: DecodeRows | None = None  # memory of the host that stays as it is until the step is done
+
+
+Chosen = tuple[Tensor | None, LogprobsCopy | None, PromptScores | None]
 
 
 class Runner:
@@ -95,7 +101,9 @@ class Runner:
         self._vocab = network.spec.decoder.vocab
         self._counts = counts or TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
         self._images = EncoderCache(vision.cache_bytes)
-        self._last_ids_S: Tensor | None = None  # what the step before samples, each an id of the vocabulary
+        self._last_ids_S: Tensor | None = (
+            None  # what the step before samples; the vocabulary's size for a NaN
+        )
         self._clock = step_clock(device)
         self.wait_s = 0.0
         self.images_encoded = 0
@@ -123,34 +131,66 @@ class Runner:
     def launch(self, plan: BatchPlan) -> Launched:
         """Queue a step on the device; it may be scheduled before the one before it was fetched."""
         features, encoding = self._features(plan)
+        run, rows = self._prepared(plan, features)
+        self._clock.begin("decode" if plan.num_decodes == len(plan.chunks) else "prefill")
+        ids_S, logprobs, scores = run()
+        self._images.trim(_unfinished(plan))
+        self._clock.end()
+        ids = None
+        if ids_S is not None:
+            self._last_ids_S = ids_S
+            ids = HostCopy(ids_S, copy=None if self._recorded is None else self._recorded.copy_ids)
+        return Launched(
+            plan=plan, ids_S=ids, logprobs=logprobs, scores=scores, encoding=encoding, read_by_device=rows
+        )
+
+    def _prepared(
+        self, plan: BatchPlan, features: Mapping[bytes, Tensor]
+    ) -> tuple[Callable[[], Chosen], DecodeRows | None]:
+        """Lay a step out; return what launches it, and the rows that it replays."""
+        by_prompt = self._network.spec.decoder.rope.by_prompt
+        if self._recorded is not None and is_decode(plan):
+            rows = decode_rows(
+                plan,
+                page_tokens=self._page_tokens,
+                rope_by_prompt=by_prompt,
+                last_ids_S=self._last_ids_S,
+                pinned=self._device.type == "cuda",
+            )
+            return partial(self._replayed, plan, rows, self._recorded), rows
+        last_ids_S = self._kept_ids()
         step = step_input(
             plan,
             page_tokens=self._page_tokens,
             device=self._device,
             features=features,
-            rope_by_prompt=self._network.spec.decoder.rope.by_prompt,
-            last_ids_S=self._last_ids_S,
+            rope_by_prompt=by_prompt,
+            last_ids_S=last_ids_S,
         )
-        self._clock.begin("decode" if plan.num_decodes == len(plan.chunks) else "prefill")
-        ids_S, logprobs, scores = self._chosen(plan, step)
-        self._images.trim(_unfinished(plan))
-        self._clock.end()
-        if ids_S is None:
-            return Launched(plan=plan, ids_S=None, logprobs=None, scores=scores, encoding=encoding)
-        self._last_ids_S = ids_S.clamp(max=self._vocab - 1)  # no id where a row held a NaN
-        ids = HostCopy(ids_S)
-        return Launched(plan=plan, ids_S=ids, logprobs=logprobs, scores=scores, encoding=encoding)
+        return partial(self._chosen, plan, step, last_ids_S), None
 
-    def _chosen(
-        self, plan: BatchPlan, step: StepInput
-    ) -> tuple[Tensor | None, LogprobsCopy | None, PromptScores | None]:
+    def _kept_ids(self) -> Tensor | None:
+        """Return what the step before samples, ids of the vocabulary that outlast the next replay."""
+        return None if self._last_ids_S is None else self._last_ids_S.clamp(max=self._vocab - 1)
+
+    def _replayed(self, plan: BatchPlan, rows: DecodeRows, recorded: ChoosingNetwork) -> Chosen:
+        """Replay a step; where a row is not plain, all are chosen by the logits that it leaves."""
+        chunks = plan.sampling
+        plain = plain_rows(chunks, self._counts, self._vocab, last_ids_S=rows.last_ids_S)
+        if plain is not None:
+            return recorded.replay(rows, plain).ids_S, None, None
+        last_ids_S = self._kept_ids()
+        ids_S, logprobs = self._sampled(chunks, recorded.replay(rows, None).logits_SV, last_ids_S)
+        return ids_S, logprobs, None
+
+    def _chosen(self, plan: BatchPlan, step: StepInput, last_ids_S: Tensor | None) -> Chosen:
         """Run the network and choose the tokens of the sampled rows; None where there are none.
 
-        A step that scores prompts has rows of the head that choose nothing, and is not for recordings.
+        A step that scores prompts has rows of the head that choose nothing.
         """
         chunks = plan.sampling
         if self._recorded is not None and chunks and not plan.scored:
-            plain = plain_rows(chunks, self._counts, self._vocab, last_ids_S=self._last_ids_S)
+            plain = plain_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
             if plain is not None:
                 return self._recorded.choose(step, plain), None, None
         hidden_SH = self._network.hidden(step, self._kv)
@@ -161,10 +201,14 @@ class Runner:
             hidden_SH = hidden_SH[: len(chunks)]
         if not chunks:
             return None, None, scores
-        rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=self._last_ids_S)
-        sampled = sample(self._network.logits(hidden_SH), rows)
-        logprobs = None if sampled.logprobs is None else _on_the_way(sampled.logprobs, rows)
-        return sampled.ids_S, logprobs, scores
+        return *self._sampled(chunks, self._network.logits(hidden_SH), last_ids_S), scores
+
+    def _sampled(
+        self, chunks: Seq[Chunk], logits_SV: Tensor, last_ids_S: Tensor | None
+    ) -> tuple[Tensor, LogprobsCopy | None]:
+        rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
+        sampled = sample(logits_SV, rows)
+        return sampled.ids_S, None if sampled.logprobs is None else _on_the_way(sampled.logprobs, rows)
 
     def fetch(self, launched: Launched) -> list[TokenChoice]:
         """Wait for a step and return what it sampled."""

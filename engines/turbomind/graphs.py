@@ -1,13 +1,13 @@
-"""Decode steps replayed from CUDA graphs: a network around a network, with the same three calls and a fourth.
+"""Decode steps replayed from CUDA graphs: a network around a network, with the same calls and three more.
 
-A step in which every sequence decodes and is sampled is copied into fixed buffers and replayed at the next
-larger batch size of a ladder, LM head and the choice of tokens included; every other step goes to the network
-behind. The choice holds for rows that are all plain (`engines/plain_rows.py`), after other steps too,
-launched behind their logits; rows that are not plain read the logits. Rows that fill up a batch have no keys
-and no slot: attention gives them zeros, nothing is written for them. Where adapters are loaded there is a
-second recording of every size, with their sums, for steps that have a row of one.
+A step in which every sequence decodes and is sampled (`engines/decode_rows.py`) is laid out in fixed buffers
+and replayed at the next larger batch size of a ladder, LM head and the choice of tokens included; every other
+step goes to the network behind. The choice holds for rows that are all plain (`engines/plain_rows.py`), after
+other steps too, launched behind their logits; rows that are not plain read the logits. Rows that fill up a
+batch have no keys and no slot: attention gives them zeros, nothing is written for them. Where adapters are
+loaded there is a second recording of every size, with their sums, for steps that have a row of one.
 
-Legend: as in `engines/step.py`; H hidden, V vocabulary.
+Legend: as in `engines/step.py`; H hidden, V vocabulary, N the most rows, W words of a row.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-from engines.network import Network
+from engines.decode_rows import DecodeRows
+from engines.network import Network, Replayed
 from engines.ops import KvLayer
 from engines.plain_rows import CHOICE_WORDS, PlainRows
 from engines.spec import ModelSpec
@@ -26,7 +27,7 @@ from engines.step import AttentionBatch, StepInput
 from engines.turbomind.batch_ladder import ladder
 from engines.vision.parts import ImagePixels
 
-Outputs = tuple[Tensor, Tensor, Tensor]  # hidden, logits, ids
+Outputs = tuple[Tensor, Tensor]  # logits, ids
 Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
@@ -59,7 +60,6 @@ class CudaRecorder:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Captured:
     replay: Callable[[], None]
-    hidden_SH: Tensor
     logits_SV: Tensor
     ids_S: Tensor
 
@@ -68,6 +68,22 @@ class Choose(Protocol):
     """Returns ids int64 [S] of logits [S, V] and a CHOICE of each row."""
 
     def __call__(self, logits_SV: Tensor, choices_S6: Tensor) -> Tensor: ...
+
+
+class LayOut(Protocol):
+    """Writes a step into fixed buffers, rows behind its own up to `size` as empty ones."""
+
+    def __call__(
+        self,
+        rows_BW: Tensor,
+        last_ids_S: Tensor | None,
+        *,
+        size: int,
+        vocab: int,
+        tokens_5N: Tensor,
+        kv_lens_N: Tensor,
+        pages_NP: Tensor,
+    ) -> None: ...
 
 
 class DecodeGraphs:
@@ -83,18 +99,20 @@ class DecodeGraphs:
         device: torch.device,
         recorder: Recorder,
         choose: Choose,
+        lay_out: LayOut,
+        copy_ids: Callable[[Tensor, Tensor], None],
     ) -> None:
+        """`copy_ids` brings tokens [S] to other memory, that of the host too."""
         self._recorder = recorder
         self._choose = choose
+        self._lay_out = lay_out
+        self.copy_ids = copy_ids
         self._network = network
         self._kv = kv
-        self._page_tokens = kv[0].page_tokens
-        self._buffers = _Buffers(max_batch_size, -(-session_len // self._page_tokens), device)
+        self._buffers = _Buffers(max_batch_size, -(-session_len // kv[0].page_tokens), device)
         self._greedy_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._graphs: dict[tuple[int, bool], _Captured] = {}  # by size, and whether adapters add to it
         self._sizes = ladder(max_batch_size)
-        self._replayed: _Captured | None = None
-        self._hidden_SH: Tensor | None = None  # what the last replay handed out
         self.replays = 0
 
     @property
@@ -108,61 +126,41 @@ class DecodeGraphs:
         for size, adapted in recordings(self._sizes, self.spec):
             step = self._buffers.step(size, adapted=adapted)
             run = partial(self._run, step, self._buffers.choices_B6[:size])
-            replay, (hidden_SH, logits_SV, ids_S) = self._recorder.record(run)
-            self._graphs[size, adapted] = _Captured(
-                replay=replay, hidden_SH=hidden_SH, logits_SV=logits_SV, ids_S=ids_S
-            )
+            replay, (logits_SV, ids_S) = self._recorder.record(run)
+            self._graphs[size, adapted] = _Captured(replay=replay, logits_SV=logits_SV, ids_S=ids_S)
 
     def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
         """Return the rows of each picture."""
         return self._network.encode_images(images, max_tiles=max_tiles)
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
-        """Replay a decode step, run any other."""
-        if kv is not self._kv or not self._is_decode(step):
-            return self._network.hidden(step, kv)
-        self._replayed = self._replay(step)
-        self._hidden_SH = self._replayed.hidden_SH[: len(step.token_ids_T)]
-        return self._hidden_SH
-
-    def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
-        """Return the tokens [S] of a step; those of a replayed one are written over by the next replay."""
-        if not self._is_decode(step):
-            logits_SV = self._network.logits(self._network.hidden(step, self._kv))
-            greedy_S6 = self._greedy_B6[: len(logits_SV)]
-            return self._choose(logits_SV, greedy_S6 if rows.choices_S6 is None else rows.choices_S6)
-        self._buffers.fill_choices(rows.choices_S6)
-        self._hidden_SH = None
-        return self._replay(step).ids_S[: len(step.token_ids_T)]
+        """Run a step that is not replayed; return the normed sampled rows, [S, H]."""
+        return self._network.hidden(step, kv)
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
-        """Return logits; those of a replayed step are there already, until the next one is replayed."""
-        if self._replayed is not None and hidden_SH is self._hidden_SH:
-            return self._replayed.logits_SV[: len(hidden_SH)]
+        """Return logits [S, V]."""
         return self._network.logits(hidden_SH)
 
-    def _replay(self, step: StepInput) -> _Captured:
-        size = next(size for size in self._sizes if size >= len(step.token_ids_T))
-        self._buffers.fill(step, size)
-        captured = self._graphs[size, step.adapter_T is not None]
+    def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
+        """Run a step that is not replayed and return its tokens [S]."""
+        logits_SV = self.logits(self.hidden(step, self._kv))
+        greedy_S6 = self._greedy_B6[: len(logits_SV)]
+        return self._choose(logits_SV, greedy_S6 if rows.choices_S6 is None else rows.choices_S6)
+
+    def replay(self, rows: DecodeRows, how: PlainRows | None) -> Replayed:
+        """Replay a step; without `how` its logits are meant. The next replay writes over what it gives."""
+        num = len(rows.rows_BW)
+        size = next(size for size in self._sizes if size >= num)
+        self._buffers.fill_choices(None if how is None else how.choices_S6)
+        self._buffers.fill(rows, size, self._lay_out, vocab=self.spec.decoder.vocab)
+        captured = self._graphs[size, rows.has_adapters]
         captured.replay()
         self.replays += 1
-        return captured
+        return Replayed(captured.logits_SV[:num], captured.ids_S[:num])
 
     def _run(self, step: StepInput, choices_S6: Tensor) -> Outputs:
-        hidden_SH = self._network.hidden(step, self._kv)
-        logits_SV = self._network.logits(hidden_SH)
-        return hidden_SH, logits_SV, self._choose(logits_SV, choices_S6)
-
-    def _is_decode(self, step: StepInput) -> bool:
-        num = len(step.token_ids_T)
-        return (
-            step.features_MH is None
-            and step.positions_T.dim() == 1
-            and num == step.attention.num_decodes == len(step.sample_rows_S)
-            and num <= self._sizes[-1]
-            and step.attention.pages_BP.shape[1] <= self._buffers.max_pages
-        )
+        logits_SV = self._network.logits(self._network.hidden(step, self._kv))
+        return logits_SV, self._choose(logits_SV, choices_S6)
 
 
 def recordings(sizes: Sequence[int], spec: ModelSpec) -> list[tuple[int, bool]]:
@@ -176,20 +174,18 @@ class _Buffers:
     """The fixed tensors that graphs read. Rows without a sequence keep slot -1 and length 0."""
 
     def __init__(self, max_batch_size: int, max_pages: int, device: torch.device) -> None:
-        self.max_pages = max_pages
-        self._tokens_4B = torch.zeros(4, max_batch_size, dtype=torch.int64, device=device)
-        self._tokens_4B[2:] = torch.tensor([[1], [-1]], device=device)  # rope length 1, no slot
+        self._tokens_5B = torch.zeros(5, max_batch_size, dtype=torch.int64, device=device)
+        self._tokens_5B[2:] = torch.tensor([[1], [-1], [-1]], device=device)  # length 1, no slot, no adapter
         self._kv_lens_B = torch.zeros(max_batch_size, dtype=torch.int32, device=device)
         self._pages_BP = torch.zeros(max_batch_size, max_pages, dtype=torch.int32, device=device)
         self._starts_B1 = torch.arange(max_batch_size + 1, dtype=torch.int32, device=device)
         self._rows_B = torch.arange(max_batch_size, device=device)
-        self._adapter_B = torch.full((max_batch_size,), -1, device=device)
         self.choices_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._is_greedy = True  # all temperatures are 0
 
     def step(self, size: int, *, adapted: bool) -> StepInput:
         """Return the step of the first `size` rows; its tensors are views of the buffers."""
-        ids_B, positions_B, rope_lens_B, slots_B = self._tokens_4B[:, :size]
+        ids_B, positions_B, rope_lens_B, slots_B, adapter_B = self._tokens_5B[:, :size]
         return StepInput(
             token_ids_T=ids_B,
             positions_T=positions_B,
@@ -207,7 +203,7 @@ class _Buffers:
             sample_rows_S=self._rows_B[:size],
             feature_rows_M=self._rows_B[:0],
             features_MH=None,
-            adapter_T=self._adapter_B[:size] if adapted else None,
+            adapter_T=adapter_B if adapted else None,
         )
 
     def fill_choices(self, choices_S6: Tensor | None) -> None:
@@ -218,15 +214,14 @@ class _Buffers:
         if choices_S6 is not None:
             self.choices_B6[: len(choices_S6)].copy_(choices_S6)
 
-    def fill(self, step: StepInput, size: int) -> None:
-        """Copy a step into the first rows and empty the rest up to `size`."""
-        num, batch = len(step.token_ids_T), step.attention
-        sources = [step.token_ids_T, step.positions_T, step.rope_lens_T, batch.slots_T]
-        torch._foreach_copy_(list(self._tokens_4B[:, :num]), sources)
-        self._kv_lens_B[:num].copy_(batch.kv_lens_B)
-        self._pages_BP[:num, : batch.pages_BP.shape[1]].copy_(batch.pages_BP)
-        if step.adapter_T is not None:
-            self._adapter_B[:num].copy_(step.adapter_T)
-        if num < size:
-            self._tokens_4B[3, num:size] = -1
-            self._kv_lens_B[num:size] = 0
+    def fill(self, rows: DecodeRows, size: int, lay_out: LayOut, *, vocab: int) -> None:
+        """Lay a step out in the first rows and empty the rest up to `size`."""
+        lay_out(
+            rows.rows_BW,
+            rows.last_ids_S,
+            size=size,
+            vocab=vocab,
+            tokens_5N=self._tokens_5B,
+            kv_lens_N=self._kv_lens_B,
+            pages_NP=self._pages_BP,
+        )

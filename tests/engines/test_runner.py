@@ -7,12 +7,15 @@ from sequences import sequence
 from tiny_engine import IMAGE_ID, SPEC, TOKENS_PER_TILE, options, picture
 
 from engines.batch_plan import BatchPlan, Chunk
+from engines.decode_rows import ID, KV_LEN, PAGES, POSITION, ROPE_LEN, SLOT, SOURCE, DecodeRows
 from engines.kv_cache import allocate_kv
+from engines.network import Replayed
 from engines.plain_rows import PlainRows
 from engines.pytorch.ops_torch import TorchOps
 from engines.runner import Runner
 from engines.sampling import first_argmax
 from engines.sequence import ImageSlots, Sequence
+from engines.step import AttentionBatch, StepInput
 from engines.weights.load import random_network
 
 CPU = torch.device("cpu")
@@ -109,17 +112,58 @@ def test_without_a_cache_a_finished_image_is_dropped(network: Watched) -> None:
 
 
 class Recorded(Watched):
-    """Goes straight to the tokens of steps, as a network out of graphs does."""
+    """Goes straight to the tokens of steps, as a network out of graphs does, over its last ones."""
 
     def __init__(self) -> None:
         super().__init__()
         self.chosen = 0
+        self.replays = 0
         self.kv: Any = None
+        self._ids = torch.zeros(8, dtype=torch.int64)
 
     def choose(self, step: Any, rows: PlainRows) -> torch.Tensor:
-        assert rows.choices_S6 is None
         self.chosen += 1
-        return first_argmax(self.logits(self.hidden(step, self.kv)))
+        return self._choice(self.logits(self.hidden(step, self.kv)), rows)
+
+    def replay(self, rows: DecodeRows, how: PlainRows | None) -> Replayed:
+        self.replays += 1
+        self.chosen += how is not None
+        words = rows.rows_BW.long()
+        ids, sources = words[:, ID], words[:, SOURCE]
+        if rows.last_ids_S is not None:
+            ids = torch.where(sources < 0, ids, rows.last_ids_S[sources.clamp(min=0)])
+        num = len(words)
+        step = StepInput(
+            token_ids_T=ids,
+            positions_T=words[:, POSITION],
+            rope_lens_T=words[:, ROPE_LEN],
+            attention=AttentionBatch(
+                num_decodes=num,
+                q_starts_B1=torch.arange(num + 1, dtype=torch.int32),
+                kv_lens_B=words[:, KV_LEN].int(),
+                pages_BP=words[:, PAGES:].int(),
+                slots_T=words[:, SLOT],
+                max_q=1,
+                max_kv=int(words[:, KV_LEN].max()),
+                chunk_lens=(),
+            ),
+            sample_rows_S=torch.arange(num),
+            feature_rows_M=ids[:0],
+            features_MH=None,
+        )
+        logits = self.logits(self.hidden(step, self.kv))
+        if how is None:
+            self._ids.fill_(-1)
+            return Replayed(logits, self._ids[:num])
+        return Replayed(logits, self._choice(logits, how))
+
+    def copy_ids(self, ids: torch.Tensor, to: torch.Tensor) -> None:
+        to.copy_(ids)
+
+    def _choice(self, logits: torch.Tensor, rows: PlainRows) -> torch.Tensor:
+        assert rows.choices_S6 is None
+        self._ids[: len(logits)] = first_argmax(logits)
+        return self._ids[: len(logits)]
 
 
 @pytest.mark.parametrize(
@@ -144,4 +188,32 @@ def test_plain_steps_are_chosen_by_the_network_and_others_by_the_sampler(
 
     recorded = Recorded()
     assert tokens(recorded) == tokens(None)
-    assert recorded.chosen == chosen
+    assert (recorded.chosen, recorded.replays) == (chosen, 3)
+
+
+@pytest.mark.parametrize("how", [{}, {"logprobs": 1}, {"logprobs": 1, "presence_penalty": -50.0}])
+def test_a_step_reads_the_tokens_of_the_last_one_before_it_writes_over_them(
+    how: dict[str, Any],
+) -> None:
+    def tokens(recorded: Recorded | None) -> list[list[int | None]]:
+        network = recorded or Watched()
+        run = runner(network, recorded=recorded)
+        if recorded is not None:
+            recorded.kv = run._kv
+        two = [sequence(list(range(3 + i, 8 + i)), **how) for i in range(2)]
+        found: list[list[int | None]] = []
+        under_way = None
+        for page, one in enumerate(two):
+            one.pages = array("i", range(4 * page, 4 * page + 4))
+        for index in range(5):
+            chunks = [Chunk.of(one, 1 if index else 5) for one in two]
+            launched = run.launch(BatchPlan.of(chunks, []).counted_on())
+            if under_way is not None:
+                found.append([choice.token_id for choice in run.fetch(under_way)])
+                under_way.plan.progress(found[-1])
+            under_way = launched
+        return found
+
+    recorded = Recorded()
+    assert tokens(recorded) == tokens(None)
+    assert recorded.replays == 4

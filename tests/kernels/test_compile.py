@@ -4,6 +4,7 @@ from typing import get_args
 
 import pytest
 
+from engines.decode_rows import PAGES
 from engines.errors import KernelError
 from engines.options import KvFormat
 from engines.turbomind.kernel_source import kernel_dir, read_kernel
@@ -287,6 +288,10 @@ def sum_ranks(arch: str) -> list[dict[str, int | str]]:
     ]
 
 
+def step_rows(arch: str) -> list[dict[str, int | str]]:
+    return [{"PAGES": PAGES}]
+
+
 KERNELS = {
     "activation.cu": activation,
     "attention_decode.cu": attention_decode,
@@ -306,6 +311,7 @@ KERNELS = {
     "norm.cu": norm,
     "quantize_rows.cu": quantize_rows,
     "rope.cu": rope,
+    "step_rows.cu": step_rows,
     "store_codes.cu": store_codes,
     "sum_ranks.cu": sum_ranks,
 }

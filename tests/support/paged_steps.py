@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from engines.decode_rows import PAGES, DecodeRows
 from engines.network import Network
 from engines.ops import KvLayer
 from engines.spec import DecoderSpec
@@ -97,6 +98,29 @@ def step_input(parts: Sequence[tuple[Run, int]], *, page_tokens: int, device: st
         feature_rows_M=ints(rows),
         features_MH=torch.cat(features) if rows else None,
     )
+
+
+def decode_rows(
+    runs: Sequence[Run],
+    *,
+    page_tokens: int,
+    sources: Sequence[int] | None = None,
+    last_ids: Tensor | None = None,
+    adapters: Sequence[int] | None = None,
+) -> DecodeRows:
+    """Return the step that decodes the next token of each run, read from `last_ids` where it has a source."""
+    sources = sources or [-1] * len(runs)
+    own = adapters or [-1] * len(runs)
+    most_pages = max(run.done // page_tokens + 1 for run in runs)
+    rows = torch.zeros(len(runs), PAGES + most_pages, dtype=torch.int32, pin_memory=torch.cuda.is_available())
+    for row, run, source, adapter in zip(rows, runs, sources, own, strict=True):
+        token = run.token_ids[run.done] if source < 0 else 0
+        pages = run.pages[: run.done // page_tokens + 1]
+        slot = pages[-1] * page_tokens + run.done % page_tokens
+        words = [token, run.done, max(run.num_prompt, run.done + 1), slot, adapter, source]
+        words += [run.done + 1, *pages]
+        row[: len(words)] = torch.tensor(words, dtype=torch.int32)
+    return DecodeRows(rows_BW=rows, last_ids_S=last_ids, has_adapters=adapters is not None)
 
 
 def run_step(

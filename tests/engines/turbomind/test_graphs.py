@@ -13,7 +13,7 @@ import torch
 from emulated_gpu import EmulatedGpu
 from lora import adapter_specs, among
 from paged_attention import relative_error
-from paged_steps import Run, empty_pages, run_step, step_input
+from paged_steps import Run, decode_rows, empty_pages, run_step, step_input
 from repeater import Repeater
 from sequences import ends_of, sequence
 
@@ -26,6 +26,7 @@ from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.graphs import Choose, CudaRecorder, DecodeGraphs, Recorder
 from engines.turbomind.ops.choose_token import choose_token
+from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
 from engines.turbomind.ops_table import TurbomindOps
 from engines.vision.vlm import Vlm
 from engines.weights.load import random_network, random_tensors
@@ -70,6 +71,8 @@ def graphs_around(network: Network, kv: list, gpu, *, max_batch_size: int) -> De
         device=gpu.device,
         recorder=recorder,
         choose=chooser(gpu),
+        lay_out=partial(lay_out_rows, gpu),
+        copy_ids=partial(copy_ids, gpu),
     )
     graphs.capture()
     return graphs
@@ -84,9 +87,19 @@ def decode(network: Network, kv: list, counts: list[int], *, device: str) -> tor
     for step, count in enumerate(counts):
         for run in runs[:count]:
             run.token_ids.append(7 * step + run.pages[0])
-        logits = run_step(network, kv, [(run, 1) for run in runs[:count]], device=device)
-        rows += [row.clone() for row in logits]  # a replay writes over the last one's
+        if isinstance(network, DecodeGraphs):
+            rows.append(replay(network, runs[:count]))
+        else:
+            rows += run_step(network, kv, [(run, 1) for run in runs[:count]], device=device)
     return torch.cat(rows)
+
+
+def replay(graphs: DecodeGraphs, runs: list[Run]) -> torch.Tensor:
+    """Return the logits of a replayed step, which the next one does not write over."""
+    logits = graphs.replay(decode_rows(runs, page_tokens=16), None).logits_SV.float().clone()
+    for run in runs:
+        run.done += 1
+    return logits
 
 
 def test_graphs_give_what_eager_steps_give(network, gpu) -> None:
@@ -125,12 +138,12 @@ def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(net
     for run in runs:
         run_step(network, kv, [(run, run.num_prompt)], device=device)
         run.token_ids.append(9)
-    step = step_input([(run, 1) for run in runs], page_tokens=16, device=device)
+    rows = decode_rows(runs, page_tokens=16)
     greedy = torch.zeros(3, CHOICE_WORDS, dtype=torch.int64, device=gpu.device)
     for temperatures in ([0.0] * 3, [1.0, 0.0, 2.0], [0.5] * 3, [0.0] * 3):
         how = drawn(temperatures, gpu.device)
-        ids = graphs.choose(step, how).clone()
-        logits = graphs.logits(graphs.hidden(step, kv))
+        ids = graphs.replay(rows, how).ids_S.clone()
+        logits = graphs.replay(rows, None).logits_SV
         wanted = chooser(gpu)(logits, greedy if how.choices_S6 is None else how.choices_S6)
         assert ids.tolist() == wanted.tolist()
         if how.choices_S6 is None:
@@ -157,7 +170,8 @@ def test_rows_of_adapters_are_replayed_beside_bare_ones(gpu) -> None:
             step = replace(step, adapter_T=torch.tensor(adapters, device=gpu.device))
         wanted = network.logits(network.hidden(step, kv)).float()
         bare = network.logits(network.hidden(replace(step, adapter_T=None), kv)).float()
-        assert relative_error(graphs.logits(graphs.hidden(step, kv)).float(), wanted) < 0.01
+        rows = decode_rows(runs[:count], page_tokens=16, adapters=adapters)
+        assert relative_error(graphs.replay(rows, None).logits_SV.float(), wanted) < 0.01
         changed = [bool((row != other).any()) for row, other in zip(wanted, bare, strict=True)]
         assert changed == [adapter >= 0 for adapter in adapters or [-1] * count]
         for run in runs[:count]:
@@ -165,18 +179,33 @@ def test_rows_of_adapters_are_replayed_beside_bare_ones(gpu) -> None:
     assert graphs.replays == 3
 
 
-def test_what_is_no_plain_decode_step_is_not_replayed(network, gpu) -> None:
+def test_steps_of_other_kinds_are_run_and_chosen_launch_by_launch(network, gpu) -> None:
     kv, device = pages(gpu), str(gpu.device)
     graphs = graphs_around(network, kv, gpu, max_batch_size=2)
     prompt = step_input([(Run(token_ids=[1, 2], pages=[0]), 2)], page_tokens=16, device=device)
     wanted = first_argmax(graphs.logits(graphs.hidden(prompt, kv)))
     assert graphs.choose(prompt, PlainRows(choices_S6=None)).tolist() == wanted.tolist()
-    runs = [Run(token_ids=[1], pages=[i]) for i in range(3)]
-    for run in runs:
-        run_step(graphs, kv, [(run, 1)], device=device)
-        run.token_ids.append(2)
-    run_step(graphs, kv, [(run, 1) for run in runs], device=device)  # more than were captured
     assert graphs.replays == 0
+
+
+def test_a_token_that_only_the_gpu_knows_is_read_where_the_last_step_left_it(network, gpu) -> None:
+    kv, device = pages(gpu), str(gpu.device)
+    graphs = graphs_around(network, kv, gpu, max_batch_size=4)
+    runs = [Run(token_ids=[3, 4 + i], pages=[i]) for i in range(3)]
+    for run in runs:
+        run_step(network, kv, [(run, run.num_prompt)], device=device)
+        run.token_ids.append(9)
+    greedy = PlainRows(choices_S6=None)
+    first = graphs.replay(decode_rows(runs, page_tokens=16), greedy).ids_S
+    known = first.tolist()
+    for run in runs:
+        run.done += 1
+    moved = [runs[2], runs[0]]  # the second has ended, the others changed places
+    unknown = decode_rows(moved, page_tokens=16, sources=[2, 0], last_ids=first)
+    found = graphs.replay(unknown, greedy).ids_S.tolist()
+    for run, token in zip(moved, [known[2], known[0]], strict=True):
+        run.token_ids.append(token)
+    assert found == graphs.replay(decode_rows(moved, page_tokens=16), greedy).ids_S.tolist()
 
 
 def test_the_ladder_ends_at_the_largest_batch_and_wastes_little() -> None:
