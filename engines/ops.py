@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from engines.kv_layer import KvLayer as KvLayer
+from engines.rope import Rope
 from engines.step import AttentionBatch
 
 
@@ -144,6 +145,10 @@ class Ops(Protocol):
 
         Without a scale it is 1.
         """
+        ...
+
+    def rope_tables(self, rope: Rope, positions: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Return `rope.tables` of positions [T] or [axes, T]: cos and sin, fp32 [T, R]."""
         ...
 
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:

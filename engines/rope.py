@@ -24,20 +24,20 @@ from engines.spec import RopeSpec
 
 
 class Rope:
-    """The rotary tables of one decoder."""
+    """The rotary tables of one decoder, and the numbers that they are computed from."""
 
     def __init__(self, spec: RopeSpec, head_dim: int, device: torch.device) -> None:
         head_dim = spec.rotary_dim or head_dim
-        self._spec = spec
-        self._head_dim = head_dim
-        self._exponents_R = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
-        inv_R = _adjusted(1.0 / spec.theta**self._exponents_R, spec)
-        self._inv_R = inv_R
-        self._long_inv_R = inv_R
+        self.spec = spec
+        self.power = head_dim / (head_dim - 2) if head_dim > 2 else 1.0  # of a theta that grows
+        self.exponents_R = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim
+        inv_R = _adjusted(1.0 / spec.theta**self.exponents_R, spec)
+        self.inverse_R = inv_R
+        self.long_inverse_R = inv_R  # beyond the original length
         self._axes_R = torch.repeat_interleave(torch.tensor(spec.sections, dtype=torch.int64)).to(device)
         if spec.kind == "longrope":
-            self._inv_R = inv_R / torch.tensor(spec.short_factors, device=device)
-            self._long_inv_R = inv_R / torch.tensor(spec.long_factors, device=device)
+            self.inverse_R = inv_R / torch.tensor(spec.short_factors, device=device)
+            self.long_inverse_R = inv_R / torch.tensor(spec.long_factors, device=device)
 
     def tables(self, positions_T: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
         """Return cos and sin, fp32 [T, R]; positions [3, T] turn each section of pairs by its own axis."""
@@ -47,24 +47,23 @@ class Rope:
             turns_TR = turns_TR[self._axes_R, :, 0].T.contiguous()  # as kernels read it
         angles_TR = turns_TR * self._inverse(rope_lens_T)
         cos_TR, sin_TR = angles_TR.cos(), angles_TR.sin()
-        if self._spec.attention_factor != 1.0:
-            cos_TR, sin_TR = cos_TR * self._spec.attention_factor, sin_TR * self._spec.attention_factor
+        if self.spec.attention_factor != 1.0:
+            cos_TR, sin_TR = cos_TR * self.spec.attention_factor, sin_TR * self.spec.attention_factor
         return cos_TR, sin_TR
 
     def _inverse(self, rope_lens_T: Tensor) -> Tensor:
-        spec = self._spec
+        spec = self.spec
         if spec.kind == "longrope":
             is_long_T1 = (rope_lens_T > spec.original_max_positions).unsqueeze(1)
-            return torch.where(is_long_T1, self._long_inv_R, self._inv_R)
+            return torch.where(is_long_T1, self.long_inverse_R, self.inverse_R)
         if spec.kind in ("dynamic", "dynamic_steps"):
             stretch_T = rope_lens_T.clamp(min=spec.max_positions).to(torch.float32) / spec.max_positions
             if spec.kind == "dynamic":
                 growth_T = spec.factor * stretch_T - (spec.factor - 1)
             else:
                 growth_T = 2 ** (1 + stretch_T.log2().ceil()) - 1
-            growth_T = growth_T ** (self._head_dim / (self._head_dim - 2))
-            return 1.0 / (spec.theta * growth_T).unsqueeze(1) ** self._exponents_R
-        return self._inv_R
+            return 1.0 / (spec.theta * growth_T**self.power).unsqueeze(1) ** self.exponents_R
+        return self.inverse_R
 
 
 class StoredRope:

@@ -43,7 +43,7 @@ class LlamaLike:
         x_TH = self._ops.embed(self._embed_VH, step.token_ids_T)
         if step.features_MH is not None:
             x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
-        tables = self._rope.tables(step.positions_T, step.rope_lens_T)
+        tables = self._ops.rope_tables(self._rope, step.positions_T, step.rope_lens_T)
         query_scale_T11 = query_scale(step.positions_T, self._spec.logn_length, x_TH.dtype)
         residual_TH = None
         *before, (last, last_kv) = zip(self._layers, kv, strict=True)

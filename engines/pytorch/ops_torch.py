@@ -16,6 +16,7 @@ from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
 from engines.pytorch.linear import linear
+from engines.rope import Rope
 from engines.step import AttentionBatch
 
 # Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].
@@ -89,6 +90,10 @@ class TorchOps:
         """Return residual + linear(x, weight) * scale."""
         y_TO = self.linear(x_TI, weight)
         return residual_TO + y_TO if scale_O is None else torch.addcmul(residual_TO, y_TO, scale_O)
+
+    def rope_tables(self, rope: Rope, positions: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of the angles of all tokens."""
+        return rope.tables(positions, rope_lens_T)
 
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
         """Rotate half-split pairs of q and k, in fp32."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from engines.ops import Gelu, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
+from engines.rope import Rope
 from engines.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import activation, linear, linear_rows, norm, rope
@@ -23,6 +24,7 @@ from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
 from engines.turbomind.ops.hopper_shape import full_shape
 from engines.turbomind.ops.layer_norm import layer_norm
+from engines.turbomind.ops.rope_tables import rope_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,12 @@ class TurbomindOps:
             )
         y_TO = self.linear(x_TI, weight)
         return residual_TO + y_TO if scale_O is None else torch.addcmul(residual_TO, y_TO, scale_O)
+
+    def rope_tables(self, rope: Rope, positions: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
+        """Return cos and sin of the angles of all tokens; positions of several axes are torch's."""
+        if positions.dim() > 1:
+            return rope.tables(positions, rope_lens_T)
+        return rope_tables(self.gpu, rope, positions, rope_lens_T)
 
     def rope(self, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
         """Rotate half-split pairs of q and k."""

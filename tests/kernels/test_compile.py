@@ -288,6 +288,10 @@ def sum_ranks(arch: str) -> list[dict[str, int | str]]:
     ]
 
 
+def rope_tables(arch: str) -> list[dict[str, int | str]]:
+    return [{"ROTARY": rotary, "KIND": kind} for rotary, kind in ((64, 0), (48, 1), (64, 2), (16, 3))]
+
+
 def step_rows(arch: str) -> list[dict[str, int | str]]:
     return [{"PAGES": PAGES}]
 
@@ -311,6 +315,7 @@ KERNELS = {
     "norm.cu": norm,
     "quantize_rows.cu": quantize_rows,
     "rope.cu": rope,
+    "rope_tables.cu": rope_tables,
     "step_rows.cu": step_rows,
     "store_codes.cu": store_codes,
     "sum_ranks.cu": sum_ranks,
