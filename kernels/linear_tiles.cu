@@ -11,21 +11,21 @@
             bias [weight's rows] SCALAR, or null   num_outputs: columns of out, a multiple of 8   num_slabs: 128 bytes of inputs, rounded up
    out      out_map: out [num_rows, num_outputs] SCALAR, boxes of 16 rows x 128 bytes
    -D       SCALAR = bf16 | fp16; WEIGHT = SCALAR | e4m3 | int8; COLUMNS = 128 | 256, of the weight's rows in a tile; CLUSTER = 1 | 2 blocks
-            that share them; STAGES; GATED; LEAD, stages by which the first warpgroup is ahead
+            that share them; STAGES; GATED
    launch   grid: blocks that stay, a multiple of CLUSTER; block 384, shared sizeof(Layout) + 1024
    moves    x from L2 once for each tile, weights once for CLUSTER tiles; out once
    numbers  products summed in fp32, of e4m3 in the fewer bits that tensor cores keep, of int8 exactly; roundings as of ops apart
 
    A tile is 128 rows x COLUMNS of the weight's. One thread keeps the copy engine busy with a ring of slabs that runs on from tile to
-   tile. Two warpgroups multiply 64 rows each; one of them stays ahead, so that it writes while the other one multiplies. A warp
-   writes its 16 rows by itself, 64 columns at a time: nobody waits for another's.
+   tile; the blocks of a cluster copy half of the weights each, for both. Two warpgroups multiply 64 rows each. A warp writes its 16 rows
+   by itself, 64 columns at a time: nobody waits for another's.
 */
 #include "device/silu.cuh"
 #include "device/tile_copies.cuh"
 #include "device/vector.cuh"
 
-#if !defined(SCALAR) || !defined(WEIGHT) || !defined(COLUMNS) || !defined(CLUSTER) || !defined(STAGES) || !defined(GATED) || !defined(LEAD)
-#error "linear_tiles.cu needs -DSCALAR -DWEIGHT -DCOLUMNS -DCLUSTER -DSTAGES -DGATED -DLEAD"
+#if !defined(SCALAR) || !defined(WEIGHT) || !defined(COLUMNS) || !defined(CLUSTER) || !defined(STAGES) || !defined(GATED)
+#error "linear_tiles.cu needs -DSCALAR -DWEIGHT -DCOLUMNS -DCLUSTER -DSTAGES -DGATED"
 #endif
 
 template <class T>
@@ -49,8 +49,7 @@ constexpr int kShare = COLUMNS / CLUSTER;               // of the weight's rows:
 constexpr int kBand = 16 / CLUSTER;                     // clusters' tiles of rows that follow each other: their operands stay in L2
 constexpr int kPairs = COLUMNS / 64;                    // of neighbouring columns' scales that a lane keeps
 constexpr int kBoxes = kWritten == 64 ? 1 : 2;            // of a warp
-constexpr int kStartName = 1;                           // a named barrier
-static_assert((COLUMNS == 128 || COLUMNS == 256) && (CLUSTER == 1 || CLUSTER == 2) && STAGES >= 2 && LEAD < STAGES, "see the header");
+static_assert((COLUMNS == 128 || COLUMNS == 256) && (CLUSTER == 1 || CLUSTER == 2) && STAGES >= 2, "see the header");
 
 struct Layout {  // of the dynamic shared memory, from its first multiple of 1,024 on
     struct {
@@ -144,11 +143,9 @@ DEVICE void release(Layout& shared, int stage) {
     }
 }
 
-// Sum up 64 rows of a tile. In a block's first tile one warpgroup starts when the other has LEAD slabs behind it.
-DEVICE void multiply(const Problem& problem, Layout& shared, Sum (&sum)[COLUMNS / 2], Ring& ring, int half, bool opens) {
+// Sum up 64 rows of a tile from `half` on.
+DEVICE void multiply(const Problem& problem, Layout& shared, Sum (&sum)[COLUMNS / 2], Ring& ring, int half) {
     int before = 0;
-    const int lead = min(LEAD, problem.num_slabs - 1);
-    if (LEAD > 0 && opens && half == 1) meet_named(kStartName, 256);
 #pragma unroll 1
     for (int slab = 0; slab < problem.num_slabs; slab++, ring.advance()) {
         const auto& stage = shared.stages[ring.stage];
@@ -163,7 +160,6 @@ DEVICE void multiply(const Problem& problem, Layout& shared, Sum (&sum)[COLUMNS 
             products_wait<1>();
             release(shared, before);
         }
-        if (LEAD > 0 && opens && half == 0 && slab == lead) pass_named(kStartName, 256);
         before = ring.stage;
     }
     products_wait<0>();
@@ -265,7 +261,7 @@ DEVICE void consume(const Problem& problem, Layout& shared) {
         const float row_scale[2] = {kScaled && row < problem.num_rows ? problem.row_scale[row] : 0.f,
                                     kScaled && row + 8 < problem.num_rows ? problem.row_scale[row + 8] : 0.f};
         Sum sum[COLUMNS / 2];
-        multiply(problem, shared, sum, ring, half, index == first);
+        multiply(problem, shared, sum, ring, half);
         write(problem, shared, tile, columns, sum, row_scale);
     }
     if (threadIdx.x % 32 == 0) stores_wait();

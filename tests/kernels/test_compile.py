@@ -26,7 +26,7 @@ from engines.turbomind.ops.quantize_rows import row_threads
 from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
 from engines.turbomind.ops.rows_cut import make_cut as make_rows_cut
 from engines.turbomind.ops.sum_ranks import most_blocks
-from engines.turbomind.ops.tiles_cut import COLUMNS as TILES_CUT_COLUMNS
+from engines.turbomind.ops.tiles_cut import CUTS as TILES_CUTS
 from engines.turbomind.ops.tiles_cut import make_cut as make_tiles_cut
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
@@ -268,7 +268,7 @@ def linear_rows(arch: str) -> list[dict[str, int | str]]:
 def linear_tiles(arch: str) -> list[dict[str, int | str]]:
     if arch != "sm_90a":
         return []
-    cuts = [make_tiles_cut(columns, bytes_per_block=SHARED[arch][0]) for columns in TILES_CUT_COLUMNS]
+    cuts = [make_tiles_cut(*cut, bytes_per_block=SHARED[arch][0]) for cut in TILES_CUTS]
     return [
         dict(linear_tiles_constants("bf16", kind, cut, gated=gated))
         for cut in cuts

@@ -1,9 +1,10 @@
 """Cuts of `linear_tiles` at a decoder's layers of many rows, against the library and the ops that follow it.
 
-    python -m engines.turbomind.bench.linear_tiles [KIND ...] [--rows N ...]
+    python -m engines.turbomind.bench.linear_tiles [KIND ...] [--rows N ...] [--layers NAME ...]
 
-Kinds are dense, e4m3 and int8. Each cut is first compared with the product in fp32. `gated` is gate_up with
-the gate inside, against the library's product and the op that gates; * is what the engine takes.
+Kinds are dense, e4m3 and int8; times are those of `--seconds` after as many of the same. Each cut is first
+compared with the product in fp32. `gated` is gate_up with the gate inside, against the library's product and
+the op that gates; * is what the engine takes.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from engines.ops import Dense, Fp8, Int8
 from engines.turbomind.bench.layers import LINEARS
-from engines.turbomind.bench.timing import random, time_us
+from engines.turbomind.bench.timing import random, sustained_us, time_us
 from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.kernel_source import read_kernel
@@ -25,15 +26,13 @@ from engines.turbomind.ops.activation import silu_mul
 from engines.turbomind.ops.linear import library_codes
 from engines.turbomind.ops.linear_tiles import constants, linear_tiles, linear_tiles_codes
 from engines.turbomind.ops.quantize_rows import quantize_rows, silu_mul_codes
-from engines.turbomind.ops.tiles_cut import TilesCut, make_cut, tiles_cut
+from engines.turbomind.ops.tiles_cut import CUTS, TilesCut, make_cut, tiles_cut
 
 CODES = {"e4m3": torch.float8_e4m3fn, "int8": torch.int8}
 NUM_ROWS = (8192, 2048, 1024, 512)
 SETS = 3  # weights that take turns, as the layers of a decoder do
 TOLERANCE = {"dense": 4e-3, "int8": 4e-3, "e4m3": 6e-3}  # of a result that is rounded to bf16
 Layer = Dense | Fp8 | Int8
-# columns, cluster, lead
-CUTS = ((256, 2, 2), (256, 2, 1), (256, 2, 0), (256, 1, 2), (128, 2, 2), (128, 1, 2))
 
 
 def main() -> None:
@@ -41,17 +40,17 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("kinds", nargs="*", default=["int8", "e4m3", "dense"])
     parser.add_argument("--rows", nargs="*", type=int, default=NUM_ROWS)
+    parser.add_argument("--layers", nargs="*", default=["qkv", "o", "gate_up", "down", "gated"])
+    parser.add_argument("--seconds", type=float, default=0.2)
     asked = parser.parse_args()
     gpu = Gpu(torch.device("cuda"))
     room = gpu.shared_bytes_per_block
-    cuts = [
-        make_cut(columns, cluster=cluster, lead=lead, bytes_per_block=room) for columns, cluster, lead in CUTS
-    ]
+    cuts = [make_cut(*cut, bytes_per_block=room) for cut in CUTS]
     print(torch.cuda.get_device_name())
     compile_all(gpu, asked.kinds, cuts)
     for kind in asked.kinds:
-        for name in ("qkv", "o", "gate_up", "down", "gated"):
-            for line in lines(gpu, kind, name, asked.rows, cuts):
+        for name in asked.layers:
+            for line in lines(gpu, kind, name, asked.rows, cuts, asked.seconds):
                 print(line, flush=True)
 
 
@@ -72,7 +71,9 @@ def compile_all(gpu: Gpu, kinds: list[str], cuts: list[TilesCut]) -> None:
         )
 
 
-def lines(gpu: Gpu, kind: str, name: str, all_rows: list[int], cuts: list[TilesCut]) -> list[str]:
+def lines(
+    gpu: Gpu, kind: str, name: str, all_rows: list[int], cuts: list[TilesCut], seconds: float
+) -> list[str]:
     """Return a line for each number of rows of one layer."""
     gated = name == "gated"
     outputs, inputs = LINEARS["gate_up" if gated else name]
@@ -86,14 +87,14 @@ def lines(gpu: Gpu, kind: str, name: str, all_rows: list[int], cuts: list[TilesC
         used = tiles_cut(num_rows, outputs, num_sms=gpu.num_sms, bytes_per_block=gpu.shared_bytes_per_block)
         shown = []
         for cut in cuts:
-            label = f"{cut.columns}/{cut.cluster}/{cut.lead}{'*' if cut == used else ''}"
+            label = f"{cut.columns}/{cut.cluster}{'*' if cut == used else ''}"
             error = ((call(cut, layers[0]).float() - wanted).norm() / wanted.norm()).item()
-            us = time_us([partial(call, cut, layer) for layer in layers], replays=9)
+            us = sustained_us([partial(call, cut, layer) for layer in layers], seconds=seconds)
             text = f"{label} {us:.1f}{'' if error < TOLERANCE[kind] else f' WRONG {error:.2g}'}"
             shown.append((us, text))
         del wanted
-        library = time_us(
-            [partial(by_library, gpu, codes, scale, gated, layer) for layer in layers], replays=9
+        library = sustained_us(
+            [partial(by_library, gpu, codes, scale, gated, layer) for layer in layers], seconds=seconds
         )
         best, flops = min(us for us, _ in shown), 2e-6 * num_rows * outputs * inputs
         rates = f"library {library:7.1f} ({flops / library:4.0f} T/s) best {best:7.1f} ({flops / best:4.0f})"

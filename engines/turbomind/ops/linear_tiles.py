@@ -68,7 +68,6 @@ def constants(scalar: str, kind: str, cut: TilesCut, *, gated: bool) -> Constant
         ("CLUSTER", cut.cluster),
         ("STAGES", cut.stages),
         ("GATED", int(gated)),
-        ("LEAD", cut.lead),
     )
 
 

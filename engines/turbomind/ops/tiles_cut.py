@@ -8,11 +8,15 @@ ROWS = 128  # of a tile
 THREADS = 384
 BOX_ROWS = 16  # of the result, that a warp writes at once
 LINE_BYTES = 128  # of a row in a stage
-COLUMNS = (256, 128)  # of a tile, as the kernel is compiled for
+CUTS = (
+    (256, 2),
+    (256, 1),
+    (128, 2),
+    (128, 1),
+)  # columns of a tile, blocks of a cluster; the earlier of equals
 _ALIGNMENT = 1024
 _BARRIER_BYTES = 16  # full and empty, a stage
 _OUT_BYTES = 8 * 2 * BOX_ROWS * LINE_BYTES  # two boxes a warp
-_LEAD = 2  # stages by which one warpgroup is ahead: it writes while the other multiplies
 # What a tile takes beside its columns, in columns: as in `rows_cut`.
 _TILE_COLUMNS = 40
 _MOST_STAGES = 8
@@ -25,7 +29,6 @@ class TilesCut:
     columns: int
     cluster: int
     stages: int
-    lead: int
 
     @property
     def shared_bytes(self) -> int:
@@ -41,22 +44,26 @@ class TilesCut:
         return self.cluster * min(num_sms // self.cluster, self.num_tiles(num_rows, outputs))
 
 
-def make_cut(columns: int, *, bytes_per_block: int, cluster: int = 1, lead: int = _LEAD) -> TilesCut:
+def make_cut(columns: int, cluster: int, *, bytes_per_block: int) -> TilesCut:
     """Return a cut with as many stages as fit into a block's shared memory."""
     room = bytes_per_block - _ALIGNMENT - _OUT_BYTES
     stages = min(_MOST_STAGES, room // _stage_bytes(columns))
-    return TilesCut(columns=columns, cluster=cluster, stages=stages, lead=lead)
+    return TilesCut(columns=columns, cluster=cluster, stages=stages)
 
 
 @lru_cache(maxsize=1024)
 def tiles_cut(num_rows: int, outputs: int, *, num_sms: int, bytes_per_block: int) -> TilesCut:
-    """Return the cut whose busiest multiprocessor is done first; `outputs` are the weight's rows."""
+    """Return the cut whose busiest multiprocessor is done first; `outputs` are the weight's rows.
 
-    def busiest(cut: TilesCut) -> int:
-        turns = math.ceil(cut.num_tiles(num_rows, outputs) / (num_sms // cut.cluster))
-        return turns * (cut.columns + _TILE_COLUMNS)
+    Of equals the one with the fewest tiles that lie outside: pairs of an odd number are half empty.
+    """
 
-    return min((make_cut(columns, bytes_per_block=bytes_per_block) for columns in COLUMNS), key=busiest)
+    def cost(cut: TilesCut) -> tuple[int, int]:
+        tiles = cut.num_tiles(num_rows, outputs)
+        turns = math.ceil(tiles / (num_sms // cut.cluster))
+        return turns * (cut.columns + _TILE_COLUMNS), tiles * cut.cluster * cut.columns
+
+    return min((make_cut(*cut, bytes_per_block=bytes_per_block) for cut in CUTS), key=cost)
 
 
 def _stage_bytes(columns: int) -> int:

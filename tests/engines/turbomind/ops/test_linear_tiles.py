@@ -13,14 +13,14 @@ from engines.turbomind.ops.tiles_cut import TilesCut
 
 BF16, FP16 = torch.bfloat16, torch.float16
 TOLERANCE = {BF16: 4e-3, FP16: 5e-4}  # one rounding of the result; of a gate three
-# dtype, rows, outputs, inputs, columns, cluster, stages, lead: outputs that end inside a tile and inside 64
+# dtype, rows, outputs, inputs, columns, cluster, stages: outputs that end inside a tile and inside 64
 # columns, inputs that end inside a slab, a row past a tile, an odd number of tiles for pairs, rings shorter
 # than a product
 SHAPES = [
-    (BF16, 1, 16, 16, 128, 2, 2, 1),
-    (FP16, 130, 144, 208, 128, 1, 3, 0),
-    (BF16, 257, 176, 336, 128, 2, 2, 1),
-    (BF16, 300, 272, 144, 256, 2, 4, 2),
+    (BF16, 1, 16, 16, 128, 2, 2),
+    (FP16, 130, 144, 208, 128, 1, 3),
+    (BF16, 257, 176, 336, 128, 2, 2),
+    (BF16, 300, 272, 144, 256, 2, 4),
 ]
 
 
@@ -49,9 +49,7 @@ def scales(device: torch.device, count: int) -> Tensor:
 
 
 @pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize(
-    ("dtype", "rows", "outputs", "inputs", "columns", "cluster", "stages", "lead"), SHAPES
-)
+@pytest.mark.parametrize(("dtype", "rows", "outputs", "inputs", "columns", "cluster", "stages"), SHAPES)
 def test_a_product_is_that_of_fp32(
     hopper,
     dtype: torch.dtype,
@@ -61,12 +59,11 @@ def test_a_product_is_that_of_fp32(
     columns: int,
     cluster: int,
     stages: int,
-    lead: int,
     gated: bool,
 ) -> None:
     x, weight, bias = operands(hopper.device, dtype, (rows, inputs), (outputs, inputs), (outputs,))
     layer = Dense(weight_OI=weight * inputs**-0.5, bias_O=bias)
-    cut = TilesCut(columns=columns, cluster=cluster, stages=stages, lead=lead)
+    cut = TilesCut(columns=columns, cluster=cluster, stages=stages)
     got = linear_tiles(hopper, x, layer, gated=gated, cut=cut)
     wanted = torch.nn.functional.linear(x.float(), layer.weight_OI.float(), bias.float())
     if gated:
@@ -86,7 +83,7 @@ def test_scales_of_rows_and_outputs_are_multiplied_inside(
     row_scale = scales(hopper.device, rows) / inputs / (127 if kind is Int8 else 1)
     (bias,) = operands(hopper.device, BF16, (outputs,))
     layer = kind(weight_OI=weight, scale_O=scales(hopper.device, outputs), bias_O=bias if biased else None)
-    cut = TilesCut(columns=128, cluster=2, stages=2, lead=1)
+    cut = TilesCut(columns=128, cluster=2, stages=2)
     got = linear_tiles_codes(hopper, x, row_scale, layer, BF16, gated=gated, cut=cut)
     wanted = (x.float() @ weight.float().T) * row_scale[:, None] * layer.scale_O
     wanted = wanted + bias.float() if biased else wanted
