@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import io
+import random
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 import httpx
 import pytest
 from live_server import LiveServer
+from mutations import mutated, originals
 from PIL import Image
 
 
@@ -75,6 +77,19 @@ def test_a_picture_that_is_none_is_a_400_that_says_why(
     error = reply.json()["error"]
     assert error["code"].startswith(code)
     assert error["message"].startswith("image 2: ")
+
+
+def test_damaged_pictures_are_answered_or_refused_with_a_reason(api: httpx.Client) -> None:
+    """Ten thousand of them: `tests/conformance/mutated_over_http.py`."""
+    dice = random.Random(3)
+    files = originals(dice)
+    found = set()
+    for _ in range(60):
+        reply = api.post("/v1/chat/completions", json=body(data_url(mutated(dice.choice(files), dice))))
+        found.add(reply.status_code)
+        if reply.status_code != 200:
+            assert reply.json()["error"]["message"].startswith("image 1: "), reply.text
+    assert found == {200, 400}
 
 
 @pytest.mark.parametrize("data", [png((1, 1)), png((1, 400)), animated()])
