@@ -127,6 +127,10 @@ class EngineLoop:
             if not self.has_work:
                 self._runner.rest()
 
+    def rest(self) -> None:
+        """Make what would hold up running sequences: nobody has asked for a while."""
+        self._grammars.begin()
+
     def fail_all(self, message: str) -> list[Reply]:
         """End every sequence with an engine error."""
         self._under_way = None

@@ -8,6 +8,7 @@ Nothing here knows tensors; `engines/sampling_rows.py` brings the bits to the de
 """
 
 import logging
+import time
 from collections.abc import Sequence as Seq
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -32,12 +33,13 @@ class Grammars:
         self._trie: Future[LLTokenizer] | None = None
 
     def begin(self) -> None:
-        """Make the trie from now on, on a thread: most of a start waits for files and a device.
+        """Make the trie from now on, on a thread, unless that was begun before.
 
-        For 150,000 tokens it takes about 2 s, in which llguidance holds the interpreter's lock: the first
-        request with a grammar would stall every other sequence.
+        For 150,000 tokens it takes 1 to 2 s, in which llguidance holds the interpreter's lock: in a start
+        they would be 1 to 2 s more, beside running sequences a pause of all. So it is begun when the engine
+        has nothing to do, or by the first request with a grammar where that comes sooner.
         """
-        if self._vocabulary is not None:
+        if self._vocabulary is not None and self._trie is None:
             thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")
             self._trie = thread.submit(_trie, self._vocabulary, self._vocab)
             thread.shutdown(wait=False)
@@ -48,13 +50,17 @@ class Grammars:
             raise RequestError("this engine was started without a vocabulary: it cannot follow a grammar")
         from llguidance import LLMatcher
 
-        if self._trie is None:
-            self.begin()
-        assert self._trie is not None, "begun where there is a vocabulary"
-        matcher = LLMatcher(self._trie.result(), grammar, log_level=0)
+        matcher = LLMatcher(self._made(), grammar, log_level=0)
         if matcher.is_error():
             raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
         return GrammarState(matcher, end_ids=self._vocabulary.end_ids, vocab=self._vocab)
+
+    def _made(self) -> "LLTokenizer":
+        if self._trie is None:
+            logger.warning("the first grammar came before the engine had rested: all sequences wait for it")
+        self.begin()
+        assert self._trie is not None, "begun where there is a vocabulary"
+        return self._trie.result()
 
 
 class GrammarState:
@@ -99,12 +105,15 @@ class GrammarState:
 
 
 def _trie(vocabulary: "Vocabulary", vocab: int) -> "LLTokenizer":
-    """Return llguidance's view of a vocabulary: about 2 s for 150,000 tokens, once."""
+    """Return llguidance's view of a vocabulary."""
     from llguidance import LLTokenizer, TokenizerWrapper
 
-    return LLTokenizer(
+    began = time.monotonic()
+    made = LLTokenizer(
         TokenizerWrapper(_Tokens(vocabulary)), n_vocab=vocab, eos_token=list(vocabulary.end_ids)
     )
+    logger.info("ready for grammars: that took %.1f s, once", time.monotonic() - began)
+    return made
 
 
 class _Tokens:

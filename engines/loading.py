@@ -86,7 +86,8 @@ def load_engine(
         at_first = used_bytes(backend.device)
     spec = _stretched(start)
     grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab)
-    grammars.begin()
+    if options.tp > 1:
+        grammars.begin()  # ranks turn together: none of them knows when all rest
     with phases.of("weights"):
         network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first

@@ -49,6 +49,7 @@ if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered 
 
 PARENT_CHECK_S = 0.5
 MESSAGES_A_TURN = 32
+RESTED_S = 0.5  # without work and messages: time for what would hold up sequences
 GC_OBJECTS = 50_000  # new objects before the youngest are looked through; Python has 700
 LAST_WORDS_MS = 2000  # how long what was said may take to leave a process that ends
 
@@ -201,6 +202,8 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
     while not link.is_asked_to_leave:
         wait_s = 0.0 if loop.has_work else max(stats_due - time.monotonic(), 0.0)
         arrived = link.inbox(wait_s)
+        if not arrived and wait_s > RESTED_S:
+            loop.rest()
         messages = [message for message in arrived if isinstance(message, Order)]
         link.is_asked_to_leave |= len(messages) < len(arrived)
         if messages or loop.has_work:

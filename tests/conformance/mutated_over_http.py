@@ -68,10 +68,10 @@ async def send(url: str, count: int, watch: Watch) -> Counter[str]:
         async def one() -> None:
             for body in waiting:
                 found[await ask(client, body)] += 1
-                if found.total() % max(1, count // 20) == 0:
-                    await asyncio.to_thread(watch.look)
                 if found.total() % 1000 == 0:
                     print(f"{found.total()} after {time.perf_counter() - begin:.0f} s", flush=True)
+                if found.total() % max(1, count // 20) == 0:
+                    await asyncio.to_thread(watch.look)
 
         await asyncio.gather(*(one() for _ in range(IN_FLIGHT)))
     return found

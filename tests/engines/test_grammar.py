@@ -1,5 +1,7 @@
 """Grammars: which tokens may come, and what happens where none can."""
 
+import logging
+
 import llguidance
 import numpy as np
 import pytest
@@ -60,6 +62,22 @@ def test_a_text_that_the_vocabulary_cannot_write_can_only_end_and_says_why() -> 
 def test_what_does_not_compile_is_refused() -> None:
     with pytest.raises(RequestError, match="does not compile"):
         Grammars(PRINTABLE, vocab=VOCAB).open("start: /(a/")
+
+
+def test_the_trie_is_made_once_and_a_grammar_that_comes_first_says_what_it_costs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    rested, hurried = Grammars(PRINTABLE, vocab=VOCAB), Grammars(PRINTABLE, vocab=VOCAB)
+    for _ in range(2):
+        rested.begin()
+        rested.open('start: "a"')
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "ready for grammars: that took" in caplog.text
+    for _ in range(2):
+        hurried.open('start: "a"')
+    assert [record.levelname for record in caplog.records[1:]] == ["WARNING", "INFO"]
+    assert "before the engine had rested: all sequences wait" in caplog.text
 
 
 def test_without_a_vocabulary_there_are_no_grammars() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from golden_request import golden_request
 from internvl_golden import golden
+from printable import PRINTABLE
 from tiny_engine import OPTIONS, SPEC, ask, client, options, submit, wait_until
 
 from engines.client import EngineClient
@@ -51,6 +52,27 @@ async def test_the_start_is_timed_and_the_heartbeat_goes_on_while_nothing_happen
         await wait_until(lambda: engine.stats is not None)
         first = engine.stats
         await wait_until(lambda: engine.stats is not first, timeout_s=5)
+    finally:
+        await engine.close()
+
+
+async def test_grammars_are_prepared_when_the_engine_has_nothing_to_do(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    engine = client(vocabulary=PRINTABLE)
+    await engine.start()
+    try:
+        said = capfd.readouterr().err
+        assert "ready on cpu" in said and "grammars" not in said, "a start does not wait for them"
+        heard = ""
+
+        def prepared() -> bool:
+            nonlocal heard
+            heard += capfd.readouterr().err
+            return "ready for grammars: that took" in heard
+
+        await wait_until(prepared)
+        assert "WARNING" not in heard
     finally:
         await engine.close()
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.client import EngineClient
-from engines.messages import Delta, Done, Failed, ImageInput, Submit
+from engines.messages import Delta, Done, Failed, ImageInput, Submit, Vocabulary
 from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
@@ -117,7 +117,11 @@ def options(**changes: Any) -> EngineOptions:
 
 
 def client(
-    how: EngineOptions = OPTIONS, *, max_restarts: int = 3, start_timeout_s: float = 120.0
+    how: EngineOptions = OPTIONS,
+    *,
+    max_restarts: int = 3,
+    start_timeout_s: float = 120.0,
+    vocabulary: Vocabulary | None = None,
 ) -> EngineClient:
     """An engine client whose process runs this file."""
     return EngineClient(
@@ -126,6 +130,7 @@ def client(
         how,
         start_timeout_s=start_timeout_s,
         max_restarts=max_restarts,
+        vocabulary=vocabulary,
         command=(sys.executable, __file__),
     )
 
