@@ -100,11 +100,14 @@ def test_a_largest_step_that_does_not_fit_names_what_to_lower() -> None:
     assert "vision.max_batch_size=3" in str(caught.value)
 
 
-def test_the_trie_of_a_vocabulary_is_made_while_the_engine_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_trie_of_a_vocabulary_is_made_when_the_engine_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     monkeypatch.setattr("engines.grammar._trie", lambda vocabulary, vocab: made.append(vocabulary))
     start = Start(folder="nowhere", spec=SPEC, options=options(), vocabulary=PRINTABLE)
-    load_engine(start, on_phase=lambda phase: None, load=load_tiny)
+    loop, _ = load_engine(start, on_phase=lambda phase: None, load=load_tiny)
+    assert made == []
+    for _ in range(2):
+        loop.rest()
     deadline = time.monotonic() + 5
     while not made:
         assert time.monotonic() < deadline

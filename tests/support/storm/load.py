@@ -89,13 +89,13 @@ async def _watched(storm: Storm, clients: Crowd, watch: Watch, outcomes: list[Ou
         outcomes += clients.take()
         await asyncio.to_thread(watch.look)
         assert all(process.is_alive() for process in clients.processes), "a client's process failed"
-        if len(watch.samples) % SAMPLES_A_LINE == 0:
+        if len(watch.samples) % SAMPLES_A_LINE == 1:
             _tell(watch, outcomes, outcomes[told:])
             told = len(outcomes)
 
 
 def _tell(watch: Watch, outcomes: list[Outcome], new: list[Outcome]) -> None:
-    last, now = watch.samples[-SAMPLES_A_LINE], watch.samples[-1]
+    last, now = watch.samples[-1 - SAMPLES_A_LINE], watch.samples[-1]
     seconds = now.at_s - last.at_s
     parts = ", ".join(
         f"{part} {memory:.0f} MiB {watch.cores(part, since=last, until=now):.2f} cores"
