@@ -6,6 +6,7 @@ It checks arithmetic, indexing and synchronisation of a kernel and of its launch
 
 import ctypes
 import hashlib
+import os
 import re
 import shutil
 import struct
@@ -21,14 +22,15 @@ from engines.turbomind.tensor_map import TensorView
 _EMULATOR = Path(__file__).parent / "cuda_on_cpu"
 # An access that is not aligned faults, as it does on a GPU.
 _TRAPS = ("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
-_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-w", *_TRAPS)
+# The fortified longjmp takes a jump to another stack for a fault.
+_FLAGS = ("-std=c++17", "-O1", "-fPIC", "-w", "-U_FORTIFY_SOURCE", *_TRAPS)
 _ENTRY = re.compile(
     r'extern "C" __global__ (?:CLUSTER_OF\([^)]*\) )?(?:__launch_bounds__\([^)]*\) )?void (\w+)\('
 )
 
 
 class EmulatedGpu:
-    """Compiles into `folder`; `num_sms` steers how launchers split work."""
+    """Compiles into `folder`, which processes may share; `num_sms` steers how launchers split work."""
 
     def __init__(self, folder: Path, *, num_sms: int = 3) -> None:
         self.device = torch.device("cpu")
@@ -108,18 +110,20 @@ class EmulatedGpu:
             f" {{ on_cpu::launch({entry}, x, y, {cluster}, threads, shared, args); }}\n"
             for entry in _ENTRY.findall(text)
         )
-        header = self._folder / "cuda_on_cpu.h.gch"
-        if not header.exists():
-            _run_compiler("-x", "c++-header", "-o", str(header), str(_EMULATOR / "cuda_on_cpu.h"))
-        unit = library.with_suffix(".cpp")
+        _built("-x", "c++-header", str(_EMULATOR / "cuda_on_cpu.h"), into=self._folder / "cuda_on_cpu.h.gch")
+        unit = library.with_suffix(f".{os.getpid()}.cpp")
         unit.write_text(f'#include "cuda_on_cpu.h"\n{defines}{text}\n{entries}')
         includes = [f"-I{folder}" for folder in (self._folder, _EMULATOR, kernel_dir())]
-        _run_compiler("-shared", *includes, "-o", str(library), str(unit))
-        return library
+        return _built("-shared", *includes, str(unit), into=library)
 
 
-def _run_compiler(*arguments: str) -> None:
-    compiler = shutil.which("g++")
-    assert compiler, "callers skip where there is no g++"
-    done = subprocess.run([compiler, *_FLAGS, *arguments], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+def _built(*arguments: str, into: Path) -> Path:
+    """Compile unless this process or another one has: what is there is whole."""
+    if not into.exists():
+        compiler = shutil.which("g++")
+        assert compiler, "callers skip where there is no g++"
+        own = into.with_name(f"{into.name}.{os.getpid()}")
+        done = subprocess.run([compiler, *_FLAGS, *arguments, "-o", str(own)], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        own.replace(into)
+    return into

@@ -1,5 +1,6 @@
 """GPUs that kernels are tested on: the CPU that plays one, and a real one where there is one."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -21,7 +22,11 @@ def _numbers_are_those_of_every_run() -> None:
 
 @pytest.fixture(scope="session")
 def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kernels")
+    """One for all workers of a run, so that a module is compiled by one of them."""
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(
@@ -45,5 +50,4 @@ def cuda_gpu(_folder: Path) -> Gpu:
 
 
 def _cuda(folder: Path) -> Gpu:
-    # beside the folders of this run's other workers: each module is compiled by one of them
-    return Gpu(torch.device("cuda"), cache_dir=folder.parent.parent / "cubins")
+    return Gpu(torch.device("cuda"), cache_dir=folder / "cubins")
