@@ -56,7 +56,7 @@ struct Layout {  // of the dynamic shared memory, from its first multiple of 1,0
         unsigned char x[kRows * 128], weight[COLUMNS * 128];
     } stages[STAGES];
     unsigned char out[8][kBoxes][16 * 128];  // of a warp: what the copy engine reads, and what is written meanwhile
-    Barrier full[STAGES], empty[STAGES];
+    Barrier full[STAGES], empty[STAGES], free_there[STAGES];  // the last: empty in the cluster's other block
 };
 
 struct Problem {
@@ -93,11 +93,10 @@ struct Ring {  // a place among the stages, and how often it has been round
 
 /* ---- the thread that copies ---- */
 
-// The block's share of the weights, to every block of the cluster. The stage's barrier counts what both blocks send.
+// The block's share of the weights, to every block of the cluster.
 DEVICE void copy_weight(const Problem& problem, Layout& shared, int stage, int slab, const Tile& tile) {
     const int rank = blockIdx.x % CLUSTER;
     unsigned char* to = shared.stages[stage].weight + rank * kShare * 128;
-    barrier_expect(shared.full[stage], int(sizeof shared.stages[0]));
     if constexpr (GATED && CLUSTER == 2) {
         copy_box_to_pair(to, *problem.weight_map, slab * 64, 0, 0, tile.column / 8 + rank * (kShare / 16), shared.full[stage]);
     } else if constexpr (GATED) {
@@ -113,11 +112,25 @@ DEVICE void copy_x(const Problem& problem, Layout& shared, int stage, int slab, 
     copy_box(shared.stages[stage].x, *problem.x_map, slab * 64, tile.row, shared.full[stage]);
 }
 
+// From here on the stage may be filled, by both blocks: its barrier counts what both send.
+DEVICE void open_stage(Layout& shared, int stage) {
+    barrier_expect(shared.full[stage], int(sizeof shared.stages[0]));
+    if constexpr (CLUSTER == 2) barrier_arrive_at(shared.free_there[stage], 1 - int(blockIdx.x) % 2);
+}
+
+DEVICE void wait_for_other(Layout& shared, int stage, int parity) {
+    if constexpr (CLUSTER == 2) barrier_wait(shared.free_there[stage], parity);
+}
+
 DEVICE void produce(const Problem& problem, Layout& shared) {
     const int num_tiles = problem.num_tiles(), ahead = min(STAGES, problem.num_slabs);
     const int first = blockIdx.x / CLUSTER, step = gridDim.x / CLUSTER;
     const Tile opening(problem, first);
-    for (int i = 0; i < ahead; i++) copy_weight(problem, shared, i, i, opening);
+    for (int i = 0; i < ahead; i++) open_stage(shared, i);
+    for (int i = 0; i < ahead; i++) {
+        wait_for_other(shared, i, 0);
+        copy_weight(problem, shared, i, i, opening);
+    }
     wait_for_predecessor();
     Ring ring;
     for (int i = 0; i < ahead; i++, ring.advance()) copy_x(problem, shared, i, i, opening);
@@ -125,22 +138,18 @@ DEVICE void produce(const Problem& problem, Layout& shared) {
         const Tile tile(problem, index);
         for (; slab < problem.num_slabs; slab++, ring.advance()) {
             barrier_wait(shared.empty[ring.stage], ring.parity ^ 1);
-            copy_weight(problem, shared, ring.stage, slab, tile);
+            open_stage(shared, ring.stage);
             copy_x(problem, shared, ring.stage, slab, tile);
+            wait_for_other(shared, ring.stage, ring.parity);
+            copy_weight(problem, shared, ring.stage, slab, tile);
         }
     }
 }
 
 /* ---- the warpgroups that multiply ---- */
 
-// Both blocks fill a stage, so both have to know.
 DEVICE void release(Layout& shared, int stage) {
-    const int lane = threadIdx.x % 32;
-    if constexpr (CLUSTER == 1) {
-        if (lane == 0) barrier_arrive(shared.empty[stage]);
-    } else {
-        if (lane < CLUSTER) barrier_arrive_at(shared.empty[stage], lane);
-    }
+    if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty[stage]);
 }
 
 // Sum up 64 rows of a tile from `half` on.
@@ -280,7 +289,8 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(384, 1) void linear_
         prefetch_map(out_map);
         for (int i = 0; i < STAGES; i++) {
             barrier_init(shared.full[i], 1);
-            barrier_init(shared.empty[i], 8 * CLUSTER);
+            barrier_init(shared.empty[i], 8);
+            barrier_init(shared.free_there[i], 1);
         }
         barriers_are_set();
     }

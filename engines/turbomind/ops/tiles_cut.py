@@ -15,7 +15,7 @@ CUTS = (
     (128, 1),
 )  # columns of a tile, blocks of a cluster; the earlier of equals
 _ALIGNMENT = 1024
-_BARRIER_BYTES = 16  # full and empty, a stage
+_BARRIER_BYTES = 24  # full, empty here and empty in the other block, a stage
 _OUT_BYTES = 8 * 2 * BOX_ROWS * LINE_BYTES  # two boxes a warp
 # What a tile takes beside its columns, in columns: as in `rows_cut`.
 _TILE_COLUMNS = 40
