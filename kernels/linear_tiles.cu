@@ -69,14 +69,16 @@ struct Problem {
     DEVICE int num_tiles() const { return row_tiles() * ((num_outputs + kWritten - 1) / kWritten); }
 };
 
+// Tiles that would end outside start earlier: numbers are computed twice then, and written twice. A copy whose box leaves its tensor
+// takes longer than a whole one.
 struct Tile {
     int row, column;  // of the block's first row and column of out
 
     DEVICE Tile(const Problem& problem, int index) {
         const int per_band = kBand * ((problem.num_outputs + kWritten - 1) / kWritten), band = index / per_band * kBand;
         const int height = min(kBand, problem.row_tiles() - band), place = index % per_band;
-        row = ((band + place % height) * CLUSTER + int(blockIdx.x) % CLUSTER) * kRows;
-        column = place / height * kWritten;
+        row = max(0, min(((band + place % height) * CLUSTER + int(blockIdx.x) % CLUSTER) * kRows, problem.num_rows - kRows));
+        column = max(0, min(place / height * kWritten, problem.num_outputs - kWritten));
     }
 };
 

@@ -117,3 +117,36 @@ def test_operands_of_the_wrong_shape_are_named(hopper) -> None:
     x, weight = operands(hopper.device, BF16, (10, 64), (72, 72))
     with pytest.raises(KernelError, match=r"`linear_tiles`: `x` is \[10, 64\], not \[10, 72\]"):
         linear_tiles(hopper, x, Dense(weight_OI=weight, bias_O=None))
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("kind", [Fp8, Int8])
+@pytest.mark.parametrize("rows", [300, 1025, 2048])
+@pytest.mark.parametrize(("outputs", "inputs"), [(6144, 4096), (28672, 4096), (4096, 14336)])
+def test_the_layers_of_decoders_come_out_right_on_a_gpu(
+    cuda_gpu, kind: type[Fp8 | Int8], rows: int, outputs: int, inputs: int
+) -> None:
+    x, weight = (codes(cuda_gpu.device, count, inputs, kind=kind) for count in (rows, outputs))
+    layer = kind(weight_OI=weight, scale_O=scales(cuda_gpu.device, outputs), bias_O=None)
+    row_scale = scales(cuda_gpu.device, rows) / inputs / (127 if kind is Int8 else 1)
+    wanted = (x.float() @ weight.float().T) * row_scale[:, None] * layer.scale_O
+    gated = TorchOps().silu_mul(wanted.to(BF16)).float()
+    tolerance = 4e-3 if kind is Int8 else 6e-3  # sums of e4m3 stay in the tensor cores
+    got = linear_tiles_codes(cuda_gpu, x, row_scale, layer, BF16)
+    assert relative_error(got, wanted) < tolerance
+    assert (
+        relative_error(linear_tiles_codes(cuda_gpu, x, row_scale, layer, BF16, gated=True), gated)
+        < 2 * tolerance
+    )
+
+
+@pytest.mark.gpu
+def test_a_replayed_product_is_the_same(cuda_gpu) -> None:
+    x, weight = operands(cuda_gpu.device, BF16, (700, 512), (1024, 512))
+    layer = Dense(weight_OI=weight, bias_O=None)
+    wanted, graph = linear_tiles(cuda_gpu, x, layer), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = linear_tiles(cuda_gpu, x, layer)
+    got.zero_()
+    graph.replay()
+    assert torch.equal(got, wanted)
