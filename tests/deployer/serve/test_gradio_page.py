@@ -44,22 +44,23 @@ def test_a_port_in_use_is_refused_by_its_own_key(monkeypatch: pytest.MonkeyPatch
             check_gradio(replace(SERVER, gradio_port=port))
 
 
+def certificate(folder: Path, name: str) -> dict[str, str]:
+    """Return the files of a certificate that nobody vouches for."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no `openssl` command to make a certificate with")
+    key, found = folder / f"{name}.key", folder / f"{name}.pem"
+    make = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
+        f"-subj /CN=elsewhere.example -keyout {key} -out {found}"
+    )
+    subprocess.run(make.split(), check=True, capture_output=True)
+    return {"ssl_keyfile": str(key), "ssl_certfile": str(found)}
+
+
 async def test_the_api_is_trusted_by_its_own_certificate_and_no_other(
     live: Callable[..., Any], tmp_path: Path
 ) -> None:
-    if shutil.which("openssl") is None:
-        pytest.skip("no `openssl` command to make a certificate with")
-
-    def made(name: str) -> dict[str, str]:
-        key, certificate = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
-        make = (
-            "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes "
-            f"-subj /CN=elsewhere.example -keyout {key} -out {certificate}"
-        )
-        subprocess.run(make.split(), check=True, capture_output=True)
-        return {"ssl_keyfile": str(key), "ssl_certfile": str(certificate)}
-
-    own, other = made("own"), made("other")
+    own, other = certificate(tmp_path, "own"), certificate(tmp_path, "other")
     server = await live(**own)
     for files, is_trusted in ((own, True), (other, False)):
         context = gradio_page._own_certificate(replace(SERVER, **files))  # type: ignore[arg-type]
@@ -75,18 +76,24 @@ async def test_the_api_is_trusted_by_its_own_certificate_and_no_other(
 
 @pytest.mark.skipif(not HAS_GRADIO, reason="Gradio is not installed (the extra `gradio`)")
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the path")
-def test_a_picture_is_asked_about_with_a_key_and_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+@pytest.mark.parametrize("has_tls", [False, True])
+def test_a_picture_is_asked_about_with_a_key_and_nothing_is_loaded_from_elsewhere(
+    tmp_path: Path, has_tls: bool
+) -> None:
     browser_api = pytest.importorskip(
         "playwright.sync_api", reason="drives the browser (the extra `browser`)"
     )
     picture = Image.new("RGB", (448, 448), "white")
     ImageDraw.Draw(picture).ellipse((100, 100, 300, 300), fill="red")
     picture.save(tmp_path / "red.png")
-    words = ("+model=pocket_vl", "server=gradio", "server.gradio_port=0", "server.api_keys=[secret]")
+    files = certificate(tmp_path, "own") if has_tls else {}
+    words = ["+model=pocket_vl", "server=gradio", "server.gradio_port=0", "server.api_keys=[secret]"]
+    words += [f"server.{name}={file}" for name, file in files.items()]
     with live_server(*words) as server, browser_api.sync_playwright() as playwright:
         url = next(line.split()[1] for line in server.lines if line.startswith("gradio "))
+        assert url.startswith("https://" if has_tls else "http://")
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        page = browser.new_page()
+        page = browser.new_page(ignore_https_errors=has_tls)
         page.set_default_timeout(WAIT_MS)
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
