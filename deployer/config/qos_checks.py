@@ -16,6 +16,10 @@ def classes_fit_together(config: DeployConfig) -> Complaints:
         if server.qos_default is not None:
             yield "server.qos_default", "there are no classes; set server.qos, or server.qos_default=null"
         return
+    for name in ("target_ttft_ms", "target_token_ms"):
+        if getattr(server, name) is not None:
+            rule = "classes own fixed shares of server.max_requests, a target moves that number"
+            yield f"server.{name}", f"{rule}; set it to null, or drop server.qos"
     for place, one in enumerate(server.qos):
         key = f"server.qos[{place}]"
         if not (1 <= len(one.name) <= 64 and _NAME.fullmatch(one.name)):

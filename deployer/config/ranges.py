@@ -69,6 +69,8 @@ RANGES: dict[str, Range] = {
     "server.grpc_port": PORT,
     "server.gradio_port": PORT,
     "server.max_requests": POSITIVE,
+    "server.target_ttft_ms": ABOVE_ZERO,
+    "server.target_token_ms": ABOVE_ZERO,
     "server.max_body_bytes": POSITIVE,
     "server.max_stored_bytes": NOT_NEGATIVE,
     "server.keep_alive_s": ABOVE_ZERO,

@@ -143,6 +143,8 @@ class ServerConfig:
     ssl_keyfile: str | None
     ssl_certfile: str | None
     max_requests: int  # running and waiting; one more is answered 429
+    target_ttft_ms: float | None  # to the first token, of requests let in; None: no target
+    target_token_ms: float | None  # a further token
     qos: list[QosClass]  # []: all requests are equal
     qos_default: str | None  # the class of a request whose key has none
     max_body_bytes: int

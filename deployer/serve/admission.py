@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from deployer.serve.api_errors import ApiFault
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.class_places import ClassPlaces
+from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.request_record import record_in
 
 _SHUT_DOWN = ApiFault(
@@ -26,9 +27,12 @@ _SHUT_DOWN = ApiFault(
 class Admission:
     """Counts the requests in flight. Invariant: 0 <= in_flight <= max_requests."""
 
-    def __init__(self, max_requests: int, classes: ClassPlaces | None = None) -> None:
-        """`classes`: None where all requests are equal."""
+    def __init__(
+        self, max_requests: int, classes: ClassPlaces | None = None, *, latency: LatencyLimit | None = None
+    ) -> None:
+        """`classes`: None where all requests are equal; `latency`: None where no target bounds the places."""
         self.max_requests = max_requests
+        self.latency = latency
         self.classes = classes or ClassPlaces((), default=None, max_requests=max_requests)
         self.in_flight = 0
         self.draining = False
@@ -43,10 +47,8 @@ class Admission:
         if self.draining:
             return _SHUT_DOWN
         full = self.classes.refusal(qos)
-        if self.in_flight >= self.max_requests:
-            full = (
-                f"{self.in_flight} requests are in flight, `server.max_requests` allows {self.max_requests}"
-            )
+        if self.in_flight >= self.places:
+            full = f"{self.in_flight} requests are in flight, {self._rule()}"
         if full is None:
             return None
         return ApiFault(
@@ -56,9 +58,19 @@ class Admission:
             headers={"retry-after": str(self.retry_after_s())},
         )
 
+    @property
+    def places(self) -> int:
+        """How many requests may be in flight now."""
+        return self.max_requests if self.latency is None else self.latency.places
+
+    def _rule(self) -> str:
+        if self.places == self.max_requests:
+            return f"`server.max_requests` allows {self.max_requests}"
+        return f"more than {self.places} would miss `server.target_ttft_ms` or `server.target_token_ms`"
+
     def retry_after_s(self) -> int:
         """Return whole seconds until a place is likely free: mean time of a request over places."""
-        return min(60, max(1, math.ceil(self._mean_s / self.max_requests)))
+        return min(60, max(1, math.ceil(self._mean_s / self.places)))
 
     def enter(self, qos: str | None = None) -> float:
         """Take a place, in a class where there are any; returns when."""
@@ -113,6 +125,8 @@ class AdmissionGate:
         refusal = self.admission.refusal(qos)
         if refusal is not None:
             record.error = refusal.code
+            if self.admission.latency is not None:
+                self.admission.latency.was_full()
             await refusal.response()(scope, receive, send)
             return
         request = asyncio.current_task()
@@ -131,3 +145,7 @@ class AdmissionGate:
         finally:
             self.admission.requests.discard(request)
             self.admission.leave(entered_s, qos)
+            if self.admission.latency is not None:
+                self.admission.latency.ended(
+                    entered_s=entered_s, ttft_s=record.ttft_s, token_s=record.token_s
+                )

@@ -77,6 +77,8 @@ class Metrics:
             "deployer_requests_in_flight", "Requests between head and end of answer", registry=here
         )
         in_flight.set_function(lambda: admission.in_flight)
+        places = Gauge("deployer_requests_allowed", "Requests that may be in flight now", registry=here)
+        places.set_function(lambda: admission.places)
         self._classes = ClassMetrics(admission.classes, here) if admission.classes.names else None
         self._engine_figures = EngineFigures(engine, class_names=admission.classes.names)
         self.registry.register(self._engine_figures)

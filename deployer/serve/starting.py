@@ -13,6 +13,7 @@ from deployer.serve.api_errors import ApiFault
 from deployer.serve.class_places import ClassPlaces
 from deployer.serve.comeback import retry_after_s
 from deployer.serve.health import health_of, metrics_routes
+from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.layers import layers
 from deployer.serve.metrics import Metrics
 from deployer.serve.models import model_card
@@ -62,7 +63,11 @@ class Starting:
     @classmethod
     def of(cls, config: DeployConfig) -> "Starting":
         """Return the start of a deployment, which begins now."""
-        admission = Admission(config.server.max_requests, ClassPlaces.of(config.server))
+        admission = Admission(
+            config.server.max_requests,
+            ClassPlaces.of(config.server),
+            latency=LatencyLimit.of(config.server),
+        )
         return cls(
             config=config,
             model_name=config.server.model_name or config.model.name,

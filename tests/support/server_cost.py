@@ -56,7 +56,8 @@ async def cost_us(*, tokens: int, count: int, concurrency: int, stream: bool, bu
     admission = Admission(1000)
     service = Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
-        metrics=Metrics(engine=engine, admission=admission), model_name="tiny", created=1,
+        metrics=Metrics(engine=engine, admission=admission), model_name="tiny", adapters=(),
+        tracing=None, created=1,
         sampling=SAMPLING, server=SERVER, vision=VISION, pricing=None,
         responses=ResponseStore(SERVER.max_stored_bytes), running_as=RUNNING,
     )  # fmt: skip

@@ -14,6 +14,7 @@ from serving_configs import RUNNING, SAMPLING, SERVER, VISION
 from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
 from deployer.serve.class_places import ClassPlaces
+from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.listen import HttpServer, bind, http_server, url_of
 from deployer.serve.metrics import Metrics
 from deployer.serve.response_store import ResponseStore
@@ -25,7 +26,7 @@ def make_service(
     engine: FakeEngine, *, adapters: tuple[str, ...] = (), tracing: Tracing | None = None, **server: Any
 ) -> Service:
     config = replace(SERVER, **server)
-    admission = Admission(config.max_requests, ClassPlaces.of(config))
+    admission = Admission(config.max_requests, ClassPlaces.of(config), latency=LatencyLimit.of(config))
     return Service(
         engine=engine, prompts=FakePrompts(), admission=admission,
         metrics=Metrics(engine=engine, admission=admission), tracing=tracing, model_name="tiny",

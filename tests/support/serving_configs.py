@@ -12,7 +12,7 @@ SERVER = ServerConfig(
     api_keys=[], api_keys_file=None, admin_keys_file=None, cors_origins=[],
     otel_endpoint=None, otel_sample_ratio=1.0,
     ssl_keyfile=None, ssl_certfile=None,
-    max_requests=8, qos=[], qos_default=None,
+    max_requests=8, target_ttft_ms=None, target_token_ms=None, qos=[], qos_default=None,
     max_body_bytes=100_000, max_stored_bytes=100_000, keep_alive_s=75, drain_s=1, log_level="info",
     allow_random_weights=False,
 )  # fmt: skip

@@ -34,6 +34,10 @@ def test_classes_reach_the_server_and_the_scheduler() -> None:
     [
         ((f"server.qos=[{GOLD}]",), "server.qos_default=null .*need one; set it to one of `gold`"),
         ((f"server.qos=[{GOLD}]", "server.qos_default=silver"), "server.qos_default=silver .*`gold`"),
+        (
+            (f"server.qos=[{GOLD}]", "server.qos_default=gold", "server.target_ttft_ms=500"),
+            r"server.target_ttft_ms=500.0 .*own fixed shares .*set it to null, or drop server.qos",
+        ),
         (("server.qos_default=gold",), "there are no classes; set server.qos"),
         ((f"server.qos=[{GOLD}, {GOLD}]", "server.qos_default=gold"), r"qos\[1\].name=gold .*once"),
         (

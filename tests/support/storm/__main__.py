@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from deployer.bench.machine import machine
 from deployer.table import print_table
 from storm import faults
+from storm.latency import latency
 from storm.load import Storm, long_load
 from storm.overload import overload
 
@@ -19,6 +20,7 @@ Scenario = Callable[[Storm], Coroutine[None, None, Iterator[tuple[str, str]]]]
 SCENARIOS: dict[str, Scenario] = {
     "load": long_load,
     "overload": overload,
+    "latency": latency,
     "engine-killed": faults.engine_killed,
     "worker-killed": faults.worker_killed,
     "clients-gone": faults.clients_gone,
