@@ -31,10 +31,12 @@ MOST_CHUNKS = 8
 
 
 class ChunkRecorder(Protocol):
-    """Turns a computation on fixed tensors into one that can be repeated (`engines.turbomind.graphs`)."""
+    """Turns computations on fixed tensors into ones that can be repeated (`engines.turbomind.graphs`)."""
 
-    def record(self, run: Callable[[], tuple[Tensor]]) -> tuple[Callable[[], None], tuple[Tensor]]:
-        """Return a function that repeats `run`, and the rows that it leaves."""
+    def record(
+        self, runs: Sequence[Callable[[], tuple[Tensor]]]
+    ) -> list[tuple[Callable[[], None], tuple[Tensor]]]:
+        """Return for each a function that repeats it, and the rows that it leaves."""
         ...
 
 
@@ -77,10 +79,10 @@ class ChunkGraphs:
     @torch.inference_mode()
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
-        for size, adapted in recordings(self._sizes, self.spec):
-            run = partial(self._run, self._buffers.step(size, adapted=adapted))
-            replay, (hidden_SH,) = self._recorder.record(run)
-            self._graphs[size, adapted] = (replay, hidden_SH)
+        kinds = recordings(self._sizes, self.spec)
+        runs = [partial(self._run, self._buffers.step(size, adapted=adapted)) for size, adapted in kinds]
+        for kind, (replay, (hidden_SH,)) in zip(kinds, self._recorder.record(runs), strict=True):
+            self._graphs[kind] = (replay, hidden_SH)
 
     def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
         """Return the rows of each picture."""

@@ -32,10 +32,10 @@ Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
 
 
 class Recorder(Protocol):
-    """Turns a computation on fixed tensors into one that can be repeated."""
+    """Turns computations on fixed tensors into ones that can be repeated."""
 
-    def record(self, run: Callable[[], Outputs]) -> tuple[Callable[[], None], Outputs]:
-        """Return a function that repeats `run`, and the tensors it leaves its results in."""
+    def record(self, runs: Sequence[Callable[[], Outputs]]) -> list[tuple[Callable[[], None], Outputs]]:
+        """Return for each a function that repeats it, and the tensors it leaves its results in."""
         ...
 
 
@@ -45,10 +45,17 @@ class CudaRecorder:
     def __init__(self) -> None:
         self._pool: Any = None
 
-    def record(self, run: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
-        """Run once for what has to be compiled and allocated, then capture."""
-        run()
-        torch.cuda.synchronize()
+    def record(self, runs: Sequence[Callable[[], Tensors]]) -> list[tuple[Callable[[], None], Tensors]]:
+        """Run each once for what has to be compiled and allocated, then capture.
+
+        One after the other: before a capture torch waits for the device and gives back the memory that it
+        keeps, which a run in between would ask for anew.
+        """
+        for run in runs:
+            run()
+        return [self._captured(run) for run in runs]
+
+    def _captured(self, run: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         graph = torch.cuda.CUDAGraph()
         # Other threads go on calling CUDA meanwhile: NCCL's watchdog does.
         with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
@@ -123,11 +130,14 @@ class DecodeGraphs:
     @torch.inference_mode()
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
-        for size, adapted in recordings(self._sizes, self.spec):
-            step = self._buffers.step(size, adapted=adapted)
-            run = partial(self._run, step, self._buffers.choices_B6[:size])
-            replay, (logits_SV, ids_S) = self._recorder.record(run)
-            self._graphs[size, adapted] = _Captured(replay=replay, logits_SV=logits_SV, ids_S=ids_S)
+        kinds = recordings(self._sizes, self.spec)
+        runs = [
+            partial(self._run, self._buffers.step(size, adapted=adapted), self._buffers.choices_B6[:size])
+            for size, adapted in kinds
+        ]
+        for kind, (replay, outputs) in zip(kinds, self._recorder.record(runs), strict=True):
+            logits_SV, ids_S = outputs
+            self._graphs[kind] = _Captured(replay=replay, logits_SV=logits_SV, ids_S=ids_S)
 
     def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
         """Return the rows of each picture."""

@@ -6,7 +6,7 @@ to make them. Tiles are copied into fixed memory and padded with what lay there 
 Legend: I tiles, S side in pixels, C colours, M rows a tile gives, O decoder hidden.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,10 +21,12 @@ _STEPS = ((2, 1), (16, 2), (1 << 30, 4))
 
 
 class PassRecorder(Protocol):
-    """Turns a pass over fixed tiles into one that can be repeated (`engines.turbomind.graphs`)."""
+    """Turns passes over fixed tiles into ones that can be repeated (`engines.turbomind.graphs`)."""
 
-    def record(self, run: Callable[[], tuple[Tensor]]) -> tuple[Callable[[], None], tuple[Tensor]]:
-        """Return a function that repeats `run`, and the rows that it leaves."""
+    def record(
+        self, runs: Sequence[Callable[[], tuple[Tensor]]]
+    ) -> list[tuple[Callable[[], None], tuple[Tensor]]]:
+        """Return for each a function that repeats it, and the rows that it leaves."""
         ...
 
 
@@ -62,8 +64,9 @@ class PassGraphs:
     @torch.inference_mode()
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
-        for size in reversed(self._sizes):
-            replay, (rows_IMO,) = self._recorder.record(partial(self._run, size))
+        sizes = self._sizes[::-1]
+        runs = [partial(self._run, size) for size in sizes]
+        for size, (replay, (rows_IMO,)) in zip(sizes, self._recorder.record(runs), strict=True):
             self._graphs[size] = (replay, rows_IMO)
 
     def __call__(self, tiles_ISSC: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Stands in for a recorder of CUDA graphs where there is none: all but the capture itself."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 import torch
@@ -11,7 +11,10 @@ Tensors = TypeVar("Tensors", bound=tuple[torch.Tensor, ...])
 class Repeater:
     """Repeats the computation and copies its results to where the first ones lay."""
 
-    def record(self, run: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
+    def record(self, runs: Sequence[Callable[[], Tensors]]) -> list[tuple[Callable[[], None], Tensors]]:
+        return [self._recorded(run) for run in runs]
+
+    def _recorded(self, run: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
         outputs = tuple(x.clone() for x in run())
 
         @torch.inference_mode()

@@ -1,13 +1,12 @@
 """Passes of an encoder out of graphs against passes launch by launch."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from repeater import Repeater
 from tiny_engine import SPEC, picture
-from torch import Tensor
 
 from engines.pytorch.ops_torch import TorchOps
 from engines.turbomind.pass_graphs import PassGraphs, pass_sizes
@@ -18,20 +17,6 @@ if TYPE_CHECKING:
     from engines.vision.parts import EncodePass
 
 CPU = torch.device("cpu")
-
-
-class Repeater:
-    """Repeats the computation on the same fixed tensors, which shows all but the capture itself."""
-
-    def record(self, run: Callable[[], tuple[Tensor]]) -> tuple[Callable[[], None], tuple[Tensor]]:
-        (first,) = run()
-        fixed = first.clone()
-
-        @torch.inference_mode()
-        def repeat() -> None:
-            fixed.copy_(run()[0])
-
-        return repeat, (fixed,)
 
 
 def network() -> Vlm:
