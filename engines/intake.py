@@ -6,16 +6,22 @@ from math import isfinite
 from engines.errors import RequestError
 from engines.grammar import Grammars
 from engines.messages import ImageInput, Sampling, Submit
-from engines.pixel_files import take_pixels
 from engines.positions import prompt_positions
 from engines.prefix_cache import KEY_BYTES, root_key
 from engines.sequence import ImageSlots, Sequence
 from engines.spec import ModelSpec, VisionSpec
+from engines.take_pixels import take_pixels
 from engines.vision.parts import ImagePixels
 
 
 def take_sequence(
-    request: Submit, spec: ModelSpec, grammars: Grammars, *, session_len: int, arrival: int, now_s: float
+    request: Submit,
+    spec: ModelSpec,
+    grammars: Grammars,
+    *,
+    session_len: int,
+    arrival: int,
+    now_s: float,
 ) -> Sequence:
     """Check a request and read its pixels; raises RequestError with the code for the client."""
     _check_prompt(request, vocab=spec.decoder.vocab, session_len=session_len)
@@ -117,13 +123,7 @@ def _take_image(image: ImageInput, spec: VisionSpec, *, num_prompt: int) -> Imag
     end = image.start + image.num_tokens
     if image.start < 0 or end > num_prompt:
         raise RequestError(f"image at tokens [{image.start}, {end}) lies outside the prompt of {num_prompt}")
-    shapes = tuple(ref.shape for ref in image.pixels)
-    expected = spec.pixels.shapes(image.plan)
-    if shapes != expected or image.plan.num_tiles < 1:
-        raise RequestError(
-            f"image at token {image.start} has pixels {shapes}: its plan of {image.plan.num_tiles} tiles "
-            f"needs {expected}"
-        )
+    _check_pixels(image, spec)
     segments = spec.assembly.segments(image.plan)
     num_rows = sum(part for part in segments if isinstance(part, int))
     ends = [0, *(offset + count for offset, count in image.rows)]
@@ -140,6 +140,20 @@ def _take_image(image: ImageInput, spec: VisionSpec, *, num_prompt: int) -> Imag
         key=image.key,
         start=image.start,
         num_tokens=image.num_tokens,
-        pixels=ImagePixels(arrays=arrays, plan=image.plan, shared=image.shared),
+        pixels=ImagePixels(arrays=arrays, plan=image.plan, shared=image.shared, is_cut=image.is_cut),
         rows=image.rows,
     )
+
+
+def _check_pixels(image: ImageInput, spec: VisionSpec) -> None:
+    shapes, plan = tuple(ref.shape for ref in image.pixels), image.plan
+    expected = spec.pixels.shapes(plan) if image.is_cut else ((plan.height, plan.width, 4),)
+    if shapes != expected or plan.num_tiles < 1:
+        raise RequestError(
+            f"image at token {image.start} has pixels {shapes}: its plan of {plan.num_tiles} tiles "
+            f"needs {expected}"
+        )
+    if not image.is_cut and not spec.pixels.cuts(plan):
+        raise RequestError(
+            f"image at token {image.start} is not cut: pixels of kind `{spec.pixels.kind}` come as tiles"
+        )

@@ -36,9 +36,10 @@ class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
     start: int
     num_tokens: int
     rows: tuple[tuple[int, int], ...]  # which of its tokens are image rows: (offset, count), ascending
-    pixels: tuple[PixelRef, ...]  # what `PixelSpec.arrays` gave
+    pixels: tuple[PixelRef, ...]  # what `PixelSpec.arrays` gave, or the picture: [height, width, 4]
     plan: ImagePlan
     shared: tuple[int, ...]  # what `AssemblySpec.shared` gave
+    is_cut: bool = True  # False: the picture itself, which the engine cuts (`PixelSpec.cuts`)
 
 
 class Sampling(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ Legend: T tokens, H hidden, N query heads, K KV heads, D head dim, F FFN width, 
 I images (tiles), L patches of a tile, P pages; of a linear layer O outputs, I inputs, G groups of inputs.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -76,6 +77,19 @@ class Int8:
 
 
 Weight = Dense | Int4 | Fp8 | Int8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AxisPass:
+    """One axis of a picture resized in 8 bits (`engines/vision/pixels/resample.py`).
+
+    new[i] = clip8((2^21 + sum over k of old[first[i] + k] * weight[k, i]) >> 22)
+    """
+
+    is_down: bool  # rows become others; else columns
+    first_N: Tensor  # int32
+    weight_KN: Tensor  # int32; 0 where first[i] + k is no pixel of the window, which may be past the edge
+
 
 Gelu = Literal["gelu", "gelu_tanh", "quick_gelu"]  # each is an op of the table, too
 
@@ -217,4 +231,11 @@ class Ops(Protocol):
         groups: int = 1,
     ) -> Tensor:
         """Return the convolution of maps, channels last and zeros around them, [I, y', x', O], contiguous."""
+        ...
+
+    def cut_tiles(self, picture_YX4: Tensor, passes: Sequence[AxisPass], out_ISSC: Tensor) -> None:
+        """Resize a picture, one or two axes in this order, and write it as tiles, row by row; all uint8.
+
+        The fourth byte of a pixel is ignored. `out` is contiguous, with tiles of three colours.
+        """
         ...

@@ -52,6 +52,7 @@ class VisionOptions:
 
     max_batch_size: int  # tiles in one encoder pass
     cache_bytes: int  # encoder outputs kept by image content, bytes; 0 keeps none beyond their request
+    uncut_pixels: int  # of the largest picture that comes whole and is cut by the engine; 0: all come cut
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,12 +1,11 @@
 """Pixels on their way to the engine: one uint8 array a file in shared memory. Torch-free.
 
-The front end writes (`PixelFiles.write`), the engine reads once (`take_pixels`) and unlinks; what nobody took
-goes with `remove` or, at the latest, with `close`. A file that does not fit into shared memory goes to the
-temporary folder.
+The front end writes (`PixelFiles.write`), the engine maps and unlinks (`engines/take_pixels.py`); what
+nobody took goes with `remove` or, at the latest, with `close`. A file that does not fit into shared memory
+goes to the temporary folder.
 """
 
 import itertools
-import math
 import os
 import tempfile
 import threading
@@ -80,24 +79,3 @@ class PixelFiles:
             if root not in self._folders:
                 self._folders[root] = OwnedFolder(root, PREFIX)
             return self._folders[root].path
-
-
-def take_pixels(ref: PixelRef) -> NDArray[np.uint8]:
-    """Read an array and unlink its file.
-
-    Raises RequestError where the file is gone or has another size than its shape says.
-    """
-    path = Path(ref.path)
-    try:
-        data = np.fromfile(path, dtype=np.uint8)
-    except OSError as error:
-        raise RequestError(
-            f"pixels {ref.path} cannot be read: {error.strerror}", code="engine_error"
-        ) from error
-    path.unlink(missing_ok=True)
-    if data.size != math.prod(ref.shape):
-        raise RequestError(
-            f"pixels {ref.path}: {data.size} bytes, shape {ref.shape} needs {math.prod(ref.shape)}",
-            code="engine_error",
-        )
-    return data.reshape(ref.shape)

@@ -5,6 +5,8 @@ pass give the workspace in bytes. On a CPU a small step is run for its side effe
 memory that `engines/device_memory.py` leaves alone has room for steps.
 """
 
+from math import isqrt
+
 import numpy as np
 import torch
 from msgspec.structs import replace
@@ -16,7 +18,7 @@ from engines.kept_bytes import kept_bytes
 from engines.kv_cache import allocate_kv
 from engines.messages import greedy
 from engines.network import Network
-from engines.options import EngineOptions
+from engines.options import EngineOptions, VisionOptions
 from engines.penalties import TokenCounts
 from engines.prefix_cache import root_key
 from engines.sampling import sample
@@ -77,6 +79,8 @@ def _largest_step(
     chunks = [*plan.chunks] * rows
     sample(logits_SV, sampling_rows(chunks, counts, logits_SV.shape[1])).ids_S.tolist()
     _encode(network, options.vision.max_batch_size, largest=is_gpu)
+    if options.vision.uncut_pixels:
+        _cut(network, options.vision)
     if module is None:
         return 0
     module.synchronize(device)
@@ -93,6 +97,17 @@ def _encode(network: Network, max_tiles: int, *, largest: bool) -> None:
     image = ImagePixels(arrays=arrays, plan=plan, shared=vision.assembly.shared([plan]))
     count = -(-vision.assembly.tiles_a_pass(max_tiles) // plan.num_tiles) if largest else 1
     network.encode_images([image] * count, max_tiles=max_tiles)
+
+
+def _cut(network: Network, options: VisionOptions) -> None:
+    """Cut and encode the largest picture that comes whole, where the model's pictures do."""
+    vision = network.spec.vision
+    side = isqrt(options.uncut_pixels)
+    if vision is None or not vision.pixels.cuts(plan := vision.pixels.plan(side, side)):
+        return
+    picture = np.zeros((side, side, 4), dtype=np.uint8)
+    image = ImagePixels(arrays=(picture,), plan=plan, is_cut=False)
+    network.encode_images([image], max_tiles=options.max_batch_size)
 
 
 def _one_prompt(num_tokens: int, page_tokens: int, *, has_adapters: bool) -> BatchPlan:

@@ -10,7 +10,7 @@ from PIL import Image
 from deployer.bench.options import BenchOptions
 from deployer.bench.workload import drawn
 from deployer.config.schema import VisionConfig
-from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.image_tiles import ImageTiles, PreparedImage, image_tiles
 from deployer.prompt.images import Picture, open_picture
 from engines.spec import ModelSpec
 from engines.vision.parts import ImagePlan
@@ -39,9 +39,10 @@ class TokenAsk:
 class TokenPrompts:
     """Prompts for one model."""
 
-    def __init__(self, spec: ModelSpec, vision: VisionConfig) -> None:
+    def __init__(self, spec: ModelSpec, vision: VisionConfig, *, uncut_pixels: int = 0) -> None:
+        """`uncut_pixels`: as `ImageTiles` takes it."""
         self._vocab = spec.decoder.vocab
-        self._tiles = None if spec.vision is None else ImageTiles(spec.vision, vision)
+        self._tiles = image_tiles(spec.vision, vision, uncut_pixels=uncut_pixels)
         self._max_pixels = vision.max_image_pixels
 
     def asks(self, options: BenchOptions, count: int, *, stream: str) -> list[TokenAsk]:

@@ -111,11 +111,12 @@ async def token_bench(
     config: DeployConfig, model: OpenedModel, choice: EngineChoice, *, timeout_s: float
 ) -> AsyncGenerator[TokenBench, None]:
     """Start the engine in its process; it ends with the block."""
-    prompts = TokenPrompts(model.spec, config.vision)
+    options = engine_options(config, choice)
+    prompts = TokenPrompts(model.spec, config.vision, uncut_pixels=options.vision.uncut_pixels)
     engine = EngineClient(
         model.folder,
         model.spec,
-        engine_options(config, choice),
+        options,
         start_timeout_s=config.engine.start_timeout_s,
         max_restarts=0,
     )

@@ -35,6 +35,7 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
         vision=VisionOptions(
             max_batch_size=config.vision.max_batch_size,
             cache_bytes=config.vision.cache_bytes,
+            uncut_pixels=config.vision.uncut_pixels if choice.device == "cuda" else 0,
         ),
         rope_scaling_factor=engine.rope_scaling_factor,
         use_logn_attn=engine.use_logn_attn,

@@ -72,6 +72,7 @@ class VisionConfig:
     max_pixels: int | None
     max_batch_size: int
     cache_bytes: int
+    uncut_pixels: int
     preprocess_workers: int  # processes; 0: threads of the server
     max_images: int
     max_image_bytes: int

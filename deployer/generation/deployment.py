@@ -48,11 +48,12 @@ class Deployment:
             ),
         )
         adapted = replace(model.spec, adapters=adapters_of(config.engine.adapters))
-        prompts = PromptBuilder(config, model.spec, model.folder)
+        options = engine_options(config, choice)
+        prompts = PromptBuilder(config, model.spec, model.folder, uncut_pixels=options.vision.uncut_pixels)
         engine = EngineClient(
             model.folder,
             adapted,
-            engine_options(config, choice),
+            options,
             start_timeout_s=config.engine.start_timeout_s,
             max_restarts=config.engine.max_restarts,
             vocabulary=prompts.grammar_vocabulary(),

@@ -11,17 +11,19 @@ from engines.pixel_files import PixelFiles
 
 def write_images(prompt: Prompt, files: PixelFiles) -> tuple[ImageInput, ...]:
     """Put the pictures of a prompt where the engine finds them, for one sequence."""
+    pixels = [tuple(files.write(array) for array in image.arrays) for image in prompt.images]
     return tuple(
         ImageInput(
-            key=image.key,
+            key=image.key,  # the last thing that is there
             start=image.start,
             num_tokens=image.num_tokens,
             rows=image.rows,
-            pixels=tuple(files.write(array) for array in image.arrays),
+            pixels=refs,
             plan=image.plan,
             shared=image.shared,
+            is_cut=image.is_cut,
         )
-        for image in prompt.images
+        for image, refs in zip(prompt.images, pixels, strict=True)
     )
 
 

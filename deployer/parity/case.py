@@ -66,10 +66,10 @@ def _pixels(
     ours = drawn(golden, case, vision) if images else []
     for mine, image in zip(ours, images, strict=False):
         assert image.pixels is not None, "a golden picture has pixels"
-        theirs = image.pixels.arrays[0]
+        theirs = np.asarray(image.pixels.arrays[0])
         if theirs.dtype != np.uint8:
             mean, std = (np.array(of, np.float32) for of in (vision.pixels.mean, vision.pixels.std))
-            yield (mine.arrays[0].astype(np.float32) / 255 - mean) / std, theirs
+            yield (np.asarray(mine.arrays[0], np.float32) / 255 - mean) / std, theirs
 
 
 def _num_rows(vision: VisionSpec, picture: ImagePixels) -> int:
@@ -79,5 +79,5 @@ def _num_rows(vision: VisionSpec, picture: ImagePixels) -> int:
 def _key(picture: ImagePixels) -> bytes:
     digest = blake2b(repr((picture.plan, picture.shared)).encode(), digest_size=16)
     for array in picture.arrays:
-        digest.update(array.tobytes())
+        digest.update(np.asarray(array).tobytes())
     return digest.digest()

@@ -51,7 +51,8 @@ def encoder_bytes(case: Case) -> int:
     """Return activations of one encoder pass over `vision.max_batch_size` tiles of the largest picture.
 
     The pixels of a tile, three colours, in float32 and in the compute dtype all along, and what the widest
-    layer of the towers holds (`TowerSpec.tile_numbers`).
+    layer of the towers holds (`TowerSpec.tile_numbers`). Before a pass, a picture that came whole is there
+    with 4 bytes a pixel, and at most as much between the two axes of its resizing.
     """
     vision = case.spec.vision
     if vision is None:
@@ -60,7 +61,8 @@ def encoder_bytes(case: Case) -> int:
     layer = max(tower.tile_numbers(plan) for tower in vision.towers) * case.dtype_bytes
     numbers = sum(prod(shape) for shape in vision.pixels.shapes(plan)) // plan.num_tiles
     tiles = vision.assembly.tiles_a_pass(case.options.vision.max_batch_size)
-    return tiles * (layer + numbers * (4 + case.dtype_bytes))
+    whole = 2 * 4 * case.options.vision.uncut_pixels if vision.pixels.cuts(plan) else 0
+    return max(tiles * (layer + numbers * (4 + case.dtype_bytes)), whole)
 
 
 def graph_bytes(case: Case) -> int:

@@ -25,7 +25,7 @@ from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.grammar_vocabulary import grammar_vocabulary
 from deployer.prompt.image_bytes import image_bytes
-from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.image_tiles import PreparedImage, image_tiles
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
 from deployer.prompt.images import Picture, check_pixels, decode, open_picture
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
@@ -45,8 +45,6 @@ from engines.spec import ModelSpec, VisionSpec
 
 T = TypeVar("T")
 
-__all__ = ["PreparedImage", "Prompt", "PromptBuilder"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Prompt:
@@ -65,11 +63,17 @@ class PromptBuilder:
     """Builds the prompts of one deployment; any number of requests at once, on any event loop."""
 
     def __init__(
-        self, cfg: DeployConfig, spec: ModelSpec, folder: Path, *, session_len: int | None = None
+        self,
+        cfg: DeployConfig,
+        spec: ModelSpec,
+        folder: Path,
+        *,
+        session_len: int | None = None,
+        uncut_pixels: int = 0,
     ) -> None:
         """`session_len`: what the engine got (`Ready.session_len`); None: the config's, else the model's.
 
-        Raises ConfigError for the chat template, CheckpointError for the tokenizer's files.
+        `uncut_pixels`: as in `ImageTiles`. Raises ConfigError (chat template), CheckpointError (tokenizer).
         """
         checkpoint = read_json(folder / "config.json")
         self.tokenizer: Tokenizer = load_tokenizer(folder)
@@ -84,7 +88,7 @@ class PromptBuilder:
         system = "" if chat.capability == "completion" else chat.meta_instruction
         self._system: str | None = checkpoint.get("system_message") if system is None else system
         self._image_id = None if spec.vision is None else self._placeholder(spec.vision, origin)
-        self._tiles = None if spec.vision is None else ImageTiles(spec.vision, cfg.vision)
+        self._tiles = image_tiles(spec.vision, cfg.vision, uncut_pixels=uncut_pixels)
         rules = stop_rules(
             folder,
             self.tokenizer,
@@ -97,7 +101,7 @@ class PromptBuilder:
         self.stop_words = rules.words
         self._bytes = image_bytes(cfg.vision)
         self._own_pictures = threading.Lock()
-        self.pixel_pool = pixel_pool(spec.vision, cfg.vision)  # None: pictures are cut on threads
+        self.pixel_pool = pixel_pool(spec.vision, cfg.vision, uncut_pixels=uncut_pixels)  # None: threads
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prompt")
 
     async def chat(

@@ -1,9 +1,7 @@
 """From a picture to arrays; what it costs, known before it is decoded; the key under which it is cached."""
 
-import hashlib
 import time
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,12 +12,14 @@ from PIL import Image
 from deployer.config.schema import VisionConfig
 from deployer.prompt.images import Picture, to_rgb
 from deployer.prompt.messages import Detail, ImageSize
+from deployer.prompt.picture_key import KeyOf, PictureKeys
+from deployer.prompt.picture_memory import colours
 from deployer.prompt.pixel_options import configured
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan, PixelSpec, Segment
-from engines.vision.pixels.side_by_side import THREADS, side_by_side
+from engines.vision.pixels.side_by_side import LARGE_PIXELS, bands
 
-_BAND_PIXELS = 1 << 19  # of one digest of several; a constant, since keys follow from it
+_PART_PIXELS = 1 << 19  # digested at once; a constant, since keys follow from it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,31 +30,42 @@ class PictureTimes:
     fetch_s: float  # from its URL, file or data to bytes
     decode_begun_s: float
     decode_s: float  # to RGB pixels
-    cut_s: float  # resized, cut, and its key
+    cut_s: float  # resized and cut
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PreparedImage:
     """One picture as the engine takes it; tokens [start, start + num_tokens) of the prompt are its own."""
 
-    key: bytes  # 16-byte digest of the RGB picture, its size, every preprocessing option and `shared`
+    key_of: KeyOf
     start: int
     num_tokens: int
     rows: tuple[tuple[int, int], ...]  # which of its tokens are image rows: (offset, count)
-    arrays: tuple[NDArray[np.uint8], ...]
+    arrays: tuple[NDArray[np.uint8], ...]  # where it is not cut: the picture itself, [height, width, 4]
+    is_cut: bool
     plan: ImagePlan
     shared: tuple[int, ...]  # numbers that all pictures of the prompt have in common
     notes: tuple[str, ...]  # what a log should say, e.g. that an animation was cut to its first frame
     times: PictureTimes
 
+    @property
+    def key(self) -> bytes:
+        """16-byte digest of the RGB picture, its size, every preprocessing option and `shared`."""
+        return self.key_of()
+
 
 class ImageTiles:
     """The preprocessing of one deployment."""
 
-    def __init__(self, vision: VisionSpec, config: VisionConfig) -> None:
-        """Take the checkpoint's preprocessing with what `vision.*` overrides. Raises ConfigError."""
+    def __init__(self, vision: VisionSpec, config: VisionConfig, *, uncut_pixels: int = 0) -> None:
+        """Take the checkpoint's preprocessing with what `vision.*` overrides. Raises ConfigError.
+
+        Pictures of up to `uncut_pixels` are left to the engine to cut, where it can; 0: none.
+        """
         self._pixels = configured(vision.pixels, config)
         self._assembly = vision.assembly
+        self._uncut_pixels = uncut_pixels
+        self._keys = PictureKeys()
 
     def plan(self, picture: Picture | ImageSize, detail: Detail, *, num_images: int = 1) -> ImagePlan:
         """Return what becomes of the picture in a prompt with so many. Raises RequestError."""
@@ -88,16 +99,21 @@ class ImageTiles:
         begun_s = time.perf_counter()
         rgb = to_rgb(picture)
         decoded_s = time.perf_counter()
-        how = f"{spec!r} {plan!r} {self._assembly!r} {shared!r}"
-        with ThreadPoolExecutor(1) as thread:  # starts with the first work
-            key = thread.submit(_key, rgb, how)
+        how = f"{rgb.width}x{rgb.height} {spec!r} {plan!r} {self._assembly!r} {shared!r}"
+        is_cut = rgb.width * rgb.height > self._uncut_pixels or not spec.cuts(plan)
+        if is_cut:
+            key = self._keys.begin(how, _packed_parts(rgb))
             arrays = spec.arrays(rgb, plan)
+        else:
+            arrays = (colours(rgb),)
+            key = self._keys.begin(how, _parts(*arrays))
         return PreparedImage(
-            key=key.result(),
+            key_of=key,
             start=start,
             num_tokens=num_tokens,
             rows=rows,
             arrays=arrays,
+            is_cut=is_cut,
             plan=plan,
             shared=shared,
             notes=picture.notes,
@@ -114,18 +130,28 @@ class ImageTiles:
         return self._pixels.low_detail() if detail == "low" else self._pixels
 
 
-def _key(rgb: Image.Image, how: str) -> bytes:
-    """Digest the pixels a band of rows at a time: a copy of all would double a large picture's memory."""
-    rows = max(1, _BAND_PIXELS // rgb.width)
-    bands = [(0, top, rgb.width, min(top + rows, rgb.height)) for top in range(0, rgb.height, rows)]
-    digest = hashlib.blake2b(f"{rgb.width}x{rgb.height} {how}".encode(), digest_size=16)
-    for start in range(0, len(bands), THREADS):
-        calls = [partial(_band_digest, rgb, box) for box in bands[start : start + THREADS]]
-        for part in side_by_side(calls, pixels=rgb.width * rgb.height):
-            digest.update(part)
-    return digest.digest()
+def image_tiles(vision: VisionSpec | None, config: VisionConfig, *, uncut_pixels: int) -> ImageTiles | None:
+    """Return the preprocessing of a model; None where it reads text only. Raises ConfigError."""
+    return None if vision is None else ImageTiles(vision, config, uncut_pixels=uncut_pixels)
 
 
-def _band_digest(rgb: Image.Image, box: tuple[int, int, int, int]) -> bytes:
-    # SHA-256: processors have instructions for it. On the host of an H200 three times as fast as BLAKE2.
-    return hashlib.sha256(rgb.crop(box).tobytes()).digest()
+def _packed_parts(rgb: Image.Image) -> list[Callable[[], bytes]]:
+    """Return what packs some lines of a picture; a copy of all would double a large one's memory."""
+    lines = max(1, _PART_PIXELS // rgb.width)
+    tops = range(0, rgb.height, lines)
+    return [partial(_packed, rgb, top, min(top + lines, rgb.height)) for top in tops]
+
+
+def _packed(rgb: Image.Image, top: int, bottom: int) -> bytes:
+    return rgb.crop((0, top, rgb.width, bottom)).tobytes()
+
+
+def _parts(picture: NDArray[np.uint8]) -> list[Callable[[], memoryview]]:
+    """Return what gives the parts of a picture in memory, of which the fourth byte of a pixel is one."""
+    height, width, _ = picture.shape
+    stretches = bands(height) if height * width >= LARGE_PIXELS else [(0, height)]
+    return [partial(_lines, picture, top, bottom) for top, bottom in stretches]
+
+
+def _lines(picture: NDArray[np.uint8], top: int, bottom: int) -> memoryview:
+    return picture[top:bottom].data

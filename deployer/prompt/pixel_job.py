@@ -16,6 +16,7 @@ class PixelSetup:
 
     vision: VisionSpec
     config: VisionConfig
+    uncut_pixels: int  # as `ImageTiles` takes it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +39,7 @@ class PixelReply(msgspec.Struct, frozen=True, kw_only=True):
 
     key: bytes = b""
     shapes: tuple[tuple[int, ...], ...] = ()
+    is_cut: bool = True
     inline: tuple[bytes, ...] | None = None  # the arrays where shared memory had no room for the files
     fault: str | None = None  # why there are none, without the picture's place
     code: str = ""

@@ -94,8 +94,8 @@ class PoolFigures:
 class PixelPool:
     """The workers of one deployment. Invariant: 0 <= num_busy <= num_workers."""
 
-    def __init__(self, vision: VisionSpec, config: VisionConfig) -> None:
-        self._setup = PixelSetup(vision=vision, config=config)
+    def __init__(self, vision: VisionSpec, config: VisionConfig, *, uncut_pixels: int = 0) -> None:
+        self._setup = PixelSetup(vision=vision, config=config, uncut_pixels=uncut_pixels)
         count = config.preprocess_workers
         self.figures = PoolFigures(num_workers=count)
         root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
@@ -127,11 +127,12 @@ class PixelPool:
         )
         reply, arrays = await asyncio.wrap_future(self._submit(job))
         return PreparedImage(
-            key=reply.key,
+            key_of=lambda: reply.key,
             start=image.start,
             num_tokens=len(image.slot.token_ids),
             rows=image.slot.rows,
             arrays=arrays,
+            is_cut=reply.is_cut,
             plan=image.slot.plan,
             shared=shared,
             notes=image.picture.notes,
@@ -225,6 +226,8 @@ class PixelPool:
         return tuple(arrays)
 
 
-def pixel_pool(vision: VisionSpec | None, config: VisionConfig) -> PixelPool | None:
+def pixel_pool(vision: VisionSpec | None, config: VisionConfig, *, uncut_pixels: int) -> PixelPool | None:
     """Return the pool of a deployment; None where threads of the server do the work."""
-    return None if vision is None or config.preprocess_workers == 0 else PixelPool(vision, config)
+    if vision is None or config.preprocess_workers == 0:
+        return None
+    return PixelPool(vision, config, uncut_pixels=uncut_pixels)

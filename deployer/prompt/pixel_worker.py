@@ -28,7 +28,7 @@ def main(descriptor: int) -> int:
     connection = Connection(descriptor)
     with suppress(EOFError, OSError):
         setup: PixelSetup = connection.recv()
-        tiles = ImageTiles(setup.vision, setup.config)
+        tiles = ImageTiles(setup.vision, setup.config, uncut_pixels=setup.uncut_pixels)
         while True:
             job: PixelJob = connection.recv()
             reply = answer(job, tiles, max_pixels=setup.config.max_image_pixels)
@@ -45,11 +45,12 @@ def answer(job: PixelJob, tiles: ImageTiles, *, max_pixels: int) -> PixelReply:
         )
     except ImageError as error:
         return PixelReply(fault=error.about, code=error.code)
-    shapes = tuple(array.shape for array in found.arrays)
+    inline = _write(found.arrays, job.path)
     return PixelReply(
         key=found.key,
-        shapes=shapes,
-        inline=_write(found.arrays, job.path),
+        shapes=tuple(array.shape for array in found.arrays),
+        is_cut=found.is_cut,
+        inline=inline,
         decode_begun_s=found.times.decode_begun_s,
         decode_s=found.times.decode_s,
         cut_s=found.times.cut_s,

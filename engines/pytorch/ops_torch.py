@@ -7,13 +7,16 @@ Legend: as in `engines/ops.py`; B sequences, Q queries of the longest, G query h
 longest.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import Gelu, KvLayer, Weight
+from engines.ops import AxisPass, Gelu, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
+from engines.pytorch.cut_tiles import cut_tiles
 from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
 from engines.pytorch.linear import linear
 from engines.rope import Rope
@@ -178,6 +181,10 @@ class TorchOps:
     ) -> Tensor:
         """Return the convolution of maps, channels last."""
         return conv2d(x_IyxC, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
+
+    def cut_tiles(self, picture_YX4: Tensor, passes: Sequence[AxisPass], out_ISSC: Tensor) -> None:
+        """Resize axis after axis and write tiles."""
+        cut_tiles(picture_YX4, passes, out_ISSC)
 
 
 def _attend(

@@ -5,13 +5,14 @@ Each method is one launcher of `engines/turbomind/ops/`; contracts stand in `eng
 Legend: as in `engines/ops.py`.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import Gelu, KvLayer, Weight
+from engines.ops import AxisPass, Gelu, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.rope import Rope
@@ -22,6 +23,7 @@ from engines.turbomind.ops.attention_decode import attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
+from engines.turbomind.ops.cut_tiles import cut_tiles
 from engines.turbomind.ops.hopper_shape import full_shape
 from engines.turbomind.ops.layer_norm import layer_norm
 from engines.turbomind.ops.rope_tables import rope_tables
@@ -213,3 +215,7 @@ class TurbomindOps:
     ) -> Tensor:
         """Return the convolution of maps, channels last; cuDNN."""
         return conv2d(x_IyxC, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
+
+    def cut_tiles(self, picture_YX4: Tensor, passes: Sequence[AxisPass], out_ISSC: Tensor) -> None:
+        """Resize axis after axis and write tiles."""
+        cut_tiles(self.gpu, picture_YX4, passes, out_ISSC)

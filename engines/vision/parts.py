@@ -9,7 +9,7 @@ What the front end and the planner ask is answered from a picture's width and he
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from engines.weights.parameter import Parameter
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     RecordPass = Callable[[EncodePass, tuple[int, ...], int], EncodePass]
 
 Segment = int | str  # that many image rows, or text that stands between rows
+Filter = Literal["bilinear", "bicubic"]  # of Pillow
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,12 +47,25 @@ class ImagePlan:
     num_tiles: int  # what the tower encodes one by one, thumbnails included
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Cut:
+    """Square tiles of a picture: it is resized to whole tiles, which are taken row by row."""
+
+    width: int  # pixels; a multiple of `side`
+    height: int  # likewise
+    side: int
+    filter: Filter
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class ImagePixels:
     """One picture as the engine gets it."""
 
-    arrays: "tuple[NDArray[Any], ...]"  # uint8; upstream's results to compare with have normalised floats
+    # uint8 on the host or the device; upstream's results to compare with have normalised floats. Not cut yet:
+    # the picture itself, [height, width, 4], the fourth byte unused.
+    arrays: "tuple[NDArray[Any] | Tensor, ...]"
     plan: ImagePlan
+    is_cut: bool = True
     shared: tuple[int, ...] = ()  # `AssemblySpec.shared` of its prompt
 
 
@@ -79,6 +93,13 @@ class PixelSpec(ABC):
     @abstractmethod
     def arrays(self, rgb: "Image.Image", plan: ImagePlan) -> "tuple[NDArray[np.uint8], ...]":
         """Return the picture's arrays."""
+
+    def cuts(self, plan: ImagePlan) -> tuple[Cut, ...]:
+        """Return how a device makes the only array, the tiles of each cut behind those of the one before.
+
+        Empty: `arrays` alone knows.
+        """
+        return ()
 
     def low_detail(self) -> Self:
         """Return the preprocessing of `detail: "low"`: itself where nothing cheaper exists."""

@@ -61,21 +61,17 @@ def patch_rows(pixels_ISSC: Tensor, patch: int, *, num_inputs: int | None = None
     return padded
 
 
-def on_device(array: NDArray[Any], device: torch.device) -> Tensor:
-    """Return an array of a picture on the device, a copy: arrays may lie in memory that is read-only."""
-    return torch.from_numpy(np.array(array)).to(device)
+def on_device(array: NDArray[Any] | Tensor, device: torch.device) -> Tensor:
+    """Return an array of a picture on the device; `Vlm` has brought it there already (`device_pixels.py`)."""
+    if isinstance(array, Tensor):
+        return array
+    return torch.from_numpy(np.array(array)).to(device)  # torch takes no memory that is read-only
 
 
 def stacked(images: Sequence[ImagePixels], device: torch.device) -> Tensor:
     """Return the first arrays of all images, one below the other, on the device: uint8 [I, S, S, C]."""
-    arrays = [image.arrays[0] for image in images]
-    if device.type != "cuda":
-        return torch.from_numpy(np.concatenate(arrays)).to(device)
-    # From pageable memory the copy would wait for all that the device has to do.
-    shape = (sum(len(array) for array in arrays), *arrays[0].shape[1:])
-    host = torch.empty(shape, dtype=torch.from_numpy(arrays[0][:0]).dtype, pin_memory=True)
-    np.concatenate(arrays, out=host.numpy())
-    return host.to(device, non_blocking=True)
+    parts = [on_device(image.arrays[0], device) for image in images]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 def in_passes(encode: Callable[[Tensor], Tensor], tiles_ISSC: Tensor, max_tiles: int) -> Tensor:

@@ -14,7 +14,9 @@ from engines.parallel import TpGroup
 from engines.spec import ModelSpec
 from engines.step import StepInput
 from engines.vision.assembly.tiles import Tiles
+from engines.vision.device_pixels import DevicePixels
 from engines.vision.parts import ImagePixels
+from engines.vision.passes import tower_weight
 
 if TYPE_CHECKING:
     from engines.vision.parts import RecordPass
@@ -28,6 +30,10 @@ class Vlm:
         vision = spec.vision
         self._decoder = build_decoder(spec.decoder, params, ops=ops, group=group)
         self._encoder = None if vision is None else vision.assembly.build(vision, params, ops=ops)
+        self._pixels: DevicePixels | None = None
+        if vision is not None:
+            device = tower_weight(vision, params).device
+            self._pixels = DevicePixels(vision.pixels, ops=ops, device=device)
 
     @property
     def spec(self) -> ModelSpec:
@@ -36,8 +42,8 @@ class Vlm:
 
     def encode_images(self, images: Sequence[ImagePixels], *, max_tiles: int) -> list[Tensor]:
         """Return the rows [M, O] of each picture."""
-        assert self._encoder is not None, "a text model is given no images"
-        return self._encoder(images, max_tiles)
+        assert self._encoder is not None and self._pixels is not None, "a text model is given no images"
+        return self._encoder(self._pixels(images), max_tiles)
 
     def record_passes(self, record: "RecordPass") -> None:
         """Let the encoder take its passes from recordings, where all of them are alike."""

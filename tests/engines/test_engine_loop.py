@@ -2,12 +2,16 @@ import random
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from loop_engine import LoopEngine
-from tiny_engine import IMAGE_ID, NAN_ID, RAISES_ID
+from msgspec.structs import replace as with_fields
+from PIL import Image
+from sequences import sampling
+from tiny_engine import IMAGE_ID, NAN_ID, RAISES_ID, SPEC, image_input
 
-from engines.messages import Abort, Flush
+from engines.messages import Abort, Flush, Submit
 from engines.pixel_files import PixelFiles
 
 MakeEngine = Callable[..., LoopEngine]
@@ -253,3 +257,31 @@ def test_the_phases_of_a_start_are_told_and_timed(engine: MakeEngine) -> None:
     assert one.phases == ["device", "weights", "rehearsal", "kv_cache"]
     assert list(one.ready.phase_s) == one.phases
     assert one.ready.bytes_by_part["kv_cache"] == one.ready.num_pages * one.ready.page_bytes
+
+
+def test_a_picture_that_comes_whole_gives_the_tokens_of_one_that_comes_cut(engine: MakeEngine) -> None:
+    one, pixels = engine(uncut_pixels=100 * 100), PixelFiles()
+    dice, vision = np.random.default_rng(0), SPEC.vision
+    assert vision is not None
+    picture = dice.integers(0, 256, (35, 90, 4), dtype=np.uint8)
+    plan = vision.pixels.plan(90, 35)
+    (tiles,) = vision.pixels.arrays(Image.fromarray(picture[..., :3]), plan)
+    cut = image_input(pixels, tiles, key=b"c" * 16, start=2)
+    whole = with_fields(cut, key=b"w" * 16, pixels=(pixels.write(picture),), is_cut=False)
+    prompt = (1, 2, *[IMAGE_ID] * cut.num_tokens, 3)
+    answers = []
+    for image in (cut, whole):
+        request = Submit(
+            request_id=image.key.hex(),
+            token_ids=prompt,
+            images=(with_fields(image, plan=plan),),
+            sampling=sampling(max_new_tokens=8),
+            priority=0,
+        )
+        one.tokens[request.request_id], one.logprobs[request.request_id] = [], []
+        one.prompt_logprobs[request.request_id] = []
+        one.take(one.loop.submit(request))
+        one.run()
+        answers.append(one.tokens[request.request_id])
+    pixels.close()
+    assert plan.num_tiles > 2 and len(answers[0]) == 8 and answers[0] == answers[1]

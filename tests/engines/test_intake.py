@@ -2,6 +2,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 from msgspec.structs import replace as with_fields
 from sequences import sampling
@@ -14,6 +15,7 @@ from engines.messages import ImageInput, PixelRef, Submit, Vocabulary
 from engines.pixel_files import PixelFiles
 from engines.sequence import Sequence
 from engines.spec import ModelSpec
+from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 
 PLAIN = Submit(request_id="one", token_ids=(1, 2, 3), images=(), sampling=sampling(), priority=0)
 
@@ -130,6 +132,36 @@ def test_images_that_overlap_are_refused(pixels: PixelFiles) -> None:
 def test_a_text_model_takes_no_images(pixels: PixelFiles) -> None:
     with pytest.raises(RequestError, match="takes text only"):
         take(with_fields(PLAIN, token_ids=(1,) * 8, images=(picture(pixels, 0),)), replace(SPEC, vision=None))
+
+
+def whole(files: PixelFiles, width: int, height: int, **changes: Any) -> ImageInput:
+    """Return a picture of one tile that the engine is to cut."""
+    pixels = (files.write(np.zeros((height, width, 4), np.uint8)),)
+    plan = replace(plan_of(1), width=width, height=height)
+    return with_fields(picture(files, 0), pixels=pixels, plan=plan, is_cut=False, **changes)
+
+
+def test_a_picture_that_is_not_cut_is_taken_whole(pixels: PixelFiles) -> None:
+    one = take(with_fields(PLAIN, token_ids=(1,) * 8, images=(whole(pixels, 40, 30),)))
+    (image,) = one.images
+    assert image.pixels is not None and not image.pixels.is_cut
+    assert [array.shape for array in image.pixels.arrays] == [(30, 40, 4)]
+
+
+def test_a_picture_that_is_not_cut_must_have_the_size_of_its_plan_and_a_kind_that_a_device_cuts(
+    pixels: PixelFiles,
+) -> None:
+    narrow = whole(pixels, 40, 30)
+    wrong = with_fields(narrow, plan=replace(narrow.plan, width=41))
+    with pytest.raises(
+        RequestError, match=r"pixels \(\(30, 40, 4\),\): its plan of 1 tiles needs \(\(30, 41, 4\),\)"
+    ):
+        take(with_fields(PLAIN, token_ids=(1,) * 8, images=(wrong,)))
+    assert SPEC.vision is not None
+    squares = FixedSquareSpec(image=SIDE, mode="squash", mean=(0, 0, 0), std=(1, 1, 1), background=(0, 0, 0))
+    spec = replace(SPEC, vision=replace(SPEC.vision, pixels=squares))
+    with pytest.raises(RequestError, match="is not cut: pixels of kind `fixed_square` come as tiles"):
+        take(with_fields(PLAIN, token_ids=(1,) * 8, images=(narrow,)), spec)
 
 
 @pytest.mark.parametrize("fields", [{"ignore_eos": True}, {"min_new_tokens": 1}, {"bad_sequences": ((1,),)}])

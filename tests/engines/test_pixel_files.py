@@ -6,7 +6,8 @@ import pytest
 
 from engines import pixel_files
 from engines.errors import RequestError
-from engines.pixel_files import PixelFiles, take_pixels
+from engines.pixel_files import PixelFiles
+from engines.take_pixels import take_pixels
 
 
 @pytest.fixture
@@ -84,12 +85,3 @@ def test_pixels_that_fit_nowhere_are_refused_with_a_code_of_their_own_and_leave_
         files.write(noise(12))
     assert raised.value.code == "no_room"
     assert set(folder.iterdir()) == before
-
-
-def test_a_file_that_is_gone_or_too_short_is_told(files: PixelFiles) -> None:
-    ref = files.write(noise(4))
-    Path(ref.path).write_bytes(b"abc")
-    with pytest.raises(RequestError, match=r"3 bytes, shape \(4,\) needs 4"):
-        take_pixels(ref)
-    with pytest.raises(RequestError, match="cannot be read: No such file"):
-        take_pixels(ref)

@@ -296,6 +296,10 @@ def step_rows(arch: str) -> list[dict[str, int | str]]:
     return [{"PAGES": PAGES}]
 
 
+def cut_tiles(arch: str) -> list[dict[str, int | str]]:
+    return [{"TILES": tiles} for tiles in (0, 1)]
+
+
 KERNELS = {
     "activation.cu": activation,
     "attention_decode.cu": attention_decode,
@@ -304,6 +308,7 @@ KERNELS = {
     "attention_prefill.cu": attention_prefill,
     "attention_prefill_hopper.cu": attention_prefill_hopper,
     "choose_token.cu": choose_token,
+    "cut_tiles.cu": cut_tiles,
     "dequantize_int4.cu": dequantize_int4,
     "dequantize_pages.cu": dequantize_pages,
     "layer_norm.cu": layer_norm,

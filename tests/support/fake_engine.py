@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from engines.engine import EngineState
 from engines.errors import EngineError
 from engines.messages import Delta, Done, Failed, Ready, Reply, Stats, Submit, TokenLogprobs, Usage
-from engines.pixel_files import PixelFiles, take_pixels
+from engines.pixel_files import PixelFiles
 
 EOS = 256
 
@@ -67,7 +68,9 @@ class FakeEngine:
     async def submit(self, request: Submit) -> AsyncGenerator[Reply, None]:
         self.submits.append(request)
         refs = [ref for image in request.images for ref in image.pixels]
-        self.seen_pixels += [take_pixels(ref).tobytes() for ref in refs]
+        for ref in refs:
+            self.seen_pixels.append(Path(ref.path).read_bytes())
+            Path(ref.path).unlink()
         ended = False
         self.running += 1
         try:

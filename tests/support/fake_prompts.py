@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deployer.prompt.assemble import PreparedImage, Prompt
-from deployer.prompt.image_tiles import PictureTimes
+from deployer.prompt.assemble import Prompt
+from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.planned import PlannedPrompt
@@ -70,7 +70,8 @@ class FakePrompts:
                     raise RequestError(f"image {len(images) + 1}: not a data URL", code="invalid_image")
                 tiles = np.full((1, 2, 2, 3), len(images), np.uint8)
                 image = PreparedImage(
-                    key=bytes(16), start=len(ids), num_tokens=IMAGE_TOKENS, rows=((0, IMAGE_TOKENS),),
+                    key_of=lambda: bytes(16), is_cut=True,
+                    start=len(ids), num_tokens=IMAGE_TOKENS, rows=((0, IMAGE_TOKENS),),
                     arrays=(tiles,), plan=ImagePlan(width=2, height=2, grid=(1, 1), num_tiles=1), shared=(),
                     notes=(), times=PictureTimes(
                         fetch_begun_s=1.0, fetch_s=0.5, decode_begun_s=2.0, decode_s=0.25, cut_s=0.125

@@ -116,7 +116,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
             session_len=None,
             classes=(),
         ),
-        vision=VisionOptions(max_batch_size=16, cache_bytes=1 << 28),
+        vision=VisionOptions(max_batch_size=16, cache_bytes=1 << 28, uncut_pixels=1 << 24),
         rope_scaling_factor=None,
         use_logn_attn=None,
         step_timeout_s=300.0,

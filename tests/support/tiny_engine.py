@@ -97,7 +97,7 @@ OPTIONS = EngineOptions(
         session_len=None,
         classes=(),
     ),
-    vision=VisionOptions(max_batch_size=3, cache_bytes=1 << 20),
+    vision=VisionOptions(max_batch_size=3, cache_bytes=1 << 20, uncut_pixels=0),
     rope_scaling_factor=None,
     use_logn_attn=None,
     step_timeout_s=60.0,

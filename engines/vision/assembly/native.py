@@ -5,13 +5,12 @@ Legend: L patches, X numbers of a patch, M cells, O decoder hidden.
 
 from collections.abc import Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from engines.ops import Ops
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, tower_name
-from engines.vision.passes import Normaliser
+from engines.vision.passes import Normaliser, on_device
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 
 
@@ -33,7 +32,7 @@ class NativeRows:
 
     def _patches(self, image: ImagePixels) -> Tensor:
         """Return [L, X]; an array of two axes holds patches that are cut already."""
-        pixels = self._normalised(torch.tensor(image.arrays[0]).to(self._weight.device))
+        pixels = self._normalised(on_device(image.arrays[0], self._weight.device))
         return pixels if pixels.dim() == 2 else cell_patches(pixels, self._spec)
 
 

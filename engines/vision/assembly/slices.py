@@ -45,7 +45,7 @@ class SlicesRows:
             for image in images
         ]
 
-    def _encode(self, blocks: NDArray[Any], shared: tuple[int, ...], max_tiles: int) -> Tensor:
+    def _encode(self, blocks: NDArray[Any] | Tensor, shared: tuple[int, ...], max_tiles: int) -> Tensor:
         """Return [I, Q, O] of blocks of one shape."""
         pixels_IYXC = self._normalised(on_device(blocks, self._weight.device))
         rows, columns = (size // self._patch for size in pixels_IYXC.shape[1:3])

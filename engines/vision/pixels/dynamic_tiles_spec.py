@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from engines.vision.parts import ImagePlan, PixelSpec
+from engines.vision.parts import Cut, ImagePlan, PixelSpec
 from engines.vision.pixels.tile_grid import choose_grid, has_thumbnail
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ class DynamicTilesSpec(PixelSpec):
         from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 
         return (dynamic_tiles(rgb, self),)
+
+    def cuts(self, plan: ImagePlan) -> tuple[Cut, ...]:
+        """Return the grid and, where the plan counts one tile more, the thumbnail."""
+        (columns, rows), side = plan.grid, self.image
+        grid = Cut(width=columns * side, height=rows * side, side=side, filter="bicubic")
+        thumbnail = Cut(width=side, height=side, side=side, filter="bicubic")
+        return (grid, thumbnail) if plan.num_tiles > columns * rows else (grid,)
 
     def low_detail(self) -> "DynamicTilesSpec":
         """Return one tile a picture."""

@@ -20,15 +20,19 @@ def bilinear(rgb: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
 
 
 def _resized(rgb: Image.Image, width: int, height: int, how: Image.Resampling) -> NDArray[np.uint8]:
-    """Resize axis after axis, in the order of Pillow 13 whichever is installed.
+    """Resize axis after axis, in the order of Pillow 13 whichever is installed."""
+    between = (rgb.width, height) if height_first(rgb.size, (width, height)) else (width, rgb.height)
+    return np.asarray(_along_one_axis(_along_one_axis(rgb, between, how), (width, height), how))
 
-    Each pass rounds to 8 bits, so the order shows in the pixels. Older releases begin with the width; 13
+
+def height_first(size: tuple[int, int], new_size: tuple[int, int]) -> bool:
+    """Tell which axis of a picture of this width and height is resized first.
+
+    Each pass rounds to 8 bits, so the order shows in the pixels. Before 13, Pillow begins with the width; 13
     begins with the height where that loses more than twice the pixels (python-pillow/Pillow#9549).
     """
-    lost = rgb.height - height
-    height_first = lost > 0 and lost > 2 * (rgb.width - width)
-    between = (rgb.width, height) if height_first else (width, rgb.height)
-    return np.asarray(_along_one_axis(_along_one_axis(rgb, between, how), (width, height), how))
+    lost = size[1] - new_size[1]
+    return lost > 0 and lost > 2 * (size[0] - new_size[0])
 
 
 def _along_one_axis(rgb: Image.Image, size: tuple[int, int], how: Image.Resampling) -> Image.Image:

@@ -4,10 +4,11 @@ from deployer.config.engine_options import engine_options
 from engines.options import EngineOptions
 
 CHOICE = EngineChoice(kind="pytorch", device="cpu", reason=None)
+ON_A_GPU = EngineChoice(kind="pytorch", device="cuda", reason=None)
 
 
-def options(*words: str) -> EngineOptions:
-    return engine_options(load_config(["+model=internvl2_8b", *words]), CHOICE)
+def options(*words: str, choice: EngineChoice = CHOICE) -> EngineOptions:
+    return engine_options(load_config(["+model=internvl2_8b", *words]), choice)
 
 
 def test_every_key_of_the_engine_reaches_its_option() -> None:
@@ -44,6 +45,12 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
     assert (scheduler.session_len, scheduler.max_batch_size, scheduler.max_prefill_iters) == (1000, 5, 3)
     assert (scheduler.max_prefill_token_num, scheduler.num_tokens_per_iter) == (99, 111)
     assert (found.vision.max_batch_size, found.vision.cache_bytes) == (6, 8)
+
+
+def test_only_a_gpu_cuts_pictures() -> None:
+    asked = ("vision.uncut_pixels=1000",)
+    assert options(*asked, choice=ON_A_GPU).vision.uncut_pixels == 1000
+    assert options(*asked).vision.uncut_pixels == 0
 
 
 def test_the_choice_replaces_auto() -> None:

@@ -55,6 +55,12 @@ def test_an_encoder_pass_holds_the_ffn_of_all_its_tiles() -> None:
     assert encoder_bytes(case("26b")) == 16 * (1025 * 2 * (3200 + 12800) * 2 + 448 * 448 * 3 * 6)
 
 
+def test_a_picture_that_comes_whole_is_there_twice_before_a_pass() -> None:
+    options = case().options
+    large = replace(options, vision=replace(options.vision, uncut_pixels=100_000_000))
+    assert encoder_bytes(replace(case(), options=large)) == 800_000_000
+
+
 def test_a_text_model_needs_no_memory_for_pictures() -> None:
     text = replace(case(), spec=replace(case().spec, vision=None))
     assert encoder_bytes(text) == 0

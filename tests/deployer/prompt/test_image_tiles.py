@@ -59,3 +59,32 @@ async def test_an_animation_is_noted(builder: PromptBuilder) -> None:
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     prompt = await chat(builder, "q", encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
     assert prompt.images[0].notes == ("first of 2 frames used",)
+
+
+async def test_pictures_up_to_a_size_are_left_to_the_engine(folder: Path, builder: PromptBuilder) -> None:
+    whole = PromptBuilder(deploy_config(), model_spec(), folder, uncut_pixels=61 * 90)
+    image, larger = picture(61, 90), picture(61, 91)
+    one, other = (await chat(whole, "q", encoded(image), encoded(larger))).images
+    assert not one.is_cut and other.is_cut
+    assert one.arrays[0].shape == (90, 61, 4)
+    assert np.array_equal(one.arrays[0][..., :3], np.asarray(image))
+    assert np.array_equal(other.arrays[0], dynamic_tiles(larger, PIXELS))
+    assert one.plan == (await chat(builder, "q", image)).images[0].plan
+
+
+async def test_the_key_of_a_picture_that_is_left_to_the_engine_tells_pictures_and_options_apart(
+    folder: Path,
+) -> None:
+    def left(**vision: object) -> PromptBuilder:
+        return PromptBuilder(deploy_config(vision=vision), model_spec(), folder, uncut_pixels=100_000)
+
+    image = picture(600, 300)  # digested in parts
+    last = image.copy()
+    last.putpixel((599, 299), (1, 2, 3))
+    turned = Image.frombytes("RGB", (300, 600), image.tobytes())
+    same = [encoded(image), encoded(image, "BMP"), image.convert("RGBA")]
+    builders = [PromptBuilder(deploy_config(), model_spec(), folder, uncut_pixels=200_000), left(max_tiles=5)]
+    keys = {(await chat(builder, "q", image)).images[0].key for builder in builders}
+    keys |= {(await chat(builders[0], "q", other)).images[0].key for other in (last, turned)}
+    assert len(keys) == 4
+    assert {(await chat(builders[0], "q", source)).images[0].key for source in same} < keys

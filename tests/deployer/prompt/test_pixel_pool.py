@@ -52,6 +52,17 @@ async def test_a_prompt_is_the_same_as_from_threads(builder: PromptBuilder, pool
     assert [path.name for path in pool_of(pooled)._folder.path.iterdir()] == ["owner.lock"]
 
 
+async def test_a_picture_that_is_left_to_the_engine_comes_whole_from_a_process_too(folder: Path) -> None:
+    builder = PromptBuilder(
+        deploy_config(vision={"preprocess_workers": 1}), model_spec(), folder, uncut_pixels=10_000
+    )
+    on_threads = PromptBuilder(deploy_config(), model_spec(), folder, uncut_pixels=10_000)
+    (one,), (other,) = [(await chat(each, "a", TWO_TILES)).images for each in (builder, on_threads)]
+    await builder.aclose()
+    assert (one.is_cut, one.key, one.plan) == (False, other.key, other.plan)
+    assert np.array_equal(one.arrays[0], other.arrays[0]) and one.arrays[0].shape == (28, 56, 4)
+
+
 async def test_a_damaged_picture_is_refused_in_the_same_words(
     builder: PromptBuilder, pooled: PromptBuilder
 ) -> None:
