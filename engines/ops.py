@@ -136,6 +136,15 @@ class Ops(Protocol):
         """Return linear(silu_mul(gate_up), weight), [T, O]: the same numbers, in one op."""
         ...
 
+    def add_rms_norm_ffn(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (linear(silu_mul(linear(rms_norm(x + residual) * norm, gate_up)), down), x + residual).
+
+        The numbers are those of the ops apart; gates are the first half of `gate_up`.
+        """
+        ...
+
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact (erf) GELU."""
         ...

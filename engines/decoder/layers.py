@@ -84,6 +84,23 @@ class RowLinear:
             return self(normed_TI, image_rows_M, adapter_T), sum_TI
         return self._ops.add_rms_norm_linear(x_TI, residual_TI, norm.weight_H, norm.eps, self._weight)
 
+    def gated_after_norm(
+        self,
+        x_TI: Tensor,
+        residual_TI: Tensor,
+        norm: RmsNorm,
+        down: "RowLinear",
+        image_rows_M: Tensor | None,
+        adapter_T: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return (down(silu of this layer's first half * its second), [T, H], the sum of x and residual)."""
+        if self._adds(image_rows_M, adapter_T) or down._adds(image_rows_M, adapter_T):
+            gate_up_T2F, sum_TI = self.after_norm(x_TI, residual_TI, norm, image_rows_M, adapter_T)
+            return down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_T), sum_TI
+        return self._ops.add_rms_norm_ffn(
+            x_TI, residual_TI, norm.weight_H, norm.eps, self._weight, down._weight
+        )
+
     def _adds(self, image_rows_M: Tensor | None, adapter_T: Tensor | None) -> bool:
         """Return whether low-rank additions need the rows themselves."""
         adapted = self._adapters is not None and adapter_T is not None
@@ -174,8 +191,7 @@ class GatedFfn:
         adapter_T: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return the layer's share of the residual, [T, H], and x + residual, of which it is the share."""
-        gate_up_T2F, residual_TH = self._gate_up.after_norm(
-            x_TH, residual_TH, self._norm, image_rows_M, adapter_T
+        x_TH, residual_TH = self._gate_up.gated_after_norm(
+            x_TH, residual_TH, self._norm, self._down, image_rows_M, adapter_T
         )
-        x_TH = self._down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_T)
         return self._group.all_reduce(x_TH), residual_TH

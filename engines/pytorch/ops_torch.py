@@ -70,6 +70,13 @@ class TorchOps:
         """Return linear(silu_mul(gate_up), weight)."""
         return self.linear(self.silu_mul(gate_up_T2F), weight)
 
+    def add_rms_norm_ffn(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (linear(silu_mul(linear(rms_norm(x + residual), gate_up)), down), x + residual)."""
+        gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up)
+        return self.silu_mul_linear(gate_up_T2F, down), sum_TH
+
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact GELU."""
         return F.gelu(x_TF)

@@ -85,6 +85,20 @@ class TurbomindOps:
         y_TO = linear.silu_mul_linear(self.gpu, gate_up_T2F, weight)
         return self.linear(self.silu_mul(gate_up_T2F), weight) if y_TO is None else y_TO
 
+    def add_rms_norm_ffn(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (down(silu_mul(gate_up(rms_norm(x + residual)))), x + residual).
+
+        Few rows are gated in the kernel that multiplies.
+        """
+        done = linear.add_rms_norm_gated(self.gpu, x_TH, residual_TH, norm_H, eps, gate_up)
+        if done is not None:
+            gated_TF, sum_TH = done
+            return self.linear(gated_TF, down), sum_TH
+        gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up)
+        return self.silu_mul_linear(gate_up_T2F, down), sum_TH
+
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact GELU."""
         return activation.gelu(self.gpu, x_TF)

@@ -91,6 +91,27 @@ DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
                  : "r"(there));
 }
 
+// How long the L2 keeps what a copy brings.
+struct CachePolicy {
+    unsigned long long bits;
+};
+
+// Of bytes that are read once: the first to go.
+DEVICE CachePolicy read_once() {
+    CachePolicy policy;
+    asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy.bits));
+    return policy;
+}
+
+// As `copy_box`, with a policy.
+DEVICE void copy_box(void* to, const TensorMap& map, int x, int y, Barrier& barrier, CachePolicy policy) {
+    asm volatile(
+        "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
+            shared_address(to)),
+        "l"(&map), "r"(shared_address(&barrier)), "r"(x), "r"(y), "l"(policy.bits)
+        : "memory");
+}
+
 // Before the first copy: what the map says is fetched early.
 DEVICE void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
 

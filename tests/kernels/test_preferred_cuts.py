@@ -14,7 +14,16 @@ H200 = {"num_sms": 132, "bytes_per_block": 232448}
 
 
 @pytest.mark.parametrize(
-    ("kind", "num_rows"), [("nibble", 8), ("nibble", 64), ("nibble", 128), ("int8", 256)]
+    ("kind", "num_rows"),
+    [
+        ("nibble", 8),
+        ("nibble", 64),
+        ("nibble", 128),
+        ("int8", 256),
+        ("dense", 64),
+        ("dense", 128),
+        ("e4m3", 128),
+    ],
 )
 def test_preferred_cuts_keep_their_sums_in_registers(kind: Kind, num_rows: int) -> None:
     group_size = 128 if kind == "nibble" else 0
@@ -22,6 +31,13 @@ def test_preferred_cuts_keep_their_sums_in_registers(kind: Kind, num_rows: int) 
         hopper_cut(kind, num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=group_size, **H200)
         for outputs, inputs in LAYERS
     }
+    if kind != "nibble":
+        outputs, inputs = LAYERS[-1]
+        cuts.add(
+            hopper_cut(
+                kind, num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=0, gated=True, **H200
+            )
+        )
     for cut in cuts:
         settings = dict(constants(kind, cut, "bf16", group_size))
         log = compile_cubin(read_kernel("linear_hopper.cu"), arch="sm_90a", constants=settings).log

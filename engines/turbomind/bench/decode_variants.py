@@ -59,6 +59,13 @@ class OtherLinears(TurbomindOps):
         """Return (linear(rms_norm(x + residual)), x + residual)."""
         return TurbomindOps.add_rms_norm_linear(self, x_TH, residual_TH, norm_H, eps, self._taken(weight))
 
+    def add_rms_norm_ffn(
+        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+    ) -> tuple[Tensor, Tensor]:
+        """Return (down(silu_mul(gate_up(rms_norm(x + residual)))), x + residual)."""
+        weights = self._taken(gate_up), self._taken(down)
+        return TurbomindOps.add_rms_norm_ffn(self, x_TH, residual_TH, norm_H, eps, *weights)
+
     def _taken(self, weight: Weight) -> Weight:
         """Return the layer in place of a dense one; any other is in place already."""
         if (

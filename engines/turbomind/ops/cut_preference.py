@@ -18,6 +18,11 @@ _MOST_GROUPS = 4
 _ROWS_AN_OUTPUT = 4
 _BLOCK_COST = 16
 _FEW_ROWS = 16  # of 8-bit codes: one block an SM, which has all its shared memory, reads the fastest
+_SOME_ROWS = 128  # up to which blocks with all inputs of few outputs beat pairs that halve them
+# Of e4m3: beyond, sums in two places take more than the 96 registers with which two blocks of nine warps fit
+# into the quarters of an SM.
+_MOST_ROWS_OF_TWO = 64
+_FEW_WAVES = 8  # of blocks of 64 outputs, up to which equal ones pay
 _LAST_WAVE = 0.5  # of a wave: the SMs that have nothing left to do
 # Of 4-bit codes: the most rows, then groups, turns and cluster.
 _FEW_NIBBLES = ((16, (1, 4, 2)), (32, (1, 3, 2)), (128, (1, 2, 2)))  # two blocks an output, one an SM
@@ -46,13 +51,17 @@ def preferences(kind: Kind, *, rows: int, outputs: int, num_sms: int) -> Iterato
     if kind == "nibble":
         yield from _nibbles(rows, tiles, num_sms)
     elif kind != "dense":
-        yield from _bytes(rows, outputs, num_sms)
+        yield from _bytes(kind, rows, outputs, num_sms)
     elif tiles <= num_sms:
+        if 2 * tiles > num_sms and rows <= _SOME_ROWS:
+            yield _one_block_an_sm(outputs, num_sms)
         if 2 * tiles <= num_sms:
             yield Preference(groups=1, k_groups=1, cluster=2, ring="long")
         yield Preference(groups=1, k_groups=1, cluster=2, ring="half")
         yield Preference(groups=1, k_groups=1, cluster=1, ring="half")
     else:
+        if tiles <= _FEW_WAVES * num_sms:
+            yield from _many(rows, outputs, num_sms, half=True)
         for groups in _groups_by_cost(rows, tiles, 2 * num_sms):
             yield Preference(groups=groups, k_groups=1, cluster=1, ring="half")
     few = 2 * tiles <= num_sms
@@ -61,19 +70,30 @@ def preferences(kind: Kind, *, rows: int, outputs: int, num_sms: int) -> Iterato
             yield Preference(groups=groups, k_groups=1, cluster=cluster, ring="full")
 
 
-def _bytes(rows: int, outputs: int, num_sms: int) -> Iterator[Preference]:
+def _many(rows: int, outputs: int, num_sms: int, *, half: bool) -> Iterator[Preference]:
+    """Yield cuts of many outputs: blocks of equal size, two an SM with `half`, then one."""
+    rings: tuple[tuple[Literal["half", "full"], int], ...] = (("half", 2 * num_sms), ("full", num_sms))
+    for ring, blocks_at_once in rings[not half :]:
+        groups, group_outputs = _equal_blocks(rows, outputs, blocks_at_once)
+        yield Preference(groups=groups, k_groups=1, cluster=1, ring=ring, group_outputs=group_outputs)
+
+
+def _one_block_an_sm(outputs: int, num_sms: int) -> Preference:
+    """Return the cut whose blocks have one group of outputs each, at which two warpgroups take turns."""
+    group_outputs = math.ceil(outputs / num_sms / 8) * 8
+    return Preference(groups=1, k_groups=2, cluster=1, ring="full", group_outputs=group_outputs)
+
+
+def _bytes(kind: Kind, rows: int, outputs: int, num_sms: int) -> Iterator[Preference]:
     """Yield cuts of 8-bit codes: pairs of blocks for few outputs, blocks of equal size for many."""
     blocks_an_sm = -(-outputs // _OUTPUTS_A_GROUP) / num_sms
     few_rows = rows <= _FEW_ROWS
     if blocks_an_sm > 1:
-        rings: tuple[tuple[Literal["half", "full"], int], ...] = (("half", 2 * num_sms), ("full", num_sms))
-        for ring, blocks_at_once in rings[few_rows:]:
-            groups, group_outputs = _equal_blocks(rows, outputs, blocks_at_once)
-            yield Preference(groups=groups, k_groups=1, cluster=1, ring=ring, group_outputs=group_outputs)
+        registers_of_two = kind != "e4m3" or rows <= _MOST_ROWS_OF_TWO
+        yield from _many(rows, outputs, num_sms, half=registers_of_two and not few_rows)
         return
     if blocks_an_sm > 0.5 and few_rows:
-        group_outputs = math.ceil(outputs / num_sms / 8) * 8
-        yield Preference(groups=1, k_groups=2, cluster=1, ring="full", group_outputs=group_outputs)
+        yield _one_block_an_sm(outputs, num_sms)
     if blocks_an_sm <= 0.5:
         yield Preference(groups=1, k_groups=2 if rows <= _OUTPUTS_A_GROUP else 1, cluster=2, ring="long")
     yield Preference(groups=1, k_groups=1, cluster=2, ring="half")

@@ -45,6 +45,7 @@ class HopperCut:
     group_outputs: int  # of a warpgroup, which multiplies 64
     k_groups: int  # warpgroups that take turns at the stages of a group
     cluster: int
+    gated: bool  # half of the groups are gates of the other half's outputs
     lines: int  # of 128 bytes that a stage holds of a row
     stages: int
     share_groups: int  # of 4-bit codes: groups of inputs that a block meets at most
@@ -57,13 +58,14 @@ class HopperCut:
         return 128 * self.groups * self.k_groups + 32
 
     def num_blocks(self, outputs: int) -> int:
-        """Return the size of the grid."""
-        return -(-outputs // (self.group_outputs * self.groups)) * self.cluster
+        """Return the size of the grid for one block of rows; of gated ones `outputs` are the result's."""
+        return -(-outputs // (self.group_outputs * self.groups // (1 + self.gated))) * self.cluster
 
     def label(self) -> str:
         """Return groups, turns and cluster, a digit each, the stages, and fewer outputs than a group has."""
         outputs = "" if self.group_outputs == OUTPUTS_A_GROUP else f"x{self.group_outputs}"
-        return f"{self.groups}{self.k_groups}{self.cluster}/{self.stages}{outputs}"
+        gated = "g" if self.gated else ""
+        return f"{self.groups}{self.k_groups}{self.cluster}/{self.stages}{outputs}{gated}"
 
 
 def most_rows(kind: Kind) -> int:
@@ -86,6 +88,7 @@ def hopper_cut(
     group_size: int,
     num_sms: int,
     bytes_per_block: int,
+    gated: bool = False,
 ) -> HopperCut:
     """Return the preferred cut of a product that fits.
 
@@ -94,7 +97,13 @@ def hopper_cut(
     rows = next(rows for rows in ROWS if rows >= num_rows)
     for wanted in preferences(kind, rows=rows, outputs=outputs, num_sms=num_sms):
         cut = _with_ring(
-            kind, wanted, rows=rows, inputs=inputs, group_size=group_size, bytes_per_block=bytes_per_block
+            kind,
+            wanted,
+            rows=rows,
+            inputs=inputs,
+            group_size=group_size,
+            bytes_per_block=bytes_per_block,
+            gated=gated,
         )
         if cut is not None:
             return cut
@@ -105,7 +114,14 @@ def hopper_cut(
 
 
 def _with_ring(
-    kind: Kind, wanted: Preference, *, rows: int, inputs: int, group_size: int, bytes_per_block: int
+    kind: Kind,
+    wanted: Preference,
+    *,
+    rows: int,
+    inputs: int,
+    group_size: int,
+    bytes_per_block: int,
+    gated: bool,
 ) -> HopperCut | None:
     def cut(shared_bytes: int) -> HopperCut | None:
         return make_cut(
@@ -118,6 +134,7 @@ def _with_ring(
             inputs=inputs,
             group_size=group_size,
             shared_bytes=shared_bytes,
+            gated=gated,
         )
 
     if wanted.ring == "full":
@@ -143,6 +160,7 @@ def make_cut(
     lines: int = 1,
     sum_slabs: int | None = None,
     group_outputs: int = OUTPUTS_A_GROUP,
+    gated: bool = False,
 ) -> HopperCut | None:
     """Return a cut with the deepest ring that fits, or None where the kernel cannot be cut so.
 
@@ -164,7 +182,8 @@ def make_cut(
     stages = min(stages, (shared_bytes - fixed) // (stage + _BARRIER_BYTES)) // k_groups * k_groups
     sums = k_groups * rows * (outputs + 4) * 4
     too_few = stages < _LEAST_STAGES or sums > stages * stage
-    if too_few or outputs // cluster % 4 or slabs // cluster < k_groups:
+    uneven = (gated and groups % 2) or outputs // (1 + gated) // cluster % 4
+    if uneven or too_few or slabs // cluster < k_groups:
         return None
     return HopperCut(
         rows=rows,
@@ -172,6 +191,7 @@ def make_cut(
         group_outputs=group_outputs,
         k_groups=k_groups,
         cluster=cluster,
+        gated=gated,
         lines=lines,
         stages=stages,
         share_groups=share_groups,

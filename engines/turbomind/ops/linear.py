@@ -21,6 +21,7 @@ from engines.turbomind.ops import (
     linear_tiles,
 )
 from engines.turbomind.ops.hopper_cut import OUTPUTS_A_GROUP, Kind
+from engines.turbomind.ops.norm import add_rms_norm
 from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
 
 Way = Literal["skinny", "hopper", "tiles", "library"]
@@ -29,13 +30,21 @@ Way = Literal["skinny", "hopper", "tiles", "library"]
 # layers of at most half a block of 64 outputs an SM, one, eight, and more.
 _BLOCKS_AN_SM = (0.5, 1.0, 8.0)
 _MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
-    "dense": (128, 32, 0, 64),
+    "dense": (128, 128, 128, 64),
     "nibble": (256, 256, 256, 256),
     "e4m3": (256, 128, 64, 64),
     "int8": (256, 256, 256, 256),
 }
 # What multiplies more rows. Sums of int8 leave the library as int32, and scaling them takes longer than they.
 _MANY_ROWS: dict[Kind, Way] = {"dense": "library", "nibble": "library", "e4m3": "library", "int8": "tiles"}
+# Rows whose gates `linear_hopper` applies in less time than the op does, for layers of more than one block of
+# 64 outputs an SM.
+_GATED_ROWS: dict[Kind, range] = {
+    "dense": range(linear_skinny.MOST_ROWS + 1, 129),
+    "nibble": range(0),
+    "e4m3": range(1, 129),
+    "int8": range(1, 129),
+}
 # Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
 # H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
 _LIBRARY_ROWS = 4096
@@ -50,6 +59,11 @@ def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
     blocks_an_sm = -(-outputs // OUTPUTS_A_GROUP) / num_sms
     most = _MOST_HOPPER_ROWS[kind][sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)]
     return "hopper" if num_rows <= most else _MANY_ROWS[kind]
+
+
+def gates(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> bool:
+    """Return whether the kernel that multiplies applies the gates, which are half of the outputs."""
+    return num_rows in _GATED_ROWS[kind] and outputs > OUTPUTS_A_GROUP * num_sms
 
 
 def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
@@ -85,6 +99,24 @@ def add_rms_norm_linear(
     dtype = weight.weight_OI.dtype
     codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
     return _product_of_codes(gpu, codes_TH, scale_T, weight, x_TH.dtype), sum_TH
+
+
+def add_rms_norm_gated(
+    gpu: Gpu, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight
+) -> tuple[Tensor, Tensor] | None:
+    """Return (silu_mul(linear(rms_norm(x + residual) * norm)), x + residual), or None where it is two ops."""
+    num_rows, (outputs, _) = len(x_TH), linear_hopper.sizes(gate_up)
+    kind = linear_hopper.kind_of(gate_up)
+    if not gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms) or outputs % 16:
+        return None
+    if isinstance(gate_up, Int4) or not linear_hopper.fits(gpu, num_rows, x_TH.dtype, gate_up):
+        return None
+    if isinstance(gate_up, Dense):
+        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps)
+        return linear_hopper.linear_dense(gpu, normed_TH, gate_up, gated=True), sum_TH
+    dtype = gate_up.weight_OI.dtype
+    codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
+    return linear_hopper.linear_codes(gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
 
 
 def _way(gpu: Gpu, weight: Weight, num_rows: int) -> Way:

@@ -38,8 +38,13 @@ def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Int4 | Fp8
             return outputs % 8 == 0 and inputs % 16 == 0
 
 
-def linear_dense(gpu: Gpu, x_TI: Tensor, weight: Dense, *, cut: HopperCut | None = None) -> Tensor:
-    """Return x @ W.T + b. A given `cut` replaces the preferred one (benchmarks)."""
+def linear_dense(
+    gpu: Gpu, x_TI: Tensor, weight: Dense, *, gated: bool = False, cut: HopperCut | None = None
+) -> Tensor:
+    """Return x @ W.T + b, `gated`: silu of its first half times the second, [T, O / 2].
+
+    A given `cut` replaces the preferred one (benchmarks).
+    """
     x = rows(x_TI)
     outputs, inputs = weight.weight_OI.shape
     check(
@@ -48,8 +53,8 @@ def linear_dense(gpu: Gpu, x_TI: Tensor, weight: Dense, *, cut: HopperCut | None
         x=(x, x_TI.dtype, (x.shape[0], inputs)),
         weight=(weight.weight_OI, x_TI.dtype, (outputs, inputs)),
     )
-    cut = cut or _cut(gpu, "dense", x, outputs)
-    out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
+    cut = cut or _cut(gpu, "dense", x, outputs, gated=gated)
+    out = torch.empty(x.shape[0], outputs // (1 + gated), dtype=x.dtype, device=x.device)
     _launch(
         gpu,
         "dense",
@@ -61,7 +66,7 @@ def linear_dense(gpu: Gpu, x_TI: Tensor, weight: Dense, *, cut: HopperCut | None
         zeros=None,
         bias_O=weight.bias_O,
     )
-    return out.view(*x_TI.shape[:-1], outputs)
+    return out.view(*x_TI.shape[:-1], -1)
 
 
 def linear_codes(
@@ -71,9 +76,13 @@ def linear_codes(
     weight: Fp8 | Int8,
     dtype: torch.dtype,
     *,
+    gated: bool = False,
     cut: HopperCut | None = None,
 ) -> Tensor:
-    """Return (codes @ W.T) * row scale * output scale + b as `dtype`, [T, O]; codes are of its type."""
+    """Return (codes @ W.T) * row scale * output scale + b as `dtype`, [T, O]; codes are of its type.
+
+    `gated`: silu of its first half times the second, [T, O / 2].
+    """
     outputs, inputs = weight.weight_OI.shape
     check(
         gpu,
@@ -84,8 +93,8 @@ def linear_codes(
         scale=(weight.scale_O, torch.float32, (outputs,)),
     )
     kind = kind_of(weight)
-    cut = cut or _cut(gpu, kind, codes_TI, outputs)
-    out = torch.empty(codes_TI.shape[0], outputs, dtype=dtype, device=codes_TI.device)
+    cut = cut or _cut(gpu, kind, codes_TI, outputs, gated=gated)
+    out = torch.empty(codes_TI.shape[0], outputs // (1 + gated), dtype=dtype, device=codes_TI.device)
     _launch(
         gpu,
         kind,
@@ -155,6 +164,7 @@ def constants(kind: Kind, cut: HopperCut, scalar: str, group_size: int) -> Const
         ("SHARE_GROUPS", cut.share_groups),
         ("SUM_SLABS", cut.sum_slabs),
         ("OUTPUTS", cut.group_outputs),
+        ("GATED", int(cut.gated)),
     )
 
 
@@ -179,13 +189,16 @@ def sizes(weight: Dense | Int4 | Fp8 | Int8) -> tuple[int, int]:
     return weight.weight_OI.shape[0], weight.weight_OI.shape[1]
 
 
-def _cut(gpu: Gpu, kind: Kind, x: Tensor, outputs: int, *, group_size: int = 0) -> HopperCut:
+def _cut(
+    gpu: Gpu, kind: Kind, x: Tensor, outputs: int, *, group_size: int = 0, gated: bool = False
+) -> HopperCut:
     return hopper_cut(
         kind,
         num_rows=x.shape[0],
         outputs=outputs,
         inputs=x.shape[1],
         group_size=group_size,
+        gated=gated,
         num_sms=gpu.num_sms,
         bytes_per_block=gpu.shared_bytes_per_block,
     )

@@ -69,6 +69,26 @@ def test_a_gate_and_the_layer_behind_it_give_what_two_ops_give(gpu, kind: str, n
     assert torch.equal(got, ops.linear(ops.silu_mul(gate_up), layers[kind]))
 
 
+@pytest.mark.parametrize("num_rows", [3, 40, 300])
+@pytest.mark.parametrize("kind", ["dense", "fp8"])
+def test_a_feed_forward_layer_gives_the_twins_result(gpu, kind: str, num_rows: int) -> None:
+    x, residual = (torch.randn(num_rows, 64, dtype=BF16, device=gpu.device) for _ in range(2))
+    norm = torch.ones(64, dtype=BF16, device=gpu.device)
+
+    def layer(outputs: int, inputs: int) -> Weight:
+        weight = torch.randn(outputs, inputs, device=gpu.device) * inputs**-0.5
+        if kind == "dense":
+            return Dense(weight_OI=weight.to(BF16), bias_O=None)
+        scale = torch.full((outputs,), 2.0**-6, device=gpu.device)
+        return Fp8(weight_OI=(64 * weight).to(torch.float8_e4m3fn), scale_O=scale, bias_O=None)
+
+    gate_up, down = layer(2 * 112, 64), layer(64, 112)
+    got, total = TurbomindOps(gpu).add_rms_norm_ffn(x, residual, norm, 1e-5, gate_up, down)
+    wanted, wanted_total = TorchOps().add_rms_norm_ffn(x, residual, norm, 1e-5, gate_up, down)
+    assert torch.equal(total, wanted_total)
+    assert relative_error(got, wanted.float()) < 2e-2
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("case", CASES)
 def test_golden_networks_give_the_torch_tables_logits(

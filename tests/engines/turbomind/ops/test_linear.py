@@ -1,5 +1,7 @@
 """The linear op of the table: which way a product is taken, and that every way gives the twin's result."""
 
+from typing import get_args
+
 import pytest
 import torch
 from paged_attention import relative_error
@@ -9,7 +11,15 @@ from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.int4_tiles import linear_int4
 from engines.turbomind.ops.hopper_cut import Kind
-from engines.turbomind.ops.linear import add_rms_norm_linear, library_codes, linear, silu_mul_linear, way
+from engines.turbomind.ops.linear import (
+    add_rms_norm_gated,
+    add_rms_norm_linear,
+    gates,
+    library_codes,
+    linear,
+    silu_mul_linear,
+    way,
+)
 
 BF16 = torch.bfloat16
 
@@ -66,6 +76,22 @@ def test_codes_of_gated_and_of_normed_rows_give_the_twins_result(gpu, kind: str,
     assert torch.equal(normed[1], total)
 
 
+# The last has too few outputs to be gated where they are multiplied.
+@pytest.mark.parametrize(("kind", "half"), [("dense", 200), ("fp8", 200), ("int8", 200), ("fp8", 40)])
+def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int) -> None:
+    weight, truth = layers(gpu, 2 * half, 256, 64)[kind], TorchOps()
+    x, residual = (torch.randn(40, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
+    done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
+    if gpu.capability != (9, 0) or 2 * half <= 64 * gpu.num_sms:
+        assert done is None
+        return
+    assert done is not None
+    gate_up, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, weight)
+    assert relative_error(done[0], truth.silu_mul(gate_up).float()) < 2e-2
+    assert torch.equal(done[1], total)
+
+
 def test_products_of_the_library_go_in_parts_of_rows(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.turbomind.ops.linear._LIBRARY_ROWS", 128)
     weight = layers(gpu, 48, 256, 64)["fp8"]
@@ -88,8 +114,8 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
     o, qkv, gate_up, head = 4096, 6144, 28672, 92608
     assert [ways("dense", outputs) for outputs in (o, qkv, gate_up, head)] == [
         "sshhhhhhlll",
-        "sshhlllllll",
-        "sslllllllll",
+        "sshhhhhhlll",
+        "sshhhhhhlll",
         "sshhhhlllll",
     ]
     assert [ways("e4m3", outputs) for outputs in (o, qkv, gate_up)] == [
@@ -99,6 +125,17 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
     ]
     assert {ways("nibble", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhhl"}
     assert {ways("int8", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhht"}
+    gated = {
+        kind: [rows for rows in range(300) if gates(kind, num_rows=rows, outputs=gate_up, num_sms=132)]
+        for kind in get_args(Kind)
+    }
+    assert gated == {
+        "dense": [*range(17, 129)],
+        "e4m3": [*range(1, 129)],
+        "int8": [*range(1, 129)],
+        "nibble": [],
+    }
+    assert not gates("dense", num_rows=64, outputs=o, num_sms=132)
 
 
 def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:

@@ -1,5 +1,7 @@
 """The linear layer on warpgroup products: every kind of weight against fp32, over awkward shapes."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from paged_attention import relative_error
@@ -104,16 +106,18 @@ def random_int4(gpu, outputs: int, inputs: int, group_size: int, dtype: torch.dt
     )
 
 
-def check_codes(gpu, kind: Kind, num_rows, outputs, inputs, cut: HopperCut | None) -> None:
-    x = torch.randn(num_rows, inputs, dtype=BF16, device=gpu.device)
+def random_codes(gpu, kind: Kind, outputs: int, inputs: int) -> Fp8 | Int8:
     weight = torch.randn(outputs, inputs, device=gpu.device)
     scale, bias = torch.rand(outputs, device=gpu.device), torch.randn(outputs, dtype=BF16, device=gpu.device)
     if kind == "e4m3":
-        layer: Fp8 | Int8 = Fp8(weight_OI=weight.to(torch.float8_e4m3fn), scale_O=scale, bias_O=bias)
-        codes, row_scale = quantize_rows_fp8(x)
-    else:
-        layer = Int8(weight_OI=(40 * weight).clamp(-127, 127).to(torch.int8), scale_O=scale, bias_O=bias)
-        codes, row_scale = quantize_rows_int8(x)
+        return Fp8(weight_OI=weight.to(torch.float8_e4m3fn), scale_O=scale, bias_O=bias)
+    return Int8(weight_OI=(40 * weight).clamp(-127, 127).to(torch.int8), scale_O=scale, bias_O=bias)
+
+
+def check_codes(gpu, kind: Kind, num_rows, outputs, inputs, cut: HopperCut | None) -> None:
+    x = torch.randn(num_rows, inputs, dtype=BF16, device=gpu.device)
+    layer = random_codes(gpu, kind, outputs, inputs)
+    codes, row_scale = (quantize_rows_fp8 if kind == "e4m3" else quantize_rows_int8)(x)
     got = linear_codes(gpu, codes, row_scale[:, 0].contiguous(), layer, BF16, cut=cut)
     assert relative_error(got, linear(x, layer).float()) < 2 * TOLERANCE[BF16]  # the twin is rounded too
 
@@ -192,6 +196,47 @@ def test_more_rows_than_a_cut_has_columns_go_to_further_blocks(hopper, kind: Kin
         check_dense(hopper, BF16, 19, 72, 640, cut)
     else:
         check_codes(hopper, kind, 19, 72, 640, cut)
+
+
+def gated(y_T2F: torch.Tensor) -> torch.Tensor:
+    gate_TF, up_TF = y_T2F.chunk(2, dim=-1)
+    return torch.nn.functional.silu(gate_TF) * up_TF
+
+
+# rows, outputs of a half, inputs, outputs of a group, groups, cluster, warpgroups that take turns
+@pytest.mark.parametrize(
+    "case",
+    [
+        (3, 72, 264, 64, 2, 1, 1),
+        (9, 136, 640, 40, 4, 1, 1),
+        (17, 40, 1096, 64, 2, 2, 1),
+        (8, 64, 640, 56, 2, 1, 2),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["dense", "e4m3", "int8"])
+def test_halves_that_meet_in_a_block_are_gated_as_by_ops_apart(hopper, kind: Kind, case) -> None:
+    num_rows, outputs, inputs, group_outputs, groups, cluster, k_groups = case
+    cut = cut_of(
+        kind, num_rows, inputs, groups, cluster, k_groups=k_groups, group_outputs=group_outputs, gated=True
+    )
+    apart = replace(cut, gated=False)
+    x = torch.randn(num_rows, inputs, dtype=BF16, device=hopper.device)
+    if kind == "dense":
+        layer = Dense(
+            weight_OI=torch.randn(2 * outputs, inputs, dtype=BF16, device=hopper.device) * inputs**-0.5,
+            bias_O=torch.randn(2 * outputs, dtype=BF16, device=hopper.device),
+        )
+        got, wanted = (linear_dense(hopper, x, layer, gated=cut is way, cut=way) for way in (cut, apart))
+    else:
+        layer = random_codes(hopper, kind, 2 * outputs, inputs)
+        codes, scale = (quantize_rows_fp8 if kind == "e4m3" else quantize_rows_int8)(x)
+        got, wanted = (
+            linear_codes(hopper, codes, scale[:, 0].contiguous(), layer, BF16, gated=cut is way, cut=way)
+            for way in (cut, apart)
+        )
+    assert got.shape == (num_rows, outputs)
+    torch.testing.assert_close(got, gated(wanted), rtol=2**-7, atol=1e-3)
 
 
 # rows, outputs, inputs, outputs of a group, groups, cluster: read past the last one go rows of x, or nothing
