@@ -45,6 +45,9 @@ _GATED_ROWS: dict[Kind, range] = {
     "e4m3": range(1, 129),
     "int8": range(1, 129),
 }
+# The least rows whose gates `linear_tiles` applies in whole steps of less time. Of e4m3 the library's product
+# and codes that are made with the gate are faster.
+_GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "nibble": None, "e4m3": None, "int8": 257}
 # Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
 # H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
 _LIBRARY_ROWS = 4096
@@ -61,9 +64,12 @@ def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
     return "hopper" if num_rows <= most else _MANY_ROWS[kind]
 
 
-def gates(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> bool:
-    """Return whether the kernel that multiplies applies the gates, which are half of the outputs."""
-    return num_rows in _GATED_ROWS[kind] and outputs > OUTPUTS_A_GROUP * num_sms
+def gates(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way | None:
+    """Return which kernel applies the gates, half of the outputs, to its product; None: an op of its own."""
+    least = _GATED_TILES[kind]
+    if least is not None and num_rows >= least:
+        return "tiles"
+    return "hopper" if num_rows in _GATED_ROWS[kind] and outputs > OUTPUTS_A_GROUP * num_sms else None
 
 
 def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
@@ -107,16 +113,22 @@ def add_rms_norm_gated(
     """Return (silu_mul(linear(rms_norm(x + residual) * norm)), x + residual), or None where it is two ops."""
     num_rows, (outputs, _) = len(x_TH), linear_hopper.sizes(gate_up)
     kind = linear_hopper.kind_of(gate_up)
-    if not gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms) or outputs % 16:
+    chosen = gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
+    if chosen is None or outputs % 16 or isinstance(gate_up, Int4):
         return None
-    if isinstance(gate_up, Int4) or not linear_hopper.fits(gpu, num_rows, x_TH.dtype, gate_up):
+    tiles = chosen == "tiles"
+    if tiles and not linear_tiles.fits(gpu, x_TH.dtype, gate_up, gated=True):
+        return None
+    if not tiles and not linear_hopper.fits(gpu, num_rows, x_TH.dtype, gate_up):
         return None
     if isinstance(gate_up, Dense):
         normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps)
-        return linear_hopper.linear_dense(gpu, normed_TH, gate_up, gated=True), sum_TH
+        multiply = linear_tiles.linear_tiles if tiles else linear_hopper.linear_dense
+        return multiply(gpu, normed_TH, gate_up, gated=True), sum_TH
     dtype = gate_up.weight_OI.dtype
     codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
-    return linear_hopper.linear_codes(gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
+    multiply_codes = linear_tiles.linear_tiles_codes if tiles else linear_hopper.linear_codes
+    return multiply_codes(gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
 
 
 def _way(gpu: Gpu, weight: Weight, num_rows: int) -> Way:

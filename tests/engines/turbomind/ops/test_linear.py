@@ -92,6 +92,24 @@ def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int) 
     assert torch.equal(done[1], total)
 
 
+@pytest.mark.parametrize("kind", ["dense", "int8"])
+def test_gates_of_many_rows_behind_a_norm_give_the_twins_result(
+    gpu, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engines.turbomind.ops.linear._GATED_TILES", {"dense": 130, "int8": 130})
+    weight, truth = layers(gpu, 80, 256, 64)[kind], TorchOps()
+    x, residual = (torch.randn(140, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
+    done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
+    if gpu.capability != (9, 0):
+        assert done is None
+        return
+    assert done is not None
+    gate_up, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, weight)
+    assert relative_error(done[0], truth.silu_mul(gate_up).float()) < 2e-2
+    assert torch.equal(done[1], total)
+
+
 def test_products_of_the_library_go_in_parts_of_rows(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.turbomind.ops.linear._LIBRARY_ROWS", 128)
     weight = layers(gpu, 48, 256, 64)["fp8"]
@@ -126,15 +144,17 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
     assert {ways("nibble", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhhl"}
     assert {ways("int8", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhht"}
     gated = {
-        kind: [rows for rows in range(300) if gates(kind, num_rows=rows, outputs=gate_up, num_sms=132)]
+        kind: [rows for rows in range(2000) if gates(kind, num_rows=rows, outputs=gate_up, num_sms=132)]
         for kind in get_args(Kind)
     }
     assert gated == {
-        "dense": [*range(17, 129)],
+        "dense": [*range(17, 129), *range(1024, 2000)],
         "e4m3": [*range(1, 129)],
-        "int8": [*range(1, 129)],
+        "int8": [*range(1, 129), *range(257, 2000)],
         "nibble": [],
     }
+    assert gates("int8", num_rows=128, outputs=gate_up, num_sms=132) == "hopper"
+    assert gates("int8", num_rows=257, outputs=gate_up, num_sms=132) == "tiles"
     assert not gates("dense", num_rows=64, outputs=o, num_sms=132)
 
 
