@@ -81,7 +81,7 @@ def written(
     parts: list[dict[str, Any]] = [
         {BLOCK: block},
         {"defaults": _defaults(flags, resolved.config.model.name)},
-        with_values({}, [flag for flag in flags if flag.key.partition(".")[0] not in ("hardware", "plan")]),
+        with_values({}, [flag for flag in flags if not _is_of_the_plan(flag)]),
     ]
     return "\n".join(yaml_text(part) for part in parts if part)
 
@@ -102,3 +102,8 @@ def _defaults(flags: Sequence[Flag], model: str) -> list[Any]:
     models = [{"model": chosen.pop("model", model)}]
     replaced = [{f"override {group}": option} for group, option in chosen.items() if group != "hardware"]
     return ["deploy", *models, *replaced, "_self_"]
+
+
+def _is_of_the_plan(flag: Flag) -> bool:
+    """Tell whether a flag sets what `deploy plan` reads and no deployment does."""
+    return flag.kind == "value" and flag.key.partition(".")[0] in ("hardware", "plan")
