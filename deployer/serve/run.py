@@ -26,6 +26,7 @@ from deployer.serve.key_file import check_key_files, needs_key
 from deployer.serve.kserve.listen import check_grpc, grpc_listening
 from deployer.serve.listen import bind, check_tls, http_server, url_of
 from deployer.serve.logs import set_up_logs
+from deployer.serve.open_files import allow_open_files
 from deployer.serve.pricing import Pricing
 from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
@@ -52,6 +53,7 @@ def run(config: DeployConfig) -> int:
     check_gradio(config.server)
     check_key_files(config.server)
     check_otel(config.server)
+    allow_open_files(config.server.max_requests)
     with bind(config.server) as listener:
         opening = Background(partial(Deployment.open, config))
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
