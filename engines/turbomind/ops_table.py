@@ -1,4 +1,4 @@
-"""The op table of `engine=turbomind`: kernels of `kernels/` on one GPU; large matrix products are cuBLASLt's.
+"""The op table of `engine=turbomind`: kernels of `kernels/` on one GPU; most large products are cuBLASLt's.
 
 Each method is one launcher of `engines/turbomind/ops/`; contracts stand in `engines/ops.py`.
 
