@@ -21,7 +21,8 @@ constexpr int kPitch = DIM * 2 + 16;  // bytes of a row in shared memory; 16 mor
 constexpr int kPieces = DIM / 8;      // of 16 bytes, in a row
 constexpr int kSteps = DIM / 16;
 constexpr int kKeyTiles = SPAN / 8;
-constexpr float kNone = -1e30f;       // below every score; finite, so that differences of two of it are 0
+constexpr float kNone = -1e30f;       // the score of a hidden key
+constexpr float kLow = -1e20f;        // below every score, so far above scaled kNone that hidden keys weigh 0 from the start
 static_assert(DIM % 16 == 0 && SPAN % 16 == 0 && KEYS % SPAN == 0, "see the header");
 
 struct Layout {  // of the dynamic shared memory
@@ -51,7 +52,7 @@ struct Rows {
     DEVICE void open() {
 #pragma unroll
         for (int m = 0; m < ROW_TILES; m++) {
-            peak[m][0] = peak[m][1] = kNone;
+            peak[m][0] = peak[m][1] = kLow;
             weight[m][0] = weight[m][1] = 0.f;
 #pragma unroll
             for (int n = 0; n < DIM / 8; n++)

@@ -17,7 +17,8 @@ constexpr int kBlocks = (DIM + 63) / 64;        // column blocks of 64 elements
 constexpr int kSteps = (DIM + 15) / 16;         // of the summed index of a score
 constexpr int kColumns = kSteps < 4 ? 64 : kSteps * 16;  // of the values that are multiplied
 constexpr int kPieces = DIM / 8;                // of 16 bytes, in a row
-constexpr float kNone = -1e30f;                 // below every score; finite, so that differences of two of it are 0
+constexpr float kNone = -1e30f;                 // the score of a hidden key
+constexpr float kLow = -1e20f;                  // below every score, so far above scaled kNone that hidden keys weigh 0 from the start
 constexpr int kProducerRegisters = CONSUMERS == 3 ? 56 : 40;  // together 512 a lane for 16 warps, 504 for 12
 constexpr int kConsumerRegisters = CONSUMERS == 3 ? 152 : 232;
 constexpr int kProducerName = 1, kConsumerName = 2, kTurnName = 5;  // named barriers

@@ -10,7 +10,7 @@ struct Rows {
     unsigned chance[KEYS / 16][4];  // probabilities as A operands
 
     DEVICE void open() {
-        peak[0] = peak[1] = kNone;
+        peak[0] = peak[1] = kLow;
         weight[0] = weight[1] = 0.f;
 #pragma unroll
         for (int i = 0; i < kColumns / 2; i++) sum[i] = 0.f;

@@ -1,5 +1,7 @@
 """The attention kernels of Hopper against the plain formula in fp32; pages hold NaN where no token is."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from paged_attention import make_batch, make_pages, plain_attention, relative_error
@@ -20,6 +22,8 @@ PREFILLS = [
     ((BF16, 8, 2, 128, 64, None, [5, 70, 1], [5, 330, 64]), TURNS, True),
     ((FP16, 3, 3, 96, 32, 50, [140], [350]), COPIED, False),
     ((BF16, 7, 1, 64, 16, None, [33, 2], [200, 3]), THREE, True),
+    # A window leaves out rows' first tile, and scores of hidden keys, times this head's scale, round upwards.
+    ((FP16, 1, 1, 64, 32, 50, [64], [274]), replace(COPIED, keys=64), False),
 ]
 # images, tokens, heads, head: one token; ends inside a tile; a head that fills no block of 64 columns
 FULLS = [((1, 1, 1, 64), TURNS), ((2, 135, 2, 72), THREE), ((2, 65, 1, 128), COPIED)]
