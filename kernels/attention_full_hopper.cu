@@ -30,7 +30,7 @@ struct Full {
     float scale_log2;
 
     static constexpr int kBoxKeys = KEYS;
-    static constexpr bool kZeroFilled = true;
+    static constexpr bool kZeroFilled = true, kSplits = false;
 
     DEVICE Item find(int index) const {
         const int blocks = (length + kRows - 1) / kRows, pair = index / blocks;

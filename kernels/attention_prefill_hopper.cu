@@ -1,11 +1,16 @@
 /* attention_prefill_hopper.cu - `attention_prefill.cu` on sm_90a: same contract, warpgroup products.
 
-   in       as there, and key_map, value_map: the pools as [pages * KV_HEADS * PAGE_TOKENS, DIM], boxes of BOX_KEYS rows x 64
+   in       as there, and key_map, value_map: the pools as [pages * KV_HEADS * PAGE_TOKENS, DIM], boxes of BOX_KEYS rows x 64;
+            or, with CODE_STAGES, keys, values: codes; key_scales, value_scales: their parameters; formats as in engines/kv_layer.py
             counter [1] int32, zero before and after; null: item i is block i % blocks'
+   scratch  shares: gridDim.x * CONSUMERS * kShare floats; arrivals [gridDim.x * CONSUMERS] int32, zero before and after
    out      as there
-   -D       KV_HEADS; GROUP; PAGE_TOKENS; WINDOW; BOX_KEYS, divides KEYS and PAGE_TOKENS; those of device/flash_hopper.cuh
-   launch   grid at most one block an SM, block 128 * (CONSUMERS + 1), shared sizeof(Layout) + 1008
-   moves    as there
+   -D       KV_HEADS; GROUP; PAGE_TOKENS; WINDOW; BOX_KEYS, divides KEYS and PAGE_TOKENS; those of device/flash_hopper.cuh;
+            with CODE_STAGES KV_FORMAT = 1 int8 | 2 int4 | 3 fp8
+   launch   grid at most one block an SM, block 128 * (CONSUMERS + PRODUCERS), shared sizeof(Layout) + 1008
+   moves    as there; codes once for each item, which is 64 * CONSUMERS / GROUP tokens
+
+   Where items are few, each of heads up to 128 is split along its keys into parts of LEAST_TILES tiles and more, and the last block to finish one sums.
 
    An item is a KV head and 64 * CONSUMERS rows of a sequence, rows being (token, head of the group) pairs, heads fastest. The
    items with the most keys of a sequence come first, and blocks take them from the counter as they become free.
@@ -21,31 +26,57 @@ struct Item {
     int seq, head;
     int token, position;  // of row 0, in q and in the sequence; row r is `(lead + r) / GROUP` tokens further
     int lead;
+    int index, part, parts;  // shares of the item's parts stand from `index` on; this is part `part` of `parts`
 };
 
 #include "device/flash_hopper.cuh"
 
-struct Prefill {
+struct Pool {
+#if CODE_STAGES
+    const unsigned char *keys, *values;
+    const fp16 *key_scales, *value_scales;
+#else
     const TensorMap *key_map, *value_map;
-    const SCALAR *q, *keys, *values;
+    const SCALAR *keys, *values;
+#endif
+};
+
+struct Prefill {
+    Pool pool;
+    const SCALAR* q;
     const int *pages, *q_starts, *kv_lens;
     SCALAR* out;
     int* counter;
+    float* shares;
+    int* arrivals;
     int num_seqs, pages_stride;
     long long q_stride;
     float scale_log2;
 
     static constexpr int kBoxKeys = BOX_KEYS;
-    static constexpr bool kZeroFilled = !TENSOR_COPIES;
+    static constexpr bool kZeroFilled = !kByEngine, kSplits = DIM <= 128;  // sums of wider heads leave no registers to add others
 
-    // The index-th item. The last one to ask leaves the counter as it was.
+    DEVICE int blocks_of(int seq) const {
+        return seq < num_seqs ? ((q_starts[seq + 1] - q_starts[seq]) * GROUP + kRows - 1) / kRows : 0;
+    }
+
+    // Parts that every item has, at most: where all items leave half of the GPU without work, they share it.
+    DEVICE int most_parts() const {
+        if (!kSplits) return 1;
+        int blocks = 0;
+        for (int seq = threadIdx.x % 32; seq < num_seqs; seq += 32) blocks += blocks_of(seq);
+#pragma unroll
+        for (int distance = 16; distance > 0; distance /= 2) blocks += __shfl_xor_sync(0xffffffffu, blocks, distance);
+        return max(int(gridDim.x) / max(blocks * KV_HEADS, 1), 1);
+    }
+
+    // The index-th part of an item. The last one to ask leaves the counter as it was.
     DEVICE Item find(int index) const {
-        const int lane = threadIdx.x % 32, wanted = index / KV_HEADS;
+        const int parts = most_parts(), lane = threadIdx.x % 32, block = index / parts, wanted = block / KV_HEADS;
         int before = 0;
         for (int base = 0; base < num_seqs; base += 32) {
             const int seq = base + lane;
-            const int blocks = seq < num_seqs ? ((q_starts[seq + 1] - q_starts[seq]) * GROUP + kRows - 1) / kRows : 0;
-            int sum = blocks;
+            int sum = blocks_of(seq);
 #pragma unroll
             for (int distance = 1; distance < 32; distance *= 2) {
                 const int other = __shfl_up_sync(0xffffffffu, sum, distance);
@@ -54,12 +85,29 @@ struct Prefill {
             const unsigned behind = __ballot_sync(0xffffffffu, before + sum > wanted);
             if (behind) {
                 const int source = __ffs(int(behind)) - 1;
-                return item(base + source, before + __shfl_sync(0xffffffffu, sum, source) - 1 - wanted, index % KV_HEADS);
+                Item found = item(base + source, before + __shfl_sync(0xffffffffu, sum, source) - 1 - wanted, block % KV_HEADS);
+                found.index = block * parts;
+                take_part(found, index % parts, parts);
+                return found;
             }
             before += __shfl_sync(0xffffffffu, sum, 31);
         }
-        if (counter && threadIdx.x == 0 && index == before * KV_HEADS + int(gridDim.x) - 1) *counter = 0;
+        if (counter && threadIdx.x == 0 && index == before * KV_HEADS * parts + int(gridDim.x) - 1) *counter = 0;
         return Item{};
+    }
+
+    // Tiles of one part; without rows where the item has too few tiles for it.
+    DEVICE static void take_part(Item& item, int part, int parts) {
+        const int tiles = item.end - item.first, first = item.first;
+        item.part = part;
+        item.parts = max(min(parts, tiles / LEAST_TILES), 1);
+        if (part < item.parts) {
+            item.first = first + tiles * part / item.parts;
+            item.end = first + tiles * (part + 1) / item.parts;
+        } else {
+            item.first = item.end = 1;
+            item.num_rows = 0;
+        }
     }
 
     DEVICE Item item(int seq, int block, int head) const {
@@ -99,12 +147,14 @@ struct Prefill {
         const long long page = pages[(long long)item.seq * pages_stride + token / PAGE_TOKENS];
         return (page * KV_HEADS + item.head) * PAGE_TOKENS + token % PAGE_TOKENS;
     }
+#if !CODE_STAGES
     DEVICE const SCALAR* key(const Item& item, int token) const {
-        return token < item.num_keys ? keys + place(item, token) * DIM : nullptr;
+        return token < item.num_keys ? pool.keys + place(item, token) * DIM : nullptr;
     }
     DEVICE const SCALAR* value(const Item& item, int token) const {
-        return token < item.num_keys ? values + place(item, token) * DIM : nullptr;
+        return token < item.num_keys ? pool.values + place(item, token) * DIM : nullptr;
     }
+#endif
 
     DEVICE int num_boxes(const Item& item, int tile) const {
         return min(KEYS / BOX_KEYS, (item.num_keys - tile * KEYS + BOX_KEYS - 1) / BOX_KEYS);
@@ -112,18 +162,37 @@ struct Prefill {
     DEVICE int box(const Item& item, int tile, int index) const {
         return index < num_boxes(item, tile) ? int(place(item, tile * KEYS + index * BOX_KEYS)) : 0;
     }
-    DEVICE void copy(void* to, bool values, const Item&, int block, int box, Barrier& full) const {
-        copy_box(to, values ? *value_map : *key_map, block * 64, box, full);
+#if CODE_STAGES
+    static constexpr int kCodeBox = BOX_KEYS < kOwnRows ? BOX_KEYS : kOwnRows;
+
+    DEVICE void copy_codes(CodeTile& to, bool values, int row, long long box, Barrier& full) const {
+        const unsigned char* parameters = reinterpret_cast<const unsigned char*>(values ? pool.value_scales : pool.key_scales);
+        copy_bytes(to.rows + row * kRowBytes, (values ? pool.values : pool.keys) + box * kRowBytes, kCodeBox * kRowBytes, full);
+        copy_bytes(to.parameters + row * kScaleBytes, parameters + box * kScaleBytes, kCodeBox * kScaleBytes, full);
     }
+#else
+    DEVICE void copy(void* to, bool values, const Item&, int block, int box, Barrier& full) const {
+        copy_box(to, values ? *pool.value_map : *pool.key_map, block * 64, box, full);
+    }
+#endif
 };
 static_assert(KEYS % BOX_KEYS == 0 && PAGE_TOKENS % BOX_KEYS == 0 && BOX_KEYS % 8 == 0 && KEYS / BOX_KEYS <= 32, "see the header");
 
 extern "C" __global__ __launch_bounds__(kThreads, 1) void attention_prefill_hopper(
-    const __grid_constant__ TensorMap key_map, const __grid_constant__ TensorMap value_map, const SCALAR* q,
-    const SCALAR* keys, const SCALAR* values, const int* pages, const int* q_starts, const int* kv_lens, SCALAR* out,
-    int* counter, int num_seqs, int pages_stride, long long q_stride, float scale_log2) {
+#if CODE_STAGES
+    const unsigned char* keys, const unsigned char* values, const fp16* key_scales, const fp16* value_scales,
+#else
+    const __grid_constant__ TensorMap key_map, const __grid_constant__ TensorMap value_map, const SCALAR* keys, const SCALAR* values,
+#endif
+    const SCALAR* q, const int* pages, const int* q_starts, const int* kv_lens, SCALAR* out, int* counter, float* shares,
+    int* arrivals, int num_seqs, int pages_stride, long long q_stride, float scale_log2) {
     DYNAMIC_SHARED(memory);
-    const Prefill task{&key_map, &value_map, q,       keys,     values,       pages,    q_starts,
-                       kv_lens,  out,        counter, num_seqs, pages_stride, q_stride, scale_log2};
+#if CODE_STAGES
+    const Pool pool{keys, values, key_scales, value_scales};
+#else
+    const Pool pool{&key_map, &value_map, keys, values};
+#endif
+    const Prefill task{pool, q, pages, q_starts, kv_lens, out, counter, shares, arrivals, num_seqs, pages_stride,
+                       q_stride, scale_log2};
     run_task(task, memory);
 }

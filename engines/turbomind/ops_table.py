@@ -184,6 +184,7 @@ class TurbomindOps:
                     q_TND,
                     layer,
                     *where,
+                    longest=batch.max_q,
                     lens=batch.chunk_lens,
                     scale=scale,
                     window=window,

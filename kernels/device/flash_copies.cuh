@@ -19,7 +19,7 @@ template <class Task>
 DEVICE int take_item(const Task& task, Layout& shared, int turn) {
     if (task.counter == nullptr) return blockIdx.x + turn * gridDim.x;
     if (threadIdx.x == 0) shared.next[turn % 2] = atomicAdd(task.counter, 1);
-    meet_named(kProducerName, 128);
+    meet_named(kProducerName, 128 * PRODUCERS);
     return shared.next[turn % 2];
 }
 
@@ -45,7 +45,7 @@ DEVICE void load_tiles(const Task& task, const Item& item, Layout& shared, Ring&
                   shared.keys_empty[keys.stage], keys.parity ^ 1);
         keys.advance();
     };
-    load_keys(item.first);
+    if (item.first < item.end) load_keys(item.first);
 #pragma unroll 1
     for (int tile = item.first; tile < item.end; tile++) {
         if (tile + 1 < item.end) load_keys(tile + 1);
@@ -75,6 +75,7 @@ DEVICE void copy_tiles(const Task& task, const Item& item, Layout& shared, Ring&
         hand_over(&shared.keys_full[keys.stage]);
         keys.advance();
     };
+    if (item.first == item.end) return;
     copy_keys(item.first);
 #pragma unroll 1
     for (int tile = item.first; tile < item.end; tile++) {

@@ -1,4 +1,4 @@
-/* flash_hopper.cuh - attention on Hopper: blocks that stay, one warpgroup that copies, CONSUMERS that multiply 64 rows each.
+/* flash_hopper.cuh - attention on Hopper: blocks that stay, a warpgroup that copies, CONSUMERS that multiply 64 rows each.
 
    Which rows and keys there are is the caller's `Task`: `attention_prefill_hopper.cu` and `attention_full_hopper.cu`.
 
@@ -12,10 +12,14 @@
 
    -D  SCALAR = bf16 | fp16; DIM, multiple of 8; KEYS, multiple of 16; CONSUMERS = 1 | 2 | 3; STAGES; QUERIES = 1 | 2;
        OVERLAP (0: values wait for their own softmax); TURNS (0: consumers run as they come); TENSOR_COPIES (0: the copying
-       warpgroup computes addresses); SLACK, at most 8
+       warpgroup computes addresses); SLACK, at most 8; CODE_STAGES (tiles of codes under way; 0: keys and values are SCALARs);
+       PRODUCERS = 1 | 2 (warpgroups that decode; 1 without codes); LEAST_TILES of a part, where a task splits items
 */
 #pragma once
 #include "device/flash_copies.cuh"
+#if CODE_STAGES
+#include "device/flash_codes.cuh"
+#endif
 #include "device/flash_softmax.cuh"
 
 // One consumer's view of the block.
@@ -71,6 +75,29 @@ struct Consumer {
         }
     }
 };
+
+// Leave a part's sums for others, or add theirs where this consumer is the last of the item's; returns whether it is.
+template <class Task, class Part>
+DEVICE bool join_parts(const Task& task, const Part& item, Consumer& me, Rows& rows) {
+    if (item.parts == 1) return true;
+    const auto share = [&](int part) { return task.shares + ((long long)(item.index + part) * CONSUMERS + me.group) * kShare; };
+    int& arrivals = task.arrivals[item.index * CONSUMERS + me.group];
+    int& is_last = me.shared.is_last[me.group];
+    rows.leave(share(item.part));
+    __threadfence();
+    meet_named(kConsumerName + me.group, 128);
+    if (threadIdx.x % 128 == 0) {
+        is_last = atomicAdd(&arrivals, 1) == item.parts - 1;
+        if (is_last) arrivals = 0;
+        __threadfence();
+    }
+    meet_named(kConsumerName + me.group, 128);
+    if (!is_last) return false;
+#pragma unroll 1
+    for (int part = 0; part < item.parts; part++)
+        if (part != item.part) rows.join(share(part));
+    return true;
+}
 
 template <class Task>
 DEVICE void attend(const Task& task, const Item& item, Consumer& me, unsigned char* query) {
@@ -154,12 +181,14 @@ DEVICE void attend(const Task& task, const Item& item, Consumer& me, unsigned ch
         }
     }
     meet_named(kConsumerName + me.group, 128);  // all warps have multiplied the queries for the last time
+    if constexpr (Task::kSplits)
+        if (!join_parts(task, item, me, rows)) return;
     rows.write(query, first_row, [&](int row) { return task.target(item, row); });
 }
 
 template <class Task>
 DEVICE void consume(const Task& task, Layout& shared) {
-    Consumer me{shared, __shfl_sync(0xffffffffu, int(threadIdx.x) / 128 - 1, 0), {}, {}};
+    Consumer me{shared, __shfl_sync(0xffffffffu, int(threadIdx.x) / 128 - PRODUCERS, 0), {}, {}};
     if (me.group == CONSUMERS - 1) {
         if (TURNS && CONSUMERS > 1) pass_named(kTurnName, 256);  // the first turn is the first consumer's
     }
@@ -179,25 +208,32 @@ DEVICE void run_task(const Task& task, unsigned char* memory) {
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
     if (threadIdx.x == 0) {
         for (int i = 0; i < QUERIES; i++) {
-            barrier_init(shared.query_full[i], TENSOR_COPIES ? 96 : 128);
+            barrier_init(shared.query_full[i], kByEngine ? 96 : 128 * PRODUCERS);
             barrier_init(shared.query_empty[i], 4 * CONSUMERS);
         }
         for (int i = 0; i < STAGES; i++) {
-            barrier_init(shared.keys_full[i], TENSOR_COPIES ? 1 : 128);
-            barrier_init(shared.values_full[i], TENSOR_COPIES ? 1 : 128);
+            barrier_init(shared.keys_full[i], kTileArrivals);
+            barrier_init(shared.values_full[i], kTileArrivals);
             barrier_init(shared.keys_empty[i], 4 * CONSUMERS);
             barrier_init(shared.values_empty[i], 4 * CONSUMERS);
         }
+#if CODE_STAGES
+        for (int i = 0; i < CODE_STAGES * kDecoders; i++) barrier_init(shared.codes_full[i / kDecoders][i % kDecoders], 1);
+#endif
         barriers_are_set();
     }
     __syncthreads();
     dependents_may_start();
     wait_for_predecessor();
-    if (threadIdx.x < 128) {
-        if (CONSUMERS > 1) keep_registers<kProducerRegisters>();
+    if (threadIdx.x < 128 * PRODUCERS) {
+        if (kThreads > 256) keep_registers<kProducerRegisters>();
+#if CODE_STAGES
+        produce_from_codes(task, shared);
+#else
         produce(task, shared);
+#endif
     } else {
-        if (CONSUMERS > 1) take_registers<kConsumerRegisters>();
+        if (kThreads > 256) take_registers<kConsumerRegisters>();
         consume(task, shared);
     }
 }

@@ -78,6 +78,44 @@ struct Rows {
         for (int i = 0; i < kColumns / 2; i++) sum[i] *= fade[i / 2 % 2];
     }
 
+    // Hand this part's sums to whoever finishes the item last: a register of 128 threads behind the other.
+    DEVICE void leave(float* share) const {
+        float* to = share + threadIdx.x % 128 * 4;
+        store16(to, as_words(peak[0], peak[1], weight[0], weight[1]));
+#pragma unroll
+        for (int i = 0; i < kColumns / 8; i++)
+            store16(to + (i + 1) * 512, as_words(sum[4 * i], sum[4 * i + 1], sum[4 * i + 2], sum[4 * i + 3]));
+    }
+
+    // Add what another part left.
+    DEVICE void join(const float* share) {
+        const float* from = share + threadIdx.x % 128 * 4;
+        const uint4 head = __ldcg(reinterpret_cast<const uint4*>(from));
+        const float theirs[2] = {__uint_as_float(head.x), __uint_as_float(head.y)};
+        const float weights[2] = {__uint_as_float(head.z), __uint_as_float(head.w)};
+        float mine_fades[2], theirs_fades[2];
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            const float top = max(peak[half], theirs[half]);
+            mine_fades[half] = exp2_fast(peak[half] - top);
+            theirs_fades[half] = exp2_fast(theirs[half] - top);
+            peak[half] = top;
+            weight[half] = weight[half] * mine_fades[half] + weights[half] * theirs_fades[half];
+        }
+#pragma unroll
+        for (int i = 0; i < kColumns / 8; i++) {
+            const uint4 words = __ldcg(reinterpret_cast<const uint4*>(from + (i + 1) * 512));
+            const unsigned parts[4] = {words.x, words.y, words.z, words.w};
+#pragma unroll
+            for (int j = 0; j < 4; j++)
+                sum[4 * i + j] = sum[4 * i + j] * mine_fades[j / 2] + __uint_as_float(parts[j]) * theirs_fades[j / 2];
+        }
+    }
+
+    DEVICE static uint4 as_words(float a, float b, float c, float d) {
+        return make_uint4(__float_as_uint(a), __float_as_uint(b), __float_as_uint(c), __float_as_uint(d));
+    }
+
     // Normalise and write the rows for which target(row) is not null; the queries' place turns them around.
     template <class Target>
     DEVICE void write(unsigned char* query, int first_row, Target target) {

@@ -72,6 +72,13 @@ DEVICE void copy_box(void* to, const TensorMap& map, int x, int y, int z, int w,
         : "memory");
 }
 
+// Copy contiguous bytes, a multiple of 16 that starts at one, to shared memory.
+DEVICE void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(&barrier))
+                 : "memory");
+}
+
 /* ---- registers: a block starts with equal shares; the warpgroup that copies hands most of its share back ---- */
 
 template <int COUNT>

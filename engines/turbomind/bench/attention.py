@@ -93,7 +93,9 @@ def prefills_of_codes(gpu: Gpu) -> Iterator[Row]:
         plain_us = time_us([plain] * 4)
         for format in FORMATS[1:]:
             kv = cache(batch, page_tokens=PAGE_TOKENS, format=format)
-            attend = partial(attention_prefill_codes, gpu, q, kv, *where, lens=batch.chunk_lens, **how)
+            attend = partial(
+                attention_prefill_codes, gpu, q, kv, *where, longest=batch.max_q, lens=batch.chunk_lens, **how
+            )
             yield Row(
                 op=f"prefill {format}",
                 shape=f"{num_seqs} x {new} new after {prefix}",

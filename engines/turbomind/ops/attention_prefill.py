@@ -1,4 +1,7 @@
-"""Attention of chunks: launches `kernels/attention_prefill.cu`, or its Hopper form where that runs."""
+"""Attention of chunks: launches `kernels/attention_prefill.cu`, or its Hopper form where that runs.
+
+The latter reads quantized pages too.
+"""
 
 import math
 
@@ -12,7 +15,8 @@ from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, scalar_name, token_stride
 from engines.turbomind.ops.attention_prefill_hopper import attention_prefill_hopper
 from engines.turbomind.ops.flash_shape import Cut, FlashShape, flash_shape, matrix_fault, most_blocks
-from engines.turbomind.ops.hopper_shape import HopperShape, prefill_shape
+from engines.turbomind.ops.hopper_shape import HopperShape, codes_shape, prefill_shape
+from engines.turbomind.ops.kv_pool import pool_operands
 
 # The first that fits the GPU; none spills a register for heads up to its size. Measurements: kernels/LOG.md.
 CUTS: tuple[tuple[int, Cut], ...] = (
@@ -42,7 +46,7 @@ def attention_prefill(
 
     The result goes into `out_TND` where one is given. `q_starts_B1` counts from the first row of q; rows
     before its first entry and behind its last are left alone. A given `shape` cuts `attention_prefill.cu`
-    (benchmarks).
+    (benchmarks). Raises KernelError for quantized pages where `reads_codes` says no.
     """
     num_tokens, _, dim = q_TND.shape
     num_seqs = kv_lens_B.shape[0]
@@ -51,6 +55,7 @@ def attention_prefill(
         "attention_prefill",
         (q_TND, layer.keys_PKTD, layer.values_PKTD, pages_BP, q_starts_B1, kv_lens_B),
         lambda: _plan(gpu, q_TND, layer, pages_BP, q_starts_B1, kv_lens_B),
+        layer.format,
     )
     out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device) if out_TND is None else out_TND
     if not num_tokens:
@@ -106,18 +111,26 @@ def _kernel(
     )
 
 
+def reads_codes(gpu: Gpu, layer: KvLayer, *, dim: int) -> bool:
+    """Whether `attention_prefill` takes the quantized pages of a layer as they are."""
+    page_tokens = layer.page_tokens
+    return codes_shape(gpu.capability, dim=dim, page_tokens=page_tokens, items=1, num_sms=1) is not None
+
+
 def _plan(
     gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, q_starts: Tensor, kv_lens: Tensor
 ) -> tuple[int, int, HopperShape | None]:
     """Return KV heads, query heads of one and the cut of Hopper's kernel, for checked operands."""
     num_kv_heads, group = _check(gpu, q, layer, pages, q_starts, kv_lens)
-    hopper = prefill_shape(
+    hopper = (prefill_shape if layer.format == "none" else codes_shape)(
         gpu.capability,
         dim=q.shape[2],
         page_tokens=layer.page_tokens,
         items=num_kv_heads * most_blocks(q.shape[0] * group, len(kv_lens), 128),
         num_sms=gpu.num_sms,
     )
+    if hopper is None and layer.format != "none":
+        raise KernelError("`attention_prefill` over quantized pages: needs Hopper's kernel; dequantize them")
     return num_kv_heads, group, hopper
 
 
@@ -125,15 +138,13 @@ def _check(
     gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, q_starts: Tensor, kv_lens: Tensor
 ) -> tuple[int, int]:
     num_tokens, num_heads, dim = q.shape
-    num_pages, num_kv_heads, page_tokens, _ = layer.keys_PKTD.shape
+    num_kv_heads = layer.keys_PKTD.shape[1]
     num_seqs = kv_lens.shape[0]
-    kv = (num_pages, num_kv_heads, page_tokens, dim)
     check(
         gpu,
         "attention_prefill",
         q=(q, q.dtype, (num_tokens, num_heads, dim)),
-        keys=(layer.keys_PKTD, q.dtype, kv),
-        values=(layer.values_PKTD, q.dtype, kv),
+        **pool_operands(layer, dim=dim, dtype=q.dtype),
         pages=(pages, torch.int32, (num_seqs, pages.shape[-1])),
         q_starts=(q_starts, torch.int32, (num_seqs + 1,)),
         kv_lens=(kv_lens, torch.int32, (num_seqs,)),

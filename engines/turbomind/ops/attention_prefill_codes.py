@@ -1,6 +1,8 @@
-"""Attention of chunks over quantized pages: pages become numbers, some sequences at a time.
+"""Attention of chunks over quantized pages: short ones read codes on Hopper, else pages become numbers.
 
-Writing numbers once more costs a chunk little: 2,048 tokens of InternVL2-8B read 4 and write 8 MB a layer.
+A block of the kernel that reads codes decodes every key that its 128 rows see, so the more rows a chunk has,
+the more often; numbers that are written once are read by all. Writing them costs a short chunk more than its
+attention: 17,408 tokens of InternVL2-8B are 37 MB of codes and 71 of numbers, a layer.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,8 +12,12 @@ from torch import Tensor
 from engines.kv_bytes import PLAIN_TOKENS, pages_for
 from engines.kv_layer import KvLayer
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.attention_prefill import attention_prefill
+from engines.turbomind.ops.attention_prefill import attention_prefill, reads_codes
 from engines.turbomind.ops.dequantize_pages import dequantize_pages
+
+# Rows of the longest chunk, (token, query head of a KV head) pairs, up to which codes are read. Measured:
+# kernels/LOG.md, 2026-11-26.
+MOST_ROWS = 256
 
 
 def attention_prefill_codes(
@@ -22,6 +28,7 @@ def attention_prefill_codes(
     q_starts_B1: Tensor,
     kv_lens_B: Tensor,
     *,
+    longest: int,
     lens: Sequence[int],
     scale: float,
     window: int | None,
@@ -29,9 +36,14 @@ def attention_prefill_codes(
 ) -> Tensor:
     """Write what `attention_prefill` would over the same pages of numbers into `out_TND` and return it.
 
-    `lens` are `kv_lens_B`, known to the host. At most PLAIN_TOKENS tokens stand as numbers at once, or one
-    sequence that is longer.
+    `longest` are the tokens of the longest chunk and `lens` are `kv_lens_B`, known to the host; bounds where
+    a step is recorded. At most PLAIN_TOKENS tokens stand as numbers at once, or one sequence that is longer.
     """
+    dim = q_TND.shape[2]
+    num_rows = longest * q_TND.shape[1] // layer.keys_PKTD.shape[1]
+    if num_rows <= MOST_ROWS and reads_codes(gpu, layer, dim=dim):
+        where = (pages_BP, q_starts_B1, kv_lens_B)
+        return attention_prefill(gpu, q_TND, layer, *where, scale=scale, window=window, out_TND=out_TND)
     counts = [pages_for(length, page_tokens=layer.page_tokens) for length in lens]
     for part in groups(counts, most=PLAIN_TOKENS // layer.page_tokens):
         most = max(counts[part])
@@ -41,7 +53,7 @@ def attention_prefill_codes(
             pages_BP[part, :most],
             kv_lens_B[part],
             room=sum(counts[part]),
-            dim=q_TND.shape[2],
+            dim=dim,
             dtype=q_TND.dtype,
         )
         attention_prefill(

@@ -1,9 +1,11 @@
 """How `kernels/device/flash_hopper.cuh` is cut, and for which heads. Pure; shared by its two launchers."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from engines.kv_bytes import num_scales, row_bytes
+from engines.options import KvFormat
 from engines.turbomind.gpu import Constants
 
 _ALIGNMENT_BYTES = 1008  # between the first multiple of 16 in shared memory and the first of 1,024
@@ -22,6 +24,9 @@ class HopperShape:
     turns: bool = True
     tensor_copies: bool = True
     slack: int = 8
+    code_stages: int = 0  # tiles of codes under way; 0: keys and values are numbers
+    producers: int = 1  # warpgroups that copy, and decode codes
+    least_tiles: int = 4  # of a part of an item: fewer take less time than to be summed
 
     @property
     def rows(self) -> int:
@@ -31,13 +36,19 @@ class HopperShape:
     @property
     def threads(self) -> int:
         """Threads of a block: the consumers' and those that copy."""
-        return 128 * (self.consumers + 1)
+        return 128 * (self.consumers + self.producers)
 
-    def shared_bytes(self, dim: int) -> int:
+    def shared_bytes(self, dim: int, format: KvFormat = "none") -> int:
         """Return the shared memory a block needs: the kernel's `Layout` and what aligns it."""
-        row_bytes = 128 * math.ceil(dim / 64)
-        tiles = (self.queries * self.rows + 2 * self.stages * self.keys) * row_bytes
-        return tiles + _BARRIER_BYTES + _ALIGNMENT_BYTES
+        row = 128 * math.ceil(dim / 64)
+        tiles = (self.queries * self.rows + 2 * self.stages * self.keys) * row
+        code_row = row_bytes(dim, format, dtype_bytes=2) + 2 * num_scales(format)
+        return tiles + self.code_stages * self.keys * code_row + _BARRIER_BYTES + _ALIGNMENT_BYTES
+
+    def share_bytes(self, dim: int) -> int:
+        """Return the bytes of 64 rows that are left for another block: fp32 sums, peaks and weights."""
+        columns = max(64, math.ceil(dim / 16) * 16)
+        return 64 * (columns + 8) * 4
 
     def constants(self, scalar: str, dim: int) -> Constants:
         """Return what `flash_hopper.cuh` asks for with -D."""
@@ -52,6 +63,9 @@ class HopperShape:
             ("TURNS", int(self.turns)),
             ("TENSOR_COPIES", int(self.tensor_copies)),
             ("SLACK", self.slack),
+            ("CODE_STAGES", self.code_stages),
+            ("PRODUCERS", self.producers),
+            ("LEAST_TILES", self.least_tiles),
         )
 
 
@@ -69,6 +83,20 @@ def prefill_shape(
     if dim > 128:
         return HopperShape(keys=64, consumers=2, stages=2, queries=1)
     return HopperShape(keys=128, consumers=1 if 2 * items <= num_sms else 2, stages=2)
+
+
+@lru_cache(maxsize=256)
+def codes_shape(
+    capability: tuple[int, int], *, dim: int, page_tokens: int, items: int, num_sms: int
+) -> HopperShape | None:
+    """Return how prefill attention that reads codes is cut, None where Hopper's kernel does not.
+
+    As `prefill_shape`; wide heads must be whole column blocks, whose rows two threads share.
+    """
+    shape = prefill_shape(capability, dim=dim, page_tokens=page_tokens, items=items, num_sms=num_sms)
+    if shape is None or (dim > 128 and dim % 64):
+        return None
+    return replace(shape, code_stages=2, producers=2 if dim <= 128 else 1)  # wide sums leave no registers
 
 
 @lru_cache(maxsize=256)

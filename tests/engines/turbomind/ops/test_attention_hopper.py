@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 import torch
-from paged_attention import make_batch, make_pages, plain_attention, relative_error
+from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
 
+from engines.options import KvFormat
 from engines.pytorch.ops_torch import TorchOps
 from engines.turbomind.ops.attention_full_hopper import attention_full_hopper
 from engines.turbomind.ops.attention_prefill_hopper import attention_prefill_hopper
@@ -24,6 +25,17 @@ PREFILLS = [
     ((BF16, 7, 1, 64, 16, None, [33, 2], [200, 3]), THREE, True),
     # A window leaves out rows' first tile, and scores of hidden keys, times this head's scale, round upwards.
     ((FP16, 1, 1, 64, 32, 50, [64], [274]), replace(COPIED, keys=64), False),
+]
+# The same over codes, whose format comes first: rows of 8, 2, 6 and 12 loads; 1 to 4 threads a row.
+CODES = [
+    (
+        "int8",
+        (BF16, 8, 2, 128, 64, None, [5, 70, 1], [5, 330, 64]),
+        replace(TURNS, keys=128, code_stages=2, producers=2),
+    ),
+    ("int4", (FP16, 3, 3, 64, 32, 50, [140], [350]), replace(COPIED, keys=64, code_stages=3, producers=2)),
+    ("fp8", (BF16, 7, 1, 96, 16, None, [33, 2], [200, 3]), replace(TURNS, keys=128, code_stages=1)),
+    ("int8", (BF16, 2, 1, 192, 64, None, [3], [70]), replace(TURNS, code_stages=2, queries=1)),
 ]
 # images, tokens, heads, head: one token; ends inside a tile; a head that fills no block of 64 columns
 FULLS = [((1, 1, 1, 64), TURNS), ((2, 135, 2, 72), THREE), ((2, 65, 1, 128), COPIED)]
@@ -48,6 +60,42 @@ def test_prefill_attention_equals_the_plain_formula(gpu, case, shape: HopperShap
         where = (batch.pages_BP, batch.q_starts_B1, batch.kv_lens_B)
         attention_prefill_hopper(gpu, q, kv, *where, **how, out_TND=out, shape=shape, dynamic=dynamic)
         assert relative_error(out, wanted) < TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(("format", "case", "shape"), CODES, ids=str)
+def test_prefill_attention_reads_codes(gpu, format: KvFormat, case, shape: HopperShape) -> None:
+    dtype, heads, kv_heads, dim, page_tokens, window, new, lengths = case
+    batch, num_pages = make_batch(new, lengths, page_tokens=page_tokens, device=gpu.device)
+    sizes = {"num_kv_heads": kv_heads, "page_tokens": page_tokens, "dim": dim, "dtype": dtype}
+    stored, numbers = quantized(make_pages(batch, num_pages, **sizes), format)
+    q = torch.randn(sum(new), heads, dim, dtype=dtype, device=gpu.device)
+    how = {"scale": dim**-0.5, "window": window}
+    wanted = plain_attention(q, numbers, batch, **how)
+    where = (batch.pages_BP, batch.q_starts_B1, batch.kv_lens_B)
+    for _ in range(2):
+        out = torch.full((sum(new), heads, dim), torch.nan, dtype=dtype, device=gpu.device)
+        attention_prefill_hopper(gpu, q, stored, *where, **how, out_TND=out, shape=shape)
+        assert relative_error(out, wanted) < 2 * TOLERANCE[dtype]  # keys and values are rounded once more
+
+
+@pytest.mark.parametrize("format", ["none", "int8"])
+def test_few_items_are_split_along_their_keys(gpu, format: KvFormat, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of four parts a row's window leaves out one, and a block of short items has fewer tiles than parts."""
+    monkeypatch.setattr(gpu, "num_sms", 9)
+    batch, num_pages = make_batch([3, 70], [900, 290], page_tokens=32, device=gpu.device)
+    sizes = {"num_kv_heads": 1, "page_tokens": 32, "dim": 64, "dtype": BF16}
+    pages = make_pages(batch, num_pages, **sizes)
+    stored, numbers = (pages, pages) if format == "none" else quantized(pages, format)
+    shape = replace(TURNS, code_stages=2, producers=2) if format != "none" else TURNS
+    q = torch.randn(73, 1, 64, dtype=BF16, device=gpu.device)
+    where = (batch.pages_BP, batch.q_starts_B1, batch.kv_lens_B)
+    for window in (None, 600):
+        how = {"scale": 0.125, "window": window}
+        wanted = plain_attention(q, numbers, batch, **how)
+        for _ in range(2):
+            out = torch.full((73, 1, 64), torch.nan, dtype=BF16, device=gpu.device)
+            attention_prefill_hopper(gpu, q, stored, *where, **how, out_TND=out, shape=shape)
+            assert relative_error(out, wanted) < 2 * TOLERANCE[BF16]
 
 
 @pytest.mark.parametrize(("sizes", "shape"), FULLS, ids=str)

@@ -1,5 +1,7 @@
 """Chunks over quantized pages against the plain formula over the numbers that the codes stand for."""
 
+from functools import partial
+
 import pytest
 import torch
 from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
@@ -17,6 +19,7 @@ TOLERANCE = 8e-3  # twice that of plain pages: keys and values are rounded to bf
 def test_chunks_attend_to_quantized_pages(
     gpu, format: KvFormat, most_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(codes, "MOST_ROWS", 0)
     monkeypatch.setattr(codes, "PLAIN_TOKENS", most_tokens)
     batch, num_pages = make_batch([1, 33, 2], [9, 100, 7], page_tokens=64, device=gpu.device, num_decodes=1)
     sizes = {"num_kv_heads": 2, "page_tokens": 64, "dim": 128, "dtype": BF16}
@@ -26,8 +29,35 @@ def test_chunks_attend_to_quantized_pages(
     assert relative_error(got, plain_attention(q, numbers, batch, scale=0.09, window=None)) < TOLERANCE
 
 
+def test_short_chunks_read_codes(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    if gpu.capability != (9, 0):
+        pytest.skip("the GPU is no Hopper")
+    ways = list[str]()
+    dequantized = partial(_noted, ways, "numbers", codes.dequantize_pages)
+    monkeypatch.setattr(codes, "dequantize_pages", dequantized)
+    batch, num_pages = make_batch([1, 3, 2], [9, 100, 7], page_tokens=64, device=gpu.device, num_decodes=1)
+    sizes = {"num_kv_heads": 2, "page_tokens": 64, "dim": 64, "dtype": BF16}
+    stored, numbers = quantized(make_pages(batch, num_pages, **sizes), "int8")
+    q = torch.randn(6, 4, 64, dtype=BF16, device=gpu.device)
+    wanted = plain_attention(q, numbers, batch, scale=0.09, window=None)
+    for rows in (6, 5):  # 3 tokens, 2 heads of a KV head
+        monkeypatch.setattr(codes, "MOST_ROWS", rows)
+        got = TurbomindOps(gpu).attention_paged(q, stored, batch, scale=0.09, window=None)
+        assert relative_error(got, wanted) < TOLERANCE
+        assert ways == ([] if rows == 6 else ["numbers"])
+
+
+def _noted(ways: list[str], way: str, run, *args, **words):
+    ways.append(way)
+    return run(*args, **words)
+
+
 @pytest.mark.gpu
-def test_long_prefixes_of_many_sequences_are_taken_in_groups(cuda_gpu) -> None:
+@pytest.mark.parametrize("most_rows", [0, 4096])
+def test_long_prefixes_of_many_sequences_are_taken_in_groups_or_as_codes(
+    cuda_gpu, most_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(codes, "MOST_ROWS", most_rows)
     new, lengths = [64] * 12 + [700, 1], [3000 + i for i in range(12)] + [700, 17]
     batch, num_pages = make_batch(new, lengths, page_tokens=64, device=cuda_gpu.device)
     sizes = {"num_kv_heads": 8, "page_tokens": 64, "dim": 128, "dtype": BF16}

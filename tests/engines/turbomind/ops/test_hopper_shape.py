@@ -1,8 +1,14 @@
 """Which cut of the Hopper attention kernels runs where."""
 
+from dataclasses import replace
+
 import pytest
 
-from engines.turbomind.ops.hopper_shape import box_keys, full_shape, prefill_shape
+from engines.options import KvFormat
+from engines.turbomind.kernel_source import read_kernel
+from engines.turbomind.nvrtc import compile_cubin, resource_usage
+from engines.turbomind.ops.hopper_shape import box_keys, codes_shape, full_shape, prefill_shape
+from engines.turbomind.ops.kv_pool import KV_FORMATS
 
 SHARED_BYTES = 232448  # of a block on sm_90: CUDA C++ Programming Guide 13.0
 PREFILL = {"dim": 128, "page_tokens": 64, "items": 512, "num_sms": 132}
@@ -13,6 +19,39 @@ def test_every_cut_fits_into_the_shared_memory_of_a_block(dim: int) -> None:
     for shape in (full_shape((9, 0), dim=dim), prefill_shape((9, 0), **PREFILL | {"dim": dim})):
         assert shape is not None
         assert shape.shared_bytes(dim) <= SHARED_BYTES
+
+
+@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+@pytest.mark.parametrize("dim", [64, 96, 128, 192, 256])
+def test_tiles_of_codes_fit_beside_those_of_numbers(dim: int, format: KvFormat) -> None:
+    shape = codes_shape((9, 0), **PREFILL | {"dim": dim})
+    assert shape is not None
+    assert replace(shape, code_stages=0).shared_bytes(dim) < shape.shared_bytes(dim, format) <= SHARED_BYTES
+    assert codes_shape((9, 0), **PREFILL | {"dim": 160}) is None  # its rows are no whole column blocks
+
+
+@pytest.mark.parametrize(
+    ("dim", "format", "items"),
+    [
+        (128, "int8", 512),
+        (128, "int4", 512),
+        (128, "fp8", 512),
+        (128, "fp8", 8),
+        (96, "int8", 512),
+        (64, "int4", 8),
+        (256, "int8", 512),
+    ],
+)
+def test_cuts_over_codes_compile_without_spills(dim: int, format: KvFormat, items: int) -> None:
+    shape = codes_shape((9, 0), **PREFILL | {"dim": dim, "items": items})
+    assert shape is not None
+    pool = {"KV_HEADS": 8, "GROUP": 4, "PAGE_TOKENS": 64, "BOX_KEYS": 64, "WINDOW": 0}
+    constants = {**dict(shape.constants("bf16", dim)), **pool, "KV_FORMAT": KV_FORMATS[format]}
+    log = compile_cubin(read_kernel("attention_prefill_hopper.cu"), arch="sm_90a", constants=constants).log
+    assert "Performance Loss" not in log, "products of a warpgroup wait for each other"
+    (usage,) = resource_usage(log).values()
+    assert not usage.spill_bytes
+    assert not usage.stack_bytes
 
 
 def test_other_gpus_and_odd_heads_have_none() -> None:

@@ -91,6 +91,16 @@ inline void copy_box(void* to, const TensorMap& map, int x, int y, Barrier& barr
     copy_box(to, map, x, y, 0, 0, barrier);
 }
 
+inline void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier) {
+    require((uintptr_t(from) | shared_address(to) | unsigned(bytes)) % 16 == 0, "bytes are copied by multiples of 16");
+    memset(to, 0xff, bytes);
+    on_cpu::deliveries.push_back([=, &barrier] {
+        memcpy(to, from, bytes);
+        barrier.bytes -= bytes;
+        barrier_turn(barrier);
+    });
+}
+
 template <int COUNT>
 void keep_registers() {}
 template <int COUNT>
