@@ -5,7 +5,7 @@
 
    in       weight_map: 16 and 8 bits: the matrix [num_outputs, inputs], boxes of OUTPUTS rows x 128 bytes; nibble: the tiles
               of engines/quant/int4_tiles.py as [X, 4 Y, 128 bytes], boxes of 4 * GROUPS x 8 x 128 bytes
-            x_map: x [num_rows, inputs], SCALAR, or WEIGHT where that has 8 bits; boxes of ROWS x 128 bytes
+            x_map: x [num_rows, inputs], SCALAR, or WEIGHT where that has 8 bits; boxes of min(ROWS, num_rows) x 128 bytes
             scales: nibble: fp16 [inputs / GROUP_INPUTS, num_outputs]; 8 bits: fp32 [num_outputs]; else null
             zeros: nibble: uint8, as scales; 8 bits: fp32 [num_rows], the scales of x; else null
             bias [num_outputs] SCALAR, or null   num_outputs: a multiple of 8, of 16 for nibble   num_slabs: inputs / kSlab
@@ -119,9 +119,9 @@ DEVICE int weight_row(int first_output, int at, int num_outputs) {
     return first_output + at + (at < kWidth ? 0 : num_outputs - kWidth);
 }
 
-DEVICE void copy_weight(Layout& shared, const TensorMap& map, int stage, int slab, int first_output, int num_outputs) {
+DEVICE void copy_weight(Layout& shared, const TensorMap& map, int stage, int slab, int first_output, int num_outputs, int x_bytes) {
     unsigned char* to = shared.stages[stage].weight;
-    barrier_expect(shared.full[stage], kXBytes + kWeightBytes);
+    barrier_expect(shared.full[stage], x_bytes + kWeightBytes);
     if constexpr (kKind == kNibble) {
         copy_box(to, map, 0, slab * 8, first_output / 16, 0, shared.full[stage]);
     } else {
@@ -140,20 +140,20 @@ DEVICE void copy_x(Layout& shared, const TensorMap& map, int stage, int slab, in
 }
 
 // Ask for the weights of the first stages, which the kernel ahead cannot have written.
-DEVICE void open_ring(Layout& shared, const TensorMap& weight_map, Share share, Tile tile, int num_outputs) {
+DEVICE void open_ring(Layout& shared, const TensorMap& weight_map, Share share, Tile tile, int num_outputs, int x_bytes) {
     const int ahead = min(share.end - share.first, STAGES);
-    for (int i = 0; i < ahead; i++) copy_weight(shared, weight_map, i, share.first + i, tile.first_output, num_outputs);
+    for (int i = 0; i < ahead; i++) copy_weight(shared, weight_map, i, share.first + i, tile.first_output, num_outputs, x_bytes);
 }
 
 // The warp that copies; one lane does.
-DEVICE void produce(Layout& shared, const TensorMap& weight_map, const TensorMap& x_map, Share share, Tile tile, int num_outputs) {
+DEVICE void produce(Layout& shared, const TensorMap& weight_map, const TensorMap& x_map, Share share, Tile tile, int num_outputs, int x_bytes) {
     const int num = share.end - share.first, ahead = min(num, STAGES);
     wait_for_predecessor();
     for (int i = 0; i < ahead; i++) copy_x(shared, x_map, i, share.first + i, tile.first_row);
     for (int i = ahead; i < num; i++) {
         const int stage = i % STAGES;
         barrier_wait(shared.empty[stage], (i / STAGES - 1) % 2);
-        copy_weight(shared, weight_map, stage, share.first + i, tile.first_output, num_outputs);
+        copy_weight(shared, weight_map, stage, share.first + i, tile.first_output, num_outputs, x_bytes);
         copy_x(shared, x_map, stage, share.first + i, tile.first_row);
     }
 }
@@ -403,6 +403,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
     const Tile tile(num_rows);
     const Share share(num_slabs);
+    const int x_bytes = LINES * min(ROWS, num_rows) * 128;  // of a stage; the copy engine is slow to fill rows that are not there
     dependents_may_start();
     if (threadIdx.x == kConsumers) {
         prefetch_map(weight_map);
@@ -412,11 +413,11 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
             barrier_init(shared.empty[i], 4 * GROUPS);
         }
         barriers_are_set();
-        open_ring(shared, weight_map, share, tile, num_outputs);
+        open_ring(shared, weight_map, share, tile, num_outputs, x_bytes);
     }
     __syncthreads();
     if (threadIdx.x >= kConsumers) {
-        if (threadIdx.x == kConsumers) produce(shared, weight_map, x_map, share, tile, num_outputs);
+        if (threadIdx.x == kConsumers) produce(shared, weight_map, x_map, share, tile, num_outputs, x_bytes);
         __syncwarp();
     } else if constexpr (kKind == kNibble) {
         float sum[ROWS / 2];

@@ -242,7 +242,7 @@ def _launch(
         gpu.stream(),
         (cut.num_blocks(outputs) * -(-x.shape[0] // cut.rows), 1),
         gpu.tensor_map(weight_view),
-        gpu.tensor_map(_matrix(x, cut.rows)),
+        gpu.tensor_map(_matrix(x, min(cut.rows, x.shape[0]))),
         *(0 if operand is None else operand.data_ptr() for operand in (scales, zeros, bias_O)),
         out.data_ptr(),
         x.shape[0],
