@@ -53,7 +53,7 @@ RANGES: dict[str, Range] = {
     "vision.max_pixels": POSITIVE,
     "vision.max_batch_size": POSITIVE,
     "vision.cache_bytes": NOT_NEGATIVE,
-    "vision.uncut_pixels": NOT_NEGATIVE,
+    "vision.uncut_pixels": Range(low=0, high=1 << 28),  # 1 GiB each
     "vision.preprocess_workers": NOT_NEGATIVE,
     "vision.max_images": NOT_NEGATIVE,
     "vision.max_image_bytes": POSITIVE,

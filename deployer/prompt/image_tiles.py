@@ -13,7 +13,7 @@ from deployer.config.schema import VisionConfig
 from deployer.prompt.images import Picture, to_rgb
 from deployer.prompt.messages import Detail, ImageSize
 from deployer.prompt.picture_key import KeyOf, PictureKeys
-from deployer.prompt.picture_memory import colours
+from deployer.prompt.picture_memory import colours, keep_in_one_piece
 from deployer.prompt.pixel_options import configured
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan, PixelSpec, Segment
@@ -66,6 +66,7 @@ class ImageTiles:
         self._assembly = vision.assembly
         self._uncut_pixels = uncut_pixels
         self._keys = PictureKeys()
+        keep_in_one_piece(uncut_pixels)
 
     def plan(self, picture: Picture | ImageSize, detail: Detail, *, num_images: int = 1) -> ImagePlan:
         """Return what becomes of the picture in a prompt with so many. Raises RequestError."""

@@ -2,7 +2,7 @@
 
 From 11.2 on Pillow hands it out without a copy: a list of 4 numbers a pixel in the C data interface of Apache
 Arrow (https://arrow.apache.org/docs/format/CDataInterface.html). A picture that lies in several blocks of
-memory (16 MiB each) is put together from bands of a few lines.
+memory (16 MiB each, unless `keep_in_one_piece` was called before) is put together from bands of a few lines.
 """
 
 import ctypes
@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, _imaging
 
 _BAND_BYTES = 1 << 20  # stays in a processor's cache between its two copies
+_PAGE_BYTES = 1 << 12  # Pillow's blocks are whole pages
 
 
 class _ArrowArray(ctypes.Structure):
@@ -42,6 +43,16 @@ def colours(rgb: Image.Image) -> NDArray[np.uint8]:
         return _shared(rgb)
     except ValueError:  # several blocks of memory
         return _copied(rgb)
+
+
+def keep_in_one_piece(pixels: int) -> None:
+    """Let Pillow keep pictures of up to so many pixels in one block of memory, in all of this process.
+
+    It is what the environment variable PILLOW_BLOCK_SIZE sets; a smaller picture takes no more than before.
+    """
+    block_bytes = -(-4 * pixels // _PAGE_BYTES) * _PAGE_BYTES
+    if block_bytes > _imaging.get_block_size():
+        _imaging.set_block_size(block_bytes)
 
 
 def _shared(rgb: Image.Image) -> NDArray[np.uint8]:

@@ -41,6 +41,7 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["server.ssl_certfile=/dev/null/x"], "set server.ssl_keyfile=<file>"),
         (["chat_template.file=gone.jinja"], "there is no such file"),
         (["vision.file_root=gone"], "there is no such folder"),
+        (["vision.uncut_pixels=1000000000"], "must be at least 0 and at most 268435456"),
         (["model.revision="], "must not be empty"),
         (["server.host="], "must not be empty"),
         (["server.api_keys=[a,'']"], "must hold no empty key"),

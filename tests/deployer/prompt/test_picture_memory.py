@@ -1,6 +1,7 @@
 """The pixels of a picture without a copy, whoever made it and however large it is."""
 
 import gc
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from PIL import Image
 from prompt_requests import picture
 
 from deployer.prompt import picture_memory
-from deployer.prompt.picture_memory import colours
+from deployer.prompt.picture_memory import colours, keep_in_one_piece
 
 
 def noise(width: int, height: int) -> Image.Image:
@@ -36,6 +37,27 @@ def test_the_memory_lives_as_long_as_the_array() -> None:
 def test_a_picture_in_one_piece_is_not_copied() -> None:
     image = picture(60, 40)
     assert colours(image).ctypes.data == colours(image).ctypes.data
+
+
+@pytest.fixture
+def block_bytes() -> Iterator[int]:
+    before: int = Image.core.get_block_size()
+    yield before
+    Image.core.set_block_size(before)
+
+
+@pytest.mark.skipif(not hasattr(Image.Image, "__arrow_c_array__"), reason="Pillow before 11.2 copies")
+def test_a_large_picture_is_in_one_piece_once_that_was_asked_for(block_bytes: int) -> None:
+    keep_in_one_piece(2100 * 2100)
+    image = noise(2100, 2100)
+    assert block_bytes < 2100 * 2100 * 4
+    assert colours(image).ctypes.data == colours(image).ctypes.data
+    assert np.array_equal(colours(image)[..., :3], np.asarray(image))
+
+
+def test_blocks_never_become_smaller(block_bytes: int) -> None:
+    keep_in_one_piece(1)
+    assert Image.core.get_block_size() == block_bytes
 
 
 def test_an_older_pillow_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
