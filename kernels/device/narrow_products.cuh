@@ -28,6 +28,9 @@ DEVICE void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], O
 #define REGISTERS64                                                                                                              \
     REGISTERS32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59," \
         "%60,%61,%62,%63"
+#define REGISTERS96                                                                                                              \
+    REGISTERS64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91," \
+        "%92,%93,%94,%95"
 #define REGISTERS128                                                                                                                  \
     REGISTERS64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,"   \
         "%92,%93,%94,%95,%96,%97,%98,%99,%100,%101,%102,%103,%104,%105,%106,%107,%108,%109,%110,%111,%112,%113,%114,%115,"   \
@@ -38,6 +41,7 @@ DEVICE void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], O
 #define OPERANDS16(k, i) OPERANDS8(k, i), OPERANDS8(k, i + 8)
 #define OPERANDS32(k, i) OPERANDS16(k, i), OPERANDS16(k, i + 16)
 #define OPERANDS64(k, i) OPERANDS32(k, i), OPERANDS32(k, i + 32)
+#define OPERANDS96(k, i) OPERANDS64(k, i), OPERANDS32(k, i + 64)
 #define OPERANDS128(k, i) OPERANDS64(k, i), OPERANDS64(k, i + 64)
 #define FLOATS "+f"
 #define INTS "+r"
@@ -71,6 +75,7 @@ NARROW(16, 8, "%8", "%9", "%10", "%11", "%12", "%13")
 NARROW(32, 16, "%16", "%17", "%18", "%19", "%20", "%21")
 NARROW(64, 32, "%32", "%33", "%34", "%35", "%36", "%37")
 NARROW(128, 64, "%64", "%65", "%66", "%67", "%68", "%69")
+NARROW(192, 96, "%96", "%97", "%98", "%99", "%100", "%101")
 NARROW(256, 128, "%128", "%129", "%130", "%131", "%132", "%133")
 
 /* ---- clusters: neighbouring blocks that see each other's shared memory ---- */
@@ -109,6 +114,13 @@ DEVICE void copy_box(void* to, const TensorMap& map, int x, int y, Barrier& barr
         "cp.async.bulk.tensor.2d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4}], [%2], %5;" ::"r"(
             shared_address(to)),
         "l"(&map), "r"(shared_address(&barrier)), "r"(x), "r"(y), "l"(policy.bits)
+        : "memory");
+}
+DEVICE void copy_box(void* to, const TensorMap& map, int x, int y, int z, int w, Barrier& barrier, CachePolicy policy) {
+    asm volatile(
+        "cp.async.bulk.tensor.4d.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%3, %4, %5, %6}], [%2], %7;" ::
+            "r"(shared_address(to)),
+        "l"(&map), "r"(shared_address(&barrier)), "r"(x), "r"(y), "r"(z), "r"(w), "l"(policy.bits)
         : "memory");
 }
 

@@ -41,6 +41,13 @@ DEVICE void store_matrix4(void* row, const unsigned (&r)[4]) {
                  : "memory");
 }
 
+// The same, each matrix with its rows as columns.
+DEVICE void store_transposed4(void* row, const unsigned (&r)[4]) {
+    asm volatile("stmatrix.sync.aligned.m8n8.x4.trans.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(shared_address(row)), "r"(r[0]), "r"(r[1]),
+                 "r"(r[2]), "r"(r[3])
+                 : "memory");
+}
+
 // Write the map's box at (x, y) from shared memory, after `publish_shared` and a barrier; what leaves the tensor is dropped.
 DEVICE void store_box(const void* from, const TensorMap& map, int x, int y) {
     asm volatile("cp.async.bulk.tensor.2d.global.shared::cta.bulk_group [%0, {%2, %3}], [%1];" ::"l"(&map), "r"(shared_address(from)), "r"(x),

@@ -15,6 +15,9 @@ from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
 from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
+from engines.turbomind.ops.linear_even import ROWS as EVEN_ROWS
+from engines.turbomind.ops.linear_even import constants as linear_even_constants
+from engines.turbomind.ops.linear_even import stages_of
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
 from engines.turbomind.ops.linear_rows import After
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
@@ -265,6 +268,25 @@ def linear_rows(arch: str) -> list[dict[str, int | str]]:
     return [dict(linear_rows_constants("bf16", cut, after)) for cut, after in pairs]
 
 
+def linear_even(arch: str) -> list[dict[str, int | str]]:
+    if arch != "sm_90a":
+        return []
+    return [
+        dict(
+            linear_even_constants(
+                "bf16",
+                kind,
+                num_rows=num_rows,
+                stages=stages_of(num_rows, bytes_per_block=SHARED[arch][0]),
+                gated=gated,
+            )
+        )
+        for num_rows in EVEN_ROWS
+        for kind in ("bf16", "e4m3", "int8")
+        for gated in (False, True)
+    ]
+
+
 def linear_tiles(arch: str) -> list[dict[str, int | str]]:
     if arch != "sm_90a":
         return []
@@ -312,6 +334,7 @@ KERNELS = {
     "dequantize_int4.cu": dequantize_int4,
     "dequantize_pages.cu": dequantize_pages,
     "layer_norm.cu": layer_norm,
+    "linear_even.cu": linear_even,
     "linear_hopper.cu": linear_hopper,
     "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,

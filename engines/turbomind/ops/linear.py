@@ -4,6 +4,7 @@ Ours stream weights once and win where few rows use each weight; above that cuBL
 for int8, whose scales it does not take.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch
@@ -15,6 +16,7 @@ from engines.pytorch import linear as torch_linear
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import (
     dequantize_int4,
+    linear_even,
     linear_hopper,
     linear_skinny,
     linear_skinny_int4,
@@ -24,7 +26,7 @@ from engines.turbomind.ops.hopper_cut import OUTPUTS_A_GROUP, Kind
 from engines.turbomind.ops.norm import add_rms_norm
 from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
 
-Way = Literal["skinny", "hopper", "tiles", "library"]
+Way = Literal["skinny", "hopper", "even", "tiles", "library"]
 
 # The most rows that `linear_hopper` takes in less time than the library, on an H200 (kernels/LOG.md), for
 # layers of at most half a block of 64 outputs an SM, one, eight, and more.
@@ -37,6 +39,13 @@ _MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
 }
 # What multiplies more rows. Sums of int8 leave the library as int32, and scaling them takes longer than they.
 _MANY_ROWS: dict[Kind, Way] = {"dense": "library", "nibble": "library", "e4m3": "library", "int8": "tiles"}
+# Rows that `linear_even` takes in less time than others, gated or not: layers of one to eight blocks an SM.
+_EVEN_ROWS: dict[Kind, range] = {
+    "dense": range(129, 257),
+    "nibble": range(0),
+    "e4m3": range(129, 193),
+    "int8": range(0),
+}
 # Rows whose gates `linear_hopper` applies in less time than the op does, for layers of more than one block of
 # 64 outputs an SM.
 _GATED_ROWS: dict[Kind, range] = {
@@ -48,6 +57,17 @@ _GATED_ROWS: dict[Kind, range] = {
 # The least rows whose gates `linear_tiles` applies in whole steps of less time. Of e4m3 the library's product
 # and codes that are made with the gate are faster.
 _GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "nibble": None, "e4m3": None, "int8": 257}
+# What the kernels that gate are called with: rows, or codes of rows and their scales.
+_GATED: dict[str, Callable[..., Tensor]] = {
+    "hopper": linear_hopper.linear_dense,
+    "even": linear_even.linear_even,
+    "tiles": linear_tiles.linear_tiles,
+}
+_GATED_CODES: dict[str, Callable[..., Tensor]] = {
+    "hopper": linear_hopper.linear_codes,
+    "even": linear_even.linear_even_codes,
+    "tiles": linear_tiles.linear_tiles_codes,
+}
 # Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
 # H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
 _LIBRARY_ROWS = 4096
@@ -60,7 +80,10 @@ def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
     if kind == "dense" and num_rows <= linear_skinny.MOST_ROWS:
         return "skinny"
     blocks_an_sm = -(-outputs // OUTPUTS_A_GROUP) / num_sms
-    most = _MOST_HOPPER_ROWS[kind][sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)]
+    size = sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)
+    if size == 2 and num_rows in _EVEN_ROWS[kind]:
+        return "even"
+    most = _MOST_HOPPER_ROWS[kind][size]
     return "hopper" if num_rows <= most else _MANY_ROWS[kind]
 
 
@@ -69,7 +92,11 @@ def gates(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way | Non
     least = _GATED_TILES[kind]
     if least is not None and num_rows >= least:
         return "tiles"
-    return "hopper" if num_rows in _GATED_ROWS[kind] and outputs > OUTPUTS_A_GROUP * num_sms else None
+    if outputs <= OUTPUTS_A_GROUP * num_sms:
+        return None
+    if num_rows in _EVEN_ROWS[kind]:
+        return "even"
+    return "hopper" if num_rows in _GATED_ROWS[kind] else None
 
 
 def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
@@ -123,12 +150,10 @@ def add_rms_norm_gated(
         return None
     if isinstance(gate_up, Dense):
         normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps)
-        multiply = linear_tiles.linear_tiles if tiles else linear_hopper.linear_dense
-        return multiply(gpu, normed_TH, gate_up, gated=True), sum_TH
+        return _GATED[chosen](gpu, normed_TH, gate_up, gated=True), sum_TH
     dtype = gate_up.weight_OI.dtype
     codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
-    multiply_codes = linear_tiles.linear_tiles_codes if tiles else linear_hopper.linear_codes
-    return multiply_codes(gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
+    return _GATED_CODES[chosen](gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
 
 
 def _way(gpu: Gpu, weight: Weight, num_rows: int) -> Way:
@@ -142,6 +167,8 @@ def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
         return linear_skinny.linear_skinny(gpu, x_TI, weight)
     if chosen == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
         return linear_hopper.linear_dense(gpu, x_TI, weight)
+    if chosen == "even" and linear_even.fits(gpu, num_rows, x_TI.dtype, weight):
+        return linear_even.linear_even(gpu, x_TI, weight)
     return torch_linear.linear(x_TI, weight)
 
 
@@ -177,6 +204,8 @@ def _product_of_codes(
     chosen = _way(gpu, weight, num_rows)
     if chosen == "hopper" and linear_hopper.fits(gpu, num_rows, dtype, weight):
         return linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, dtype)
+    if chosen == "even" and linear_even.fits(gpu, num_rows, dtype, weight):
+        return linear_even.linear_even_codes(gpu, codes_TI, scale_T, weight, dtype)
     if chosen == "tiles" and linear_tiles.fits(gpu, dtype, weight):
         return linear_tiles.linear_tiles_codes(gpu, codes_TI, scale_T, weight, dtype)
     return library_codes(codes_TI, scale_T, weight, dtype)

@@ -77,10 +77,20 @@ def test_codes_of_gated_and_of_normed_rows_give_the_twins_result(gpu, kind: str,
 
 
 # The last has too few outputs to be gated where they are multiplied.
-@pytest.mark.parametrize(("kind", "half"), [("dense", 200), ("fp8", 200), ("int8", 200), ("fp8", 40)])
-def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int) -> None:
+@pytest.mark.parametrize(
+    ("kind", "half", "num_rows"),
+    [
+        ("dense", 200, 40),
+        ("fp8", 200, 40),
+        ("int8", 200, 40),
+        ("dense", 200, 150),
+        ("fp8", 200, 150),
+        ("fp8", 40, 40),
+    ],
+)
+def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int, num_rows: int) -> None:
     weight, truth = layers(gpu, 2 * half, 256, 64)[kind], TorchOps()
-    x, residual = (torch.randn(40, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
     norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
     done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
     if gpu.capability != (9, 0) or 2 * half <= 64 * gpu.num_sms:
@@ -133,13 +143,13 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
     assert [ways("dense", outputs) for outputs in (o, qkv, gate_up, head)] == [
         "sshhhhhhlll",
         "sshhhhhhlll",
-        "sshhhhhhlll",
+        "sshhhhhheel",
         "sshhhhlllll",
     ]
     assert [ways("e4m3", outputs) for outputs in (o, qkv, gate_up)] == [
         "hhhhhhhhhhl",
         "hhhhhhhhlll",
-        "hhhhhhlllll",
+        "hhhhhhllell",
     ]
     assert {ways("nibble", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhhl"}
     assert {ways("int8", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhht"}
@@ -148,12 +158,13 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
         for kind in get_args(Kind)
     }
     assert gated == {
-        "dense": [*range(17, 129), *range(1024, 2000)],
-        "e4m3": [*range(1, 129)],
+        "dense": [*range(17, 257), *range(1024, 2000)],
+        "e4m3": [*range(1, 193)],
         "int8": [*range(1, 129), *range(257, 2000)],
         "nibble": [],
     }
     assert gates("int8", num_rows=128, outputs=gate_up, num_sms=132) == "hopper"
+    assert gates("e4m3", num_rows=129, outputs=gate_up, num_sms=132) == "even"
     assert gates("int8", num_rows=257, outputs=gate_up, num_sms=132) == "tiles"
     assert not gates("dense", num_rows=64, outputs=o, num_sms=132)
 

@@ -99,6 +99,9 @@ inline CachePolicy read_once() { return {}; }
 inline void copy_box(void* to, const TensorMap& map, int x, int y, Barrier& barrier, CachePolicy) {
     copy_box(to, map, x, y, barrier);
 }
+inline void copy_box(void* to, const TensorMap& map, int x, int y, int z, int w, Barrier& barrier, CachePolicy) {
+    copy_box(to, map, x, y, z, w, barrier);
+}
 
 template <class T>
 unsigned subtract2(unsigned a, unsigned b) {

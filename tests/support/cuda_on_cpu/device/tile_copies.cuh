@@ -35,6 +35,19 @@ inline void store_matrix4(void* row, const unsigned (&r)[4]) {
     });
 }
 
+inline void store_transposed4(void* row, const unsigned (&r)[4]) {
+    const uint64_t address = uintptr_t(row);
+    const int lane = on_cpu::current % 32;
+    on_cpu::exchange(&address, 1, [&](auto read) {
+        for (int i = 0; i < 4; i++)
+            for (int half = 0; half < 2; half++) {
+                const unsigned short element = r[i] >> 16 * half;
+                memcpy((char*)read(8 * i + lane % 4 * 2 + half) + lane / 4 * 2, &element, 2);
+            }
+        return 0;
+    });
+}
+
 inline void store_box(const void* from, const TensorMap& map, int x, int y) {
     require(shared_address(from) % 128 == 0, "a box has to start at a multiple of 128 bytes");
     const TensorMap copied = map;
