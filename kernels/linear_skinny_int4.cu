@@ -9,7 +9,8 @@
    out      out [num_rows, num_outputs] SCALAR
    -D       SCALAR = bf16 | fp16; ROWS = 1 | 8; TILES of 16 outputs in a pass; PASSES; WARPS; STAGES; EARLY, of which so many
             are asked for before x; CLUSTER, blocks that share the inputs of an output, above 1 on sm_90a only; SHARE_SLABS, that
-            one takes, ceil(num_slabs / CLUSTER); GROUP_INPUTS, divides or is a multiple of 128, at least 32
+            one takes, ceil(num_slabs / CLUSTER); GROUP_INPUTS, divides or is a multiple of 128, at least 32; X_IN_RING = 0 | 1
+            (ROWS of 8, PASSES and EARLY of 1): x comes with the codes of a slab, where all of it would leave no room for codes
    launch   grid ceil(num_outputs / (16 * block_tiles)) * CLUSTER, block 32 * WARPS, shared sizeof(Layout)
    moves    the codes with their scales and zero points once; x comes from L2, once a block
    numbers  products summed in fp32, one rounding at the end
@@ -23,8 +24,9 @@
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(ROWS) || !defined(TILES) || !defined(PASSES) || !defined(WARPS) || !defined(STAGES) || \
-    !defined(EARLY) || !defined(CLUSTER) || !defined(SHARE_SLABS) || !defined(GROUP_INPUTS)
-#error "linear_skinny_int4.cu needs -DSCALAR -DROWS -DTILES -DPASSES -DWARPS -DSTAGES -DEARLY -DCLUSTER -DSHARE_SLABS -DGROUP_INPUTS"
+    !defined(EARLY) || !defined(CLUSTER) || !defined(SHARE_SLABS) || !defined(GROUP_INPUTS) || !defined(X_IN_RING)
+#error \
+    "linear_skinny_int4.cu needs -DSCALAR -DROWS -DTILES -DPASSES -DWARPS -DSTAGES -DEARLY -DCLUSTER -DSHARE_SLABS -DGROUP_INPUTS -DX_IN_RING"
 #endif
 
 #if CLUSTER > 1
@@ -39,11 +41,15 @@ constexpr int kSteps = 8 / kPieces;                                    // of 16 
 constexpr int kOwn = 16 * TILES / CLUSTER;                             // outputs of a pass that this block writes
 constexpr int kPitch = 16 * TILES + 4;                                 // floats from one row of sums to the next
 constexpr int kRowBytes = 256 * SHARE_SLABS + 16;                      // from one row of x to the next: other banks
+static_assert(!X_IN_RING || (ROWS == 8 && PASSES == 1 && EARLY == 1), "see the header");
 static_assert(STAGES >= 2 && EARLY < STAGES && kOwn % 4 == 0, "see the header");
 static_assert(GROUP_INPUTS % 128 == 0 || GROUP_INPUTS == 32 || GROUP_INPUTS == 64, "see the header");
 
 struct Stage {  // of the ring: a slab of TILES * 16 outputs
     uint4 codes[TILES][2][32];
+#if X_IN_RING
+    uint4 x[ROWS][16];  // piece p of row r lies at place p ^ r: the rows of a column lie in other banks
+#endif
     unsigned short scales[TILES][kPieces][16];  // fp16
     unsigned char zeros[TILES][kPieces][16];
 };
@@ -51,7 +57,9 @@ struct Stage {  // of the ring: a slab of TILES * 16 outputs
 struct Layout {  // of the dynamic shared memory
     Stage ring[WARPS][STAGES];
     float sums[PASSES > 1 ? 2 : 1][WARPS][ROWS][kPitch];
+#if !X_IN_RING
     unsigned char x[ROWS][kRowBytes];
+#endif
     uint4 zero;  // what rows past the last hold
 };
 
@@ -102,6 +110,28 @@ DEVICE void fetch(Stage& stage, const Source& source, int pass, int slab) {
     copy16_async(to, source.part + group * source.group_bytes + pass * TILES * source.part_bytes, pass * TILES + t < source.tiles);
 }
 
+#if X_IN_RING
+// A slab of x, zeros past the last row.
+DEVICE void fetch_x(Stage& stage, const SCALAR* x, int num_rows, int num_inputs, int slab) {
+    const int piece = threadIdx.x % 16;
+#pragma unroll
+    for (int i = 0; i < ROWS / 2; i++) {
+        const int row = 2 * i + threadIdx.x % 32 / 16;
+        copy16_async(&stage.x[row][piece ^ row], x + (long long)min(row, num_rows - 1) * num_inputs + slab * 128 + piece * 8, row < num_rows);
+    }
+}
+
+// It as the second operand.
+DEVICE void load_x(unsigned (&x)[8][2], const Stage& stage) {
+    const int row = threadIdx.x % 8;
+#pragma unroll
+    for (int k = 0; k < 8; k += 2) {
+        unsigned r[4];
+        load_matrix4(r, &stage.x[row][k * 2 + threadIdx.x % 32 / 8 ^ row]);
+        x[k][0] = r[0], x[k][1] = r[1], x[k + 1][0] = r[2], x[k + 1][1] = r[3];
+    }
+}
+#else
 // The warp's slabs of x to shared memory, zeros past the last row. `meanwhile` runs once the first loads are under way.
 template <class Meanwhile>
 DEVICE void keep_x(unsigned char* kept, const SCALAR* x, int num_rows, int num_inputs, int first_slab, int num_own,
@@ -137,6 +167,7 @@ DEVICE void load_x(unsigned (&x)[8][2], const unsigned char* row, int offset) {
         x[k][0] = r[0], x[k][1] = r[1], x[k + 1][0] = r[2], x[k + 1][1] = r[3];
     }
 }
+#endif
 
 DEVICE void multiply(float (&sum)[TILES][4], const Stage& stage, const unsigned (&x)[8][2]) {
     constexpr unsigned kOne = kOnes<SCALAR>;
@@ -246,6 +277,9 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThr
     const auto fetch_next = [&] {
         if (left > 0) {
             fetch(shared.ring[warp][filled], source, ahead.pass, ahead.slab);
+#if X_IN_RING
+            if (ahead.slab > first_slab + warp) fetch_x(shared.ring[warp][filled], x, num_rows, num_slabs * 128, ahead.slab);
+#endif
             ahead.step();
             filled = filled + 1 == STAGES ? 0 : filled + 1;
             left--;
@@ -256,22 +290,33 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThr
 
     if (lane == 0) shared.zero = make_uint4(0, 0, 0, 0);
     wait_for_predecessor();
+#if X_IN_RING
+    if (num_own > 0) fetch_x(shared.ring[warp][0], x, num_rows, num_slabs * 128, first_slab + warp);  // of the codes asked for early
+    copies_commit();
+    for (int i = EARLY; i < STAGES - 1; i++) fetch_next();
+#else
     unsigned char* kept = shared.x[0] + warp * 256;
     keep_x(kept, x, num_rows, num_slabs * 128, first_slab + warp, num_own, [&] {
         for (int i = EARLY; i < STAGES - 1; i++) fetch_next();
     });
     const unsigned char* row = ROWS == 8 || lane % 8 < ROWS ? kept + lane % 8 * kRowBytes + lane / 8 * 16
                                                             : reinterpret_cast<const unsigned char*>(&shared.zero);
+#endif
 
     float sum[TILES][4] = {};
     int stage = 0;
     for (int pass = 0; pass < PASSES; pass++) {
         for (int own = 0; own < num_own; own++) {
             unsigned slab[8][2];
+#if !X_IN_RING
             load_x(slab, row, own * WARPS * 256);
+#endif
             copies_wait<STAGES - 2>();
             __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
             fetch_next();
+#if X_IN_RING
+            load_x(slab, shared.ring[warp][stage]);
+#endif
             multiply(sum, shared.ring[warp][stage], slab);
             stage = stage + 1 == STAGES ? 0 : stage + 1;
         }

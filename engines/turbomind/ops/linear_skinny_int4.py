@@ -22,6 +22,7 @@ _WARPS = 16  # so that one block fills an SM: where two fit, some SMs get two of
 _MOST_TILES = 4
 _MOST_STAGES = 3  # deeper rings ask for more before x comes: kernels/LOG.md
 _LEAST_STAGES = 2
+_RING_TILES = 2  # of a block, up to which x comes with the codes: kernels/LOG.md
 _EARLY_BYTES = 32 * 1024  # but one stage at least: x waits behind what an SM has asked for before it
 
 
@@ -38,6 +39,7 @@ class SkinnyInt4Shape:
     early: int  # of them, asked for before x
     cluster: int  # blocks that share the inputs of an output
     share_slabs: int  # that one of them takes
+    x_in_ring: bool  # a slab of x with its codes, instead of all before
     shared_bytes: int
 
     def constants(self, scalar: str, group_size: int) -> Constants:
@@ -53,6 +55,7 @@ class SkinnyInt4Shape:
             ("CLUSTER", self.cluster),
             ("SHARE_SLABS", self.share_slabs),
             ("GROUP_INPUTS", group_size),
+            ("X_IN_RING", int(self.x_in_ring)),
         )
 
 
@@ -68,6 +71,7 @@ def make_shape(
     cluster: int = 1,
     early_bytes: int = _EARLY_BYTES,
     warps: int = _WARPS,
+    x_in_ring: bool = False,
 ) -> SkinnyInt4Shape | None:
     """Return one wave of blocks with the deepest ring that fits, or None where none does."""
     compiled_rows = next(rows for rows in ROWS if rows >= num_rows)
@@ -75,11 +79,13 @@ def make_shape(
     passes = -(-block_tiles // tiles)
     slabs = -(-(inputs // SLAB) // cluster)
     sums = min(2, passes) * warps * compiled_rows * (16 * tiles + 4) * 4
-    fixed = sums + 16 + compiled_rows * (256 * slabs + 16)
+    fixed = sums + 16 + (0 if x_in_ring else compiled_rows * (256 * slabs + 16))
     pieces = max(1, SLAB // group_size)
-    stage = tiles * (_TILE_BYTES + _PIECE_BYTES * pieces)
+    stage = tiles * (_TILE_BYTES + _PIECE_BYTES * pieces) + (compiled_rows * 256 if x_in_ring else 0)
     own_stages = -(-slabs // warps) * passes
     stages = min(_MOST_STAGES, max(_LEAST_STAGES, own_stages + 1), (shared_bytes - fixed) // (warps * stage))
+    if x_in_ring and (compiled_rows == 1 or passes > 1):
+        return None
     if stages < _LEAST_STAGES or 16 * tiles // cluster % 4 or 3 * pieces * tiles > _LANES:
         return None
     return SkinnyInt4Shape(
@@ -89,9 +95,10 @@ def make_shape(
         passes=passes,
         warps=warps,
         stages=stages,
-        early=max(1, min(stages - 1, early_bytes // (warps * stage))),
+        early=1 if x_in_ring else max(1, min(stages - 1, early_bytes // (warps * stage))),
         cluster=cluster,
         share_slabs=slabs,
+        x_in_ring=x_in_ring,
         shared_bytes=fixed + warps * stages * stage,
     )
 
@@ -113,20 +120,23 @@ def skinny_int4_shape(
     """
     block_tiles = -(-(outputs // _TILE_OUTPUTS) // num_sms)
     by_waste = sorted(range(1, _MOST_TILES + 1), key=lambda tiles: (-(-block_tiles // tiles) * tiles, -tiles))
-    for cluster in (1, 2) if clusters else (1,):
-        for tiles in by_waste:
-            shape = make_shape(
-                num_rows=num_rows,
-                outputs=outputs,
-                inputs=inputs,
-                group_size=group_size,
-                num_sms=num_sms,
-                shared_bytes=bytes_per_block,
-                tiles=tiles,
-                cluster=cluster,
-            )
-            if shape is not None:
-                return shape
+    cuts = [(tiles, cluster, False) for cluster in ((1, 2) if clusters else (1,)) for tiles in by_waste]
+    if block_tiles <= _RING_TILES:
+        cuts.insert(0, (block_tiles, 1, True))
+    for tiles, cluster, x_in_ring in cuts:
+        shape = make_shape(
+            num_rows=num_rows,
+            outputs=outputs,
+            inputs=inputs,
+            group_size=group_size,
+            num_sms=num_sms,
+            shared_bytes=bytes_per_block,
+            tiles=tiles,
+            cluster=cluster,
+            x_in_ring=x_in_ring,
+        )
+        if shape is not None:
+            return shape
     return None
 
 
