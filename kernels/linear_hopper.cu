@@ -1,21 +1,18 @@
-/* linear_hopper.cu - a linear layer of few hundred rows on sm_90a: weights of 16, 8 or 4 bits are read once, at the speed of memory.
+/* linear_hopper.cu - a linear layer of few hundred rows on sm_90a: weights of 16 or 8 bits are read once, at the speed of memory.
 
    y[m, o] = sum over i of x[m, i] * weight[o, i] + bias[o]
    out     = y, or with GATED cast(silu(cast(y[m, o]))) * cast(y[m, num_outputs + o])
 
-   in       weight_map: 16 and 8 bits: the matrix [num_outputs, inputs], boxes of OUTPUTS rows x 128 bytes; nibble: the tiles
-              of engines/quant/int4_tiles.py as [X, 4 Y, 128 bytes], boxes of 4 * GROUPS x 8 x 128 bytes
+   in       weight_map: the matrix [num_outputs, inputs], boxes of OUTPUTS rows x 128 bytes
             x_map: x [num_rows, inputs], SCALAR, or WEIGHT where that has 8 bits; boxes of min(ROWS, num_rows) x 128 bytes
-            scales: nibble: fp16 [inputs / GROUP_INPUTS, num_outputs]; 8 bits: fp32 [num_outputs]; else null
-            zeros: nibble: uint8, as scales; 8 bits: fp32 [num_rows], the scales of x; else null
-            bias [num_outputs] SCALAR, or null   num_outputs: a multiple of 8, of 16 for nibble   num_slabs: inputs / kSlab
+            output_scales fp32 [num_outputs], row_scales fp32 [num_rows], those of x: 8 bits; else null
+            bias [num_outputs] SCALAR, or null   num_outputs: a multiple of 8   num_slabs: inputs / kSlab
             GATED: weight, scales and bias have 2 * num_outputs rows, gates before the others
    out      out [num_rows, num_outputs] SCALAR
-   -D       SCALAR = bf16 | fp16; WEIGHT = SCALAR | e4m3 | int8 | nibble; ROWS = 8 | 16 | 32 | 64 | 128 | 256 of x in a block;
-            GROUPS of OUTPUTS in a block, a multiple of 8 up to 64, nibble: 64, so that blocks are as many as SMs; K_GROUPS, warpgroups that take
-            turns at the stages of a group; CLUSTER, blocks that share the inputs of an output; LINES of 128 bytes that a stage holds of a row, nibble: 2 of x; STAGES, multiple of K_GROUPS;
-            GROUP_INPUTS, of a scale (nibble), divides or is a multiple of 128; SHARE_GROUPS, that a block meets at most; else 0;
-            GATED = 0 | 1, not nibble, GROUPS even: the first half of a block's groups are gates;
+   -D       SCALAR = bf16 | fp16; WEIGHT = SCALAR | e4m3 | int8; ROWS = 8 | 16 | 32 | 64 | 128 | 256 of x in a block; GROUPS of OUTPUTS in
+            a block, a multiple of 8 up to 64, so that blocks are as many as SMs; K_GROUPS, warpgroups that take turns at the stages
+            of a group; CLUSTER, blocks that share the inputs of an output; LINES of 128 bytes that a stage holds of a row; STAGES,
+            multiple of K_GROUPS; GATED = 0 | 1, GROUPS even: the first half of a block's groups are gates;
             SUM_SLABS (e4m3), whose sums stay in the tensor cores before they are added in fp32; 0: all
    launch   grid ceil(num_outputs / outputs of a block) * ceil(num_rows / ROWS) * CLUSTER, block 128 * GROUPS * K_GROUPS + 32,
             shared sizeof(Layout) + 1024
@@ -32,23 +29,18 @@
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(WEIGHT) || !defined(ROWS) || !defined(GROUPS) || !defined(K_GROUPS) || !defined(CLUSTER) || \
-    !defined(LINES) || !defined(STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS) || !defined(SUM_SLABS) || \
-    !defined(OUTPUTS) || !defined(GATED)
+    !defined(LINES) || !defined(STAGES) || !defined(SUM_SLABS) || !defined(OUTPUTS) || !defined(GATED)
 #error \
-    "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DK_GROUPS -DCLUSTER -DLINES -DSTAGES -DGROUP_INPUTS -DSHARE_GROUPS -DSUM_SLABS -DOUTPUTS -DGATED"
+    "linear_hopper.cu needs -DSCALAR -DWEIGHT -DROWS -DGROUPS -DK_GROUPS -DCLUSTER -DLINES -DSTAGES -DSUM_SLABS -DOUTPUTS -DGATED"
 #endif
 
-struct nibble {};  // 4-bit codes with a scale and a zero point a group
-
-enum Kind { kWide, kFloat8, kInt8, kNibble };
+enum Kind { kWide, kFloat8, kInt8 };
 template <class T>
 constexpr Kind kKindOf = kWide;
 template <>
 constexpr Kind kKindOf<e4m3> = kFloat8;
 template <>
 constexpr Kind kKindOf<int8> = kInt8;
-template <>
-constexpr Kind kKindOf<nibble> = kNibble;
 
 template <Kind KIND>
 struct SumOf {
@@ -67,17 +59,14 @@ constexpr int kWidth = kOutputs / kHalves;          // of the result in a block
 constexpr int kConsumers = 128 * GROUPS * K_GROUPS;  // threads that multiply; one more warp copies
 constexpr int kThreads = kConsumers + 32;
 constexpr int kXBytes = LINES * ROWS * 128;
-constexpr int kWeightBytes = kOutputs * (kKind == kNibble ? 64 : LINES * 128);
+constexpr int kWeightBytes = kOutputs * LINES * 128;
 constexpr int kBoxBytes = OUTPUTS * 128;
 constexpr int kBeyondBytes = (64 - OUTPUTS) * 128;   // that products read past a group's last output, for rows nobody keeps
-constexpr int kGroup = kKind == kNibble ? GROUP_INPUTS : 128;
-constexpr int kPiece = kGroup < 128 ? kGroup : 128;  // inputs under one scale in a stage of codes
-constexpr int kSteps = kPiece / 16;
 constexpr int kPitch = kOutputs + 4;                // floats from one row of sums to the next; neighbours lie in other banks
 constexpr int kOwn = kWidth / CLUSTER;              // outputs that this block writes in the end
-static_assert(!GATED || (GROUPS % 2 == 0 && kKind != kNibble), "see the header");
-static_assert(OUTPUTS % 8 == 0 && OUTPUTS <= 64 && (kKind != kNibble || OUTPUTS == 64), "see the header");
-static_assert(ROWS % 8 == 0 && kOwn % 4 == 0 && STAGES >= 2 && STAGES % K_GROUPS == 0 && (kKind != kNibble || LINES == 2), "see the header");
+static_assert(!GATED || GROUPS % 2 == 0, "see the header");
+static_assert(OUTPUTS % 8 == 0 && OUTPUTS <= 64, "see the header");
+static_assert(ROWS % 8 == 0 && kOwn % 4 == 0 && STAGES >= 2 && STAGES % K_GROUPS == 0, "see the header");
 
 struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     union {
@@ -86,10 +75,6 @@ struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
         } stages[STAGES];
         float sums[K_GROUPS][ROWS][kPitch];
     };
-    struct {  // of the groups of inputs in the block's share; nibble only
-        unsigned short scales[kOutputs];  // fp16
-        unsigned char zeros[kOutputs];
-    } groups[SHARE_GROUPS ? SHARE_GROUPS : 1];
     Barrier full[STAGES], empty[STAGES];
     unsigned char beyond[kBeyondBytes > kXBytes ? kBeyondBytes - kXBytes : 1];
 };
@@ -122,14 +107,10 @@ DEVICE int weight_row(int first_output, int at, int num_outputs) {
 DEVICE void copy_weight(Layout& shared, const TensorMap& map, int stage, int slab, int first_output, int num_outputs, int x_bytes) {
     unsigned char* to = shared.stages[stage].weight;
     barrier_expect(shared.full[stage], x_bytes + kWeightBytes);
-    if constexpr (kKind == kNibble) {
-        copy_box(to, map, 0, slab * 8, first_output / 16, 0, shared.full[stage]);
-    } else {
 #pragma unroll
-        for (int box = 0; box < GROUPS * LINES; box++) {
-            const int row = weight_row(first_output, box / LINES * OUTPUTS, num_outputs);
-            copy_box(to + box * kBoxBytes, map, (slab * LINES + box % LINES) * 64, row, shared.full[stage], read_once());
-        }
+    for (int box = 0; box < GROUPS * LINES; box++) {
+        const int row = weight_row(first_output, box / LINES * OUTPUTS, num_outputs);
+        copy_box(to + box * kBoxBytes, map, (slab * LINES + box % LINES) * 64, row, shared.full[stage], read_once());
     }
 }
 
@@ -223,79 +204,16 @@ DEVICE void consume_apart(Layout& shared, D (&sum)[ROWS / 2], int num) {
     }
 }
 
-// The group of inputs that stands first in shared memory.
-DEVICE int first_group(Share share) { return share.first * 128 / kGroup; }
-
-// Fetch scales and zero points of the share's groups. All consumers call it and meet.
-DEVICE void fetch_groups(Layout& shared, const void* scales, const void* zeros, Share share, int first_output, int num_outputs) {
-    const int first = first_group(share), num = (share.end * 128 - 1) / kGroup + 1 - first;
-    for (int piece = threadIdx.x; piece < num * (kOutputs / 16); piece += kConsumers) {
-        const int row = piece / (kOutputs / 16), o = piece % (kOutputs / 16) * 16;
-        const bool valid = first_output + o < num_outputs;
-        const long long at = valid ? (long long)(first + row) * num_outputs + first_output + o : 0;
-        const unsigned short* from = static_cast<const unsigned short*>(scales) + at;
-        copy16_async(shared.groups[row].scales + o, from, valid);
-        copy16_async(shared.groups[row].scales + o + 8, from + 8, valid);
-        copy16_async(shared.groups[row].zeros + o, static_cast<const unsigned char*>(zeros) + at, valid);
-    }
-    copies_commit();
-    copies_wait<0>();
-    meet_named(1, kConsumers);
-}
-
-// Four-bit weights become floats in registers, which are the first operand.
-DEVICE void consume_codes(Layout& shared, float (&sum)[ROWS / 2], Share share) {
-    const int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % (4 * GROUPS), output = tile * 16 + lane / 4;
-    const int own = tile * 1024 + lane / 8 * 128;  // of the lane's codes in a stage; the swizzle of its two lines follows
-    const int first_line = own + (lane % 8 ^ lane / 8) * 16, second_line = own + 512 + (lane % 8 ^ (lane / 8 + 4)) * 16;
-#pragma unroll
-    for (int j = 0; j < ROWS / 2; j++) sum[j] = 0.f;
-    for (Turn turn; turn.index < share.end - share.first; turn.next()) {
-        const auto& stage = shared.stages[turn.stage];
-        const int first = (share.first + turn.index) * 128;
-        barrier_wait(shared.full[turn.stage], turn.parity);
-        const uint4 early = load16(stage.weight + first_line), late = load16(stage.weight + second_line);
-        const unsigned words[8] = {early.x, early.y, early.z, early.w, late.x, late.y, late.z, late.w};
-#pragma unroll
-        for (int piece = 0; piece < 128 / kPiece; piece++) {
-            const auto& group = shared.groups[(first + piece * kPiece) / kGroup - first_group(share)];
-            const unsigned upper = kCodeBase<SCALAR> + group.zeros[output] * 0x10001u;
-            const unsigned lower = kCodeBase<SCALAR> + group.zeros[output + 8] * 0x10001u;
-            unsigned a[kSteps][4];
-#pragma unroll
-            for (int k = 0; k < kSteps; k++)
-#pragma unroll
-                for (int r = 0; r < 4; r++)
-                    a[k][r] = subtract2<SCALAR>(code_pair<SCALAR>(words[piece * kSteps + k] >> 4 * r), r % 2 ? lower : upper);
-            float part[ROWS / 2];
-            products_open();
-#pragma unroll
-            for (int k = 0; k < kSteps; k++) {
-                const int step = piece * kSteps + k;
-                const Operand b = rows_operand(stage.x) + step / 4 * ROWS * 8 + step % 4 * 2;
-                multiply_from_registers<SCALAR, ROWS>(part, a[k], b, k > 0);
-            }
-            products_commit();
-            const float high = to_float(fp16{group.scales[output]}), low = to_float(fp16{group.scales[output + 8]});
-            products_wait<0>();
-            settle(part);
-#pragma unroll
-            for (int j = 0; j < ROWS / 2; j++) sum[j] += part[j] * (j / 2 % 2 ? low : high);
-        }
-        release(shared, turn.stage);
-    }
-}
-
 // Of 8-bit codes: the scales of the two outputs whose sums a thread holds, from memory while others multiply.
 struct Scales {
     float upper = 1.f, lower = 1.f;
 
-    DEVICE Scales(const void* scales, int first_output, int num_outputs) {
+    DEVICE Scales(const float* scales, int first_output, int num_outputs) {
         if constexpr (kKind != kFloat8 && kKind != kInt8) return;
         const int own = threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4, at = threadIdx.x / 128 % GROUPS * OUTPUTS + own;
         const int row = weight_row(first_output, at, num_outputs), end = kHalves * num_outputs;
-        if (row < end) upper = static_cast<const float*>(scales)[row];
-        if (row + 8 < end) lower = static_cast<const float*>(scales)[row + 8];
+        if (row < end) upper = scales[row];
+        if (row + 8 < end) lower = scales[row + 8];
     }
 };
 
@@ -397,8 +315,8 @@ DEVICE void finish(Layout& shared, const float* row_scales, const SCALAR* bias, 
 }
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void linear_hopper(
-    const __grid_constant__ TensorMap weight_map, const __grid_constant__ TensorMap x_map, const void* scales, const void* zeros,
-    const SCALAR* bias, SCALAR* out, int num_rows, int num_outputs, int num_slabs) {
+    const __grid_constant__ TensorMap weight_map, const __grid_constant__ TensorMap x_map, const float* output_scales,
+    const float* row_scales, const SCALAR* bias, SCALAR* out, int num_rows, int num_outputs, int num_slabs) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
     const Tile tile(num_rows);
@@ -419,13 +337,8 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
     if (threadIdx.x >= kConsumers) {
         if (threadIdx.x == kConsumers) produce(shared, weight_map, x_map, share, tile, num_outputs, x_bytes);
         __syncwarp();
-    } else if constexpr (kKind == kNibble) {
-        float sum[ROWS / 2];
-        fetch_groups(shared, scales, zeros, share, tile.first_output, num_outputs);
-        consume_codes(shared, sum, share);
-        leave(shared, sum, Scales(nullptr, 0, 0));
     } else {
-        const Scales own(scales, tile.first_output, num_outputs);
+        const Scales own(output_scales, tile.first_output, num_outputs);
         Sum sum[ROWS / 2];
         if constexpr (kKind == kFloat8 && SUM_SLABS > 0) {
             consume_apart(shared, sum, share.end - share.first);
@@ -437,6 +350,6 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
     wait_for_predecessor();  // it may still read what this kernel writes, or write the scales of x
     cluster_meet();
     asm volatile("" : "+r"(num_rows));  // the tile is found once more: no register holds it through the products
-    finish(shared, static_cast<const float*>(zeros), bias, out, Tile(num_rows), num_rows, num_outputs);
+    finish(shared, row_scales, bias, out, Tile(num_rows), num_rows, num_outputs);
     cluster_meet();  // none ends while another reads its sums
 }

@@ -15,6 +15,7 @@ from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
 from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
+from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
 from engines.turbomind.ops.linear_even import ROWS as EVEN_ROWS
 from engines.turbomind.ops.linear_even import constants as linear_even_constants
 from engines.turbomind.ops.linear_even import stages_of
@@ -178,35 +179,54 @@ def dequantize_pages(arch: str) -> list[dict[str, int | str]]:
 
 
 def linear_hopper(arch: str) -> list[dict[str, int | str]]:
-    # kind, most rows, groups, turns, inputs of a scale: where registers are shortest
-    cuts: tuple[tuple[Kind, int, int, int, int], ...] = (
-        ("dense", 8, 4, 1, 0),
-        ("dense", 256, 2, 1, 0),
-        ("dense", 128, 4, 1, 0),
-        ("e4m3", 128, 2, 1, 0),
-        ("e4m3", 64, 4, 1, 0),
-        ("e4m3", 256, 2, 1, 0),
-        ("e4m3", 128, 4, 1, 0),
-        ("int8", 256, 2, 1, 0),
-        ("nibble", 8, 1, 4, 128),
-        ("nibble", 128, 1, 1, 128),
-        ("nibble", 64, 3, 1, 128),
-        ("nibble", 32, 4, 1, 32),
+    # kind, most rows, groups: where registers are shortest
+    cuts: tuple[tuple[Kind, int, int], ...] = (
+        ("dense", 8, 4),
+        ("dense", 256, 2),
+        ("dense", 128, 4),
+        ("e4m3", 128, 2),
+        ("e4m3", 64, 4),
+        ("e4m3", 256, 2),
+        ("e4m3", 128, 4),
+        ("int8", 256, 2),
     )
     cases = []
-    for kind, rows, groups, k_groups, group_size in cuts if arch == "sm_90a" else ():
+    for kind, rows, groups in cuts if arch == "sm_90a" else ():
         cut = make_cut(
             kind,
             rows=rows,
             groups=groups,
-            k_groups=k_groups,
             cluster=2,
+            inputs=4096,
+            shared_bytes=SHARED[arch][0],
+        )
+        assert cut is not None
+        cases.append(dict(linear_hopper_constants(kind, cut, "bf16")))
+    return cases
+
+
+def linear_int4_hopper(arch: str) -> list[dict[str, int | str]]:
+    # rows, groups, turns, gated, inputs of a scale: where registers are shortest, by the way codes go
+    cuts = (
+        (8, 1, 4, False, 128),
+        (32, 4, 1, True, 64),
+        (64, 4, 1, True, 128),
+        (64, 1, 3, False, 32),
+        (128, 2, 1, True, 256),
+    )
+    cases = []
+    for rows, groups, turns, gated, group_size in cuts if arch == "sm_90a" else ():
+        cut = make_int4_cut(
+            rows=rows,
+            groups=groups,
+            turns=turns,
+            gated=gated,
             inputs=4096,
             group_size=group_size,
             shared_bytes=SHARED[arch][0],
         )
         assert cut is not None
-        cases.append(dict(linear_hopper_constants(kind, cut, "bf16", group_size)))
+        cases += [dict(cut.constants(scalar, group_size)) for scalar in ("bf16", "fp16")]
     return cases
 
 
@@ -336,6 +356,7 @@ KERNELS = {
     "layer_norm.cu": layer_norm,
     "linear_even.cu": linear_even,
     "linear_hopper.cu": linear_hopper,
+    "linear_int4_hopper.cu": linear_int4_hopper,
     "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,
     "linear_skinny_int4.cu": linear_skinny_int4,

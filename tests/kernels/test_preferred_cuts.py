@@ -5,6 +5,7 @@ import pytest
 from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.hopper_cut import Kind, hopper_cut
+from engines.turbomind.ops.int4_cut import int4_cut
 from engines.turbomind.ops.linear_hopper import constants
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
@@ -13,34 +14,27 @@ LAYERS = [(6144, 4096), (4096, 4096), (28672, 4096)]  # outputs and inputs: some
 H200 = {"num_sms": 132, "bytes_per_block": 232448}
 
 
-@pytest.mark.parametrize(
-    ("kind", "num_rows"),
-    [
-        ("nibble", 8),
-        ("nibble", 64),
-        ("nibble", 128),
-        ("int8", 256),
-        ("dense", 64),
-        ("dense", 128),
-        ("e4m3", 128),
-    ],
-)
+def check(file: str, settings: dict[str, int | str]) -> None:
+    log = compile_cubin(read_kernel(file), arch="sm_90a", constants=settings).log
+    (use,) = resource_usage(log).values()
+    assert not use.spill_bytes and not use.stack_bytes, (settings, use)
+    assert "Performance Loss" not in log, "products of a warpgroup wait for each other"
+
+
+@pytest.mark.parametrize(("kind", "num_rows"), [("int8", 256), ("dense", 64), ("dense", 128), ("e4m3", 128)])
 def test_preferred_cuts_keep_their_sums_in_registers(kind: Kind, num_rows: int) -> None:
-    group_size = 128 if kind == "nibble" else 0
-    cuts = {
-        hopper_cut(kind, num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=group_size, **H200)
-        for outputs, inputs in LAYERS
-    }
-    if kind != "nibble":
-        outputs, inputs = LAYERS[-1]
-        cuts.add(
-            hopper_cut(
-                kind, num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=0, gated=True, **H200
-            )
-        )
+    cuts = {hopper_cut(kind, num_rows=num_rows, outputs=o, inputs=i, **H200) for o, i in LAYERS}
+    outputs, inputs = LAYERS[-1]
+    cuts.add(hopper_cut(kind, num_rows=num_rows, outputs=outputs, inputs=inputs, gated=True, **H200))
     for cut in cuts:
-        settings = dict(constants(kind, cut, "bf16", group_size))
-        log = compile_cubin(read_kernel("linear_hopper.cu"), arch="sm_90a", constants=settings).log
-        (use,) = resource_usage(log).values()
-        assert not use.spill_bytes and not use.stack_bytes, (cut, use)
-        assert "Performance Loss" not in log, "products of a warpgroup wait for each other"
+        check("linear_hopper.cu", dict(constants(kind, cut, "bf16")))
+
+
+@pytest.mark.parametrize("num_rows", [8, 16, 32, 64, 128])
+def test_preferred_cuts_of_4_bit_codes_keep_their_sums_in_registers(num_rows: int) -> None:
+    cuts = {int4_cut(num_rows=num_rows, outputs=o, inputs=i, group_size=128, **H200) for o, i in LAYERS}
+    outputs, inputs = LAYERS[-1]
+    cuts.add(int4_cut(num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, gated=True, **H200))
+    for cut in cuts:
+        assert cut is not None
+        check("linear_int4_hopper.cu", dict(cut.constants("bf16", 128)))

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from engines.ops import Dense, Ops, Weight
 from engines.pytorch.linear import linear as torch_linear
-from engines.turbomind.bench.linear_operands import make_layer
+from engines.turbomind.bench.linear_operands import LayerKind, make_layer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import linear_hopper
-from engines.turbomind.ops.hopper_cut import Kind
 from engines.turbomind.ops.linear import linear
 from engines.turbomind.ops_table import TurbomindOps
 
@@ -41,7 +40,7 @@ class HopperLinears(TurbomindOps):
 class OtherLinears(TurbomindOps):
     """The table with random layers of a kind in place of the dense ones, and rings of a size of their own."""
 
-    kind: Kind
+    kind: LayerKind
     linear_gpu: Gpu
     layers: dict[int, Weight] = field(default_factory=dict)  # by the address of the dense one
 
@@ -87,7 +86,7 @@ def _half_rings(device: torch.device) -> Gpu:
     return gpu
 
 
-def _other(kind: Kind, *, half: bool) -> Callable[[torch.device], Ops]:
+def _other(kind: LayerKind, *, half: bool) -> Callable[[torch.device], Ops]:
     return lambda device: OtherLinears(Gpu(device), kind, _half_rings(device) if half else Gpu(device))
 
 

@@ -1,24 +1,23 @@
 """Cases of the linear layer for few rows, against cuBLASLt.
 
 `python -m engines.turbomind.bench.linear [KIND ...]` compares the cuts of `linear_hopper` for each kind of
-weight: dense, nibble, e4m3, int8. Each kind runs in a process of its own, since a kernel that faults takes
-its process's context with it.
+weight, dense, e4m3, int8, and those of `linear_int4_hopper`: nibble. Each kind runs in a process of its own,
+since a kernel that faults takes its process's context with it.
 """
 
 import subprocess
 import sys
 from collections.abc import Iterator
 from functools import partial
-from typing import get_args
 
 import torch.nn.functional as F
 
 from engines.ops import Dense
 from engines.turbomind.bench.layers import LINEARS
+from engines.turbomind.bench.linear_operands import LayerKind
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.hopper_cut import Kind
 from engines.turbomind.ops.linear_skinny import linear_skinny
 
 NUM_ROWS = (1, 8, 16, 32)
@@ -43,7 +42,7 @@ def linears(gpu: Gpu) -> Iterator[Row]:
 
 
 # Seconds of measuring, without start and compilation.
-SECONDS: dict[Kind, float] = {"dense": 30.0, "nibble": 30.0, "e4m3": 20.0, "int8": 10.0}
+SECONDS: dict[LayerKind, float] = {"dense": 30.0, "nibble": 30.0, "e4m3": 20.0, "int8": 10.0}
 _STARTING = 30.0  # seconds: imports, compilation, random weights
 
 
@@ -54,12 +53,16 @@ def main(kinds: list[str]) -> int:
         flush=True,
     )
     failed = 0
-    for kind in get_args(Kind):
+    unknown = sorted(set(kinds) - set(SECONDS))
+    if unknown:
+        raise SystemExit(f"kinds `{', '.join(unknown)}`: must be of {', '.join(sorted(SECONDS))}")
+    for kind, seconds in SECONDS.items():
         if kinds and kind not in kinds:
             continue
-        command = [sys.executable, "-m", "engines.turbomind.bench.linear_cuts", kind, str(SECONDS[kind])]
+        module = ["int4_cuts"] if kind == "nibble" else ["linear_cuts", kind]
+        command = [sys.executable, "-m", f"engines.turbomind.bench.{module[0]}", *module[1:], str(seconds)]
         try:
-            done = subprocess.run(command, timeout=SECONDS[kind] + _STARTING)
+            done = subprocess.run(command, timeout=seconds + _STARTING)
             failure = f"ended with {done.returncode}" if done.returncode else ""
         except subprocess.TimeoutExpired:
             failure = "hangs"

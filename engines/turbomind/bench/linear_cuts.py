@@ -14,7 +14,6 @@ import torch
 
 from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.linear_operands import (
-    GROUP_SIZE,
     Layer,
     exact,
     make_layer,
@@ -32,10 +31,9 @@ from engines.turbomind.ops.hopper_cut import ROWS, HopperCut, Kind, hopper_cut, 
 from engines.turbomind.ops.linear_hopper import constants
 
 # Limits of one H200, kernels/LOG.md and shared measurements: GB/s of a copy; TFLOP/s of 8192 x 8192 x 8192.
-LIMIT_GBPS, LIMIT_TFLOPS = 4300.0, {"dense": 790.0, "nibble": 790.0, "e4m3": 1448.0, "int8": 1448.0}
+LIMIT_GBPS, LIMIT_TFLOPS = 4300.0, {"dense": 790.0, "e4m3": 1448.0, "int8": 1448.0}
 NUM_ROWS: dict[Kind, tuple[int, ...]] = {
     "dense": (128, 64, 32, 256),
-    "nibble": (128, 256, 64, 1, 32, 8),
     "e4m3": (128, 64, 1, 256, 32),
     "int8": (128, 256, 64),
 }
@@ -127,7 +125,6 @@ def _cuts(gpu: Gpu, kind: Kind, num_rows: int, name: str) -> Iterator[HopperCut]
         num_rows=min(num_rows, most_rows(kind)),
         outputs=outputs,
         inputs=inputs,
-        group_size=GROUP_SIZE,
         num_sms=gpu.num_sms,
         bytes_per_block=shared,
     )
@@ -143,10 +140,9 @@ def _cuts(gpu: Gpu, kind: Kind, num_rows: int, name: str) -> Iterator[HopperCut]
             cluster=cluster,
             lines=lines,
             inputs=inputs,
-            group_size=GROUP_SIZE,
             shared_bytes=shared // share - 1024 * (share - 1),
         )
-        if cut is None or cut in seen or (lines == 2 and kind != "nibble"):
+        if cut is None or cut in seen or lines == 2:
             continue
         blocks = cut.num_blocks(outputs)
         if blocks >= 0.35 * gpu.num_sms and (blocks <= 2 * gpu.num_sms or (name == "head" and cluster == 1)):
@@ -159,7 +155,7 @@ def _compile(gpu: Gpu, kind: Kind, cuts: set[HopperCut]) -> None:
     source, cache = read_kernel("linear_hopper.cu"), CubinCache(default_cache_dir())
 
     def compile_one(cut: HopperCut) -> None:
-        settings = dict(constants(kind, cut, "bf16", GROUP_SIZE if kind == "nibble" else 0))
+        settings = dict(constants(kind, cut, "bf16"))
         key = cache_key(source, arch=gpu.arch, constants=settings)
         if cache.load("linear_hopper", key) is None:
             cache.store("linear_hopper", key, compile_cubin(source, arch=gpu.arch, constants=settings).cubin)

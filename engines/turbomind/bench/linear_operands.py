@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -13,14 +14,13 @@ from engines.pytorch.linear import quantize_rows_fp8, quantize_rows_int8
 from engines.quant import int4_tiles
 from engines.turbomind.bench.timing import random
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.dequantize_int4 import dequantize_int4
 from engines.turbomind.ops.hopper_cut import HopperCut, Kind
-from engines.turbomind.ops.linear import linear
-from engines.turbomind.ops.linear_hopper import linear_codes, linear_dense, linear_int4
+from engines.turbomind.ops.linear_hopper import linear_codes, linear_dense
 from engines.turbomind.ops.linear_skinny import MOST_ROWS, linear_skinny
 
+LayerKind = Kind | Literal["nibble"]
 GROUP_SIZE = 128
-_BYTES: dict[Kind, float] = {"dense": 2, "e4m3": 1, "int8": 1, "nibble": 0.5 + 3 / GROUP_SIZE}
+_BYTES: dict[LayerKind, float] = {"dense": 2, "e4m3": 1, "int8": 1, "nibble": 0.5 + 3 / GROUP_SIZE}
 
 Layer = Dense | Fp8 | Int8 | Int4
 
@@ -34,12 +34,12 @@ class Rows:
     scale_T: Tensor
 
 
-def num_bytes(kind: Kind, outputs: int, inputs: int) -> float:
+def num_bytes(kind: LayerKind, outputs: int, inputs: int) -> float:
     """Return what a layer's weight takes, scales of groups included."""
     return outputs * inputs * _BYTES[kind]
 
 
-def make_layer(kind: Kind, outputs: int, inputs: int) -> Layer:
+def make_layer(kind: LayerKind, outputs: int, inputs: int) -> Layer:
     """Return a random layer on the GPU whose outputs are about as large as its inputs."""
     size = inputs**-0.5
     scale_O = (torch.rand(outputs, device="cuda") + 0.5) * size
@@ -61,7 +61,7 @@ def make_layer(kind: Kind, outputs: int, inputs: int) -> Layer:
             )
 
 
-def make_rows(kind: Kind, num_rows: int, inputs: int) -> Rows:
+def make_rows(kind: LayerKind, num_rows: int, inputs: int) -> Rows:
     """Return random rows; codes of them where the kind multiplies codes."""
     x = random(num_rows, inputs)
     codes, scale = quantize_rows_int8(x) if kind == "int8" else quantize_rows_fp8(x)
@@ -74,7 +74,7 @@ def product(gpu: Gpu, rows: Rows, layer: Layer, cut: HopperCut | None) -> Tensor
         case Dense():
             return linear_dense(gpu, rows.x_TI, layer, cut=cut)
         case Int4():
-            return linear_int4(gpu, rows.x_TI, layer, cut=cut)
+            raise ValueError("4-bit codes are another kernel's: `int4_cuts.py`")
         case _:
             return linear_codes(gpu, rows.codes_TI, rows.scale_T, layer, torch.bfloat16, cut=cut)
 
@@ -106,15 +106,6 @@ def todays(gpu: Gpu, kind: Kind, rows: Rows) -> dict[str, Callable[[Layer], Tens
             }
         case "int8":
             return {"_int_mm": partial(_int_mm, rows)} if len(rows.x_TI) > 16 else {}
-        case "nibble":
-            return _nibble_ways(gpu, rows)
-
-
-def _nibble_ways(gpu: Gpu, rows: Rows) -> dict[str, Callable[[Layer], Tensor]]:
-    ways: dict[str, Callable[[Layer], Tensor]] = {"engine": partial(_engine, gpu, rows)}
-    if len(rows.x_TI) > 32:
-        ways["unpacked"] = partial(_unpacked, gpu, rows)
-    return ways
 
 
 def _dense(rows: Rows, layer: Layer) -> Tensor:
@@ -125,15 +116,6 @@ def _dense(rows: Rows, layer: Layer) -> Tensor:
 def _skinny(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
     assert isinstance(layer, Dense), "the way belongs to dense layers"
     return linear_skinny(gpu, rows.x_TI, layer)
-
-
-def _engine(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
-    return linear(gpu, rows.x_TI, layer)
-
-
-def _unpacked(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
-    assert isinstance(layer, Int4), "the way belongs to 4-bit layers"
-    return F.linear(rows.x_TI, dequantize_int4(gpu, layer, rows.x_TI.dtype))
 
 
 def _scaled_mm(rows: Rows, layer: Layer, *, fast: bool) -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["dense", "e4m3", "int8", "nibble"]
+Kind = Literal["dense", "e4m3", "int8"]
 
 _OUTPUTS_A_GROUP = 64
 _MOST_GROUPS = 4
@@ -24,10 +24,6 @@ _SOME_ROWS = 128  # up to which blocks with all inputs of few outputs beat pairs
 _MOST_ROWS_OF_TWO = 64
 _FEW_WAVES = 8  # of blocks of 64 outputs, up to which equal ones pay
 _LAST_WAVE = 0.5  # of a wave: the SMs that have nothing left to do
-# Of 4-bit codes: the most rows, then groups, turns and cluster.
-_FEW_NIBBLES = ((16, (1, 4, 2)), (32, (1, 3, 2)), (128, (1, 2, 2)))  # two blocks an output, one an SM
-_SOME_NIBBLES = ((8, (2, 2, 2)), (16, (1, 2, 2)), (64, (1, 1, 2)), (128, (2, 1, 2)))
-_NIBBLE_WARPGROUPS = ((16, 4), (128, 2))  # the most rows, the warpgroups of a block
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,9 +44,7 @@ def preferences(kind: Kind, *, rows: int, outputs: int, num_sms: int) -> Iterato
     last ones are for sizes and GPUs on which no earlier one fits.
     """
     tiles = -(-outputs // _OUTPUTS_A_GROUP)
-    if kind == "nibble":
-        yield from _nibbles(rows, tiles, num_sms)
-    elif kind != "dense":
+    if kind != "dense":
         yield from _bytes(kind, rows, outputs, num_sms)
     elif tiles <= num_sms:
         if 2 * tiles > num_sms and rows <= _SOME_ROWS:
@@ -98,19 +92,6 @@ def _bytes(kind: Kind, rows: int, outputs: int, num_sms: int) -> Iterator[Prefer
         yield Preference(groups=1, k_groups=2 if rows <= _OUTPUTS_A_GROUP else 1, cluster=2, ring="long")
     yield Preference(groups=1, k_groups=1, cluster=2, ring="half")
     yield Preference(groups=1, k_groups=1, cluster=1, ring="half")
-
-
-def _nibbles(rows: int, tiles: int, num_sms: int) -> Iterator[Preference]:
-    """Yield cuts whose warpgroups are as many as registers hold: codes are unpacked by instructions."""
-    ring: Literal["half", "full"] = "half" if rows <= 64 else "full"
-    if tiles <= num_sms:
-        table = _FEW_NIBBLES if 2 * tiles <= num_sms else _SOME_NIBBLES
-        groups, k_groups, cluster = next((cut for most, cut in table if rows <= most), table[-1][1])
-        yield Preference(groups=groups, k_groups=k_groups, cluster=cluster, ring=ring)
-    warpgroups = next((number for most, number in _NIBBLE_WARPGROUPS if rows <= most), 1)
-    for groups in _groups_by_cost(rows, tiles, num_sms):
-        if groups <= warpgroups:
-            yield Preference(groups=groups, k_groups=warpgroups // groups, cluster=1, ring=ring)
 
 
 def _groups_by_cost(rows: int, tiles: int, blocks_at_once: int) -> list[int]:

@@ -1,6 +1,6 @@
 """How `kernels/linear_hopper.cu` cuts a product: pure arithmetic on sizes.
 
-A weight is of one of four kinds; a slab is what a stage holds of the inputs.
+A weight is of one of three kinds; a slab is what a stage holds of the inputs.
 """
 
 from dataclasses import dataclass
@@ -12,23 +12,20 @@ from engines.turbomind.ops.cut_preference import Preference, preferences
 
 ROWS = (8, 16, 32, 64, 128, 256)  # of x, as the kernel is compiled for
 OUTPUTS_A_GROUP = 64  # of a warpgroup
-LINE_INPUTS: dict[Kind, int] = {"dense": 64, "e4m3": 128, "int8": 128, "nibble": 64}  # in 128 bytes of x
-_WEIGHT_BITS: dict[Kind, int] = {"dense": 16, "e4m3": 8, "int8": 8, "nibble": 4}
-_NIBBLE_LINES = 2  # of x in a stage: two tiles of codes
+LINE_INPUTS: dict[Kind, int] = {"dense": 64, "e4m3": 128, "int8": 128}  # in 128 bytes of x
+_WEIGHT_BITS: dict[Kind, int] = {"dense": 16, "e4m3": 8, "int8": 8}
 _MOST_STAGES = 16
 _LEAST_STAGES = 3
 _ALIGNMENT = 1024  # of the ring; the launcher's memory may start below
 _BARRIER_BYTES = 16  # full and empty, a stage
-_SCALE_BYTES = 3  # a scale and a zero point
 _RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
 _OFTEN = 3  # fillings of half a ring, from which on a whole one is faster
-# The most rows whose accumulators fit into the registers of 1, 2, 3 and 4 warpgroups; codes of 4 bits take
-# some more. tests/kernels holds the compiler to it.
+# The most rows whose accumulators fit into the registers of 1, 2, 3 and 4 warpgroups. tests/kernels holds the
+# compiler to it.
 _MOST_ROWS: dict[Kind, tuple[int, ...]] = {
     "dense": (256, 256, 128, 128),
     "e4m3": (256, 256, 128, 128),
     "int8": (256, 256, 128, 128),
-    "nibble": (128, 128, 64, 32),
 }
 # Of e4m3: slabs whose sums stay in the tensor cores, and the most rows of which registers hold them beside
 # those in fp32.
@@ -48,7 +45,6 @@ class HopperCut:
     gated: bool  # half of the groups are gates of the other half's outputs
     lines: int  # of 128 bytes that a stage holds of a row
     stages: int
-    share_groups: int  # of 4-bit codes: groups of inputs that a block meets at most
     sum_slabs: int  # of e4m3: how many a sum stays in the tensor cores; 0: all
     shared_bytes: int
 
@@ -85,7 +81,6 @@ def hopper_cut(
     num_rows: int,
     outputs: int,
     inputs: int,
-    group_size: int,
     num_sms: int,
     bytes_per_block: int,
     gated: bool = False,
@@ -101,14 +96,13 @@ def hopper_cut(
             wanted,
             rows=rows,
             inputs=inputs,
-            group_size=group_size,
             bytes_per_block=bytes_per_block,
             gated=gated,
         )
         if cut is not None:
             return cut
     raise KernelError(
-        f"`linear_hopper` of {num_rows} rows, {inputs} inputs in groups of {group_size}: "
+        f"`linear_hopper` of {num_rows} rows, {inputs} inputs: "
         f"{bytes_per_block} bytes of shared memory a block are too few"
     )
 
@@ -119,7 +113,6 @@ def _with_ring(
     *,
     rows: int,
     inputs: int,
-    group_size: int,
     bytes_per_block: int,
     gated: bool,
 ) -> HopperCut | None:
@@ -132,7 +125,6 @@ def _with_ring(
             k_groups=wanted.k_groups,
             cluster=wanted.cluster,
             inputs=inputs,
-            group_size=group_size,
             shared_bytes=shared_bytes,
             gated=gated,
         )
@@ -154,7 +146,6 @@ def make_cut(
     groups: int,
     cluster: int,
     inputs: int,
-    group_size: int,
     shared_bytes: int,
     k_groups: int = 1,
     lines: int = 1,
@@ -166,7 +157,6 @@ def make_cut(
 
     A given `sum_slabs` replaces the preferred number (benchmarks).
     """
-    lines = _NIBBLE_LINES if kind == "nibble" else lines
     if groups * k_groups > 4 or rows > _MOST_ROWS[kind][groups * k_groups - 1]:
         return None
     apart = kind == "e4m3" and rows <= _MOST_ROWS_APART[groups * k_groups - 1]
@@ -174,9 +164,8 @@ def make_cut(
         sum_slabs = _SUM_SLABS if apart else 0
     slab, outputs = slab_inputs(kind, lines), group_outputs * groups
     slabs = -(-inputs // slab)
-    share_groups = 0 if kind != "nibble" else -(-slabs // cluster) * slab // group_size + 2
     beyond = max(1, (OUTPUTS_A_GROUP - group_outputs - rows * lines) * 128)  # read past the last output
-    fixed = _ALIGNMENT + max(1, share_groups) * outputs * _SCALE_BYTES + beyond
+    fixed = _ALIGNMENT + beyond
     stage = rows * lines * 128 + outputs * _WEIGHT_BITS[kind] * slab // 8
     stages = min(_MOST_STAGES, max(_LEAST_STAGES, -(-slabs // cluster)) + k_groups - 1)
     stages = min(stages, (shared_bytes - fixed) // (stage + _BARRIER_BYTES)) // k_groups * k_groups
@@ -194,7 +183,6 @@ def make_cut(
         gated=gated,
         lines=lines,
         stages=stages,
-        share_groups=share_groups,
         sum_slabs=sum_slabs,
         shared_bytes=fixed + stages * (stage + _BARRIER_BYTES),
     )

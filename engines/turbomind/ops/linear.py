@@ -18,6 +18,7 @@ from engines.turbomind.ops import (
     dequantize_int4,
     linear_even,
     linear_hopper,
+    linear_int4_hopper,
     linear_skinny,
     linear_skinny_int4,
     linear_tiles,
@@ -33,16 +34,14 @@ Way = Literal["skinny", "hopper", "even", "tiles", "library"]
 _BLOCKS_AN_SM = (0.5, 1.0, 8.0)
 _MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
     "dense": (128, 128, 128, 64),
-    "nibble": (256, 256, 256, 256),
     "e4m3": (256, 128, 64, 64),
     "int8": (256, 256, 256, 256),
 }
 # What multiplies more rows. Sums of int8 leave the library as int32, and scaling them takes longer than they.
-_MANY_ROWS: dict[Kind, Way] = {"dense": "library", "nibble": "library", "e4m3": "library", "int8": "tiles"}
+_MANY_ROWS: dict[Kind, Way] = {"dense": "library", "e4m3": "library", "int8": "tiles"}
 # Rows that `linear_even` takes in less time than others, gated or not: layers of one to eight blocks an SM.
 _EVEN_ROWS: dict[Kind, range] = {
     "dense": range(129, 257),
-    "nibble": range(0),
     "e4m3": range(129, 193),
     "int8": range(0),
 }
@@ -50,13 +49,12 @@ _EVEN_ROWS: dict[Kind, range] = {
 # 64 outputs an SM.
 _GATED_ROWS: dict[Kind, range] = {
     "dense": range(linear_skinny.MOST_ROWS + 1, 129),
-    "nibble": range(0),
     "e4m3": range(1, 129),
     "int8": range(1, 129),
 }
 # The least rows whose gates `linear_tiles` applies in whole steps of less time. Of e4m3 the library's product
 # and codes that are made with the gate are faster.
-_GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "nibble": None, "e4m3": None, "int8": 257}
+_GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "e4m3": None, "int8": 257}
 # What the kernels that gate are called with: rows, or codes of rows and their scales.
 _GATED: dict[str, Callable[..., Tensor]] = {
     "hopper": linear_hopper.linear_dense,
@@ -68,6 +66,8 @@ _GATED_CODES: dict[str, Callable[..., Tensor]] = {
     "even": linear_even.linear_even_codes,
     "tiles": linear_tiles.linear_tiles_codes,
 }
+# Fewer are `linear_skinny_int4`'s, which applies none.
+_GATED_INT4_ROWS = range(linear_skinny_int4.ROWS[-1] + 1, linear_int4_hopper.MOST_ROWS + 1)
 # Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
 # H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
 _LIBRARY_ROWS = 4096
@@ -138,10 +138,17 @@ def add_rms_norm_gated(
     gpu: Gpu, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight
 ) -> tuple[Tensor, Tensor] | None:
     """Return (silu_mul(linear(rms_norm(x + residual) * norm)), x + residual), or None where it is two ops."""
-    num_rows, (outputs, _) = len(x_TH), linear_hopper.sizes(gate_up)
-    kind = linear_hopper.kind_of(gate_up)
+    num_rows = len(x_TH)
+    if isinstance(gate_up, Int4):
+        if num_rows not in _GATED_INT4_ROWS or not linear_int4_hopper.fits(
+            gpu, num_rows, x_TH.dtype, gate_up, gated=True
+        ):
+            return None
+        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps)
+        return linear_int4_hopper.linear_int4_hopper(gpu, normed_TH, gate_up, gated=True), sum_TH
+    kind, outputs = linear_hopper.kind_of(gate_up), gate_up.weight_OI.shape[0]
     chosen = gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
-    if chosen is None or outputs % 16 or isinstance(gate_up, Int4):
+    if chosen is None or outputs % 16:
         return None
     tiles = chosen == "tiles"
     if tiles and not linear_tiles.fits(gpu, x_TH.dtype, gate_up, gated=True):
@@ -156,8 +163,8 @@ def add_rms_norm_gated(
     return _GATED_CODES[chosen](gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
 
 
-def _way(gpu: Gpu, weight: Weight, num_rows: int) -> Way:
-    outputs, _ = linear_hopper.sizes(weight)
+def _way(gpu: Gpu, weight: Dense | Fp8 | Int8, num_rows: int) -> Way:
+    outputs = weight.weight_OI.shape[0]
     return way(linear_hopper.kind_of(weight), num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
 
 
@@ -175,8 +182,8 @@ def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
 def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:
     if linear_skinny_int4.fits(gpu, num_rows, x_TI.dtype, weight):
         return linear_skinny_int4.linear_skinny_int4(gpu, x_TI, weight)
-    if _way(gpu, weight, num_rows) == "hopper" and linear_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
-        return linear_hopper.linear_int4(gpu, x_TI, weight)
+    if linear_int4_hopper.fits(gpu, num_rows, x_TI.dtype, weight):
+        return linear_int4_hopper.linear_int4_hopper(gpu, x_TI, weight)
     if num_rows == 0 or x_TI.dtype not in linear_hopper.FLOATS or not dequantize_int4.fits(weight):
         return torch_linear.linear(x_TI, weight)
     x_TI = x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I)

@@ -83,6 +83,7 @@ def test_codes_of_gated_and_of_normed_rows_give_the_twins_result(gpu, kind: str,
         ("dense", 200, 40),
         ("fp8", 200, 40),
         ("int8", 200, 40),
+        ("int4", 208, 40),
         ("dense", 200, 150),
         ("fp8", 200, 150),
         ("fp8", 40, 40),
@@ -93,7 +94,7 @@ def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int, 
     x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
     norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
     done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
-    if gpu.capability != (9, 0) or 2 * half <= 64 * gpu.num_sms:
+    if gpu.capability != (9, 0) or (kind != "int4" and 2 * half <= 64 * gpu.num_sms):
         assert done is None
         return
     assert done is not None
@@ -151,7 +152,6 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
         "hhhhhhhhlll",
         "hhhhhhllell",
     ]
-    assert {ways("nibble", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhhl"}
     assert {ways("int8", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhht"}
     gated = {
         kind: [rows for rows in range(2000) if gates(kind, num_rows=rows, outputs=gate_up, num_sms=132)]
@@ -161,7 +161,6 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
         "dense": [*range(17, 257), *range(1024, 2000)],
         "e4m3": [*range(1, 193)],
         "int8": [*range(1, 129), *range(257, 2000)],
-        "nibble": [],
     }
     assert gates("int8", num_rows=128, outputs=gate_up, num_sms=132) == "hopper"
     assert gates("e4m3", num_rows=129, outputs=gate_up, num_sms=132) == "even"

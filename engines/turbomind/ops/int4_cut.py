@@ -1,0 +1,158 @@
+"""How `kernels/linear_int4_hopper.cu` cuts a product: pure arithmetic on sizes."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from engines.turbomind.gpu import Constants
+
+ROWS = (8, 16, 32, 64, 128)  # of x, as the kernel is compiled for
+SLAB = 128  # inputs of a stage
+GROUP_OUTPUTS = 64  # of a warpgroup
+_MOST_WARPGROUPS = {8: 4, 16: 4, 32: 4, 64: 4, 128: 2}  # by rows: that registers hold sums for
+_MOST_TURNS = {
+    8: 4,
+    16: 4,
+    32: 4,
+    64: 3,
+    128: 2,
+}  # at the slabs of a group: a fourth lacks registers for 64 rows
+_PAIR_TURNS = 3  # of a pair of blocks: a fourth warpgroup waits for codes, kernels/LOG.md
+_ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
+_GROUP_BYTES = 4096  # codes of a group's slab
+_SCALE_BYTES = 3  # a scale and a zero point
+_BARRIER_BYTES = 16  # full and empty, a stage
+_CODE_BYTES = 48 * 1024  # under way: more lose time where nothing runs before, kernels/LOG.md
+_MOST_STAGES = 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Int4Cut:
+    """Blocks of `groups` x 64 outputs x `rows`, alone or in pairs."""
+
+    rows: int
+    groups: int
+    gated: bool  # half of the groups are gates
+    turns: int  # warpgroups that take turns at the slabs of a group
+    cluster: int  # blocks that share the inputs of an output
+    code_stages: int
+    x_stages: int
+    share_groups: int  # groups of inputs that a block meets at most
+    shared_bytes: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block: the warpgroups that multiply and the one that copies."""
+        return 128 * (self.groups * self.turns + 1)
+
+    @property
+    def box_tiles(self) -> int:
+        """Tiles of 16 outputs that a copy of codes takes."""
+        return self.groups * GROUP_OUTPUTS // 16 // (2 if self.gated else 1)
+
+    def num_blocks(self, num_rows: int, outputs: int) -> int:
+        """Return the size of the grid for so many outputs that are written."""
+        width = GROUP_OUTPUTS * self.groups // (2 if self.gated else 1)
+        return -(-outputs // width) * -(-num_rows // self.rows) * self.cluster
+
+    def label(self) -> str:
+        """Return groups, turns and cluster, a digit each, then the stages of codes and of x."""
+        return f"{self.groups}{self.turns}{self.cluster}/{self.code_stages}+{self.x_stages}"
+
+    def constants(self, scalar: str, group_size: int) -> Constants:
+        """Return what the kernel is compiled with."""
+        return (
+            ("SCALAR", scalar),
+            ("ROWS", self.rows),
+            ("GROUPS", self.groups),
+            ("GATED", int(self.gated)),
+            ("TURNS", self.turns),
+            ("CLUSTER", self.cluster),
+            ("CODE_STAGES", self.code_stages),
+            ("X_STAGES", self.x_stages),
+            ("GROUP_INPUTS", group_size),
+            ("SHARE_GROUPS", self.share_groups),
+        )
+
+
+@lru_cache(maxsize=256)
+def int4_cut(
+    *,
+    num_rows: int,
+    outputs: int,
+    inputs: int,
+    group_size: int,
+    num_sms: int,
+    bytes_per_block: int,
+    gated: bool = False,
+) -> Int4Cut | None:
+    """Return the preferred cut that fits, or None where none does: too little shared memory, too few inputs.
+
+    `outputs` are those that are multiplied.
+    """
+    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
+    for groups, turns, cluster in _preferences(rows, -(-outputs // GROUP_OUTPUTS) / num_sms):
+        cut = make_cut(
+            rows=rows,
+            inputs=inputs,
+            group_size=group_size,
+            shared_bytes=bytes_per_block,
+            groups=groups,
+            turns=turns,
+            cluster=cluster,
+            gated=gated,
+        )
+        if cut is not None:
+            return cut
+    return None
+
+
+def _preferences(rows: int, groups_an_sm: float) -> Iterator[tuple[int, int, int]]:
+    """Yield groups, turns and cluster, best first: a wave of blocks, as many warpgroups as registers hold."""
+    most = _MOST_WARPGROUPS[rows]
+    if groups_an_sm <= 0.5:
+        yield from ((1, turns, 2) for turns in range(min(_MOST_TURNS[rows], _PAIR_TURNS), 0, -1))
+    waves = math.ceil(groups_an_sm / most)
+    groups = math.ceil(groups_an_sm / waves)
+    yield from ((groups, turns, 1) for turns in range(min(_MOST_TURNS[rows], most // groups), 0, -1))
+    yield (2, 1, 1)  # gates need two
+
+
+def make_cut(
+    *,
+    rows: int,
+    inputs: int,
+    group_size: int,
+    shared_bytes: int,
+    groups: int,
+    turns: int = 1,
+    cluster: int = 1,
+    gated: bool = False,
+    code_bytes: int = _CODE_BYTES,
+) -> Int4Cut | None:
+    """Return a cut whose rings fill the shared memory, or None where the kernel cannot be cut so."""
+    if groups * turns > _MOST_WARPGROUPS[rows] or (gated and (groups % 2 or cluster > 1)):
+        return None
+    slabs = -(-(inputs // SLAB) // cluster)
+    share_groups = slabs * SLAB // group_size + 2
+    fixed = _ALIGNMENT + share_groups * GROUP_OUTPUTS * groups * _SCALE_BYTES
+    code_stage, x_stage = groups * _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * SLAB + _BARRIER_BYTES
+    most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
+    code_stages = max(2, turns, min(most, code_bytes // code_stage)) // turns * turns
+    x_stages = min(most, (shared_bytes - fixed - code_stages * code_stage) // x_stage) // turns * turns
+    if x_stages < 2 or slabs < turns:
+        return None
+    ring = code_stages * (code_stage - _BARRIER_BYTES) + x_stages * (x_stage - _BARRIER_BYTES)
+    sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
+    return Int4Cut(
+        rows=rows,
+        groups=groups,
+        gated=gated,
+        turns=turns,
+        cluster=cluster,
+        code_stages=code_stages,
+        x_stages=x_stages,
+        share_groups=share_groups,
+        shared_bytes=fixed + (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums),
+    )

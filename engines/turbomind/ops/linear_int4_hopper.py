@@ -1,0 +1,112 @@
+"""Launches `kernels/linear_int4_hopper.cu`."""
+
+import torch
+from torch import Tensor
+
+from engines.ops import Int4
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.operands import check, rows, scalar_name
+from engines.turbomind.ops.int4_cut import SLAB, Int4Cut, int4_cut
+from engines.turbomind.tensor_map import TensorView
+
+MOST_ROWS = 256  # two blocks of rows share the codes; more are the library's, with the codes unpacked
+_LINE = 64  # elements of 16 bits in a row of a box
+_TILE_OUTPUTS = 16
+
+
+def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4, *, gated: bool = False) -> bool:
+    """Return whether the kernel takes this product, and applies gates where `gated`."""
+    groups, outputs = weight.scales_GO.shape
+    size = weight.group_size
+    return (
+        gpu.capability == (9, 0)
+        and 0 < num_rows <= MOST_ROWS
+        and dtype in (torch.bfloat16, torch.float16)
+        and outputs % (_TILE_OUTPUTS * (2 if gated else 1)) == 0
+        and groups * size % SLAB == 0
+        and (size % SLAB == 0 or size in (32, 64))
+        and _cut(gpu, num_rows, weight, gated=gated) is not None
+    )
+
+
+def linear_int4_hopper(
+    gpu: Gpu, x_TI: Tensor, weight: Int4, *, gated: bool = False, cut: Int4Cut | None = None
+) -> Tensor:
+    """Return y = x[:, perm] @ W.T + b, or silu(first half of y) * second half where `gated`.
+
+    A given `cut` replaces the preferred one (benchmarks).
+    """
+    x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
+    groups, outputs = weight.scales_GO.shape
+    inputs, bias = groups * weight.group_size, weight.bias_O
+    check(
+        gpu,
+        "linear_int4_hopper",
+        x=(x, x.dtype, (x.shape[0], inputs)),
+        tiles=(weight.tiles_XYB, torch.uint8, (-(-outputs // _TILE_OUTPUTS), inputs // 64, 512)),
+        scales=(weight.scales_GO, torch.float16, (groups, outputs)),
+        zeros=(weight.zeros_GO, torch.uint8, (groups, outputs)),
+        **({} if bias is None else {"bias": (bias, x.dtype, (outputs,))}),
+    )
+    cut = cut or _cut(gpu, x.shape[0], weight, gated=gated)
+    assert cut is not None and cut.gated == gated, "what fits has a cut"
+    kernel = gpu.kernel(
+        "linear_int4_hopper.cu",
+        "linear_int4_hopper",
+        cut.constants(scalar_name("linear_int4_hopper", x), weight.group_size),
+        "MMPPPPiii",
+        threads=cut.threads,
+        shared_bytes=cut.shared_bytes,
+    )
+    written = outputs // 2 if gated else outputs
+    out = torch.empty(x.shape[0], written, dtype=x.dtype, device=x.device)
+    kernel(
+        gpu.stream(),
+        (cut.num_blocks(x.shape[0], written), 1),
+        gpu.tensor_map(_codes(weight.tiles_XYB, cut)),
+        gpu.tensor_map(_matrix(x, cut)),
+        weight.scales_GO.data_ptr(),
+        weight.zeros_GO.data_ptr(),
+        0 if bias is None else bias.data_ptr(),
+        out.data_ptr(),
+        x.shape[0],
+        written,
+        inputs // SLAB,
+    )
+    return out.view(*x_TI.shape[:-1], written)
+
+
+def _codes(tiles_XYB: Tensor, cut: Int4Cut) -> TensorView:
+    """Return the tiles as lines of 128 bytes, of which a slab has eight a tile."""
+    tiles_x, tiles_y, _ = tiles_XYB.shape
+    return TensorView(
+        address=tiles_XYB.data_ptr(),
+        dtype=torch.bfloat16,
+        sizes=(_LINE, 4 * tiles_y, tiles_x, 1),
+        strides_bytes=(128, 512 * tiles_y, 512 * tiles_y * tiles_x),
+        box=(_LINE, 8, cut.box_tiles, 1),
+    )
+
+
+def _matrix(x_TI: Tensor, cut: Int4Cut) -> TensorView:
+    num_rows, inputs = x_TI.shape
+    return TensorView(
+        address=x_TI.data_ptr(),
+        dtype=torch.bfloat16,
+        sizes=(inputs, num_rows),
+        strides_bytes=(2 * inputs,),
+        box=(_LINE, min(cut.rows, num_rows)),
+    )
+
+
+def _cut(gpu: Gpu, num_rows: int, weight: Int4, *, gated: bool) -> Int4Cut | None:
+    groups, outputs = weight.scales_GO.shape
+    return int4_cut(
+        num_rows=num_rows,
+        outputs=outputs,
+        inputs=groups * weight.group_size,
+        group_size=weight.group_size,
+        num_sms=gpu.num_sms,
+        bytes_per_block=gpu.shared_bytes_per_block,
+        gated=gated,
+    )

@@ -1,0 +1,369 @@
+/* linear_int4_hopper.cu - a linear layer of 4-bit codes for 9 to 256 rows on sm_90a: codes are read once, at the speed of memory.
+
+   y[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / GROUP_INPUTS
+   out = y, or GATED: silu(first half of y) * second half, each rounded before
+
+   in       code_map: the tiles of engines/quant/int4_tiles.py as [X, 4 Y, 128 bytes], boxes of 4 * GROUPS (GATED: / 2) x 8 x 128 bytes
+            x_map: x [num_rows, 128 * num_slabs] SCALAR, boxes of min(ROWS, num_rows) x 128 bytes: a box that leaves x is slow
+            scales fp16, zeros uint8 [128 * num_slabs / GROUP_INPUTS, num_outputs (GATED: * 2)]   num_outputs: a multiple of 16
+            bias [num_outputs (GATED: * 2)] SCALAR, or null
+   out      out [num_rows, num_outputs] SCALAR
+   -D       SCALAR = bf16 | fp16; ROWS = 8 | 16 | 32 | 64 | 128 of x in a block; GROUPS of 64 outputs in a block; GATED = 0 | 1 (even
+            GROUPS, CLUSTER of 1): half of them are gates, half what is gated; TURNS, warpgroups that take turns at the slabs of a
+            group; CLUSTER = 1 | 2, blocks that share the inputs of an output; CODE_STAGES, X_STAGES, multiples of TURNS;
+            GROUP_INPUTS, divides or is a multiple of 128, at least 32; SHARE_GROUPS, that a block meets at most
+   launch   grid ceil(num_outputs / outputs of a block) * ceil(num_rows / ROWS) * CLUSTER, block 128 * (GROUPS * TURNS + 1),
+            shared sizeof(Layout) + 1024
+   moves    the codes with their scales and zero points once; x comes from L2, once for each block's outputs
+   numbers  products summed in fp32, one rounding at the end
+
+   Codes and rows of x come through a ring each, filled by a warp each: codes come from memory and need many bytes under way, rows
+   come from L2 and need few. The first codes are asked for before the kernel ahead has ended. Codes become floats in registers,
+   code - zero point, which are the first operand; outputs are the rows of the product. While one warpgroup unpacks, others
+   multiply, so a block has all the warpgroups that an SM has registers for. The warpgroup that copies leaves them its registers.
+*/
+#include "device/narrow_products.cuh"
+#include "device/silu.cuh"
+#include "device/vector.cuh"
+
+#if !defined(SCALAR) || !defined(ROWS) || !defined(GROUPS) || !defined(GATED) || !defined(TURNS) || !defined(CLUSTER) || \
+    !defined(CODE_STAGES) || !defined(X_STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS)
+#error \
+    "linear_int4_hopper.cu needs -DSCALAR -DROWS -DGROUPS -DGATED -DTURNS -DCLUSTER -DCODE_STAGES -DX_STAGES -DGROUP_INPUTS -DSHARE_GROUPS"
+#endif
+
+constexpr int kWarpgroups = GROUPS * TURNS;          // that multiply
+constexpr int kConsumers = 128 * kWarpgroups;
+constexpr int kThreads = kConsumers + 128;
+constexpr int kOutputs = 64 * GROUPS;                // that a block multiplies
+constexpr int kWidth = GATED ? kOutputs / 2 : kOutputs;  // that it and its cluster write
+constexpr int kOwn = kWidth / CLUSTER;               // that it writes
+constexpr int kCodeBytes = 64 * kOutputs;            // of a slab of 128 inputs
+constexpr int kXBytes = 256 * ROWS;
+constexpr int kPiece = GROUP_INPUTS < 128 ? GROUP_INPUTS : 128;  // inputs under one scale in a slab
+constexpr int kPieces = 128 / kPiece, kSteps = kPiece / 16;
+constexpr int kPitch = kOutputs + 4;                 // floats from one row of sums to the next; neighbours lie in other banks
+// A block starts with equal shares of 65,536 registers; what the copying warpgroup leaves goes to the others.
+constexpr int kCopyRegisters = 24, kEqualRegisters = 512 / (kWarpgroups + 1) / 8 * 8;
+constexpr int kFreeRegisters = (kEqualRegisters * (kWarpgroups + 1) - kCopyRegisters) / kWarpgroups / 8 * 8;
+constexpr int kRegisters = kFreeRegisters < 240 ? kFreeRegisters : 240;
+static_assert(!GATED || (GROUPS % 2 == 0 && CLUSTER == 1), "see the header");
+static_assert(ROWS % 8 == 0 && CODE_STAGES % TURNS == 0 && X_STAGES % TURNS == 0 && kWarpgroups <= 4, "see the header");
+
+struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
+    union {
+        struct {
+            unsigned char x[X_STAGES][kXBytes], codes[CODE_STAGES][kCodeBytes];
+        };
+        float sums[TURNS][ROWS][kPitch];
+    };
+    struct {  // of the groups of inputs in the block's share
+        unsigned short scales[kOutputs];  // fp16
+        unsigned char zeros[kOutputs];
+    } groups[SHARE_GROUPS];
+    Barrier codes_full[CODE_STAGES], codes_empty[CODE_STAGES], x_full[X_STAGES], x_empty[X_STAGES];
+};
+
+struct Tile {  // of the result; all rows of some outputs come one after another, so that their codes are read once
+    int first_output, first_row;
+
+    DEVICE explicit Tile(int num_rows) {
+        const int along_rows = (num_rows + ROWS - 1) / ROWS, index = blockIdx.x / CLUSTER;
+        first_output = index / along_rows * kWidth;
+        first_row = index % along_rows * ROWS;
+    }
+
+    // Which of all outputs output `o` of the block is; -1 past the last. GATED: what is gated stands behind all gates.
+    DEVICE int output(int o, int num_outputs) const {
+        const int output = first_output + o % kWidth;
+        return output < num_outputs ? output + o / kWidth * num_outputs : -1;
+    }
+};
+
+struct Share {  // of the inputs: slabs [first, end)
+    int first, end;
+
+    DEVICE explicit Share(int num_slabs) {
+        const int rank = blockIdx.x % CLUSTER;
+        first = rank * num_slabs / CLUSTER;
+        end = (rank + 1) * num_slabs / CLUSTER;
+    }
+};
+
+// A place in a ring, for one that visits every STEP-th stage.
+template <int STAGES, int STEP>
+struct Place {
+    int stage, parity = 0;
+
+    DEVICE explicit Place(int first) : stage(first) {}
+    DEVICE void next() {
+        stage += STEP;
+        if (stage < STAGES) return;
+        stage -= STAGES;
+        parity ^= 1;
+    }
+};
+
+// One lane: the codes of the block, in the order of slabs.
+DEVICE void copy_codes(Layout& shared, const TensorMap& map, Share share, Tile tile, int num_outputs) {
+    const CachePolicy policy = read_once();
+    Place<CODE_STAGES, 1> at(0);
+    for (int slab = share.first; slab < share.end; slab++, at.next()) {
+        if (slab - share.first >= CODE_STAGES) barrier_wait(shared.codes_empty[at.stage], at.parity ^ 1);
+        barrier_expect(shared.codes_full[at.stage], kCodeBytes);
+#pragma unroll
+        for (int half = 0; half <= GATED; half++)
+            copy_box(shared.codes[at.stage] + half * (kCodeBytes / 2), map, 0, slab * 8, (tile.first_output + half * num_outputs) / 16, 0,
+                     shared.codes_full[at.stage], policy);
+    }
+}
+
+// One lane: the rows of x.
+DEVICE void copy_x(Layout& shared, const TensorMap& map, Share share, int first_row, int num_rows) {
+    Place<X_STAGES, 1> at(0);
+    wait_for_predecessor();
+    for (int slab = share.first; slab < share.end; slab++, at.next()) {
+        if (slab - share.first >= X_STAGES) barrier_wait(shared.x_empty[at.stage], at.parity ^ 1);
+        barrier_expect(shared.x_full[at.stage], 256 * min(ROWS, num_rows));
+#pragma unroll
+        for (int line = 0; line < 2; line++)
+            copy_box(shared.x[at.stage] + line * ROWS * 128, map, slab * 128 + line * 64, first_row, shared.x_full[at.stage]);
+    }
+}
+
+// Fetch scales and zero points of the share's groups. All consumers call it and meet.
+DEVICE void fetch_groups(Layout& shared, const unsigned short* scales, const unsigned char* zeros, Share share, Tile tile, int num_outputs) {
+    const int first = share.first * 128 / GROUP_INPUTS, num = (share.end * 128 - 1) / GROUP_INPUTS + 1 - first;
+    for (int piece = threadIdx.x; piece < num * (kOutputs / 16); piece += kConsumers) {
+        const int row = piece / (kOutputs / 16), o = piece % (kOutputs / 16) * 16, output = tile.output(o, num_outputs);
+        const bool valid = output >= 0;
+        const long long at = valid ? (long long)(first + row) * ((1 + GATED) * num_outputs) + output : 0;
+        copy16_async(shared.groups[row].scales + o, scales + at, valid);
+        copy16_async(shared.groups[row].scales + o + 8, scales + at + 8, valid);
+        copy16_async(shared.groups[row].zeros + o, zeros + at, valid);
+    }
+    copies_commit();
+    copies_wait<0>();
+    meet_named(1, kConsumers);
+}
+
+// Every lane of the warp is done with the stage.
+DEVICE void release(Barrier& empty) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(empty);
+}
+
+// What one warpgroup multiplies: its outputs and its slabs, half a slab at a time, so that codes are unpacked for one half while the
+// other is multiplied.
+struct Multiplier {
+    Layout& shared;
+    const int tile, output, first_group;  // of the warp and the lane in the block; of inputs, first in shared memory
+    Place<CODE_STAGES, TURNS> codes;
+    Place<X_STAGES, TURNS> x;
+    unsigned words[8], a[2][4][4], base[2];  // base: what is taken off, a pair
+
+    DEVICE Multiplier(Layout& shared, int turn, Share share)
+        : shared(shared), tile(threadIdx.x / 32 % (4 * GROUPS)), output(tile * 16 + threadIdx.x % 32 / 4),
+          first_group(share.first * 128 / GROUP_INPUTS), codes(turn), x(turn) {}
+
+    // Wait for the next slab's codes.
+    DEVICE void load() {
+        const int lane = threadIdx.x % 32, line = lane / 8;  // of the tile: two lines of a lane, exchanged by the swizzle
+        barrier_wait(shared.codes_full[codes.stage], codes.parity);
+        const unsigned char* from = shared.codes[codes.stage] + tile * 1024 + line * 128;
+        const uint4 early = load16(from + (lane % 8 ^ line) * 16), late = load16(from + 512 + (lane % 8 ^ (line + 4)) * 16);
+        words[0] = early.x, words[1] = early.y, words[2] = early.z, words[3] = early.w;
+        words[4] = late.x, words[5] = late.y, words[6] = late.z, words[7] = late.w;
+        settle(words);  // not before what was started ahead
+        release(shared.codes_empty[codes.stage]);
+        codes.next();
+    }
+
+    DEVICE int group_of(int slab, int step) const {
+        return (kPieces == 1 ? slab * 128 / GROUP_INPUTS : slab * kPieces + step / kSteps) - first_group;
+    }
+
+    DEVICE void unpack(int half, int slab) {
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            if ((half * 4 + k) % kSteps == 0) {
+                const auto& group = shared.groups[group_of(slab, half * 4 + k)];
+#pragma unroll
+                for (int r = 0; r < 2; r++) base[r] = kCodeBase<SCALAR> + group.zeros[output + 8 * r] * 0x10001u;
+            }
+#pragma unroll
+            for (int r = 0; r < 4; r++)
+                a[half][k][r] = subtract2<SCALAR>(code_pair<SCALAR>(words[half * 4 + k] >> 4 * r), base[r % 2]);
+        }
+    }
+
+    DEVICE void start(float (&part)[ROWS / 2], int first_step, int num_steps, bool add) {
+        products_open();
+#pragma unroll
+        for (int step = first_step; step < first_step + num_steps; step++)
+            multiply_from_registers<SCALAR, ROWS>(part, a[step / 4][step % 4],
+                                                  rows_operand(shared.x[x.stage]) + step / 4 * ROWS * 8 + step % 4 * 2, add || step > first_step);
+        products_commit();
+    }
+
+    DEVICE void add_scaled(float (&sum)[ROWS / 2], float (&part)[ROWS / 2], int group) {
+        const float high = to_float(fp16{shared.groups[group].scales[output]}), low = to_float(fp16{shared.groups[group].scales[output + 8]});
+        products_wait<0>();
+        settle(part);
+#pragma unroll
+        for (int j = 0; j < ROWS / 2; j++) sum[j] += part[j] * (j / 2 % 2 ? low : high);
+    }
+
+    // Multiply a slab whose first half is unpacked; unpack the first half of slab `next` meanwhile, where there is one.
+    DEVICE void multiply(float (&sum)[ROWS / 2], int slab, int next, bool has_next) {
+        constexpr int kBatch = kSteps < 4 ? kSteps : 4;
+        float part[ROWS / 2];
+        barrier_wait(shared.x_full[x.stage], x.parity);
+#pragma unroll
+        for (int first = 0; first < 8; first += kBatch) {
+            start(part, first, kBatch, first % kSteps > 0);
+            const bool ends_group = (first + kBatch) % kSteps == 0;
+            if (first + kBatch == 4) {
+                settle(words);  // not before the products have started
+                unpack(1, slab);
+            }
+            if (first + kBatch == 8) {
+                products_wait<1>();
+                if (has_next) {
+                    load();
+                    unpack(0, next);
+                }
+            }
+            if (ends_group) add_scaled(sum, part, group_of(slab, first));
+        }
+        release(shared.x_empty[x.stage]);
+        x.next();
+    }
+};
+
+DEVICE void multiply(Layout& shared, float (&sum)[ROWS / 2], Share share) {
+    // The shuffle tells the compiler that a warp agrees: descriptors are made in uniform registers then.
+    const int turn = TURNS == 1 ? 0 : __shfl_sync(0xffffffffu, int(threadIdx.x) / 128 / GROUPS, 0);
+    Multiplier multiplier(shared, turn, share);
+#pragma unroll
+    for (int j = 0; j < ROWS / 2; j++) sum[j] = 0.f;
+    int slab = share.first + turn;
+    if (slab < share.end) {
+        multiplier.load();
+        multiplier.unpack(0, slab);
+    }
+    for (; slab < share.end; slab += TURNS) multiplier.multiply(sum, slab, slab + TURNS, slab + TURNS < share.end);
+}
+
+// Leave the sums of this block where the cluster finds them.
+DEVICE void leave(Layout& shared, const float (&sum)[ROWS / 2]) {
+    const int lane = threadIdx.x % 32, output = threadIdx.x / 32 % (4 * GROUPS) * 16 + lane / 4;
+    auto& sums = shared.sums[threadIdx.x / 128 / GROUPS];
+    meet_named(1, kConsumers);  // nobody multiplies from the rings any more
+#pragma unroll
+    for (int j = 0; j < ROWS / 2; j++) sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + j / 2 % 2 * 8] = sum[j];
+}
+
+constexpr int kShares = CLUSTER * TURNS;
+
+// The parts of four outputs of a row. Loads from the other block take long: a thread has several under way.
+DEVICE void load_parts(float (&parts)[kShares][4], Layout& shared, int row, int o) {
+#pragma unroll
+    for (int share = 0; share < kShares; share++) {
+        const float* from = &shared.sums[share % TURNS][row][o];
+        if constexpr (CLUSTER == 1) {
+            unpack16<fp32>(load16(from), parts[share]);
+        } else {
+            load_peer4(parts[share], from, share / TURNS);
+        }
+    }
+}
+
+// Their sum, with the bias of the outputs from `output` on, rounded.
+DEVICE uint2 add_up(const float (&parts)[kShares][4], const SCALAR* bias, int output) {
+    float total[4] = {};
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+#pragma unroll
+        for (int share = 0; share < kShares; share++) total[j] += parts[share][j];
+        if (bias) total[j] += to_float(bias[output + j]);
+    }
+    return make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
+}
+
+// A pair of gates applied, rounded where ops apart round.
+DEVICE unsigned gate2(unsigned gate, unsigned up) {
+    const unsigned open = pack2<SCALAR>(silu(low_half<SCALAR>(gate)), silu(high_half<SCALAR>(gate)));
+    return pack2<SCALAR>(low_half<SCALAR>(open) * low_half<SCALAR>(up), high_half<SCALAR>(open) * high_half<SCALAR>(up));
+}
+
+// Add up the sums of this block's own outputs and write them.
+DEVICE void finish(Layout& shared, const SCALAR* bias, SCALAR* out, Tile tile, int num_rows, int num_outputs) {
+    constexpr int kLoads = kShares * (1 + GATED), kItems = kLoads > 4 ? 1 : kLoads > 2 ? 2 : 4;
+    const int num_items = min(ROWS, num_rows - tile.first_row) * (kOwn / 4);
+    for (int first = threadIdx.x; first < num_items; first += kItems * kConsumers) {
+        float parts[kItems][1 + GATED][kShares][4];
+#pragma unroll
+        for (int i = 0; i < kItems; i++) {
+            const int item = min(first + i * kConsumers, num_items - 1), row = item / (kOwn / 4);
+            const int o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
+#pragma unroll
+            for (int half = 0; half <= GATED; half++) load_parts(parts[i][half], shared, row, half * kWidth + o);
+        }
+#pragma unroll
+        for (int i = 0; i < kItems; i++) {
+            const int item = first + i * kConsumers, row = item / (kOwn / 4);
+            const int output = tile.first_output + blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
+            if (item >= num_items || output >= num_outputs) continue;
+            uint2 y = add_up(parts[i][0], bias, output);
+            if constexpr (GATED) {
+                const uint2 up = add_up(parts[i][GATED], bias, num_outputs + output);
+                y = make_uint2(gate2(y.x, up.x), gate2(y.y, up.y));
+            }
+            *reinterpret_cast<uint2*>(out + (long long)(tile.first_row + row) * num_outputs + output) = y;
+        }
+    }
+}
+
+DEVICE void meet() {
+    if constexpr (CLUSTER == 1) {
+        __syncthreads();
+    } else {
+        cluster_meet();
+    }
+}
+
+extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void linear_int4_hopper(
+    const __grid_constant__ TensorMap code_map, const __grid_constant__ TensorMap x_map, const unsigned short* scales,
+    const unsigned char* zeros, const SCALAR* bias, SCALAR* out, int num_rows, int num_outputs, int num_slabs) {
+    DYNAMIC_SHARED(memory);
+    Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
+    const Tile tile(num_rows);
+    const Share share(num_slabs);
+    dependents_may_start();
+    if (threadIdx.x == kConsumers) {
+        prefetch_map(code_map);
+        prefetch_map(x_map);
+        for (int i = 0; i < CODE_STAGES; i++) barrier_init(shared.codes_full[i], 1), barrier_init(shared.codes_empty[i], 4 * GROUPS);
+        for (int i = 0; i < X_STAGES; i++) barrier_init(shared.x_full[i], 1), barrier_init(shared.x_empty[i], 4 * GROUPS);
+        barriers_are_set();
+    }
+    __syncthreads();
+    if (threadIdx.x >= kConsumers) {
+        keep_registers<kCopyRegisters>();
+        if (threadIdx.x == kConsumers) copy_codes(shared, code_map, share, tile, num_outputs);
+        if (threadIdx.x == kConsumers + 32) copy_x(shared, x_map, share, tile.first_row, num_rows);
+        __syncwarp();
+        meet();
+    } else {
+        if constexpr (kRegisters > kEqualRegisters) take_registers<kRegisters>();
+        float sum[ROWS / 2];
+        fetch_groups(shared, scales, zeros, share, tile, num_outputs);
+        multiply(shared, sum, share);
+        leave(shared, sum);
+        wait_for_predecessor();  // it may still read what this kernel writes
+        meet();
+        finish(shared, bias, out, tile, num_rows, num_outputs);
+    }
+    if constexpr (CLUSTER > 1) cluster_meet();  // none ends while another reads its sums
+}
