@@ -121,27 +121,43 @@ class Fetcher:
     def _checked(self, url: str, index: int) -> httpx.URL:
         """Return `url` parsed, its scheme and host being allowed; its addresses are checked on connecting."""
         try:
-            parsed = httpx.URL(url)
-        except (httpx.InvalidURL, ValueError) as error:
+            parsed, host = _parsed(url)
+        except ValueError as error:
             raise ImageError(
                 f"{_shown(url)} is no URL: {error}", code="image_url_invalid", index=index
             ) from error
-        if parsed.scheme not in ("http", "https") or not parsed.host or parsed.userinfo:
+        if parsed.scheme not in ("http", "https") or not host or parsed.userinfo:
             raise ImageError(
                 f"{_shown(url)}: must be http: or https: with a host and without a user name",
                 code="image_url_invalid",
                 index=index,
             )
-        if not is_allowed_domain(parsed.host, self._limits.allowed_domains):
+        if not is_allowed_domain(host, self._limits.allowed_domains):
             allowed = (
                 ", ".join(f"`{domain}`" for domain in sorted(self._limits.allowed_domains or ())) or "none"
             )
             raise ImageError(
-                f"host `{parsed.host}` is not allowed: known are {allowed} (vision.allowed_domains)",
+                f"host `{host}` is not allowed: known are {allowed} (vision.allowed_domains)",
                 code="image_address_refused",
                 index=index,
             )
         return parsed.copy_with(fragment=None)
+
+
+def _parsed(url: str) -> tuple[httpx.URL, str]:
+    """Return `url` in parts and its host's name, both fit for a connection. Raises ValueError."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise ValueError(str(error)) from error
+    if parsed.port is not None and not 1 <= parsed.port <= 65535:
+        raise ValueError(f"port {parsed.port}: must be 1 to 65535")
+    try:
+        host = parsed.host
+    except UnicodeError as error:
+        raise ValueError(f"its host is no name that IDNA knows: {error}") from error
+    httpcore.URL(str(parsed).encode("ascii"))  # the pool reads the text once more, by rules of its own
+    return parsed, host
 
 
 def _join(url: httpx.URL, location: str, index: int) -> httpx.URL:

@@ -73,7 +73,12 @@ class ImageBytes:
                 code="image_file_refused",
                 index=index,
             )
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError as error:
+            raise ImageError(
+                f"`{url[:120]}` is no URL: {error}", code="image_url_invalid", index=index
+            ) from error
         outside = ImageError(
             f"`{url[:120]}` does not name a readable file below vision.file_root",
             code="image_file_refused",
@@ -84,7 +89,7 @@ class ImageBytes:
         try:
             path = Path(unquote(parts.path)).resolve(strict=True)
             root = self._root.resolve(strict=True)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, UnicodeError) as error:
             raise outside from error
         if not path.is_relative_to(root):
             raise outside

@@ -79,6 +79,25 @@ def test_a_picture_that_is_none_is_a_400_that_says_why(
     assert error["message"].startswith("image 2: ")
 
 
+@pytest.mark.parametrize("url", ["http://8.8.8.8:99999/", "http://8.8.8.8:-1/", "http://xn--a/"])
+def test_a_picture_url_that_nothing_can_connect_to_is_a_400_in_every_way_in(
+    api: httpx.Client, url: str
+) -> None:
+    messages = body(url)["messages"]
+    item = {"role": "user", "content": [{"type": "input_image", "image_url": url}]}
+    asked: dict[str, dict[str, object]] = {
+        "/v1/chat/completions": {"messages": messages},
+        "/v1/responses": {"input": [item]},
+        "/v1/responses/input_tokens": {"input": [item]},
+        "/tokenize": {"messages": messages},
+        "/v1/images/price": {"images": [{"url": url}]},
+    }
+    for path, sent in asked.items():
+        reply = api.post(path, json=sent)
+        assert (reply.status_code, reply.json()["error"]["code"]) == (400, "image_url_invalid"), path
+        assert reply.json()["error"]["message"].startswith(f"image 1: {url} is no URL: "), path
+
+
 def test_damaged_pictures_are_answered_or_refused_with_a_reason(api: httpx.Client) -> None:
     """Ten thousand of them: `tests/conformance/mutated_over_http.py`."""
     dice = random.Random(3)

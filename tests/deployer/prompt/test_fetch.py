@@ -27,6 +27,18 @@ def fetcher(**changes: Any) -> Fetcher:
     return Fetcher(FetchLimits(**{**limits, **changes}))
 
 
+# Well formed enough to be parsed, and nothing that a connection can be made to.
+UNCONNECTABLE = {
+    "http://127.0.0.1:99999/": "port 99999: must be 1 to 65535",
+    "http://127.0.0.1:65536/": "port 65536: must be 1 to 65535",
+    "http://127.0.0.1:0/": "port 0: must be 1 to 65535",
+    "http://127.0.0.1:-1/": "port -1: must be 1 to 65535",
+    "http://[::1]:70000/": "port 70000: must be 1 to 65535",
+    "http://xn--a/": "its host is no name that IDNA knows",
+    "http://xn--n3h.com/": "its host is no name that IDNA knows",
+}
+
+
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a key and a certificate for `pictures.example`, signed by itself."""
@@ -184,6 +196,36 @@ async def test_a_certificate_is_held_to_the_name_and_not_to_the_address(
             await Fetcher(limits, tls=trusting).fetch(wrong, index=0)
         with pytest.raises(ImageError, match="certificate"):
             await Fetcher(limits).fetch(right, index=0)
+
+
+@pytest.mark.parametrize(("url", "rule"), UNCONNECTABLE.items())
+async def test_a_port_or_host_that_no_connection_can_have_is_refused(url: str, rule: str) -> None:
+    assert f"{url} is no URL: {rule}" in await refused(url, "image_url_invalid")
+
+
+@pytest.mark.parametrize(("url", "rule"), UNCONNECTABLE.items())
+async def test_a_redirect_to_a_port_or_host_that_no_connection_can_have_is_refused(
+    url: str, rule: str
+) -> None:
+    async with picture_host() as host:
+        host.redirect("/away", url)
+        assert f"{url} is no URL: {rule}" in await refused(host.url("/away"), "image_url_invalid")
+
+
+async def test_a_redirect_to_what_is_no_url_is_refused() -> None:
+    async with picture_host() as host:
+        host.redirect("/away", "http://[::1/x")
+        assert "redirects to what is no URL" in await refused(host.url("/away"), "image_fetch_failed")
+
+
+@pytest.mark.parametrize("host_name", ["a..b", ".", f"{'a' * 64}.example", "b.xn--a", "[fe80::1%25zone]"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_name_that_cannot_be_resolved_or_reached_is_refused(scheme: str, host_name: str) -> None:
+    await refused(f"{scheme}://{host_name}/", "image_fetch_failed")
+
+
+async def test_an_address_whose_zone_is_not_ascii_is_refused() -> None:
+    await refused("http://[::1%25\u0661]/", "image_url_invalid")
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "https://user:word@example.com/"])

@@ -113,6 +113,15 @@ async def test_nothing_outside_the_root_is_read_or_told_apart(tmp_path: Path) ->
     await refused(f"file://otherhost{root}/x", "image_file_refused", file_root=root)
 
 
+@pytest.mark.parametrize("url", ["file://[::1/x", "file://a]/x", "file://a\uff0fb/x"])
+async def test_a_file_url_that_cannot_be_parsed_is_refused(tmp_path: Path, url: str) -> None:
+    assert f"`{url}` is no URL: " in await refused(url, "image_url_invalid", file_root=tmp_path)
+
+
+async def test_a_file_name_that_the_system_cannot_spell_is_refused(tmp_path: Path) -> None:
+    await refused(f"file://{tmp_path}/\ud800", "image_file_refused", file_root=tmp_path)
+
+
 async def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     assert "not a regular file" in await refused(
