@@ -67,7 +67,7 @@ def test_what_does_not_compile_is_refused() -> None:
 def test_the_trie_is_made_once_and_a_grammar_that_comes_first_says_what_it_costs(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO)
+    caplog.set_level(logging.INFO, "engines.grammar")
     rested, hurried = Grammars(PRINTABLE, vocab=VOCAB), Grammars(PRINTABLE, vocab=VOCAB)
     for _ in range(2):
         rested.begin()
