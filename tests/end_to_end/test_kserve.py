@@ -1,6 +1,7 @@
 """A real engine behind the gRPC port: the answers of HTTP, and the end that a signal gives."""
 
 import io
+import json
 import queue
 from collections.abc import Iterator
 from typing import Any
@@ -69,6 +70,14 @@ def test_a_damaged_picture_is_refused_and_the_server_goes_on(client: Any, grpc_s
         client.infer("tiny", damaged)
     assert client.is_model_ready("tiny")
     assert grpc_server.figure("deployer_preprocess_workers") == 1
+
+
+@pytest.mark.parametrize("url", ["http://8.8.8.8:99999/", "http://8.8.8.8:-1/", "http://xn--a/"])
+def test_a_picture_url_that_nothing_can_connect_to_is_refused(client: Any, url: str) -> None:
+    parts = [{"type": "image_url", "image_url": {"url": url}}]
+    messages = json.dumps([{"role": "user", "content": parts}]).encode()
+    with pytest.raises(Exception, match=r"INVALID_ARGUMENT.*image 1: .* is no URL"):
+        client.infer("tiny", [bytes_input("messages", messages)])
 
 
 def test_a_signal_lets_a_stream_end(tiny_words: tuple[str, ...]) -> None:

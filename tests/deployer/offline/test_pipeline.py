@@ -135,6 +135,13 @@ def test_a_prompt_at_fault_is_named_with_its_place(pipe: Pipeline, tmp_path: Pat
         pipe("alone", GenerationConfig(max_new_tokens=5000))
 
 
+@pytest.mark.parametrize("url", ["http://8.8.8.8:99999/", "http://8.8.8.8:-1/", "http://xn--a/"])
+def test_a_picture_url_that_nothing_can_connect_to_is_a_request_error(pipe: Pipeline, url: str) -> None:
+    with pytest.raises(RequestError, match=f"image 1: {url} is no URL: ") as caught:
+        pipe(("x", url))
+    assert caught.value.code == "image_url_invalid"
+
+
 def test_two_pipelines_live_side_by_side(pipe: Pipeline, tiny_model: Path) -> None:
     with pipeline(tiny_model, *tiny_words(), "sampling.max_new_tokens=3") as other:
         assert one(other("Go on")).generate_token_len == 3
