@@ -16,6 +16,9 @@ from deployer.serve.metrics import Metrics
 from deployer.serve.request_log import RequestLog
 from deployer.serve.tracing import Tracing
 
+# What a page's script may read of an answer, beside what every browser lets it read.
+_EXPOSED = ["x-request-id", "retry-after", "www-authenticate", "x-replica"]
+
 
 def layers(
     server: ServerConfig, *, admission: Admission, metrics: Metrics, tracing: Tracing | None
@@ -23,9 +26,14 @@ def layers(
     """Return the layers of a server."""
     found = [Middleware(RequestLog, metrics=metrics, tracing=tracing)]
     if server.cors_origins:
-        origins = server.cors_origins
         found.append(
-            Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"])
+            Middleware(
+                CORSMiddleware,
+                allow_origins=server.cors_origins,
+                allow_methods=["*"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            )
         )
     if needs_key(server):
         found.append(Middleware(ApiKeys, keys=all_keys(server)))

@@ -67,6 +67,18 @@ async def test_a_page_of_a_listed_origin_may_call_and_needs_no_key_to_ask(
         assert "access-control-allow-origin" not in reply.headers
 
 
+async def test_a_page_of_a_listed_origin_may_read_our_own_headers(
+    serve: Callable[..., Service], engine: FakeEngine
+) -> None:
+    engine.state = "restarting"
+    async with client(serve(cors_origins=["https://app.example"])) as api:
+        reply = await api.post("/v1/chat/completions", json=CHAT, headers={"origin": "https://app.example"})
+    assert reply.status_code == 503
+    exposed = {name.strip() for name in reply.headers["access-control-expose-headers"].split(",")}
+    assert exposed == {"x-request-id", "retry-after", "www-authenticate", "x-replica"}
+    assert reply.headers["x-request-id"] and reply.headers["retry-after"]
+
+
 async def test_without_origins_no_page_may_call(api: httpx.AsyncClient) -> None:
     reply = await api.get("/v1/models", headers={"origin": "https://app.example"})
     assert "access-control-allow-origin" not in reply.headers
