@@ -13,7 +13,7 @@ from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, UnavailableError
 from deployer.generation.open_model import check_family
 from deployer.ray_serve.bundle import bundle_of
 from deployer.serve.announce import ready_lines
-from deployer.serve.key_file import all_keys, needs_key
+from deployer.serve.key_file import check_key_files, needs_key
 from deployer.serve.run import refuse_noise
 from engines.options import DeviceType
 
@@ -30,7 +30,7 @@ def run(config: DeployConfig) -> int:
     assert isinstance(target, RayServeTarget), "chosen by its kind"
     refuse_noise(config)
     check_family(config.model)
-    all_keys(config.server)
+    check_key_files(config.server)
     if config.server.port == 0:
         raise UnavailableError("server.port=0: the proxies of Ray listen on one port everywhere; choose one")
     _connect(ray, target)

@@ -12,6 +12,7 @@ class ClientKey:
     """A key, and the class of service of its requests."""
 
     key: str
+    place: str  # where it stands, as a message names it
     qos: str | None = None  # None: server.qos_default
 
 
@@ -26,15 +27,17 @@ def all_keys(server: ServerConfig) -> list[ClientKey]:
     Raises UnavailableError where the file cannot be read or holds none (it would open the server to all), and
     for a class that `server.qos` does not have.
     """
-    given = [ClientKey(key=key) for key in server.api_keys]
+    given = [
+        ClientKey(key=key, place=f"server.api_keys[{place}]") for place, key in enumerate(server.api_keys)
+    ]
     if server.api_keys_file is None:
         return given
     name = f"server.api_keys_file={server.api_keys_file}"
-    lines = keys_of_file(server.api_keys_file, key="server.api_keys_file")
-    return [*given, *(_client_key(line, server, name) for line in lines)]
+    lines = _numbered(server.api_keys_file, key="server.api_keys_file")
+    return [*given, *(_client_key(line, server, name, number) for number, line in lines)]
 
 
-def _client_key(line: str, server: ServerConfig, file: str) -> ClientKey:
+def _client_key(line: str, server: ServerConfig, file: str, number: int) -> ClientKey:
     key, _, behind = line.partition(" ")
     qos = behind.strip() or None
     known = sorted(one.name for one in server.qos)
@@ -42,25 +45,41 @@ def _client_key(line: str, server: ServerConfig, file: str) -> ClientKey:
         listed = ", ".join(f"`{name}`" for name in known)
         rule = f"server.qos has {listed}" if known else "server.qos is empty"
         raise UnavailableError(f"{file}: a key is of class `{qos}`: {rule}; name the class there, or drop it")
-    return ClientKey(key=key, qos=qos)
+    return ClientKey(key=key, place=f"line {number} of {file}", qos=qos)
 
 
 def check_key_files(server: ServerConfig) -> None:
-    """Raise UnavailableError where a file of keys cannot be used, before anything slow happens."""
-    all_keys(server)
-    if server.admin_keys_file is not None:
-        keys_of_file(server.admin_keys_file, key="server.admin_keys_file")
+    """Raise UnavailableError where the keys cannot be used, before anything slow happens.
+
+    That is also where a client's key is an operator's: whoever may ask could drain the server.
+    """
+    clients = all_keys(server)
+    file = server.admin_keys_file
+    if file is None:
+        return
+    operators = {key: number for number, key in _numbered(file, key="server.admin_keys_file")}
+    both = [f"line {operators[one.key]} and {one.place}" for one in clients if one.key in operators]
+    if both:
+        raise UnavailableError(
+            f"server.admin_keys_file={file}: holds keys of clients ({'; '.join(both)}): a client's key must "
+            "open no path of operators; give them keys of their own"
+        )
 
 
 def keys_of_file(file: str, *, key: str) -> list[str]:
     """Return the lines of a file that hold keys; `key` is the config's. Raises UnavailableError."""
+    return [line for _, line in _numbered(file, key=key)]
+
+
+def _numbered(file: str, *, key: str) -> list[tuple[int, str]]:
+    """Return the lines that hold keys, each with its number in the file, from 1."""
     name = f"{key}={file}"
     try:
         text = Path(file).expanduser().read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UnavailableError(f"{name}: cannot be read: {error}") from error
     found = [" ".join(line.partition("#")[0].split()) for line in text.splitlines()]
-    keys = [one for one in found if one]
+    keys = [(number, one) for number, one in enumerate(found, start=1) if one]
     if not keys:
         raise UnavailableError(f"{name}: holds no key: one a line; or set null for no file")
     return keys

@@ -8,9 +8,10 @@ import httpx
 import pytest
 from serving_configs import SERVER
 
+from deployer.config.schema import QosClass
 from deployer.errors import UnavailableError
 from deployer.serve.app import create_app
-from deployer.serve.key_file import all_keys, needs_key
+from deployer.serve.key_file import all_keys, check_key_files, needs_key
 from deployer.serve.service import Service
 
 
@@ -40,3 +41,25 @@ def test_a_file_without_keys_does_not_open_the_server(tmp_path: Path, text: str)
 def test_a_file_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     with pytest.raises(UnavailableError, match="No such file"):
         all_keys(replace(SERVER, api_keys_file=str(tmp_path / "none")))
+
+
+def test_a_clients_key_that_is_an_operators_too_is_refused_and_not_shown(tmp_path: Path) -> None:
+    clients, operators = tmp_path / "clients", tmp_path / "operators"
+    clients.write_text("# staff\nmine\nshared-b gold\n")
+    operators.write_text("\nshared-a  # both\nown\nshared-b\n")
+    named = replace(SERVER, api_keys=["own-client", "shared-a"], admin_keys_file=str(operators))
+    with pytest.raises(UnavailableError) as caught:
+        check_key_files(named)
+    assert f"{operators}: holds keys of clients (line 2 and server.api_keys[1])" in str(caught.value)
+    gold = QosClass(name="gold", priority=0, share=1.0, max_requests=None)
+    with pytest.raises(UnavailableError) as caught:
+        check_key_files(replace(named, api_keys_file=str(clients), qos=[gold]))
+    assert f"line 4 and line 3 of server.api_keys_file={clients}" in str(caught.value)
+    assert "shared" not in str(caught.value)
+
+
+def test_operators_with_keys_of_their_own_may_start(tmp_path: Path) -> None:
+    operators = tmp_path / "operators"
+    operators.write_text("own\n")
+    check_key_files(replace(SERVER, api_keys=["client"], admin_keys_file=str(operators)))
+    check_key_files(replace(SERVER, admin_keys_file=str(operators)))
