@@ -1,11 +1,6 @@
-"""Which kernel takes a linear layer: what was measured to be the fastest at its number of rows.
-
-Ours stream weights once and win where few rows use each weight; above that cuBLASLt does, through torch, but
-for int8, whose scales it does not take.
-"""
+"""Linear layers: each goes to the kernel that is the fastest for it and can take it (`linear_choice.py`)."""
 
 from collections.abc import Callable
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,38 +18,10 @@ from engines.turbomind.ops import (
     linear_skinny_int4,
     linear_tiles,
 )
-from engines.turbomind.ops.hopper_cut import OUTPUTS_A_GROUP, Kind
+from engines.turbomind.ops.linear_choice import Way, gates, way
 from engines.turbomind.ops.norm import add_rms_norm
 from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
 
-Way = Literal["skinny", "hopper", "even", "tiles", "library"]
-
-# The most rows that `linear_hopper` takes in less time than the library, on an H200 (kernels/LOG.md), for
-# layers of at most half a block of 64 outputs an SM, one, eight, and more.
-_BLOCKS_AN_SM = (0.5, 1.0, 8.0)
-_MOST_HOPPER_ROWS: dict[Kind, tuple[int, int, int, int]] = {
-    "dense": (128, 128, 128, 64),
-    "e4m3": (256, 128, 64, 64),
-    "int8": (256, 256, 256, 256),
-}
-# What multiplies more rows. Sums of int8 leave the library as int32, and scaling them takes longer than they.
-_MANY_ROWS: dict[Kind, Way] = {"dense": "library", "e4m3": "library", "int8": "tiles"}
-# Rows that `linear_even` takes in less time than others, gated or not: layers of one to eight blocks an SM.
-_EVEN_ROWS: dict[Kind, range] = {
-    "dense": range(129, 257),
-    "e4m3": range(129, 193),
-    "int8": range(0),
-}
-# Rows whose gates `linear_hopper` applies in less time than the op does, for layers of more than one block of
-# 64 outputs an SM.
-_GATED_ROWS: dict[Kind, range] = {
-    "dense": range(linear_skinny.MOST_ROWS + 1, 129),
-    "e4m3": range(1, 129),
-    "int8": range(1, 129),
-}
-# The least rows whose gates `linear_tiles` applies in whole steps of less time. Of e4m3 the library's product
-# and codes that are made with the gate are faster.
-_GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "e4m3": None, "int8": 257}
 # What the kernels that gate are called with: rows, or codes of rows and their scales.
 _GATED: dict[str, Callable[..., Tensor]] = {
     "hopper": linear_hopper.linear_dense,
@@ -73,30 +40,6 @@ _GATED_INT4_ROWS = range(linear_skinny_int4.ROWS[-1] + 1, linear_int4_hopper.MOS
 _LIBRARY_ROWS = 4096
 # Rows of int8 whose int32 and fp32 sums wait in memory at once: with 28,672 outputs 0.23 GB in place of 1.9.
 _SUM_ROWS = 1024
-
-
-def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
-    """Return how a product is taken where every way can take it."""
-    if kind == "dense" and num_rows <= linear_skinny.MOST_ROWS:
-        return "skinny"
-    blocks_an_sm = -(-outputs // OUTPUTS_A_GROUP) / num_sms
-    size = sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)
-    if size == 2 and num_rows in _EVEN_ROWS[kind]:
-        return "even"
-    most = _MOST_HOPPER_ROWS[kind][size]
-    return "hopper" if num_rows <= most else _MANY_ROWS[kind]
-
-
-def gates(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way | None:
-    """Return which kernel applies the gates, half of the outputs, to its product; None: an op of its own."""
-    least = _GATED_TILES[kind]
-    if least is not None and num_rows >= least:
-        return "tiles"
-    if outputs <= OUTPUTS_A_GROUP * num_sms:
-        return None
-    if num_rows in _EVEN_ROWS[kind]:
-        return "even"
-    return "hopper" if num_rows in _GATED_ROWS[kind] else None
 
 
 def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:

@@ -1,7 +1,5 @@
 """The linear op of the table: which way a product is taken, and that every way gives the twin's result."""
 
-from typing import get_args
-
 import pytest
 import torch
 from paged_attention import relative_error
@@ -10,15 +8,12 @@ from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.int4_tiles import linear_int4
-from engines.turbomind.ops.hopper_cut import Kind
 from engines.turbomind.ops.linear import (
     add_rms_norm_gated,
     add_rms_norm_linear,
-    gates,
     library_codes,
     linear,
     silu_mul_linear,
-    way,
 )
 
 BF16 = torch.bfloat16
@@ -107,7 +102,7 @@ def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int, 
 def test_gates_of_many_rows_behind_a_norm_give_the_twins_result(
     gpu, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engines.turbomind.ops.linear._GATED_TILES", {"dense": 130, "int8": 130})
+    monkeypatch.setattr("engines.turbomind.ops.linear_choice._GATED_TILES", {"dense": 130, "int8": 130})
     weight, truth = layers(gpu, 80, 256, 64)[kind], TorchOps()
     x, residual = (torch.randn(140, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
     norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
@@ -133,39 +128,6 @@ def test_what_has_no_codes_is_two_ops(gpu) -> None:
     x = torch.zeros(2, 256, dtype=BF16, device=gpu.device)
     assert silu_mul_linear(gpu, torch.zeros(2, 512, dtype=BF16, device=gpu.device), weight) is None
     assert add_rms_norm_linear(gpu, x, x, x[0], 1e-5, weight) is None
-
-
-def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
-    def ways(kind: Kind, outputs: int) -> str:
-        rows = (1, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257)
-        return "".join(way(kind, num_rows=num, outputs=outputs, num_sms=132)[0] for num in rows)
-
-    o, qkv, gate_up, head = 4096, 6144, 28672, 92608
-    assert [ways("dense", outputs) for outputs in (o, qkv, gate_up, head)] == [
-        "sshhhhhhlll",
-        "sshhhhhhlll",
-        "sshhhhhheel",
-        "sshhhhlllll",
-    ]
-    assert [ways("e4m3", outputs) for outputs in (o, qkv, gate_up)] == [
-        "hhhhhhhhhhl",
-        "hhhhhhhhlll",
-        "hhhhhhllell",
-    ]
-    assert {ways("int8", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhht"}
-    gated = {
-        kind: [rows for rows in range(2000) if gates(kind, num_rows=rows, outputs=gate_up, num_sms=132)]
-        for kind in get_args(Kind)
-    }
-    assert gated == {
-        "dense": [*range(17, 257), *range(1024, 2000)],
-        "e4m3": [*range(1, 193)],
-        "int8": [*range(1, 129), *range(257, 2000)],
-    }
-    assert gates("int8", num_rows=128, outputs=gate_up, num_sms=132) == "hopper"
-    assert gates("e4m3", num_rows=129, outputs=gate_up, num_sms=132) == "even"
-    assert gates("int8", num_rows=257, outputs=gate_up, num_sms=132) == "tiles"
-    assert not gates("dense", num_rows=64, outputs=o, num_sms=132)
 
 
 def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:

@@ -1,0 +1,37 @@
+from typing import get_args
+
+from engines.turbomind.ops.hopper_cut import Kind
+from engines.turbomind.ops.linear_choice import gates, way
+
+
+def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
+    def ways(kind: Kind, outputs: int) -> str:
+        rows = (1, 16, 17, 32, 33, 64, 65, 128, 129, 256, 257)
+        return "".join(way(kind, num_rows=num, outputs=outputs, num_sms=132)[0] for num in rows)
+
+    o, qkv, gate_up, head = 4096, 6144, 28672, 92608
+    assert [ways("dense", outputs) for outputs in (o, qkv, gate_up, head)] == [
+        "sshhhhhhlll",
+        "sshhhhhhlll",
+        "sshhhhhheel",
+        "sshhhhlllll",
+    ]
+    assert [ways("e4m3", outputs) for outputs in (o, qkv, gate_up)] == [
+        "hhhhhhhhhhl",
+        "hhhhhhhhlll",
+        "hhhhhhllell",
+    ]
+    assert {ways("int8", outputs) for outputs in (o, qkv, gate_up)} == {"hhhhhhhhhht"}
+    gated = {
+        kind: [rows for rows in range(2000) if gates(kind, num_rows=rows, outputs=gate_up, num_sms=132)]
+        for kind in get_args(Kind)
+    }
+    assert gated == {
+        "dense": [*range(17, 257), *range(1024, 2000)],
+        "e4m3": [*range(1, 193)],
+        "int8": [*range(1, 129), *range(257, 2000)],
+    }
+    assert gates("int8", num_rows=128, outputs=gate_up, num_sms=132) == "hopper"
+    assert gates("e4m3", num_rows=129, outputs=gate_up, num_sms=132) == "even"
+    assert gates("int8", num_rows=257, outputs=gate_up, num_sms=132) == "tiles"
+    assert not gates("dense", num_rows=64, outputs=o, num_sms=132)
