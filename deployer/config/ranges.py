@@ -73,6 +73,7 @@ RANGES: dict[str, Range] = {
     "server.target_ttft_ms": ABOVE_ZERO,
     "server.target_token_ms": ABOVE_ZERO,
     "server.max_body_bytes": POSITIVE,
+    "server.body_timeout_s": ABOVE_ZERO,
     "server.max_stored_bytes": NOT_NEGATIVE,
     "server.keep_alive_s": ABOVE_ZERO,
     "server.drain_s": NOT_NEGATIVE,

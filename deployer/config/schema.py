@@ -149,6 +149,7 @@ class ServerConfig:
     qos: list[QosClass]  # []: all requests are equal
     qos_default: str | None  # the class of a request whose key has none
     max_body_bytes: int
+    body_timeout_s: float  # from the head of a request to the end of its body
     max_stored_bytes: int
     keep_alive_s: float  # of an idle connection
     drain_s: float

@@ -1,7 +1,8 @@
 """ASGI layer: how many requests are in flight, and whether another may come in.
 
-A request counts from its head to the last byte of its answer, so `server.max_requests` also bounds how many
-bodies are in memory. A draining server takes no new work, its health and metrics stay readable.
+A request counts from the last byte of its body to the last byte of its answer; where there is no place it is
+refused at its head, before its body is read. A draining server takes no new work, its health and metrics stay
+readable.
 """
 
 import asyncio
@@ -10,8 +11,9 @@ import time
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from deployer.serve.api_errors import ApiFault
+from deployer.serve.api_errors import ApiError, ApiFault
 from deployer.serve.api_keys import is_served_work
+from deployer.serve.arrivals import Arrivals
 from deployer.serve.class_places import ClassPlaces
 from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.request_record import record_in
@@ -112,9 +114,10 @@ class Admission:
 class AdmissionGate:
     """ASGI layer that holds work (POST of clients) to an `Admission`."""
 
-    def __init__(self, app: ASGIApp, *, admission: Admission) -> None:
+    def __init__(self, app: ASGIApp, *, admission: Admission, arrivals: Arrivals) -> None:
         self.app = app
         self.admission = admission
+        self.arrivals = arrivals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or not is_served_work(scope["path"]):
@@ -122,13 +125,29 @@ class AdmissionGate:
             return
         record = record_in(scope)
         qos = record.qos = self.admission.classes.name_of(record.qos)
-        refusal = self.admission.refusal(qos)
-        if refusal is not None:
-            record.error = refusal.code
-            if self.admission.latency is not None:
-                self.admission.latency.was_full()
-            await refusal.response()(scope, receive, send)
+        if await self._is_refused(self.admission.refusal(qos), scope, receive, send):
             return
+        try:
+            receive = await self.arrivals.whole(scope, receive)
+        except ApiError as error:
+            record.error = error.fault.code
+            await error.fault.response()(scope, receive, send)
+            return
+        if await self._is_refused(self.admission.refusal(qos), scope, receive, send):
+            return
+        await self._admitted(scope, receive, send, qos)
+
+    async def _is_refused(self, refusal: ApiFault | None, scope: Scope, receive: Receive, send: Send) -> bool:
+        if refusal is None:
+            return False
+        record_in(scope).error = refusal.code
+        if self.admission.latency is not None:
+            self.admission.latency.was_full()
+        await refusal.response()(scope, receive, send)
+        return True
+
+    async def _admitted(self, scope: Scope, receive: Receive, send: Send, qos: str | None) -> None:
+        record = record_in(scope)
         request = asyncio.current_task()
         assert request is not None, "ASGI applications run in a task"
         entered_s = self.admission.enter(qos)

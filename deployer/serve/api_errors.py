@@ -17,6 +17,7 @@ from engines.errors import EngineDeadError, EngineError, RequestError
 STATUS_OF_CODE = {
     "model_not_found": 404,
     "request_not_found": 404,
+    "body_timeout": 408,
     "body_too_large": 413,
     "queue_full": 429,
     "engine_error": 500,

@@ -1,7 +1,7 @@
 """The ASGI layers around every application of ours, from the outside in.
 
-RequestLog (id, log line, metrics, faults of ours), CORS, ApiKeys (401), AdmissionGate (429, 503),
-CancelWhenGone; then the routes.
+RequestLog (id, log line, metrics, faults of ours), CORS, ApiKeys (401), AdmissionGate (408, 429,
+503), CancelWhenGone; then the routes.
 """
 
 from starlette.middleware import Middleware
@@ -10,6 +10,7 @@ from starlette.middleware.cors import CORSMiddleware
 from deployer.config.schema import ServerConfig
 from deployer.serve.admission import Admission, AdmissionGate
 from deployer.serve.api_keys import ApiKeys
+from deployer.serve.arrivals import Arrivals
 from deployer.serve.cancel_when_gone import CancelWhenGone
 from deployer.serve.key_file import all_keys, needs_key
 from deployer.serve.metrics import Metrics
@@ -37,6 +38,6 @@ def layers(
         )
     if needs_key(server):
         found.append(Middleware(ApiKeys, keys=all_keys(server)))
-    found.append(Middleware(AdmissionGate, admission=admission))
+    found.append(Middleware(AdmissionGate, admission=admission, arrivals=Arrivals(server)))
     found.append(Middleware(CancelWhenGone))
     return found

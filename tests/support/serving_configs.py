@@ -13,8 +13,8 @@ SERVER = ServerConfig(
     otel_endpoint=None, otel_sample_ratio=1.0,
     ssl_keyfile=None, ssl_certfile=None,
     max_requests=8, target_ttft_ms=None, target_token_ms=None, qos=[], qos_default=None,
-    max_body_bytes=100_000, max_stored_bytes=100_000, keep_alive_s=75, drain_s=1, log_level="info",
-    allow_random_weights=False,
+    max_body_bytes=100_000, body_timeout_s=60, max_stored_bytes=100_000, keep_alive_s=75, drain_s=1,
+    log_level="info", allow_random_weights=False,
 )  # fmt: skip
 VISION = VisionConfig(
     name=None, min_tiles=None, max_tiles=None, thumbnail=None, min_pixels=None, max_pixels=None,

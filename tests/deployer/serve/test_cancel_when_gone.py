@@ -85,9 +85,11 @@ async def test_leaving_inside_the_body_is_no_fault_of_ours(
     _, writer = await asyncio.open_connection("127.0.0.1", int(server.url.rsplit(":", 1)[1]))
     writer.write(b'POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{"messages"')
     await writer.drain()
-    await until(lambda: server.service.admission.in_flight == 1)
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        await client.get("/health")  # by then the half body is there
     writer.close()
-    await until(lambda: server.service.admission.in_flight == 0)
+    await until(lambda: "path=/v1/chat/completions status=400" in caplog.text)
+    assert server.service.admission.in_flight == 0
     assert "Traceback" not in caplog.text
 
 
