@@ -6,7 +6,7 @@ A rule yields the key that it objects to and the rest of the message: the rule a
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from deployer.config.adapters import adapters_are_there
 from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_heads
@@ -182,15 +182,27 @@ def origins_are_origins(config: DeployConfig) -> Complaints:
 
 def endpoint_is_a_url(config: DeployConfig) -> Complaints:
     endpoint = config.server.otel_endpoint
-    parts = urlsplit(endpoint or "")
-    if endpoint is not None and (parts.scheme not in ("http", "https") or not parts.hostname):
+    if endpoint is None:
+        return
+    parts = _url(endpoint)
+    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
         yield "server.otel_endpoint", "must be a URL; as http://localhost:4318/v1/traces"
 
 
 def _is_web_origin(text: str) -> bool:
-    parts = urlsplit(text)
+    parts = _url(text)
+    if text == "*" or parts is None:
+        return text == "*"
     bare = not parts.path and not parts.query and not parts.fragment
-    return text == "*" or (bool(parts.scheme) and bool(parts.hostname) and bare)
+    return bool(parts.scheme) and bool(parts.hostname) and bare
+
+
+def _url(text: str) -> SplitResult | None:
+    """Return the parts of a URL, or None where it has none: brackets that do not close."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return None
 
 
 def _any_of(words: list[str]) -> str:

@@ -47,6 +47,8 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["server.api_keys=[a,'']"], "must hold no empty key"),
         (["chat_template.stop_words=['']"], "must hold no empty text"),
         (["server.cors_origins=[localhost]"], "must read scheme://host"),
+        (["server.cors_origins=['http://[::1']"], "must read scheme://host"),
+        (["server.otel_endpoint='http://[::1'"], "must be a URL"),
         (["model.repo=null"], "set model.repo=<owner>/<name>"),
         (["model.repo=InternVL2-8B"], "must read owner/name"),
         (["model.hub=folder"], "set model.path=<folder>"),
