@@ -7,10 +7,13 @@ import ctypes
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from engines.errors import KernelError
 from engines.turbomind.launch import driver, status_name
 
+LINE_BYTES = 128  # what a box takes of a row
+GROUP_ROWS = 8  # that the swizzle of lines repeats after
 _MAP_BYTES = 128
 _MAP_ALIGNMENT = 64
 
@@ -32,6 +35,31 @@ class TensorView(NamedTuple):  # two are made a launch, as keys: a dataclass tak
     sizes: tuple[int, ...]
     strides_bytes: tuple[int, ...]  # of dimensions 1 .., multiples of 16
     box: tuple[int, ...]
+
+
+def lines(matrix: Tensor, box_rows: int) -> TensorView:
+    """Return a matrix as rows of 128-byte lines; the copy engine takes any elements for 16-bit ones."""
+    num_rows, bytes_a_row = matrix.shape[0], matrix.shape[1] * matrix.element_size()
+    return TensorView(
+        address=matrix.data_ptr(),
+        dtype=torch.bfloat16,
+        sizes=(bytes_a_row // 2, num_rows),
+        strides_bytes=(bytes_a_row,),
+        box=(LINE_BYTES // 2, box_rows),
+    )
+
+
+def by_groups(matrix: Tensor, box_rows: int, *, halves: int) -> TensorView:
+    """Return lines in groups of 8 rows; of two `halves` a box takes groups by turns."""
+    num_rows, bytes_a_row = matrix.shape[0], matrix.shape[1] * matrix.element_size()
+    half = num_rows // halves
+    return TensorView(
+        address=matrix.data_ptr(),
+        dtype=torch.bfloat16,
+        sizes=(bytes_a_row // 2, GROUP_ROWS, halves, half // GROUP_ROWS),
+        strides_bytes=(bytes_a_row, half * bytes_a_row, GROUP_ROWS * bytes_a_row),
+        box=(LINE_BYTES // 2, GROUP_ROWS, halves, box_rows // halves // GROUP_ROWS),
+    )
 
 
 def encode(view: TensorView) -> bytes:

@@ -9,31 +9,23 @@ from torch import Tensor
 from engines.ops import Dense, Fp8, Int8
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
-from engines.turbomind.operands import check, planned, rows, scalar_name
-from engines.turbomind.tensor_map import TensorView
+from engines.turbomind.operands import planned, rows, scalar_name
+from engines.turbomind.ops.product_operands import check_product, takes, weight_name
+from engines.turbomind.tensor_map import LINE_BYTES, by_groups, lines
 
 ROWS = (192, 256)  # of x in a tile, as the kernel is compiled for
 _TILE = 128  # rows of the weight in a tile
 _CONSUMERS = 256  # threads that multiply; one more warp copies
-_LINE_BYTES = 128
-_GROUP_ROWS = 8  # of the weight, which gate or are gated by turns
 _ALIGNMENT = 1024
 _BARRIER_BYTES = 16  # full and empty, a stage
 _MOST_STAGES = 8
-_FLOATS = (torch.bfloat16, torch.float16)
-_CODES = {torch.float8_e4m3fn: "e4m3", torch.int8: "int8"}
 
 
 def fits(
     gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Fp8 | Int8, *, gated: bool = False
 ) -> bool:
     """Return whether the kernel can take this product; not whether it is the fastest way to do it."""
-    outputs, inputs = weight.weight_OI.shape
-    if gpu.capability != (9, 0) or dtype not in _FLOATS or not 0 < num_rows <= max(ROWS):
-        return False
-    line = inputs * weight.weight_OI.element_size()
-    whole = outputs % (2 * _GROUP_ROWS if gated else _GROUP_ROWS) == 0 and line % 16 == 0
-    return whole and weight.weight_OI.is_contiguous()
+    return 0 < num_rows <= max(ROWS) and takes(gpu, dtype, weight, gated=gated)
 
 
 def linear_even(gpu: Gpu, x_TI: Tensor, weight: Dense, *, gated: bool = False) -> Tensor:
@@ -89,16 +81,16 @@ def _product(
     kernel, num_rows = planned(
         gpu, "linear_even", operands, lambda: _plan(gpu, x_TI, row_scale_T, weight, out, gated), gated
     )
-    num_slabs = -(-inputs * x_TI.element_size() // _LINE_BYTES)
+    num_slabs = -(-inputs * x_TI.element_size() // LINE_BYTES)
     blocks = min(gpu.num_sms, -(-outputs // _TILE) * num_slabs)
     partials = gpu.scratch("linear_even partials", gpu.num_sms * _CONSUMERS * max(ROWS) // 2 * 4)
     flags = gpu.scratch("linear_even flags", 4 * gpu.num_sms)
     kernel(
         gpu.stream(),
         (blocks, 1),
-        gpu.tensor_map(_weight_view(weight.weight_OI, gated=gated)),
-        gpu.tensor_map(_lines(x_TI, len(x_TI))),
-        gpu.tensor_map(_lines(out, num_rows if gated else num_rows // 2)),
+        gpu.tensor_map(by_groups(weight.weight_OI, _TILE, halves=1 + gated)),
+        gpu.tensor_map(lines(x_TI, len(x_TI))),
+        gpu.tensor_map(lines(out, num_rows if gated else num_rows // 2)),
         *(0 if operand is None else operand.data_ptr() for operand in optional),
         partials.data_ptr(),
         flags.data_ptr(),
@@ -118,25 +110,14 @@ def _plan(
     gated: bool,
 ) -> tuple[Kernel, int]:
     """Return the kernel for checked operands and the rows it is compiled for."""
-    outputs, inputs = weight.weight_OI.shape
-    wanted: dict[str, tuple[Tensor, torch.dtype, tuple[int, ...]]] = {
-        "x": (x, weight.weight_OI.dtype, (len(x), inputs)),
-        "weight": (weight.weight_OI, weight.weight_OI.dtype, (outputs, inputs)),
-    }
-    if not isinstance(weight, Dense):
-        assert row_scale_T is not None, "codes have a scale a row"
-        wanted["row_scale"] = (row_scale_T, torch.float32, (len(x),))
-        wanted["scale"] = (weight.scale_O, torch.float32, (outputs,))
-    if weight.bias_O is not None:
-        wanted["bias"] = (weight.bias_O, out.dtype, (outputs,))
-    check(gpu, "linear_even", **wanted)
+    check_product(gpu, "linear_even", x, row_scale_T, weight, out)
     num_rows = next(number for number in ROWS if number >= len(x))
     stages = stages_of(num_rows, bytes_per_block=gpu.shared_bytes_per_block)
     scalar = scalar_name("linear_even", out)
     kernel = gpu.kernel(
         "linear_even.cu",
         "linear_even",
-        constants(scalar, _CODES.get(x.dtype, scalar), num_rows=num_rows, stages=stages, gated=gated),
+        constants(scalar, weight_name(weight, scalar), num_rows=num_rows, stages=stages, gated=gated),
         "MMMPPPPPiii",
         threads=_CONSUMERS + 32,
         shared_bytes=stages * _stage_bytes(num_rows) + _beside(num_rows) + _ALIGNMENT,
@@ -144,35 +125,10 @@ def _plan(
     return kernel, num_rows
 
 
-def _lines(matrix: Tensor, box_rows: int) -> TensorView:
-    """Return a matrix as rows of 128-byte lines; the copy engine takes any elements for 16-bit ones."""
-    num_rows, bytes_a_row = matrix.shape[0], matrix.shape[1] * matrix.element_size()
-    return TensorView(
-        address=matrix.data_ptr(),
-        dtype=torch.bfloat16,
-        sizes=(bytes_a_row // 2, num_rows),
-        strides_bytes=(bytes_a_row,),
-        box=(_LINE_BYTES // 2, box_rows),
-    )
-
-
-def _weight_view(weight_OI: Tensor, *, gated: bool) -> TensorView:
-    """Return a weight as groups of 8 rows: where `gated`, of its lower and of its upper half by turns."""
-    outputs, bytes_a_row = weight_OI.shape[0], weight_OI.shape[1] * weight_OI.element_size()
-    halves = 1 + gated
-    return TensorView(
-        address=weight_OI.data_ptr(),
-        dtype=torch.bfloat16,
-        sizes=(bytes_a_row // 2, _GROUP_ROWS, halves, outputs // halves // _GROUP_ROWS),
-        strides_bytes=(bytes_a_row, outputs // halves * bytes_a_row, _GROUP_ROWS * bytes_a_row),
-        box=(_LINE_BYTES // 2, _GROUP_ROWS, halves, _TILE // halves // _GROUP_ROWS),
-    )
-
-
 def _stage_bytes(num_rows: int) -> int:
-    return (_TILE + num_rows) * _LINE_BYTES + _BARRIER_BYTES
+    return (_TILE + num_rows) * LINE_BYTES + _BARRIER_BYTES
 
 
 def _beside(num_rows: int) -> int:
     """Return the bytes of the rows that wait to be written and of their scales."""
-    return num_rows * (_LINE_BYTES + 4)
+    return num_rows * (LINE_BYTES + 4)

@@ -13,9 +13,8 @@ from engines.turbomind.ops.hopper_cut import (
     most_rows,
     slab_inputs,
 )
-from engines.turbomind.tensor_map import TensorView
+from engines.turbomind.tensor_map import TensorView, lines
 
-_LINE = 128  # bytes: what a box takes of a row
 FLOATS = (torch.bfloat16, torch.float16)
 
 
@@ -55,7 +54,7 @@ def linear_dense(
         cut,
         x,
         out,
-        weight_view=_matrix(weight.weight_OI, cut.group_outputs),
+        weight_view=lines(weight.weight_OI, cut.group_outputs),
         scales=None,
         row_scales=None,
         bias_O=weight.bias_O,
@@ -95,7 +94,7 @@ def linear_codes(
         cut,
         codes_TI,
         out,
-        weight_view=_matrix(weight.weight_OI, cut.group_outputs),
+        weight_view=lines(weight.weight_OI, cut.group_outputs),
         scales=weight.scale_O,
         row_scales=row_scale_T,
         bias_O=weight.bias_O,
@@ -143,18 +142,6 @@ def _cut(gpu: Gpu, kind: Kind, x: Tensor, outputs: int, *, gated: bool = False) 
     )
 
 
-def _matrix(matrix: Tensor, box_rows: int) -> TensorView:
-    """Return rows of 128-byte lines; the copy engine takes any elements for 16-bit ones."""
-    num_rows, bytes_a_row = matrix.shape[0], matrix.shape[1] * matrix.element_size()
-    return TensorView(
-        address=matrix.data_ptr(),
-        dtype=torch.bfloat16,
-        sizes=(bytes_a_row // 2, num_rows),
-        strides_bytes=(bytes_a_row,),
-        box=(_LINE // 2, box_rows),
-    )
-
-
 def _launch(
     gpu: Gpu,
     kind: Kind,
@@ -180,7 +167,7 @@ def _launch(
         gpu.stream(),
         (cut.num_blocks(outputs) * -(-x.shape[0] // cut.rows), 1),
         gpu.tensor_map(weight_view),
-        gpu.tensor_map(_matrix(x, min(cut.rows, x.shape[0]))),
+        gpu.tensor_map(lines(x, min(cut.rows, x.shape[0]))),
         *(0 if operand is None else operand.data_ptr() for operand in (scales, row_scales, bias_O)),
         out.data_ptr(),
         x.shape[0],

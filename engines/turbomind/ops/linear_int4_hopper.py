@@ -5,26 +5,24 @@ from torch import Tensor
 
 from engines.ops import Int4
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.operands import check, rows, scalar_name
+from engines.turbomind.operands import scalar_name
 from engines.turbomind.ops.int4_cut import SLAB, Int4Cut, int4_cut
-from engines.turbomind.tensor_map import TensorView
+from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, check_int4, has_whole_slabs, permuted_rows
+from engines.turbomind.tensor_map import TensorView, lines
 
 MOST_ROWS = 256  # two blocks of rows share the codes; more are the library's, with the codes unpacked
 _LINE = 64  # elements of 16 bits in a row of a box
-_TILE_OUTPUTS = 16
 
 
 def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4, *, gated: bool = False) -> bool:
     """Return whether the kernel takes this product, and applies gates where `gated`."""
-    groups, outputs = weight.scales_GO.shape
-    size = weight.group_size
+    outputs = weight.scales_GO.shape[1]
     return (
         gpu.capability == (9, 0)
         and 0 < num_rows <= MOST_ROWS
         and dtype in (torch.bfloat16, torch.float16)
-        and outputs % (_TILE_OUTPUTS * (2 if gated else 1)) == 0
-        and groups * size % SLAB == 0
-        and (size % SLAB == 0 or size in (32, 64))
+        and outputs % (TILE_OUTPUTS * (2 if gated else 1)) == 0
+        and has_whole_slabs(weight, SLAB)
         and _cut(gpu, num_rows, weight, gated=gated) is not None
     )
 
@@ -36,18 +34,9 @@ def linear_int4_hopper(
 
     A given `cut` replaces the preferred one (benchmarks).
     """
-    x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
-    groups, outputs = weight.scales_GO.shape
-    inputs, bias = groups * weight.group_size, weight.bias_O
-    check(
-        gpu,
-        "linear_int4_hopper",
-        x=(x, x.dtype, (x.shape[0], inputs)),
-        tiles=(weight.tiles_XYB, torch.uint8, (-(-outputs // _TILE_OUTPUTS), inputs // 64, 512)),
-        scales=(weight.scales_GO, torch.float16, (groups, outputs)),
-        zeros=(weight.zeros_GO, torch.uint8, (groups, outputs)),
-        **({} if bias is None else {"bias": (bias, x.dtype, (outputs,))}),
-    )
+    x = permuted_rows(x_TI, weight)
+    outputs, inputs, bias = weight.scales_GO.shape[1], x.shape[1], weight.bias_O
+    check_int4(gpu, "linear_int4_hopper", x, weight)
     cut = cut or _cut(gpu, x.shape[0], weight, gated=gated)
     assert cut is not None and cut.gated == gated, "what fits has a cut"
     kernel = gpu.kernel(
@@ -64,7 +53,7 @@ def linear_int4_hopper(
         gpu.stream(),
         (cut.num_blocks(x.shape[0], written), 1),
         gpu.tensor_map(_codes(weight.tiles_XYB, cut)),
-        gpu.tensor_map(_matrix(x, cut)),
+        gpu.tensor_map(lines(x, min(cut.rows, x.shape[0]))),
         weight.scales_GO.data_ptr(),
         weight.zeros_GO.data_ptr(),
         0 if bias is None else bias.data_ptr(),
@@ -85,17 +74,6 @@ def _codes(tiles_XYB: Tensor, cut: Int4Cut) -> TensorView:
         sizes=(_LINE, 4 * tiles_y, tiles_x, 1),
         strides_bytes=(128, 512 * tiles_y, 512 * tiles_y * tiles_x),
         box=(_LINE, 8, cut.box_tiles, 1),
-    )
-
-
-def _matrix(x_TI: Tensor, cut: Int4Cut) -> TensorView:
-    num_rows, inputs = x_TI.shape
-    return TensorView(
-        address=x_TI.data_ptr(),
-        dtype=torch.bfloat16,
-        sizes=(inputs, num_rows),
-        strides_bytes=(2 * inputs,),
-        box=(_LINE, min(cut.rows, num_rows)),
     )
 
 

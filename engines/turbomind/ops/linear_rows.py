@@ -13,7 +13,7 @@ from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
 from engines.turbomind.ops.rows_cut import ROWS, THREADS, RowsCut, rows_cut
-from engines.turbomind.tensor_map import TensorView
+from engines.turbomind.tensor_map import lines
 
 _SLAB = 64  # inputs of a stage
 _FLOATS = (torch.bfloat16, torch.float16)
@@ -82,8 +82,8 @@ def linear_rows(
     kernel(
         gpu.stream(),
         (blocks, 1),
-        gpu.tensor_map(_matrix(x, ROWS)),
-        gpu.tensor_map(_matrix(weight.weight_OI, used.columns)),
+        gpu.tensor_map(lines(x, ROWS)),
+        gpu.tensor_map(lines(weight.weight_OI, used.columns)),
         *(0 if operand is None else operand.data_ptr() for operand in optional.values()),
         out.data_ptr(),
         len(x),
@@ -129,14 +129,4 @@ def _kernel(gpu: Gpu, scalar: str, cut: RowsCut, after: After) -> Kernel:
         "MMPPPPiii",
         threads=THREADS,
         shared_bytes=cut.shared_bytes,
-    )
-
-
-def _matrix(matrix: Tensor, box_rows: int) -> TensorView:
-    return TensorView(
-        address=matrix.data_ptr(),
-        dtype=matrix.dtype,
-        sizes=(matrix.shape[1], matrix.shape[0]),
-        strides_bytes=(2 * matrix.shape[1],),
-        box=(_SLAB, box_rows),
     )

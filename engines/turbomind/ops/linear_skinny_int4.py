@@ -9,12 +9,12 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.ops import Int4
 from engines.turbomind.gpu import Constants, Gpu
-from engines.turbomind.operands import check, rows, scalar_name
+from engines.turbomind.operands import scalar_name
 from engines.turbomind.ops.flash_shape import matrix_fault
+from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, check_int4, has_whole_slabs, permuted_rows
 
 SLAB = 128  # inputs of a stage
 ROWS = (1, 8)  # of x, as the kernel is compiled for
-_TILE_OUTPUTS = 16
 _TILE_BYTES = 1024  # of a slab of one tile of outputs
 _PIECE_BYTES = 48  # scales and zero points of 16 outputs
 _LANES = 32  # each fetches at most one piece of scales or zero points
@@ -75,7 +75,7 @@ def make_shape(
 ) -> SkinnyInt4Shape | None:
     """Return one wave of blocks with the deepest ring that fits, or None where none does."""
     compiled_rows = next(rows for rows in ROWS if rows >= num_rows)
-    block_tiles = -(-(outputs // _TILE_OUTPUTS) * cluster // num_sms)
+    block_tiles = -(-(outputs // TILE_OUTPUTS) * cluster // num_sms)
     passes = -(-block_tiles // tiles)
     slabs = -(-(inputs // SLAB) // cluster)
     sums = min(2, passes) * warps * compiled_rows * (16 * tiles + 4) * 4
@@ -118,7 +118,7 @@ def skinny_int4_shape(
 
     None where shared memory does not hold the rows and a ring.
     """
-    block_tiles = -(-(outputs // _TILE_OUTPUTS) // num_sms)
+    block_tiles = -(-(outputs // TILE_OUTPUTS) // num_sms)
     by_waste = sorted(range(1, _MOST_TILES + 1), key=lambda tiles: (-(-block_tiles // tiles) * tiles, -tiles))
     cuts = [(tiles, cluster, False) for cluster in ((1, 2) if clusters else (1,)) for tiles in by_waste]
     if block_tiles <= _RING_TILES:
@@ -142,13 +142,11 @@ def skinny_int4_shape(
 
 def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4) -> bool:
     """Return whether the kernel takes this product."""
-    groups, outputs = weight.scales_GO.shape
-    size = weight.group_size
+    outputs = weight.scales_GO.shape[1]
     return (
         0 < num_rows <= ROWS[-1]
-        and outputs % _TILE_OUTPUTS == 0
-        and groups * size % SLAB == 0
-        and (size % SLAB == 0 or size in (32, 64))
+        and outputs % TILE_OUTPUTS == 0
+        and has_whole_slabs(weight, SLAB)
         and dtype in (torch.bfloat16, torch.float16)
         and not matrix_fault(gpu, dtype)
         and _shape(gpu, num_rows, weight) is not None
@@ -159,23 +157,14 @@ def linear_skinny_int4(
     gpu: Gpu, x_TI: Tensor, weight: Int4, *, shape: SkinnyInt4Shape | None = None
 ) -> Tensor:
     """Return x[:, perm] @ W.T + b for few rows. A given `shape` replaces the preferred one (benchmarks)."""
-    x = rows(x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I))
-    groups, outputs = weight.scales_GO.shape
-    inputs, bias = groups * weight.group_size, weight.bias_O
-    check(
-        gpu,
-        "linear_skinny_int4",
-        x=(x, x.dtype, (x.shape[0], inputs)),
-        tiles=(weight.tiles_XYB, torch.uint8, (-(-outputs // _TILE_OUTPUTS), inputs // 64, 512)),
-        scales=(weight.scales_GO, torch.float16, (groups, outputs)),
-        zeros=(weight.zeros_GO, torch.uint8, (groups, outputs)),
-        **({} if bias is None else {"bias": (bias, x.dtype, (outputs,))}),
-    )
+    x = permuted_rows(x_TI, weight)
+    outputs, inputs, bias = weight.scales_GO.shape[1], x.shape[1], weight.bias_O
+    check_int4(gpu, "linear_skinny_int4", x, weight)
     if not fits(gpu, x.shape[0], x.dtype, weight):
         raise KernelError(
             f"`linear_skinny_int4` of {x.shape[0]} rows, {inputs} inputs in groups of {weight.group_size}, "
             f"{outputs} outputs: at most {ROWS[-1]} rows, which shared memory must hold, inputs a multiple "
-            f"of {SLAB}, outputs of {_TILE_OUTPUTS}, groups of 32, 64 or a multiple of {SLAB}"
+            f"of {SLAB}, outputs of {TILE_OUTPUTS}, groups of 32, 64 or a multiple of {SLAB}"
         )
     shape = shape or _shape(gpu, x.shape[0], weight)
     assert shape is not None, "what fits has a shape"
@@ -190,7 +179,7 @@ def linear_skinny_int4(
     out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
     kernel(
         gpu.stream(),
-        (-(-outputs // (_TILE_OUTPUTS * shape.block_tiles)) * shape.cluster, 1),
+        (-(-outputs // (TILE_OUTPUTS * shape.block_tiles)) * shape.cluster, 1),
         x.data_ptr(),
         weight.tiles_XYB.data_ptr(),
         weight.scales_GO.data_ptr(),

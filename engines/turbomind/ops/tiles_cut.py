@@ -4,10 +4,11 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from engines.turbomind.tensor_map import LINE_BYTES
+
 ROWS = 128  # of a tile
 THREADS = 384
 BOX_ROWS = 16  # of the result, that a warp writes at once
-LINE_BYTES = 128  # of a row in a stage
 CUTS = (
     (256, 2),
     (256, 1),
