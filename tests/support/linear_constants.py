@@ -1,0 +1,155 @@
+"""Constants that kernels of linear layers are compiled with, by architecture."""
+
+from typing import get_args
+
+from gpu_limits import SHARED, matrix_scalar
+
+from engines.turbomind.ops.hopper_cut import Kind, make_cut
+from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
+from engines.turbomind.ops.linear_even import ROWS as EVEN_ROWS
+from engines.turbomind.ops.linear_even import constants as linear_even_constants
+from engines.turbomind.ops.linear_even import stages_of
+from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
+from engines.turbomind.ops.linear_rows import After
+from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
+from engines.turbomind.ops.linear_skinny import skinny_shape
+from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
+from engines.turbomind.ops.linear_tiles import constants as linear_tiles_constants
+from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
+from engines.turbomind.ops.rows_cut import make_cut as make_rows_cut
+from engines.turbomind.ops.tiles_cut import CUTS as TILES_CUTS
+from engines.turbomind.ops.tiles_cut import make_cut as make_tiles_cut
+
+
+def linear_hopper(arch: str) -> list[dict[str, int | str]]:
+    # kind, most rows, groups: where registers are shortest
+    cuts: tuple[tuple[Kind, int, int], ...] = (
+        ("dense", 8, 4),
+        ("dense", 256, 2),
+        ("dense", 128, 4),
+        ("e4m3", 128, 2),
+        ("e4m3", 64, 4),
+        ("e4m3", 256, 2),
+        ("e4m3", 128, 4),
+        ("int8", 256, 2),
+    )
+    cases = []
+    for kind, rows, groups in cuts if arch == "sm_90a" else ():
+        cut = make_cut(
+            kind,
+            rows=rows,
+            groups=groups,
+            cluster=2,
+            inputs=4096,
+            shared_bytes=SHARED[arch][0],
+        )
+        assert cut is not None
+        cases.append(dict(linear_hopper_constants(kind, cut, "bf16")))
+    return cases
+
+
+def linear_int4_hopper(arch: str) -> list[dict[str, int | str]]:
+    # rows, groups, turns, gated, inputs of a scale: where registers are shortest, by the way codes go
+    cuts = (
+        (8, 1, 4, False, 128),
+        (32, 4, 1, True, 64),
+        (64, 4, 1, True, 128),
+        (64, 1, 3, False, 32),
+        (128, 2, 1, True, 256),
+    )
+    cases = []
+    for rows, groups, turns, gated, group_size in cuts if arch == "sm_90a" else ():
+        cut = make_int4_cut(
+            rows=rows,
+            groups=groups,
+            turns=turns,
+            gated=gated,
+            inputs=4096,
+            group_size=group_size,
+            shared_bytes=SHARED[arch][0],
+        )
+        assert cut is not None
+        cases += [dict(cut.constants(scalar, group_size)) for scalar in ("bf16", "fp16")]
+    return cases
+
+
+def linear_skinny(arch: str) -> list[dict[str, int | str]]:
+    cases = []
+    for num_rows, outputs in ((1, 28672), (16, 28672), (8, 6144)):
+        shape = skinny_shape(
+            num_rows=num_rows, num_outputs=outputs, num_sms=132, bytes_per_block=SHARED[arch][0]
+        )
+        cases.append(
+            {
+                "SCALAR": matrix_scalar(arch),
+                "INPUTS": 4096,
+                "COLUMNS": shape.columns,
+                "TILES": shape.tiles,
+                "PASSES": shape.passes,
+                "WARPS": shape.warps,
+                "STAGES": shape.stages,
+            }
+        )
+    return cases
+
+
+def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
+    cases = []
+    # rows, outputs, inputs of a scale
+    for num_rows, outputs, group_size in (
+        (1, 28672, 128),
+        (8, 6144, 32),
+        (8, 28672, 128),
+        (8, 28672, 64),
+    ):
+        shape = skinny_int4_shape(
+            num_rows=num_rows,
+            outputs=outputs,
+            inputs=2048,
+            group_size=group_size,
+            num_sms=132,
+            bytes_per_block=SHARED[arch][0],
+            clusters=arch == "sm_90a",
+        )
+        if shape is not None:
+            cases.append(dict(shape.constants(matrix_scalar(arch), group_size)))
+    return cases
+
+
+def linear_rows(arch: str) -> list[dict[str, int | str]]:
+    if arch != "sm_90a":
+        return []
+    cuts = [make_rows_cut(columns, bytes_per_block=SHARED[arch][0]) for columns in ROWS_CUT_COLUMNS]
+    pairs = [(cut, "gelu") for cut in cuts] + [(cuts[-1], after) for after in get_args(After)]
+    return [dict(linear_rows_constants("bf16", cut, after)) for cut, after in pairs]
+
+
+def linear_even(arch: str) -> list[dict[str, int | str]]:
+    if arch != "sm_90a":
+        return []
+    return [
+        dict(
+            linear_even_constants(
+                "bf16",
+                kind,
+                num_rows=num_rows,
+                stages=stages_of(num_rows, bytes_per_block=SHARED[arch][0]),
+                gated=gated,
+            )
+        )
+        for num_rows in EVEN_ROWS
+        for kind in ("bf16", "e4m3", "int8")
+        for gated in (False, True)
+    ]
+
+
+def linear_tiles(arch: str) -> list[dict[str, int | str]]:
+    if arch != "sm_90a":
+        return []
+    cuts = [make_tiles_cut(*cut, bytes_per_block=SHARED[arch][0]) for cut in TILES_CUTS]
+    return [
+        dict(linear_tiles_constants("bf16", kind, cut, gated=gated))
+        for cut in cuts
+        for kind in ("bf16", "e4m3", "int8")
+        for gated in (False, True)
+    ]
