@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 
 from engines.errors import DeviceError
-from engines.host_memory import keep_freed_memory
+from engines.memory.host_memory import keep_freed_memory
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer, Ops
 from engines.options import ComputeDtype, EngineOptions
 from engines.parallel import TpGroup
-from engines.penalties import TokenCounts
+from engines.sampling.penalties import TokenCounts
 
 if TYPE_CHECKING:
     from engines.vision.parts import EncodePass

@@ -1,4 +1,4 @@
-"""What a front end sees of an engine. Torch-free; `engines/client.py` is the real one, tests bring their own.
+"""What a front end sees of an engine. Torch-free; `engines/ipc/client.py` is the real one, tests have theirs.
 
 starting ──▶ ready ──▶ restarting ──▶ ready ...
     └──────────┴───────────┴──▶ dead        (`fault` says why)
@@ -7,8 +7,8 @@ starting ──▶ ready ──▶ restarting ──▶ ready ...
 from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
+from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Ready, Reply, Stats, Submit
-from engines.pixel_files import PixelFiles
 
 EngineState = Literal["starting", "ready", "restarting", "dead"]
 

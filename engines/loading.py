@@ -10,21 +10,21 @@ from pathlib import Path
 import torch
 
 from engines.backends import Backend, open_backend
-from engines.device_memory import free_bytes, used_bytes
-from engines.engine_loop import EngineLoop
 from engines.errors import DeviceError
-from engines.grammar import Grammars
-from engines.kv_cache import allocate_kv
-from engines.memory import KvPlan, plan_kv
+from engines.memory.device_memory import free_bytes, used_bytes
+from engines.memory.kv_cache import allocate_kv
+from engines.memory.kv_plan import KvPlan, plan_kv
 from engines.messages import Ready, Start
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import EngineOptions, LoadFormat, SchedulerOptions
-from engines.penalties import TokenCounts
-from engines.rehearsal import rehearse
-from engines.runner import Runner
-from engines.scheduler import Scheduler
+from engines.sampling.grammar import Grammars
+from engines.sampling.penalties import TokenCounts
+from engines.schedule.scheduler import Scheduler
 from engines.spec import ModelSpec
+from engines.steps.engine_loop import EngineLoop
+from engines.steps.rehearsal import rehearse
+from engines.steps.runner import Runner
 
 LoadNetwork = Callable[[Path, ModelSpec, Backend], Network]
 Meet = Callable[[Backend], None]

@@ -6,7 +6,7 @@
 
 Every `Submit` is answered by any number of `Delta` and exactly one `Done` or `Failed`. Pixels do not travel
 in a message: `ImageInput.pixels` names a shared-memory file that the engine unlinks once it has read it
-(`engines/pixel_files.py`).
+(`engines/ipc/pixel_files.py`).
 """
 
 from typing import Literal
@@ -62,7 +62,7 @@ class Sampling(msgspec.Struct, frozen=True, kw_only=True):
     logit_bias: dict[int, float]
     logprobs: int | None  # alternatives a token; 0: the chosen token only; None: no logprobs
     prompt_logprobs: int | None = None  # likewise of each prompt token, given those before it
-    grammar: str | None = None  # what the output must follow (`engines/grammar.py`); None: nothing
+    grammar: str | None = None  # what the output must follow (`engines/sampling/grammar.py`); None: nothing
 
 
 class Vocabulary(msgspec.Struct, frozen=True, kw_only=True):

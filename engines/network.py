@@ -8,11 +8,11 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from engines.decode_rows import DecodeRows
 from engines.ops import KvLayer
-from engines.plain_rows import PlainRows
+from engines.sampling.plain_rows import PlainRows
 from engines.spec import ModelSpec
-from engines.step import StepInput
+from engines.steps.decode_rows import DecodeRows
+from engines.steps.step import StepInput
 from engines.vision.parts import ImagePixels
 
 
@@ -47,8 +47,8 @@ class Replayed(NamedTuple):
 class ChoosingNetwork(Network, Protocol):
     """A network that goes from steps straight to their tokens where all rows are plain.
 
-    As `engines.sampling.sample` would choose them: an id equal to the vocabulary's size marks a row that held
-    a NaN. Both kinds of steps run over the pages that the network was made with.
+    As `engines.sampling.next_token.sample` would choose them: an id equal to the vocabulary's size marks a
+    row that held a NaN. Both kinds of steps run over the pages that the network was made with.
     """
 
     def choose(self, step: StepInput, rows: PlainRows) -> Tensor:

@@ -14,9 +14,9 @@ from typing import Literal, Protocol
 
 from torch import Tensor
 
-from engines.kv_layer import KvLayer as KvLayer
-from engines.rope import Rope
-from engines.step import AttentionBatch
+from engines.decoder.rope import Rope
+from engines.memory.kv_layer import KvLayer as KvLayer
+from engines.steps.step import AttentionBatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,7 +1,7 @@
 """The ranks that share one model: the only place with a communicator.
 
-A group of one is the identity, so networks are written once. `engines/followers.py` starts the processes of
-a larger one; each calls `join` before its first collective.
+A group of one is the identity, so networks are written once. `engines/ipc/followers.py` starts the processes
+of a larger one; each calls `join` before its first collective.
 """
 
 from dataclasses import dataclass

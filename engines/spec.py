@@ -13,7 +13,7 @@ from engines.vision.parts import AssemblySpec, ImagePlan, PixelSpec, ProjectorSp
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RopeSpec:
-    """Rotary position encoding, half-split pairs; formulas in `engines/rope.py`."""
+    """Rotary position encoding, half-split pairs; formulas in `engines/decoder/rope.py`."""
 
     theta: float
     kind: Literal["default", "linear", "dynamic", "dynamic_steps", "llama3", "longrope"] = "default"
@@ -80,7 +80,7 @@ class DecoderSpec:
     logn_length: int | None = None  # queries at later positions p are scaled by log(p + 1) / log(it)
     sliding_window: int | None = None  # query i sees key j iff 0 <= i - j < window
     kind: str = "llama_like"  # a name of `engines/decoder/registry.py`
-    positions: str = "sequential"  # a name of `engines/positions.py`
+    positions: str = "sequential"  # a name of `engines/decoder/positions.py`
 
     def stretched(self, *, rope_scaling_factor: float | None, use_logn_attn: bool | None) -> "DecoderSpec":
         """Return the decoder with what `engine.*` says of long prompts; None keeps the checkpoint's own."""

@@ -4,7 +4,7 @@
 
    in       q [B, KV_HEADS * GROUP, DIM] SCALAR, sequences `q_stride` elements apart
             keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, or codes; key_scales, value_scales: fp16 parameters of each
-            row of codes; formats as in engines/kv_layer.py   pages [B, pages_stride] int32   kv_lens [B] int32
+            row of codes; formats as in engines/memory/kv_layer.py   pages [B, pages_stride] int32   kv_lens [B] int32
    out      out [B, KV_HEADS * GROUP, DIM] contiguous; zeros where kv_lens[b] is 0
    scratch  partials: 2 * gridDim.x * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
    -D       SCALAR = bf16 | fp16; DIM, multiple of 16; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;

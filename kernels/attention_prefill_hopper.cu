@@ -1,7 +1,7 @@
 /* attention_prefill_hopper.cu - `attention_prefill.cu` on sm_90a: same contract, warpgroup products.
 
    in       as there, and key_map, value_map: the pools as [pages * KV_HEADS * PAGE_TOKENS, DIM], boxes of BOX_KEYS rows x 64;
-            or, with CODE_STAGES, keys, values: codes; key_scales, value_scales: their parameters; formats as in engines/kv_layer.py
+            or, with CODE_STAGES, keys, values: codes; key_scales, value_scales: their parameters; formats as in engines/memory/kv_layer.py
             counter [1] int32, zero before and after; null: item i is block i % blocks'
    scratch  shares: gridDim.x * CONSUMERS * kShare floats; arrivals [gridDim.x * CONSUMERS] int32, zero before and after
    out      as there

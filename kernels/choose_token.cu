@@ -7,13 +7,13 @@
                         the largest of: log_min_p; the top_k-th largest y; of these the smallest whose larger ones hold less
                         than top_p of their softmax
 
-   in       logits [S, vocab] SCALAR, rows `stride` apart   rows [S] of `Row`, as engines/plain_rows.py packs it
-            seen [N, vocab] bool, outputs [N, vocab] int32: the tables of engines/penalties.py, of which a row names one
+   in       logits [S, vocab] SCALAR, rows `stride` apart   rows [S] of `Row`, as engines/sampling/plain_rows.py packs it
+            seen [N, vocab] bool, outputs [N, vocab] int32: the tables of engines/sampling/penalties.py, of which a row names one
    out      ids [S] int64; `vocab` says that the row held a NaN
    -D       SCALAR = bf16 | fp16 | fp32
    launch   grid S, block 512
    moves    S * vocab elements, with 5 bytes each of the tables where a row is penalized; twice for drawn rows, four times where top_k or top_p cuts (mostly out of L2)
-   numbers  those of engines/sampling.py in fp32, the noise of engines/noise.py. Probabilities are added as multiples of 2^-40,
+   numbers  those of engines/sampling/next_token.py in fp32, the noise of engines/sampling/noise.py. Probabilities are added as multiples of 2^-40,
             so that the order of threads changes nothing: a token within 1e-5 of top_p's border may fall on its other side
 
    How a cut is found. Tokens are counted and weighed by their depth -y in bins 1/32 wide, the last one open; the bin of the

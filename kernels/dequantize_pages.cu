@@ -1,7 +1,7 @@
 /* dequantize_pages.cu - the quantized pages of some sequences as pages of numbers, packed one behind the other.
 
    Page p of sequence b becomes page first(b) + p, first(b) = sum over b' < b of ceil(kv_lens[b'] / PAGE_TOKENS).
-   Formats and formulas of a row: engines/kv_layer.py.
+   Formats and formulas of a row: engines/memory/kv_layer.py.
 
    in       keys, values [pages, KV_HEADS, PAGE_TOKENS, bytes of a row], key_scales, value_scales [.., 2 or 1] fp16
             pages [B, `most_pages`], rows `pages_stride` apart, int32   kv_lens [num_seqs] int32

@@ -11,7 +11,7 @@
    -D       ROTARY, KIND
    launch   grid ceil(T * ROTARY / 256), block 256
    moves    8 * T * ROTARY bytes
-   numbers  the angle in fp32, as engines/rope.py rounds it; its cos and sin within 2 ulp, for angles of any size that a
+   numbers  the angle in fp32, as engines/decoder/rope.py rounds it; its cos and sin within 2 ulp, for angles of any size that a
             position below 2^31 has: turns are taken off in fp64
 */
 #if !defined(ROTARY) || !defined(KIND)

@@ -5,7 +5,7 @@
                   rows num ... gridDim.x - 1 become empty: slot and adapter -1, length 0
    copy_ids       to[i] = ids[i]
 
-   in       rows [num, words] int32, each a row of engines/decode_rows.py, in memory of the host or of the GPU
+   in       rows [num, words] int32, each a row of engines/steps/decode_rows.py, in memory of the host or of the GPU
             last_ids [S] int64, read where a row has a source   ids [num] int64
    out      tokens [5, capacity] int64   kv_lens [capacity], pages [capacity, pages_stride] int32   to [num] int64, of the host or the GPU
    -D       PAGES, the word of a row where its pages begin
@@ -24,7 +24,7 @@
 
 constexpr int kThreads = 128;
 enum Word { kId, kPosition, kRopeLen, kSlot, kAdapter, kSource, kKvLen };
-static_assert(PAGES == kKvLen + 1, "the words of engines/decode_rows.py");
+static_assert(PAGES == kKvLen + 1, "the words of engines/steps/decode_rows.py");
 
 extern "C" __global__ __launch_bounds__(kThreads) void lay_out_rows(
     const int* rows, const long long* last_ids, long long* tokens, int* kv_lens, int* pages, int num, int words, int capacity,

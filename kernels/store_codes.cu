@@ -1,6 +1,6 @@
 /* store_codes.cu - keys and values into quantized pages, keys after their rotary position encoding.
 
-   Formats, formulas and bytes of a row: engines/kv_layer.py. Rotation: rope.cu.
+   Formats, formulas and bytes of a row: engines/memory/kv_layer.py. Rotation: rope.cu.
 
    in       q [T, HEADS, DIM], k, v [T, KV_HEADS, DIM] SCALAR; rows of a token contiguous, tokens `*_stride` elements apart
             cos, sin [T, ROTARY] fp32   slots [T] int64: page * PAGE_TOKENS + offset; negative: not written

@@ -21,9 +21,9 @@ from deployer.generation.image_inputs import write_images
 from deployer.generation.open_model import OpenedModel, check_family, open_model, sized_model
 from deployer.generation.weight_format import with_weights
 from deployer.prompt.assemble import Prompt
-from engines.client import EngineClient
 from engines.engine import Engine
 from engines.errors import EngineError
+from engines.ipc.client import EngineClient
 from engines.messages import Delta, Failed, ImageInput, Stats, Submit, greedy
 
 SETTLE_S = 5.0  # how long the engine's figures may be behind its last answer

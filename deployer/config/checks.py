@@ -22,7 +22,7 @@ from deployer.config.target_checks import (
     target_has_a_label_for_a_name,
 )
 from deployer.config.unbuilt import UnbuiltValueError
-from engines.kv_bytes import head_dim_rule
+from engines.memory.kv_bytes import head_dim_rule
 from engines.options import KvFormat
 
 SMALLEST_CACHE_BYTES = 1 << 20

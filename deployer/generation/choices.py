@@ -8,8 +8,8 @@ from deployer.config.schema import SamplingConfig
 from deployer.generation.image_inputs import link_images, write_images
 from deployer.generation.sampling import SamplingRules, TextRules, Vocabulary, sampling_of, text_rules
 from deployer.prompt.assemble import Prompt
+from engines.ipc.pixel_files import PixelFiles
 from engines.messages import ImageInput, Sampling, Submit
-from engines.pixel_files import PixelFiles
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -16,7 +16,7 @@ from deployer.config.schema import DeployConfig
 from deployer.generation.open_model import OpenedModel, check_family, open_model
 from deployer.generation.weight_format import with_weights
 from deployer.prompt.assemble import PromptBuilder
-from engines.client import EngineClient
+from engines.ipc.client import EngineClient
 from engines.messages import Ready
 
 

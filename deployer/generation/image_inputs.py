@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import msgspec
 
 from deployer.prompt.assemble import Prompt
+from engines.ipc.pixel_files import PixelFiles
 from engines.messages import ImageInput
-from engines.pixel_files import PixelFiles
 
 
 def write_images(prompt: Prompt, files: PixelFiles) -> tuple[ImageInput, ...]:

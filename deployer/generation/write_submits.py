@@ -6,8 +6,8 @@ from functools import partial
 
 from deployer.generation.choices import Choice, submits_of
 from deployer.generation.image_inputs import remove_images
+from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Submit
-from engines.pixel_files import PixelFiles
 
 
 async def write_submits(choices: Sequence[Choice], files: PixelFiles) -> list[Submit]:

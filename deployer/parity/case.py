@@ -12,7 +12,7 @@ from torch import Tensor
 from deployer.parity.golden_folder import GoldenFolder
 from deployer.parity.golden_pictures import drawn, pictures
 from deployer.parity.placement import place
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.spec import ModelSpec, VisionSpec
 from engines.vision.parts import ImagePixels
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 
 from deployer.parity.case import Case
 from deployer.parity.paged_network import sequence_of
-from engines.engine_loop import EngineLoop
 from engines.errors import EngineError
 from engines.messages import Delta, Done, Failed
 from engines.network import Network
+from engines.steps.engine_loop import EngineLoop
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,15 +15,15 @@ import torch
 from torch import Tensor
 
 from deployer.parity.case import Case
-from engines.batch import step_input
-from engines.batch_plan import BatchPlan, Chunk
-from engines.kv_cache import allocate_kv
+from engines.decoder.positions import prompt_positions
+from engines.memory.kv_cache import allocate_kv
+from engines.memory.prefix_cache import root_key
 from engines.messages import greedy
 from engines.network import Network
 from engines.options import KvOptions
-from engines.positions import prompt_positions
-from engines.prefix_cache import root_key
-from engines.sequence import ImageSlots, Sequence
+from engines.schedule.batch_plan import BatchPlan, Chunk
+from engines.schedule.sequence import ImageSlots, Sequence
+from engines.steps.batch import step_input
 
 MAX_TILES = 4  # of one pass of a tower: small, so that pictures share passes and are cut by them
 

@@ -14,8 +14,8 @@ from deployer.plan.hardware import DTYPE_BYTES, Dtype, Hardware, supports
 from deployer.plan.number_formats import WeightFormat
 from deployer.prompt.pixel_options import configured
 from engines.options import EngineOptions
-from engines.prompt_budget import PromptBudget
 from engines.quant.weight_quant import WeightQuant
+from engines.schedule.prompt_budget import PromptBudget
 from engines.spec import ModelSpec
 
 

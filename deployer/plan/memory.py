@@ -14,9 +14,9 @@ from deployer.plan.workspace import (
     sampling_bytes,
 )
 from engines.errors import EngineError
-from engines.kept_bytes import kept_bytes
-from engines.kv_bytes import SHARE_OF_HOST_MEMORY, page_bytes, pages_for
-from engines.memory import plan_kv
+from engines.memory.kept_bytes import kept_bytes
+from engines.memory.kv_bytes import SHARE_OF_HOST_MEMORY, page_bytes, pages_for
+from engines.memory.kv_plan import plan_kv
 
 WEIGHTS = {
     "vision tower": "tower",
@@ -149,8 +149,8 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
 def _host_row(case: Case, rows: list[MemoryRow]) -> MemoryRow:
     """Return what is left to everybody else on the machine.
 
-    `engines/device_memory.py` takes a share of what is free once the weights are loaded; steps live in the
-    other part, so their bytes come off it.
+    `engines/memory/device_memory.py` takes a share of what is free once the weights are loaded; steps live
+    in the other part, so their bytes come off it.
     """
     loaded = case.hardware.context_bytes + sum(row.num_bytes for row in rows if row.group == "weights")
     others = round((case.hardware.memory_bytes - loaded) * (1 - SHARE_OF_HOST_MEMORY))

@@ -12,7 +12,7 @@ from deployer.plan.case import Case
 from deployer.plan.rates import Rates
 from deployer.plan.roofline import Bound, Time, all_reduce_bytes, joined, linear_time
 from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
-from engines.kv_bytes import kv_token_bytes
+from engines.memory.kv_bytes import kv_token_bytes
 from engines.spec import DecoderSpec, VisionSpec
 from engines.vision.parts import ImagePlan
 

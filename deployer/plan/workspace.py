@@ -12,7 +12,7 @@ from dataclasses import replace
 from math import prod
 
 from deployer.plan.case import Case
-from engines.kv_bytes import kv_heads_per_rank, plain_bytes
+from engines.memory.kv_bytes import kv_heads_per_rank, plain_bytes
 from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.chunk_ladder import chunk_ladder
 
@@ -39,7 +39,7 @@ def decoder_bytes(case: Case) -> int:
 
 
 def sampling_bytes(case: Case) -> int:
-    """Return what `engines/sampling.py` holds for a full batch that draws, S rows of V logits.
+    """Return what `engines/sampling/next_token.py` holds for a full batch that draws, S rows of V logits.
 
     Float32 logits and the same over the temperatures, 2 * 4 bytes a number, beside what top_p takes: all
     logits in order, `ORDER_BYTES`. The steps before and after it hold less.

@@ -30,8 +30,8 @@ from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.pixel_job import PixelJob, PixelReply, PixelSetup
 from deployer.prompt.planned import PlannedImage
 from engines.errors import RequestError
-from engines.owned_folder import OwnedFolder
-from engines.pixel_files import SHARED_MEMORY
+from engines.ipc.owned_folder import OwnedFolder
+from engines.ipc.pixel_files import SHARED_MEMORY
 from engines.spec import VisionSpec
 
 PREFIX = "vlm-decoded-"

@@ -8,7 +8,7 @@ from typing import Literal
 from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, Range
 from deployer.config.schema import QuantizationConfig
 from deployer.errors import ConfigError
-from engines.kv_bytes import head_dim_rule
+from engines.memory.kv_bytes import head_dim_rule
 from engines.options import KvFormat
 from engines.quant.method import Method
 from engines.quant.weight_quant import WeightFormat

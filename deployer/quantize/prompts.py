@@ -10,7 +10,7 @@ from deployer.generation.open_model import OpenedModel
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
 from engines.quant.prompt_steps import CalibrationPrompt
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.vision.parts import ImagePixels
 
 

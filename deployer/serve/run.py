@@ -33,7 +33,7 @@ from deployer.serve.service import Service
 from deployer.serve.starting import Front, Starting, create_starting_app
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
 from deployer.serve.tracing import check_otel
-from engines.host_memory import share_arenas
+from engines.memory.host_memory import share_arenas
 
 INTERRUPTED = "interrupted before the server was ready"
 LAST_REPLIES_S = 0.5  # for answers of requests that the end cuts short

@@ -16,7 +16,7 @@ from engines.ops import Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
 from engines.quant.linear_tensors import linear_of, shape_of
 from engines.spec import DecoderSpec
-from engines.step import AttentionBatch
+from engines.steps.step import AttentionBatch
 
 Params = Mapping[str, Tensor]
 

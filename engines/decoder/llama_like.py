@@ -15,11 +15,11 @@ from torch import Tensor
 
 from engines.decoder.layers import Attention, GatedFfn, Params
 from engines.decoder.logn import query_scale
+from engines.decoder.rope import Rope
 from engines.ops import Dense, KvLayer, Ops
 from engines.parallel import TpGroup
-from engines.rope import Rope
 from engines.spec import DecoderSpec
-from engines.step import StepInput
+from engines.steps.step import StepInput
 
 
 class LlamaLike:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from engines.ops import KvLayer, Ops
     from engines.parallel import TpGroup
-    from engines.step import StepInput
+    from engines.steps.step import StepInput
 
 # kind: its parameters, the module of its class, the class
 DECODERS: dict[str, tuple[Callable[[DecoderSpec], Iterator[Parameter]], str, str]] = {

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, head_counts, linear_weight
 from engines.decoder.logn import query_scale
+from engines.decoder.rope import Rope, StoredRope
 from engines.decoder.visual_experts_parameters import ROPE
 from engines.ops import Dense, KvLayer, Ops
 from engines.parallel import TpGroup
-from engines.rope import Rope, StoredRope
 from engines.spec import DecoderSpec
-from engines.step import AttentionBatch, StepInput
+from engines.steps.step import AttentionBatch, StepInput
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,4 +1,4 @@
-"""Rows of keys and values in the formats of `engines/kv_layer.py`: the truth that the kernels are held to.
+"""Rows of keys and values in the formats of `engines/memory/kv_layer.py`: the truth for the kernels.
 
 Legend: D head dim, B bytes of a row, S its parameters; leading axes are any.
 """
@@ -6,7 +6,7 @@ Legend: D head dim, B bytes of a row, S its parameters; leading axes are any.
 import torch
 from torch import Tensor
 
-from engines.kv_layer import NIBBLE_ORDER
+from engines.memory.kv_layer import NIBBLE_ORDER
 from engines.options import KvFormat
 
 FP8_MAX = 448.0

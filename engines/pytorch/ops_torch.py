@@ -13,14 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engines.decoder.rope import Rope
 from engines.ops import AxisPass, Gelu, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.pytorch.cut_tiles import cut_tiles
 from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
 from engines.pytorch.linear import linear
-from engines.rope import Rope
-from engines.step import AttentionBatch
+from engines.steps.step import AttentionBatch
 
 # Queries attended at once: bounds the mask, which is [query heads a KV head, queries, keys].
 QUERY_BLOCK = 1024

@@ -14,8 +14,7 @@ from itertools import count, groupby, islice, takewhile
 import torch
 from torch import Tensor
 
-from engines.batch_plan import Chunk
-from engines.kv_cache import allocate_kv
+from engines.memory.kv_cache import allocate_kv
 from engines.network import Network
 from engines.options import KvFormat
 from engines.quant.prompt_steps import (
@@ -26,6 +25,7 @@ from engines.quant.prompt_steps import (
     page_options,
     sequence_of,
 )
+from engines.schedule.batch_plan import Chunk
 from engines.spec import DecoderSpec
 
 

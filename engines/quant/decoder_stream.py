@@ -14,16 +14,16 @@ from torch import Tensor
 
 from engines.decoder.llama_like import LlamaLayer
 from engines.decoder.logn import query_scale
-from engines.kv_cache import allocate_kv
-from engines.kv_layer import KvLayer
+from engines.decoder.rope import Rope
+from engines.memory.kv_cache import allocate_kv
+from engines.memory.kv_layer import KvLayer
 from engines.ops import Dense, Weight
 from engines.parallel import TpGroup
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.prompt_steps import BATCH_TOKENS, CalibrationPrompt, batches, page_options, prompt_step
 from engines.quant.statistics import InputStatistics
-from engines.rope import Rope
 from engines.spec import DecoderSpec
-from engines.step import StepInput
+from engines.steps.step import StepInput
 
 
 class WatchingOps(TorchOps):

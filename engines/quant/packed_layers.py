@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import CheckpointError
-from engines.kv_layer import NIBBLE_ORDER
+from engines.memory.kv_layer import NIBBLE_ORDER
 from engines.quant.weight_quant import WeightFormat, WeightQuant
 
 # What may stand beside a packed layer's codes. Static scales of inputs are not used: rows get their own.

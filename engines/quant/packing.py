@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines.kv_layer import NIBBLE_ORDER
+from engines.memory.kv_layer import NIBBLE_ORDER
 from engines.quant.method import Method
 from engines.quant.rounding import Codes
 

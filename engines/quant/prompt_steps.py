@@ -11,16 +11,16 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engines.batch import step_input
-from engines.batch_plan import BatchPlan, Chunk
+from engines.decoder.positions import prompt_positions
+from engines.memory.prefix_cache import root_key
 from engines.messages import greedy
 from engines.options import KvFormat, KvOptions
-from engines.positions import prompt_positions
-from engines.prefix_cache import root_key
-from engines.sequence import ImageSlots
-from engines.sequence import Sequence as RunningSequence
+from engines.schedule.batch_plan import BatchPlan, Chunk
+from engines.schedule.sequence import ImageSlots
+from engines.schedule.sequence import Sequence as RunningSequence
 from engines.spec import DecoderSpec
-from engines.step import StepInput
+from engines.steps.batch import step_input
+from engines.steps.step import StepInput
 
 PAGE_TOKENS = 16
 # Tokens of a batch: few launches for a GPU, what stays in the caches of a CPU.

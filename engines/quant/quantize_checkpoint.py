@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engines.device_memory import peak_bytes
 from engines.errors import CheckpointError
+from engines.memory.device_memory import peak_bytes
 from engines.ops import Fp8, Int8
 from engines.quant.decoder_layer import LINEARS, QuantizedLayer, quantize_layer
 from engines.quant.decoder_stream import DecoderStream

@@ -8,8 +8,8 @@ sequence included, and that of chunks writes over what is theirs. Behind the las
 left, which no sequence owns: nothing is written for it, and whatever fills up the picture rows goes there.
 Where adapters are loaded there is a second recording of every size (`graphs.py`).
 
-Legend: as in `engines/step.py`; N the most sequences that a recording has room for, C the most chunks of
-them, H hidden.
+Legend: as in `engines/steps/step.py`; N the most sequences that a recording has room for, C the most chunks
+of them, H hidden.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,11 +19,11 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engines.kv_bytes import PLAIN_TOKENS
+from engines.memory.kv_bytes import PLAIN_TOKENS
 from engines.network import Network
 from engines.ops import KvLayer
 from engines.spec import ModelSpec
-from engines.step import AttentionBatch, StepInput
+from engines.steps.step import AttentionBatch, StepInput
 from engines.turbomind.graphs import recordings
 from engines.vision.parts import ImagePixels
 

@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engines.decoder.rope import Rope
 from engines.ops import AxisPass, Gelu, KvLayer, Weight
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
-from engines.rope import Rope
-from engines.step import AttentionBatch
+from engines.steps.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import activation, linear, linear_rows, norm, rope
 from engines.turbomind.ops.attention_decode import attention_decode

@@ -12,7 +12,7 @@ from engines.decoder.registry import build_decoder
 from engines.ops import KvLayer, Ops
 from engines.parallel import TpGroup
 from engines.spec import ModelSpec
-from engines.step import StepInput
+from engines.steps.step import StepInput
 from engines.vision.assembly.tiles import Tiles
 from engines.vision.device_pixels import DevicePixels
 from engines.vision.parts import ImagePixels

@@ -1,7 +1,7 @@
 /* decode_codes.cuh - what a warp of `attention_decode.cu` does with 16 tokens whose keys and values are codes of 8 or 4 bits.
 
    A row is x = scale * (u - middle) + zero with codes u of int8 (middle 128) or int4 (8), or x = scale * e4m3(u); the formats are
-   those of `engines/kv_layer.py`. Codes are multiplied as they are, and what belongs to a token or to all codes enters beside
+   those of `engines/memory/kv_layer.py`. Codes are multiplied as they are, and what belongs to a token or to all codes enters beside
    the products:
 
      score = scale_t * (q . u_t) + (zero_t - middle * scale_t) * sum(q)

@@ -1,6 +1,6 @@
 /* flash_codes.cuh - the warpgroups of `flash_hopper.cuh` that copy, where keys and values are codes: they make them numbers.
 
-   Formats and formulas of a row: engines/kv_layer.py. A warp has its rows of every tile to itself: the copy engine brings them
+   Formats and formulas of a row: engines/memory/kv_layer.py. A warp has its rows of every tile to itself: the copy engine brings them
    CODE_STAGES tiles ahead, its lanes turn them into SCALARs where the products read them. Numbers are rounded once; what
    precedes it errs by less than 2^-8 of a step. A lane reads 16-byte pieces in an order of its own, so that eight neighbours
    never meet in a bank.

@@ -15,16 +15,16 @@ from sequences import sampling
 from tiny_checkpoint import write_tiny_checkpoint
 from tiny_engine import SPEC, options
 
-from engines.client import EngineClient
 from engines.decoder.llama_like_parameters import parameters as decoder_parameters
-from engines.engine_loop import EngineLoop
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.families.decoders.llama import LLAMA_RULES
+from engines.ipc.client import EngineClient
 from engines.loading import load_engine
 from engines.messages import Delta, Failed, Start, Submit
 from engines.pytorch.ops_torch import TorchOps
 from engines.spec import AdapterSpec, ModelSpec
+from engines.steps.engine_loop import EngineLoop
 from engines.weights import load
 from engines.weights.adapter import load_adapters
 from engines.weights.rules import NameRules

@@ -11,9 +11,9 @@ from internvl_golden import CASES, PROMPTS, Golden, golden
 from sequences import sampling
 from tiny_engine import image_input, options
 
+from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_engine
 from engines.messages import Delta, Done, Failed, Start, Submit
-from engines.pixel_files import PixelFiles
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 
 

@@ -19,8 +19,8 @@ from linear_constants import (
     linear_tiles,
 )
 
-from engines.decode_rows import PAGES
 from engines.errors import KernelError
+from engines.steps.decode_rows import PAGES
 from engines.turbomind.kernel_source import kernel_dir, read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.norm import num_threads

@@ -7,10 +7,10 @@ from family_golden import FamilyGolden, Session
 from sequences import sampling
 from tiny_engine import options
 
+from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_engine
 from engines.messages import Delta, Done, Failed, ImageInput, Start, Submit
-from engines.pixel_files import PixelFiles
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.vision.parts import ImagePixels, PixelSpec
 
 NUM_TOKENS = 6

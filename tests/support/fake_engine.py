@@ -7,8 +7,8 @@ from pathlib import Path
 
 from engines.engine import EngineState
 from engines.errors import EngineError
+from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Delta, Done, Failed, Ready, Reply, Stats, Submit, TokenLogprobs, Usage
-from engines.pixel_files import PixelFiles
 
 EOS = 256
 

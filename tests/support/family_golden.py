@@ -19,17 +19,17 @@ from safetensors.torch import load_file
 from sequences import sampling
 from torch import Tensor
 
-from engines.batch import step_input
-from engines.batch_plan import BatchPlan, Chunk
+from engines.decoder.positions import prompt_positions
 from engines.families import read_spec
-from engines.kv_cache import allocate_kv
+from engines.memory.kv_cache import allocate_kv
+from engines.memory.prefix_cache import root_key
 from engines.network import Network
 from engines.options import KvOptions
-from engines.positions import prompt_positions
-from engines.prefix_cache import root_key
 from engines.pytorch.ops_torch import TorchOps
-from engines.sequence import ImageSlots, Sequence
+from engines.schedule.batch_plan import BatchPlan, Chunk
+from engines.schedule.sequence import ImageSlots, Sequence
 from engines.spec import ModelSpec
+from engines.steps.batch import step_input
 from engines.vision.parts import ImagePixels
 from engines.weights.load import load_network
 

@@ -9,7 +9,7 @@ from packed_checkpoint import unpack
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.vision.parts import ImagePixels, PixelSpec
 
 PICTURES = FIXTURES / "internvl" / "images"

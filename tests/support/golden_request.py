@@ -5,7 +5,7 @@ from typing import Any
 from sequences import sampling
 from tiny_engine import image_input
 
-from engines.client import EngineClient
+from engines.ipc.client import EngineClient
 from engines.messages import Submit
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 

@@ -35,7 +35,7 @@ class LiveServer:
                     words = (folder / "cmdline").read_bytes().split(b"\0")
                 except OSError:  # it ended while we looked
                     continue
-                if b"engines.process" in words and str(self.process.pid).encode() in words:
+                if b"engines.ipc.process" in words and str(self.process.pid).encode() in words:
                     return int(folder.name)
         return None
 

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from deployer.parity.case import Case, read_case
 from deployer.parity.golden_folder import GoldenFolder
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.vision.parts import ImagePixels
 
 FOLDERS = {

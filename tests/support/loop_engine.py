@@ -7,11 +7,11 @@ from printable import PRINTABLE
 from sequences import sampling
 from tiny_engine import SPEC, image_input, load_tiny, options, tiles
 
-from engines.engine_loop import EngineLoop
+from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_engine
 from engines.messages import Delta, Done, Failed, Ready, Reply, Start, Submit, TokenLogprobs
-from engines.pixel_files import PixelFiles
 from engines.spec import ModelSpec
+from engines.steps.engine_loop import EngineLoop
 
 
 class LoopEngine:

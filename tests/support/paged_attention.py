@@ -7,10 +7,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from engines.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
 from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
-from engines.step import AttentionBatch
+from engines.steps.step import AttentionBatch
 
 
 def make_batch(

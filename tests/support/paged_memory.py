@@ -6,8 +6,8 @@ decoder layer does. The next token of a sequence follows from the digest of its 
 anywhere changes the output.
 """
 
-from engines.batch_plan import BatchPlan, Chunk
-from engines.sequence import Sequence
+from engines.schedule.batch_plan import BatchPlan, Chunk
+from engines.schedule.sequence import Sequence
 
 VOCABULARY = 50
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from engines.decode_rows import PAGES, DecodeRows
 from engines.network import Network
 from engines.ops import KvLayer
 from engines.spec import DecoderSpec
-from engines.step import AttentionBatch, StepInput
+from engines.steps.decode_rows import PAGES, DecodeRows
+from engines.steps.step import AttentionBatch, StepInput
 
 
 @dataclass

@@ -4,7 +4,7 @@ import torch
 from family_golden import FIXTURES, FamilyGolden, Session, check, slots
 from PIL import Image
 
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.vision.parts import ImagePixels, PixelSpec
 
 

@@ -7,9 +7,9 @@ from paged_memory import VOCABULARY, next_token, prefix_digests
 from scheduling import image, prompt_tokens
 from sequences import sequence
 
-from engines.batch_plan import BatchPlan
 from engines.options import ServiceClass
-from engines.sequence import Sequence
+from engines.schedule.batch_plan import BatchPlan
+from engines.schedule.sequence import Sequence
 
 
 def random_sequence(

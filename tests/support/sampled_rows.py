@@ -6,10 +6,10 @@ from typing import Any
 import torch
 from sequences import ends_of, sequence
 
-from engines.penalties import TokenCounts
-from engines.sampling import Sampled, sample
-from engines.sampling_rows import sampling_rows
-from engines.sequence import Sequence
+from engines.sampling.next_token import Sampled, sample
+from engines.sampling.penalties import TokenCounts
+from engines.sampling.sampling_rows import sampling_rows
+from engines.schedule.sequence import Sequence
 
 VOCAB = 12
 

@@ -3,10 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from engines.batch_plan import BatchPlan
 from engines.options import SchedulerOptions
-from engines.scheduler import Scheduler
-from engines.sequence import ImageSlots
+from engines.schedule.batch_plan import BatchPlan
+from engines.schedule.scheduler import Scheduler
+from engines.schedule.sequence import ImageSlots
 
 OPTIONS = SchedulerOptions(
     max_batch_size=4,

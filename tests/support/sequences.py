@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from engines.batch_plan import Chunk
+from engines.memory.prefix_cache import root_key
 from engines.messages import Sampling
-from engines.prefix_cache import root_key
-from engines.sequence import ImageSlots, Sequence
+from engines.schedule.batch_plan import Chunk
+from engines.schedule.sequence import ImageSlots, Sequence
 
 _arrivals = itertools.count()
 

@@ -15,15 +15,15 @@ import torch
 from sequences import sampling
 from tiny_engine import SPEC, VOCAB, options
 
-from engines.engine_loop import EngineLoop
-from engines.kv_cache import allocate_kv
+from engines.ipc.process import _leave_alone_what_stays
+from engines.ipc.wire import encode_from_engine
+from engines.memory.kv_cache import allocate_kv
 from engines.messages import Submit
 from engines.ops import KvLayer
-from engines.process import _leave_alone_what_stays
-from engines.runner import Runner
-from engines.scheduler import Scheduler
-from engines.step import StepInput
-from engines.wire import encode_from_engine
+from engines.schedule.scheduler import Scheduler
+from engines.steps.engine_loop import EngineLoop
+from engines.steps.runner import Runner
+from engines.steps.step import StepInput
 
 PROMPT, PAGE_TOKENS, STEPS = 1024, 64, 100
 SHOWN = 25

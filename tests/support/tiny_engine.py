@@ -1,7 +1,7 @@
 """A real engine process around a tiny random InternVL, and the ways to ask it for tokens.
 
-Run as a script it is the process: as `engines.process`, with a random network instead of a checkpoint. With
-faults switched on by token ids in the prompt, it can be made to fail, to hang, or to be slow.
+Run as a script it is the process: as `engines.ipc.process`, with a random network instead of a checkpoint.
+With faults switched on by token ids in the prompt, it can be made to fail, to hang, or to be slow.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.client import EngineClient
+from engines.ipc.client import EngineClient
 from engines.messages import Delta, Done, Failed, ImageInput, Submit, Vocabulary
 from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec, VisionSpec
@@ -28,8 +28,8 @@ from engines.vision.towers.intern_vit_spec import InternVitSpec
 
 if TYPE_CHECKING:
     from engines.backends import Backend
+    from engines.ipc.pixel_files import PixelFiles
     from engines.network import Network
-    from engines.pixel_files import PixelFiles
 
 VOCAB = 96
 IMAGE_ID = 90
@@ -269,6 +269,6 @@ class Faulty:
 
 
 if __name__ == "__main__":
-    from engines.process import main
+    from engines.ipc.process import main
 
     sys.exit(main(load_tiny))

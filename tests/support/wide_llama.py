@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from sequences import sampling
 
-from engines.client import EngineClient
+from engines.ipc.client import EngineClient
 from engines.messages import Delta, Done, Submit
 from engines.options import EngineOptions
 from engines.spec import ModelSpec

@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor
 
-from engines.kv_bytes import num_scales, row_bytes
+from engines.memory.kv_bytes import num_scales, row_bytes
 from engines.ops import KvLayer
 from engines.options import KvFormat
 from engines.pytorch.kv_rows import quantize_rows
-from engines.step import AttentionBatch
+from engines.steps.step import AttentionBatch
 from engines.turbomind.bench.timing import random
 
 HEADS, KV_HEADS, DIM = 32, 8, 128

@@ -6,10 +6,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from engines.noise import noise_key
-from engines.plain_rows import CHOICE, CHOICE_WORDS
-from engines.sampling import sample
-from engines.sampling_rows import Draws, SamplingRows
+from engines.sampling.next_token import sample
+from engines.sampling.noise import noise_key
+from engines.sampling.plain_rows import CHOICE, CHOICE_WORDS
+from engines.sampling.sampling_rows import Draws, SamplingRows
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, time_us
 from engines.turbomind.gpu import Gpu

@@ -18,7 +18,7 @@ from engines.network import Network
 from engines.ops import KvLayer
 from engines.options import KvFormat
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
-from engines.step import StepInput
+from engines.steps.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, cache_bytes, paged_batch
 from engines.turbomind.bench.decode_profile import replay_times, table
 from engines.turbomind.bench.decode_variants import VARIANTS

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engines.network import Network
 from engines.ops import KvLayer
-from engines.step import StepInput
+from engines.steps.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, paged_batch
 from engines.turbomind.bench.decode_profile import replay_times, table
 from engines.turbomind.bench.decode_step import DECODER, MODEL, PAGE_TOKENS, PROFILE

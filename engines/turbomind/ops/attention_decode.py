@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.kv_bytes import num_scales, row_bytes
-from engines.kv_layer import KvLayer
+from engines.memory.kv_bytes import num_scales, row_bytes
+from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel

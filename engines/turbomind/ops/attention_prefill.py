@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, scalar_name, token_stride

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 
 from torch import Tensor
 
-from engines.kv_bytes import PLAIN_TOKENS, pages_for
-from engines.kv_layer import KvLayer
+from engines.memory.kv_bytes import PLAIN_TOKENS, pages_for
+from engines.memory.kv_layer import KvLayer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.attention_prefill import attention_prefill, reads_codes
 from engines.turbomind.ops.dequantize_pages import dequantize_pages

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.plain_rows import CHOICE_WORDS
+from engines.sampling.plain_rows import CHOICE_WORDS
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import check, scalar_name
 
@@ -16,7 +16,8 @@ def choose_token(
 ) -> Tensor:
     """Return the next token of each row, int64 [S]; the vocabulary's size for a row with a NaN.
 
-    `choices_S6` has an `engines.plain_rows.CHOICE` for each row: one of temperature 0 takes its largest
+    `choices_S6` has an `engines.sampling.plain_rows.CHOICE` for each row: one of temperature 0 takes its
+    largest
     logit, any other is drawn with the noise of its key from what its cuts leave. A penalized one names its
     row of the tables. Rows of logits may be apart.
     """

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer
 from engines.turbomind.gpu import SCALARS, Gpu
 from engines.turbomind.operands import check
 from engines.turbomind.ops.kv_pool import KV_FORMATS, pool_operands

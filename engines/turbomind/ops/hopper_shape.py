@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from engines.kv_bytes import num_scales, row_bytes
+from engines.memory.kv_bytes import num_scales, row_bytes
 from engines.options import KvFormat
 from engines.turbomind.gpu import Constants
 

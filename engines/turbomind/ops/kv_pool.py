@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from engines.kv_bytes import num_scales, row_bytes
-from engines.kv_layer import KvLayer
+from engines.memory.kv_bytes import num_scales, row_bytes
+from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
 
 # -DKV_FORMAT of the kernels.

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from engines.rope import Rope
+from engines.decoder.rope import Rope
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import check
 

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from engines.decode_rows import PAGES
+from engines.steps.decode_rows import PAGES
 from engines.turbomind.gpu import Constants, Gpu
 
 _THREADS = 128
@@ -22,7 +22,8 @@ def lay_out_rows(
 ) -> None:
     """Write a step of B rows into the first `size` rows of a graph's memory, those behind B as empty ones.
 
-    `rows_BW` is int32, a row of `engines/decode_rows.py` each, in pinned memory of the host, which must stay
+    `rows_BW` is int32, a row of `engines/steps/decode_rows.py` each, in pinned memory of the host, which
+    must stay
     as it is until the step is done. `last_ids_S` int64 are the tokens that the step before samples, `vocab`
     for a NaN; None where no row has a source.
     """

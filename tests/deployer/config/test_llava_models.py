@@ -13,10 +13,10 @@ from tiny_engine import OPTIONS
 
 from deployer.config.load import load_config
 from engines.families import read_spec
+from engines.ipc.wire import decode_to_engine, encode_to_engine
 from engines.messages import Start
 from engines.spec import ModelSpec, VisionSpec
 from engines.weights.parameters import parameters
-from engines.wire import decode_to_engine, encode_to_engine
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 CLIP_L_336 = 303_507_456 - 2 * 1024  # as transformers counts it, without the norm behind the last layer

@@ -19,8 +19,8 @@ from deployer.generation.generate import Piece, generate
 from deployer.generation.generation_config import GenerationConfig
 from deployer.generation.sampling import sampling_rules
 from deployer.prompt.messages import ImagePart, Message, TextPart
+from engines.ipc.pixel_files import PixelFiles
 from engines.messages import PixelRef, Reply, Submit
-from engines.pixel_files import PixelFiles
 
 
 async def choices(**fields: Any) -> list[Choice]:

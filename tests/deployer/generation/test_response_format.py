@@ -7,7 +7,7 @@ from printable import END_ID, PRINTABLE, ids_of
 
 from deployer.generation.generation_config import InvalidFieldError
 from deployer.generation.response_format import grammar_of
-from engines.grammar import Grammars
+from engines.sampling.grammar import Grammars
 
 
 def follows(form: dict[str, Any], text: str) -> bool:

@@ -6,8 +6,8 @@ from fake_prompts import ByteTokenizer
 from deployer.generation.generation_config import InvalidFieldError
 from deployer.generation.tool_grammar import special_ids, tool_grammar
 from deployer.prompt.tool_format import ToolFormat, tool_formats
-from engines.grammar import Grammars
 from engines.messages import Vocabulary
+from engines.sampling.grammar import Grammars
 
 FORMATS = tool_formats()
 BYTES = Vocabulary(

@@ -14,7 +14,7 @@ from deployer.plan.workspace import (
     graph_sizes,
     sampling_bytes,
 )
-from engines.kept_bytes import kept_bytes
+from engines.memory.kept_bytes import kept_bytes
 from engines.spec import AdapterSpec
 
 

@@ -8,7 +8,7 @@ from prompt_setup import TOKENIZERS
 from deployer.generation.response_format import grammar_of
 from deployer.prompt.grammar_vocabulary import grammar_vocabulary
 from deployer.prompt.tokenizer import load_tokenizer
-from engines.grammar import Grammars
+from engines.sampling.grammar import Grammars
 
 TEXT = json.dumps({"name": "Zoë", "rows": [1, 2.5, None]}, ensure_ascii=False)
 

@@ -16,7 +16,7 @@ from engines.decoder.visual_experts import Order
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.ops import KvLayer
-from engines.step import StepInput
+from engines.steps.step import StepInput
 from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.weights import load
 

@@ -16,7 +16,7 @@ from deployer.parity.case import read_case
 from deployer.parity.golden_folder import GoldenFolder
 from engines.errors import CheckpointError
 from engines.families import read_spec
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 FOLDER = FIXTURES / "internvl3_hf" / "internvl35_hf_names"

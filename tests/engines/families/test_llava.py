@@ -16,9 +16,9 @@ from sequences import sampling
 from tiny_engine import options
 
 from engines.errors import CheckpointError
+from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_engine
 from engines.messages import Delta, Done, Failed, ImageInput, Start, Submit
-from engines.pixel_files import PixelFiles
 from engines.vision.parts import ImagePixels
 
 CASES = sorted(FOLDERS)

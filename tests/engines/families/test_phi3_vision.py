@@ -17,7 +17,7 @@ from deployer.parity.case import read_case
 from deployer.parity.golden_folder import GoldenFolder
 from engines.errors import CheckpointError
 from engines.families import read_spec
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.spec import VisionSpec
 from engines.vision.assembly.hd_grid import _shrunk
 from engines.vision.passes import Normaliser

@@ -17,10 +17,10 @@ from deployer.parity.case import read_case
 from deployer.parity.golden_folder import GoldenFolder
 from engines.errors import CheckpointError
 from engines.families import read_spec
+from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_engine
 from engines.messages import Delta, Done, Failed, ImageInput, Start, Submit
-from engines.pixel_files import PixelFiles
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.vision.parts import ImagePixels, ImagePlan
 
 CASES = {"qwen2_vl": "img2", "qwen2_5_vl": "img1"}  # two pictures; one through a tower with windows

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from engines.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
 from engines.pytorch.kv_rows import dequantize_rows, quantize_rows
 from engines.pytorch.ops_torch import TorchOps
@@ -26,7 +26,7 @@ def e4m3(byte: int) -> float:
 
 
 def by_hand(codes: bytes, scales: list[float], form: KvFormat) -> list[float]:
-    """Decode one row byte by byte, as the docstring of `engines/kv_layer.py` says."""
+    """Decode one row byte by byte, as the docstring of `engines/memory/kv_layer.py` says."""
     if form == "fp8":
         return [e4m3(byte) * scales[0] for byte in codes]
     if form == "int8":

@@ -6,10 +6,10 @@ from paged_attention import make_batch
 from seeded import randn
 from torch import Tensor
 
-from engines.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer
 from engines.pytorch import ops_torch
 from engines.pytorch.ops_torch import TorchOps
-from engines.step import AttentionBatch
+from engines.steps.step import AttentionBatch
 
 OPS = TorchOps()
 CPU = torch.device("cpu")

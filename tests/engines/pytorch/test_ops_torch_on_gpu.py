@@ -8,10 +8,10 @@ from paged_attention import make_batch
 from seeded import randn
 from torch import Tensor
 
-from engines.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer
 from engines.ops import Dense
 from engines.pytorch.ops_torch import TorchOps
-from engines.step import AttentionBatch
+from engines.steps.step import AttentionBatch
 
 OPS = TorchOps()
 

@@ -12,7 +12,7 @@ from engines.pytorch.ops_torch import TorchOps
 from engines.quant import answer_logits as subject
 from engines.quant.answer_logits import answer_logits, families
 from engines.quant.prompt_steps import CalibrationPrompt
-from engines.sequence import ImageSlots
+from engines.schedule.sequence import ImageSlots
 from engines.weights.load import random_network
 
 CPU = torch.device("cpu")

@@ -12,12 +12,12 @@ from paged_attention import relative_error
 from paged_steps import Run, empty_pages, step_input
 from repeater import Repeater
 
-from engines.kv_cache import allocate_kv
+from engines.memory.kv_cache import allocate_kv
 from engines.network import Network
 from engines.options import KvFormat, KvOptions
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
-from engines.step import StepInput
+from engines.steps.step import StepInput
 from engines.turbomind.chunk_graphs import MOST_CHUNKS, ChunkGraphs
 from engines.turbomind.chunk_ladder import chunk_ladder
 from engines.turbomind.graphs import CudaRecorder

@@ -19,9 +19,9 @@ from sequences import ends_of, sequence
 
 from engines.network import Network
 from engines.parallel import TpGroup
-from engines.penalties import TokenCounts
-from engines.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
-from engines.sampling import first_argmax
+from engines.sampling.next_token import first_argmax
+from engines.sampling.penalties import TokenCounts
+from engines.sampling.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.graphs import Choose, CudaRecorder, DecodeGraphs, Recorder

@@ -6,8 +6,8 @@ import torch
 from loop_engine import LoopEngine
 from tiny_engine import SPEC
 
+from engines.ipc.pixel_files import PixelFiles
 from engines.ops import Int4
-from engines.pixel_files import PixelFiles
 from engines.quant.int4_tiles import dequantize
 from engines.quant.linear_tensors import linear_of
 from engines.quant.weight_quant import WeightFormat, WeightQuant

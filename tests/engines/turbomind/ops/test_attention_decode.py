@@ -5,7 +5,7 @@ import torch
 from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
 
 from engines.errors import KernelError
-from engines.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
 from engines.turbomind.ops.attention_decode import (
     attention_decode,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from sequences import ends_of, sequence
 
-from engines.penalties import TokenCounts
-from engines.plain_rows import CHOICE_WORDS, plain_rows
-from engines.sampling import sample
-from engines.sampling_rows import sampling_rows
+from engines.sampling.next_token import sample
+from engines.sampling.penalties import TokenCounts
+from engines.sampling.plain_rows import CHOICE_WORDS, plain_rows
+from engines.sampling.sampling_rows import sampling_rows
 from engines.turbomind.ops.choose_token import choose_token
 
 INF = math.inf

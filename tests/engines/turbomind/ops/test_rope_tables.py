@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from engines.rope import Rope
+from engines.decoder.rope import Rope
 from engines.spec import RopeSpec
 from engines.turbomind.ops.rope_tables import rope_tables
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engines.decode_rows import PAGES
+from engines.steps.decode_rows import PAGES
 from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
 
 MOST, MOST_PAGES, VOCAB = 6, 200, 100

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from engines.errors import KernelError
-from engines.kv_bytes import num_scales, row_bytes
-from engines.kv_layer import KvLayer
+from engines.memory.kv_bytes import num_scales, row_bytes
+from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
 from engines.pytorch.kv_rows import dequantize_rows
 from engines.pytorch.ops_torch import TorchOps

@@ -1,0 +1,276 @@
+"""The engine process: `python -m engines.ipc.process --connect ENDPOINT --parent PID`.
+
+It reads one Start, loads, says Ready or StartFailed, and then turns forever: take what came in, run a step,
+send all it gave in one frame. Stats go out every second and are the heartbeat: a step that hangs stops it,
+and the parent ends the process. It ends by itself with Stop, on SIGTERM, and when its parent is gone.
+
+With `engine.tp` above 1 it is rank 0 and starts the others (`engines/ipc/followers.py`), which are this
+command with `--rank`; they take what rank 0 took and run the same steps, and say nothing.
+"""
+
+import argparse
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import msgspec
+import zmq
+
+from engines.errors import DeviceError, EngineError
+from engines.ipc.early_context import open_context_early
+from engines.ipc.followers import Followers
+from engines.ipc.wire import decode_to_engine, encode_from_engine
+from engines.messages import (
+    HEARTBEAT_S,
+    FromEngine,
+    Go,
+    Loading,
+    Order,
+    Ready,
+    Start,
+    StartFailed,
+    Stats,
+    ToEngine,
+    Turn,
+)
+
+if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered and not only printed
+    from engines.backends import Backend
+    from engines.loading import LoadNetwork, Meet
+    from engines.steps.engine_loop import EngineLoop
+
+PARENT_CHECK_S = 0.5
+MESSAGES_A_TURN = 32
+RESTED_S = 0.5  # without work and messages: time for what would hold up sequences
+GC_OBJECTS = 50_000  # new objects before the youngest are looked through; Python has 700
+LAST_WORDS_MS = 2000  # how long what was said may take to leave a process that ends
+
+logger = logging.getLogger(__name__)
+
+
+def main(load: "LoadNetwork | None" = None) -> int:
+    """Run one engine until it is told to leave; `load` replaces how the network is made."""
+    parser = argparse.ArgumentParser(prog="engines.ipc.process")
+    parser.add_argument("--connect", required=True)
+    parser.add_argument("--parent", required=True, type=int)
+    parser.add_argument("--rank", type=int, default=0)
+    parser.add_argument("--rendezvous", type=Path)
+    arguments = parser.parse_args()
+    name = f"engine rank {arguments.rank}" if arguments.rank else "engine"
+    logging.basicConfig(level=logging.INFO, format=f"{name} %(levelname)s %(message)s", stream=sys.stderr)
+    threading.Thread(target=_leave_with_parent, args=(arguments.parent,), daemon=True).start()
+    link = Link(arguments.connect)
+    try:
+        start = link.wait()
+        assert isinstance(start, Start), "the first message is Start"
+        if arguments.rank:
+            return _follow(start, link, load, rank=arguments.rank, rendezvous=arguments.rendezvous)
+        return _lead(start, link, load)
+    finally:
+        link.close()
+
+
+def _lead(start: Start, link: "Link", load: "LoadNetwork | None") -> int:
+    """Load and serve, with the other ranks of a group if there are any."""
+    followers = Followers(start)
+    try:
+        meet = followers.meet if start.options.tp > 1 else None
+        loop = _load(start, link, load, rank=0, meet=meet)
+        return 1 if loop is None else _serve(loop, link, followers)
+    finally:
+        followers.close()
+
+
+def _follow(start: Start, link: "Link", load: "LoadNetwork | None", *, rank: int, rendezvous: Path) -> int:
+    """Load a rank's share and run the steps of rank 0; the status is 1 where they do not agree."""
+
+    def meet(backend: "Backend") -> None:
+        go = link.wait()
+        assert isinstance(go, Go), "rank 0 says Go once every rank has its weights"
+        backend.group.join(rendezvous, backend.device)
+
+    loop = _load(start, link, load, rank=rank, meet=meet)
+    if loop is None:
+        return 1
+    _leave_alone_what_stays()
+    while isinstance(turn := link.wait(), Turn):
+        if turn.digest != loop.digest:
+            logger.error("this rank sampled other tokens than rank 0")
+            return 1
+        for message in turn.messages:
+            loop.take(message)
+        loop.step()
+    return 0
+
+
+class Link:
+    """The socket to the parent, and whether somebody asked the process to leave."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._context = zmq.Context()
+        self._socket = self._context.socket(zmq.PAIR)
+        self._socket.set_hwm(0)
+        self._socket.setsockopt(zmq.LINGER, LAST_WORDS_MS)
+        self._socket.connect(endpoint)
+        self.is_asked_to_leave = False
+
+    def wait(self) -> ToEngine:
+        """Return the next message."""
+        return decode_to_engine(self._socket.recv())
+
+    def inbox(self, timeout_s: float) -> list[ToEngine]:
+        """Return what is here, after waiting for a first message; the rest of a flood waits a turn."""
+        messages: list[ToEngine] = []
+        timeout_ms = int(timeout_s * 1000)
+        while len(messages) < MESSAGES_A_TURN and self._socket.poll(timeout_ms):
+            messages.append(decode_to_engine(self._socket.recv()))
+            timeout_ms = 0
+        return messages
+
+    def send(self, messages: Sequence[FromEngine]) -> None:
+        """Send messages as one frame; nothing is sent for none."""
+        if messages:
+            self._socket.send(encode_from_engine(messages))
+
+    def close(self) -> None:
+        """Let what was said leave, and close."""
+        self._socket.close()
+        self._context.term()
+
+    def leave_on_signals(self) -> None:
+        """Take SIGTERM and SIGINT as Stop; before this they end the process at once."""
+        signal.signal(signal.SIGTERM, self._on_signal)
+        signal.signal(signal.SIGINT, self._on_signal)
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        self.is_asked_to_leave = True
+
+
+def _load(
+    start: Start, link: Link, load: "LoadNetwork | None", *, rank: int, meet: "Meet | None"
+) -> "EngineLoop | None":
+    """Return the loop that serves; None after StartFailed was sent."""
+    link.send([Loading(phase="import")])
+    began = time.monotonic()
+    gc.disable()  # a start makes a million objects that stay: to walk them takes a fifth of an import
+    open_context_early(start.options.device, rank=rank)
+    try:
+        import torch
+
+        from engines.loading import load_engine
+
+        import_s = time.monotonic() - began
+        torch.set_num_threads(_num_threads(start.options.device, ranks=start.options.tp))
+        loop, ready = load_engine(
+            start,
+            on_phase=lambda phase: link.send([Loading(phase=phase)]),
+            load=load,
+            rank=rank,
+            meet=meet,
+        )
+    except ModuleNotFoundError as error:
+        message = (
+            f"`{error.name}` is not installed: every engine needs it; pip install 'vlm-deployer[engine]'"
+        )
+        link.send([StartFailed(kind=DeviceError.__name__, message=message)])
+        return None
+    except Exception as error:
+        if not isinstance(error, EngineError):
+            logger.exception("the engine did not start")
+        link.send([StartFailed(kind=type(error).__name__, message=str(error))])
+        return None
+    ready = msgspec.structs.replace(ready, phase_s={"import": import_s, **ready.phase_s})
+    _log_ready(ready)
+    link.send([ready])
+    return loop
+
+
+def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
+    """Turn until asked to leave; the status is 1 where the device or the books were lost."""
+    link.leave_on_signals()
+    _leave_alone_what_stays()
+    stats_due = 0.0
+    counted = (0, 0)
+    while not link.is_asked_to_leave:
+        wait_s = 0.0 if loop.has_work else max(stats_due - time.monotonic(), 0.0)
+        arrived = link.inbox(wait_s)
+        if not arrived and wait_s > RESTED_S:
+            loop.rest()
+        messages = [message for message in arrived if isinstance(message, Order)]
+        link.is_asked_to_leave |= len(messages) < len(arrived)
+        if messages or loop.has_work:
+            followers.turn(messages, loop.digest)
+        for message in messages:
+            link.send(loop.take(message))
+        try:
+            out: list[FromEngine] = [*loop.step()]
+        except Exception:
+            logger.exception("the engine cannot go on")
+            link.send(loop.fail_all("the engine failed and is being restarted"))
+            return 1
+        stats = loop.stats()
+        if time.monotonic() >= stats_due or _counts(stats) != counted:
+            stats_due = time.monotonic() + HEARTBEAT_S
+            counted = _counts(stats)
+            out.append(stats)
+        link.send(out)
+    link.send(loop.fail_all("the engine was stopped"))
+    return 0
+
+
+def _leave_alone_what_stays() -> None:
+    """Keep the garbage collector from walking all modules and weights time and again, in the middle of steps.
+
+    A step makes some thousand short-lived objects and no cycles, so most of its walks would find nothing.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GC_OBJECTS)
+    gc.enable()
+
+
+def _counts(stats: Stats) -> tuple[int, int]:
+    return stats.num_running, stats.num_waiting
+
+
+def _num_threads(device: str, *, ranks: int = 1) -> int:
+    """Return how many threads torch may use: what the environment says, else a rank's share of our CPUs.
+
+    One is left to the front end where there are several; a GPU's host work does not need many.
+    """
+    if "OMP_NUM_THREADS" in os.environ:
+        return int(os.environ["OMP_NUM_THREADS"])
+    num_cpus = len(os.sched_getaffinity(0))
+    return max((num_cpus - 1) // ranks, 1) if device == "cpu" else min(num_cpus, 4)
+
+
+def _leave_with_parent(parent: int) -> None:
+    """End the process at once when its parent is gone; a thread, as the loop may be deep in a step."""
+    while os.getppid() == parent:
+        time.sleep(PARENT_CHECK_S)
+    os._exit(1)
+
+
+def _log_ready(ready: Ready) -> None:
+    phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in ready.phase_s.items())
+    logger.info(
+        "ready on %s in %s: %d pages of %d tokens, sequences up to %d tokens (%s)",
+        ready.device,
+        ready.dtype,
+        ready.num_pages,
+        ready.page_tokens,
+        ready.session_len,
+        phases,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""Where an engine stands: its state, since when and why, and when it should be back. Torch-free.
+
+Owned by `engines/ipc/client.py`; the front end reads it to tell probes and clients the truth.
+"""
+
+import time
+from collections import deque
+
+from engines.engine import EngineState
+
+RESTART_WINDOW_S = 600.0  # restarts longer ago no longer count against max_restarts
+LONGEST_WAIT_S = 60.0
+
+
+class Standing:
+    """The state of one engine over its lives."""
+
+    def __init__(self, *, max_restarts: int) -> None:
+        self.state: EngineState = "starting"
+        self.fault: str | None = None
+        self.phase: str | None = None  # what a start is busy with
+        self.num_restarts = 0
+        self._max_restarts = max_restarts
+        self._restarts: deque[float] = deque()  # when, within the window
+        self._since = self._begun = time.monotonic()
+        self._start_s: float | None = None  # how long the last start took
+        self._back_at: float | None = None
+
+    @property
+    def state_s(self) -> float:
+        """Seconds in this state."""
+        return time.monotonic() - self._since
+
+    @property
+    def back_in_s(self) -> float | None:
+        """Seconds until it should serve, by its last start; None where nobody knows."""
+        return None if self._back_at is None else max(0.0, self._back_at - time.monotonic())
+
+    def begin(self) -> None:
+        """A process is being started now."""
+        self._begun = time.monotonic()
+
+    def serve(self) -> None:
+        """It is ready."""
+        self._start_s = time.monotonic() - self._begun
+        self._enter("ready")
+
+    def lose(self) -> float | None:
+        """It died: return the seconds to wait before it is started again; None: it has died too often."""
+        now = time.monotonic()
+        while self._restarts and now - self._restarts[0] > RESTART_WINDOW_S:
+            self._restarts.popleft()
+        if len(self._restarts) >= self._max_restarts:
+            self.give_up()
+            return None
+        self._enter("restarting")
+        wait_s = _wait_s(len(self._restarts))
+        self._restarts.append(now)
+        self.num_restarts += 1
+        self._back_at = None if self._start_s is None else now + wait_s + self._start_s
+        return wait_s
+
+    def give_up(self) -> None:
+        """It does not come back."""
+        self._enter("dead")
+
+    def _enter(self, state: EngineState) -> None:
+        if state != self.state:
+            self.state, self._since = state, time.monotonic()
+        self._back_at = self.phase = None
+
+
+def _wait_s(earlier_restarts: int) -> float:
+    """Return how long to wait: the first restart is immediate, each further one waits twice as long."""
+    return 0.0 if earlier_restarts == 0 else min(2.0 ** (earlier_restarts - 1), LONGEST_WAIT_S)

@@ -1,0 +1,63 @@
+"""How much memory a device has left, and what this process has taken of it."""
+
+import resource
+from pathlib import Path
+
+import torch
+
+from engines.memory.kv_bytes import SHARE_OF_HOST_MEMORY
+
+
+def free_bytes(device: torch.device) -> int:
+    """Return the bytes that this process may still take; on a CPU, half of what is available."""
+    if device.type == "cpu":
+        return int(SHARE_OF_HOST_MEMORY * min(_available_host_bytes(), _available_cgroup_bytes()))
+    module = torch.get_device_module(device)
+    module.empty_cache()
+    free, _ = module.mem_get_info(device)
+    return int(free)
+
+
+def used_bytes(device: torch.device) -> int:
+    """Return the bytes that tensors of this process take; on a CPU, all memory that it holds."""
+    if device.type == "cpu":
+        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return resident_pages * 4096
+    return int(torch.get_device_module(device).memory_allocated(device))
+
+
+def peak_bytes(device: torch.device) -> int:
+    """Return the most that tensors of this process took at once; on a CPU, the most memory that it held."""
+    if device.type == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return int(torch.get_device_module(device).max_memory_allocated(device))
+
+
+def _available_host_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "MemAvailable":
+            return int(value.split()[0]) * 1024
+    raise RuntimeError("/proc/meminfo has no MemAvailable: Linux 3.14 or later is needed")
+
+
+def _available_cgroup_bytes(
+    root: Path = Path("/sys/fs/cgroup"), membership: Path = Path("/proc/self/cgroup")
+) -> int:
+    """Return what the limits of a container or a unit leave, or a very large number where there are none."""
+    return min((_left_in(folder) for folder in _own_cgroups(root, membership)), default=1 << 62)
+
+
+def _own_cgroups(root: Path, membership: Path) -> list[Path]:
+    """Return the folders of our cgroup and of all above it; a container sees its own as the root."""
+    lines = membership.read_text().splitlines() if membership.exists() else []
+    names = [line.removeprefix("0::/") for line in lines if line.startswith("0::/")]
+    own = root / names[0] if names else root
+    return [folder for folder in (own, *own.parents) if folder.is_relative_to(root)]
+
+
+def _left_in(cgroup: Path) -> int:
+    limit, usage = cgroup / "memory.max", cgroup / "memory.current"
+    if not limit.exists() or not usage.exists() or limit.read_text().strip() == "max":
+        return 1 << 62
+    return max(int(limit.read_text()) - int(usage.read_text()), 0)

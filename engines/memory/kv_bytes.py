@@ -1,0 +1,81 @@
+"""How many bytes keys and values take, and how many pages a memory holds. Ints only, torch-free.
+
+The one formula of both sides: the planner predicts with it, the runtime allocates by it.
+"""
+
+from engines.options import KvFormat
+from engines.spec import DecoderSpec
+
+# Of what a machine has free: it is shared with the front end, the page cache and everybody else.
+SHARE_OF_HOST_MEMORY = 0.5
+
+ROW_MULTIPLE = 16  # bytes: kernels load a row of codes in pieces of 16
+
+# Tokens whose quantized keys and values stand as numbers at once while chunks attend to them, of one layer.
+PLAIN_TOKENS = 16_384
+
+# Layouts: `engines/memory/kv_layer.py`. Parameters of a row are fp16: a scale, and with int8 and int4 a zero.
+_BITS = {"fp8": 8, "int8": 8, "int4": 4}
+_NUM_SCALES = {"fp8": 1, "int8": 2, "int4": 2}
+
+
+def num_scales(format: KvFormat) -> int:
+    """Return the fp16 parameters of one row of keys or values."""
+    return _NUM_SCALES.get(format, 0)
+
+
+def row_bytes(head_dim: int, format: KvFormat, *, dtype_bytes: int) -> int:
+    """Return the bytes of one row of keys or values without its parameters."""
+    return head_dim * _BITS.get(format, 8 * dtype_bytes) // 8
+
+
+def head_dim_rule(head_dim: int, format: KvFormat) -> str | None:
+    """Return what a format asks of the head dim, where this one does not fulfil it."""
+    multiple = ROW_MULTIPLE * 8 // _BITS[format] if format in _BITS else 1
+    if head_dim % multiple == 0:
+        return None
+    return f"needs heads of a multiple of {multiple} numbers, this model's have {head_dim}"
+
+
+def kv_heads_per_rank(spec: DecoderSpec, *, tp: int) -> int:
+    """Return the KV heads that one rank stores; ranks that outnumber the heads store one each."""
+    return max(spec.num_kv_heads // tp, 1)
+
+
+def kv_token_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, tp: int) -> int:
+    """Return the bytes of one token's keys and values on one rank, over all layers.
+
+    2 (K and V) * layers * heads on the rank * (head_dim * bits / 8 + 2 bytes a parameter). `dtype_bytes` is
+    that of the compute dtype, in which format `none` stores.
+    """
+    row = row_bytes(spec.head_dim, format, dtype_bytes=dtype_bytes) + 2 * num_scales(format)
+    return 2 * spec.num_layers * kv_heads_per_rank(spec, tp=tp) * row
+
+
+def page_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, page_tokens: int, tp: int) -> int:
+    """Return the bytes of one page on one rank, over all layers."""
+    return page_tokens * kv_token_bytes(spec, format=format, dtype_bytes=dtype_bytes, tp=tp)
+
+
+def plain_bytes(spec: DecoderSpec, *, format: KvFormat, dtype_bytes: int, longest: int, tp: int) -> int:
+    """Return the bytes in which chunks meet quantized keys and values as numbers; 0 with format `none`.
+
+    `longest` is the most tokens of a sequence: one that exceeds PLAIN_TOKENS is alone.
+    """
+    if format == "none":
+        return 0
+    return 2 * max(PLAIN_TOKENS, longest) * kv_heads_per_rank(spec, tp=tp) * spec.head_dim * dtype_bytes
+
+
+def pages_for(num_tokens: int, *, page_tokens: int) -> int:
+    """Return the pages that a sequence of this many tokens takes."""
+    return -(-num_tokens // page_tokens)
+
+
+def pages_that_fit(free_bytes: int, *, memory: float, page_bytes: int) -> int:
+    """Return the pages of `engine.cache_max_entry_count`: a share of what is free (below 1), or bytes.
+
+    Never more than what is free, and 0 where nothing is.
+    """
+    wanted = free_bytes * memory if memory < 1 else min(memory, free_bytes)
+    return max(int(wanted) // page_bytes, 0)

@@ -1,0 +1,59 @@
+"""The memory in which one rank keeps keys and values."""
+
+import torch
+
+from engines.errors import DeviceError
+from engines.memory.kv_bytes import head_dim_rule, kv_heads_per_rank, num_scales, row_bytes
+from engines.memory.kv_layer import KvLayer
+from engines.options import KvOptions
+from engines.spec import DecoderSpec
+
+
+def allocate_kv(
+    spec: DecoderSpec,
+    options: KvOptions,
+    *,
+    num_pages: int,
+    tp: int,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> list[KvLayer]:
+    """Allocate the pages of every layer; their content is undefined until a step writes it.
+
+    Raises DeviceError where the device has not that much memory or the heads do not suit the format.
+    """
+    rule = head_dim_rule(spec.head_dim, options.format)
+    if rule is not None:
+        raise DeviceError(f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8 or none")
+    shape = (num_pages, kv_heads_per_rank(spec, tp=tp), options.page_tokens)
+    try:
+        return [_layer(spec, options, shape, dtype=dtype, device=device) for _ in range(spec.num_layers)]
+    except RuntimeError as error:  # out of memory is one, under several names
+        raise DeviceError(
+            f"KV cache of {num_pages} pages cannot be allocated on {device}: lower "
+            f"engine.cache_max_entry_count or engine.num_gpu_blocks ({error})"
+        ) from error
+
+
+def _layer(
+    spec: DecoderSpec,
+    options: KvOptions,
+    shape: tuple[int, int, int],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> KvLayer:
+    form = options.format
+    if form == "none":
+        keys, values = (torch.empty((*shape, spec.head_dim), dtype=dtype, device=device) for _ in range(2))
+        return KvLayer(keys_PKTD=keys, values_PKTD=values)
+    width = row_bytes(spec.head_dim, form, dtype_bytes=1)
+    keys, values = (torch.empty((*shape, width), dtype=torch.uint8, device=device) for _ in range(2))
+    scales = [torch.empty((*shape, num_scales(form)), dtype=torch.float16, device=device) for _ in range(2)]
+    return KvLayer(
+        keys_PKTD=keys,
+        values_PKTD=values,
+        format=form,
+        key_scales_PKTS=scales[0],
+        value_scales_PKTS=scales[1],
+    )

@@ -1,0 +1,148 @@
+"""Grammars that hold answers to a form: which tokens may come next, as bits, made on the host.
+
+A grammar is llguidance's own text (a Lark grammar, or JSON around a JSON schema); front ends write it
+(`deployer/generation/response_format.py`). The mask of a step depends on every token before it, so a sequence
+with a grammar cannot be launched before its last token is known: `Sequence.needs_host` says so.
+
+Nothing here knows tensors; `engines/sampling/sampling_rows.py` brings the bits to the device.
+"""
+
+import logging
+import time
+from collections.abc import Sequence as Seq
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from engines.errors import RequestError
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher, LLTokenizer
+
+    from engines.messages import Vocabulary
+
+logger = logging.getLogger(__name__)
+
+
+class Grammars:
+    """Compiles the grammars of requests against one vocabulary, whose trie is made once."""
+
+    def __init__(self, vocabulary: "Vocabulary | None", *, vocab: int) -> None:
+        """`vocab`: logits of a row; ids that the vocabulary does not have are never allowed."""
+        self._vocabulary = vocabulary
+        self._vocab = vocab
+        self._trie: Future[LLTokenizer] | None = None
+
+    def begin(self) -> None:
+        """Make the trie from now on, on a thread, unless that was begun before.
+
+        For 150,000 tokens it takes 1 to 2 s, in which llguidance holds the interpreter's lock: in a start
+        they would be 1 to 2 s more, beside running sequences a pause of all. So it is begun when the engine
+        has nothing to do, or by the first request with a grammar where that comes sooner.
+        """
+        if self._vocabulary is not None and self._trie is None:
+            thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")
+            self._trie = thread.submit(_trie, self._vocabulary, self._vocab)
+            thread.shutdown(wait=False)
+
+    def open(self, grammar: str) -> "GrammarState":
+        """Return the state before the first token. Raises RequestError where it does not compile."""
+        if self._vocabulary is None:
+            raise RequestError("this engine was started without a vocabulary: it cannot follow a grammar")
+        from llguidance import LLMatcher
+
+        matcher = LLMatcher(self._made(), grammar, log_level=0)
+        if matcher.is_error():
+            raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
+        return GrammarState(matcher, end_ids=self._vocabulary.end_ids, vocab=self._vocab)
+
+    def _made(self) -> "LLTokenizer":
+        if self._trie is None:
+            logger.warning("the first grammar came before the engine had rested: all sequences wait for it")
+        self.begin()
+        assert self._trie is not None, "begun where there is a vocabulary"
+        return self._trie.result()
+
+
+class GrammarState:
+    """How far one sequence has come in its grammar."""
+
+    def __init__(self, matcher: "LLMatcher", *, end_ids: Seq[int], vocab: int) -> None:
+        self._matcher = matcher
+        self._end_ids = end_ids
+        self._vocab = vocab
+        self._num_taken = 0
+        self.fault: str | None = None  # why the grammar was given up; its sequence then ends with Failed
+
+    def mask(self, outputs: Seq[int]) -> bytes:
+        """Return one bit an id, lowest first, in whole 32-bit words: what may follow `outputs`.
+
+        Takes what is new since the last call and takes back what is no longer there. Where the grammar cannot
+        go on only the ids that end a text are left.
+        """
+        if self.fault is None:
+            self._follow(outputs)
+        if self.fault is None:
+            bits = self._matcher.compute_bitmask()
+            if not self._matcher.is_error() and any(bits):
+                size = _num_bytes(self._vocab)
+                return bits[:size].ljust(size, b"\0")
+            self._give_up("no token of the vocabulary can come next")
+        return _bits(self._end_ids, self._vocab)
+
+    def _follow(self, outputs: Seq[int]) -> None:
+        back = self._num_taken - len(outputs)
+        if back > 0:
+            self._matcher.rollback(back)
+        new = list(outputs[self._num_taken :])
+        self._num_taken = len(outputs)
+        if new and not self._matcher.consume_tokens(new):
+            self._give_up(f"tokens {new} do not follow")
+
+    def _give_up(self, why: str) -> None:
+        error = _first_line(self._matcher.get_error()) or why
+        self.fault = f"the grammar cannot be followed after {self._num_taken} tokens: {error}"
+        logger.warning("%s", self.fault)
+
+
+def _trie(vocabulary: "Vocabulary", vocab: int) -> "LLTokenizer":
+    """Return llguidance's view of a vocabulary."""
+    from llguidance import LLTokenizer, TokenizerWrapper
+
+    began = time.monotonic()
+    made = LLTokenizer(
+        TokenizerWrapper(_Tokens(vocabulary)), n_vocab=vocab, eos_token=list(vocabulary.end_ids)
+    )
+    logger.info("ready for grammars: that took %.1f s, once", time.monotonic() - began)
+    return made
+
+
+class _Tokens:
+    """A vocabulary as llguidance asks for one. It forces no tokens here, so encoding by bytes is enough."""
+
+    def __init__(self, vocabulary: "Vocabulary") -> None:
+        self.tokens = list(vocabulary.tokens)
+        self.special_token_ids = list(vocabulary.special_ids)
+        self.eos_token_id = vocabulary.end_ids[0]
+        self.bos_token_id = None
+        self._by_bytes = {token: token_id for token_id, token in enumerate(vocabulary.tokens) if token}
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        data = text.encode() if isinstance(text, str) else text
+        singles = (self._by_bytes.get(data[place : place + 1]) for place in range(len(data)))
+        return [token_id for token_id in singles if token_id is not None]
+
+
+def _first_line(error: str) -> str:
+    """Return the error without the parser's state and the grammar, which is the client's own text."""
+    return error.partition("<state>")[0].strip()
+
+
+def _bits(ids: Seq[int], vocab: int) -> bytes:
+    found = bytearray(_num_bytes(vocab))
+    for token_id in ids:
+        found[token_id // 8] |= 1 << token_id % 8
+    return bytes(found)
+
+
+def _num_bytes(vocab: int) -> int:
+    return (vocab + 31) // 32 * 4

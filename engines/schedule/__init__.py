@@ -1,0 +1,1 @@
+"""Which sequences take part in which step, and with how many tokens."""

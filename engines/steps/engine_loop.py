@@ -1,0 +1,293 @@
+"""The engine without its process: messages in, steps, messages out. Benchmarks and tests run it anywhere.
+
+With `overlap` a step is launched before the results of the one before it are taken, so that the device finds
+work while the host reads, answers and schedules. A sequence that turns out to have ended was computed once
+more for nothing; one whose next token needs its last one here is waited for.
+
+A step that raises fails the sequences that were in it and nobody else; the cause goes to the log under an
+id that the client is told. With other ranks beside it, it ends the engine.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from secrets import token_hex
+from zlib import crc32
+
+from engines.errors import RequestError
+from engines.messages import (
+    Abort,
+    Delta,
+    Done,
+    Failed,
+    FinishReason,
+    Flush,
+    Order,
+    Reply,
+    Stats,
+    Submit,
+    TokenLogprobs,
+    Usage,
+)
+from engines.sampling.grammar import Grammars
+from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
+from engines.schedule.scheduler import Scheduler
+from engines.schedule.sequence import Sequence
+from engines.spec import ModelSpec
+from engines.steps.batch import touched_images
+from engines.steps.intake import take_sequence
+from engines.steps.phase_work import WorkByPhase
+from engines.steps.runner import Launched, Runner, TokenChoice
+
+logger = logging.getLogger(__name__)
+
+
+class EngineLoop:
+    """A scheduler and a runner, and the books that `Stats` and `Usage` are read from."""
+
+    def __init__(
+        self,
+        scheduler: Scheduler,
+        runner: Runner,
+        spec: ModelSpec,
+        *,
+        num_pages: int,
+        session_len: int,
+        overlap: bool,
+        is_alone: bool = True,
+        grammars: Grammars | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._scheduler = scheduler
+        self._runner = runner
+        self._spec = spec
+        self._num_pages = num_pages
+        self._session_len = session_len
+        self._is_alone = is_alone  # else: ranks beside this one wait for it in a step
+        self._grammars = grammars or Grammars(None, vocab=spec.decoder.vocab)
+        self.digest = 0  # of all sampled tokens; ranks of a group compare it
+        self._overlap = overlap
+        self._clock = clock
+        self._under_way: Launched | None = None
+        self._arrivals = 0
+        self._steps = 0
+        self._prompt_tokens = 0
+        self._cached_tokens = 0
+        self._output_tokens = 0
+        self._step_s = 0.0
+        self._work = WorkByPhase(window=spec.decoder.sliding_window)
+
+    @property
+    def has_work(self) -> bool:
+        """Whether a step would do anything."""
+        return (
+            self._scheduler.num_waiting > 0 or self._scheduler.num_running > 0 or self._under_way is not None
+        )
+
+    def take(self, message: Order) -> list[Reply]:
+        """Take a message of the front end."""
+        if isinstance(message, Flush):
+            self._scheduler.flush()
+            return []
+        return self.submit(message) if isinstance(message, Submit) else self.abort(message)
+
+    def submit(self, request: Submit) -> list[Reply]:
+        """Queue a sequence; the answer is empty, or Failed where it cannot run."""
+        self._arrivals += 1
+        try:
+            sequence = take_sequence(
+                request,
+                self._spec,
+                self._grammars,
+                session_len=self._session_len,
+                arrival=self._arrivals,
+                now_s=self._clock(),
+            )
+        except RequestError as error:
+            return [Failed(request_id=request.request_id, code=error.code, message=str(error))]
+        self.add(sequence)
+        return []
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a sequence that was made in this process and is known to run."""
+        self._scheduler.add(sequence)
+
+    def abort(self, request: Abort) -> list[Reply]:
+        """End a sequence wherever it is; no answer where it has ended already."""
+        sequence = self._scheduler.remove(request.request_id)
+        return [] if sequence is None else [self._done(sequence, "abort", None)]
+
+    def step(self) -> list[Reply]:
+        """Launch a step and return what is there; raises only where the device or the books are lost."""
+        started = self._clock()
+        try:
+            return list(self._turn(started))
+        finally:
+            self._step_s += self._clock() - started
+            if not self.has_work:
+                self._runner.rest()
+
+    def rest(self) -> None:
+        """Make what would hold up running sequences: nobody has asked for a while."""
+        self._grammars.begin()
+
+    def fail_all(self, message: str) -> list[Reply]:
+        """End every sequence with an engine error."""
+        self._under_way = None
+        return [
+            Failed(request_id=one.request_id, code="engine_error", message=message)
+            for one in self._scheduler.drain()
+        ]
+
+    def stats(self) -> Stats:
+        """Return the figures of now."""
+        running_by_class, waiting_by_class = self._scheduler.by_class()
+        phase_s = self._runner.phase_s
+        return Stats(
+            num_running=self._scheduler.num_running,
+            num_waiting=self._scheduler.num_waiting,
+            running_by_class=running_by_class,
+            waiting_by_class=waiting_by_class,
+            pages_used=self._scheduler.pages_used,
+            pages_cached=self._scheduler.pages_cached,
+            pages_total=self._num_pages,
+            steps=self._steps,
+            prompt_tokens=self._prompt_tokens,
+            cached_tokens=self._cached_tokens,
+            output_tokens=self._output_tokens,
+            images_encoded=self._runner.images_encoded,
+            encoder_cache_hits=self._runner.encoder_cache_hits,
+            preemptions=self._scheduler.num_preemptions,
+            step_s=self._step_s,
+            wait_s=self._runner.wait_s,
+            gap_s=self._runner.gap_s,
+            encode_s=phase_s["encode"],
+            phases=self._work.figures(prefill_s=phase_s["prefill"], decode_s=phase_s["decode"]),
+        )
+
+    def _turn(self, now: float) -> Iterator[Reply]:
+        if self._under_way is not None and _holds_the_next_up(self._under_way.plan):
+            yield from self._settle(behind=None)
+        plan = self._scheduler.schedule(now)
+        if plan is None:
+            yield from self._settle(behind=None)
+            return
+        self._steps += 1
+        try:
+            launched = self._runner.launch(plan)
+        except Exception as error:
+            yield from self._settle(behind=plan)
+            yield from self._fail(plan, error, behind=None)
+            return
+        self._work.add(plan)
+        _note_encoding(launched)
+        yield from self._settle(behind=plan)
+        self._under_way = launched
+        if not self._overlap:
+            yield from self._settle(behind=None)
+
+    def _settle(self, *, behind: BatchPlan | None) -> Iterator[Reply]:
+        """Take the results of the step under way; `behind` was scheduled after it."""
+        launched, self._under_way = self._under_way, None
+        if launched is None:
+            return
+        try:
+            choices = self._runner.fetch(launched)
+            scores = [] if launched.scores is None else launched.scores.wait()
+        except Exception as error:
+            yield from self._fail(launched.plan, error, behind=behind)
+            return
+        now = self._clock()
+        for chunk, logprobs in scores:
+            yield from _prompt_delta(chunk, logprobs)
+        token_ids = [choice.token_id for choice in choices]
+        self.digest = crc32(repr(token_ids).encode(), self.digest)
+        for item in self._scheduler.commit(launched.plan, token_ids):
+            yield from self._replies(item, choices[item.row], now)
+
+    def _fail(self, plan: BatchPlan, error: Exception, *, behind: BatchPlan | None) -> Iterator[Reply]:
+        if not self._is_alone:
+            raise error  # the others are in the same step and would wait for ever
+        self._runner.rest()
+        yield from _failures(self._scheduler.fail(plan, behind=behind), "a step failed", error)
+        self._runner.check_device()
+
+    def _replies(self, item: Progress, choice: TokenChoice, now: float) -> Iterator[Reply]:
+        sequence = item.sequence
+        if item.finish_reason == "error":
+            yield from _failures([sequence], "its logits are no numbers", None)
+            return
+        if sequence.first_token_s is None:
+            sequence.first_token_s = now
+            self._prompt_tokens += sequence.num_prompt_tokens
+            self._cached_tokens += sequence.cached_tokens
+        if item.token_id is not None:
+            self._output_tokens += 1
+            yield _delta(sequence, item.token_id, choice)
+        if item.finish_reason is None:
+            return
+        if sequence.grammar is not None and sequence.grammar.fault is not None:
+            fault = sequence.grammar.fault
+            yield Failed(request_id=sequence.request_id, code="grammar_failed", message=fault)
+        else:
+            yield self._done(sequence, item.finish_reason, item.stop_token_id)
+
+    def _done(self, sequence: Sequence, reason: FinishReason, stop_token_id: int | None) -> Done:
+        now = self._clock()
+        admitted = now if sequence.admitted_s is None else sequence.admitted_s
+        first_token = now if sequence.first_token_s is None else sequence.first_token_s
+        usage = Usage(
+            prompt_tokens=sequence.num_prompt_tokens,
+            cached_tokens=sequence.cached_tokens,
+            image_tokens=sum(image.num_tokens for image in sequence.images),
+            output_tokens=sequence.num_outputs,
+            queue_s=admitted - sequence.submitted_s,
+            prefill_s=first_token - admitted,
+            encode_s=sum(span.seconds for span in sequence.encodings),
+            decode_s=now - first_token,
+            num_preemptions=sequence.num_preemptions,
+        )
+        return Done(
+            request_id=sequence.request_id, finish_reason=reason, stop_token_id=stop_token_id, usage=usage
+        )
+
+
+def _delta(sequence: Sequence, token_id: int, choice: TokenChoice) -> Delta:
+    logprobs: tuple[TokenLogprobs, ...] = ()
+    if choice.logprob is not None:
+        logprobs = (
+            TokenLogprobs(chosen=choice.logprob, top_ids=choice.top_ids, top_logprobs=choice.top_logprobs),
+        )
+    return Delta(request_id=sequence.request_id, token_ids=(token_id,), logprobs=logprobs)
+
+
+def _prompt_delta(chunk: Chunk, logprobs: tuple[TokenLogprobs, ...]) -> Iterator[Delta]:
+    """Give out what is new: a sequence that was preempted computes its prompt again."""
+    sequence = chunk.sequence
+    new = logprobs[max(sequence.num_scored - chunk.start, 0) :]
+    if chunk.is_current and new:
+        sequence.num_scored += len(new)
+        yield Delta(request_id=sequence.request_id, token_ids=(), logprobs=(), prompt_logprobs=new)
+
+
+def _note_encoding(launched: Launched) -> None:
+    """Let each sequence know of the passes of the tower that its pictures took part in."""
+    if launched.encoding is None:
+        return
+    for chunk in launched.plan.chunks[launched.plan.num_decodes :]:
+        if any(image.key in launched.encoding.keys for image in touched_images(chunk)):
+            chunk.sequence.encodings.append(launched.encoding.span)
+
+
+def _holds_the_next_up(plan: BatchPlan) -> bool:
+    """Tell whether the next step cannot be sampled before the host knows what this one gave."""
+    return any(chunk.sequence.needs_host for chunk in plan.sampling)
+
+
+def _failures(sequences: list[Sequence], what: str, error: Exception | None) -> list[Reply]:
+    """Log a fault of ours under an id and answer the sequences that it ended."""
+    fault_id = token_hex(4)
+    names = ", ".join(one.request_id for one in sequences)
+    logger.error("%s (fault %s) ended %s", what, fault_id, names, exc_info=error)
+    message = f"{what}: the engine's log has the cause under fault {fault_id}"
+    return [Failed(request_id=one.request_id, code="engine_error", message=message) for one in sequences]

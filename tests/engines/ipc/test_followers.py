@@ -1,0 +1,99 @@
+"""Engines of two ranks on a CPU, each rank a process, over gloo."""
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from golden_request import golden_request
+from internvl_golden import golden
+from tiny_engine import IMAGE_ID, RAISES_ID, SPEC, ask, client, options, submit, wait_until
+
+from engines.errors import CheckpointError
+from engines.ipc.client import EngineClient
+from engines.messages import Done, Failed
+
+TWO = options(tp=2)
+
+
+def followers_of(pid: int) -> list[int]:
+    """Process ids of the children of a process."""
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+async def test_two_ranks_give_upstreams_greedy_tokens_whole_chunked_and_from_the_prefix_cache(
+    internvl_folder: Callable[[str], Path],
+) -> None:
+    reference = golden("internlm2_vit300m")
+    how = options(tp=2, page_tokens=16, num_pages=64, max_prefill_token_num=13)
+    folder = internvl_folder("internlm2_vit300m")
+    engine = EngineClient(folder, reference.spec, how, start_timeout_s=120, max_restarts=0)
+    await engine.start()
+    try:
+        assert engine.ready is not None and "meet" in engine.ready.phase_s
+        for _ in range(2):
+            request, expected = golden_request(engine, reference)
+            tokens, end = await ask(engine, request)
+            assert tokens == expected
+        assert isinstance(end, Done) and end.usage.cached_tokens == (len(request.token_ids) - 1) // 16 * 16
+        pixels = Path(request.images[0].pixels[0].path).parent
+        leftovers = [path for path in pixels.iterdir() if path.name != "owner.lock"]
+        assert leftovers == []
+    finally:
+        await engine.close()
+
+
+async def test_a_rank_that_dies_takes_the_engine_with_it_and_both_come_back() -> None:
+    engine = client(TWO)
+    await engine.start()
+    try:
+        first_pid = engine.pid
+        assert first_pid is not None
+        [follower] = followers_of(first_pid)
+        os.kill(follower, signal.SIGKILL)
+        await wait_until(lambda: engine.state == "restarting")
+        await wait_until(lambda: engine.state == "ready")
+        assert engine.pid != first_pid
+        tokens, end = await ask(engine, submit(engine, [1, *[IMAGE_ID] * 4], pictures=[(1, 3)]))
+        assert isinstance(end, Done) and tokens
+    finally:
+        await engine.close()
+
+
+async def test_followers_leave_with_a_killed_rank_0_and_with_a_closed_engine() -> None:
+    engine = client(TWO, max_restarts=0)
+    await engine.start()
+    assert engine.pid is not None
+    [orphan] = followers_of(engine.pid)
+    os.kill(engine.pid, signal.SIGKILL)
+    await wait_until(lambda: not Path(f"/proc/{orphan}/cmdline").exists())
+    await engine.close()
+    engine = client(TWO)
+    await engine.start()
+    assert engine.pid is not None
+    [follower] = followers_of(engine.pid)
+    await engine.close()
+    assert not Path(f"/proc/{follower}").exists()
+
+
+async def test_a_step_that_fails_on_every_rank_ends_its_requests_once_and_the_engine_comes_back() -> None:
+    engine = client(TWO)
+    await engine.start()
+    try:
+        _, end = await ask(engine, submit(engine, [1, RAISES_ID]))
+        assert isinstance(end, Failed) and end.code == "engine_error"
+        await wait_until(lambda: engine.state == "ready" and engine.num_restarts == 1)
+        _, end = await ask(engine, submit(engine, [1, 2]))
+        assert isinstance(end, Done)
+    finally:
+        await engine.close()
+
+
+async def test_a_rank_that_cannot_load_says_so_at_the_start(internvl_folder: Callable[[str], Path]) -> None:
+    folder = internvl_folder("internlm2_vit300m")
+    odd = replace(SPEC, decoder=replace(SPEC.decoder, num_layers=1))
+    engine = EngineClient(folder, odd, TWO, start_timeout_s=60, max_restarts=0)
+    with pytest.raises(CheckpointError):
+        await engine.start()

@@ -1,0 +1,92 @@
+"""Grammars: which tokens may come, and what happens where none can."""
+
+import logging
+
+import llguidance
+import numpy as np
+import pytest
+from printable import END_ID, PRINTABLE, SIZE, ids_of, text_of
+
+from engines.errors import RequestError
+from engines.messages import Vocabulary
+from engines.sampling.grammar import Grammars, GrammarState
+
+VOCAB = 100  # some rows more than the vocabulary has ids
+
+
+def regex(pattern: str) -> GrammarState:
+    return Grammars(PRINTABLE, vocab=VOCAB).open(llguidance.grammar_from("regex", pattern))
+
+
+def allowed(state: GrammarState, text: str) -> str:
+    """Return the characters that may follow, `$` for the end."""
+    bits = np.unpackbits(np.frombuffer(state.mask(ids_of(text)), np.uint8), bitorder="little")
+    assert len(bits) == 128  # whole words for 100 ids
+    found = np.flatnonzero(bits).tolist()
+    assert all(token_id < SIZE for token_id in found), "an id that the vocabulary does not have"
+    return text_of(found) + "$" * (END_ID in found)
+
+
+def test_the_mask_follows_the_output() -> None:
+    state = regex("a[bc]+")
+    assert [allowed(state, text) for text in ("", "a", "ab", "abc")] == ["a", "bc", "bc$", "bc$"]
+
+
+def test_several_tokens_may_come_between_two_masks() -> None:
+    assert allowed(regex("abcd"), "abc") == "d"
+
+
+def test_what_is_no_longer_there_is_taken_back() -> None:
+    state = regex("a(bc|d)e")
+    assert allowed(state, "ab") == "c"
+    assert allowed(state, "a") == "bd"
+    assert allowed(state, "ad") == "e"
+
+
+def test_a_complete_answer_can_only_end() -> None:
+    assert allowed(regex("ab"), "ab") == "$"
+
+
+def test_a_grammar_that_is_left_can_only_end_and_says_why() -> None:
+    state = regex("ab")
+    assert allowed(state, "x") == "$"
+    assert state.fault is not None and "cannot be followed after 1 tokens" in state.fault
+
+
+def test_a_text_that_the_vocabulary_cannot_write_can_only_end_and_says_why() -> None:
+    state = regex("aä")
+    assert allowed(state, "a") == "$"
+    assert state.fault is not None
+
+
+def test_what_does_not_compile_is_refused() -> None:
+    with pytest.raises(RequestError, match="does not compile"):
+        Grammars(PRINTABLE, vocab=VOCAB).open("start: /(a/")
+
+
+def test_the_trie_is_made_once_and_a_grammar_that_comes_first_says_what_it_costs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO, "engines.sampling.grammar")
+    rested, hurried = Grammars(PRINTABLE, vocab=VOCAB), Grammars(PRINTABLE, vocab=VOCAB)
+    for _ in range(2):
+        rested.begin()
+        rested.open('start: "a"')
+    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert "ready for grammars: that took" in caplog.text
+    for _ in range(2):
+        hurried.open('start: "a"')
+    assert [record.levelname for record in caplog.records[1:]] == ["WARNING", "INFO"]
+    assert "before the engine had rested: all sequences wait" in caplog.text
+
+
+def test_without_a_vocabulary_there_are_no_grammars() -> None:
+    with pytest.raises(RequestError, match="started without a vocabulary"):
+        Grammars(None, vocab=VOCAB).open('start: "a"')
+
+
+def test_a_control_token_is_no_text() -> None:
+    vocabulary = Vocabulary(tokens=(b"a", b"<b>", b"<", b"b", b">"), special_ids=(1,), end_ids=(1,))
+    state = Grammars(vocabulary, vocab=5).open('start: "a<b>"')
+    bits = np.unpackbits(np.frombuffer(state.mask([0]), np.uint8), bitorder="little")
+    assert np.flatnonzero(bits).tolist() == [2]
