@@ -65,12 +65,20 @@ def live_server(
     command: Sequence[str] = COMMAND,
     before: Sequence[str] = (),
     environment: Mapping[str, str] = MappingProxyType({}),
+    own_session: bool = False,
 ) -> Generator[LiveServer, None, None]:
     """Run `deploy WORDS server.port=0`, or another command; yields when it is ready, and ends it.
 
     `environment` is added to ours; OMP_NUM_THREADS="" leaves the engine as many threads as it chooses.
+    With a session of its own no signal to our group reaches it.
     """
-    process = start(*words, "server.port=0", command=(*before, *command), environment=environment)
+    process = start(
+        *words,
+        "server.port=0",
+        command=(*before, *command),
+        environment=environment,
+        own_session=own_session,
+    )
     server = LiveServer(process)
     arrived: queue.Queue[str | None] = queue.Queue()
     threading.Thread(target=_read, args=(process, server.lines, arrived), daemon=True).start()
@@ -98,6 +106,7 @@ def start(
     *words: str,
     command: Sequence[str] = COMMAND,
     environment: Mapping[str, str] = MappingProxyType({}),
+    own_session: bool = False,
 ) -> subprocess.Popen[str]:
     """Start `deploy WORDS`, both outputs in one pipe."""
     around = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
@@ -106,6 +115,7 @@ def start(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        start_new_session=own_session,
         env={name: value for name, value in around.items() if value},
     )
 

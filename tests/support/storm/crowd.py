@@ -8,15 +8,17 @@ import asyncio
 import multiprocessing
 import os
 import queue
+import signal
 import ssl
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Event
 
 from storm.clients import Outcome, ask, bodies, new_client
+from storm.interrupt import SIGNALS, waited
 
 REPORT_EVERY_S = 0.5
 CORES_A_PROCESS = 4  # of the machine: the rest is the server's
@@ -40,27 +42,34 @@ class Crowd:
     stop: Event
     reports: "Queue[list[Outcome]]"
     processes: list[multiprocessing.process.BaseProcess]
-    ended: list[Outcome] = field(default_factory=list)
 
     def take(self) -> list[Outcome]:
         """Return how requests ended since the last time."""
-        new, self.ended = self.ended, []
+        new: list[Outcome] = []
         while True:
             try:
                 new += self.reports.get_nowait()
             except queue.Empty:
                 return new
 
-    async def end(self) -> list[Outcome]:
-        """Let each client read its last answer; return what `take` has not."""
+    def failed(self) -> bool:
+        """Tell whether a process ended by itself."""
+        return not all(process.is_alive() for process in self.processes)
+
+    async def end(self, outcomes: list[Outcome], asked: asyncio.Event) -> str | None:
+        """Let each client read its last answer and add what `take` has not; return why it ended early."""
         self.stop.set()
         deadline = time.perf_counter() + LAST_ANSWERS_S
         while any(process.is_alive() for process in self.processes):
-            assert time.perf_counter() < deadline, "a client outlived its own patience"
-            self.ended = self.take()  # a process does not end before its reports are read
-            await asyncio.sleep(0.05)
-        assert all(process.exitcode == 0 for process in self.processes), "a client's process failed"
-        return self.take()
+            outcomes += self.take()  # a process does not end before its reports are read
+            if await waited(asked, 0.05):
+                return "asked for before the last answers"
+            if time.perf_counter() > deadline:
+                return "a client outlived its own patience"
+        outcomes += self.take()
+        if any(process.exitcode != 0 for process in self.processes):
+            return "a client's process failed"
+        return None
 
 
 @contextmanager
@@ -92,6 +101,8 @@ def crowd(url: str, *, clients: int, output_tokens: int, name: str) -> Generator
 
 
 def _run(part: Part, stop: Event, reports: "Queue[list[Outcome]]") -> None:
+    for number in SIGNALS:  # a terminal and `timeout` send them to the whole group; who started us ends us
+        signal.signal(number, signal.SIG_IGN)
     asyncio.run(_clients(part, stop, reports))
 
 

@@ -1,7 +1,6 @@
 """Many clients for long: whether each gets its answer, whether memory stays, and who the rate is bound by."""
 
 import asyncio
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -10,6 +9,7 @@ from live_server import LiveServer, live_server
 
 from storm.clients import Outcome, counted, p99_ms
 from storm.crowd import Crowd, crowd
+from storm.interrupt import interrupt, waited
 from storm.watch import Watch
 
 SAMPLE_EVERY_S = 2.0
@@ -35,31 +35,34 @@ class Storm:
 async def long_load(storm: Storm) -> Iterator[tuple[str, str]]:
     """Yield (figure, value): `clients` on kept connections, at least `requests`, at least `minutes`.
 
-    A line every ten seconds tells what came so far: a run that is ended early has told what it saw.
+    A line every ten seconds tells what came so far. The figures come in every case: SIGINT or SIGTERM ends
+    the load early, as does a server that is gone, and a row says so.
     """
     own = [word for word in SMALL_CACHES if not any(word.split("=")[0] in given for given in storm.words)]
     words = (*storm.words, *own, f"server.max_requests={storm.clients}")
-    with live_server(*words, environment={"OMP_NUM_THREADS": ""}) as server:
+    server_of = live_server(*words, environment={"OMP_NUM_THREADS": ""}, own_session=True)
+    with interrupt() as asked, server_of as server:
+        print(f"ready at {server.url}; warming up with {WARM_REQUESTS} requests", flush=True)
         load = crowd(server.url, clients=storm.clients, output_tokens=storm.output_tokens, name="load")
         with load as clients:
-            warm = await _warmed(clients)
-            watch, outcomes = Watch(server), list[Outcome]()
-            await _watched(storm, clients, watch, outcomes)
-            seconds = watch.samples[-1].at_s - watch.samples[0].at_s
-            rate = len(outcomes) / seconds
-            costs = _costs(watch, len(outcomes))
-            outcomes += await clients.end()
-        stages = _stages(server)
+            watch, warm, outcomes = Watch(server), list[Outcome](), list[Outcome]()
+            early = await _warmed(clients, warm, asked) or await _watched(
+                storm, clients, watch, outcomes, asked
+            )
+            costs = _costs(watch, outcomes)
+            if early is None:
+                early = await clients.end(outcomes, asked)
+        stages = [] if early else list(_stages(server))
+        code = await asyncio.to_thread(server.end, seconds=40.0)
         return iter(
             (
+                *([("ended early", early)] if early else []),
                 ("clients", f"{storm.clients}, in {len(clients.processes)} processes"),
-                ("minutes", f"{seconds / 60:.1f}"),
+                ("minutes", f"{watch.seconds / 60:.1f}"),
                 ("requests, a picture each", f"{counted(outcomes)}; before them {counted(warm)}"),
-                ("requests a second", f"{rate:.1f}"),
-                ("p99 of a request", f"{p99_ms(outcomes):.0f} ms"),
                 *costs,
                 *stages,
-                ("exit after SIGTERM", str(await asyncio.to_thread(server.end, seconds=40.0))),
+                ("exit after SIGTERM", str(code)),
                 *reasons([*warm, *outcomes]),
             )
         )
@@ -71,27 +74,36 @@ def reasons(outcomes: list[Outcome]) -> list[tuple[str, str]]:
     return [("", one) for one in said[:5]]
 
 
-async def _warmed(clients: Crowd) -> list[Outcome]:
-    outcomes: list[Outcome] = []
+async def _warmed(clients: Crowd, outcomes: list[Outcome], asked: asyncio.Event) -> str | None:
+    """Collect how the first requests end; return why it ended early."""
     while len(outcomes) < WARM_REQUESTS:
-        assert all(process.is_alive() for process in clients.processes), "a client's process failed"
-        await asyncio.sleep(0.1)
+        if await waited(asked, 0.1):
+            return "asked for in the warm-up"
+        if clients.failed():
+            return "a client's process failed"
         outcomes += clients.take()
-    return outcomes
+    return None
 
 
-async def _watched(storm: Storm, clients: Crowd, watch: Watch, outcomes: list[Outcome]) -> None:
-    """Collect how requests end until it is enough of them and of minutes."""
-    begin, told = await asyncio.to_thread(watch.look), 0
+async def _watched(
+    storm: Storm, clients: Crowd, watch: Watch, outcomes: list[Outcome], asked: asyncio.Event
+) -> str | None:
+    """Collect how requests end until it is enough of them and of minutes; return why it ended early."""
+    await asyncio.to_thread(watch.look)
     clients.take()
-    while len(outcomes) < storm.requests or time.perf_counter() - begin.at_s < 60 * storm.minutes:
-        await asyncio.sleep(SAMPLE_EVERY_S)
+    told = 0
+    while len(outcomes) < storm.requests or watch.seconds < 60 * storm.minutes:
+        stop = await waited(asked, SAMPLE_EVERY_S)
         outcomes += clients.take()
+        if watch.server.process.poll() is not None:
+            return f"the server was gone with exit code {watch.server.process.returncode}"
         await asyncio.to_thread(watch.look)
-        assert all(process.is_alive() for process in clients.processes), "a client's process failed"
+        if stop or clients.failed():
+            return "asked for" if stop else "a client's process failed"
         if len(watch.samples) % SAMPLES_A_LINE == 1:
             _tell(watch, outcomes, outcomes[told:])
             told = len(outcomes)
+    return None
 
 
 def _tell(watch: Watch, outcomes: list[Outcome], new: list[Outcome]) -> None:
@@ -108,14 +120,27 @@ def _tell(watch: Watch, outcomes: list[Outcome], new: list[Outcome]) -> None:
     )
 
 
-def _costs(watch: Watch, count: int) -> Iterator[tuple[str, str]]:
-    """Yield what each part took of memory and of the cores."""
+def _costs(watch: Watch, outcomes: list[Outcome]) -> list[tuple[str, str]]:
+    """Return the rate, and what each part took of memory and of the cores."""
+    if len(watch.samples) < 2:
+        return []
     first, last = watch.samples[0], watch.samples[-1]
+    rows = [("requests a second", f"{len(outcomes) / watch.seconds:.1f}")]
+    if any(one.end == "ok" for one in outcomes):
+        rows.append(("p99 of a request", f"{p99_ms(outcomes):.0f} ms"))
     for part in last.memory_mib:
         cores = watch.cores(part, since=first, until=last)
-        each_ms = (last.cpu_s[part] - first.cpu_s.get(part, 0.0)) / max(count, 1) * 1e3
-        yield f"{part}: memory by quarters of the time", watch.quarters(part)
-        yield f"{part}: CPU", f"{cores:.2f} cores, {each_ms:.2f} ms a request"
+        each_ms = (last.cpu_s[part] - first.cpu_s.get(part, 0.0)) / max(len(outcomes), 1) * 1e3
+        grown = watch.last_growth_mib(part)
+        rows += [
+            (f"{part}: memory by quarters of the time", watch.quarters(part)),
+            (
+                f"{part}: from the third quarter to the last",
+                f"{grown:+.1f} MiB in {len(outcomes) / 4:.0f} requests",
+            ),
+            (f"{part}: CPU", f"{cores:.2f} cores, {each_ms:.2f} ms a request"),
+        ]
+    return rows
 
 
 def _stages(server: LiveServer) -> Iterator[tuple[str, str]]:

@@ -45,9 +45,21 @@ class Watch:
         spent = until.cpu_s.get(part, 0.0) - since.cpu_s.get(part, 0.0)
         return spent / max(until.at_s - since.at_s, 1e-9)
 
+    @property
+    def seconds(self) -> float:
+        """Return the time from the first sample to the last."""
+        return self.samples[-1].at_s - self.samples[0].at_s if self.samples else 0.0
+
     def quarters(self, part: str) -> str:
         """Return the mean memory in each quarter of the time."""
+        return " ".join(f"{mean:.0f}" for mean in self._quarter_means_mib(part)) + " MiB"
+
+    def last_growth_mib(self, part: str) -> float:
+        """Return how much more memory the last quarter had than the one before."""
+        means = self._quarter_means_mib(part)
+        return means[-1] - means[-2] if len(means) > 1 else 0.0
+
+    def _quarter_means_mib(self, part: str) -> list[float]:
         memory = [sample.memory_mib.get(part, 0.0) for sample in self.samples]
         size = max(1, len(memory) // 4)
-        means = [sum(found) / len(found) for i in range(4) if (found := memory[i * size : (i + 1) * size])]
-        return " ".join(f"{mean:.0f}" for mean in means) + " MiB"
+        return [sum(found) / len(found) for i in range(4) if (found := memory[i * size : (i + 1) * size])]
