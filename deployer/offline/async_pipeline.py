@@ -143,7 +143,7 @@ class AsyncPipeline:
 
     async def _jobs(self, asked: Conversations, gen_config: Configs) -> list[Job]:
         configs = _configs(gen_config, len(asked.messages))
-        return await planned_jobs(self._generator(), asked.messages, configs, is_batch=asked.is_batch)
+        return await planned_jobs(self._generator(), asked, configs)
 
     def _open(self) -> Deployment:
         if self._deployment is None or self.ready is None:

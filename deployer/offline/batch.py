@@ -1,7 +1,8 @@
 """Many prompts through one engine: all checked first, then as many at once as keep it busy.
 
 Checking opens pictures and counts tokens; pixels are decoded when a prompt's turn comes, so that a batch
-needs no more memory than its files. A prompt that fails ends the batch.
+needs no more memory than its files. A picture that cannot be decoded ends the batch: the pictures behind it
+are decoded too, so that one error names all. An answer that fails ends it at once.
 """
 
 import asyncio
@@ -16,9 +17,9 @@ from deployer.generation.generate import generate
 from deployer.generation.generation_config import GenerationConfig, InvalidFieldError
 from deployer.generation.merge import merge
 from deployer.generation.sampling import SamplingRules, sampling_of, sampling_rules
-from deployer.offline.prompt_forms import raise_faults
+from deployer.offline.prompt_forms import MOST_NAMED, Conversations, raise_faults
 from deployer.offline.response import Answer, Response
-from deployer.prompt.assemble import PromptBuilder
+from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
 from deployer.prompt.planned import PlannedPrompt
 from engines.engine import Engine
@@ -48,26 +49,23 @@ class Job:
 
 
 async def planned_jobs(
-    generator: Generator,
-    conversations: Sequence[Sequence[Message]],
-    configs: Sequence[GenerationConfig],
-    *,
-    is_batch: bool,
+    generator: Generator, asked: Conversations, configs: Sequence[GenerationConfig]
 ) -> list[Job]:
     """Return a job for each conversation. Raises one RequestError that names all prompts at fault."""
     places = asyncio.Semaphore(_PLANNED_AT_ONCE)
-    faults: dict[int, RequestError] = {}
+    faults = dict(asked.faults)
 
     async def plan(index: int) -> Job | None:
         async with places:
             try:
-                return await _job(generator, index, conversations[index], configs[index])
+                return await _job(generator, index, asked.messages[index], configs[index])
             except RequestError as error:
                 faults[index] = error
                 return None
 
-    jobs = await asyncio.gather(*(plan(index) for index in range(len(conversations))))
-    if faults and not is_batch:
+    good = [index for index in range(len(asked.messages)) if index not in asked.faults]
+    jobs = await asyncio.gather(*(plan(index) for index in good))
+    if faults and not asked.is_batch:
         raise faults[0]
     raise_faults(faults)
     return [job for job in jobs if job is not None]
@@ -93,16 +91,18 @@ async def responses(
 ) -> AsyncGenerator[Response, None]:
     """Yield the pieces of all answers as they come, or each whole answer when it is there; empties `jobs`.
 
-    Raises RequestError for the first that fails, and ends the others.
+    Raises RequestError for the first answer that fails, or for all prompts whose pictures cannot be decoded.
     """
     waiting = _emptied(jobs)
+    faults: dict[int, RequestError] = {}
     workers = [
-        _work(generator, waiting, is_batch=is_batch, streamed=streamed)
+        _work(generator, waiting, faults, is_batch=is_batch, streamed=streamed)
         for _ in range(min(len(jobs), generator.most_at_once))
     ]
     async with aclosing(merge(workers)) as arrived:
         async for response in arrived:
             yield response
+    raise_faults(faults, num_unread=len(jobs))
 
 
 def _emptied(jobs: list[Job]) -> Iterator[Job]:
@@ -113,21 +113,41 @@ def _emptied(jobs: list[Job]) -> Iterator[Job]:
 
 
 async def _work(
-    generator: Generator, jobs: Iterator[Job], *, is_batch: bool, streamed: bool
+    generator: Generator,
+    jobs: Iterator[Job],
+    faults: dict[int, RequestError],
+    *,
+    is_batch: bool,
+    streamed: bool,
 ) -> AsyncGenerator[Response, None]:
-    """Run one job after the other."""
+    """Run one job after the other; once a picture was at `faults`, only look at those of the others."""
     for job in jobs:
         try:
-            async with aclosing(_answers(generator, job, streamed=streamed)) as answers:
+            prompt = await generator.prompts.prepare(job.planned)
+        except RequestError as error:
+            if not is_batch:
+                raise
+            faults[job.index] = error
+        if len(faults) >= MOST_NAMED:
+            return
+        if faults:
+            continue
+        try:
+            async with aclosing(_answers(generator, job, prompt, streamed=streamed)) as answers:
                 async for response in answers:
-                    yield response
+                    if faults:
+                        break
+                    if response is not None:
+                        yield response
         except RequestError as error:
             message = f"prompts[{job.index}]: {error}" if is_batch else str(error)
             raise RequestError(message, code=error.code) from error
 
 
-async def _answers(generator: Generator, job: Job, *, streamed: bool) -> AsyncGenerator[Response, None]:
-    prompt = await generator.prompts.prepare(job.planned)
+async def _answers(
+    generator: Generator, job: Job, prompt: Prompt, *, streamed: bool
+) -> AsyncGenerator[Response | None, None]:
+    """Yield what the job's answers gain; None where there is nothing to show."""
     asked = job.rules.asked
     choices = choices_of(
         job.rules,
@@ -143,9 +163,9 @@ async def _answers(generator: Generator, job: Job, *, streamed: bool) -> AsyncGe
         async for piece in pieces:
             answer = answers[piece.choice]
             response = answer.grow(piece)
-            if not streamed and piece.finish is not None:
-                yield answer.whole()
-            elif streamed and (
-                response.text or response.token_ids or response.prompt_logprobs or response.finish_reason
-            ):
+            if not streamed:
+                yield answer.whole() if piece.finish is not None else None
+            elif response.text or response.token_ids or response.prompt_logprobs or response.finish_reason:
                 yield response
+            else:
+                yield None

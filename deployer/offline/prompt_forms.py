@@ -10,10 +10,10 @@ A picture is a PIL image, bytes, a path, or a URL (http, https, data, file).
 """
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from PIL import Image
 
@@ -25,25 +25,38 @@ Picture = Image.Image | bytes | Path | str
 TextPrompt = str | tuple[str, Picture | Sequence[Picture]]
 Prompt = TextPrompt | Sequence[dict[str, Any] | Message]
 Prompts = TextPrompt | Sequence[Any]  # one or a batch; what a batch mixes has no type that checkers infer
-T = TypeVar("T")
 
+MOST_NAMED = 10  # faulty prompts in one error
 _URL = re.compile(r"(?:data|https?|file):", re.IGNORECASE)
 _FORMS = "text, (text, picture), (text, [pictures]), or a list of messages with `role` and `content`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Conversations:
-    """What one call asks."""
+    """What one call asks; `faults` says by place which prompts are none, whose messages are empty."""
 
     messages: list[list[Message]]
     is_batch: bool
+    faults: dict[int, RequestError] = field(default_factory=dict)
 
 
 def conversations(prompts: Prompts) -> Conversations:
-    """Return the conversations of a call. Raises RequestError, which names each prompt that is none."""
+    """Return the conversations of a call. Raises RequestError where a single prompt is none."""
     if isinstance(prompts, list) and not (prompts and is_message(prompts[0])):
-        return Conversations(messages=each(prompts, conversation), is_batch=True)
+        return _batch(prompts)
     return Conversations(messages=[conversation(prompts)], is_batch=False)
+
+
+def _batch(prompts: Sequence[Any]) -> Conversations:
+    messages: list[list[Message]] = []
+    faults: dict[int, RequestError] = {}
+    for index, prompt in enumerate(prompts):
+        try:
+            messages.append(conversation(prompt))
+        except RequestError as error:
+            messages.append([])
+            faults[index] = error
+    return Conversations(messages=messages, is_batch=True, faults=faults)
 
 
 def conversation(prompt: Any) -> list[Message]:
@@ -71,25 +84,16 @@ def image_source(picture: Any) -> ImageSource:
     )
 
 
-def each(items: Sequence[Any], make: Callable[[Any], T]) -> list[T]:
-    """Return what `make` gives for every item. Raises one RequestError that names all at fault."""
-    made: list[T] = []
-    faults: dict[int, RequestError] = {}
-    for index, item in enumerate(items):
-        try:
-            made.append(make(item))
-        except RequestError as error:
-            faults[index] = error
-    raise_faults(faults)
-    return made
+def raise_faults(faults: dict[int, RequestError], *, num_unread: int = 0) -> None:
+    """Raise one RequestError for the prompts at fault, if there are any; the first one's code stands.
 
-
-def raise_faults(faults: dict[int, RequestError]) -> None:
-    """Raise one RequestError for the prompts at fault, if there are any; the first one's code stands."""
+    `num_unread`: prompts whose pictures nobody decoded, as there were faults enough.
+    """
     if faults:
         lines = [f"prompts[{index}]: {error}" for index, error in sorted(faults.items())]
-        more = [f"and {len(lines) - 8} more"] if len(lines) > 8 else []
-        raise RequestError("\n".join([*lines[:8], *more]), code=faults[min(faults)].code)
+        more = [f"and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
+        unread = [f"the pictures of {num_unread} more prompts were not decoded"] if num_unread else []
+        raise RequestError("\n".join([*lines[:MOST_NAMED], *more, *unread]), code=faults[min(faults)].code)
 
 
 def _shown(value: Any) -> str:

@@ -22,10 +22,17 @@ async def test_nothing_runs_where_a_prompt_is_at_fault(fake: AsyncPipeline, engi
     assert engine.submits == []
 
 
-async def test_at_most_eight_faults_are_listed(fake: AsyncPipeline) -> None:
+async def test_at_most_ten_faults_are_listed(fake: AsyncPipeline) -> None:
     with pytest.raises(RequestError, match=r"and 4 more$") as caught:
-        await fake([1] * 12)
-    assert len(str(caught.value).splitlines()) == 9
+        await fake([1] * 14)
+    assert len(str(caught.value).splitlines()) == 11
+
+
+async def test_faults_of_every_kind_are_named_together(fake: AsyncPipeline) -> None:
+    with pytest.raises(RequestError) as caught:
+        await fake(["a", 3, "b" * 20_000, ("c", 7)])
+    faulty = [line.partition(":")[0] for line in str(caught.value).splitlines()]
+    assert faulty == ["prompts[1]", "prompts[2]", "prompts[3]"]
 
 
 async def test_an_answer_that_fails_ends_the_batch(engine: FakeEngine) -> None:
@@ -47,6 +54,20 @@ async def test_a_picture_that_breaks_when_decoded_is_named(fake: AsyncPipeline) 
         await fake(["fine", "broken"])
     with pytest.raises(RequestError, match=r"^image 1: damaged$"):
         await fake("broken")
+
+
+async def test_all_pictures_that_break_when_decoded_are_named(engine: FakeEngine) -> None:
+    engine.script = lambda _: Script(endless=True, pause_s=0.001)
+    async with fake_pipeline(engine, max_batch_size=1) as pipe:
+        with pytest.raises(RequestError) as caught:
+            await pipe(["fine", "broken", "fine", "broken", "broken"])
+        assert [line.partition(":")[0] for line in str(caught.value).splitlines()] == [
+            f"prompts[{place}]" for place in (1, 3, 4)
+        ]
+        assert caught.value.code == "image_unreadable"
+        assert engine.running == 0
+        with pytest.raises(RequestError, match=r"the pictures of \d+ more prompts were not decoded$"):
+            await pipe(["broken"] * 17)
 
 
 async def test_leaving_a_stream_aborts_its_sequences(engine: FakeEngine) -> None:
