@@ -14,6 +14,7 @@ import msgspec
 from deployer.generation.choices import Choice
 from deployer.generation.image_inputs import remove_images
 from deployer.generation.merge import merge
+from deployer.generation.running_sequences import EndedBy, RunningSequences
 from deployer.generation.write_submits import write_submits
 from deployer.prompt.detokenize import TextStream
 from deployer.prompt.tokenizer import Tokenizer
@@ -48,7 +49,7 @@ class Piece:
 
 
 async def generate(
-    engine: Engine, tokenizer: Tokenizer, choices: Sequence[Choice], *, running: set[str]
+    engine: Engine, tokenizer: Tokenizer, choices: Sequence[Choice], *, running: RunningSequences
 ) -> AsyncGenerator[Piece, None]:
     """Yield the pieces of all choices as they come; use `contextlib.aclosing` where a loop may leave early.
 
@@ -56,22 +57,24 @@ async def generate(
     """
     submits = await write_submits(choices, engine.pixels)
     streams = [
-        _pieces(engine, ChoiceText(tokenizer, choice), submit)
+        _pieces(engine, ChoiceText(tokenizer, choice), submit, running)
         for choice, submit in zip(choices, submits, strict=True)
     ]
     pieces = streams[0] if len(streams) == 1 else merge(streams)
-    running.update(submit.request_id for submit in submits)
+    running.add(submit.request_id for submit in submits)
     try:
         async with aclosing(pieces):
             async for piece in pieces:
                 yield piece
     finally:
-        running.difference_update(submit.request_id for submit in submits)
+        running.remove(submit.request_id for submit in submits)
         for submit in submits:
             remove_images(submit.images, engine.pixels)
 
 
-async def _pieces(engine: Engine, text: "ChoiceText", submit: Submit) -> AsyncGenerator[Piece, None]:
+async def _pieces(
+    engine: Engine, text: "ChoiceText", submit: Submit, running: RunningSequences
+) -> AsyncGenerator[Piece, None]:
     """Run one sequence. A stop string asks for its end and waits for `Done`, which knows what it cost."""
     async with aclosing(engine.submit(submit)) as replies:
         async for reply in replies:
@@ -82,9 +85,28 @@ async def _pieces(engine: Engine, text: "ChoiceText", submit: Submit) -> AsyncGe
                 if text.stopped_by is not None:
                     engine.abort(submit.request_id)
             elif isinstance(reply, Done):
+                if reply.finish_reason == "abort" and text.stopped_by is None:
+                    raise _aborted(running.ended_by(submit.request_id))
                 yield text.end(reply)
             else:
                 raise AnswerError(reply.message, code=reply.code)
+
+
+def _aborted(by: EndedBy | None) -> AnswerError:
+    """Return what the client of a sequence is told that neither its text nor its stop strings ended."""
+    match by:
+        case "operator":
+            return AnswerError(
+                "the request was aborted by an operator (POST /admin/abort); the server goes on",
+                code="aborted",
+            )
+        case "shutdown":
+            return AnswerError(
+                "the server is shutting down: the answer was not complete within server.drain_s",
+                code="shutting_down",
+            )
+        case None:
+            return AnswerError("the engine ended the answer before it was complete", code="engine_error")
 
 
 class ChoiceText:
@@ -135,15 +157,7 @@ class ChoiceText:
         )
 
     def end(self, done: Done) -> Piece:
-        """Return what was held back, and how the choice ended.
-
-        Raises AnswerError where the engine ended it for another reason than its own text or a stop string.
-        """
-        if done.finish_reason == "abort" and self.stopped_by is None:
-            raise AnswerError(
-                "the answer was ended before it was complete: by a shutdown or by an operator",
-                code="shutting_down",
-            )
+        """Return what was held back, and how the choice ended."""
         usage = msgspec.structs.replace(done.usage, output_tokens=self._num_tokens)
         stop_reason: str | int | None = self.stopped_by
         if stop_reason is None and done.stop_token_id in self._stop_token_ids:

@@ -16,6 +16,7 @@ from deployer.generation.choices import choices_of
 from deployer.generation.generate import generate
 from deployer.generation.generation_config import GenerationConfig, InvalidFieldError
 from deployer.generation.merge import merge
+from deployer.generation.running_sequences import RunningSequences
 from deployer.generation.sampling import SamplingRules, sampling_of, sampling_rules
 from deployer.offline.prompt_forms import MOST_NAMED, Conversations, raise_faults
 from deployer.offline.response import Answer, Response
@@ -158,7 +159,7 @@ async def _answers(
         adapter=asked.adapter,
     )
     answers = [Answer(prompt, index=job.index, choice=choice.index, asked=asked) for choice in choices]
-    pieces = generate(generator.engine, generator.prompts.tokenizer, choices, running=set())
+    pieces = generate(generator.engine, generator.prompts.tokenizer, choices, running=RunningSequences())
     async with aclosing(pieces):
         async for piece in pieces:
             answer = answers[piece.choice]

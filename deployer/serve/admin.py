@@ -5,6 +5,7 @@ The paths are there only where `server.admin_keys_file` is set; a client's key o
 
 import hashlib
 import hmac
+import logging
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from deployer.serve.key_file import keys_of_file
 from deployer.serve.read_body import read_body
 from deployer.serve.service import Service
 from deployer.serve.strict_body import Body
+
+log = logging.getLogger("deployer.serve")
 
 
 class AbortBody(Body):
@@ -53,8 +56,8 @@ def admin_routes(service: Service) -> APIRouter:
         aborted = sorted(name for name in service.running if name.rpartition("-")[0] == body.id)
         if not aborted:
             raise invalid(f"`id`: no request `{body.id}` runs", param="id", code="request_not_found")
-        for name in aborted:
-            service.engine.abort(name)
+        service.running.end(service.engine, aborted, by="operator")
+        log.warning("request %s is aborted by an operator: %d sequences", body.id, len(aborted))
         return _json({"id": body.id, "sequences": len(aborted)})
 
     @router.post("/admin/flush")

@@ -24,8 +24,11 @@ STATUS_OF_CODE = {
     "engine_unavailable": 503,
     "no_room": 503,
     "shutting_down": 503,
+    "aborted": 503,
 }
 RETRY_LATER = {429, 503}
+# What asking again would undo. The openai package repeats every 503 that does not forbid it.
+_NOT_AGAIN = {"aborted": {"x-should-retry": "false"}}
 # What the API calls a field that `GenerationConfig` calls otherwise.
 _NAMES_OF_FIELDS = {"max_new_tokens": "max_tokens"}
 
@@ -97,5 +100,5 @@ def fault_of_code(code: str, message: str) -> ApiFault:
         status=status,
         message=message,
         code=code,
-        headers={"retry-after": "1"} if status in RETRY_LATER else {},
+        headers=_NOT_AGAIN.get(code) or ({"retry-after": "1"} if status in RETRY_LATER else {}),
     )

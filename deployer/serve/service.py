@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
 from deployer.generation.choices import Choice, QueuePlace
 from deployer.generation.generate import Piece, generate
+from deployer.generation.running_sequences import RunningSequences
 from deployer.prompt.assemble import PromptBuilder
 from deployer.recipes.running import Running
 from deployer.serve.admission import Admission
@@ -38,7 +39,7 @@ class Service:
     pricing: Pricing | None  # None: no hardware option describes this device
     running_as: Running  # what GET /v1/deployment answers
     responses: ResponseStore
-    running: set[str] = field(default_factory=set)  # request ids that the engine has now
+    running: RunningSequences = field(default_factory=RunningSequences)
 
     def accept(self, body: SamplingBody, record: RequestRecord) -> None:
         """Note what a request says of itself, and refuse it before any work where it cannot be served now.
@@ -94,6 +95,5 @@ class Service:
         return generate(self.engine, self.prompts.tokenizer, choices, running=self.running)
 
     def abort_all(self) -> None:
-        """Ask for the end of every sequence; their requests are answered 503."""
-        for request_id in sorted(self.running):
-            self.engine.abort(request_id)
+        """Ask for the end of every sequence, for a shutdown; their requests are answered 503."""
+        self.running.end(self.engine, self.running, by="shutdown")

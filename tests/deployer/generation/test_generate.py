@@ -17,6 +17,7 @@ from serving_configs import SAMPLING
 from deployer.generation.choices import Choice, choices_of
 from deployer.generation.generate import Piece, generate
 from deployer.generation.generation_config import GenerationConfig
+from deployer.generation.running_sequences import RunningSequences
 from deployer.generation.sampling import sampling_rules
 from deployer.prompt.messages import ImagePart, Message, TextPart
 from engines.ipc.pixel_files import PixelFiles
@@ -33,11 +34,11 @@ async def choices(**fields: Any) -> list[Choice]:
 
 
 async def pieces(engine: Any, asked: list[Choice]) -> list[Piece]:
-    running: set[str] = set()
+    running = RunningSequences()
     tokenizer: Any = FakePrompts().tokenizer
     async with aclosing(generate(engine, tokenizer, asked, running=running)) as stream:
         found = [piece async for piece in stream]
-    assert running == set()
+    assert len(running) == 0
     return found
 
 

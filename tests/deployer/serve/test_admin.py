@@ -1,6 +1,7 @@
 """What operators may do, and who may not."""
 
 import asyncio
+import logging
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
@@ -40,9 +41,10 @@ async def test_a_drained_server_takes_requests_again(operated: httpx.AsyncClient
 
 
 async def test_one_request_is_ended_and_its_client_told(
-    operated: httpx.AsyncClient, service: Service, engine: FakeEngine
+    operated: httpx.AsyncClient, service: Service, engine: FakeEngine, caplog: pytest.LogCaptureFixture
 ) -> None:
     engine.script = lambda _: Script(endless=True, pause_s=0.001)
+    caplog.set_level(logging.INFO, "deployer.serve")
     client = {"authorization": "Bearer client"}
     asking = asyncio.create_task(operated.post("/v1/chat/completions", json={**CHAT, "n": 2}, headers=client))
     while len(service.running) < 2:
@@ -51,10 +53,31 @@ async def test_one_request_is_ended_and_its_client_told(
     ended = await operated.post("/admin/abort", json={"id": name}, headers=KEY)
     assert ended.json() == {"id": name, "sequences": 2}
     reply = await asking
-    assert reply.status_code == 503
-    assert "by a shutdown or by an operator" in reply.json()["error"]["message"]
+    assert (reply.status_code, reply.headers["x-should-retry"]) == (503, "false")
+    assert "retry-after" not in reply.headers
+    error = reply.json()["error"]
+    assert (error["code"], "by an operator" in error["message"]) == ("aborted", True)
+    assert "shut" not in error["message"]
+    assert f"request {name} is aborted by an operator: 2 sequences" in caplog.text
+    assert f"error=aborted completion={name} " in caplog.text
     gone = await operated.post("/admin/abort", json={"id": name}, headers=KEY)
     assert (gone.status_code, gone.json()["error"]["code"]) == (404, "request_not_found")
+
+
+async def test_the_stream_of_a_request_that_an_operator_ends_says_so(
+    operated: httpx.AsyncClient, service: Service, engine: FakeEngine
+) -> None:
+    engine.script = lambda _: Script(endless=True, pause_s=0.001)
+    client = {"authorization": "Bearer client"}
+    body = {**CHAT, "stream": True}
+    asking = asyncio.create_task(operated.post("/v1/chat/completions", json=body, headers=client))
+    while not engine.submits:
+        await asyncio.sleep(0.005)
+    await asyncio.sleep(0.02)
+    await operated.post("/admin/abort", json={"id": min(service.running).rpartition("-")[0]}, headers=KEY)
+    *_, last = [line for line in (await asking).text.splitlines() if line]
+    assert last.startswith('data: {"error":{"message":"the request was aborted by an operator')
+    assert '"code":"aborted"' in last
 
 
 async def test_the_prefix_cache_is_flushed_by_operators_alone(
