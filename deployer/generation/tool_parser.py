@@ -1,6 +1,7 @@
 """From the text of an answer to content and calls of tools, while it grows; the format is data.
 
-What begins like a call and turns out to be none is content. Blanks between content and a call are dropped.
+What begins like a call and turns out to be none is content. Blanks between content and a call are dropped,
+and so is a call that the answer's length or a stop string cut before its name was known.
 """
 
 import secrets
@@ -38,8 +39,10 @@ class ToolParser:
     States: text, where a marker is looked for; behind a marker or a call, where a call may begin; in a call.
     """
 
-    def __init__(self, form: ToolFormat) -> None:
+    def __init__(self, form: ToolFormat, *, must_call: bool) -> None:
+        """`must_call`: the answer is held to calls, so that no part of it is content."""
         self._form = form
+        self._must_call = must_call
         self._buffer = ""
         self._raw = ""  # since the marker, in case it is no call
         self._is_behind = False  # behind a marker or a call
@@ -56,9 +59,12 @@ class ToolParser:
             pass
         return delta
 
-    def finish(self) -> ParsedDelta:
-        """Return what was held back; a call that was cut before its name is content."""
+    def finish(self, *, is_cut: bool) -> ParsedDelta:
+        """Return what was held back; `is_cut`: the answer would have gone on."""
         delta = ParsedDelta()
+        if is_cut and self._is_in_a_call():
+            self._buffer = self._raw = ""
+            return delta
         cut = self._raw if self._call is not None and not self._is_named else ""
         if self._call is None and self._is_behind and not self.num_calls:
             cut = self._raw
@@ -68,6 +74,13 @@ class ToolParser:
             self._content(cut + self._buffer, delta)
         self._buffer = self._raw = ""
         return delta
+
+    def _is_in_a_call(self) -> bool:
+        """Tell whether what is held back can only be a call, or what stands around one."""
+        if self._must_call:
+            return True
+        has_marker = bool(self._form.marker)  # without one, an answer that begins with `{` may be content
+        return bool(self.num_calls) or (has_marker and (self._is_behind or self._call is not None))
 
     def _advance(self, delta: ParsedDelta) -> bool:
         """Work off the beginning of the buffer; False: more text is needed."""

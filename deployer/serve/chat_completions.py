@@ -84,9 +84,9 @@ def _content(tokenizer: Tokenizer, tools: ToolUse, choice: Choice, pieces: Seque
     if tools.form is None:
         text = "".join(piece.text for piece in pieces)
         return {"message": {"role": "assistant", "content": text}, "logprobs": logprobs}
-    message, num_calls = tool_message(pieces, tools.form)
     finish = pieces[-1].finish
     assert finish is not None, "the last piece of a choice says how it ended"
+    message, num_calls = tool_message(pieces, finish, tools.form, must_call=tools.must_call)
     reason = ended(finish, num_calls=num_calls)
     return {"message": message, "logprobs": logprobs, "finish_reason": reason}
 
@@ -113,7 +113,9 @@ def _events(
         writer=writer,
         opening=b"".join(writer.raw(choice.index, ROLE) for choice in choices),
         logprobs=lambda piece: chat_logprobs(service.prompts.tokenizer, [piece]),
-        delta=None if tools.form is None else ToolStream(tools.form, num_choices=len(choices)).delta,
+        delta=None
+        if tools.form is None
+        else ToolStream(tools.form, num_choices=len(choices), must_call=tools.must_call).delta,
     )
 
 

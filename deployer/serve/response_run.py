@@ -25,6 +25,7 @@ from deployer.serve.response_store import StoredResponse
 from deployer.serve.response_types import CallItem, MessageItem, ResponseBody
 from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
+from deployer.serve.tool_answers import was_cut
 from deployer.serve.tools import tool_use
 from deployer.serve.usage import Tally
 
@@ -78,7 +79,7 @@ class ResponseRun:
             asked=asked,
             record=record,
             choices=choices,
-            parser=None if tools.form is None else ToolParser(tools.form),
+            parser=None if tools.form is None else ToolParser(tools.form, must_call=tools.must_call),
             response=new_response(service, body, response_id=response_id, store=is_stored),
             is_stored=is_stored,
         )
@@ -136,7 +137,7 @@ class ResponseRun:
             return
         found: list[ParsedDelta] = [self.parser.feed(piece.text)]
         if piece.finish is not None:
-            found.append(self.parser.finish())
+            found.append(self.parser.finish(is_cut=was_cut(piece.finish)))
         for delta in found:
             yield from self.output.text(delta.content, [])
             for call in delta.calls:

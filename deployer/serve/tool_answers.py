@@ -10,10 +10,12 @@ from deployer.generation.tool_parser import CallDelta, ParsedDelta, ToolParser
 from deployer.prompt.tool_format import ToolFormat
 
 
-def tool_message(pieces: Sequence[Piece], form: ToolFormat) -> tuple[dict[str, Any], int]:
+def tool_message(
+    pieces: Sequence[Piece], finish: Finish, form: ToolFormat, *, must_call: bool
+) -> tuple[dict[str, Any], int]:
     """Return the assistant's message, and how many calls it makes."""
-    parser = ToolParser(form)
-    found = [parser.feed("".join(piece.text for piece in pieces)), parser.finish()]
+    parser = ToolParser(form, must_call=must_call)
+    found = [parser.feed("".join(piece.text for piece in pieces)), parser.finish(is_cut=was_cut(finish))]
     content = "".join(delta.content for delta in found)
     calls: dict[int, dict[str, Any]] = {}
     for one in (call for delta in found for call in delta.calls):
@@ -21,7 +23,10 @@ def tool_message(pieces: Sequence[Piece], form: ToolFormat) -> tuple[dict[str, A
             function = {"name": one.name, "arguments": ""}
             calls[one.index] = {"id": one.id, "type": "function", "function": function}
         calls[one.index]["function"]["arguments"] += one.arguments
-    message: dict[str, Any] = {"role": "assistant", "content": content or (None if calls else "")}
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": content or (None if calls or must_call else ""),
+    }
     if calls:
         message["tool_calls"] = list(calls.values())
     return message, len(calls)
@@ -30,15 +35,15 @@ def tool_message(pieces: Sequence[Piece], form: ToolFormat) -> tuple[dict[str, A
 class ToolStream:
     """The deltas of the choices of one stream."""
 
-    def __init__(self, form: ToolFormat, *, num_choices: int) -> None:
-        self._parsers = [ToolParser(form) for _ in range(num_choices)]
+    def __init__(self, form: ToolFormat, *, num_choices: int, must_call: bool) -> None:
+        self._parsers = [ToolParser(form, must_call=must_call) for _ in range(num_choices)]
 
     def delta(self, piece: Piece) -> tuple[bytes, str | None]:
         """Return the JSON field of a piece's delta, and why its choice ended."""
         parser = self._parsers[piece.choice]
         found = parser.feed(piece.text)
         if piece.finish is not None:
-            rest = parser.finish()
+            rest = parser.finish(is_cut=was_cut(piece.finish))
             found = ParsedDelta(content=found.content + rest.content, calls=[*found.calls, *rest.calls])
         delta: dict[str, Any] = {}
         if found.content:
@@ -52,6 +57,11 @@ class ToolStream:
 def ended(finish: Finish, *, num_calls: int) -> str:
     """Return why a choice ended: an answer that ended by itself and calls tools ended for their sake."""
     return "tool_calls" if num_calls and finish.reason == "stop" else finish.reason
+
+
+def was_cut(finish: Finish) -> bool:
+    """Tell whether an answer would have gone on but for its length or a stop string."""
+    return finish.reason == "length" or isinstance(finish.stop_reason, str)
 
 
 def _call(call: CallDelta) -> dict[str, Any]:

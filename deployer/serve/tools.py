@@ -20,6 +20,7 @@ class ToolUse:
     specs: tuple[ToolSpec, ...] = ()  # for the prompt
     form: ToolFormat | None = None  # how calls are read from the answer; None: they are not looked for
     grammar: str | None = None  # what the answer must follow; None: the model is free
+    must_call: bool = False  # the answer is one call or several, and no text
     shown_ids: frozenset[int] = frozenset()  # control tokens that calls are written with
 
 
@@ -44,6 +45,7 @@ def tool_use(service: Service, body: ChatBody) -> ToolUse:
         specs=specs,
         form=form,
         grammar=_grammar(service, body, form),
+        must_call=body.tool_choice not in (None, "auto"),
         shown_ids=special_ids(form, service.prompts.tokenizer),
     )
 

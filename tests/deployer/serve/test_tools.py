@@ -81,6 +81,21 @@ async def test_a_call_that_is_cut_ends_for_its_length(tooled: httpx.AsyncClient,
     assert choice["message"]["tool_calls"][0]["function"]["name"] == "warm"
 
 
+@pytest.mark.parametrize("length", [3, 20, 27])
+@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "warm"}}])
+async def test_a_required_call_that_is_cut_before_its_name_shows_no_markers(
+    tooled: httpx.AsyncClient, engine: FakeEngine, choice: Any, length: int
+) -> None:
+    engine.script = lambda _: Script(text=CALL)
+    whole = await chat(tooled, max_tokens=length, tool_choice=choice)
+    assert (whole["finish_reason"], whole["message"]) == ("length", {"role": "assistant", "content": None})
+    body = {**ASK, "tools": [WARM, WET], "tool_choice": choice, "max_tokens": length, "stream": True}
+    events = (await tooled.post("/v1/chat/completions", json=body)).text.split("\n\n")
+    chunks = [json.loads(event[6:])["choices"][0] for event in events[:-2]]
+    assert "".join(chunk["delta"].get("content") or "" for chunk in chunks) == ""
+    assert chunks[-1]["finish_reason"] == "length"
+
+
 @pytest.mark.parametrize(
     ("fields", "enforced", "names"),
     [
