@@ -17,6 +17,7 @@ from deployer.serve.described import deployment_routes
 from deployer.serve.health import health_routes
 from deployer.serve.image_price import price_routes
 from deployer.serve.layers import layers
+from deployer.serve.methods import allowed_methods
 from deployer.serve.models import model_routes
 from deployer.serve.request_log import log_failure
 from deployer.serve.request_record import record_of
@@ -74,5 +75,8 @@ async def _http_error(request: Request, error: Exception) -> Response:
     code = {404: "path_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
     record_of(request).error = code
     message = f"{request.method} {request.url.path}: {error.detail}"
-    fault = ApiFault(status=error.status_code, message=message, code=code, headers=error.headers or {})
+    headers = error.headers or {}
+    if error.status_code == 405:  # the router names the methods of one route, and a path may have several
+        headers = {"allow": allowed_methods(request.app, request.scope)}
+    fault = ApiFault(status=error.status_code, message=message, code=code, headers=headers)
     return fault.response()

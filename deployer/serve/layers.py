@@ -1,6 +1,6 @@
 """The ASGI layers around every application of ours, from the outside in.
 
-RequestLog (id, log line, metrics, faults of ours), CORS, ApiKeys (401), AdmissionGate (408, 429,
+RequestLog (id, log line, metrics, faults of ours), HeadAsGet, CORS, ApiKeys (401), AdmissionGate (408, 429,
 503), CancelWhenGone; then the routes.
 """
 
@@ -13,6 +13,7 @@ from deployer.serve.api_keys import ApiKeys
 from deployer.serve.arrivals import Arrivals
 from deployer.serve.cancel_when_gone import CancelWhenGone
 from deployer.serve.key_file import all_keys, needs_key
+from deployer.serve.methods import HeadAsGet
 from deployer.serve.metrics import Metrics
 from deployer.serve.request_log import RequestLog
 from deployer.serve.tracing import Tracing
@@ -25,7 +26,7 @@ def layers(
     server: ServerConfig, *, admission: Admission, metrics: Metrics, tracing: Tracing | None
 ) -> list[Middleware]:
     """Return the layers of a server."""
-    found = [Middleware(RequestLog, metrics=metrics, tracing=tracing)]
+    found = [Middleware(RequestLog, metrics=metrics, tracing=tracing), Middleware(HeadAsGet)]
     if server.cors_origins:
         found.append(
             Middleware(
