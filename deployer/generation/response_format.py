@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployer.generation.generation_config import InvalidFieldError
+from deployer.generation.schema_faults import schema_fault
 
 TYPES = ("text", "json_object", "json_schema", "regex", "regex_schema", "grammar")
 # Between the parts of a JSON text. A small model would else go on with blanks until its answer is full.
@@ -29,33 +30,30 @@ def grammar_of(response_format: Mapping[str, Any] | None) -> str | None:
     if kind == "text":
         return None
     if kind == "json_object":
-        return schema_grammar({"type": "object"}, field="response_format")
+        return _schema_grammar({"type": "object"})
     if kind == "json_schema":
         schema = _part(response_format, "json_schema", Mapping).get("schema")
         if schema is not None and not isinstance(schema, Mapping | bool):
             raise _fault("`json_schema.schema` must be an object")
-        return schema_grammar({"type": "object"} if schema is None else schema, field="response_format")
+        return _schema_grammar({"type": "object"} if schema is None else schema)
     if kind in ("regex", "regex_schema"):
-        return _checked(_grammar_from("regex", _part(response_format, kind, str)), "response_format")
+        return _checked(_grammar_from("regex", _part(response_format, kind, str)))
     if kind == "grammar":
-        return _checked(_grammar_from("grammar", _part(response_format, kind, str)), "response_format")
+        return _checked(_grammar_from("grammar", _part(response_format, kind, str)))
     raise _fault(f"`type` is {kind!r}: must be one of {', '.join(f'`{one}`' for one in TYPES)}")
 
 
-def schema_grammar(schema: Mapping[str, Any] | bool, *, field: str) -> str:
-    """Return the grammar of JSON that fits a schema. Raises InvalidFieldError, which names `field`."""
+def _schema_grammar(schema: Mapping[str, Any] | bool) -> str:
     from llguidance import LLMatcher
 
+    whole = schema if isinstance(schema, Mapping) else {"anyOf": [{}]} if schema else {"anyOf": []}
     try:
-        text = schema if isinstance(schema, Mapping) else {"anyOf": [{}]} if schema else {"anyOf": []}
-        return _checked(LLMatcher.grammar_from_json_schema(json.dumps(text), JSON_OPTIONS), field)
+        grammar = LLMatcher.grammar_from_json_schema(json.dumps(whole), JSON_OPTIONS)
     except (ValueError, TypeError) as error:
-        raise InvalidFieldError(f"`{field}`: {error}", field=field) from error
-
-
-def lark_grammar(text: str, *, field: str) -> str:
-    """Return a grammar written in llguidance's Lark. Raises InvalidFieldError, which names `field`."""
-    return _checked(_grammar_from("lark", text), field)
+        raise _fault(str(error)) from error
+    if (refused := LLMatcher.validate_grammar(grammar)) != "":
+        raise _fault(schema_fault(schema, at="json_schema.schema") or refused)
+    return grammar
 
 
 def _grammar_from(kind: Any, text: str) -> str:
@@ -67,12 +65,12 @@ def _grammar_from(kind: Any, text: str) -> str:
         raise _fault(str(error)) from error
 
 
-def _checked(grammar: str, field: str) -> str:
+def _checked(grammar: str) -> str:
     from llguidance import LLMatcher
 
     fault = LLMatcher.validate_grammar(grammar)
     if fault:
-        raise InvalidFieldError(f"`{field}` does not compile: {' '.join(fault.split())}", field=field)
+        raise _fault(f"does not compile: {' '.join(fault.split())}")
     return grammar
 
 

@@ -4,7 +4,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deployer.generation.response_format import JSON_OPTIONS, lark_grammar
+from deployer.generation.generation_config import InvalidFieldError
+from deployer.generation.response_format import JSON_OPTIONS
+from deployer.generation.schema_faults import schema_fault
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.prompt.tool_format import ToolFormat
 
@@ -43,7 +45,23 @@ def tool_grammar(
             f"lead[suffix={_quoted((form.marker + form.open).encode())}]: /(?s:.*)/",
         ]
         lines += [f"TEXT: /(?s:.+)/ & ~/(?s:.*){_pattern(form.marker)}(?s:.*)/"]
-    return lark_grammar("\n".join(sorted(lines, reverse=True)), field="tools")
+    return _checked("\n".join(sorted(lines, reverse=True)), functions)
+
+
+def _checked(lines: str, functions: Sequence[Function]) -> str:
+    """Return the grammar. Raises InvalidFieldError, which names the function and the part of its schema."""
+    from llguidance import LLMatcher, grammar_from
+
+    grammar = grammar_from("lark", lines)
+    refused = LLMatcher.validate_grammar(grammar)
+    if not refused:
+        return grammar
+    for function in functions:
+        fault = schema_fault(function.get("parameters") or {}, at="parameters")
+        if fault is not None:
+            raise InvalidFieldError(f"`tools`: function `{function['name']}`: {fault}", field="tools")
+    why = refused.partition("\n")[0]  # what follows is the text of the grammar, which is ours
+    raise InvalidFieldError(f"`tools`: the functions cannot be enforced together: {why}", field="tools")
 
 
 def special_ids(form: ToolFormat, tokenizer: Tokenizer) -> frozenset[int]:
@@ -57,15 +75,19 @@ def special_ids(form: ToolFormat, tokenizer: Tokenizer) -> frozenset[int]:
 
 
 def _schema(functions: Sequence[Function], form: ToolFormat) -> dict[str, Any]:
-    return {"anyOf": [_call_schema(function, form) for function in functions], "x-guidance": JSON_OPTIONS}
+    calls = [_call_schema(function, form, number) for number, function in enumerate(functions)]
+    return {"anyOf": calls, "x-guidance": JSON_OPTIONS}
 
 
-def _call_schema(function: Function, form: ToolFormat) -> dict[str, Any]:
+def _call_schema(function: Function, form: ToolFormat, number: int) -> dict[str, Any]:
+    parameters = function.get("parameters") or {"type": "object"}
+    # An id of its own makes `#/$defs/...` in it mean its own definitions, as where it stands alone.
+    own = {"$id": f"tool:{number}", **parameters}
     return {
         "type": "object",
         "properties": {
             "name": {"const": function["name"]},
-            form.arguments: function.get("parameters") or {"type": "object"},
+            form.arguments: own,
         },
         "required": ["name", form.arguments],
         "additionalProperties": False,

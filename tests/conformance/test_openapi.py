@@ -32,7 +32,7 @@ BEYOND_A_SCHEMA = {
     r"is not stored": "which responses the server keeps",
     r"two functions have the same name|`tool_choice`": "names within a list",
     r"`best_of`|more than the \d+ tokens|they mean the same|answers: at most": "two fields together",
-    r"^`response_format`|`tools\[\d+\]": "a regex, grammar or schema that does not compile",
+    r"^`response_format`|^`tools`: f|`tools\[\d+\]": "a regex, grammar or schema that does not compile",
     r"log-probabilities beside `tools`|needs `tools`": "what does not go together yet",
 }
 BEYOND = re.compile("|".join(BEYOND_A_SCHEMA))

@@ -63,11 +63,14 @@ def test_blanks_between_the_parts_of_json_come_to_an_end() -> None:
         ({"type": "json_schema"}, "needs `json_schema`, an object"),
         ({"type": "json_schema", "json_schema": {"schema": 3}}, "`json_schema.schema` must be an object"),
         ({"type": "regex"}, "needs `regex`, a string"),
-        (schema(type="objec"), "does not compile: Invalid type: objec"),
-        (schema(type="object", **{"if": {}}), 'does not compile: Unimplemented keys: ["if"]'),
-        (schema(**{"$ref": "http://localhost/secret"}), "does not compile: Resource"),
+        (schema(type="objec"), "`json_schema.schema`: `type` is `objec`: must be `array`"),
+        (
+            schema(type="object", properties={"a": {"items": {"not": {}}}}),
+            "`json_schema.schema.properties.a.items`: keyword `not` cannot be enforced; leave it out",
+        ),
+        (schema(**{"$ref": "http://localhost/secret"}), "schemas are not fetched; put it under `$defs`"),
         ({"type": "regex", "regex": "(a"}, "unclosed group"),
-        ({"type": "grammar", "grammar": "root ::= ("}, "`response_format`"),
+        ({"type": "grammar", "grammar": "root ::= ("}, "`response_format`: Failed to convert"),
     ],
 )
 def test_what_does_not_compile_says_why(form: dict[str, Any], message: str) -> None:

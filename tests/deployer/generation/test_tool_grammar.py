@@ -93,7 +93,43 @@ def test_a_marker_that_is_a_control_token_is_written_by_its_id() -> None:
     assert special_ids(form, Marked()) == {257}
 
 
-def test_a_schema_that_cannot_be_enforced_is_refused() -> None:
-    odd = {"name": "odd", "parameters": {"type": "object", "if": {}}}
-    with pytest.raises(InvalidFieldError, match="`tools` does not compile"):
-        tool_grammar([odd], FORMATS["hermes"], ByteTokenizer(), several=False, may_write_text=False)
+def test_a_schema_that_cannot_be_enforced_is_refused_by_function_place_and_keyword() -> None:
+    parameters = {"type": "object", "properties": {"x": {"type": "array", "items": {"not": {}}}}}
+    odd = {"name": "odd", "parameters": parameters}
+    with pytest.raises(InvalidFieldError) as caught:
+        tool_grammar([MOVE, odd], FORMATS["hermes"], ByteTokenizer(), several=False, may_write_text=False)
+    assert str(caught.value) == (
+        "`tools`: function `odd`: `parameters.properties.x.items`: keyword `not` cannot be enforced; "
+        "leave it out"
+    )
+
+
+def test_functions_that_do_not_go_together_are_refused_without_the_text_of_the_grammar() -> None:
+    twice = [
+        {"name": name, "parameters": {"$id": "urn:a", "$defs": {name: {}}, "$ref": f"#/$defs/{name}"}}
+        for name in ("x", "y")
+    ]
+    with pytest.raises(InvalidFieldError) as caught:
+        tool_grammar(twice, FORMATS["hermes"], ByteTokenizer(), several=False, may_write_text=False)
+    assert "cannot be enforced together" in str(caught.value)
+    assert "object:" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_references_in_a_schema_mean_its_own_definitions() -> None:
+    form = FORMATS["hermes"]
+    functions = [
+        {
+            "name": name,
+            "parameters": {
+                "type": "object",
+                "properties": {"at": {"$ref": "#/$defs/Point"}},
+                "required": ["at"],
+                "$defs": {"Point": {"type": kind}},
+            },
+        }
+        for name, kind in (("move", "integer"), ("say", "string"))
+    ]
+    grammar = tool_grammar(functions, form, ByteTokenizer(), several=False, may_write_text=False)
+    for name, at, fits in (("move", "3", True), ("say", '"3"', True), ("say", "3", False)):
+        call = f'{{"name": "{name}", "arguments": {{"at": {at}}}}}'
+        assert passes(grammar, written(form, call)) is fits

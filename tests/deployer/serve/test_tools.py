@@ -158,7 +158,7 @@ async def test_calls_and_results_of_earlier_turns_reach_the_prompt(
         (
             {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "objec"}}}],
              "tool_choice": "required"},
-            "`tools` does not compile",
+            "`tools`: function `f`: `parameters`: `type` is `objec`",
         ),
     ],
 )  # fmt: skip
