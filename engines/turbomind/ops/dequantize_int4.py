@@ -8,7 +8,7 @@ from engines.turbomind.gpu import SCALARS, Gpu
 from engines.turbomind.operands import check
 
 _THREADS = 256
-_TILES_A_BLOCK = 8  # a warp each
+_TILES_A_BLOCK = 32  # four a warp
 
 
 def fits(weight: Int4) -> bool:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as torch_linear
+from engines.quant.linear_tensors import shape_of
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import (
     dequantize_int4,
@@ -20,6 +21,7 @@ from engines.turbomind.ops import (
 )
 from engines.turbomind.ops.linear_choice import Way, gates, way
 from engines.turbomind.ops.norm import add_rms_norm
+from engines.turbomind.ops.product_operands import takes_shape
 from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
 
 # What the kernels that gate are called with: rows, or codes of rows and their scales.
@@ -83,12 +85,13 @@ def add_rms_norm_gated(
     """Return (silu_mul(linear(rms_norm(x + residual) * norm)), x + residual), or None where it is two ops."""
     num_rows = len(x_TH)
     if isinstance(gate_up, Int4):
-        if num_rows not in _GATED_INT4_ROWS or not linear_int4_hopper.fits(
-            gpu, num_rows, x_TH.dtype, gate_up, gated=True
-        ):
+        if not _gates_int4(gpu, num_rows, x_TH.dtype, gate_up):
             return None
         normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps)
-        return linear_int4_hopper.linear_int4_hopper(gpu, normed_TH, gate_up, gated=True), sum_TH
+        if num_rows in _GATED_INT4_ROWS:
+            return linear_int4_hopper.linear_int4_hopper(gpu, normed_TH, gate_up, gated=True), sum_TH
+        x_TI, dense = _unpacked(gpu, normed_TH, gate_up)
+        return linear_tiles.linear_tiles(gpu, x_TI, dense, gated=True), sum_TH
     kind, outputs = linear_hopper.kind_of(gate_up), gate_up.weight_OI.shape[0]
     chosen = gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
     if chosen is None or outputs % 16:
@@ -104,6 +107,17 @@ def add_rms_norm_gated(
     dtype = gate_up.weight_OI.dtype
     codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
     return _GATED_CODES[chosen](gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
+
+
+def _gates_int4(gpu: Gpu, num_rows: int, dtype: torch.dtype, gate_up: Int4) -> bool:
+    """Return whether a kernel gates 4-bit layers; of many rows the one that takes the unpacked weight."""
+    if num_rows in _GATED_INT4_ROWS:
+        return linear_int4_hopper.fits(gpu, num_rows, dtype, gate_up, gated=True)
+    outputs, inputs = shape_of(gate_up)
+    if gates("dense", num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms) != "tiles":
+        return False
+    line_bytes = inputs * dtype.itemsize
+    return dequantize_int4.fits(gate_up) and takes_shape(gpu, dtype, outputs, line_bytes, gated=True)
 
 
 def _way(gpu: Gpu, weight: Dense | Fp8 | Int8, num_rows: int) -> Way:
@@ -129,8 +143,15 @@ def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:
         return linear_int4_hopper.linear_int4_hopper(gpu, x_TI, weight)
     if num_rows == 0 or x_TI.dtype not in linear_hopper.FLOATS or not dequantize_int4.fits(weight):
         return torch_linear.linear(x_TI, weight)
+    x_TI, dense = _unpacked(gpu, x_TI, weight)
+    return F.linear(x_TI, dense.weight_OI, dense.bias_O)
+
+
+def _unpacked(gpu: Gpu, x_TI: Tensor, weight: Int4) -> tuple[Tensor, Dense]:
+    """Return the layer as a plain one, and x in the order of its columns."""
     x_TI = x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I)
-    return F.linear(x_TI, dequantize_int4.dequantize_int4(gpu, weight, x_TI.dtype), weight.bias_O)
+    weight_OI = dequantize_int4.dequantize_int4(gpu, weight, x_TI.dtype)
+    return x_TI, Dense(weight_OI=weight_OI, bias_O=weight.bias_O)
 
 
 def _codes(gpu: Gpu, x_TI: Tensor, weight: Fp8 | Int8, num_rows: int) -> Tensor:

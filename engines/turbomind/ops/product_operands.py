@@ -18,10 +18,15 @@ _CODES = {torch.float8_e4m3fn: "e4m3", torch.int8: "int8"}
 def takes(gpu: Gpu, dtype: torch.dtype, weight: Dense | Fp8 | Int8, *, gated: bool = False) -> bool:
     """Return whether such a kernel can take products with a weight; not whether it is the fastest way."""
     outputs, inputs = weight.weight_OI.shape
-    if gpu.capability != (9, 0) or dtype not in _FLOATS or not weight.weight_OI.is_contiguous():
+    line_bytes = inputs * weight.weight_OI.element_size()
+    return weight.weight_OI.is_contiguous() and takes_shape(gpu, dtype, outputs, line_bytes, gated=gated)
+
+
+def takes_shape(gpu: Gpu, dtype: torch.dtype, outputs: int, line_bytes: int, *, gated: bool = False) -> bool:
+    """Return the same for a contiguous weight of so many rows of so many bytes."""
+    if gpu.capability != (9, 0) or dtype not in _FLOATS:
         return False
-    line = inputs * weight.weight_OI.element_size()
-    return outputs % (2 * GROUP_ROWS if gated else GROUP_ROWS) == 0 and line % 16 == 0
+    return outputs % (2 * GROUP_ROWS if gated else GROUP_ROWS) == 0 and line_bytes % 16 == 0
 
 
 def weight_name(weight: Dense | Fp8 | Int8, scalar: str) -> str:

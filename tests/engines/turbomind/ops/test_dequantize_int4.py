@@ -8,7 +8,9 @@ from engines.turbomind.ops.dequantize_int4 import dequantize_int4
 
 
 # outputs that end inside a tile; more tiles than a block's; groups below, at and above a tile
-@pytest.mark.parametrize("case", [(16, 64, 64), (40, 640, 32), (8, 1280, 128), (24, 576, 16)], ids=str)
+@pytest.mark.parametrize(
+    "case", [(16, 64, 64), (40, 640, 32), (8, 1280, 128), (24, 576, 16), (8, 2112, 64)], ids=str
+)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_a_matrix_is_the_twins(gpu, dtype, case) -> None:
     outputs, inputs, size = case

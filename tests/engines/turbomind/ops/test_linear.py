@@ -98,13 +98,14 @@ def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int, 
     assert torch.equal(done[1], total)
 
 
-@pytest.mark.parametrize("kind", ["dense", "int8"])
+# 4-bit codes of up to 256 rows have a kernel of their own; of more they are unpacked first.
+@pytest.mark.parametrize(("kind", "num_rows"), [("dense", 140), ("int8", 140), ("int4", 257)])
 def test_gates_of_many_rows_behind_a_norm_give_the_twins_result(
-    gpu, kind: str, monkeypatch: pytest.MonkeyPatch
+    gpu, kind: str, num_rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engines.turbomind.ops.linear_choice._GATED_TILES", {"dense": 130, "int8": 130})
     weight, truth = layers(gpu, 80, 256, 64)[kind], TorchOps()
-    x, residual = (torch.randn(140, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
     norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
     done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
     if gpu.capability != (9, 0):
