@@ -4,8 +4,8 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
+from drawn_checkpoint import write_drawn
 from family_golden import FIXTURES, FamilyGolden, slots
-from packed_checkpoint import unpack
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -17,7 +17,7 @@ PICTURES = FIXTURES / "internvl" / "images"
 
 def unpacked(source: Path, folder: Path) -> FamilyGolden:
     """Return the golden over a checkpoint that is written into a folder."""
-    golden = FamilyGolden(unpack(source, folder))
+    golden = FamilyGolden(write_drawn(source, folder))
     suffix = golden.meta.get("stored_in_bfloat16")
     if suffix is not None:
         path = folder / "model.safetensors"

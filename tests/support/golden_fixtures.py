@@ -1,12 +1,11 @@
-"""The fixtures as `deploy parity` takes them: a folder each, weights unpacked, pictures beside them."""
+"""The fixtures as `deploy parity` takes them: a folder each, weights drawn, pictures beside them."""
 
 import json
 import shutil
 from pathlib import Path
 
+from drawn_checkpoint import DRAWN, write_drawn
 from family_golden import FIXTURES
-from internvl_golden import write_checkpoint
-from packed_checkpoint import PACKED, unpack
 from safetensors.torch import load_file, save_file
 
 # By family: every fixture that holds results of a reference.
@@ -28,12 +27,9 @@ _PICTURES = FIXTURES / "internvl" / "images"
 def written(name: str, folder: Path) -> Path:
     """Write a fixture into a folder that must not be there."""
     source = FOLDERS[name]
-    if (source / PACKED).exists():
-        unpack(source, folder)
+    if (source / DRAWN).exists():
+        write_drawn(source, folder)
         _rounded(folder)
-    elif (source / "weights.npz").exists():
-        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("weights.npz"))
-        write_checkpoint(source.name, folder)
     else:
         shutil.copytree(source, folder)
     shutil.copytree(_PICTURES, folder / "images")

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
+from drawn_checkpoint import drawn_tensors
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,7 +16,7 @@ from engines.vision.parts import ImagePixels
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "internvl"
-CASES = sorted(path.parent.name for path in ROOT.glob("*/weights.npz"))
+CASES = sorted(path.parent.name for path in ROOT.glob("*/drawn.json"))
 PROMPTS = ("text", "one_image", "two_images")
 
 
@@ -77,12 +76,7 @@ def golden(case: str) -> Golden:
 
 def weights(case: str) -> dict[str, Tensor]:
     """Return the checkpoint tensors of a case under upstream's names."""
-    with np.load(ROOT / case / "weights.npz") as packed:
-        planes = {name: packed[name].astype("<u4") for name in packed.files}
-    return {
-        name: torch.from_numpy((p[0] << 24 | p[1] << 16 | p[2] << 8 | p[3]).view("<f4"))
-        for name, p in planes.items()
-    }
+    return drawn_tensors(ROOT / case)["model.safetensors"]
 
 
 def write_checkpoint(case: str, folder: Path) -> Path:

@@ -11,7 +11,7 @@ from engines.vision.parts import ImagePixels
 FOLDERS = {
     path.parent.name: path.parent
     for family in ("deepseek_vl", "llava", "mini_gemini", "yi_vl")
-    for path in (FIXTURES / family).glob("*/packed.npz")
+    for path in (FIXTURES / family).glob("*/drawn.json")
 }
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from drawn_checkpoint import write_drawn
 from engine_loop_golden import check_engine_loop, noise
 from family_golden import FIXTURES, FamilyGolden, Session, check
 from hub_tensors import hub_tensors
-from packed_checkpoint import unpack
 from PIL import Image
 
 from deployer.parity.case import read_case
@@ -23,13 +23,13 @@ from engines.vision.assembly.hd_grid import _shrunk
 from engines.vision.passes import Normaliser
 
 FOLDER = FIXTURES / "phi3_vision"
-TOLERANCE = 5e-4  # of weights rounded to 24 bits; the unrounded ones give 1e-5
+TOLERANCE = 5e-5
 SIDE = 336
 
 
 @pytest.fixture(scope="module")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> FamilyGolden:
-    return FamilyGolden(unpack(FOLDER, tmp_path_factory.mktemp("phi3") / "m"))
+    return FamilyGolden(write_drawn(FOLDER, tmp_path_factory.mktemp("phi3") / "m"))
 
 
 def images(golden: FamilyGolden, tag: str) -> tuple[ImageSlots, ...]:

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from drawn_checkpoint import drawn_tensors, write_drawn
 from engine_loop_golden import check_engine_loop, noise
 from family_golden import FIXTURES, FamilyGolden, Session
 from hub_tensors import hub_tensors
-from packed_checkpoint import packed_tensors, unpack
 from pictured_golden import check_against_upstream, images, picture, prepared
 from safetensors.torch import save_file
 
@@ -25,7 +25,7 @@ from engines.vision.passes import Normaliser
 from engines.weights.load import load_network
 
 CASES = ("xcomposer2_vl", "xcomposer2d5")
-TOLERANCE = 5e-4  # of weights rounded to 24 bits; the unrounded ones give 1e-5
+TOLERANCE = 5e-5
 
 Unpacked = Callable[[str], FamilyGolden]
 
@@ -36,7 +36,7 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
 
     def golden(case: str) -> FamilyGolden:
         folder = root / case
-        return FamilyGolden(folder if folder.exists() else unpack(FIXTURES / case, folder))
+        return FamilyGolden(folder if folder.exists() else write_drawn(FIXTURES / case, folder))
 
     return golden
 
@@ -173,8 +173,8 @@ def test_the_released_checkpoints_hold_these_tensors() -> None:
 
 
 def test_the_additions_of_other_modes_are_left_aside(unpacked: Unpacked, tmp_path: Any) -> None:
-    folder = unpack(FIXTURES / "xcomposer2d5", tmp_path / "m")
-    tensors = packed_tensors(FIXTURES / "xcomposer2d5")["model.safetensors"]
+    folder = write_drawn(FIXTURES / "xcomposer2d5", tmp_path / "m")
+    tensors = drawn_tensors(FIXTURES / "xcomposer2d5")["model.safetensors"]
     name = "model.layers.0.attention.wo."
     others = {
         f"{name}lora_{mode}_{part}.weight": torch.ones(8, 8) for mode in ("sft", "web") for part in "AB"

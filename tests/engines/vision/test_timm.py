@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from drawn_checkpoint import drawn_tensors
 from family_golden import FamilyGolden
 from llava_golden import FOLDERS
-from packed_checkpoint import packed_tensors
 from PIL import Image
 from safetensors.torch import save_file
 from timm_process import imported_timm
@@ -74,7 +74,7 @@ def checkpoint(timm: Any, folder: Path, **changes: Any) -> tuple[Path, Any]:
     config |= {"mm_vision_tower": "timm/test_vit", "mm_hidden_size": 64} | changes
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    (tensors,) = packed_tensors(LLAVA).values()
+    (tensors,) = drawn_tensors(LLAVA).values()
     kept = {name: tensor for name, tensor in tensors.items() if not name.startswith(TOWER)}
     kept["model.mm_projector.weight"] = torch.randn(64, 64) / 8
     kept |= {TOWER + name: tensor.clone() for name, tensor in model.state_dict().items()}
