@@ -126,7 +126,13 @@ class Flush(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Forget every prefix of the cache; sequences that run keep their pages. There is no answer."""
 
 
-Order = Submit | Abort | Flush  # what every rank of a group takes before a step
+class Compile(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Begin to compile a grammar beside the steps: a Submit with it follows. Rank 0 tells all ranks."""
+
+    grammar: str
+
+
+Order = Submit | Abort | Flush | Compile  # what every rank of a group takes before a step
 
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 
 from deployer.config.schema import SamplingConfig
 from deployer.generation.choices import choices_of
@@ -81,7 +82,8 @@ async def _job(
         raise InvalidFieldError(
             f"adapter `{config.adapter}` is not loaded; there are {listed}", field="adapter"
         )
-    rules = sampling_rules(config, defaults=generator.sampling, vocabulary=prompts)
+    check = partial(sampling_rules, config, defaults=generator.sampling, vocabulary=prompts)
+    rules = check() if config.response_format is None else await asyncio.to_thread(check)
     planned = await prompts.plan(messages)
     sampling_of(rules, planned, choice=0, defaults=generator.sampling, vocabulary=prompts)  # its length
     return Job(index=index, planned=planned, rules=rules)

@@ -38,7 +38,7 @@ def completion_routes(service: Service) -> APIRouter:
         made = num_candidates(body)
         prompts = _prompts(body, made=made)
         ranked = made > (body.n or 1)
-        rules = body_rules(
+        rules = await body_rules(
             service,
             body,
             max_tokens=body.max_tokens or None,

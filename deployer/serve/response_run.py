@@ -57,8 +57,8 @@ class ResponseRun:
     ) -> Self:
         """Check the request and build its prompt. Raises ApiError or RequestError."""
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
-        rules = body_rules(service, asked, max_tokens=asked.max_completion_tokens, logprobs=logprobs)
-        tools = tool_use(service, asked)
+        rules = await body_rules(service, asked, max_tokens=asked.max_completion_tokens, logprobs=logprobs)
+        tools = await tool_use(service, asked)
         rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
         begun_s = time.perf_counter()
         prompt = await service.prompts.chat(conversation(asked.messages), tools=tools.specs)

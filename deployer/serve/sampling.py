@@ -1,6 +1,7 @@
 """From the sampling fields of a body to the value that every front end asks with."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from deployer.generation.generation_config import GenerationConfig
 from deployer.generation.sampling import SamplingRules, sampling_rules
@@ -9,7 +10,7 @@ from deployer.serve.openai_types import SamplingBody
 from deployer.serve.service import Service
 
 
-def body_rules(
+async def body_rules(
     service: Service,
     body: SamplingBody,
     *,
@@ -47,7 +48,8 @@ def body_rules(
         logprobs=logprobs,
         response_format=None if form is None else form.model_dump(by_alias=True, exclude_none=True),
     )
-    return sampling_rules(asked, defaults=service.sampling, vocabulary=service.prompts)
+    check = partial(sampling_rules, asked, defaults=service.sampling, vocabulary=service.prompts)
+    return check() if form is None else await service.beside_the_loop(check)
 
 
 def _logit_bias(bias: dict[str, float], vocab: int) -> dict[int, float]:

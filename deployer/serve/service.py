@@ -1,7 +1,11 @@
 """What the routes of one server share; made once by `run.py`, or by a test around a fake engine."""
 
-from collections.abc import AsyncGenerator, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
 from deployer.generation.choices import Choice, QueuePlace
@@ -19,6 +23,8 @@ from deployer.serve.request_record import RequestRecord
 from deployer.serve.response_store import ResponseStore
 from deployer.serve.tracing import Tracing
 from engines.engine import Engine
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -40,6 +46,12 @@ class Service:
     running_as: Running  # what GET /v1/deployment answers
     responses: ResponseStore
     running: RunningSequences = field(default_factory=RunningSequences)
+    # Check the forms of answers: seconds for a large schema, in which the event loop goes on.
+    form_threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 2, "forms"))
+
+    async def beside_the_loop(self, check: Callable[[], T]) -> T:
+        """Return or raise what `check` does, on a thread: for forms of answers, which are compiled."""
+        return await asyncio.get_running_loop().run_in_executor(self.form_threads, check)
 
     def accept(self, body: SamplingBody, record: RequestRecord) -> None:
         """Note what a request says of itself, and refuse it before any work where it cannot be served now.

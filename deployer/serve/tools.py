@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from deployer.generation.tool_grammar import special_ids, tool_grammar
@@ -24,7 +25,7 @@ class ToolUse:
     shown_ids: frozenset[int] = frozenset()  # control tokens that calls are written with
 
 
-def tool_use(service: Service, body: ChatBody) -> ToolUse:
+async def tool_use(service: Service, body: ChatBody) -> ToolUse:
     """Return what a body's tools mean. Raises ApiError or InvalidFieldError."""
     tools, choice = body.tools or [], body.tool_choice
     if not tools:
@@ -44,7 +45,7 @@ def tool_use(service: Service, body: ChatBody) -> ToolUse:
     return ToolUse(
         specs=specs,
         form=form,
-        grammar=_grammar(service, body, form),
+        grammar=await _grammar(service, body, form),
         must_call=body.tool_choice not in (None, "auto"),
         shown_ids=special_ids(form, service.prompts.tokenizer),
     )
@@ -59,7 +60,7 @@ def _check_form(body: ChatBody) -> None:
         )
 
 
-def _grammar(service: Service, body: ChatBody, form: ToolFormat) -> str | None:
+async def _grammar(service: Service, body: ChatBody, form: ToolFormat) -> str | None:
     """Return the grammar that `tool_choice`, and in free answers `strict`, ask for."""
     functions = [tool.function for tool in body.tools or []]
     several = body.parallel_tool_calls is not False
@@ -75,6 +76,7 @@ def _grammar(service: Service, body: ChatBody, form: ToolFormat) -> str | None:
         if several and not any(function.strict for function in functions):
             return None
     known: Sequence[dict[str, Any]] = [{"name": one.name, "parameters": one.parameters} for one in functions]
-    return tool_grammar(
-        known, form, service.prompts.tokenizer, several=several, may_write_text=may_write_text
+    tokenizer = service.prompts.tokenizer
+    return await service.beside_the_loop(
+        partial(tool_grammar, known, form, tokenizer, several=several, may_write_text=may_write_text)
     )

@@ -41,6 +41,7 @@ from engines.messages import (
     ToEngine,
     Turn,
 )
+from engines.steps.grammar_gate import POLL_S, GrammarGate
 
 if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered and not only printed
     from engines.backends import Backend
@@ -197,15 +198,18 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
     """Turn until asked to leave; the status is 1 where the device or the books were lost."""
     link.leave_on_signals()
     _leave_alone_what_stays()
+    gate = GrammarGate(loop.grammars)
     stats_due = 0.0
     counted = (0, 0)
     while not link.is_asked_to_leave:
         wait_s = 0.0 if loop.has_work else max(stats_due - time.monotonic(), 0.0)
-        arrived = link.inbox(wait_s)
-        if not arrived and wait_s > RESTED_S:
+        arrived = link.inbox(wait_s if gate.is_empty else min(wait_s, POLL_S))
+        if not arrived and wait_s > RESTED_S and gate.is_empty:
             loop.rest()
-        messages = [message for message in arrived if isinstance(message, Order)]
-        link.is_asked_to_leave |= len(messages) < len(arrived)
+        orders = [message for message in arrived if isinstance(message, Order)]
+        link.is_asked_to_leave |= len(orders) < len(arrived)
+        messages, answers = gate.let_through(orders)
+        link.send(answers)
         if messages or loop.has_work:
             followers.turn(messages, loop.digest)
         for message in messages:
@@ -214,7 +218,7 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
             out: list[FromEngine] = [*loop.step()]
         except Exception:
             logger.exception("the engine cannot go on")
-            link.send(loop.fail_all("the engine failed and is being restarted"))
+            _fail_all(loop, gate, link, "the engine failed and is being restarted")
             return 1
         stats = loop.stats()
         if time.monotonic() >= stats_due or _counts(stats) != counted:
@@ -222,8 +226,12 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
             counted = _counts(stats)
             out.append(stats)
         link.send(out)
-    link.send(loop.fail_all("the engine was stopped"))
+    _fail_all(loop, gate, link, "the engine was stopped")
     return 0
+
+
+def _fail_all(loop: "EngineLoop", gate: GrammarGate, link: Link, message: str) -> None:
+    link.send([*loop.fail_all(message), *gate.fail_all(message)])
 
 
 def _leave_alone_what_stays() -> None:

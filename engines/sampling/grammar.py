@@ -4,11 +4,15 @@ A grammar is llguidance's own text (a Lark grammar, or JSON around a JSON schema
 (`deployer/generation/response_format.py`). The mask of a step depends on every token before it, so a sequence
 with a grammar cannot be launched before its last token is known: `Sequence.needs_host` says so.
 
+Compiling takes up to seconds, for which llguidance lets go of the interpreter's lock: it is done on threads,
+and `engines/steps/grammar_gate.py` keeps a request out of the loop meanwhile.
+
 Nothing here knows tensors; `engines/sampling/sampling_rows.py` brings the bits to the device.
 """
 
 import logging
 import time
+from collections import OrderedDict
 from collections.abc import Sequence as Seq
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -19,6 +23,10 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
 
     from engines.messages import Vocabulary
+
+KEPT = 32  # compiled grammars: clients ask with the same few again and again
+THREADS = 2  # that compile; a large grammar does not hold up all others
+TRIED_TOKENS = 32  # of one text that a grammar takes: what fails at once fails before anything runs
 
 logger = logging.getLogger(__name__)
 
@@ -31,6 +39,8 @@ class Grammars:
         self._vocabulary = vocabulary
         self._vocab = vocab
         self._trie: Future[LLTokenizer] | None = None
+        self._compiled: OrderedDict[str, Future[LLMatcher]] = OrderedDict()  # the one used last at the end
+        self._threads: ThreadPoolExecutor | None = None
 
     def begin(self) -> None:
         """Make the trie from now on, on a thread, unless that was begun before.
@@ -44,23 +54,45 @@ class Grammars:
             self._trie = thread.submit(_trie, self._vocabulary, self._vocab)
             thread.shutdown(wait=False)
 
+    def compile(self, grammar: str) -> None:
+        """Begin to compile on a thread, unless that was begun before."""
+        if self._vocabulary is not None:
+            self._begun(grammar)
+
+    def is_compiled(self, grammar: str) -> bool:
+        """Whether `open` would answer at once."""
+        if self._vocabulary is None:
+            return True
+        found = self._compiled.get(grammar)
+        return found is not None and found.done()
+
     def open(self, grammar: str) -> "GrammarState":
-        """Return the state before the first token. Raises RequestError where it does not compile."""
+        """Return the state before the first token, once it is compiled; raises RequestError if it is not."""
         if self._vocabulary is None:
             raise RequestError("this engine was started without a vocabulary: it cannot follow a grammar")
-        from llguidance import LLMatcher
-
-        matcher = LLMatcher(self._made(), grammar, log_level=0)
-        if matcher.is_error():
-            raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
+        matcher = self._begun(grammar).result().deep_copy()
         return GrammarState(matcher, end_ids=self._vocabulary.end_ids, vocab=self._vocab)
 
-    def _made(self) -> "LLTokenizer":
-        if self._trie is None:
-            logger.warning("the first grammar came before the engine had rested: all sequences wait for it")
-        self.begin()
-        assert self._trie is not None, "begun where there is a vocabulary"
-        return self._trie.result()
+    def _begun(self, grammar: str) -> "Future[LLMatcher]":
+        assert self._vocabulary is not None, "asked where there is a vocabulary"
+        if grammar not in self._compiled:
+            if self._trie is None:
+                logger.warning("the first grammar came before the engine had rested: all sequences wait")
+            self.begin()
+            assert self._trie is not None, "begun where there is a vocabulary"
+            self._threads = self._threads or ThreadPoolExecutor(THREADS, thread_name_prefix="grammar")
+            self._compiled[grammar] = self._threads.submit(
+                _compile, self._trie, grammar, end_ids=self._vocabulary.end_ids, vocab=self._vocab
+            )
+            self._forget()
+        self._compiled.move_to_end(grammar)
+        return self._compiled[grammar]
+
+    def _forget(self) -> None:
+        """Let go of what was not used for longest; what is being compiled is waited for."""
+        done = [grammar for grammar, made in self._compiled.items() if made.done()]
+        for grammar in done[: max(len(self._compiled) - KEPT, 0)]:
+            del self._compiled[grammar]
 
 
 class GrammarState:
@@ -99,9 +131,29 @@ class GrammarState:
             self._give_up(f"tokens {new} do not follow")
 
     def _give_up(self, why: str) -> None:
-        error = _first_line(self._matcher.get_error()) or why
+        error = _first_line(self._matcher.get_error())
+        error = why if error in ("", "NoExtensionBias") else error  # so it calls that nothing can come
         self.fault = f"the grammar cannot be followed after {self._num_taken} tokens: {error}"
         logger.warning("%s", self.fault)
+
+
+def _compile(trie: "Future[LLTokenizer]", grammar: str, *, end_ids: Seq[int], vocab: int) -> "LLMatcher":
+    """Return a matcher before its first token; raises RequestError where there is none or it fails soon."""
+    from llguidance import LLMatcher
+
+    matcher = LLMatcher(trie.result(), grammar, log_level=0)
+    if matcher.is_error():
+        raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
+    tried = GrammarState(matcher.deep_copy(), end_ids=end_ids, vocab=vocab)
+    tokens: list[int] = []
+    for _ in range(TRIED_TOKENS):
+        allowed = _ids(tried.mask(tokens)) & ~_ids(_bits(end_ids, vocab))
+        if tried.fault is not None:
+            raise RequestError(tried.fault, code="grammar_failed")
+        if not allowed:
+            break
+        tokens.append((allowed & -allowed).bit_length() - 1)
+    return matcher
 
 
 def _trie(vocabulary: "Vocabulary", vocab: int) -> "LLTokenizer":
@@ -135,6 +187,11 @@ class _Tokens:
 def _first_line(error: str) -> str:
     """Return the error without the parser's state and the grammar, which is the client's own text."""
     return error.partition("<state>")[0].strip()
+
+
+def _ids(bits: bytes) -> int:
+    """Return a mask as one number, the bit of id 0 lowest."""
+    return int.from_bytes(bits, "little")
 
 
 def _bits(ids: Seq[int], vocab: int) -> bytes:

@@ -17,6 +17,7 @@ from zlib import crc32
 from engines.errors import RequestError
 from engines.messages import (
     Abort,
+    Compile,
     Delta,
     Done,
     Failed,
@@ -64,7 +65,7 @@ class EngineLoop:
         self._num_pages = num_pages
         self._session_len = session_len
         self._is_alone = is_alone  # else: ranks beside this one wait for it in a step
-        self._grammars = grammars or Grammars(None, vocab=spec.decoder.vocab)
+        self.grammars = grammars or Grammars(None, vocab=spec.decoder.vocab)
         self.digest = 0  # of all sampled tokens; ranks of a group compare it
         self._overlap = overlap
         self._clock = clock
@@ -89,6 +90,9 @@ class EngineLoop:
         if isinstance(message, Flush):
             self._scheduler.flush()
             return []
+        if isinstance(message, Compile):
+            self.grammars.compile(message.grammar)
+            return []
         return self.submit(message) if isinstance(message, Submit) else self.abort(message)
 
     def submit(self, request: Submit) -> list[Reply]:
@@ -98,7 +102,7 @@ class EngineLoop:
             sequence = take_sequence(
                 request,
                 self._spec,
-                self._grammars,
+                self.grammars,
                 session_len=self._session_len,
                 arrival=self._arrivals,
                 now_s=self._clock(),
@@ -129,7 +133,7 @@ class EngineLoop:
 
     def rest(self) -> None:
         """Make what would hold up running sequences: nobody has asked for a while."""
-        self._grammars.begin()
+        self.grammars.begin()
 
     def fail_all(self, message: str) -> list[Reply]:
         """End every sequence with an engine error."""

@@ -1,5 +1,7 @@
 """`response_format` over HTTP: the grammar that reaches the engine, and the faults."""
 
+import asyncio
+import threading
 from typing import Any
 
 import httpx
@@ -60,3 +62,29 @@ async def test_a_grammar_that_the_engine_gives_up_is_a_400_with_its_reason(
     form = {"type": "regex", "regex": "ä"}
     reply = await api.post("/v1/chat/completions", json={**CHAT, "response_format": form})
     assert (reply.status_code, reply.json()["error"]["code"]) == (400, "grammar_failed")
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/responses"])
+async def test_others_are_answered_while_a_form_is_compiled(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    others_are_answered = threading.Event()
+    compiling = threading.Event()
+
+    def compile_slowly(_: object) -> None:
+        compiling.set()
+        assert others_are_answered.wait(20), "the event loop stands still"
+
+    monkeypatch.setattr("deployer.generation.sampling.grammar_of", compile_slowly)
+    form: dict[str, Any] = {"response_format": {"type": "json_object"}}
+    body = {
+        "/v1/chat/completions": {**CHAT, **form},
+        "/v1/completions": {"prompt": "Hi", **form},
+        "/v1/responses": {"input": "Hi", "text": {"format": {"type": "json_object"}}},
+    }[path]
+    asking = asyncio.create_task(api.post(path, json=body))
+    while not compiling.is_set():
+        await asyncio.sleep(0.001)
+    assert (await api.get("/health")).status_code == 200
+    others_are_answered.set()
+    assert (await asking).status_code == 200

@@ -1,14 +1,18 @@
 """Engines of two ranks on a CPU, each rank a process, over gloo."""
 
+import asyncio
 import os
+import re
 import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import llguidance
 import pytest
 from golden_request import golden_request
 from internvl_golden import golden
+from printable import END_ID, PRINTABLE, text_of
 from tiny_engine import IMAGE_ID, RAISES_ID, SPEC, ask, client, options, submit, wait_until
 
 from engines.errors import CheckpointError
@@ -87,6 +91,27 @@ async def test_a_step_that_fails_on_every_rank_ends_its_requests_once_and_the_en
         await wait_until(lambda: engine.state == "ready" and engine.num_restarts == 1)
         _, end = await ask(engine, submit(engine, [1, 2]))
         assert isinstance(end, Done)
+    finally:
+        await engine.close()
+
+
+async def test_ranks_follow_a_grammar_that_is_compiled_while_others_run() -> None:
+    engine = client(TWO, vocabulary=PRINTABLE)
+    await engine.start()
+    try:
+        keys = "|".join(f"{letter}{{1,{most}}}" for letter in "abcdefgh" for most in range(1, 60))
+        grammar = llguidance.grammar_from("regex", f"({keys}){{2,5}}-[0-9]{{3}}")
+        asked = submit(engine, [1, 2], grammar=grammar, max_new_tokens=220, eos_token_ids=(END_ID,))
+        broken = submit(engine, [1, 2], grammar="start: /(a/", max_new_tokens=9)
+        others = [submit(engine, [3, number], max_new_tokens=100) for number in range(4)]
+        (text, end), (_, refused), *free = await asyncio.gather(
+            ask(engine, asked), ask(engine, broken), *(ask(engine, other) for other in others)
+        )
+        assert isinstance(end, Done)
+        assert end.finish_reason == "length" or re.fullmatch("[a-h]+-[0-9]{3}", text_of(text))
+        assert isinstance(refused, Failed) and "does not compile" in refused.message
+        assert all(len(tokens) == 100 and isinstance(done, Done) for tokens, done in free)
+        assert engine.num_restarts == 0, "the ranks parted"
     finally:
         await engine.close()
 

@@ -1,5 +1,6 @@
 """Grammars: which tokens may come, and what happens where none can."""
 
+import json
 import logging
 
 import llguidance
@@ -9,7 +10,7 @@ from printable import END_ID, PRINTABLE, SIZE, ids_of, text_of
 
 from engines.errors import RequestError
 from engines.messages import Vocabulary
-from engines.sampling.grammar import Grammars, GrammarState
+from engines.sampling.grammar import KEPT, Grammars, GrammarState
 
 VOCAB = 100  # some rows more than the vocabulary has ids
 
@@ -54,9 +55,11 @@ def test_a_grammar_that_is_left_can_only_end_and_says_why() -> None:
 
 
 def test_a_text_that_the_vocabulary_cannot_write_can_only_end_and_says_why() -> None:
-    state = regex("aä")
-    assert allowed(state, "a") == "$"
-    assert state.fault is not None
+    state = regex("a{40}ä")
+    assert allowed(state, "a" * 40) == "$"
+    assert state.fault is not None and "no token of the vocabulary can come next" in state.fault
+    with pytest.raises(RequestError, match="cannot be followed after 1 tokens"):
+        regex("aä")
 
 
 def test_what_does_not_compile_is_refused() -> None:
@@ -90,3 +93,42 @@ def test_a_control_token_is_no_text() -> None:
     state = Grammars(vocabulary, vocab=5).open('start: "a<b>"')
     bits = np.unpackbits(np.frombuffer(state.mask([0]), np.uint8), bitorder="little")
     assert np.flatnonzero(bits).tolist() == [2]
+
+
+def test_what_fails_within_its_first_tokens_is_refused_before_it_runs() -> None:
+    wide = {
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {f"k{key}_{kind}": {"type": "string"} for key in range(20)},
+                "additionalProperties": {"type": "string", "maxLength": kind + 1},
+            }
+            for kind in range(120)
+        ]
+    }
+    grammar = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(wide))
+    with pytest.raises(RequestError, match=r"cannot be followed after [1-9] tokens: .*items") as caught:
+        Grammars(PRINTABLE, vocab=VOCAB).open(grammar)
+    assert caught.value.code == "grammar_failed"
+
+
+def test_a_grammar_is_compiled_once_beside_the_caller_and_each_sequence_has_its_own_state() -> None:
+    grammars = Grammars(PRINTABLE, vocab=VOCAB)
+    pattern = llguidance.grammar_from("regex", "a[bc]+")
+    assert not grammars.is_compiled(pattern)
+    grammars.compile(pattern)
+    one = grammars.open(pattern)
+    assert grammars.is_compiled(pattern)
+    other = grammars.open(pattern)
+    assert allowed(one, "ab") == "bc$"
+    assert allowed(other, "") == "a"
+
+
+def test_compiled_grammars_are_forgotten_in_the_order_of_their_last_use() -> None:
+    grammars = Grammars(PRINTABLE, vocab=VOCAB)
+    patterns = [llguidance.grammar_from("regex", f"a{{{count}}}") for count in range(1, KEPT + 1)]
+    for pattern in patterns:
+        grammars.open(pattern)
+    grammars.open(patterns[0])
+    grammars.open(llguidance.grammar_from("regex", "b"))
+    assert [grammars.is_compiled(pattern) for pattern in patterns[:3]] == [True, False, True]
