@@ -232,6 +232,22 @@ class Ops(Protocol):
         """
         ...
 
+    def rope_store_attend(
+        self,
+        q_TND: Tensor,
+        k_TKD: Tensor,
+        v_TKD: Tensor,
+        cos_TR: Tensor,
+        sin_TR: Tensor,
+        layer: KvLayer,
+        batch: AttentionBatch,
+        *,
+        scale: float,
+        window: int | None,
+    ) -> Tensor:
+        """Return the attention of all tokens of a step: `rope_store_kv` and `attention_paged` in one op."""
+        ...
+
     def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
         """Return unmasked attention inside each image, [I, Q, N, D]; q may be of another length."""
         ...

@@ -7,7 +7,10 @@
             row of codes; formats as in engines/memory/kv_layer.py   pages [B, pages_stride] int32   kv_lens [B] int32
    out      out [B, KV_HEADS * GROUP, DIM] contiguous; zeros where kv_lens[b] is 0
    scratch  partials: 2 * gridDim.x * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
-   -D       SCALAR = bf16 | fp16; DIM, multiple of 16; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;
+   new      with ROTARY > 0 queries come as they were multiplied, and the step's own keys and values are not in the pages yet:
+            k, v [B, KV_HEADS, DIM] SCALAR, sequences `k_stride`, `v_stride` elements apart   cos, sin [B, ROTARY] fp32
+            slots [B] int64 as in rope.cu: where they are stored, rotated and in the format of the pages
+   -D       SCALAR = bf16 | fp16; DIM, multiple of 16; ROTARY; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;
             WINDOW; KV_FORMAT = 0 SCALAR | 1 int8 | 2 int4 | 3 fp8; WARPS; STAGES (tiles in flight + 1); BLOCKS_PER_SM; MAX_SEQS
    launch   grid any (one wave: BLOCKS_PER_SM * SMs), block 32 * WARPS, shared as `shared_bytes` of the launcher computes
    moves    sum of min(kv_lens, WINDOW) * KV_HEADS * 2 rows of DIM elements: every key and value once
@@ -23,9 +26,9 @@
    only where a segment ends. Scores are computed transposed (tokens are the rows of the product, queries its 8 columns), so
    a group of up to 8 query heads costs one matrix instruction where queries as rows would waste half of it.
 */
-#if !defined(SCALAR) || !defined(DIM) || !defined(KV_HEADS) || !defined(GROUP) || !defined(PAGE_TOKENS) || \
+#if !defined(SCALAR) || !defined(DIM) || !defined(ROTARY) || !defined(KV_HEADS) || !defined(GROUP) || !defined(PAGE_TOKENS) || \
     !defined(WINDOW) || !defined(KV_FORMAT) || !defined(WARPS) || !defined(STAGES) || !defined(BLOCKS_PER_SM) || !defined(MAX_SEQS)
-#error "attention_decode.cu needs -DSCALAR -DDIM -DKV_HEADS -DGROUP -DPAGE_TOKENS -DWINDOW -DKV_FORMAT -DWARPS -DSTAGES -DBLOCKS_PER_SM -DMAX_SEQS"
+#error "attention_decode.cu needs -DSCALAR -DDIM -DROTARY -DKV_HEADS -DGROUP -DPAGE_TOKENS -DWINDOW -DKV_FORMAT -DWARPS -DSTAGES -DBLOCKS_PER_SM -DMAX_SEQS"
 #endif
 
 #if KV_FORMAT == 0
@@ -33,6 +36,7 @@
 #else
 #include "device/decode_codes.cuh"
 #endif
+#include "device/decode_newest.cuh"
 
 constexpr int kThreads = 32 * WARPS;
 constexpr int kTile = kRows * WARPS;           // tokens of a tile
@@ -120,6 +124,14 @@ struct Cursor {
     // The first token of a warp's rows in this tile, and whether any of them is seen.
     DEVICE int token(int warp) const { return (first_tile(len) + tile) * kTile + warp * kRows; }
     DEVICE bool seen(int token) const { return token < len && token + kRows > window_start(len); }
+
+    // Whether the sequence ends among the kRows tokens from this one on, which is seen.
+    DEVICE bool ends(int token) const { return token + kRows >= len; }
+
+    // Whether the tiles of this segment that begins at `at` end, before `end`, in rows of this warp.
+    DEVICE bool brings_newest(int warp, int at, int end) const {
+        return at - tile + num_tiles <= end && (len - 1) % kTile / kRows == warp;
+    }
 };
 
 // Lay a warp's result out for the block.
@@ -151,21 +163,38 @@ DEVICE void write4(SCALAR* out, const float (&sum)[4], float weight) {
 }
 
 // Sum `count` shares of a segment for one query and four elements of the head. Share i: o(i) sums, m(i) maximum, l(i) weight.
+// Shares are asked for together, kAtOnce of them: what comes from memory takes one round trip then.
 template <class Sums, class Peak, class Weight>
 DEVICE void combine(int count, Sums o, Peak m, Weight l, float (&sum)[4], float& peak, float& weight) {
+    constexpr int kAtOnce = WARPS * BLOCKS_PER_SM < 16 ? 8 : 2;  // sixteen warps an SM have no registers for more
     peak = kNone;
-#pragma unroll 8
-    for (int i = 0; i < count; i++) peak = max(peak, m(i));
     weight = sum[0] = sum[1] = sum[2] = sum[3] = 0.f;
-#pragma unroll 4
-    for (int i = 0; i < count; i++) {
-        const float fade = exp2_fast(m(i) - peak);
-        const uint4 share = o(i);
-        weight += fade * l(i);
-        sum[0] += fade * __uint_as_float(share.x);
-        sum[1] += fade * __uint_as_float(share.y);
-        sum[2] += fade * __uint_as_float(share.z);
-        sum[3] += fade * __uint_as_float(share.w);
+    for (int first = 0; first < count; first += kAtOnce) {
+        uint4 share[kAtOnce];
+        float its_peak[kAtOnce], its_weight[kAtOnce], top = peak;
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i++) {
+            const bool real = first + i < count;
+            share[i] = real ? o(first + i) : make_uint4(0, 0, 0, 0);
+            its_peak[i] = real ? m(first + i) : kNone;
+            its_weight[i] = real ? l(first + i) : 0.f;
+        }
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i++) top = max(top, its_peak[i]);
+        const float before = exp2_fast(peak - top);
+        peak = top;
+        weight *= before;
+#pragma unroll
+        for (int j = 0; j < 4; j++) sum[j] *= before;
+#pragma unroll
+        for (int i = 0; i < kAtOnce; i++) {
+            const float fade = exp2_fast(its_peak[i] - top);
+            weight += fade * its_weight[i];
+            sum[0] += fade * __uint_as_float(share[i].x);
+            sum[1] += fade * __uint_as_float(share[i].y);
+            sum[2] += fade * __uint_as_float(share[i].z);
+            sum[3] += fade * __uint_as_float(share[i].w);
+        }
     }
 }
 
@@ -230,12 +259,15 @@ DEVICE void clear_empty(const Layout& shared, SCALAR* out, int num_seqs) {
 }
 
 extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attention_decode(
-    const SCALAR* q, const unsigned char* keys, const unsigned char* values, const fp16* key_scales, const fp16* value_scales,
-    const int* pages, const int* kv_lens, SCALAR* out, float* partials, int* counters, int num_seqs, int pages_stride,
-    long long q_stride, float scale_log2) {
+    const SCALAR* q, const SCALAR* k, const SCALAR* v, const float* cos, const float* sin, const long long* slots,
+    unsigned char* keys, unsigned char* values, unsigned char* key_scales, unsigned char* value_scales, const int* pages,
+    const int* kv_lens, SCALAR* out, float* partials, int* counters, int num_seqs, int pages_stride, long long q_stride,
+    long long k_stride, long long v_stride, float scale_log2) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
+    constexpr bool kNew = ROTARY > 0;  // the newest tokens are not in the pages yet
     const Pool pool{keys, values, key_scales, value_scales};
+    const Newest newest{k, v, cos, sin, slots, k_stride, v_stride};
     const int warp = threadIdx.x / 32, worker = blockIdx.x;
     dependents_may_start();
     const long long total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
@@ -266,13 +298,13 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
                 page = page_at(ahead);
             }
             const long long row = ((long long)page_now * KV_HEADS + now.head) * PAGE_TOKENS + token % PAGE_TOKENS;
-            if (now.seen(token)) fetch(shared.ring[warp][stage], row, now.len - token, pool);
+            if (now.seen(token)) fetch(shared.ring[warp][stage], row, now.len - kNew - token, pool);
         }
         copies_commit();
     };
-    // Lengths, pages and all tokens but the last are older than the kernel ahead, which writes that token and the queries.
+    // Lengths, pages and all tokens but the newest are older than the kernel ahead, which brings that token and the queries.
     int early = 0;
-    while (early < STAGES - 1 && !(fetched < end && ahead.token(warp) + kRows >= ahead.len)) {
+    while (early < STAGES - 1 && (kNew || !(fetched < end && ahead.ends(ahead.token(warp))))) {
         fetch_next();
         early++;
     }
@@ -281,23 +313,32 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     clear_empty(shared, out, num_seqs);
 
     Rows rows;
-    const auto queries_of = [&](const Cursor& at) { return q + at.seq * q_stride + (long long)at.head * GROUP * DIM; };
-    rows.load(queries_of(here));
-    rows.open(scale_log2);
+    unsigned char* const place = reinterpret_cast<unsigned char*>(shared.sums[warp]);  // of the newest rows until the segment ends
+    const auto load_queries = [&] { rows.load(q + here.seq * q_stride + (long long)here.head * GROUP * DIM); };
+    const auto open = [&](int tile) {
+        if (kNew && here.brings_newest(warp, tile, end)) newest.make(place, here.seq, here.head, pool);
+        if (kNew) rows.rotate_all(cos + (long long)here.seq * ROTARY, sin + (long long)here.seq * ROTARY);
+        rows.open(scale_log2);
+    };
+    load_queries();
+    open(begin);
     for (int tile = begin; tile < end; tile++) {
         copies_wait<STAGES - 2>();
         __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
         fetch_next();
         const int token = here.token(warp);
-        if (here.seen(token))
-            rows.take(shared.ring[warp][(tile - begin) % STAGES], token, window_start(here.len), here.len);
+        if (here.seen(token)) {
+            unsigned char* const stage = shared.ring[warp][(tile - begin) % STAGES];
+            if (kNew && here.ends(token)) Newest::insert(stage, here.len - 1 - token, place);
+            rows.take(stage, token, window_start(here.len), here.len);
+        }
         const Cursor done = here;
         here.step(shared, kv_lens, num_seqs);
         if (tile + 1 < end && here.tile > 0) continue;
         close(shared, rows);
-        if (tile + 1 < end) rows.load(queries_of(here));  // while the block sums
+        if (tile + 1 < end) load_queries();  // while the block sums
         finish(shared, out + ((long long)done.seq * KV_HEADS + done.head) * GROUP * DIM, partials, counters, tile - done.tile,
                tile - done.tile + done.num_tiles, begin, end, total, workers);
-        if (tile + 1 < end) rows.open(scale_log2);
+        if (tile + 1 < end) open(tile + 1);
     }
 }

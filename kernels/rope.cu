@@ -11,6 +11,7 @@
    moves    2 * T * (HEADS + KV_HEADS) * DIM elements (rope); T * (2 * HEADS + 4 * KV_HEADS) * DIM (rope_store_kv)
    numbers  fp32 inside, one rounding: equal to the torch twin up to fused multiply-add, 1 ulp of SCALAR
 */
+#include "device/rotation.cuh"
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(HEADS) || !defined(KV_HEADS) || !defined(DIM) || !defined(ROTARY) || !defined(PAGE_TOKENS)
@@ -37,11 +38,7 @@ DEVICE void rotate_item(const SCALAR* from, SCALAR* to, const float* cos, const 
     unpack16<SCALAR>(load16(from + at), first);
     unpack16<SCALAR>(load16(from + ROTARY + at), second);
 #pragma unroll
-    for (int j = 0; j < kN; j++) {
-        const float c = cos[at + j], s = sin[at + j], x1 = first[j], x2 = second[j];
-        first[j] = x1 * c - x2 * s;
-        second[j] = x2 * c + x1 * s;
-    }
+    for (int j = 0; j < kN; j++) rotate(first[j], second[j], cos[at + j], sin[at + j]);
     store16(to + at, pack16<SCALAR>(first));
     store16(to + ROTARY + at, pack16<SCALAR>(second));
 }

@@ -164,10 +164,10 @@ class Attention:
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
         if query_scale_T11 is not None:
             q_TND = q_TND * query_scale_T11
-        q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv, batch.slots_T)
+        rows = (q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv)
         if only_S is not None and not len(only_S):
-            return q_TND[:0].flatten(1)
-        out_TND = ops.attention_paged(q_TND, kv, batch, scale=self._scale, window=self._window)
+            return ops.rope_store_kv(*rows, batch.slots_T)[:0].flatten(1)
+        out_TND = ops.rope_store_attend(*rows, batch, scale=self._scale, window=self._window)
         return (out_TND if only_S is None else out_TND[only_S]).flatten(1)
 
     def output(self, attended_TA: Tensor, image_rows_M: Tensor | None, adapter_T: Tensor | None) -> Tensor:

@@ -160,7 +160,11 @@ class ExpertLayer:
         values = keys + self._num_kv_heads
         qkv_TXD = self._qkv(x_TH, order).view(len(x_TH), -1, self._head_dim)
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
-        q_TND = ops.rope_store_kv(q_TND, k_TKD, v_TKD, tokens.cos_TR, tokens.sin_TR, kv, tokens.slots_T)
+        rows = (q_TND, k_TKD, v_TKD, tokens.cos_TR, tokens.sin_TR, kv)
+        if order is None and tokens.query_scale_T11 is None:
+            out_TND = ops.rope_store_attend(*rows, tokens.attention, scale=self._scale, window=None)
+            return self._group.all_reduce(self._o(out_TND.flatten(1), order))
+        q_TND = ops.rope_store_kv(*rows, tokens.slots_T)
         if order is not None:
             q_TND = q_TND[order.back_T]
         if tokens.query_scale_T11 is not None:

@@ -19,7 +19,7 @@ from engines.pytorch.conv2d import conv2d
 from engines.steps.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import activation, linear, linear_rows, norm, rope
-from engines.turbomind.ops.attention_decode import attention_decode
+from engines.turbomind.ops.attention_decode import NewTokens, attention_decode, takes_new_tokens
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
@@ -205,6 +205,29 @@ class TurbomindOps:
                     out_TND=out_TND,
                 )
         return out_TND
+
+    def rope_store_attend(
+        self,
+        q_TND: Tensor,
+        k_TKD: Tensor,
+        v_TKD: Tensor,
+        cos_TR: Tensor,
+        sin_TR: Tensor,
+        layer: KvLayer,
+        batch: AttentionBatch,
+        *,
+        scale: float,
+        window: int | None,
+    ) -> Tensor:
+        """Rotate, write and attend in one kernel where every sequence decodes, else one after the other."""
+        whole_units = takes_new_tokens(layer.format, dim=q_TND.shape[2], num_pairs=cos_TR.shape[1])
+        if batch.num_decodes < len(batch.kv_lens_B) or not whole_units:
+            q_TND = self.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, layer, batch.slots_T)
+            return self.attention_paged(q_TND, layer, batch, scale=scale, window=window)
+        new = NewTokens(k_BKD=k_TKD, v_BKD=v_TKD, cos_BR=cos_TR, sin_BR=sin_TR, slots_B=batch.slots_T)
+        return attention_decode(
+            self.gpu, q_TND, layer, batch.pages_BP, batch.kv_lens_B, scale=scale, window=window, new=new
+        )
 
     def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
         """Return unmasked attention inside each image.

@@ -18,16 +18,11 @@
    32 bytes of key g, and gets the two bytes (four 4-bit codes) g of each 16 bytes of values 2c and 2c + 1.
 */
 #pragma once
-#include "device/codes.cuh"
-#include "device/decode_softmax.cuh"
+#include "device/decode_queries.cuh"
 
-constexpr bool kFloats = KV_FORMAT == 3, kNibbles = KV_FORMAT == 2;
-constexpr int kRowBytes = DIM / (kNibbles ? 2 : 1);
 constexpr int kPitch = kRowBytes + 16;         // bytes of a row in shared memory; 16 more keep ldmatrix free of conflicts
-constexpr int kScaleBytes = kFloats ? 2 : 4;   // of a token's parameters
 constexpr int kScales = 2 * kRows * kPitch;    // where they stand in a stage: keys', then values'
 constexpr int kStageBytes = kScales + 2 * kRows * kScaleBytes;
-constexpr int kPairs = kNibbles ? 4 : 2;       // of codes in a word
 constexpr float kUnit = kFloats ? 1.f : 16777216.f;  // what a multiplied number is taken times, 2^24
 constexpr float kMiddle = kFloats ? 0.f : kNibbles ? 8.f : 128.f;
 constexpr unsigned kMiddlePair = kNibbles ? 0x00080008u : 0x00800080u;
@@ -46,9 +41,8 @@ DEVICE void fetch(unsigned char* stage, long long row, int num_rows, const Pool&
         copy16_async(to + kRows * kPitch, pool.values + row * kRowBytes + i * 16, r < num_rows);
     }
     if (lane < 2 * kScaleBytes) {  // the parameters of 16 tokens are kScaleBytes pieces
-        const fp16* from = lane < kScaleBytes ? pool.key_scales : pool.value_scales;
-        copy16_async(stage + kScales + lane * 16, reinterpret_cast<const unsigned char*>(from) + row * kScaleBytes + lane % kScaleBytes * 16,
-                     true);
+        const unsigned char* from = lane < kScaleBytes ? pool.key_scales : pool.value_scales;
+        copy16_async(stage + kScales + lane * 16, from + row * kScaleBytes + lane % kScaleBytes * 16, true);
     }
 }
 
@@ -65,8 +59,7 @@ DEVICE unsigned pair_of(unsigned word, int p) {
 // Where the numbers of pair p stand among the elements of a word.
 DEVICE constexpr int place_of(int p, int half) { return kNibbles || kFloats ? 2 * p + half : p + 2 * half; }
 
-struct Rows : Softmax {
-    unsigned query[kColumns][kSteps][2];
+struct Rows : Queries {
     float query_sum[kColumns][2], bias[kColumns][2];  // of this lane's queries; bias: its tokens only
     float key_unit[kColumns];
     float middle[kColumns][4];  // kMiddle * the sum of what the values were multiplied by
@@ -85,26 +78,7 @@ struct Rows : Softmax {
 
     DEVICE float bias_of(int n, int j) const { return sum_of_tokens(bias[n][j]); }
 
-    // Start to read the queries; until `open` they stand as SCALARs in the order of their words.
-    DEVICE void load(const SCALAR* q) {
-        const int lane = threadIdx.x % 32;
-#pragma unroll
-        for (int n = 0; n < kColumns; n++)
-#pragma unroll
-            for (int i = 0; i < kSteps / kPairs; i++)
-#pragma unroll
-                for (int half = 0; half < 2; half++) {
-                    const int row = 8 * n + lane / 4, word = (2 * i + half) * 4 + lane % 4;
-                    const uint2* from = reinterpret_cast<const uint2*>(q + row * DIM + word * 2 * kPairs);
-#pragma unroll
-                    for (int p = 0; p < kPairs; p += 2) {
-                        const uint2 words = row < GROUP ? from[p / 2] : make_uint2(0, 0);
-                        query[n][i * kPairs + p][half] = words.x;
-                        query[n][i * kPairs + p + 1][half] = words.y;
-                    }
-                }
-    }
-
+    // Until now the queries stood as SCALARs in the order of their words.
     DEVICE void open(float scale_log2) {
         reset();
         unit = 1.f / kTiny;

@@ -4,15 +4,14 @@
    `decode_codes.cuh` does the same for quantized keys and values.
 */
 #pragma once
-#include "device/decode_softmax.cuh"
+#include "device/decode_queries.cuh"
 
-constexpr int kPitch = DIM * 2 + 16;  // bytes of a row in shared memory; 16 more keep ldmatrix free of conflicts
+constexpr int kPitch = kRowBytes + 16;  // bytes of a row in shared memory; 16 more keep ldmatrix free of conflicts
 constexpr int kStageBytes = 2 * kRows * kPitch;
 
 // Start the copy of a warp's rows into a stage of its ring: `row` is the first one's in the pool, zeros from `num_rows` on.
 DEVICE void fetch(unsigned char* stage, long long row, int num_rows, const Pool& pool) {
     const int lane = threadIdx.x % 32;
-    constexpr int kPieces = DIM / 8;
 #pragma unroll
     for (int i = 0; i < kRows * kPieces / 32; i++) {
         const int piece = i * 32 + lane, r = piece / kPieces, column = piece % kPieces;
@@ -24,8 +23,7 @@ DEVICE void fetch(unsigned char* stage, long long row, int num_rows, const Pool&
 }
 
 // Lane 4g + c holds queries 8n + 2c and 8n + 2c + 1, and of a result the rows d = 16 i + g and + 8.
-struct Rows : Softmax {
-    unsigned query[kColumns][kSteps][2];
+struct Rows : Queries {
     float scale_log2;
 
     DEVICE static int dim_of(int i, int half) { return 16 * i + threadIdx.x % 32 / 4 + 8 * half; }
@@ -37,20 +35,6 @@ struct Rows : Softmax {
     DEVICE void open(float scale) {
         scale_log2 = scale;
         reset();
-    }
-
-    DEVICE void load(const SCALAR* q) {
-        const int g = threadIdx.x % 32 / 4, c = threadIdx.x % 4;
-#pragma unroll
-        for (int n = 0; n < kColumns; n++) {
-            const SCALAR* row = q + (8 * n + g) * DIM + 2 * c;
-#pragma unroll
-            for (int i = 0; i < kSteps; i++) {
-                const bool real = 8 * n + g < GROUP;
-                query[n][i][0] = real ? *reinterpret_cast<const unsigned*>(row + 16 * i) : 0u;
-                query[n][i][1] = real ? *reinterpret_cast<const unsigned*>(row + 16 * i + 8) : 0u;
-            }
-        }
     }
 
     // Take 16 tokens in: `stage` holds their keys, then their values.

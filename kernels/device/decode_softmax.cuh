@@ -3,7 +3,7 @@
    Lane 4g + c holds queries 8n + 2c and 8n + 2c + 1 of column block n, and of 16 tokens g and g + 8.
 */
 #pragma once
-#include "device/vector.cuh"
+#include "device/new_row.cuh"
 
 constexpr int kRows = 16;                  // tokens of a warp's share of a tile
 constexpr int kSteps = DIM / 16;
@@ -11,8 +11,7 @@ constexpr int kColumns = (GROUP + 7) / 8;  // eight queries each
 constexpr float kNone = -1e30f;            // below every score; finite, so that differences of two of it are 0
 
 struct Pool {  // of one layer: rows of keys and values, and the parameters of quantized ones
-    const unsigned char *keys, *values;
-    const fp16 *key_scales, *value_scales;
+    unsigned char *keys, *values, *key_scales, *value_scales;
 };
 
 struct Softmax {

@@ -6,6 +6,7 @@ template <class T>
 constexpr int kLanes = 16 / int(sizeof(T));  // elements of a 16-byte access
 
 DEVICE unsigned load4(const void* from) { return *reinterpret_cast<const unsigned*>(from); }
+DEVICE uint2 load8(const void* from) { return *reinterpret_cast<const uint2*>(from); }
 DEVICE uint4 load16(const void* from) { return *reinterpret_cast<const uint4*>(from); }
 DEVICE void store16(void* to, uint4 bytes) { *reinterpret_cast<uint4*>(to) = bytes; }
 

@@ -1,29 +1,37 @@
 """Constants that attention kernels are compiled with, by architecture."""
 
+from typing import get_args
+
 from gpu_limits import SHARED, matrix_scalar
 
 from engines.options import KvFormat
-from engines.turbomind.ops.attention_decode import decode_constants, decode_shape
+from engines.turbomind.ops.attention_decode import decode_constants
 from engines.turbomind.ops.attention_full import CUTS as full_cuts
 from engines.turbomind.ops.attention_prefill import CUTS as prefill_cuts
+from engines.turbomind.ops.decode_shape import decode_shape
 from engines.turbomind.ops.flash_shape import Cut, flash_shape
 from engines.turbomind.ops.hopper_shape import HopperShape, full_shape, prefill_shape
 
 
 def attention_decode(arch: str) -> list[dict[str, int | str]]:
     cases = []
-    # size, group, window, format of keys and values
-    heads: list[tuple[int, int, int, KvFormat]] = [
-        (128, 4, 0, "none"),
-        (128, 4, 0, "int8"),
-        (96, 1, 2047, "none"),
+    # size, group, window, format of keys and values, segments, rotated pairs
+    heads: list[tuple[int, int, int, KvFormat, int, int]] = [
+        (128, 4, 0, "none", 512, 0),
+        (128, 4, 0, "none", 512, 64),
+        (128, 4, 0, "int8", 512, 64),
+        (96, 1, 2047, "none", 512, 48),
     ]
     if arch == "sm_90a":
-        heads += [(64, 7, 0, "none"), (128, 16, 0, "none"), (128, 4, 0, "int4"), (128, 8, 0, "fp8")]
-        heads += [(64, 16, 0, "int8"), (128, 16, 0, "int4"), (256, 2, 0, "int8")]
-    for dim, group, window, format in heads:
+        heads += [
+            (128, 4, 0, format, segments, 64) for format in get_args(KvFormat) for segments in (8, 200, 512)
+        ]
+        heads += [(64, 7, 0, "none", 8, 32), (128, 16, 0, "none", 512, 64), (128, 4, 0, "int4", 512, 0)]
+        heads += [(128, 8, 0, "fp8", 512, 32), (64, 16, 0, "int8", 8, 32), (128, 16, 0, "int4", 512, 64)]
+        heads += [(256, 2, 0, "int8", 512, 128), (256, 2, 0, "none", 8, 128)]
+    for dim, group, window, format, segments, num_pairs in heads:
         shape = decode_shape(
-            segments=8 if dim == 64 else 512,
+            segments=segments,
             dim=dim,
             group=group,
             bytes_per_block=SHARED[arch][0],
@@ -34,6 +42,7 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
             shape,
             scalar=matrix_scalar(arch),
             dim=dim,
+            num_pairs=num_pairs,
             num_kv_heads=8,
             group=group,
             page_tokens=64,

@@ -18,10 +18,11 @@ from engines.turbomind.bench.attention_cases import (
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.attention_decode import DecodeShape, attention_decode
+from engines.turbomind.ops.attention_decode import attention_decode
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
+from engines.turbomind.ops.decode_shape import DecodeShape
 from engines.turbomind.ops.flash_shape import FlashShape
 
 PAGE_TOKENS = 64

@@ -29,12 +29,8 @@ from engines.turbomind.bench.attention_checks import dense, plain
 from engines.turbomind.bench.attention_runs import compile_to_cache
 from engines.turbomind.bench.timing import copy_ceiling_gbps, num_sets, time_us
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.attention_decode import (
-    DecodeShape,
-    attention_decode,
-    decode_constants,
-    shared_bytes,
-)
+from engines.turbomind.ops.attention_decode import attention_decode, decode_constants
+from engines.turbomind.ops.decode_shape import DecodeShape, shared_bytes
 
 # Warps, stages, blocks an SM.
 CUTS = (
@@ -80,6 +76,7 @@ def _compile(shape: DecodeShape, format: KvFormat) -> None:
         shape,
         scalar="bf16",
         dim=DIM,
+        num_pairs=0,
         num_kv_heads=KV_HEADS,
         group=_GROUP,
         page_tokens=PAGE_TOKENS,

@@ -11,7 +11,7 @@ from engines.turbomind.bench.attention_cases import DIM, HEADS, KV_HEADS
 from engines.turbomind.bench.table import Ceilings, Row, heading, line
 from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.attention_decode import DecodeShape, shared_bytes
+from engines.turbomind.ops.decode_shape import DecodeShape, shared_bytes
 from engines.turbomind.ops.flash_shape import make_shape
 
 # warps, stages, blocks an SM

@@ -18,7 +18,7 @@ _THREADS = 256
 
 def rope(gpu: Gpu, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor) -> tuple[Tensor, Tensor]:
     """Return q and k rotated, contiguous."""
-    _check_rotation(gpu, "rope", q_TND, k_TKD, cos_TR, sin_TR)
+    check_rotation(gpu, "rope", q_TND, k_TKD, cos_TR, sin_TR)
     q_out = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
     k_out = torch.empty(k_TKD.shape, dtype=q_TND.dtype, device=q_TND.device)
     if q_TND.shape[0]:
@@ -41,7 +41,7 @@ def rope(gpu: Gpu, q_TND: Tensor, k_TKD: Tensor, cos_TR: Tensor, sin_TR: Tensor)
 
 def store_kv(gpu: Gpu, k_TKD: Tensor, v_TKD: Tensor, layer: KvLayer, slots_T: Tensor) -> None:
     """Write rows of k and v into their slots of the pages."""
-    _check_pages(gpu, "store_kv", k_TKD, v_TKD, layer, slots_T)
+    check_pages(gpu, "store_kv", k_TKD, v_TKD, layer, slots_T)
     if not k_TKD.shape[0]:
         return
     if layer.format == "none":
@@ -97,8 +97,8 @@ def _rope_store_kv(
 ) -> tuple[Kernel, Grid, tuple[int, ...]]:
     """Return the kernel for operands that were checked, its grid, the tokens' strides of q, k and v."""
     q_TND, k_TKD, v_TKD, cos_TR, sin_TR = operands
-    _check_rotation(gpu, "rope_store_kv", q_TND, k_TKD, cos_TR, sin_TR)
-    _check_pages(gpu, "rope_store_kv", k_TKD, v_TKD, layer, slots_T)
+    check_rotation(gpu, "rope_store_kv", q_TND, k_TKD, cos_TR, sin_TR)
+    check_pages(gpu, "rope_store_kv", k_TKD, v_TKD, layer, slots_T)
     rotary, num_kv_heads, page_tokens = cos_TR.shape[1], k_TKD.shape[1], layer.page_tokens
     strides = tuple(token_stride("rope_store_kv", x) for x in (q_TND, k_TKD, v_TKD))
     if layer.format != "none":
@@ -109,7 +109,8 @@ def _rope_store_kv(
     return kernel, grid, strides
 
 
-def _check_rotation(gpu: Gpu, op: str, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
+def check_rotation(gpu: Gpu, op: str, q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> None:
+    """Hold q, k and their angles to each other. Raises KernelError."""
     tokens, dim, rotary = q.shape[0], q.shape[2], cos.shape[-1]
     check(
         gpu,
@@ -129,7 +130,8 @@ def _check_rotation(gpu: Gpu, op: str, q: Tensor, k: Tensor, cos: Tensor, sin: T
         raise KernelError(f"`{op}`: cos and sin must be contiguous")
 
 
-def _check_pages(gpu: Gpu, op: str, k: Tensor, v: Tensor, layer: KvLayer, slots: Tensor) -> None:
+def check_pages(gpu: Gpu, op: str, k: Tensor, v: Tensor, layer: KvLayer, slots: Tensor) -> None:
+    """Hold new keys and values to the pages that take them. Raises KernelError."""
     tokens, num_kv_heads, dim = k.shape
     pool = pool_operands(layer, dim=dim, dtype=k.dtype)
     check(

@@ -7,9 +7,10 @@ import pytest
 import torch
 from between_layers import random_between
 from internvl_golden import golden
-from paged_attention import make_batch, make_pages, plain_attention, relative_error
+from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
 from paged_steps import Run, empty_pages, run_step
 
+from engines.memory.kv_layer import KvLayer
 from engines.network import Network
 from engines.ops import Dense, Fp8, Int8, Ops, Weight
 from engines.pytorch.ops_torch import TorchOps
@@ -34,6 +35,23 @@ def test_decodes_and_chunks_of_one_step_share_a_result(gpu, decodes: int) -> Non
     q = torch.randn(sum(new), 6, 64, dtype=BF16, device=gpu.device)[:, :4]
     got = TurbomindOps(gpu).attention_paged(q, kv, batch, scale=0.125, window=None)
     assert relative_error(got, plain_attention(q, kv, batch, scale=0.125, window=None)) < 4e-3
+
+
+@pytest.mark.parametrize("decodes", [0, 2, 4])
+def test_a_step_stores_its_tokens_and_attends_to_them(gpu, decodes: int) -> None:
+    new = [1] * decodes + [5, 70][: 4 - decodes]
+    lengths = [5, 130, 64, 200][:decodes] + [9, 90][: 4 - decodes]
+    batch, num_pages = make_batch(new, lengths, page_tokens=16, device=gpu.device, num_decodes=decodes)
+    kv = make_pages(batch, num_pages, num_kv_heads=2, page_tokens=16, dim=64, dtype=BF16)
+    twin = KvLayer(keys_PKTD=kv.keys_PKTD.clone(), values_PKTD=kv.values_PKTD.clone())
+    rows = torch.randn(sum(new), 8, 64, dtype=BF16, device=gpu.device).split((4, 2, 2), dim=1)
+    angles = torch.randn(sum(new), 32, device=gpu.device)
+    tables, how = (angles.cos(), angles.sin()), {"scale": 0.125, "window": None}
+    got = TurbomindOps(gpu).rope_store_attend(*rows, *tables, kv, batch, **how)
+    wanted = TorchOps().rope_store_attend(*rows, *tables, twin, batch, **how)
+    assert relative_error(got, wanted) < 1e-2  # a rotated number may move by its last bit
+    for pages, wanted_pages in zip(kv.pages, twin.pages, strict=True):
+        torch.testing.assert_close(pages[0], wanted_pages[0], rtol=2**-7, atol=2**-7, equal_nan=True)
 
 
 @pytest.mark.parametrize("num_rows", [1, 40])
@@ -132,3 +150,16 @@ def drive(
         one.token_ids.append(token)
         rows += run_step(network, kv, [(one, 1)], device="cuda")
     return torch.cat(rows)
+
+
+def test_int4_rows_of_half_units_are_stored_by_the_kernel_before(gpu) -> None:
+    """Of heads of 128 the first 2 x 16 elements are rotated; the decode kernel holds units of 32."""
+    batch, num_pages = make_batch([1, 1], [40, 17], page_tokens=16, device=gpu.device, num_decodes=2)
+    plain = make_pages(batch, num_pages, num_kv_heads=1, page_tokens=16, dim=128, dtype=BF16)
+    kv, twin = (quantized(plain, "int4")[0] for _ in range(2))
+    rows = torch.randn(2, 4, 128, dtype=BF16, device=gpu.device).split((2, 1, 1), dim=1)
+    angles = torch.randn(2, 16, device=gpu.device)
+    tables, how = (angles.cos(), angles.sin()), {"scale": 0.09, "window": None}
+    got = TurbomindOps(gpu).rope_store_attend(*rows, *tables, kv, batch, **how)
+    rotated = TurbomindOps(gpu).rope_store_kv(*rows, *tables, twin, batch.slots_T)
+    assert torch.equal(got, TurbomindOps(gpu).attention_paged(rotated, twin, batch, **how))

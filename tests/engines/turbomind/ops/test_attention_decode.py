@@ -1,5 +1,7 @@
 """Decode attention against the plain formula in fp32; pages hold NaN wherever no token was written."""
 
+from typing import get_args
+
 import pytest
 import torch
 from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
@@ -7,12 +9,8 @@ from paged_attention import make_batch, make_pages, plain_attention, quantized, 
 from engines.errors import KernelError
 from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
-from engines.turbomind.ops.attention_decode import (
-    attention_decode,
-    decode_shape,
-    num_workers,
-    shared_bytes,
-)
+from engines.turbomind.ops.attention_decode import NewTokens, attention_decode, takes_new_tokens
+from engines.turbomind.ops.rope import rope_store_kv
 
 # Inputs are exact; probabilities and result are rounded once each: 2^-9 relative for bf16, 2^-12 for fp16.
 TOLERANCE = {torch.bfloat16: 4e-3, torch.float16: 5e-4}
@@ -142,6 +140,105 @@ def test_a_captured_launch_follows_the_lengths_in_memory(cuda_gpu) -> None:
         assert relative_error(out, plain_attention(q, kv, batch, scale=0.1, window=None)) < TOLERANCE[BF16]
 
 
+# format; dtype, query heads, KV heads, head, rotated pairs, page, window, lengths: first tokens, tiles
+_FIRST = (BF16, 8, 2, 64, 32, 16, None, [1, 5, 0, 130, 64, 65, 200, 17])
+_PARTIAL = (BF16, 3, 3, 128, 32, 64, None, [33, 0, 128, 129])  # the rest of a head passes
+NEW: list[tuple[KvFormat, tuple]] = [
+    *((format, _FIRST) for format in get_args(KvFormat)),
+    ("int8", (FP16, 4, 2, 128, 64, 32, None, [300, 17, 33])),
+    ("none", _PARTIAL),
+    ("fp8", _PARTIAL),
+    ("int4", (BF16, 7, 1, 64, 32, 16, 70, [500, 3, 70, 71])),
+    ("int8", (BF16, 16, 1, 64, 32, 16, None, [100, 1])),
+    ("none", (BF16, 3, 3, 96, 48, 16, None, [33, 100])),
+    ("none", (FP16, 4, 4, 80, 40, 16, None, [20])),
+]
+NEW_MODELS = [
+    (BF16, 32, 8, 128, 64, 64, None, [1024] * 32 + [1, 4097]),
+    (BF16, 32, 8, 128, 64, 64, None, [1088]),
+    (FP16, 32, 32, 128, 32, 64, 2047, [3000, 100, 2047]),
+    (BF16, 14, 2, 64, 32, 128, None, [77 * i % 900 + 1 for i in range(300)]),
+    (BF16, 28, 4, 128, 64, 16, None, list(range(600))),
+]
+
+
+def check_new_tokens(gpu, case, format: KvFormat) -> None:
+    """One kernel leaves the bits that two leave: in the result and in the pages."""
+    dtype, heads, kv_heads, dim, pairs, page_tokens, window, lengths = case
+    batch, num_pages = make_batch([1] * len(lengths), lengths, page_tokens=page_tokens, device=gpu.device)
+    slots = batch.slots_T.masked_fill(batch.kv_lens_B == 0, -1)
+    kv = make_pages(batch, num_pages, num_kv_heads=kv_heads, page_tokens=page_tokens, dim=dim, dtype=dtype)
+    before = kv if format == "none" else quantized(kv, format)[0]
+    taken = slots[slots >= 0]
+    for pages in (x for pair in before.pages for x in pair if x is not None):
+        # What an earlier owner left in the newest tokens' places must not matter.
+        pages[taken // page_tokens, :, taken % page_tokens] = 255 if pages.dtype == torch.uint8 else torch.nan
+    layers = (before, copied(before))
+    qkv = 2 * torch.randn(len(lengths), heads + 2 * kv_heads, dim, dtype=dtype, device=gpu.device)
+    q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)
+    angles = torch.randn(len(lengths), pairs, device=gpu.device)
+    tables, how = (angles.cos(), angles.sin()), {"scale": dim**-0.5, "window": window}
+    where = (batch.pages_BP, batch.kv_lens_B)
+    rotated = rope_store_kv(gpu, q, k, v, *tables, layers[0], slots)
+    wanted = attention_decode(gpu, rotated, layers[0], *where, **how)
+    new = NewTokens(k_BKD=k, v_BKD=v, cos_BR=tables[0], sin_BR=tables[1], slots_B=slots)
+    got = attention_decode(gpu, q, layers[1], *where, new=new, **how)
+    assert torch.isfinite(wanted).all()
+    assert torch.equal(got, wanted)
+    for pair, wanted_pair in zip(layers[1].pages, layers[0].pages, strict=True):
+        for pages, wanted_pages in zip(pair, wanted_pair, strict=True):
+            if pages is not None:
+                assert torch.equal(pages.view(torch.uint8), wanted_pages.view(torch.uint8))
+
+
+def copied(layer: KvLayer) -> KvLayer:
+    (keys, key_scales), (values, value_scales) = (
+        tuple(None if x is None else x.clone() for x in pair) for pair in layer.pages
+    )
+    return KvLayer(
+        keys_PKTD=keys,
+        values_PKTD=values,
+        format=layer.format,
+        key_scales_PKTS=key_scales,
+        value_scales_PKTS=value_scales,
+    )
+
+
+@pytest.mark.parametrize(("format", "case"), NEW, ids=str)
+def test_new_tokens_are_rotated_and_stored_as_the_two_kernels_do_it(gpu, format: KvFormat, case) -> None:
+    check_new_tokens(gpu, case, format)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("format", ["none", "int8", "int4", "fp8"])
+@pytest.mark.parametrize("case", NEW_MODELS, ids=lambda case: str(case)[:60])
+def test_new_tokens_are_rotated_and_stored_as_the_two_kernels_do_it_at_model_sizes(
+    cuda_gpu, case, format: KvFormat
+) -> None:
+    check_new_tokens(cuda_gpu, case, format)
+
+
+def test_pairs_that_are_no_whole_units_are_left_to_the_kernel_before() -> None:
+    assert takes_new_tokens("none", dim=96, num_pairs=48)
+    assert takes_new_tokens("int8", dim=96, num_pairs=48)
+    assert not takes_new_tokens("int4", dim=96, num_pairs=48)
+    assert not takes_new_tokens("none", dim=64, num_pairs=12)
+    assert not takes_new_tokens("none", dim=64, num_pairs=0)
+
+
+def test_new_tokens_of_other_pairs_are_refused(gpu) -> None:
+    pages = torch.zeros(2, 2, 16, 64, dtype=BF16, device=gpu.device)
+    kv = KvLayer(keys_PKTD=pages, values_PKTD=pages)
+    one = torch.ones(1, 1, dtype=torch.int32, device=gpu.device)
+    q = torch.ones(1, 2, 64, dtype=BF16, device=gpu.device)
+    none = torch.zeros(1, 0, device=gpu.device)
+    new = NewTokens(k_BKD=q, v_BKD=q, cos_BR=none, sin_BR=none, slots_B=one[0].long())
+    with pytest.raises(
+        KernelError, match=r"new tokens of 0 rotated pairs in heads of 64.*call `rope_store_kv`"
+    ):
+        attention_decode(gpu, q, kv, one, one[0], scale=1.0, window=None, new=new)
+
+
 def test_no_sequences_give_no_rows(gpu) -> None:
     pages = torch.zeros(2, 2, 16, 64, dtype=BF16, device=gpu.device)
     none = torch.empty(0, 1, dtype=torch.int32, device=gpu.device)
@@ -161,40 +258,6 @@ def test_shapes_that_the_kernel_does_not_take_are_named_together(gpu) -> None:
         assert fault in str(caught.value)
 
 
-@pytest.mark.parametrize("segments", [8, 200, 2048])
-@pytest.mark.parametrize(("block", "sm"), [(232448, 233472), (101376, 102400), (65536, 65536)])
-def test_the_shape_that_is_chosen_fits_the_gpu(segments: int, block: int, sm: int) -> None:
-    for dim in (64, 96, 128, 256):
-        for group in (1, 4, 8, 16):
-            shape = decode_shape(
-                segments=segments, dim=dim, group=group, bytes_per_block=block, bytes_per_sm=sm
-            )
-            needed = shared_bytes(warps=shape.warps, stages=shape.stages, dim=dim, group=group)
-            assert shape.shared_bytes == needed <= block
-            assert shape.blocks_per_sm * (needed + 1024) <= sm
-
-
-def codes_shape(segments: int, dim: int, group: int) -> tuple[int, int]:
-    shape = decode_shape(
-        segments=segments,
-        dim=dim,
-        group=group,
-        bytes_per_block=232448,
-        bytes_per_sm=233472,
-        format="int8",
-    )
-    return shape.warps, shape.blocks_per_sm
-
-
-def test_sixteen_warps_take_quantized_pages_where_their_registers_are_enough() -> None:
-    assert [codes_shape(512, 128, 4), codes_shape(512, 128, 8), codes_shape(512, 64, 1)] == [(4, 4)] * 3
-    assert [codes_shape(512, 256, 4), codes_shape(512, 128, 16), codes_shape(512, 64, 16)] == [(4, 2)] * 3
-
-
-def test_blocks_are_larger_while_segments_of_quantized_pages_are_shared() -> None:
-    assert [codes_shape(segments, 128, 4) for segments in (8, 256, 257)] == [(8, 1), (8, 2), (4, 4)]
-
-
 def test_fp8_pages_ask_for_a_gpu_that_reads_them(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     batch, num_pages = make_batch([1], [1], page_tokens=16, device=gpu.device)
     kv = make_pages(batch, num_pages, num_kv_heads=1, page_tokens=16, dim=64, dtype=BF16)
@@ -203,18 +266,3 @@ def test_fp8_pages_ask_for_a_gpu_that_reads_them(gpu, monkeypatch: pytest.Monkey
     monkeypatch.setattr(gpu, "capability", (8, 6))
     with pytest.raises(KernelError, match=r"fp8 pages on compute capability 8\.6, 8\.9 is the first"):
         attention_decode(gpu, q, stored, batch.pages_BP, batch.kv_lens_B, scale=1.0, window=None)
-
-
-def test_a_gpu_without_room_is_told_so() -> None:
-    with pytest.raises(KernelError, match="more shared memory than the 1000 bytes"):
-        decode_shape(segments=1, dim=128, group=4, bytes_per_block=1000, bytes_per_sm=1000)
-
-
-def test_equal_sequences_are_cut_at_their_ends_where_that_wastes_little() -> None:
-    assert num_workers(264, 256) == 256
-    assert num_workers(264, 2048) == 256
-    assert num_workers(264, 64) == 256
-    assert num_workers(132, 8) == 128
-    assert num_workers(264, 100) == 264  # 200 would leave a quarter idle
-    assert num_workers(264, 2 * 263) == 263
-    assert num_workers(132, 0) == 132

@@ -7,7 +7,7 @@ from seeded import randn
 from torch import Tensor
 
 from engines.memory.kv_layer import KvLayer
-from engines.pytorch import ops_torch
+from engines.pytorch import attention_paged
 from engines.pytorch.ops_torch import TorchOps
 from engines.steps.step import AttentionBatch
 
@@ -47,7 +47,7 @@ def test_attention_paged_in_blocks_of_queries_is_the_same(monkeypatch: pytest.Mo
     layer = KvLayer(keys_PKTD=randn(*shape), values_PKTD=randn(*shape, seed=1))
     q = randn(12, 6, 8, seed=2)
     whole = OPS.attention_paged(q, layer, batch, scale=0.3, window=5)
-    monkeypatch.setattr(ops_torch, "QUERY_BLOCK", 3)
+    monkeypatch.setattr(attention_paged, "QUERY_BLOCK", 3)
     torch.testing.assert_close(OPS.attention_paged(q, layer, batch, scale=0.3, window=5), whole)
 
 

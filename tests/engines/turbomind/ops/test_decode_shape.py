@@ -1,0 +1,55 @@
+"""Cuts of decode attention fit the GPU and follow the work."""
+
+import pytest
+
+from engines.errors import KernelError
+from engines.turbomind.ops.decode_shape import decode_shape, num_workers, shared_bytes
+
+
+@pytest.mark.parametrize("segments", [8, 200, 2048])
+@pytest.mark.parametrize(("block", "sm"), [(232448, 233472), (101376, 102400), (65536, 65536)])
+def test_the_shape_that_is_chosen_fits_the_gpu(segments: int, block: int, sm: int) -> None:
+    for dim in (64, 96, 128, 256):
+        for group in (1, 4, 8, 16):
+            shape = decode_shape(
+                segments=segments, dim=dim, group=group, bytes_per_block=block, bytes_per_sm=sm
+            )
+            needed = shared_bytes(warps=shape.warps, stages=shape.stages, dim=dim, group=group)
+            assert shape.shared_bytes == needed <= block
+            assert shape.blocks_per_sm * (needed + 1024) <= sm
+
+
+def codes_shape(segments: int, dim: int, group: int) -> tuple[int, int]:
+    shape = decode_shape(
+        segments=segments,
+        dim=dim,
+        group=group,
+        bytes_per_block=232448,
+        bytes_per_sm=233472,
+        format="int8",
+    )
+    return shape.warps, shape.blocks_per_sm
+
+
+def test_sixteen_warps_take_quantized_pages_where_their_registers_are_enough() -> None:
+    assert [codes_shape(512, 128, 4), codes_shape(512, 128, 8), codes_shape(512, 64, 1)] == [(4, 4)] * 3
+    assert [codes_shape(512, 256, 4), codes_shape(512, 128, 16), codes_shape(512, 64, 16)] == [(4, 2)] * 3
+
+
+def test_blocks_are_larger_while_segments_of_quantized_pages_are_shared() -> None:
+    assert [codes_shape(segments, 128, 4) for segments in (8, 256, 257)] == [(8, 1), (8, 2), (4, 4)]
+
+
+def test_a_gpu_without_room_is_told_so() -> None:
+    with pytest.raises(KernelError, match="more shared memory than the 1000 bytes"):
+        decode_shape(segments=1, dim=128, group=4, bytes_per_block=1000, bytes_per_sm=1000)
+
+
+def test_equal_sequences_are_cut_at_their_ends_where_that_wastes_little() -> None:
+    assert num_workers(264, 256) == 256
+    assert num_workers(264, 2048) == 256
+    assert num_workers(264, 64) == 256
+    assert num_workers(132, 8) == 128
+    assert num_workers(264, 100) == 264  # 200 would leave a quarter idle
+    assert num_workers(264, 2 * 263) == 263
+    assert num_workers(132, 0) == 132
