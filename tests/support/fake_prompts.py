@@ -1,10 +1,12 @@
 """Stand-ins for the prompt side: a tokenizer of bytes and a builder that writes conversations plainly."""
 
+import base64
 from collections.abc import Sequence
 
 import numpy as np
 
 from deployer.prompt.assemble import Prompt
+from deployer.prompt.image_errors import ImageError
 from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
@@ -14,6 +16,7 @@ from engines.errors import RequestError
 from engines.vision.parts import ImagePlan
 
 IMAGE_ID, IMAGE_TOKENS = 257, 4
+UNREADABLE = base64.b64encode(b"unreadable").decode()  # the one picture that is refused
 
 
 class ByteTokenizer:
@@ -93,14 +96,10 @@ class FakePrompts:
         return PlannedPrompt(pieces=("",), token_ids=(*prompt.token_ids, *end), images=())
 
     async def measure(self, images: Sequence[ImagePart | ImageSize]) -> list[ImageTokens]:
-        sizes = [(i.width, i.height) if isinstance(i, ImageSize) else (56, 28) for i in images]
-        return [
-            ImageTokens(
-                plan=ImagePlan(width=width, height=height, grid=(2, 1), num_tiles=3),
-                token_ids=(IMAGE_ID,) * 12, rows=((0, 12),), shapes=((3, 28, 28, 3),),
-            )
-            for width, height in sizes
-        ]  # fmt: skip
+        for index, image in enumerate(images):
+            if isinstance(image, ImagePart) and str(image.source).endswith(UNREADABLE):
+                raise ImageError("cannot be read", code="image_unreadable", index=index)
+        return [_measured(image) for image in images]
 
     def count(self, text: str, *, special: bool) -> list[int]:
         return [*([256] if special else []), *text.encode()]
@@ -114,3 +113,13 @@ class FakePrompts:
 
     async def aclose(self) -> None:
         pass
+
+
+def _measured(image: ImagePart | ImageSize) -> ImageTokens:
+    """Return three tiles of four tokens, one where little detail is asked for."""
+    width, height = (image.width, image.height) if isinstance(image, ImageSize) else (56, 28)
+    tiles, grid = (1, (1, 1)) if image.detail == "low" else (3, (2, 1))
+    return ImageTokens(
+        plan=ImagePlan(width=width, height=height, grid=grid, num_tiles=tiles),
+        token_ids=(IMAGE_ID,) * 4 * tiles, rows=((0, 4 * tiles),), shapes=((tiles, 28, 28, 3),),
+    )  # fmt: skip

@@ -3,7 +3,7 @@
 import { chat } from "./api.js";
 import { count } from "./view.js";
 
-const part = ({ url }) => ({ type: "image_url", image_url: { url } });
+const part = ({ url, detail = "auto" }) => ({ type: "image_url", image_url: { url, detail } });
 
 export function body(turns, { model, system, temperature, maxTokens, seed, showTokens }) {
   const messages = turns

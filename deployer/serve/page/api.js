@@ -29,8 +29,8 @@ export async function models(key) {
 }
 
 // Tiles and tokens of pictures, before anything runs.
-export async function price(urls, key) {
-  const body = JSON.stringify({ images: urls.map((url) => ({ url })) });
+export async function price(urls, { detail, key }) {
+  const body = JSON.stringify({ images: urls.map((url) => ({ url, detail })) });
   const reply = await fetch("v1/images/price", { method: "POST", headers: headers(key), body });
   if (!reply.ok) throw await refusal(reply);
   return (await reply.json()).images;

@@ -3,8 +3,10 @@
 import { health, models } from "./api.js";
 import { answer, body } from "./answer.js";
 import * as history from "./history.js";
+import { make } from "./make.js";
+import { Options } from "./options.js";
 import { acceptFiles, Pictures } from "./pictures.js";
-import { count, make, turn as turnView } from "./view.js";
+import { count, turn as turnView } from "./view.js";
 
 const $ = (id) => document.getElementById(id);
 const HEALTH_MS = { ready: 10000, other: 1000 };
@@ -15,14 +17,11 @@ let model = null;
 const say = (words) => { $("spoken").textContent = words; };
 const key = () => $("key").value.trim();
 const scroll = () => { $("log").scrollTop = $("log").scrollHeight; };
-const pictures = new Pictures({ list: $("pictures"), changed: say, refused: tell, key });
+const options = new Options({ panel: $("options"), told: $("options-set"), changed: () => pictures.detailChanged() });
+const pictures = new Pictures({ list: $("pictures"), changed: say, refused: tell, key, detail: () => options.read().detail });
 
 function fresh() {
   return { id: crypto.randomUUID?.() ?? String(Math.random()), changed: 0, turns: [] };
-}
-
-function number(id) {
-  return $(id).value === "" ? null : Number($(id).value);
 }
 
 function show() {
@@ -46,15 +45,16 @@ function running(is) {
 
 async function send() {
   const text = $("question").value.trim();
-  if (stopping || (!text && !pictures.items.length)) return;
+  if (stopping || !options.areRight()) return;
+  if (!text && !pictures.readable().length) {
+    if (pictures.items.length) tell({ message: "no picture is left to send: add another one, or ask in words" });
+    return;
+  }
   $("fault").hidden = true;
   const asked = { role: "user", text, pictures: pictures.take() };
   const told = { role: "assistant", text: "" };
   conversation.turns.push(asked);
-  const request = body(conversation.turns, {
-    model, system: $("system").value.trim(), temperature: number("temperature"), maxTokens: number("max-tokens"),
-    seed: number("seed"), showTokens: $("show-tokens").checked,
-  });
+  const request = body(conversation.turns, { model, ...options.read() });
   conversation.turns.push(told);
   $("question").value = "";
   show();
@@ -83,9 +83,8 @@ async function send() {
 function takeBack(asked, told) {
   if (told.text) return;
   conversation.turns.splice(-2);
-  $("question").value = asked.text;
-  pictures.items = asked.pictures;
-  pictures.show();
+  $("question").value = [asked.text, $("question").value].filter(Boolean).join("\n");
+  pictures.putBack(asked.pictures);
   show();
 }
 
@@ -161,6 +160,8 @@ addEventListener("keydown", (event) => {
   else closePanels();
 });
 $("new").onclick = () => { $("fault").hidden = true; conversation = fresh(); show(); $("question").focus(); };
+$("reset").onclick = () => options.reset();
+addEventListener("pointerdown", (event) => { if (!$("options").contains(event.target)) $("options").open = false; });
 $("show-history").onclick = () => toggleHistory($("history").hidden);
 acceptFiles({ veil: $("drop"), chooser: $("file"), button: $("choose"), add: (files) => pictures.add(files) });
 showHistory();

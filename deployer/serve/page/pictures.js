@@ -3,18 +3,21 @@
 import { price } from "./api.js";
 import { count, picture } from "./view.js";
 
+const NAMED = /\.(heic|heif|tiff?)$/i; // pictures for which many systems know no type
+
 export class Pictures {
-  constructor({ list, changed, refused, key }) {
+  constructor({ list, changed, refused, key, detail }) {
     this.list = list;
     this.changed = changed; // told in words
     this.refused = refused;
     this.key = key;
+    this.detail = detail;
     this.items = [];
   }
 
   async add(files) {
     for (const file of files) {
-      if (!file.type.startsWith("image/")) {
+      if (!file.type.startsWith("image/") && !NAMED.test(file.name)) {
         this.refused({ message: `${file.name}: not a picture` });
         continue;
       }
@@ -25,27 +28,44 @@ export class Pictures {
     }
   }
 
+  // What the server cannot read is marked and left out of the question; any other failure says nothing of a picture.
   async price(item) {
+    item.detail = this.detail();
     try {
-      [item.cost] = await price([item.url], this.key());
+      [item.cost] = await price([item.url], { detail: item.detail, key: this.key() });
+      this.changed(`${item.name} added, ${count(item.cost.tiles, "tile")}, ${count(item.cost.tokens, "token")}`);
     } catch (error) {
-      if (error.status !== 401) item.fault = error.message; // a missing key is no fault of the picture
-      this.refused(error);
+      if (error.status === 400) {
+        item.fault = `left out: ${error.message.replace(/^image 1: /, "")}`; // it was asked for alone
+        this.refused({ message: `${item.name} is ${item.fault}` });
+      } else this.refused(error);
     }
     this.show();
-    if (item.cost) this.changed(`${item.name} added, ${count(item.cost.tiles, "tile")}, ${count(item.cost.tokens, "token")}`);
   }
 
   // Prices what could not be priced without a key.
   async priceAgain() {
-    for (const item of this.items.filter(({ cost, fault }) => !cost && !fault)) await this.price(item);
+    for (const item of this.readable().filter(({ cost }) => !cost)) await this.price(item);
+  }
+
+  async detailChanged() {
+    for (const item of this.readable().filter(({ detail }) => detail !== this.detail())) await this.price(item);
+  }
+
+  readable() {
+    return this.items.filter(({ fault }) => !fault);
   }
 
   take() {
-    const taken = this.items;
+    const taken = this.readable();
     this.items = [];
     this.show();
     return taken;
+  }
+
+  putBack(taken) {
+    this.items = [...taken, ...this.items];
+    this.show();
   }
 
   show() {

@@ -1,16 +1,13 @@
 // Elements of the conversation; text is only ever set as text, never as markup.
 
-const SVG = "http://www.w3.org/2000/svg";
+import { make } from "./make.js";
+import { Tokens } from "./tokens.js";
 
-export function make(tag, options = {}, ...children) {
-  const element = Object.assign(document.createElement(tag), options);
-  element.append(...children);
-  return element;
-}
+const SVG = "http://www.w3.org/2000/svg";
 
 // A picture with the lines along which it is cut; `cost` comes from /v1/images/price.
 export function picture({ url, name, cost, fault }, remove = null) {
-  const frame = make("span", { className: "frame" }, make("img", { src: url, alt: name }));
+  const frame = make("span", { className: "frame" }, preview(url, name, fault));
   if (cost && cost.tiles > 1) frame.append(lines(...cost.grid));
   if (remove) {
     const button = make("button", { type: "button", className: "remove", textContent: "×", onclick: remove });
@@ -18,18 +15,32 @@ export function picture({ url, name, cost, fault }, remove = null) {
     frame.append(button);
   }
   const words = fault ?? (cost ? `${cost.width} × ${cost.height}, ${count(cost.tiles, "tile")}, ${count(cost.tokens, "token")}` : name);
-  return make("li", { className: "picture" }, frame, make("span", { textContent: words }));
+  return make("li", { className: fault ? "picture refused" : "picture" }, frame, make("span", { textContent: words }));
 }
 
+// What a browser cannot show (HEIC, TIFF in most), it names in words; the server reads it all the same.
+function preview(url, name, fault) {
+  const shown = make("img", { src: url, alt: name });
+  const words = fault ? name : `${name}: no preview, this browser cannot show the format. The model gets the picture.`;
+  shown.onerror = () => {
+    shown.parentElement.classList.add("unshown");
+    shown.replaceWith(make("span", { textContent: words }));
+  };
+  return shown;
+}
+
+// Each line twice, light upon dark: seen on any picture.
 function lines(columns, rows) {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("viewBox", `0 0 ${columns} ${rows}`);
   svg.setAttribute("preserveAspectRatio", "none");
   svg.setAttribute("aria-hidden", "true");
   const add = (x1, y1, x2, y2) => {
-    const line = document.createElementNS(SVG, "line");
-    for (const [name, value] of Object.entries({ x1, y1, x2, y2 })) line.setAttribute(name, value);
-    svg.append(line);
+    for (const layer of ["dark", "light"]) {
+      const line = document.createElementNS(SVG, "line");
+      for (const [name, value] of Object.entries({ x1, y1, x2, y2, class: layer })) line.setAttribute(name, value);
+      svg.append(line);
+    }
   };
   for (let column = 1; column < columns; column++) add(column, 0, column, rows);
   for (let row = 1; row < rows; row++) add(0, row, columns, row);
@@ -46,10 +57,11 @@ export function turn({ role, text = "", pictures = [], tokens = null, figures = 
   if (pictures.length) box.append(make("ul", { className: "pictures" }, ...pictures.map((one) => picture(one))));
   box.append(said);
   element.append(box);
+  let tokenList = null;
   const shown = {
     element,
     add(piece) { said.append(piece); },
-    addTokens(found) { said.append(...found.map(token)); },
+    addTokens(found) { (tokenList ??= new Tokens(said)).add(found); },
     say(words) { element.append(make("p", { className: "told", textContent: words })); },
     measure(rows) { element.append(figureList(rows)); },
   };
@@ -58,14 +70,6 @@ export function turn({ role, text = "", pictures = [], tokens = null, figures = 
   if (figures) shown.measure(figures);
   if (fault) shown.say(fault);
   return shown;
-}
-
-function token({ token: text, logprob, top_logprobs: others = [] }) {
-  const share = Math.exp(logprob);
-  const list = others.map((one) => `${JSON.stringify(one.token)} ${(Math.exp(one.logprob) * 100).toFixed(1)} %`);
-  const element = make("span", { className: "token", textContent: text, title: `${(share * 100).toFixed(1)} %\n${list.join("\n")}` });
-  element.style.setProperty("--p", share.toFixed(3));
-  return element;
 }
 
 function figureList(rows) {

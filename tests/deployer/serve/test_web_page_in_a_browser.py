@@ -1,5 +1,6 @@
 """The page in headless Chromium, around the fake engine: by keyboard, as a reader sees it and hears it."""
 
+import asyncio
 import re
 import shutil
 from collections.abc import AsyncGenerator, Callable
@@ -82,7 +83,9 @@ async def test_escape_stops_an_answer_and_its_sequence(
     await page.keyboard.press("Escape")
     await page.get_by_text("by you").wait_for()
     assert "circle" in await page.inner_text(".assistant .said") and await page.is_enabled("#send")
-    assert len(engine.left_early) == 1
+    async with asyncio.timeout(5):  # the server hears of it once the browser has closed the connection
+        while len(engine.left_early) != 1:
+            await asyncio.sleep(0.01)
 
 
 async def test_an_answer_is_text_and_never_markup(browse: Callable[..., Any], engine: FakeEngine) -> None:
@@ -103,7 +106,124 @@ async def test_tokens_are_shown_with_their_probability(browse: Callable[..., Any
     await ask(page, "hi")
     await page.wait_for_selector(".assistant .figures")
     assert await page.locator(".token").count() > 4
-    assert (await page.locator(".token").first.get_attribute("title")).startswith("77.9 %")  # exp(-0.25)
+    assert (await page.locator(".token").first.get_attribute("title")).startswith('"I" 77.9 %')  # exp(-0.25)
+
+
+async def test_a_token_tells_its_probability_by_keyboard_and_by_touch(browse: Callable[..., Any]) -> None:
+    page = await browse()
+    await page.click("#options summary")
+    await page.check("#show-tokens")
+    await page.keyboard.press("Escape")
+    await ask(page, "hi")
+    await page.wait_for_selector(".assistant .figures")
+    await page.keyboard.press("Shift+Tab")  # the answer is one stop before the question
+    assert (await page.inner_text(".chosen")).startswith('"I" 77.9 %')
+    await page.keyboard.press("ArrowRight")
+    assert (await page.inner_text(".chosen")).startswith('"t" 77.9 %')
+    await page.keyboard.press("End")
+    assert (await page.inner_text(".chosen")).startswith('"."')
+    await page.keyboard.press("Tab")
+    assert await page.evaluate("document.activeElement.id") == "question"
+    await page.locator(".token").nth(1).click()
+    assert (await page.inner_text(".chosen")).startswith('"t"')
+
+
+async def test_a_refused_picture_is_named_and_left_out_and_the_others_are_asked_about(
+    browse: Callable[..., Any], engine: FakeEngine, picture: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.png").write_bytes(b"unreadable")
+    page = await browse()
+    await page.set_input_files("#file", tmp_path / "broken.png")
+    told = page.get_by_role("alert").get_by_text("broken.png is left out: cannot be read")
+    await told.wait_for()
+    await page.click("#send")
+    await page.get_by_role("alert").get_by_text("no picture is left to send").wait_for()
+    assert engine.submits == []
+    await page.set_input_files("#file", picture)
+    await page.get_by_text(PRICED).wait_for()
+    await ask(page, "what is it")
+    await page.wait_for_selector(".assistant .figures")
+    assert len(engine.submits[0].images) == 1
+    assert await page.locator("#pictures li, .user .picture").count() == 1
+
+
+@pytest.mark.parametrize(("colour", "seen"), [("white", range(100)), ("black", range(200, 256))])
+async def test_the_lines_of_tiles_are_seen_on_any_picture(
+    browse: Callable[..., Any], tmp_path: Path, colour: str, seen: range
+) -> None:
+    Image.new("L", (80, 40), colour).save(tmp_path / "plain.png")
+    page = await browse()
+    await page.set_input_files("#file", tmp_path / "plain.png")
+    await page.locator("#pictures line").first.wait_for(state="attached")
+    await page.locator("#pictures .frame").screenshot(path=tmp_path / "shown.png")
+    shown = Image.open(tmp_path / "shown.png").convert("L")
+    below = shown.height * 3 // 4  # the button to remove it lies above
+    assert any(shown.getpixel((x, below)) in seen for x in range(shown.width // 2 - 4, shown.width // 2 + 4))
+    assert shown.getpixel((shown.width // 4, below)) not in seen
+
+
+async def test_a_picture_that_the_browser_cannot_show_is_said_so_and_sent(
+    browse: Callable[..., Any], engine: FakeEngine, tmp_path: Path
+) -> None:
+    (tmp_path / "photo.heic").write_bytes(b"....ftypheic")
+    page = await browse()
+    await page.set_input_files("#file", tmp_path / "photo.heic")
+    await page.get_by_text(PRICED).wait_for()
+    await page.get_by_text("photo.heic: no preview, this browser cannot show the format").wait_for()
+    assert await page.locator("#pictures img").count() == 0
+    await ask(page, "what is it")
+    await page.wait_for_selector(".assistant .figures")
+    assert len(engine.submits[0].images) == 1
+
+
+async def test_little_detail_is_priced_and_sent(
+    browse: Callable[..., Any], engine: FakeEngine, picture: Path
+) -> None:
+    page = await browse()
+    await page.set_input_files("#file", picture)
+    await page.get_by_text("28, 3 tiles, 12 tokens").wait_for()
+    await page.click("#options summary")
+    await page.select_option("#detail", "low")
+    await page.get_by_text("28, 1 tile, 4 tokens").wait_for()
+    await page.keyboard.press("Escape")
+    async with page.expect_request("**/v1/chat/completions") as asked:
+        await ask(page, "what is it")
+    (message,) = (await asked.value).post_data_json["messages"]
+    assert message["content"][0]["image_url"]["detail"] == "low"
+    await page.wait_for_selector(".assistant .figures")
+
+
+async def test_options_are_kept_for_the_next_visit_until_they_are_set_back(
+    browse: Callable[..., Any], engine: FakeEngine
+) -> None:
+    page = await browse()
+    await page.click("#options summary")
+    await page.get_by_label("Temperature").fill("0.25")
+    await page.get_by_label("Seed").fill("7")
+    await page.keyboard.press("Escape")
+    assert await page.inner_text("#options summary") == "Options (2 set)"
+    await page.reload()
+    await page.wait_for_selector("[data-state=ready]")
+    await ask(page, "hi")
+    await page.wait_for_selector(".assistant .figures")
+    assert (engine.submits[0].sampling.temperature, engine.submits[0].sampling.seed) == (0.25, 7)
+    await page.click("#options summary")
+    await page.click("#reset")
+    assert await page.inner_text("#options summary") == "Options"
+    assert await page.evaluate("localStorage['deployer.options']") == "{}"
+
+
+async def test_an_option_out_of_its_range_is_shown_and_nothing_is_asked(
+    browse: Callable[..., Any], engine: FakeEngine
+) -> None:
+    page = await browse()
+    await page.click("#options summary")
+    await page.get_by_label("Temperature").fill("3")
+    await page.keyboard.press("Escape")
+    await ask(page, "hi")
+    await page.wait_for_selector("#options[open]")
+    assert await page.evaluate("document.activeElement.id") == "temperature"
+    assert engine.submits == [] and await page.input_value("#question") == "hi"
 
 
 async def test_a_key_is_asked_for_and_the_question_is_not_lost(browse: Callable[..., Any]) -> None:
@@ -159,7 +279,7 @@ async def test_every_control_has_a_name_and_can_be_reached(browse: Callable[...,
     assert unnamed == []
     await page.focus("body")
     seen = []
-    for _ in range(14):
+    for _ in range(18):
         await page.keyboard.press("Tab")
         seen.append(await page.evaluate("document.activeElement.id || document.activeElement.tagName"))
     assert {"show-history", "new", "question", "choose", "SUMMARY", "show-tokens", "send"} <= set(seen)
