@@ -32,15 +32,17 @@ DEVICE void publish_global() { asm volatile("fence.proxy.async.global;" ::: "mem
 // One thread arrives for its block, after that barrier: whoever waits sees what they wrote.
 DEVICE void grid_arrive(const GridBarriers& barriers, int index) {
     const unsigned amount = blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u;
-    asm volatile("fence.acq_rel.gpu;\nfence.proxy.async.global;" ::: "memory");
+    asm volatile("fence.proxy.async.global;" ::: "memory");
     asm volatile("red.release.gpu.global.add.u32 [%0], %1;" ::"l"(barriers.words + index * kGridWords), "r"(amount) : "memory");
 }
 
+constexpr unsigned kMostLooks = 1u << 26;  // half a minute and more: a fault that is reported, where a wait without end is not
+
 // Wait until all blocks have arrived at this barrier.
 DEVICE void grid_wait(const GridBarriers& barriers, int index) {
-    unsigned word, tries = 0;
+    unsigned word, looks = 0;
     do {
-        if (++tries == 1u << 21) asm volatile("trap;");
+        if (++looks == kMostLooks) asm volatile("trap;");
         asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(word) : "l"(barriers.words + index * kGridWords) : "memory");
     } while (word >> 31 == barriers.before);
     asm volatile("fence.proxy.async.global;" ::: "memory");

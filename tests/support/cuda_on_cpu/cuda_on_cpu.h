@@ -1,6 +1,6 @@
 /* cuda_on_cpu.h - enough of CUDA C++ to run a kernel of `kernels/` on one CPU core, for tests.
 
-   A thread is a fiber; blocks run one after another. A fiber gives way only at a barrier or a warp operation, so data that is
+   A thread is a fiber; blocks run one after another, those of a cluster or of a grid with barriers together. A fiber gives way only at a barrier or a warp operation, so data that is
    exchanged without one is seen as missing, and a barrier that not all threads reach is reported. Shared memory starts as
    NaN patterns, and an access that is not aligned ends the program. What it can't show: races between threads that do meet at the right barriers, and memory order.
 */
@@ -280,12 +280,6 @@ template <class T>
 T atomicAdd(T* at, T value) {
     const T before = *at;
     *at += value;
-    return before;
-}
-template <class T>
-T atomicMax(T* at, T value) {
-    const T before = *at;
-    *at = before > value ? before : value;
     return before;
 }
 template <class T>
