@@ -89,6 +89,7 @@ class PromptBuilder:
         self._system: str | None = checkpoint.get("system_message") if system is None else system
         self._image_id = None if spec.vision is None else self._placeholder(spec.vision, origin)
         self._tiles = image_tiles(spec.vision, cfg.vision, uncut_pixels=uncut_pixels)
+        self.picture_limits = None if self._tiles is None else self._tiles.limits  # None: text only
         rules = stop_rules(
             folder,
             self.tokenizer,

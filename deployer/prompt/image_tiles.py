@@ -13,6 +13,7 @@ from deployer.config.schema import VisionConfig
 from deployer.prompt.images import Picture, to_rgb
 from deployer.prompt.messages import Detail, ImageSize
 from deployer.prompt.picture_key import KeyOf, PictureKeys
+from deployer.prompt.picture_limits import PictureLimits, picture_limits
 from deployer.prompt.picture_memory import colours, keep_in_one_piece
 from deployer.prompt.pixel_options import configured
 from engines.spec import VisionSpec
@@ -67,6 +68,11 @@ class ImageTiles:
         self._uncut_pixels = uncut_pixels
         self._keys = PictureKeys()
         keep_in_one_piece(uncut_pixels)
+
+    @property
+    def limits(self) -> PictureLimits:
+        """The most that one picture costs."""
+        return picture_limits(self._pixels, self._assembly)
 
     def plan(self, picture: Picture | ImageSize, detail: Detail, *, num_images: int = 1) -> ImagePlan:
         """Return what becomes of the picture in a prompt with so many. Raises RequestError."""

@@ -6,6 +6,7 @@ import msgspec
 from fastapi import APIRouter, Response
 
 from deployer.config.schema import ServerConfig, VisionConfig
+from deployer.prompt.picture_limits import PictureLimits
 from deployer.serve.api_errors import ApiError
 from deployer.serve.service import Service
 
@@ -32,6 +33,7 @@ def _card(service: Service, name: str) -> dict[str, Any]:
         name,
         created=service.created,
         session_len=service.prompts.session_len,
+        pictures=service.prompts.picture_limits,
         server=service.server,
         vision=service.vision,
         parent=None if name == service.model_name else service.model_name,
@@ -43,11 +45,15 @@ def model_card(
     *,
     created: int,
     session_len: int | None,
+    pictures: PictureLimits | None,
     server: ServerConfig,
     vision: VisionConfig,
     parent: str | None = None,
 ) -> dict[str, Any]:
-    """Return what /v1/models says of the model; `session_len` is not known before the engine is ready."""
+    """Return what /v1/models says of the model.
+
+    `session_len` and `pictures` are not known before the engine is ready; a model of text has no `pictures`.
+    """
     return {
         "id": name,
         "object": "model",
@@ -61,6 +67,9 @@ def model_card(
             "max_images": vision.max_images,
             "max_image_bytes": vision.max_image_bytes,
             "max_image_pixels": vision.max_image_pixels,
+            "max_image_tiles": None if pictures is None else pictures.max_tiles,
+            "max_image_tokens": None if pictures is None else pictures.max_tokens,
+            "image_tile_tokens": None if pictures is None else pictures.tile_tokens,
         },
     }
 

@@ -50,12 +50,21 @@ class Pricing:
         """Return bytes of cache on each rank."""
         return tokens * self.work.kv_token_bytes
 
-    def encode_ms(self, plan: ImagePlan) -> float:
-        """Return milliseconds that the vision tower takes for a picture alone."""
+    @property
+    def has_times(self) -> bool:
+        """Whether the hardware option is this very device; that of CPUs is some desktop's."""
+        return self.case.hardware.kind != "cpu"
+
+    def encode_ms(self, plan: ImagePlan) -> float | None:
+        """Return milliseconds that the vision tower takes for a picture alone; None: not known."""
+        if not self.has_times:
+            return None
         return encode_time(self.case, self.parts, self.rates, tiles=plan.num_tiles, plan=plan) * 1e3
 
-    def prefill_ms(self, tokens: int) -> float:
-        """Return milliseconds that the decoder takes to read so many tokens alone."""
+    def prefill_ms(self, tokens: int) -> float | None:
+        """Return milliseconds that the decoder takes to read so many tokens alone; None: not known."""
+        if not self.has_times:
+            return None
         return prefill_time(self.case, self.work, self.rates, tokens=tokens).total_s * 1e3
 
     def basis(self) -> dict[str, Any]:
@@ -63,7 +72,7 @@ class Pricing:
         return {
             "hardware": self.case.hardware.name,
             "figures": self.case.hardware.basis,
-            "rates": "limit" if self.rates.reached is None else "expected",
+            "rates": None if not self.has_times else "limit" if self.rates.reached is None else "expected",
         }
 
 

@@ -124,6 +124,7 @@ def _routes(starting: Starting) -> APIRouter:
             starting.model_name,
             created=starting.created,
             session_len=None,
+            pictures=None,
             server=config.server,
             vision=config.vision,
         )

@@ -10,6 +10,7 @@ from deployer.prompt.image_errors import ImageError
 from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
+from deployer.prompt.picture_limits import PictureLimits
 from deployer.prompt.planned import PlannedPrompt
 from deployer.prompt.tool_format import ToolFormat, check_tools
 from engines.errors import RequestError
@@ -47,6 +48,7 @@ class FakePrompts:
         self.eos_token_ids = (256,)
         self.stop_token_ids: tuple[int, ...] = ()
         self.stop_words: tuple[str, ...] = ()
+        self.picture_limits = PictureLimits(max_tiles=3, max_tokens=12, tile_tokens=4)
         self.seen: list[Sequence[Message]] = []
         self.seen_tools: list[Sequence[ToolSpec]] = []
         self.tool_format: ToolFormat | None = None

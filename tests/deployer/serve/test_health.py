@@ -57,6 +57,10 @@ async def test_the_model_card_tells_length_and_limits(api: httpx.AsyncClient) ->
     assert (card["id"], card["object"], card["max_model_len"]) == ("tiny", "model", 4096)
     assert card["limits"]["max_images"] == 32
     assert card["limits"]["max_body_bytes"] == 100_000
+    tiles = {
+        name: card["limits"][name] for name in ("max_image_tiles", "max_image_tokens", "image_tile_tokens")
+    }
+    assert tiles == {"max_image_tiles": 3, "max_image_tokens": 12, "image_tile_tokens": 4}
     assert (await api.get("/v1/models/tiny")).json() == card
     assert (await api.get("/v1/models/other")).json()["error"]["code"] == "model_not_found"
 

@@ -46,6 +46,16 @@ async def test_an_unknown_device_gives_tokens_and_no_times(api: httpx.AsyncClien
     assert found["basis"] is None
 
 
+async def test_a_cpu_that_nobody_measured_gives_no_times(serve: Callable[..., Service]) -> None:
+    pricing = pricing_of(case(device="cpu"))
+    transport = httpx.ASGITransport(create_app(replace(serve(), pricing=pricing)))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
+        found = (await api.post("/v1/images/price", json={"images": [{"width": 1, "height": 1}]})).json()
+    assert (found["total"]["encode_ms"], found["total"]["prefill_ms"]) == (None, None)
+    assert found["total"]["kv_bytes"] > 0
+    assert found["basis"] == {"hardware": "cpu", "figures": "datasheet", "rates": None}
+
+
 @pytest.mark.parametrize("image", [{}, {"width": 3}, {"url": "data:,", "width": 3, "height": 3}])
 async def test_a_picture_is_a_url_or_a_whole_size(api: httpx.AsyncClient, image: dict[str, object]) -> None:
     reply = await api.post("/v1/images/price", json={"images": [image]})
@@ -56,7 +66,9 @@ async def test_a_picture_is_a_url_or_a_whole_size(api: httpx.AsyncClient, image:
 def test_more_tiles_take_longer() -> None:
     one, seven = (ImagePlan(width=448, height=448, grid=(n, 1), num_tiles=n) for n in (1, 7))
     prices = pricing_of(case())
-    assert 6 < prices.encode_ms(seven) / prices.encode_ms(one) < 8
+    few, many = prices.encode_ms(one), prices.encode_ms(seven)
+    assert few is not None and many is not None
+    assert 6 < many / few < 8
 
 
 @pytest.mark.parametrize(
