@@ -157,14 +157,14 @@ def named_files_are_there(config: DeployConfig) -> Complaints:
         yield "vision.file_root", f"there is no such folder; the path is relative to {Path.cwd()}"
 
 
-def ports_are_two(config: DeployConfig) -> Complaints:
-    grpc = config.server.grpc_port
-    if grpc and grpc == config.server.port:  # 0 is any free port, of which two differ
-        yield (
-            "server.grpc_port",
-            "server.port has it for HTTP, and each needs a port of its own; use another port, 0 for any "
-            "free one or null for none",
-        )
+def ports_differ(config: DeployConfig) -> Complaints:
+    server, users = config.server, {config.server.port: "server.port has it for HTTP"}
+    for name, port in (("grpc_port", server.grpc_port), ("gradio_port", server.gradio_port)):
+        if port and port in users:  # 0 is any free port, of which two differ
+            rule = f"{users[port]}, and each needs a port of its own"
+            yield f"server.{name}", f"{rule}; use another port, 0 for any free one or null for none"
+        elif port:
+            users[port] = f"server.{name} has it"
 
 
 def texts_are_not_empty(config: DeployConfig) -> Complaints:
@@ -233,7 +233,7 @@ RULES: tuple[Rule, ...] = (
     adapters_are_there,
     tls_needs_both_files,
     named_files_are_there,
-    ports_are_two,
+    ports_differ,
     classes_fit_together,
     texts_are_not_empty,
     origins_are_origins,

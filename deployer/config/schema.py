@@ -146,6 +146,11 @@ class ServerConfig:
     max_requests: int  # running and waiting; one more is answered 429
     target_ttft_ms: float | None  # to the first token, of requests let in; None: no target
     target_token_ms: float | None  # a further token
+    target_share: float  # of the requests, that must meet the targets
+    target_room: float  # of a target: below it one more request is let in
+    target_cut: float  # of the places that would just meet a missed target
+    target_first_places: int
+    target_window: int  # requests that judge a number of places, at least
     qos: list[QosClass]  # []: all requests are equal
     qos_default: str | None  # the class of a request whose key has none
     max_body_bytes: int

@@ -82,12 +82,11 @@ class PromptBuilder:
         self._max_image_pixels = cfg.vision.max_image_pixels
         self._vocab = spec.decoder.vocab
         chat = with_fields_file(cfg.chat_template, known_templates=known_templates())
-        self._template, origin = open_template(chat, spec, folder, self.tokenizer)
-        self._template_origin = origin
+        self._template, self._template_origin = open_template(chat, spec, folder, self.tokenizer)
         self.tool_format = self._template.tool_format
         system = "" if chat.capability == "completion" else chat.meta_instruction
         self._system: str | None = checkpoint.get("system_message") if system is None else system
-        self._image_id = None if spec.vision is None else self._placeholder(spec.vision, origin)
+        self._image_id = None if spec.vision is None else self._placeholder(spec.vision)
         self._tiles = image_tiles(spec.vision, cfg.vision, uncut_pixels=uncut_pixels)
         self.picture_limits = None if self._tiles is None else self._tiles.limits  # None: text only
         rules = stop_rules(
@@ -282,7 +281,7 @@ class PromptBuilder:
             shown = ", ".join(str(token_id) for token_id in beyond[:5])
             raise RequestError(f"token ids {shown} are not in the vocabulary: must be 0 to {end - 1}")
 
-    def _placeholder(self, vision: VisionSpec, origin: str) -> int:
+    def _placeholder(self, vision: VisionSpec) -> int:
         """Return the id that image slots hold: the config's, else the template's. Raises ConfigError."""
         if vision.image_token_id is not None:
             return vision.image_token_id
@@ -291,8 +290,8 @@ class PromptBuilder:
         if token_id is None:
             raise ConfigError(
                 [
-                    f"{origin}: its `image_token` ({token or 'not set'}) must be a token of the checkpoint's "
-                    "vocabulary; choose the template that the model was trained with"
+                    f"{self._template_origin}: its `image_token` ({token or 'not set'}) must be a token of "
+                    "the checkpoint's vocabulary; choose the template that the model was trained with"
                 ]
             )
         return token_id

@@ -4,6 +4,7 @@ Places share the device, so what a request takes follows from how many there are
 trying. The number doubles from a few, request by request watched, until a target is missed by one of twenty;
 then it is cut in proportion. From there it grows by one where all places were taken and the targets were met
 with room, and is cut again where they are not. Only requests that came in after the last change tell of it.
+What `conf/server` says of each number (`server.target_*`) is not repeated here.
 """
 
 import math
@@ -11,21 +12,17 @@ import time
 
 from deployer.config.schema import ServerConfig
 
-FIRST = 4  # places at the start
-WINDOW = 20  # requests that tell of a number of places, at least; twice the places where these are more
-SHARE = 0.95  # of them, that must meet the targets
-ROOM = 0.8  # of a target: below it there may be one place more
-CUT = 0.9  # of what would just meet the target
-
 
 class LatencyLimit:
     """The places of one server. Invariant: 1 <= places <= most."""
 
-    def __init__(self, *, ttft_s: float | None, token_s: float | None, most: int) -> None:
-        """Targets: to the first token, and a further token; None: none of this kind."""
-        self._targets = (ttft_s, token_s)
-        self._most = most
-        self._places = float(min(FIRST, most))
+    def __init__(self, server: ServerConfig) -> None:
+        """Read the targets, to the first token and a further token; None: none of this kind."""
+        ttft_ms, token_ms = server.target_ttft_ms, server.target_token_ms
+        self._targets = tuple(None if one is None else one / 1e3 for one in (ttft_ms, token_ms))
+        self._server = server
+        self._most = server.max_requests
+        self._places = float(min(server.target_first_places, self._most))
         self._doubles = True
         self._was_full = False
         self._changed_s = 0.0
@@ -34,11 +31,8 @@ class LatencyLimit:
     @classmethod
     def of(cls, server: ServerConfig) -> "LatencyLimit | None":
         """Return the limit of a server; None where it has no target."""
-        ttft_ms, token_ms = server.target_ttft_ms, server.target_token_ms
-        if ttft_ms is None and token_ms is None:
-            return None
-        ttft_s, token_s = (None if one is None else one / 1e3 for one in (ttft_ms, token_ms))
-        return cls(ttft_s=ttft_s, token_s=token_s, most=server.max_requests)
+        has_target = server.target_ttft_ms is not None or server.target_token_ms is not None
+        return cls(server) if has_target else None
 
     @property
     def places(self) -> int:
@@ -56,14 +50,15 @@ class LatencyLimit:
         if not shares or entered_s < self._changed_s:
             return
         self._seen.append(max(shares))
-        if len(self._seen) >= max(WINDOW, 2 * self.places):
-            self._judge(sorted(self._seen)[math.ceil(SHARE * len(self._seen)) - 1])
+        if len(self._seen) >= max(self._server.target_window, 2 * self.places):
+            place = math.ceil(self._server.target_share * len(self._seen))
+            self._judge(sorted(self._seen)[place - 1])
 
     def _judge(self, worst: float) -> None:
         if worst > 1:
-            self._places = max(1.0, self._places * max(0.5, CUT / worst))
+            self._places = max(1.0, self._places * max(0.5, self._server.target_cut / worst))
             self._doubles = False
-        elif self._was_full and worst < ROOM:
+        elif self._was_full and worst < self._server.target_room:
             more = self._places if self._doubles else 1.0
             self._places = min(float(self._most), self._places + more)
         self._seen.clear()

@@ -12,7 +12,8 @@ SERVER = ServerConfig(
     api_keys=[], api_keys_file=None, admin_keys_file=None, cors_origins=[],
     otel_endpoint=None, otel_sample_ratio=1.0,
     ssl_keyfile=None, ssl_certfile=None,
-    max_requests=8, target_ttft_ms=None, target_token_ms=None, qos=[], qos_default=None,
+    max_requests=8, target_ttft_ms=None, target_token_ms=None, target_share=0.95, target_room=0.8,
+    target_cut=0.9, target_first_places=4, target_window=20, qos=[], qos_default=None,
     max_body_bytes=100_000, body_timeout_s=60, max_stored_bytes=100_000, keep_alive_s=75, drain_s=1,
     log_level="info", allow_random_weights=False,
 )  # fmt: skip

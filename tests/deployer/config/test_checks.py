@@ -54,6 +54,7 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["model.hub=folder"], "set model.path=<folder>"),
         (["server.grpc_port=23333"], "server.port has it for HTTP, and each needs a port of its own"),
         (["server.port=9", "server.grpc_port=9"], "use another port, 0 for any free one or null for none"),
+        (["server.grpc_port=9", "server.gradio_port=9"], "server.grpc_port has it, and each needs"),
         (["server.port=65536"], "must be at least 0 and at most 65535"),
         (["sampling.top_p=0"], "must be above 0 and at most 1"),
         (["sampling.temperature=-1"], "must be at least 0"),

@@ -14,6 +14,12 @@ from deployer.serve.latency_limit import LatencyLimit
 CHAT = {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
 
 
+def limit(**changes: Any) -> LatencyLimit:
+    made = LatencyLimit.of(replace(SERVER, **{"max_requests": 256, **changes}))
+    assert made is not None
+    return made
+
+
 class Device:
     """Answers in rounds all that are in flight; each takes `alone_s` and `each_s` for every other one."""
 
@@ -36,7 +42,7 @@ class Device:
 def test_the_places_settle_where_the_target_is_met_with_little_to_spare(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    device = Device(LatencyLimit(ttft_s=1.0, token_s=None, most=256), monkeypatch)
+    device = Device(limit(target_ttft_ms=1000.0), monkeypatch)
     for _ in range(300):
         device.round(200, alone_s=0.5, each_s=0.02)
     settled = [device.round(200, alone_s=0.5, each_s=0.02) for _ in range(500)]
@@ -48,35 +54,61 @@ def test_the_places_settle_where_the_target_is_met_with_little_to_spare(
 
 
 def test_a_device_that_is_never_full_gets_no_more_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = Device(LatencyLimit(ttft_s=1.0, token_s=None, most=256), monkeypatch)
+    device = Device(limit(target_ttft_ms=1000.0), monkeypatch)
     for _ in range(100):
         device.round(2, alone_s=0.1, each_s=0.0)
-    assert device.limit.places == latency_limit.FIRST
+    assert device.limit.places == SERVER.target_first_places
 
 
 def test_a_target_out_of_reach_leaves_one_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    device = Device(LatencyLimit(ttft_s=0.1, token_s=None, most=256), monkeypatch)
+    device = Device(limit(target_ttft_ms=100.0), monkeypatch)
     for _ in range(200):
         device.round(50, alone_s=0.5, each_s=0.1)
     assert device.limit.places == 1
 
 
 def test_the_time_of_a_further_token_counts_as_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    limit = LatencyLimit(ttft_s=1.0, token_s=0.01, most=8)
-    for _ in range(latency_limit.WINDOW):
-        limit.ended(entered_s=1.0, ttft_s=0.1, token_s=None)  # answers of one token
-    for _ in range(latency_limit.WINDOW):
-        limit.ended(entered_s=1e9, ttft_s=0.1, token_s=0.02)
-    assert limit.places == latency_limit.FIRST * 0.5
-    for _ in range(latency_limit.WINDOW):
-        limit.ended(entered_s=0.0, ttft_s=9.0, token_s=9.0)  # came in before the places changed
-    assert limit.places == latency_limit.FIRST * 0.5
+    both = limit(target_ttft_ms=1000.0, target_token_ms=10.0, max_requests=8)
+    for _ in range(SERVER.target_window):
+        both.ended(entered_s=1.0, ttft_s=0.1, token_s=None)  # answers of one token
+    for _ in range(SERVER.target_window):
+        both.ended(entered_s=1e9, ttft_s=0.1, token_s=0.02)
+    assert both.places == SERVER.target_first_places * 0.5
+    for _ in range(SERVER.target_window):
+        both.ended(entered_s=0.0, ttft_s=9.0, token_s=9.0)  # came in before the places changed
+    assert both.places == SERVER.target_first_places * 0.5
 
 
 def test_without_targets_there_is_no_limit() -> None:
     assert LatencyLimit.of(SERVER) is None
     limited = LatencyLimit.of(replace(SERVER, target_token_ms=20.0, max_requests=2))
     assert limited is not None and limited.places == 2
+
+
+def test_what_a_number_of_places_is_judged_by_follows_the_config(monkeypatch: pytest.MonkeyPatch) -> None:
+    def settled(**changes: Any) -> int:
+        device = Device(limit(target_ttft_ms=1000.0, **changes), monkeypatch)
+        for _ in range(400):
+            device.round(200, alone_s=0.5, each_s=0.02)
+        return device.limit.places
+
+    assert limit(target_ttft_ms=1.0, target_first_places=9).places == 9
+    assert settled(target_room=0.6) < settled(target_room=0.95)
+    assert settled(target_first_places=64, target_cut=0.4, target_room=0.01) < settled(
+        target_first_places=64, target_room=0.01
+    )
+
+
+def test_share_and_window_decide_when_places_are_cut() -> None:
+    def places_after(late: int, **changes: Any) -> int:
+        judged = limit(**{"target_ttft_ms": 1000.0, "target_window": 10, **changes})
+        for number in range(10):
+            judged.ended(entered_s=1e9, ttft_s=2.0 if number < late else 0.1, token_s=None)
+        return judged.places
+
+    assert places_after(2, target_share=0.8) == SERVER.target_first_places
+    assert places_after(2, target_share=0.9) < SERVER.target_first_places
+    assert places_after(10, target_window=11) == SERVER.target_first_places
 
 
 async def test_a_server_that_misses_its_target_refuses_what_it_let_in_before(
@@ -86,8 +118,8 @@ async def test_a_server_that_misses_its_target_refuses_what_it_let_in_before(
     server = await live(target_ttft_ms=1.0, max_requests=8)
     async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
         places = server.service.admission.places
-        assert places == latency_limit.FIRST
-        for _ in range(3 * latency_limit.WINDOW):
+        assert places == SERVER.target_first_places
+        for _ in range(3 * SERVER.target_window):
             assert (await client.post("/v1/chat/completions", json=CHAT)).status_code == 200
         assert server.service.admission.places == 1
         assert "deployer_requests_allowed 1.0" in (await client.get("/metrics")).text
