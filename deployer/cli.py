@@ -142,7 +142,9 @@ def _without_flags(words: Sequence[str], verb: Verb) -> Iterator[str]:
             yield f"{flag.removeprefix('--')}={value}"
         else:
             known = ", ".join([FLAGS, *(f"`{name.removesuffix('=')}`" for name in verb.flags)])
-            raise UsageError(f"unknown flag `{word}`: known flags: {known}; {_as_setting(flag)}")
+            value = given or next(waiting, None)
+            shown = value if value is not None and _is_bare(value) else None
+            raise UsageError(f"unknown flag `{word}`: known flags: {known}; {_as_setting(flag, shown)}")
 
 
 def _dispatch(words: list[str]) -> int:
@@ -224,13 +226,19 @@ def _refuse_bare_words(command: Command) -> None:
     if bare:
         shown = ", ".join(f"`{word}`" for word in bare)
         rule = f"{shown}: after `deploy {command.name}` come key=value words only"
-        if len(bare) == 1 and config_tree(None, ()).has_option("model", bare[0]):
+        tree = config_tree(None, ())
+        if len(bare) == 1 and tree.has_option("model", bare[0]):
             rule += f"; for the model write +model={bare[0]}"
+        elif len(bare) == 1 and (tree.is_group(bare[0].partition(".")[0])):
+            rule += f"; give it a value: {bare[0]}=<value>"
         raise UsageError(rule)
 
 
-def _as_setting(flag: str) -> str:
-    """Return how a setting is written, that of the same name where there is one: --port is server.port=."""
+def _as_setting(flag: str, value: str | None) -> str:
+    """Return how a setting is written, that of the same name where there is one: --port is server.port=.
+
+    `value`: what was typed for it; None: nothing.
+    """
     from deployer.config.arms import arms_of
     from deployer.config.schema import DeployConfig
 
@@ -242,7 +250,10 @@ def _as_setting(flag: str) -> str:
         for key, kind in zip(keys, groups.values(), strict=True)
         if key == name or any(name in get_type_hints(arm) for arm in arms_of(kind))
     ]
-    return f"settings read key=value: write {found[0]}=<value>" if found else "settings read key=value"
+    if not found:
+        return "settings read key=value"
+    start = "+" if found[0] == "model" else ""  # as everywhere else: a deployment has no model of its own
+    return f"settings read key=value: write {start}{found[0]}={value or '<value>'}"
 
 
 def _unknown_verb(name: str) -> str:

@@ -15,9 +15,18 @@ def with_origin(line: str, words: Sequence[str]) -> str:
     for word in reversed(words):
         typed = word.lstrip("+")
         key, equals, value = typed.partition("=")
+        if equals and value and "." not in key and _is_of_group(line, key):
+            setting, _, rule = line.partition(": ")
+            return f"{setting} (command line `{word}`): {rule}"
         if not (equals and key and value and line.startswith(typed)):
             continue
         rest = line[len(typed) :]
         if rest.startswith((": ", ", ")):
             return f"{typed} (command line `{word}`){rest}"
     return line
+
+
+def _is_of_group(line: str, group: str) -> bool:
+    """Tell whether a message is about a setting of a group, one that names no origin yet."""
+    setting, colon, _ = line.partition(": ")
+    return bool(colon) and setting.startswith(f"{group}.") and "=" in setting and " " not in setting

@@ -68,6 +68,11 @@ def checkpoint_is_named(config: DeployConfig) -> Complaints:
                 "model.repo",
                 "must read owner/name; for a folder on this machine use model=local model.path=<folder>",
             )
+        if model.path:
+            yield (
+                "model.path",
+                f"model.hub={model.hub} fetches model.repo; for the folder set model.hub=folder",
+            )
     elif not model.path:
         yield "model.path", f"model.hub={model.hub} needs a path; set model.path=<folder>"
 

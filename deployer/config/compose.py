@@ -204,4 +204,4 @@ def _plain(config: DictConfig, origins: Origins) -> dict[str, Any]:
 
 def _as_file(word: str, config_dirs: Sequence[Path]) -> str:
     name = recipe_word(word)
-    return word if name is None else str(find_recipe(name, config_dirs))
+    return word if name is None else str(find_recipe(name, config_dirs, word=word))

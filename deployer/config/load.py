@@ -3,7 +3,8 @@
 Hydra is imported by the functions that compose, so that lists, completion and usage errors don't wait for it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,11 +91,27 @@ def from_plain(values: Mapping[str, Any]) -> DeployConfig:
 
 
 def _checked(values: dict[str, Any], composition: "Composition") -> DeployConfig:
+    others = list(_groups_of_other_verbs(values, composition))
+    if others:
+        raise ConfigError(others)
     config, faults = build_what_holds(DeployConfig, values, composition.origins)
     faults += broken_rules(config, composition.origins)
     if faults:
         raise ConfigError(faults)
     return config
+
+
+def _groups_of_other_verbs(values: Mapping[str, Any], composition: "Composition") -> Iterator[str]:
+    """Yield a message for each group that another verb reads, as `hardware` in front of a server."""
+    from deployer.verbs import VERBS
+
+    for name in sorted(values.keys() - {field.name for field in fields(DeployConfig)}):
+        readers = [
+            f"deploy {verb}" for verb, row in VERBS.items() if name in [one.name for one in row.groups]
+        ]
+        if readers:
+            where = composition.origins.where(name)
+            yield f"unknown key `{name}` ({where}): it is for {quoted(readers)}; leave it out here"
 
 
 def _with_long_output(verb: Verb, words: Sequence[str]) -> list[str]:

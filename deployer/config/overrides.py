@@ -68,11 +68,18 @@ def _unreadable(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals:
         return f"`{word}`: is neither a verb nor key=value; write {word.lstrip('-+')}=<value>"
-    escaped = value.strip("'\"").replace("\\", "\\\\").replace("'", "\\'")
-    quoted_word = f"{key}='{escaped}'"
+    is_list = value.startswith("[") and value.endswith("]")
+    texts = [_as_text(item) for item in (value[1:-1].split(",") if is_list else [value])]
+    quoted_word = f"{key}=[{','.join(texts)}]" if is_list else f"{key}={texts[0]}"
     plain = not any(sign in quoted_word for sign in '"$`\\!')
     shown = f'"{quoted_word}"' if plain else shlex.quote(quoted_word)
     return f"`{word}`: the value cannot be read; if it is text, quote it twice: {shown}"
+
+
+def _as_text(value: str) -> str:
+    """Return a value as the override grammar takes text."""
+    escaped = value.strip(" '\"").replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def _fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:

@@ -57,12 +57,18 @@ def recipe_word(word: str) -> str | None:
     return next((word.removeprefix(start) for start in _WORDS if word.startswith(start)), None)
 
 
-def find_recipe(name: str, config_dirs: Sequence[Path]) -> Path:
-    """Return the file of a recipe: below each --config-dir, then what ships. Raises ConfigError."""
+def find_recipe(name: str, config_dirs: Sequence[Path], *, word: str | None = None) -> Path:
+    """Return the file of a recipe: below each --config-dir, then what ships. Raises ConfigError.
+
+    `word`: what was typed, for the message.
+    """
     known = known_recipes(config_dirs)
     if name not in known:
-        tail = way_out(name, known, kind="recipes")
-        raise ConfigError([f"unknown recipe `{name}`: {tail}; for a file give its path, as ops/{name}.yaml"])
+        tail = way_out(name, known, kind="recipes", listed_by="deploy recipe list")
+        where = "" if word is None else f" (command line `{word}`)"
+        raise ConfigError(
+            [f"unknown recipe `{name}`{where}: {tail}; for a file give its path, as ops/{name}.yaml"]
+        )
     return known[name]
 
 

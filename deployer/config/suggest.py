@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 
 # what a choice is called elsewhere
+MOST_SHOWN = 40  # names; a longer list is no help on a terminal
 _OTHER_NAMES = {"gpu": "cuda", "bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
 
 
@@ -12,7 +13,8 @@ def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
     names = sorted(set(known))
     if _OTHER_NAMES.get(word) in names:
         return [_OTHER_NAMES[word]]
-    found = get_close_matches(word, names, n=limit, cutoff=0.6)
+    cutoff = 0.6 if len(word) > 3 else 0.5  # one letter of two is as far as two of five
+    found = get_close_matches(word, names, n=limit, cutoff=cutoff)
     found += [name for name in names if word and word in name and name not in found]
     return found[:limit]
 
@@ -22,14 +24,17 @@ def quoted(names: Iterable[str]) -> str:
     return ", ".join(f"`{name}`" for name in names)
 
 
-def way_out(word: str, known: Iterable[str], *, kind: str, prefix: str = "") -> str:
+def way_out(word: str, known: Iterable[str], *, kind: str, prefix: str = "", listed_by: str = "") -> str:
     """Return the tail of a message about an unknown name: what is near it, or else all that is known.
 
-    `prefix` goes before each name that is shown, and does not count for nearness.
+    `prefix` goes before each name that is shown, and does not count for nearness. `listed_by` is a command
+    that shows all, for names that are too many for a line.
     """
     names = sorted(set(known))
     close = near(word, names)
     if not names:
         return f"there are no {kind}"
+    if listed_by and not close and len(names) > MOST_SHOWN:
+        return f"none is near it; `{listed_by}` lists all {len(names)} {kind}"
     shown = quoted(f"{prefix}{name}" for name in close or names)
     return f"{'nearest' if close else 'known'} {kind}: {shown}"

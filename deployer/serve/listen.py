@@ -61,7 +61,8 @@ def check_tls(server: ServerConfig) -> None:
     except (OSError, ssl.SSLError) as error:
         raise UnavailableError(
             f"server.ssl_certfile={server.ssl_certfile}, server.ssl_keyfile={server.ssl_keyfile}: "
-            f"not a PEM certificate with its key ({error})"
+            f"not a PEM certificate with its key ({error}); give a certificate chain in PEM and the private "
+            "key that it was made with"
         ) from error
 
 

@@ -16,11 +16,12 @@ from deployer.typed_origin import with_origin
         ("a.b=3 (command line `a.b=3`): no", "a.b=3 (command line `a.b=3`): no"),
         ("a.b=33: no", "a.b=33: no"),
         ("e.f=1: a default", "e.f=1: a default"),
+        ("g.h=1: of an option", "g.h=1 (command line `g=chosen`): of an option"),
         ("nothing of the kind", "nothing of the kind"),
     ],
 )
 def test_the_word_is_named_where_it_set_the_value(line: str, told: str) -> None:
-    assert with_origin(line, ["bench", "a.b=2", "a.b=3", "+c.d=x"]) == told
+    assert with_origin(line, ["bench", "a.b=2", "a.b=3", "+c.d=x", "g=chosen"]) == told
 
 
 @pytest.mark.parametrize(

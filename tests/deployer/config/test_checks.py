@@ -51,6 +51,10 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["server.otel_endpoint='http://[::1'"], "must be a URL"),
         (["model.repo=null"], "set model.repo=<owner>/<name>"),
         (["model.repo=InternVL2-8B"], "must read owner/name"),
+        (
+            ["model.path=/tmp"],
+            "model.hub=huggingface fetches model.repo; for the folder set model.hub=folder",
+        ),
         (["model.hub=folder"], "set model.path=<folder>"),
         (["server.grpc_port=23333"], "server.port has it for HTTP, and each needs a port of its own"),
         (["server.port=9", "server.grpc_port=9"], "use another port, 0 for any free one or null for none"),

@@ -35,6 +35,7 @@ def test_a_tilde_deletes() -> None:
         ("engine.tp", "write engine.tp=<value>"),
         ("model.path=~/x", """quote it twice: "model.path='~/x'\""""),
         ("server.model_name=a=b", "quote it twice"),
+        ("engine.adapters=[a=b, c=d]", """quote it twice: "engine.adapters=['a=b','c=d']\""""),
         ("model.repo=http://h:1/p?q=1", "quote it twice"),
         ("=3", "names no key"),
         ("engine.tp=1,2", "for a list write engine.tp=[1,2], for text engine.tp=\"'1,2'\""),
