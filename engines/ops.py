@@ -15,68 +15,14 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from engines.decoder.rope import Rope
+from engines.linear_weight import Dense as Dense
+from engines.linear_weight import Fp8 as Fp8
+from engines.linear_weight import Int4 as Int4
+from engines.linear_weight import Int8 as Int8
+from engines.linear_weight import Weight as Weight
 from engines.memory.kv_layer import KvLayer as KvLayer
+from engines.parallel import TpGroup
 from engines.steps.step import AttentionBatch
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Dense:
-    """An unquantized linear layer, y = x @ weight.T + bias. Quantized ones are types of their own."""
-
-    weight_OI: Tensor
-    bias_O: Tensor | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Int4:
-    """A linear layer with 4-bit codes and a scale and zero point a group of inputs: AWQ and GPTQ.
-
-    y = x[:, perm] @ weight.T + bias, with g = i // group_size:
-    weight[o, i] = (code[o, i] - zero[g, o]) * scale[g, o], products and sums in fp32.
-    `linear_int4` of `engines/quant/int4_tiles.py` makes one; the order in a tile stands there.
-    """
-
-    tiles_XYB: (
-        Tensor  # uint8 [ceil(O / 16), ceil(I / 64), 512]: 16 outputs x 64 inputs a tile; 0 past the edge
-    )
-    scales_GO: Tensor  # fp16 [groups, O], as the checkpoint has them
-    zeros_GO: (
-        Tensor  # uint8 [groups, O], 0 to 16: GPTQ's stored zero plus one; 8 where the codes are symmetric
-    )
-    group_size: int  # inputs of a group, in the order of `perm`; I = G * group_size
-    perm_I: Tensor | None  # int64 [I]: the input that column i multiplies (GPTQ act-order); None: its own
-    bias_O: Tensor | None  # in the dtype of x
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fp8:
-    """A linear layer in e4m3, a scale an output channel; rows of x are scaled to e4m3 on the way in (W8A8).
-
-    y = (code(x) @ weight.T) * scale(x) * scale + bias, with scale(x) = max |row| / 448 and
-    code(x) = e4m3(x / scale(x)).
-    An implementation may keep x as it is: that is nearer to the unquantized layer.
-    """
-
-    weight_OI: Tensor  # float8_e4m3fn [O, I], contiguous
-    scale_O: Tensor  # fp32 [O]
-    bias_O: Tensor | None  # in the dtype of x
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Int8:
-    """A linear layer in int8, symmetric, a scale an output channel; rows of x likewise (SmoothQuant W8A8).
-
-    y = (code(x) @ weight.T) * scale(x) * scale + bias, with scale(x) = max |row| / 127 and
-    code(x) = round(x / scale(x)), ties to even.
-    An implementation may keep x as it is: that is nearer to the unquantized layer.
-    """
-
-    weight_OI: Tensor  # int8 [O, I], contiguous
-    scale_O: Tensor  # fp32 [O]
-    bias_O: Tensor | None  # in the dtype of x
-
-
-Weight = Dense | Int4 | Fp8 | Int8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,13 +65,23 @@ class Ops(Protocol):
         ...
 
     def add_rms_norm(
-        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float
+        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float, group: TpGroup | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return (rms_norm(x + residual), x + residual); the second is rounded to the dtype of x first."""
+        """Return (rms_norm(x + residual), x + residual); the second is rounded to the dtype of x first.
+
+        With a group, here and below, x is this rank's addend: its sum over the ranks is meant, and x may be
+        overwritten.
+        """
         ...
 
     def add_rms_norm_linear(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        weight: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (linear(rms_norm(x + residual) * norm, weight), x + residual).
 
@@ -150,7 +106,14 @@ class Ops(Protocol):
         ...
 
     def add_rms_norm_ffn(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        gate_up: Weight,
+        down: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (linear(silu_mul(linear(rms_norm(x + residual) * norm, gate_up)), down), x + residual).
 

@@ -49,7 +49,7 @@ class TpGroup:
         """Return the sum over ranks, the same bits on each; x may be overwritten."""
         if self.sums is not None and self.sums.takes(x):
             return self.sums.sum(x)
-        if self.size > 1:
+        if self.size > 1 and x.numel():
             dist.all_reduce(x)
         return x
 

@@ -23,10 +23,11 @@ Params = Mapping[str, Tensor]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RmsNorm:
-    """The norm before attention or FFN."""
+    """The norm before attention or FFN, and the ranks whose addends of the last output it sums first."""
 
     weight_H: Tensor
     eps: float
+    group: TpGroup
 
 
 class RowLinear:
@@ -75,14 +76,19 @@ class RowLinear:
         image_rows_M: Tensor | None,
         adapter_T: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return (the layer's output for the normed sum of x and residual, [T, O], that sum)."""
+        """Return (the layer's output for the normed sum of x and residual, [T, O], that sum).
+
+        Where there is a residual x is this rank's addend.
+        """
         if residual_TI is None:
             normed_TI = self._ops.rms_norm(x_TI, norm.weight_H, norm.eps)
             return self(normed_TI, image_rows_M, adapter_T), x_TI
         if self._adds(image_rows_M, adapter_T):
-            normed_TI, sum_TI = self._ops.add_rms_norm(x_TI, residual_TI, norm.weight_H, norm.eps)
+            normed_TI, sum_TI = self._ops.add_rms_norm(x_TI, residual_TI, norm.weight_H, norm.eps, norm.group)
             return self(normed_TI, image_rows_M, adapter_T), sum_TI
-        return self._ops.add_rms_norm_linear(x_TI, residual_TI, norm.weight_H, norm.eps, self.weight)
+        return self._ops.add_rms_norm_linear(
+            x_TI, residual_TI, norm.weight_H, norm.eps, self.weight, norm.group
+        )
 
     def gated_after_norm(
         self,
@@ -93,12 +99,15 @@ class RowLinear:
         image_rows_M: Tensor | None,
         adapter_T: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return (down(silu of this layer's first half * its second), [T, H], the sum of x and residual)."""
+        """Return (down(silu of this layer's first half * its second), [T, H], the sum of x and residual).
+
+        Both x and the first are this rank's addends.
+        """
         if self._adds(image_rows_M, adapter_T) or down._adds(image_rows_M, adapter_T):
             gate_up_T2F, sum_TI = self.after_norm(x_TI, residual_TI, norm, image_rows_M, adapter_T)
             return down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_T), sum_TI
         return self._ops.add_rms_norm_ffn(
-            x_TI, residual_TI, norm.weight_H, norm.eps, self.weight, down.weight
+            x_TI, residual_TI, norm.weight_H, norm.eps, self.weight, down.weight, norm.group
         )
 
     def _adds(self, image_rows_M: Tensor | None, adapter_T: Tensor | None) -> bool:
@@ -124,8 +133,7 @@ class Attention:
 
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
         self._ops = ops
-        self._group = group
-        self.norm = RmsNorm(weight_H=params[f"{name}.attention_norm.weight"], eps=spec.norm_eps)
+        self.norm = RmsNorm(weight_H=params[f"{name}.attention_norm.weight"], eps=spec.norm_eps, group=group)
         self.qkv_linear = RowLinear(params, f"{name}.qkv", ops=ops)
         self.o = RowLinear(params, f"{name}.o", ops=ops)
         self._head_dim = spec.head_dim
@@ -171,16 +179,15 @@ class Attention:
         return (out_TND if only_S is None else out_TND[only_S]).flatten(1)
 
     def output(self, attended_TA: Tensor, image_rows_M: Tensor | None, adapter_T: Tensor | None) -> Tensor:
-        """Return the layer's share of the residual, [T, H]."""
-        return self._group.all_reduce(self.o(attended_TA, image_rows_M, adapter_T))
+        """Return this rank's addend of what the layer adds to the residual, [T, H]."""
+        return self.o(attended_TA, image_rows_M, adapter_T)
 
 
 class GatedFfn:
     """down(silu(gate(x)) * up(x)) behind its norm, gate and up in one matrix."""
 
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
-        self._group = group
-        self.norm = RmsNorm(weight_H=params[f"{name}.ffn_norm.weight"], eps=spec.norm_eps)
+        self.norm = RmsNorm(weight_H=params[f"{name}.ffn_norm.weight"], eps=spec.norm_eps, group=group)
         self.gate_up = RowLinear(params, f"{name}.gate_up", ops=ops)
         self.down = RowLinear(params, f"{name}.down", ops=ops)
 
@@ -192,11 +199,8 @@ class GatedFfn:
         image_rows_M: Tensor | None = None,
         adapter_T: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return the layer's share of the residual, [T, H], and x + residual, of which it is the share."""
-        x_TH, residual_TH = self.gate_up.gated_after_norm(
-            x_TH, residual_TH, self.norm, self.down, image_rows_M, adapter_T
-        )
-        return self._group.all_reduce(x_TH), residual_TH
+        """Return this rank's addend of what the layer adds, [T, H], and x + residual, which it adds to."""
+        return self.gate_up.gated_after_norm(x_TH, residual_TH, self.norm, self.down, image_rows_M, adapter_T)
 
 
 def between_attentions(attention: Attention, ffn: GatedFfn, following: Attention) -> BetweenAttentions:

@@ -4,7 +4,8 @@
     each layer:  x += attention(norm(x));  x += ffn(norm(x))
     sampled rows: logits = head(norm(x))
 
-The residual is carried beside the last output, so that adding and norming are one op.
+The residual is carried beside the last output, so that adding and norming are one op. Where ranks share a
+layer, an output is a rank's addend until then, and that op sums first.
 
 Legend: T tokens, H hidden, S sampled rows, V vocabulary.
 """
@@ -62,7 +63,9 @@ class LlamaLike:
         x_TH, residual_TH = last.products(attended_TA, residual_TH, step, only_S=only_S)
         if only_S is None and not step.samples_every_row:
             x_TH, residual_TH = x_TH[step.sample_rows_S], residual_TH[step.sample_rows_S]
-        normed_SH, _ = self._ops.add_rms_norm(x_TH, residual_TH, self._norm_H, self._spec.norm_eps)
+        normed_SH, _ = self._ops.add_rms_norm(
+            x_TH, residual_TH, self._norm_H, self._spec.norm_eps, self._group
+        )
         return normed_SH
 
     def logits(self, hidden_SH: Tensor) -> Tensor:
@@ -123,7 +126,7 @@ class LlamaLayer:
     def products(
         self, attended_TA: Tensor, residual_TH: Tensor, step: StepInput, *, only_S: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the FFN's output and the residual it belongs to, with `only_S` of the step's tokens alone.
+        """Return the FFN's output, a rank's addend, and what it is added to; `only_S`: of these tokens alone.
 
         No addition on image rows may apply to `only_S`: image rows are tokens of the whole step.
         """

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engines.decoder.rope import Rope
 from engines.ops import AxisPass, BetweenAttentions, Gelu, KvLayer, Weight
+from engines.parallel import TpGroup
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.attention_paged import attention_paged
 from engines.pytorch.conv2d import conv2d
@@ -37,17 +38,23 @@ class TorchOps:
         return (x32_TH * inverse_T1).to(x_TH.dtype) * weight_H
 
     def add_rms_norm(
-        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float
+        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float, group: TpGroup | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return (rms_norm(x + residual), x + residual)."""
-        sum_TH = x_TH + residual_TH
+        sum_TH = (x_TH if group is None else group.all_reduce(x_TH)) + residual_TH
         return self.rms_norm(sum_TH, weight_H, eps), sum_TH
 
     def add_rms_norm_linear(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        weight: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (linear(rms_norm(x + residual)), x + residual)."""
-        normed_TH, sum_TH = self.add_rms_norm(x_TH, residual_TH, norm_H, eps)
+        normed_TH, sum_TH = self.add_rms_norm(x_TH, residual_TH, norm_H, eps, group)
         return self.linear(normed_TH, weight), sum_TH
 
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
@@ -68,23 +75,26 @@ class TorchOps:
         return self.linear(self.silu_mul(gate_up_T2F), weight)
 
     def add_rms_norm_ffn(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        gate_up: Weight,
+        down: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (linear(silu_mul(linear(rms_norm(x + residual), gate_up)), down), x + residual)."""
-        gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up)
+        gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up, group)
         return self.silu_mul_linear(gate_up_T2F, down), sum_TH
 
     def layer_products(
         self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
     ) -> tuple[Tensor, Tensor]:
         """Return (qkv of the next layer, the residual that its norm saw)."""
+        x_TH, norm_H = self.linear(attended_TA, between.o), between.ffn_norm_H
         x_TH, residual_TH = self.add_rms_norm_ffn(
-            self.linear(attended_TA, between.o),
-            residual_TH,
-            between.ffn_norm_H,
-            between.eps,
-            between.gate_up,
-            between.down,
+            x_TH, residual_TH, norm_H, between.eps, between.gate_up, between.down
         )
         return self.add_rms_norm_linear(x_TH, residual_TH, between.norm_H, between.eps, between.qkv)
 

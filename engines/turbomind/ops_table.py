@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engines.decoder.rope import Rope
 from engines.ops import AxisPass, BetweenAttentions, Gelu, KvLayer, Weight
+from engines.parallel import TpGroup
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.steps.step import AttentionBatch
@@ -26,6 +27,7 @@ from engines.turbomind.ops.attention_prefill_codes import attention_prefill_code
 from engines.turbomind.ops.cut_tiles import cut_tiles
 from engines.turbomind.ops.hopper_shape import full_shape
 from engines.turbomind.ops.layer_norm import layer_norm
+from engines.turbomind.ops.norm_of_sum import add_rms_norm
 from engines.turbomind.ops.rope_tables import rope_tables
 
 
@@ -44,22 +46,28 @@ class TurbomindOps:
         return norm.rms_norm(self.gpu, x_TH, weight_H, eps)
 
     def add_rms_norm(
-        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float
+        self, x_TH: Tensor, residual_TH: Tensor, weight_H: Tensor, eps: float, group: TpGroup | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return (rms_norm(x + residual), x + residual)."""
-        return norm.add_rms_norm(self.gpu, x_TH, residual_TH, weight_H, eps)
+        return add_rms_norm(self.gpu, x_TH, residual_TH, weight_H, eps, group)
 
     def add_rms_norm_linear(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        weight: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (linear(rms_norm(x + residual)), x + residual).
 
         8-bit codes are made in the kernel that norms.
         """
-        done = linear.add_rms_norm_linear(self.gpu, x_TH, residual_TH, norm_H, eps, weight)
+        done = linear.add_rms_norm_linear(self.gpu, x_TH, residual_TH, norm_H, eps, weight, group)
         if done is not None:
             return done
-        normed_TH, sum_TH = self.add_rms_norm(x_TH, residual_TH, norm_H, eps)
+        normed_TH, sum_TH = self.add_rms_norm(x_TH, residual_TH, norm_H, eps, group)
         return self.linear(normed_TH, weight), sum_TH
 
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
@@ -86,17 +94,24 @@ class TurbomindOps:
         return self.linear(self.silu_mul(gate_up_T2F), weight) if y_TO is None else y_TO
 
     def add_rms_norm_ffn(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        gate_up: Weight,
+        down: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (down(silu_mul(gate_up(rms_norm(x + residual)))), x + residual).
 
         Few rows are gated in the kernel that multiplies.
         """
-        done = linear.add_rms_norm_gated(self.gpu, x_TH, residual_TH, norm_H, eps, gate_up)
+        done = linear.add_rms_norm_gated(self.gpu, x_TH, residual_TH, norm_H, eps, gate_up, group)
         if done is not None:
             gated_TF, sum_TH = done
             return self.linear(gated_TF, down), sum_TH
-        gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up)
+        gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up, group)
         return self.silu_mul_linear(gate_up_T2F, down), sum_TH
 
     def layer_products(

@@ -12,6 +12,7 @@ from engines.errors import KernelError
 from engines.parallel import TpGroup
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.sum_ranks import Boxes, box_bytes, epochs, sum_ranks, takes
+from engines.turbomind.ops.sum_ranks_norm import row_epochs, slots_bytes, takes_rows
 from engines.turbomind.shared_memory import allocate_shared, handle_of, open_shared
 
 logger = logging.getLogger(__name__)
@@ -20,9 +21,10 @@ logger = logging.getLogger(__name__)
 class RankSums:
     """Implements `engines.parallel.Sums`. Launches go to torch's current stream, the same on every rank."""
 
-    def __init__(self, gpu: Gpu, boxes: Boxes) -> None:
+    def __init__(self, gpu: Gpu, boxes: Boxes, row_boxes: Boxes) -> None:
         self._gpu = gpu
         self._boxes = boxes
+        self.row_boxes = row_boxes
 
     def takes(self, x: Tensor) -> bool:
         """Whether a tensor is small enough and lies right."""
@@ -31,6 +33,10 @@ class RankSums:
     def sum(self, x: Tensor) -> Tensor:
         """Return the sum over ranks, written over x."""
         return sum_ranks(self._gpu, x, self._boxes)
+
+    def takes_rows(self, x_TH: Tensor) -> bool:
+        """Whether rows are few and short enough for the kernel that sums and norms, through `row_boxes`."""
+        return takes_rows(x_TH, self.row_boxes.size)
 
 
 def connect_ranks(gpu: Gpu, group: TpGroup) -> None:
@@ -42,7 +48,7 @@ def connect_ranks(gpu: Gpu, group: TpGroup) -> None:
     own, handle = 0, b""
     if fault is None:
         try:
-            own = allocate_shared(box_bytes(group.size))
+            own = allocate_shared(slots_bytes(group.size) + box_bytes(group.size))
             handle = handle_of(own)
         except KernelError as error:
             fault = str(error)
@@ -56,13 +62,16 @@ def connect_ranks(gpu: Gpu, group: TpGroup) -> None:
     if not group.least(int(len(addresses) == group.size), gpu.device):
         logger.warning("ranks take small sums through NCCL: %s", fault or "another rank says why")
         return
-    boxes = Boxes(
-        rank=group.rank,
-        size=group.size,
-        addresses_R=torch.tensor(addresses, dtype=torch.int64, device=gpu.device),
-        epochs_B=epochs(group.size, gpu.device),
-    )
-    group.sums = RankSums(gpu, boxes)
+    group.sums = _sums(gpu, group, torch.tensor(addresses, dtype=torch.int64, device=gpu.device))
+
+
+def _sums(gpu: Gpu, group: TpGroup, addresses_R: Tensor) -> RankSums:
+    """Return sums through memory of each rank at these addresses: slots of rows, then the box of the rest."""
+    rank, size = group.rank, group.size
+    rows = Boxes(rank=rank, size=size, addresses_R=addresses_R, epochs_B=row_epochs(size, gpu.device))
+    behind_R = addresses_R + slots_bytes(size)
+    boxes = Boxes(rank=rank, size=size, addresses_R=behind_R, epochs_B=epochs(size, gpu.device))
+    return RankSums(gpu, boxes, rows)
 
 
 def _unreachable(gpu: Gpu, group: TpGroup) -> str | None:

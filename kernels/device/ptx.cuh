@@ -147,6 +147,15 @@ DEVICE unsigned load_acquire(const unsigned* from) {
     return word;
 }
 
+// Two words of 8 bytes; each of them arrives whole, in no order.
+DEVICE void store_words(void* to, unsigned long long first, unsigned long long second) {
+    asm volatile("st.relaxed.sys.global.v2.u64 [%0], {%1, %2};" ::"l"(to), "l"(first), "l"(second) : "memory");
+}
+
+DEVICE void load_words(const void* from, unsigned long long& first, unsigned long long& second) {
+    asm volatile("ld.relaxed.sys.global.v2.u64 {%0, %1}, [%2];" : "=l"(first), "=l"(second) : "l"(from) : "memory");
+}
+
 /* ---- matrices ---- */
 
 // Four 8 x 8 matrices of 16-bit elements; lanes 8i..8i+7 give the row addresses of matrix i.

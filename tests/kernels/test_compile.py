@@ -26,6 +26,7 @@ from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.norm import num_threads
 from engines.turbomind.ops.quantize_rows import row_threads
 from engines.turbomind.ops.sum_ranks import most_blocks
+from engines.turbomind.ops.sum_ranks_norm import SLOT_BYTES, most_rows
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
 
@@ -96,6 +97,13 @@ def sum_ranks(arch: str) -> list[dict[str, int | str]]:
     ]
 
 
+def sum_ranks_norm(arch: str) -> list[dict[str, int | str]]:
+    return [
+        {"RANKS": size, "MOST_ROWS": most_rows(size), "SLOT_BYTES": SLOT_BYTES} | norm_constants
+        for size, norm_constants in zip((2, 8), norm(arch), strict=False)
+    ]
+
+
 def rope_tables(arch: str) -> list[dict[str, int | str]]:
     return [{"ROTARY": rotary, "KIND": kind} for rotary, kind in ((64, 0), (48, 1), (64, 2), (16, 3))]
 
@@ -134,6 +142,7 @@ KERNELS = {
     "step_rows.cu": step_rows,
     "store_codes.cu": store_codes,
     "sum_ranks.cu": sum_ranks,
+    "sum_ranks_norm.cu": sum_ranks_norm,
 }
 
 

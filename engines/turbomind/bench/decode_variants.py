@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from engines.ops import BetweenAttentions, Dense, Ops, Weight
+from engines.parallel import TpGroup
 from engines.pytorch.linear import linear as torch_linear
 from engines.turbomind.bench.linear_operands import LayerKind, make_layer
 from engines.turbomind.gpu import Gpu
@@ -53,17 +54,31 @@ class OtherLinears(TurbomindOps):
         return TurbomindOps.silu_mul_linear(self, gate_up_T2F, self._taken(weight))
 
     def add_rms_norm_linear(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        weight: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (linear(rms_norm(x + residual)), x + residual)."""
-        return TurbomindOps.add_rms_norm_linear(self, x_TH, residual_TH, norm_H, eps, self._taken(weight))
+        weight = self._taken(weight)
+        return TurbomindOps.add_rms_norm_linear(self, x_TH, residual_TH, norm_H, eps, weight, group)
 
     def add_rms_norm_ffn(
-        self, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight, down: Weight
+        self,
+        x_TH: Tensor,
+        residual_TH: Tensor,
+        norm_H: Tensor,
+        eps: float,
+        gate_up: Weight,
+        down: Weight,
+        group: TpGroup | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return (down(silu_mul(gate_up(rms_norm(x + residual)))), x + residual)."""
         weights = self._taken(gate_up), self._taken(down)
-        return TurbomindOps.add_rms_norm_ffn(self, x_TH, residual_TH, norm_H, eps, *weights)
+        return TurbomindOps.add_rms_norm_ffn(self, x_TH, residual_TH, norm_H, eps, *weights, group)
 
     def layer_products(
         self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions

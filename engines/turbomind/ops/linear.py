@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.ops import Dense, Fp8, Int4, Int8, Weight
+from engines.parallel import TpGroup
 from engines.pytorch import linear as torch_linear
 from engines.quant.linear_tensors import shape_of
 from engines.turbomind.gpu import Gpu
@@ -20,7 +21,7 @@ from engines.turbomind.ops import (
     linear_tiles,
 )
 from engines.turbomind.ops.linear_choice import Way, gates, way
-from engines.turbomind.ops.norm import add_rms_norm
+from engines.turbomind.ops.norm_of_sum import add_rms_norm, summed
 from engines.turbomind.ops.product_operands import takes_shape
 from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
 
@@ -67,27 +68,46 @@ def silu_mul_linear(gpu: Gpu, gate_up_T2F: Tensor, weight: Weight) -> Tensor | N
 
 
 def add_rms_norm_linear(
-    gpu: Gpu, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, weight: Weight
+    gpu: Gpu,
+    x_TH: Tensor,
+    residual_TH: Tensor,
+    norm_H: Tensor,
+    eps: float,
+    weight: Weight,
+    group: TpGroup | None = None,
 ) -> tuple[Tensor, Tensor] | None:
-    """Return (linear(rms_norm(x + residual) * norm), x + residual), or None where it is two ops."""
+    """Return (linear(rms_norm(x + residual) * norm), x + residual), or None where it is two ops.
+
+    With a group x is this rank's addend, as in `engines/ops.py`; None leaves it as it was.
+    """
     if not isinstance(weight, Fp8 | Int8) or x_TH.dim() != 2:
         return None
     if not _multiplies_codes(gpu, x_TH.dtype, weight, len(x_TH)):
         return None
     dtype = weight.weight_OI.dtype
+    x_TH = summed(x_TH, group)
     codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
     return _product_of_codes(gpu, codes_TH, scale_T, weight, x_TH.dtype), sum_TH
 
 
 def add_rms_norm_gated(
-    gpu: Gpu, x_TH: Tensor, residual_TH: Tensor, norm_H: Tensor, eps: float, gate_up: Weight
+    gpu: Gpu,
+    x_TH: Tensor,
+    residual_TH: Tensor,
+    norm_H: Tensor,
+    eps: float,
+    gate_up: Weight,
+    group: TpGroup | None = None,
 ) -> tuple[Tensor, Tensor] | None:
-    """Return (silu_mul(linear(rms_norm(x + residual) * norm)), x + residual), or None where it is two ops."""
+    """Return (silu_mul(linear(rms_norm(x + residual) * norm)), x + residual), or None where it is two ops.
+
+    With a group x is this rank's addend, as in `engines/ops.py`; None leaves it as it was.
+    """
     num_rows = len(x_TH)
     if isinstance(gate_up, Int4):
         if not _gates_int4(gpu, num_rows, x_TH.dtype, gate_up):
             return None
-        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps)
+        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps, group)
         if num_rows in _GATED_INT4_ROWS:
             return linear_int4_hopper.linear_int4_hopper(gpu, normed_TH, gate_up, gated=True), sum_TH
         x_TI, dense = _unpacked(gpu, normed_TH, gate_up)
@@ -102,9 +122,10 @@ def add_rms_norm_gated(
     if not tiles and not linear_hopper.fits(gpu, num_rows, x_TH.dtype, gate_up):
         return None
     if isinstance(gate_up, Dense):
-        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps)
+        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps, group)
         return _GATED[chosen](gpu, normed_TH, gate_up, gated=True), sum_TH
     dtype = gate_up.weight_OI.dtype
+    x_TH = summed(x_TH, group)
     codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
     return _GATED_CODES[chosen](gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
 

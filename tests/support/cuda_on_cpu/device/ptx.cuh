@@ -54,6 +54,14 @@ inline float reciprocal_fast(float x) { return 1.f / x; }
 
 inline void store_release(unsigned* to, unsigned word) { *to = word; }
 inline unsigned load_acquire(const unsigned* from) { return *from; }
+inline void store_words(void* to, unsigned long long first, unsigned long long second) {
+    unsigned long long* words = (unsigned long long*)to;
+    words[0] = first, words[1] = second;
+}
+inline void load_words(const void* from, unsigned long long& first, unsigned long long& second) {
+    const unsigned long long* words = (const unsigned long long*)from;
+    first = words[0], second = words[1];
+}
 
 inline void copy16_async(void* to, const void* from, bool valid) {
     on_cpu::fibers[on_cpu::current].copies.back().push_back([=] { valid ? memcpy(to, from, 16) : memset(to, 0, 16); });
