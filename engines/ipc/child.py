@@ -16,6 +16,7 @@ import zmq
 import zmq.asyncio
 
 from engines.errors import EngineDeadError, EngineError
+from engines.ipc.last_words import SCHEME, last_words, manner_of_death
 from engines.ipc.owned_folder import OwnedFolder
 from engines.ipc.wire import decode_from_engine, encode_to_engine
 from engines.messages import FromEngine, Stop, ToEngine
@@ -32,11 +33,13 @@ class EngineChild:
         context: zmq.asyncio.Context,
         socket: zmq.asyncio.Socket,
         folder: OwnedFolder,
+        endpoint: str,
     ) -> None:
         self._process = process
         self._context = context
         self._socket = socket
         self._folder = folder
+        self._endpoint = endpoint
         self._exit = asyncio.ensure_future(process.wait())
         self._frame: asyncio.Future[bytes] | None = None
 
@@ -48,7 +51,7 @@ class EngineChild:
         socket = context.socket(zmq.PAIR)
         socket.set_hwm(0)
         socket.setsockopt(zmq.LINGER, 0)
-        endpoint = f"ipc://{folder.path}/socket"
+        endpoint = f"{SCHEME}{folder.path}/socket"
         try:
             socket.bind(endpoint)
             # A session of its own: Ctrl-C reaches the front end alone, which drains and then stops the
@@ -63,7 +66,7 @@ class EngineChild:
             if isinstance(error, OSError):
                 raise EngineError(f"the engine process cannot be started: {error}") from error
             raise
-        return cls(process, context, socket, folder)
+        return cls(process, context, socket, folder, endpoint)
 
     @property
     def pid(self) -> int:
@@ -104,7 +107,7 @@ class EngineChild:
                     f"the engine process {self.pid} sent no message of ours: {error}"
                 ) from error
         if self._exit.done():
-            raise EngineDeadError(f"the engine process {self.pid} {_manner_of_death(self._exit.result())}")
+            raise EngineDeadError(f"the engine process {self.pid} {self._death(self._exit.result())}")
         raise TimeoutError
 
     async def stop(self, grace_s: float) -> None:
@@ -125,6 +128,6 @@ class EngineChild:
         self._context.term()
         self._folder.close()
 
-
-def _manner_of_death(code: int) -> str:
-    return f"was ended by signal {-code}" if code < 0 else f"ended with code {code}"
+    def _death(self, code: int) -> str:
+        why = last_words(self._endpoint)
+        return manner_of_death(code) + (f": {why}" if why else "")

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ import msgspec
 import zmq
 
 from engines.errors import EngineError, error_of
+from engines.ipc.last_words import SCHEME, manner_of_death
 from engines.ipc.owned_folder import OwnedFolder
 from engines.ipc.wire import decode_from_engine, encode_to_engine
 from engines.messages import (
@@ -53,7 +54,9 @@ logger = logging.getLogger(__name__)
 class Followers:
     """Ranks 1 to tp - 1, each a process that runs this very command on a socket of its own."""
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, *, leave_word: Callable[[str], None]) -> None:
+        """`leave_word` is told which follower ended, and how, right before this process ends with it."""
+        self._leave_word = leave_word
         self._folder = OwnedFolder(Path(tempfile.gettempdir()), "vlm-ranks-")
         self._rendezvous = self._folder.path / "rendezvous"
         self._context = zmq.Context()
@@ -95,7 +98,7 @@ class Followers:
         self._folder.close()
 
     def _spawn(self, rank: int) -> None:
-        endpoint = f"ipc://{self._folder.path}/rank{rank}"
+        endpoint = f"{SCHEME}{self._folder.path}/rank{rank}"
         socket = self._context.socket(zmq.PAIR)
         socket.set_hwm(0)
         socket.setsockopt(zmq.LINGER, 0)
@@ -124,7 +127,7 @@ class Followers:
             if not socket.poll(POLL_MS):
                 if process.poll() is not None:
                     raise EngineError(
-                        f"rank {rank} ended with code {process.returncode} while it was loading"
+                        f"rank {rank} {manner_of_death(process.returncode)} while it was loading"
                     )
                 continue
             for message in decode_from_engine(socket.recv()):
@@ -134,15 +137,25 @@ class Followers:
                     case Loading(phase=phase) if phase == MEET:
                         return
 
+    def fault(self, *, within_s: float) -> str | None:
+        """Return which follower ended and how; None where none has within this time."""
+        deadline = time.monotonic() + within_s
+        while True:
+            for rank, process in enumerate(self._processes, start=1):
+                if process.poll() is not None:
+                    return f"rank {rank} (process {process.pid}) {manner_of_death(process.returncode)}"
+            if not self._processes or time.monotonic() >= deadline:
+                return None
+            time.sleep(min(POLL_MS / 1000, within_s))
+
     def _watch(self) -> None:
         """End this process at once when a follower ends: its step would wait for the follower for ever."""
         while not self._is_closing:
-            for rank, process in enumerate(self._processes, start=1):
-                if process.poll() is not None and not self._is_closing:
-                    logger.error(
-                        "rank %d ended with code %d: the engine ends with it", rank, process.returncode
-                    )
-                    os._exit(1)
+            fault = self.fault(within_s=0.0)
+            if fault is not None and not self._is_closing:
+                logger.error("%s: the engine ends with it", fault)
+                self._leave_word(fault)
+                os._exit(1)
             time.sleep(POLL_MS / 1000)
 
 

@@ -27,6 +27,7 @@ import zmq
 from engines.errors import DeviceError, EngineError
 from engines.ipc.early_context import open_context_early
 from engines.ipc.followers import Followers
+from engines.ipc.last_words import leave_last_words
 from engines.ipc.wire import decode_to_engine, encode_from_engine
 from engines.messages import (
     HEARTBEAT_S,
@@ -52,6 +53,7 @@ PARENT_CHECK_S = 0.5
 MESSAGES_A_TURN = 32
 RESTED_S = 0.5  # without work and messages: time for what would hold up sequences
 GC_OBJECTS = 50_000  # new objects before the youngest are looked through; Python has 700
+RANK_FAULT_S = 0.5  # after a step failed: how long a rank that died may take to be seen as dead
 LAST_WORDS_MS = 2000  # how long what was said may take to leave a process that ends
 
 logger = logging.getLogger(__name__)
@@ -81,7 +83,7 @@ def main(load: "LoadNetwork | None" = None) -> int:
 
 def _lead(start: Start, link: "Link", load: "LoadNetwork | None") -> int:
     """Load and serve, with the other ranks of a group if there are any."""
-    followers = Followers(start)
+    followers = Followers(start, leave_word=link.leave_word)
     try:
         meet = followers.meet if start.options.tp > 1 else None
         loop = _load(start, link, load, rank=0, meet=meet)
@@ -116,6 +118,7 @@ class Link:
     """The socket to the parent, and whether somebody asked the process to leave."""
 
     def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
         self._context = zmq.Context()
         self._socket = self._context.socket(zmq.PAIR)
         self._socket.set_hwm(0)
@@ -140,6 +143,10 @@ class Link:
         """Send messages as one frame; nothing is sent for none."""
         if messages:
             self._socket.send(encode_from_engine(messages))
+
+    def leave_word(self, words: str) -> None:
+        """Say why this process is about to end where the parent looks for it; any thread may."""
+        leave_last_words(self._endpoint, words)
 
     def close(self) -> None:
         """Let what was said leave, and close."""
@@ -218,7 +225,11 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
             out: list[FromEngine] = [*loop.step()]
         except Exception:
             logger.exception("the engine cannot go on")
-            _fail_all(loop, gate, link, "the engine failed and is being restarted")
+            fault = followers.fault(within_s=RANK_FAULT_S)
+            if fault is not None:
+                link.leave_word(fault)
+            why = "the engine failed" if fault is None else f"the engine failed: {fault}"
+            _fail_all(loop, gate, link, f"{why}; it is being restarted")
             return 1
         stats = loop.stats()
         if time.monotonic() >= stats_due or _counts(stats) != counted:

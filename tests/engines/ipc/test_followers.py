@@ -13,7 +13,7 @@ import pytest
 from golden_request import golden_request
 from internvl_golden import golden
 from printable import END_ID, PRINTABLE, text_of
-from tiny_engine import IMAGE_ID, RAISES_ID, SPEC, ask, client, options, submit, wait_until
+from tiny_engine import IMAGE_ID, RAISES_ID, SLOW_ID, SPEC, ask, client, options, submit, wait_until
 
 from engines.errors import CheckpointError
 from engines.ipc.client import EngineClient
@@ -58,10 +58,29 @@ async def test_a_rank_that_dies_takes_the_engine_with_it_and_both_come_back() ->
         [follower] = followers_of(first_pid)
         os.kill(follower, signal.SIGKILL)
         await wait_until(lambda: engine.state == "restarting")
+        assert engine.fault is not None
+        assert engine.fault.startswith(f"the engine process {first_pid} ended with code 1: ")
+        assert engine.fault.endswith(f"rank 1 (process {follower}) was ended by signal 9 (SIGKILL)")
         await wait_until(lambda: engine.state == "ready")
         assert engine.pid != first_pid
         tokens, end = await ask(engine, submit(engine, [1, *[IMAGE_ID] * 4], pictures=[(1, 3)]))
         assert isinstance(end, Done) and tokens
+    finally:
+        await engine.close()
+
+
+async def test_requests_are_told_which_rank_died_and_of_which_signal() -> None:
+    engine = client(TWO, max_restarts=0)
+    await engine.start()
+    try:
+        assert engine.pid is not None
+        [follower] = followers_of(engine.pid)
+        answer = asyncio.create_task(ask(engine, submit(engine, [1, SLOW_ID], max_new_tokens=200)))
+        await wait_until(lambda: engine.stats is not None and engine.stats.num_running == 1)
+        os.kill(follower, signal.SIGTERM)
+        _, end = await answer
+        assert isinstance(end, Failed) and end.code == "engine_error"
+        assert f"rank 1 (process {follower}) was ended by signal 15 (SIGTERM)" in end.message
     finally:
         await engine.close()
 
