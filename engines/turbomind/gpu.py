@@ -56,7 +56,7 @@ class Gpu:
         self._cache = CubinCache(cache_dir or default_cache_dir())
         self._sources: dict[str, KernelSource] = {}
         self._modules: dict[tuple[str, Constants], Any] = {}
-        self._kernels: dict[tuple[str, str, Constants, int], Kernel] = {}
+        self._kernels: dict[tuple[str, str, Constants, int, bool], Kernel] = {}
         self._scratch: dict[str, torch.Tensor] = {}
         self._maps: dict[TensorView, bytes] = {}
         self.plans: dict[Hashable, Any] = {}  # of `operands.planned`
@@ -76,9 +76,14 @@ class Gpu:
         *,
         threads: int,
         shared_bytes: int = 0,
+        in_order: bool = False,
     ) -> Kernel:
-        """Return entry `entry` of `kernels/<file>` with these constants, compiled and loaded at most once."""
-        key = (file, entry, constants, threads)
+        """Return entry `entry` of `kernels/<file>` with these constants, compiled and loaded at most once.
+
+        One `in_order` never starts before the kernel ahead has ended: for operands that kernels read early,
+        since weights do not change, but that have just been written.
+        """
+        key = (file, entry, constants, threads, in_order)
         kernel = self._kernels.get(key)
         if kernel is None:
             function = self._function(file, entry, constants, shared_bytes)
@@ -88,7 +93,7 @@ class Gpu:
                 arguments=arguments,
                 threads=threads,
                 shared_bytes=shared_bytes,
-                overlap=self._overlaps,
+                overlap=self._overlaps and not in_order,
             )
             self._kernels[key] = kernel
         return kernel

@@ -74,6 +74,7 @@ class EmulatedGpu:
         *,
         threads: int,
         shared_bytes: int = 0,
+        in_order: bool = False,
     ) -> Callable[..., None]:
         assert shared_bytes <= self.shared_bytes_per_block, f"`{entry}` asks for {shared_bytes} bytes"
         library = self._library(file, constants)

@@ -111,7 +111,7 @@ def add_rms_norm_gated(
         if num_rows in _GATED_INT4_ROWS:
             return linear_int4_hopper.linear_int4_hopper(gpu, normed_TH, gate_up, gated=True), sum_TH
         x_TI, dense = _unpacked(gpu, normed_TH, gate_up)
-        return linear_tiles.linear_tiles(gpu, x_TI, dense, gated=True), sum_TH
+        return linear_tiles.linear_tiles(gpu, x_TI, dense, gated=True, new_weight=True), sum_TH
     kind, outputs = linear_hopper.kind_of(gate_up), gate_up.weight_OI.shape[0]
     chosen = gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
     if chosen is None or outputs % 16:

@@ -27,13 +27,20 @@ def fits(gpu: Gpu, dtype: torch.dtype, weight: Dense | Fp8 | Int8, *, gated: boo
 
 
 def linear_tiles(
-    gpu: Gpu, x_TI: Tensor, weight: Dense, *, gated: bool = False, cut: TilesCut | None = None
+    gpu: Gpu,
+    x_TI: Tensor,
+    weight: Dense,
+    *,
+    gated: bool = False,
+    new_weight: bool = False,
+    cut: TilesCut | None = None,
 ) -> Tensor:
     """Return y = x @ W.T + b, or silu(first half of y) * second half where `gated`.
 
-    A given `cut` replaces the preferred one (benchmarks).
+    A `new_weight` comes from a kernel that may still run; others are read before that one has ended. A given
+    `cut` replaces the preferred one (benchmarks).
     """
-    out = _product(gpu, rows(x_TI), None, weight, x_TI.dtype, gated=gated, cut=cut)
+    out = _product(gpu, rows(x_TI), None, weight, x_TI.dtype, gated=gated, new_weight=new_weight, cut=cut)
     return out.view(*x_TI.shape[:-1], -1)
 
 
@@ -72,6 +79,7 @@ def _product(
     *,
     gated: bool,
     cut: TilesCut | None,
+    new_weight: bool = False,
 ) -> Tensor:
     outputs, inputs = weight.weight_OI.shape
     written = outputs // 2 if gated else outputs
@@ -82,8 +90,9 @@ def _product(
         gpu,
         "linear_tiles",
         operands,
-        lambda: _plan(gpu, x_TI, row_scale_T, weight, out, gated, cut),
+        lambda: _plan(gpu, x_TI, row_scale_T, weight, out, gated, new_weight, cut),
         gated,
+        new_weight,
         cut,
     )
     weight_OI, share = weight.weight_OI, used.columns // used.cluster
@@ -108,6 +117,7 @@ def _plan(
     weight: Dense | Fp8 | Int8,
     out: Tensor,
     gated: bool,
+    new_weight: bool,
     cut: TilesCut | None,
 ) -> tuple[Kernel, TilesCut, int]:
     """Return the kernel for checked operands, its cut and how many blocks stay."""
@@ -122,5 +132,6 @@ def _plan(
         "MMMPPPiii",
         threads=THREADS,
         shared_bytes=cut.shared_bytes,
+        in_order=new_weight,
     )
     return kernel, cut, cut.num_blocks(len(x), outputs, num_sms=gpu.num_sms)

@@ -117,6 +117,36 @@ def test_gates_of_many_rows_behind_a_norm_give_the_twins_result(
     assert torch.equal(done[1], total)
 
 
+def test_a_weight_that_was_just_unpacked_is_not_read_early(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
+    if gpu.capability != (9, 0):
+        pytest.skip("the kernel's instructions are those of sm_90a")
+    monkeypatch.setattr("engines.turbomind.ops.linear_choice._GATED_TILES", {"dense": 257})
+    orders, kernel = {}, gpu.kernel
+
+    def recorded(file: str, *args: object, **options: object) -> object:
+        orders[file] = options.get("in_order", False)
+        return kernel(file, *args, **options)
+
+    monkeypatch.setattr(gpu, "kernel", recorded)
+    layer, x = layers(gpu, 32, 128, 64)["int4"], torch.zeros(257, 128, dtype=BF16, device=gpu.device)
+    assert add_rms_norm_gated(gpu, x, x, x[0], 1e-5, layer) is not None
+    assert orders == {"norm.cu": False, "dequantize_int4.cu": False, "linear_tiles.cu": True}
+
+
+@pytest.mark.gpu
+def test_an_unpacked_weight_is_whole_when_it_is_multiplied(cuda_gpu) -> None:
+    layer, device = layers(cuda_gpu, 28672, 4096, 128)["int4"], cuda_gpu.device
+    x, norm = torch.randn(2048, 4096, dtype=BF16, device=device), torch.ones(4096, dtype=BF16, device=device)
+    results = []
+    for _ in range(4):
+        place = torch.full((28672, 4096), torch.nan, dtype=BF16, device=device)
+        del place  # the allocator gives it to the unpacked weight
+        done = add_rms_norm_gated(cuda_gpu, x, x, norm, 1e-5, layer)
+        assert done is not None
+        results.append(done[0])
+    assert all(bool(result.isfinite().all()) and torch.equal(result, results[0]) for result in results)
+
+
 def test_products_of_the_library_go_in_parts_of_rows(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engines.turbomind.ops.linear._LIBRARY_ROWS", 128)
     weight = layers(gpu, 48, 256, 64)["fp8"]
