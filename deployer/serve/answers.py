@@ -83,13 +83,15 @@ async def chunks(
 ) -> AsyncGenerator[bytes, None]:
     """Yield the events of a stream; `opening` goes out with the first, when it is sure that there is one.
 
+    The end of the last choice comes in one piece with `[DONE]`, since each piece is a write to the socket.
     `before`: what stands in front of a piece's own event. `delta`: the JSON field of a piece and why its
     choice ended; None: its text, as it ended.
     """
-    tally = Tally(choices, record)
+    tally, unfinished, end = Tally(choices, record), len(choices), b""
     async with aclosing(service.generate(choices)) as stream:
         async for piece in stream:
             tally.add(piece)
+            unfinished -= piece.finish is not None
             first = before(piece)
             if first:
                 yield opening + first
@@ -105,6 +107,9 @@ async def chunks(
                     event = writer.raw(
                         piece.choice, field, logprobs=found, finish=piece.finish, reason=reason
                     )
-                yield opening + event
+                if unfinished:
+                    yield opening + event
+                else:
+                    end += opening + event
                 opening = b""
-    yield (writer.usage(tally.usage()) if writer.with_usage else b"") + DONE
+    yield end + (writer.usage(tally.usage()) if writer.with_usage else b"") + DONE

@@ -106,13 +106,16 @@ class EventStream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with aclosing(self._events):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-            await send(_body(self._first))
+            event = self._first
+            await send(_body(event))
             try:
                 async for event in self._events:
                     await send(_body(event))
             except Exception as error:
-                await send(_body(self._error_event(error)))
-        await send(_body(b"", more=False))
+                event = self._error_event(error)
+                await send(_body(event))
+        if not event.endswith(DONE):
+            await send(_body(b"", more=False))
 
     def _error_event(self, error: Exception) -> bytes:
         """Return the event that ends a stream which cannot go on; no [DONE] follows it."""
@@ -127,5 +130,7 @@ def _fault_event(fault: ApiFault) -> bytes:
     return b"data: " + fault.json() + b"\n\n"
 
 
-def _body(event: bytes, *, more: bool = True) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": event, "more_body": more}
+def _body(event: bytes, *, more: bool | None = None) -> dict[str, Any]:
+    """Return the message of an event; [DONE] closes the answer, which saves a write to the socket."""
+    is_open = not event.endswith(DONE) if more is None else more
+    return {"type": "http.response.body", "body": event, "more_body": is_open}
