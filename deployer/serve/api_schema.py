@@ -1,11 +1,13 @@
 """The OpenAPI description behind /docs: routes read their bodies themselves; their schemas are added here."""
 
+from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from deployer.serve.api_keys import is_served_work
 from deployer.serve.openai_types import ChatBody, CompletionBody
 from deployer.serve.response_types import PromptBody, ResponseBody
 from deployer.serve.token_bodies import DetokenizeBody, EncodeBody, PriceBody, TokenizeBody
@@ -49,10 +51,18 @@ _STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
 _METHODS = ("get", "post", "delete")
 
 
-def describe_bodies(app: FastAPI) -> None:
-    """Make `app.openapi()` show the bodies that the routes take, and what they answer."""
+# Where an answer has what another path needs: path, and for each parameter that it fills the place in it.
+_LINKS: dict[tuple[str, str], dict[str, str]] = {
+    ("post", "/v1/responses"): {"response_id": "$response.body#/id"},
+    ("get", "/v1/models"): {"name": "$response.body#/data/0/id"},
+}
+
+
+def describe_bodies(app: FastAPI, *, needs_key: bool) -> None:
+    """Make `app.openapi()` show the bodies that the routes take, what they answer, and which want a key."""
     routes_only = app.openapi
 
+    @cache
     def openapi() -> dict[str, Any]:
         described = routes_only()
         _, found = models_json_schema(
@@ -67,9 +77,26 @@ def describe_bodies(app: FastAPI) -> None:
             for method in _METHODS:
                 if method in operations:
                     operations[method]["responses"] = _responses(path)
+                    if needs_key and is_served_work(path):
+                        operations[method]["security"] = [{"key": []}]
+        if needs_key:
+            described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        for (method, path), filled in _LINKS.items():
+            described["paths"][path][method]["responses"]["200"]["links"] = _links(described["paths"], filled)
         return described
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _links(paths: dict[str, Any], filled: dict[str, str]) -> dict[str, Any]:
+    """Return the links to all operations that have one of the parameters in their path."""
+    return {
+        operation["operationId"]: {"operationId": operation["operationId"], "parameters": {name: place}}
+        for name, place in filled.items()
+        for path, operations in paths.items()
+        if f"{{{name}}}" in path
+        for operation in operations.values()
+    }
 
 
 def _responses(path: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from deployer.serve.completions import completion_routes
 from deployer.serve.described import deployment_routes
 from deployer.serve.health import health_routes
 from deployer.serve.image_price import price_routes
+from deployer.serve.key_file import needs_key
 from deployer.serve.layers import layers
 from deployer.serve.methods import allowed_methods
 from deployer.serve.models import model_routes
@@ -56,7 +57,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     for kind in (ApiError, RequestError, EngineDeadError):
         app.add_exception_handler(kind, _api_error)
-    describe_bodies(app)
+    describe_bodies(app, needs_key=needs_key(service.server))
     return app
 
 
