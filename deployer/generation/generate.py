@@ -86,18 +86,19 @@ async def _pieces(
                     engine.abort(submit.request_id)
             elif isinstance(reply, Done):
                 if reply.finish_reason == "abort" and text.stopped_by is None:
-                    raise _aborted(running.ended_by(submit.request_id))
+                    raise _aborted(submit.request_id, by=running.ended_by(submit.request_id))
                 yield text.end(reply)
             else:
                 raise AnswerError(reply.message, code=reply.code)
 
 
-def _aborted(by: EndedBy | None) -> AnswerError:
+def _aborted(sequence: str, *, by: EndedBy | None) -> AnswerError:
     """Return what the client of a sequence is told that neither its text nor its stop strings ended."""
     match by:
         case "operator":
             return AnswerError(
-                "the request was aborted by an operator (POST /admin/abort); the server goes on",
+                f"`{sequence.rpartition('-')[0]}` was aborted by an operator (POST /admin/abort); the server "
+                "goes on",
                 code="aborted",
             )
         case "shutdown":

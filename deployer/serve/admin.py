@@ -57,7 +57,7 @@ def admin_routes(service: Service) -> APIRouter:
         if not aborted:
             raise invalid(f"`id`: no request `{body.id}` runs", param="id", code="request_not_found")
         service.running.end(service.engine, aborted, by="operator")
-        log.warning("request %s is aborted by an operator: %d sequences", body.id, len(aborted))
+        log.warning("request %s is aborted by an operator, sequences=%d", body.id, len(aborted))
         return _json({"id": body.id, "sequences": len(aborted)})
 
     @router.post("/admin/flush")
