@@ -9,6 +9,8 @@ from deployer.generation.response_format import JSON_OPTIONS
 from deployer.generation.schema_faults import schema_fault
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.prompt.tool_format import ToolFormat
+from engines.errors import RequestError
+from engines.sampling.grammar import compiled
 
 Function = Mapping[str, Any]  # {"name": ..., "parameters": JSON schema or None}
 
@@ -32,7 +34,8 @@ def tool_grammar(
     )
     more = f"{close} {between} {marker}" if form.each else between
     calls = f"object ({more} object)* {close}" if several else f"object {close}"
-    lines = [f"object: %json {json.dumps(_schema(functions, form))}", f"calls: {calls}"]
+    schema = _schema(functions, form)
+    lines = [f"object: %json {json.dumps(schema)}", f"calls: {calls}"]
     if not may_write_text:
         lines += [f"start: {marker} calls"]
     elif not form.marker:
@@ -45,16 +48,17 @@ def tool_grammar(
             f"lead[suffix={_quoted((form.marker + form.open).encode())}]: /(?s:.*)/",
         ]
         lines += [f"TEXT: /(?s:.+)/ & ~/(?s:.*){_pattern(form.marker)}(?s:.*)/"]
-    return _checked("\n".join(sorted(lines, reverse=True)), functions)
+    return _checked("\n".join(sorted(lines, reverse=True)), schema, functions)
 
 
-def _checked(lines: str, functions: Sequence[Function]) -> str:
+def _checked(lines: str, schema: Mapping[str, Any], functions: Sequence[Function]) -> str:
     """Return the grammar. Raises InvalidFieldError, which names the function and the part of its schema."""
     from llguidance import LLMatcher, grammar_from
 
     grammar = grammar_from("lark", lines)
     refused = LLMatcher.validate_grammar(grammar)
     if not refused:
+        _try_calls(schema)
         return grammar
     for function in functions:
         fault = schema_fault(function.get("parameters") or {}, at="parameters")
@@ -62,6 +66,20 @@ def _checked(lines: str, functions: Sequence[Function]) -> str:
             raise InvalidFieldError(f"`tools`: function `{function['name']}`: {fault}", field="tools")
     why = refused.partition("\n")[0]  # what follows is the text of the grammar, which is ours
     raise InvalidFieldError(f"`tools`: the functions cannot be enforced together: {why}", field="tools")
+
+
+def _try_calls(schema: Mapping[str, Any]) -> None:
+    """Raise InvalidFieldError for calls that fail as they begin, which may be long after a stream began."""
+    from llguidance import LLMatcher, LLTokenizer
+
+    grammar = LLMatcher.grammar_from_json_schema(json.dumps(schema))
+    of_bytes = LLTokenizer("byte")
+    try:
+        compiled(
+            of_bytes, grammar, end_ids=(of_bytes.eos_token,), blank_ids=b"\t\n\r ", vocab=of_bytes.vocab_size
+        )
+    except RequestError as error:
+        raise InvalidFieldError(f"`tools`: {error}", field="tools", code=error.code) from error
 
 
 def special_ids(form: ToolFormat, tokenizer: Tokenizer) -> frozenset[int]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 KEPT = 32  # compiled grammars: clients ask with the same few again and again
 THREADS = 2  # that compile; a large grammar does not hold up all others
-TRIED_TOKENS = 32  # of one text that a grammar takes: what fails at once fails before anything runs
+TRIED_TOKENS = 64  # of one text that a grammar takes: what fails at once fails before anything runs
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class Grammars:
             assert self._trie is not None, "begun where there is a vocabulary"
             self._threads = self._threads or ThreadPoolExecutor(THREADS, thread_name_prefix="grammar")
             self._compiled[grammar] = self._threads.submit(
-                _compile, self._trie, grammar, end_ids=self._vocabulary.end_ids, vocab=self._vocab
+                _compile, self._trie, grammar, self._vocabulary, self._vocab
             )
             self._forget()
         self._compiled.move_to_end(grammar)
@@ -137,22 +137,34 @@ class GrammarState:
         logger.warning("%s", self.fault)
 
 
-def _compile(trie: "Future[LLTokenizer]", grammar: str, *, end_ids: Seq[int], vocab: int) -> "LLMatcher":
-    """Return a matcher before its first token; raises RequestError where there is none or it fails soon."""
+def _compile(trie: "Future[LLTokenizer]", grammar: str, vocabulary: "Vocabulary", vocab: int) -> "LLMatcher":
+    blanks = [token_id for token_id, token in enumerate(vocabulary.tokens) if token and not token.strip()]
+    return compiled(trie.result(), grammar, end_ids=vocabulary.end_ids, blank_ids=blanks, vocab=vocab)
+
+
+def compiled(
+    tokenizer: "LLTokenizer", grammar: str, *, end_ids: Seq[int], blank_ids: Seq[int], vocab: int
+) -> "LLMatcher":
+    """Return a matcher before its first token; raises RequestError where there is none or it fails soon.
+
+    The text that is tried takes the lowest id each time, blanks and ends where nothing else may come.
+    """
     from llguidance import LLMatcher
 
-    matcher = LLMatcher(trie.result(), grammar, log_level=0)
+    matcher = LLMatcher(tokenizer, grammar, log_level=0)
     if matcher.is_error():
         raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
     tried = GrammarState(matcher.deep_copy(), end_ids=end_ids, vocab=vocab)
+    ends, blanks = _ids(_bits(end_ids, vocab)), _ids(_bits(blank_ids, vocab))
     tokens: list[int] = []
     for _ in range(TRIED_TOKENS):
-        allowed = _ids(tried.mask(tokens)) & ~_ids(_bits(end_ids, vocab))
+        allowed = _ids(tried.mask(tokens)) & ~ends
         if tried.fault is not None:
             raise RequestError(tried.fault, code="grammar_failed")
         if not allowed:
             break
-        tokens.append((allowed & -allowed).bit_length() - 1)
+        choice = allowed & ~blanks or allowed
+        tokens.append((choice & -choice).bit_length() - 1)
     return matcher
 
 

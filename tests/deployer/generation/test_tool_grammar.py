@@ -115,6 +115,25 @@ def test_functions_that_do_not_go_together_are_refused_without_the_text_of_the_g
     assert "object:" not in str(caught.value) and "\n" not in str(caught.value)
 
 
+def test_calls_that_fail_as_they_begin_are_refused_before_any_text() -> None:
+    wide = {
+        "anyOf": [
+            {
+                "type": "object",
+                "properties": {f"k{key}_{kind}": {"type": "string"} for key in range(20)},
+                "additionalProperties": {"type": "string", "maxLength": kind + 1},
+            }
+            for kind in range(120)
+        ]
+    }
+    with pytest.raises(InvalidFieldError, match="`tools`: the grammar cannot be followed after") as caught:
+        tool_grammar(
+            [{"name": "wide", "parameters": wide}], FORMATS["hermes"], ByteTokenizer(), several=True,
+            may_write_text=True,
+        )  # fmt: skip
+    assert caught.value.code == "grammar_failed"
+
+
 def test_references_in_a_schema_mean_its_own_definitions() -> None:
     form = FORMATS["hermes"]
     functions = [

@@ -55,8 +55,8 @@ def test_a_grammar_that_is_left_can_only_end_and_says_why() -> None:
 
 
 def test_a_text_that_the_vocabulary_cannot_write_can_only_end_and_says_why() -> None:
-    state = regex("a{40}ä")
-    assert allowed(state, "a" * 40) == "$"
+    state = regex("a{70}ä")
+    assert allowed(state, "a" * 70) == "$"
     assert state.fault is not None and "no token of the vocabulary can come next" in state.fault
     with pytest.raises(RequestError, match="cannot be followed after 1 tokens"):
         regex("aä")
@@ -110,6 +110,12 @@ def test_what_fails_within_its_first_tokens_is_refused_before_it_runs() -> None:
     with pytest.raises(RequestError, match=r"cannot be followed after [1-9] tokens: .*items") as caught:
         Grammars(PRINTABLE, vocab=VOCAB).open(grammar)
     assert caught.value.code == "grammar_failed"
+
+
+def test_the_text_that_is_tried_is_more_than_blanks() -> None:
+    far = llguidance.grammar_from("regex", "[ ]{0,90}a{20}ä")
+    with pytest.raises(RequestError, match="cannot be followed after 20 tokens"):
+        Grammars(PRINTABLE, vocab=VOCAB).open(far)
 
 
 def test_a_grammar_is_compiled_once_beside_the_caller_and_each_sequence_has_its_own_state() -> None:
