@@ -38,6 +38,7 @@ function tell(error) {
 }
 
 function running(is) {
+  if (document.activeElement === $(is ? "send" : "stop")) $("question").focus(); // the focus outlives its button
   $("stop").hidden = !is;
   $("send").disabled = is;
   $("new").disabled = is;

@@ -269,6 +269,33 @@ async def test_a_conversation_comes_back_from_the_history_with_its_pictures(
     assert len(engine.submits[1].images) == 1, "what was said before is sent again"
 
 
+async def test_a_question_its_options_and_its_tokens_need_no_pointer(
+    browse: Callable[..., Any], engine: FakeEngine
+) -> None:
+    page = await browse()
+
+    async def press(*keys: str) -> str:
+        for key in keys:
+            await page.keyboard.press(key)
+        found: str = await page.evaluate("document.activeElement.id || document.activeElement.tagName")
+        return found
+
+    await page.keyboard.type("hi")  # the question has the focus
+    assert await press("Tab") == "choose"
+    assert await press("Tab", "Enter", "Tab", "Tab") == "temperature"
+    await page.keyboard.type("0.5")
+    assert await press("Tab", "Tab", "Tab", "l") == "detail"
+    assert await press("Tab", "Space") == "show-tokens"
+    assert await press("Escape") == "SUMMARY" and not await page.is_visible("#temperature")
+    assert await press("Tab") == "send"
+    assert await press("Enter") == "question", "where a button is put out of use the focus goes on"
+    await page.wait_for_selector(".assistant .figures")
+    assert engine.submits[0].sampling.temperature == 0.5
+    assert await page.input_value("#detail") == "low"
+    await press("Shift+Tab", "ArrowRight")
+    assert (await page.inner_text(".chosen")).startswith('"t"')
+
+
 async def test_every_control_has_a_name_and_can_be_reached(browse: Callable[..., Any]) -> None:
     page = await browse()
     await page.click("#options summary")
