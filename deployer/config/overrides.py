@@ -7,12 +7,14 @@ sets a value.
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from deployer.config.repositories import options_by_repository
 from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree
 from deployer.errors import ConfigError
@@ -116,6 +118,17 @@ def _option_fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
         return f"`{word}`: names no option; options of {group}: {quoted(options)}"
     unknown = [str(name) for name in names if not tree.has_option(group, str(name))]
     if unknown:
-        near_it = way_out(unknown[0], options, kind="options")
+        near_it = _as_model(unknown[0], tree) if group == "model" and "/" in unknown[0] else None
+        near_it = near_it or way_out(unknown[0], options, kind="options")
         return f"unknown {group} {quoted(unknown)} (command line `{word}`): {near_it}"
     return None
+
+
+def _as_model(name: str, tree: ConfigTree) -> str:
+    """Return how a folder or a repository is written that was given in the place of an option."""
+    option = options_by_repository(tree).get(name.lower())
+    if option is not None:
+        return f"it is the repository of `{option}`; write +model={option}"
+    if name.startswith((".", "~", "/")) or Path(name).is_dir():
+        return f"for a folder write +model=local model.path={name}"
+    return "no option stands for this repository; download it and write +model=local model.path=<its folder>"

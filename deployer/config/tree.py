@@ -53,7 +53,12 @@ def config_tree(recipe: str | None, config_dirs: Sequence[Path]) -> ConfigTree:
     """
     missing = [folder for folder in config_dirs if not folder.is_dir()]
     if missing:
-        raise ConfigError([f"--config-dir {folder}: is not a folder" for folder in missing])
+        raise ConfigError(
+            [
+                f"--config-dir {folder}: is not a folder; name one that holds groups as conf/ does"
+                for folder in missing
+            ]
+        )
     built_in = resource_dir("conf")
     given = [folder.resolve() for folder in config_dirs]
     if recipe is None:

@@ -67,7 +67,9 @@ def fetch_running(url: str, *, api_key: str | None = None) -> Running:
     try:
         reply = httpx.get(address, headers=headers, timeout=TIMEOUT_S)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise UnavailableError(f"{address}: {error or type(error).__name__}; is the server up") from error
+        raise UnavailableError(
+            f"{address}: {error or type(error).__name__}; start the server, or give its own address"
+        ) from error
     if reply.status_code == 401:
         raise UnavailableError(f"{address}: the server wants an API key; add api_key=KEY")
     if reply.status_code == 503:

@@ -42,6 +42,17 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
         (["--model", "pocket_vl"], 2, "settings read key=value: write +model=pocket_vl"),
         (["+model=pocket_vl", "engine.tp"], 2, "key=value words only; give it a value: engine.tp=<value>"),
         (["+model=pocket_vl", "hardware=h100"], 3, "it is for `deploy plan`, `deploy render`"),
+        (
+            ["+model=OpenGVLab/InternVL2-8B"],
+            3,
+            "it is the repository of `internvl2_8b`; write +model=internvl2_8b",
+        ),
+        (["+model=./mine"], 3, "for a folder write +model=local model.path=./mine"),
+        (
+            ["+model=some/other"],
+            3,
+            "no option stands for this repository; download it and write +model=local",
+        ),
         (["+recipe=nosuch"], 3, "unknown recipe `nosuch` (command line `+recipe=nosuch`): none is near it"),
         (["--port", "80"], 2, "settings read key=value: write server.port=80"),
         (["pocket_vl"], 2, "unknown verb `pocket_vl`: it is a model; write deploy +model=pocket_vl"),
