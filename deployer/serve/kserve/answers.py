@@ -26,6 +26,8 @@ _STATUS = {
     499: grpc.StatusCode.CANCELLED,
     503: grpc.StatusCode.UNAVAILABLE,
 }
+# Before the status: gRPC clients send again what was UNAVAILABLE.
+_STATUS_OF_CODE = {"aborted": grpc.StatusCode.ABORTED}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +50,7 @@ def told_fault(status: int, error: Mapping[str, Any], answer: Answer | None = No
     about = [(f"error-{name}", str(error[name])) for name in ("code", "param") if error.get(name)]
     kept = [(name, headers[name]) for name in ("x-request-id", "retry-after") if name in headers]
     return Fault(
-        status=_STATUS.get(status, grpc.StatusCode.INTERNAL),
+        status=_STATUS_OF_CODE.get(str(error.get("code"))) or _STATUS.get(status, grpc.StatusCode.INTERNAL),
         message=str(error["message"]),
         metadata=(*about, *kept),
     )

@@ -186,6 +186,16 @@ async def test_a_deadline_or_a_client_that_leaves_ends_the_sequence(
             await asyncio.sleep(0.01)
 
 
+async def test_a_request_that_an_operator_ends_is_aborted_and_not_sent_again(
+    triton: Callable[..., Any], engine: FakeEngine
+) -> None:
+    engine.script = lambda _: Script(failed=("aborted", "aborted by an operator"), fail_after=2)
+    client = await triton()
+    with pytest.raises(Refused, match="by an operator") as caught:
+        await client.infer("tiny", [bytes_input("text_input", "hi")])
+    assert caught.value.status() == "StatusCode.ABORTED"
+
+
 async def test_a_fault_of_the_engine_is_told_with_the_id_that_the_log_has(
     triton: Callable[..., Any], engine: FakeEngine
 ) -> None:
