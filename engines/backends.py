@@ -55,6 +55,12 @@ class CapturePasses(Protocol):
     def __call__(self, network: Network, *, max_tiles: int, device: torch.device) -> None: ...
 
 
+class CompileAhead(Protocol):
+    """Compiles all kernels that a network can ask for, unless an earlier start has."""
+
+    def __call__(self, network: Network, options: EngineOptions, *, ops: Ops, dtype: torch.dtype) -> None: ...
+
+
 class ConnectRanks(Protocol):
     """Lets a group that has joined sum in a way of the engine's own."""
 
@@ -69,6 +75,7 @@ class Backend:
     dtype: torch.dtype
     ops: Ops
     group: TpGroup
+    compile_ahead: CompileAhead | None  # None: there is nothing to compile
     capture_steps: CaptureSteps | None  # None: every step is launched op by op
     capture_passes: CapturePasses | None  # likewise
     connect_ranks: ConnectRanks | None  # None: sums are a library's
@@ -87,6 +94,7 @@ def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0
         dtype=_dtype(options.dtype, checkpoint_dtype, device),
         ops=OP_TABLES[options.kind](device),
         group=TpGroup(rank=rank, size=options.tp),
+        compile_ahead=COMPILERS.get(options.kind),
         capture_steps=CAPTURES.get(options.kind),
         capture_passes=PASS_CAPTURES.get(options.kind),
         connect_ranks=CONNECTS.get(options.kind),
@@ -167,6 +175,16 @@ def _turbomind_ops(device: torch.device) -> Ops:
             "engine=pytorch"
         ) from error
     return TurbomindOps(Gpu(device))
+
+
+def _turbomind_kernels(network: Network, options: EngineOptions, *, ops: Ops, dtype: torch.dtype) -> None:
+    from engines.turbomind.compile_ahead import compile_ahead
+    from engines.turbomind.ops_table import TurbomindOps
+    from engines.vision.vlm import Vlm
+
+    assert isinstance(ops, TurbomindOps), "kernels are launched by this engine's own table"
+    assert isinstance(network, Vlm), "what the loader makes"
+    compile_ahead(ops.gpu, network, options, dtype=dtype)
 
 
 def _turbomind_graphs(
@@ -251,6 +269,7 @@ def _turbomind_connect(ops: Ops, group: TpGroup) -> None:
 
 DEVICES: Mapping[str, Callable[[int], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
 OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}
+COMPILERS: Mapping[str, CompileAhead] = {"turbomind": _turbomind_kernels}
 CAPTURES: Mapping[str, CaptureSteps] = {"turbomind": _turbomind_graphs}
 PASS_CAPTURES: Mapping[str, CapturePasses] = {"turbomind": _turbomind_passes}
 CONNECTS: Mapping[str, ConnectRanks] = {"turbomind": _turbomind_connect}

@@ -91,6 +91,9 @@ def load_engine(
     with phases.of("weights"):
         network = _loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
+    if backend.compile_ahead is not None:
+        with phases.of("kernels"):
+            backend.compile_ahead(network, options, ops=backend.ops, dtype=backend.dtype)
     _join(backend, network, options, phases, meet)
     with phases.of("rehearsal"):
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)

@@ -9,6 +9,7 @@ import hashlib
 import logging
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 _log = logging.getLogger(__name__)
@@ -25,12 +26,48 @@ class CubinCache:
     """A folder of cubins by key."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self.folder = folder
         self._writable = True
 
     def load(self, stem: str, key: str) -> bytes | None:
         """Return the cubin of `key`, or None where there is none that can be trusted."""
-        path = self._path(stem, key)
+        return self._read(self._path(stem, key))
+
+    def store(self, stem: str, key: str, cubin: bytes) -> None:
+        """Keep a cubin. A folder that cannot be written is reported once and left alone from then on."""
+        self._store(self._path(stem, key), cubin)
+
+    def can_keep(self) -> bool:
+        """Whether the folder can be written; where it cannot this is reported once."""
+        probe = self.folder / f".probe-{os.getpid()}"
+        self._store(probe, b"kept")
+        if self._writable:
+            probe.unlink()
+        return self._writable
+
+    def has(self, stem: str, key: str) -> bool:
+        """Whether there is a file for this key."""
+        return self._path(stem, key).exists()
+
+    def keep_names(self, key: str, cubins: Sequence[tuple[str, str]]) -> None:
+        """Keep which cubins, a stem and a key each, are all that something needs."""
+        self._store(self._names(key), "\n".join(self._path(*cubin).name for cubin in cubins).encode())
+
+    def has_all(self, key: str) -> bool:
+        """Whether it is known which cubins something needs, and all of them are here."""
+        content = self._read(self._names(key))
+        if content is None:
+            return False
+        return all((self.folder / name).exists() for name in content.decode().split("\n"))
+
+    def _path(self, stem: str, key: str) -> Path:
+        return self.folder / f"{stem}-{key[:40]}.cubin"
+
+    def _names(self, key: str) -> Path:
+        return self.folder / f"{key[:40]}.names"
+
+    def _read(self, path: Path) -> bytes | None:
+        """Return what a file holds behind the digest of it; None where there is none that can be trusted."""
         try:
             content = path.read_bytes()
         except FileNotFoundError:
@@ -38,29 +75,25 @@ class CubinCache:
         except OSError as error:
             _log.warning("compiled kernel %s cannot be read (%s): compiling it again", path, error.strerror)
             return None
-        digest, cubin = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-        if not cubin or hashlib.sha256(cubin).digest() != digest:
+        digest, body = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+        if not body or hashlib.sha256(body).digest() != digest:
             _log.warning("compiled kernel %s is damaged: compiling it again", path)
             return None
-        return cubin
+        return body
 
-    def store(self, stem: str, key: str, cubin: bytes) -> None:
-        """Keep a cubin. A folder that cannot be written is reported once and left alone from then on."""
+    def _store(self, path: Path, body: bytes) -> None:
         if not self._writable:
             return
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self._folder, prefix=".part-") as part:
-                path = Path(part) / "cubin"
-                path.write_bytes(hashlib.sha256(cubin).digest() + cubin)
-                path.replace(self._path(stem, key))
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=self.folder, prefix=".part-") as part:
+                part_path = Path(part) / path.name
+                part_path.write_bytes(hashlib.sha256(body).digest() + body)
+                part_path.replace(path)
         except OSError as error:
             self._writable = False
             _log.warning(
                 "compiled kernels cannot be kept in %s (%s): every start will compile them again",
-                self._folder,
+                self.folder,
                 error.strerror,
             )
-
-    def _path(self, stem: str, key: str) -> Path:
-        return self._folder / f"{stem}-{key[:40]}.cubin"

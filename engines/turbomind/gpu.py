@@ -3,8 +3,6 @@
 Memory and streams are torch's; this file adds modules to torch's context and nothing else.
 """
 
-import logging
-import time
 from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,16 +11,11 @@ import torch
 
 from engines.errors import DeviceError, KernelError
 from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
-from engines.turbomind.kernel_source import KernelSource, read_kernel
+from engines.turbomind.cubins import Constants as Constants
+from engines.turbomind.cubins import Cubins, Module
 from engines.turbomind.launch import Kernel
-from engines.turbomind.nvrtc import architecture, cache_key, compile_cubin
+from engines.turbomind.nvrtc import architecture
 from engines.turbomind.tensor_map import TensorView, encode
-
-_log = logging.getLogger(__name__)
-
-Constants = tuple[
-    tuple[str, int | str], ...
-]  # -D name and value, in a fixed order so that it can be a dictionary key
 
 _KEPT_MAPS = 4096  # two a layer and pool, two a place that torch's allocator gives to activations
 
@@ -53,15 +46,12 @@ class Gpu:
         self.shared_bytes_per_sm = self._limit("MAX_SHARED_MEMORY_PER_MULTIPROCESSOR")
         # The public accessor builds a Stream object, ten times the cost of this one, and every launch asks.
         self._raw_stream = torch._C._cuda_getCurrentRawStream
-        self._cache = CubinCache(cache_dir or default_cache_dir())
-        self._sources: dict[str, KernelSource] = {}
-        self._modules: dict[tuple[str, Constants], Any] = {}
+        self.cubins = Cubins(self.arch, CubinCache(cache_dir or default_cache_dir()))
+        self._modules: dict[Module, Any] = {}
         self._kernels: dict[tuple[str, str, Constants, int, bool], Kernel] = {}
         self._scratch: dict[str, torch.Tensor] = {}
         self._maps: dict[TensorView, bytes] = {}
         self.plans: dict[Hashable, Any] = {}  # of `operands.planned`
-        self.compiled = 0  # modules that the disk cache did not have
-        self.compile_seconds = 0.0
 
     def stream(self) -> int:
         """Return torch's current stream on this device as the driver's handle."""
@@ -128,7 +118,9 @@ class Gpu:
     def _function(self, file: str, entry: str, constants: Constants, shared_bytes: int) -> int:
         module = self._modules.get((file, constants))
         if module is None:
-            module = self._load(file, constants)
+            cubin = self.cubins.get((file, constants))
+            with torch.cuda.device(self.device):
+                module = _check(_driver().cuModuleLoadData(cubin), f"load `{file}`")
             self._modules[(file, constants)] = module
         driver = _driver()
         function = _check(driver.cuModuleGetFunction(module, entry.encode()), f"find `{entry}` in `{file}`")
@@ -146,22 +138,6 @@ class Gpu:
         attribute = getattr(driver.CUdevice_attribute, f"CU_DEVICE_ATTRIBUTE_{name}")
         device = _check(driver.cuDeviceGet(self.device.index), "find the GPU")
         return int(_check(driver.cuDeviceGetAttribute(attribute, device), f"read {name}"))
-
-    def _load(self, file: str, constants: Constants) -> Any:
-        source = self._sources.get(file)
-        if source is None:
-            source = self._sources[file] = read_kernel(file)
-        stem, settings = Path(file).stem, dict(constants)
-        key = cache_key(source, arch=self.arch, constants=settings)
-        cubin = self._cache.load(stem, key)
-        if cubin is None:
-            started = time.perf_counter()
-            cubin = compile_cubin(source, arch=self.arch, constants=settings).cubin
-            self.compiled += 1
-            self.compile_seconds += time.perf_counter() - started
-            self._cache.store(stem, key, cubin)
-        with torch.cuda.device(self.device):
-            return _check(_driver().cuModuleLoadData(cubin), f"load `{file}`")
 
 
 def _driver() -> Any:

@@ -27,6 +27,7 @@ class Vlm:
 
     def __init__(self, spec: ModelSpec, params: Mapping[str, Tensor], *, ops: Ops, group: TpGroup) -> None:
         self._spec = spec
+        self.outline = without_numbers(params)
         vision = spec.vision
         self._decoder = build_decoder(spec.decoder, params, ops=ops, group=group)
         self._encoder = None if vision is None else vision.assembly.build(vision, params, ops=ops)
@@ -57,3 +58,10 @@ class Vlm:
     def logits(self, hidden_SH: Tensor) -> Tensor:
         """Return logits."""
         return self._decoder.logits(hidden_SH)
+
+
+def without_numbers(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return parameters that take no memory; what says how others are to be read keeps its number."""
+    return {
+        name: x if x.dim() == 0 and not x.is_floating_point() else x.to("meta") for name, x in params.items()
+    }

@@ -4,6 +4,7 @@ Sums over ranks round otherwise than sums in one product (`tests/support/wide_ll
 """
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from wide_llama import (
 )
 
 from engines.families.registry import read_spec
+from engines.pytorch.ops_torch import TorchOps
+from engines.weights.load import load_network
 
 NUM_PROMPTS, NEW_TOKENS = 48, 24
 
@@ -36,10 +39,14 @@ needs = {
 }
 
 
-def test_a_wide_checkpoint_loads_on_a_cpu(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", ["fp8", "awq"])
+def test_a_wide_checkpoint_loads_on_a_cpu(weights: Any, tmp_path: Path) -> None:
     """What the tests below start from is a checkpoint."""
-    write_wide_checkpoint(tmp_path)
-    assert read_spec(CONFIG, origin="config.json").decoder.num_kv_heads == KV_HEADS
+    write_wide_checkpoint(tmp_path, weights)
+    config = json.loads((tmp_path / "config.json").read_text())
+    spec = read_spec(config, origin="config.json", folder=tmp_path)
+    assert spec.decoder.num_kv_heads == KV_HEADS
+    load_network(tmp_path, spec, ops=TorchOps(), device=torch.device("cpu"), dtype=torch.float32)
 
 
 @pytest.mark.gpu
@@ -65,6 +72,32 @@ def test_answers_part_only_where_two_tokens_are_as_good_as_equally_likely(
     parted = num_parted(alone, together, tie=TIES[dtype])
     print(f"{kind}, tp={tp}: {parted} of {NUM_PROMPTS} answers of {NEW_TOKENS} tokens part at a tie")
     assert dtype != "float32" or parted <= 1
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("tp", [pytest.param(tp, marks=needs[tp]) for tp in (2, 4)])
+@pytest.mark.parametrize(("weights", "kv"), [("fp8", "fp8"), ("awq", "int8")])
+def test_answers_of_quantized_engines_part_only_at_ties(
+    weights: Any, kv: Any, tp: int, tmp_path: Path
+) -> None:
+    """A rank finds the scale of its own half of a row of activations, so their codes are other ones."""
+    write_wide_checkpoint(tmp_path, weights)
+    spec = read_spec(
+        json.loads((tmp_path / "config.json").read_text()), origin="config.json", folder=tmp_path
+    )
+    generator = torch.Generator().manual_seed(1)
+    lengths = [8 + 5 * i for i in range(NUM_PROMPTS)]
+    prompts = [torch.randint(0, VOCAB, (length,), generator=generator).tolist() for length in lengths]
+
+    def run(tp: int) -> list[Answer]:
+        how = options(
+            kind="turbomind", dtype="bfloat16", device="cuda", tp=tp, format=kv, page_tokens=16,
+            num_pages=1024, max_batch_size=16, max_prefill_token_num=512, session_len=512,
+        )  # fmt: skip
+        return asyncio.run(answers(tmp_path, spec, how, prompts, NEW_TOKENS))
+
+    parted = num_parted(run(1), run(tp), tie=TIES["codes"])
+    print(f"{weights} weights, {kv} pages, tp={tp}: {parted} of {NUM_PROMPTS} answers part at a tie")
 
 
 @pytest.mark.gpu

@@ -8,7 +8,7 @@ from sequences import sampling
 from tiny_engine import SPEC, image_input, load_tiny, options, tiles
 
 from engines.ipc.pixel_files import PixelFiles
-from engines.loading import load_engine
+from engines.loading import LoadNetwork, load_engine
 from engines.messages import Delta, Done, Failed, Ready, Reply, Start, Submit, TokenLogprobs
 from engines.spec import ModelSpec
 from engines.steps.engine_loop import EngineLoop
@@ -18,11 +18,17 @@ class LoopEngine:
     """A loop, its pixel files, and what it answered."""
 
     def __init__(
-        self, pixels: PixelFiles, *, spec: ModelSpec = SPEC, overlap: bool | None = None, **changes: Any
+        self,
+        pixels: PixelFiles,
+        *,
+        spec: ModelSpec = SPEC,
+        overlap: bool | None = None,
+        load: LoadNetwork = load_tiny,
+        **changes: Any,
     ) -> None:
         start = Start(folder="nowhere", spec=spec, options=options(**changes), vocabulary=PRINTABLE)
         self.phases: list[str] = []
-        loop, ready = load_engine(start, on_phase=self.phases.append, load=load_tiny, overlap=overlap)
+        loop, ready = load_engine(start, on_phase=self.phases.append, load=load, overlap=overlap)
         self.loop: EngineLoop = loop
         self.ready: Ready = ready
         self.tokens: dict[str, list[int]] = {}

@@ -17,12 +17,16 @@ from sequences import sampling
 from engines.ipc.client import EngineClient
 from engines.messages import Delta, Done, Submit
 from engines.options import EngineOptions
+from engines.quant.method import Method
+from engines.quant.packing import packed_tensors, quantization_config
+from engines.quant.rounding import round_groups, round_outputs
+from engines.quant.weight_quant import WeightFormat
 from engines.spec import ModelSpec
 
 HIDDEN, FFN, LAYERS, HEADS, KV_HEADS, VOCAB = 1024, 2816, 6, 16, 8, 8192
 # How much less likely a token may be, in log-probability. Logits here are up to 16, 2^-4 apart in bf16, and
-# what leads to them is rounded by 2^-8 of it in every layer.
-TIES = {"float32": 1e-3, "bfloat16": 0.5}
+# what leads to them is rounded by 2^-8 of it in every layer; codes of activations in e4m3 by up to 2^-4.
+TIES = {"float32": 1e-3, "bfloat16": 0.5, "codes": 1.5}
 CONFIG: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
     "model_type": "llama",
@@ -42,8 +46,8 @@ CONFIG: dict[str, Any] = {
 Answer = list[tuple[int, dict[int, float]]]  # a token and the likeliest ones with their log-probabilities
 
 
-def write_wide_checkpoint(folder: Path) -> None:
-    """Write a Llama of random weights whose activations keep their size."""
+def write_wide_checkpoint(folder: Path, format: WeightFormat | None = None) -> None:
+    """Write a Llama of random weights whose activations keep their size, its layers rounded to a format."""
     generator = torch.Generator().manual_seed(0)
 
     def matrix(rows: int, columns: int) -> torch.Tensor:
@@ -68,8 +72,33 @@ def write_wide_checkpoint(folder: Path) -> None:
             f"{layer}.mlp.up_proj.weight": matrix(FFN, HIDDEN),
             f"{layer}.mlp.down_proj.weight": matrix(HIDDEN, FFN),
         }
+    config = CONFIG
+    if format is not None:
+        method = Method(
+            format=format, group_size=128, search=False, symmetric=False, act_order=False, damping=0.0,
+            vision=False,
+        )  # fmt: skip
+        config = CONFIG | {"quantization_config": quantization_config(method, ["lm_head"])}
+        tensors = _rounded(tensors, method)
     save_file(tensors, folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps(config))
+
+
+def _rounded(tensors: dict[str, torch.Tensor], method: Method) -> dict[str, torch.Tensor]:
+    """Return the tensors with the linear layers of the decoder packed, each weight rounded to the nearest."""
+    packed = {}
+    for name, weight in tensors.items():
+        if "_proj." not in name:
+            packed[name] = weight
+            continue
+        group = method.group_size
+        codes = (
+            round_groups(weight, group) if method.is_4_bit and group else round_outputs(weight, method.format)
+        )
+        packed |= {
+            name.removesuffix(".weight") + suffix: x for suffix, x in packed_tensors(codes, method).items()
+        }
+    return packed
 
 
 def num_parted(one: Sequence[Answer], other: Sequence[Answer], *, tie: float) -> int:

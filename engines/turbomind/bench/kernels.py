@@ -44,7 +44,7 @@ def main(chosen: list[str]) -> None:
     for name in chosen or FAMILIES:
         for row in FAMILIES[name](gpu):
             print(line(row, ceilings), flush=True)
-    print(f"{gpu.compiled} modules compiled in {gpu.compile_seconds:.1f} s")
+    print(f"{gpu.cubins.compiled} modules compiled in {gpu.cubins.compile_seconds:.1f} s")
 
 
 if __name__ == "__main__":

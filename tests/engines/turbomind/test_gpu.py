@@ -24,7 +24,7 @@ def test_a_second_start_compiles_nothing(tmp_path: Path) -> None:
     for expected in (1, 0):
         gpu = Gpu(torch.device("cuda"), cache_dir=tmp_path)
         results.append(rms_norm(gpu, x, weight, 1e-5))
-        assert gpu.compiled == expected
+        assert gpu.cubins.compiled == expected
     assert torch.equal(*results)
 
 

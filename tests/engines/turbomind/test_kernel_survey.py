@@ -1,0 +1,107 @@
+"""What steps of any size ask for is among what the survey names, whichever sizes it looked at."""
+
+import random
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from tiny_engine import SPEC, options, picture
+
+from engines.quant.weight_quant import WeightQuant
+from engines.spec import DecoderSpec, ModelSpec, RopeSpec
+from engines.turbomind.cubins import Module
+from engines.turbomind.kernel_survey import AloneInGroup, NotingGpu, StepShape, row_counts, survey, walk
+from engines.turbomind.ops_table import TurbomindOps
+from engines.vision.towers.intern_vit_spec import InternVitSpec
+from engines.vision.vlm import Vlm, without_numbers
+from engines.weights.load import random_tensors
+
+META = torch.device("meta")
+BF16 = torch.bfloat16
+DECODER = DecoderSpec(
+    num_layers=4,
+    hidden=512,
+    num_heads=8,
+    num_kv_heads=2,
+    head_dim=64,
+    ffn=1536,
+    vocab=1000,
+    norm_eps=1e-5,
+    rope=RopeSpec(theta=10000.0),
+    max_positions=4096,
+)
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A Hopper GPU so small that layers of these sizes are cut in every way."""
+
+    arch: str = "sm_90a"
+    capability: tuple[int, int] = (9, 0)
+    num_sms: int = 10
+    shared_bytes_per_block: int = 232448
+    shared_bytes_per_sm: int = 233472
+
+
+def model(format: Any = None, **changes: Any) -> ModelSpec:
+    quantization = None if format is None else WeightQuant(format=format, group_size=128)
+    return replace(SPEC, vision=None, decoder=replace(DECODER, **changes), quantization=quantization)
+
+
+def outline_of(spec: ModelSpec, tp: int) -> dict[str, torch.Tensor]:
+    return without_numbers(random_tensors(spec, device=torch.device("cpu"), dtype=BF16, seed=0, tp=tp))
+
+
+@pytest.mark.parametrize(
+    ("format", "kv", "tp"),
+    [(None, "none", 1), (None, "int8", 2), ("fp8", "fp8", 1), ("int8", "none", 1), ("awq", "int4", 1)],
+)
+def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: int) -> None:
+    spec = model(format)
+    how = options(
+        tp=tp, format=kv, page_tokens=16, max_batch_size=48, max_prefill_token_num=3000, session_len=4096
+    )
+    outline, named = outline_of(spec, tp), list[Module]()
+    survey(outline, spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
+    assert len(named) == len(set(named)) > 12
+    asked: set[Module] = set()
+    noting = NotingGpu(Facts(), asked.add)  # type: ignore[arg-type]
+    network = Vlm(spec, outline, ops=TurbomindOps(noting), group=AloneInGroup(size=tp))
+    draw = random.Random(0)
+    shapes = []
+    for _ in range(100):
+        decodes = draw.choice((0, draw.randint(1, 48)))
+        rows = draw.choice((draw.randint(1, 48), draw.randint(1, 700), draw.randint(1, 3000)))
+        chunks = draw.randint(0 if decodes else 1, min(rows, 48 - decodes)) if decodes < 48 else 0
+        shapes.append(StepShape(num_decodes=decodes, chunk_rows=rows if chunks else 0, num_chunks=chunks))
+    walk(network, how, shapes, dtype=BF16)
+    assert not asked - set(named)
+    assert len(asked) > len(named) / 2, "these steps say something about the survey"
+
+
+def test_no_picture_asks_for_a_module_that_was_not_named() -> None:
+    assert SPEC.vision is not None
+    tower = replace(SPEC.vision.towers[0], hidden=1024, num_heads=16, ffn=4096, num_layers=2)
+    assert isinstance(tower, InternVitSpec)
+    spec = replace(SPEC, vision=replace(SPEC.vision, towers=(tower,)), decoder=DECODER)
+    how = options(page_tokens=16, max_batch_size=4, max_prefill_token_num=64)
+    outline, named = outline_of(spec, 1), list[Module]()
+    survey(outline, spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
+    assert any(file.startswith("attention_full") for file, _ in named)
+    asked: set[Module] = set()
+    noting = NotingGpu(Facts(), asked.add)  # type: ignore[arg-type]
+    network = Vlm(spec, outline, ops=TurbomindOps(noting), group=AloneInGroup())
+    draw = random.Random(0)
+    with torch.inference_mode():
+        for _ in range(20):
+            pictures = [picture(0, draw.choice((1, 3, 4, 5))) for _ in range(draw.randint(1, 4))]
+            network.encode_images(pictures, max_tiles=how.vision.max_batch_size)
+    assert asked and not asked - set(named)
+
+
+def test_rows_are_asked_about_on_both_sides_of_every_multiple_up_to_the_last() -> None:
+    rows = [*row_counts(1500)]
+    assert rows[:17] == [*range(1, 18)]
+    assert {24, 25, 128, 129, 256, 257, 640, 641, 1024, 1025, 1408, 1409, 1500} <= set(rows)
+    assert max(rows) == 1500 and max(row_counts(5)) == 5
