@@ -42,6 +42,7 @@ class SchedulerOptions:
     max_prefill_token_num: int  # prompt tokens of one step at most
     num_tokens_per_iter: int | None  # tokens of a step, decode included; None: prefill limit + batch size
     max_prefill_iters: int  # steps over which the waiting prompt tokens may be spread at most
+    tiles_per_iter: int | None  # tiles that a step encodes beside decodes; None: all that its prompts bring
     session_len: int | None  # prompt + output tokens of a sequence; None: what the model allows
     classes: tuple[ServiceClass, ...]  # empty: all requests are equal
 

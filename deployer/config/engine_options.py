@@ -26,6 +26,7 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
             max_prefill_token_num=engine.max_prefill_token_num,
             num_tokens_per_iter=engine.num_tokens_per_iter,
             max_prefill_iters=engine.max_prefill_iters,
+            tiles_per_iter=config.vision.tiles_per_iter,
             session_len=engine.session_len,
             classes=tuple(
                 ServiceClass(name=one.name, priority=one.priority, share=one.share)

@@ -52,6 +52,7 @@ RANGES: dict[str, Range] = {
     "vision.min_pixels": POSITIVE,
     "vision.max_pixels": POSITIVE,
     "vision.max_batch_size": POSITIVE,
+    "vision.tiles_per_iter": POSITIVE,
     "vision.cache_bytes": NOT_NEGATIVE,
     "vision.uncut_pixels": Range(low=0, high=1 << 28),  # 1 GiB each
     "vision.preprocess_workers": NOT_NEGATIVE,

@@ -71,6 +71,7 @@ class VisionConfig:
     min_pixels: int | None
     max_pixels: int | None
     max_batch_size: int
+    tiles_per_iter: int | None  # None: all that a step's prompt tokens bring
     cache_bytes: int
     uncut_pixels: int
     preprocess_workers: int  # processes; 0: threads of the server

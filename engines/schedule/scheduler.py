@@ -35,6 +35,7 @@ from engines.schedule.prompt_budget import PromptBudget
 from engines.schedule.queue_checks import check_queues
 from engines.schedule.sequence import Sequence
 from engines.schedule.service_classes import ServiceClasses
+from engines.schedule.tile_budget import TileBudget
 
 _rank = attrgetter("rank")
 
@@ -110,7 +111,9 @@ class Scheduler:
             return None
         prefilling = {one.arrival: one for one in moving if not one.is_decoding}
         pending = sum(one.num_pending for one in prefilling.values())
-        budget = self._prompt_budget.next(pending, num_decodes=len(moving) - len(prefilling))
+        num_decodes = len(moving) - len(prefilling)
+        budget = self._prompt_budget.next(pending, num_decodes=num_decodes)
+        tiles = TileBudget(self._options.tiles_per_iter, num_decodes=num_decodes)
         parts = self._classes.prompt_parts(prefilling.values(), budget)
         spare = budget - sum(parts.values())
         chunks: list[Chunk] = []
@@ -126,7 +129,7 @@ class Scheduler:
             else:
                 self._match(sequence)
                 most = parts.get(sequence.arrival, 0) + spare
-                num_tokens = self._reserve(sequence, min(sequence.num_pending, most))
+                num_tokens = self._reserve(sequence, tiles.tokens(sequence, min(sequence.num_pending, most)))
                 spare = most - num_tokens
             if num_tokens == 0:
                 continue
@@ -205,8 +208,7 @@ class Scheduler:
 
     def _match_if_it_fits(self, sequence: Sequence) -> bool:
         self._match(sequence)
-        fits = self._fits(sequence)
-        if not fits:
+        if not (fits := self._fits(sequence)):
             self._release(sequence)
         return fits
 
@@ -239,9 +241,7 @@ class Scheduler:
         if end <= len(sequence.pages) * self._page_tokens:
             return num_tokens
         missing = self._pages_for(end) - len(sequence.pages)
-        while (
-            self._pool.num_free < missing and (victim := self._classes.gives_pages(to=sequence)) is not None
-        ):
+        while self._pool.num_free < missing and (victim := self._classes.gives_pages(to=sequence)):
             self._preempt(victim)
         for _ in range(min(missing, self._pool.num_free)):
             sequence.pages.append(self._cache.allocate())

@@ -41,6 +41,11 @@ class ImageSlots:
         assert self.pixels is not None, "an image without pixels has no grid"
         return self.pixels.plan.grid
 
+    @property
+    def num_tiles(self) -> int:
+        """Tiles of its plan; 0 where nothing is ever encoded."""
+        return 0 if self.pixels is None else self.pixels.plan.num_tiles
+
     def rows_between(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield its image rows among tokens [start, end): first token, first row, number of them."""
         row = 0

@@ -113,6 +113,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
             max_prefill_token_num=8192,
             num_tokens_per_iter=None,
             max_prefill_iters=1,
+            tiles_per_iter=None,
             session_len=None,
             classes=(),
         ),

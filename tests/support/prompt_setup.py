@@ -24,9 +24,10 @@ TOKENS_PER_TILE = 4
 def vision_config(**changes: Any) -> VisionConfig:
     fields: dict[str, Any] = {
         "name": None, "min_tiles": None, "max_tiles": None, "thumbnail": None, "min_pixels": None,
-        "max_pixels": None, "max_batch_size": 1, "cache_bytes": 0, "uncut_pixels": 0, "preprocess_workers": 0,
-        "max_images": 8, "max_image_bytes": 1_000_000, "max_image_pixels": 1_000_000, "fetch_timeout_s": 2,
-        "max_redirects": 2, "allowed_domains": None, "allow_private_addresses": False, "file_root": None,
+        "max_pixels": None, "max_batch_size": 1, "tiles_per_iter": None, "cache_bytes": 0, "uncut_pixels": 0,
+        "preprocess_workers": 0, "max_images": 8, "max_image_bytes": 1_000_000, "max_image_pixels": 1_000_000,
+        "fetch_timeout_s": 2, "max_redirects": 2, "allowed_domains": None, "allow_private_addresses": False,
+        "file_root": None,
     }  # fmt: skip
     return VisionConfig(**{**fields, **changes})
 

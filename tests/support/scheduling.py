@@ -13,6 +13,7 @@ OPTIONS = SchedulerOptions(
     max_prefill_token_num=64,
     num_tokens_per_iter=None,
     max_prefill_iters=1,
+    tiles_per_iter=None,
     session_len=None,
     classes=(),
 )

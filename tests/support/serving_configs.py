@@ -19,9 +19,9 @@ SERVER = ServerConfig(
 )  # fmt: skip
 VISION = VisionConfig(
     name=None, min_tiles=None, max_tiles=None, thumbnail=None, min_pixels=None, max_pixels=None,
-    max_batch_size=1, cache_bytes=0, uncut_pixels=0, preprocess_workers=0, max_images=32,
-    max_image_bytes=1000, max_image_pixels=1000, fetch_timeout_s=1, max_redirects=1, allowed_domains=None,
-    allow_private_addresses=False, file_root=None,
+    max_batch_size=1, tiles_per_iter=None, cache_bytes=0, uncut_pixels=0, preprocess_workers=0,
+    max_images=32, max_image_bytes=1000, max_image_pixels=1000, fetch_timeout_s=1, max_redirects=1,
+    allowed_domains=None, allow_private_addresses=False, file_root=None,
 )  # fmt: skip
 RUNNING = Running(
     schema=1, fingerprint="f" * 64, config={"server": {"port": 0}}, packages={"python": "3"},

@@ -30,6 +30,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
         "engine.step_timeout_s=9",
         "vision.max_batch_size=6",
         "vision.cache_bytes=8",
+        "vision.tiles_per_iter=7",
     )
     assert (found.dtype, found.tp, found.rope_scaling_factor, found.step_timeout_s) == (
         "float16",
@@ -44,6 +45,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
     scheduler = found.scheduler
     assert (scheduler.session_len, scheduler.max_batch_size, scheduler.max_prefill_iters) == (1000, 5, 3)
     assert (scheduler.max_prefill_token_num, scheduler.num_tokens_per_iter) == (99, 111)
+    assert scheduler.tiles_per_iter == 7
     assert (found.vision.max_batch_size, found.vision.cache_bytes) == (6, 8)
 
 
