@@ -58,6 +58,7 @@ class Hardware:
     name: str
     kind: Literal["gpu", "cpu"]
     capability: list[int] | None  # compute capability, major and minor; None: no NVIDIA GPU
+    num_sms: int | None  # multiprocessors; None: no NVIDIA GPU
     basis: Literal["measured", "datasheet"]
     memory_bytes: int  # what a process can see
     context_bytes: int  # taken before the first tensor
@@ -112,6 +113,7 @@ def check_hardware(hardware: Hardware) -> None:
         "memory_bytes": hardware.memory_bytes,
         "memory_gbps": hardware.memory_gbps,
         "link_gbps": hardware.link_gbps,
+        "num_sms": hardware.num_sms,
         **{f"tflops.{name}": getattr(hardware.tflops, name) for name in Tflops.__dataclass_fields__},
     }
     faults = [
@@ -121,6 +123,9 @@ def check_hardware(hardware: Hardware) -> None:
     ]
     if hardware.capability is not None and (len(hardware.capability) != 2 or min(hardware.capability) < 0):
         faults.append(f"hardware.capability={hardware.capability}: must be two numbers, as [9,0]")
+    if (hardware.capability is None) != (hardware.num_sms is None):
+        given = f"hardware.capability={hardware.capability} with hardware.num_sms={hardware.num_sms}"
+        faults.append(f"{given}: an NVIDIA GPU has both, anything else has null for both")
     if hardware.shares is not None:
         faults += _share_faults(hardware.shares)
     if faults:

@@ -11,6 +11,7 @@ from deployer.plan.workspace import (
     encoder_bytes,
     graph_bytes,
     graph_sizes,
+    kernel_bytes,
     sampling_bytes,
 )
 from engines.errors import EngineError
@@ -133,6 +134,7 @@ def _workspace_rows(case: Case) -> list[MemoryRow]:
         ("picture cache", kept.picture_cache, "vision.cache_bytes"),
         ("KV as numbers", kept.plain_kv, "derived: quantized pages of one layer, while chunks attend"),
         ("penalty tables", kept.penalties, ""),
+        ("kernels' sums", kernel_bytes(case), "derived: what blocks and ranks leave for each other"),
         (
             "CUDA graphs",
             graph_bytes(case),

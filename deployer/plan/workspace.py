@@ -15,6 +15,7 @@ from deployer.plan.case import Case
 from engines.memory.kv_bytes import kv_heads_per_rank, plain_bytes
 from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.chunk_ladder import chunk_ladder
+from engines.turbomind.scratch_bytes import scratch_bytes
 
 # One H200, torch 2.11, 2026-11-22: a first graph took 75 MB, each of seven more, of 384 nodes, 1.05 MB.
 FIRST_GRAPH_BYTES = 75_000_000
@@ -86,6 +87,21 @@ def graph_bytes(case: Case) -> int:
     )
     each = (nodes + outputs * case.dtype_bytes) * (1 + bool(case.spec.adapters))
     return FIRST_GRAPH_BYTES + activations + each + bool(chunk_rows) * plain_kv
+
+
+def kernel_bytes(case: Case) -> int:
+    """Return what kernels of engine=turbomind keep between launches; nothing elsewhere."""
+    device = case.hardware
+    if case.options.kind != "turbomind" or device.capability is None or device.num_sms is None:
+        return 0
+    major, minor = device.capability
+    return scratch_bytes(
+        case.spec.decoder,
+        capability=(major, minor),
+        num_sms=device.num_sms,
+        page_tokens=case.options.kv.page_tokens,
+        tp=case.tp,
+    )
 
 
 def graph_sizes(case: Case) -> list[int]:

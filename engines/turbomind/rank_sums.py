@@ -11,8 +11,9 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.parallel import TpGroup
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.sum_ranks import Boxes, box_bytes, epochs, sum_ranks, takes
-from engines.turbomind.ops.sum_ranks_norm import row_epochs, slots_bytes, takes_rows
+from engines.turbomind.ops.sum_ranks import Boxes, epochs, sum_ranks, takes
+from engines.turbomind.ops.sum_ranks_norm import row_epochs, takes_rows
+from engines.turbomind.rank_boxes import box_bytes, slots_bytes
 from engines.turbomind.shared_memory import allocate_shared, handle_of, open_shared
 
 logger = logging.getLogger(__name__)

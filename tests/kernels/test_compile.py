@@ -25,8 +25,7 @@ from engines.turbomind.kernel_source import kernel_dir, read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.norm import num_threads
 from engines.turbomind.ops.quantize_rows import row_threads
-from engines.turbomind.ops.sum_ranks import most_blocks
-from engines.turbomind.ops.sum_ranks_norm import SLOT_BYTES, most_rows
+from engines.turbomind.rank_boxes import SLOT_BYTES, most_blocks, most_rows
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
 

@@ -3,7 +3,8 @@
 import torch
 
 from engines.turbomind.ops.sum_ranks import Boxes
-from engines.turbomind.ops.sum_ranks_norm import SLOT_BYTES, most_rows, row_epochs, slots_bytes
+from engines.turbomind.ops.sum_ranks_norm import row_epochs
+from engines.turbomind.rank_boxes import SLOT_BYTES, most_rows, slots_bytes
 
 
 class SlotGroup:

@@ -6,7 +6,7 @@ from functools import lru_cache
 
 from engines.memory.kv_bytes import num_scales, row_bytes
 from engines.options import KvFormat
-from engines.turbomind.gpu import Constants
+from engines.turbomind.cubins import Constants
 
 _ALIGNMENT_BYTES = 1008  # between the first multiple of 16 in shared memory and the first of 1,024
 _BARRIER_BYTES = 512  # at least: barriers, items, two numbers

@@ -11,6 +11,7 @@ from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import planned, rows, scalar_name
 from engines.turbomind.ops.product_operands import check_product, takes, weight_name
+from engines.turbomind.scratch_bytes import even_sums_bytes
 from engines.turbomind.tensor_map import LINE_BYTES, by_groups, lines
 
 ROWS = (192, 256)  # of x in a tile, as the kernel is compiled for
@@ -83,7 +84,7 @@ def _product(
     )
     num_slabs = -(-inputs * x_TI.element_size() // LINE_BYTES)
     blocks = min(gpu.num_sms, -(-outputs // _TILE) * num_slabs)
-    partials = gpu.scratch("linear_even partials", gpu.num_sms * _CONSUMERS * max(ROWS) // 2 * 4)
+    partials = gpu.scratch("linear_even partials", even_sums_bytes(gpu.num_sms))
     flags = gpu.scratch("linear_even flags", 4 * gpu.num_sms)
     kernel(
         gpu.stream(),

@@ -8,12 +8,11 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import scalar_name
+from engines.turbomind.rank_boxes import BLOCK_BYTES, most_blocks
 
 PIECE_BYTES = 16
 THREADS = 256
-BLOCK_BYTES = PIECE_BYTES * THREADS
-# Each rank gives all others what it has: quicker up to here than rings, which give less and meet more often.
-MOST_BYTES_GIVEN = 8 << 20
+assert PIECE_BYTES * THREADS == BLOCK_BYTES, "a piece a thread"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,16 +23,6 @@ class Boxes:
     size: int
     addresses_R: Tensor  # int64 on the device: the box of each rank
     epochs_B: Tensor  # int32 [most_blocks(size)], zero at first
-
-
-def most_blocks(size: int) -> int:
-    """Return how many blocks of 4 KB a sum over `size` ranks has at most."""
-    return MOST_BYTES_GIVEN // (size - 1) // BLOCK_BYTES
-
-
-def box_bytes(size: int) -> int:
-    """Return the bytes of one rank's box, zero at first."""
-    return size * most_blocks(size) * (2 * BLOCK_BYTES + 4)
 
 
 def takes(x: Tensor, size: int) -> bool:

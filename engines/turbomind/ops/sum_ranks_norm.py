@@ -9,22 +9,7 @@ from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
 from engines.turbomind.ops.norm import num_threads
 from engines.turbomind.ops.sum_ranks import Boxes
-
-# Rows times the ranks that each is given to: what is given twice over takes longer than the way that it saves
-# from about here on.
-MOST_ROWS_GIVEN = 64
-MOST_ROW_BYTES = 16384
-SLOT_BYTES = 2 * MOST_ROW_BYTES
-
-
-def most_rows(size: int) -> int:
-    """Return how many rows are summed over `size` ranks at once."""
-    return max(1, MOST_ROWS_GIVEN // (size - 1))
-
-
-def slots_bytes(size: int) -> int:
-    """Return the bytes of one rank's box, zero at first."""
-    return 2 * size * most_rows(size) * SLOT_BYTES
+from engines.turbomind.rank_boxes import MOST_ROW_BYTES, SLOT_BYTES, most_rows
 
 
 def takes_rows(x_TH: Tensor, size: int) -> bool:

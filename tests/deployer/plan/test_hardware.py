@@ -49,13 +49,17 @@ def test_a_device_that_cannot_be_is_refused_with_every_fault() -> None:
         prefill_attention=2,
         layer_us=-1,
     )
-    broken = replace(hardware("h200"), memory_bytes=0, memory_gbps=-1.0, capability=[9], shares=shares)
+    broken = replace(
+        hardware("h200"), memory_bytes=0, memory_gbps=-1.0, capability=[9], num_sms=None, shares=shares
+    )
     with pytest.raises(ConfigError) as caught:
         check_hardware(broken)
     assert caught.value.faults == (
         "hardware.memory_bytes=0: must be above 0",
         "hardware.memory_gbps=-1: must be above 0",
         "hardware.capability=[9]: must be two numbers, as [9,0]",
+        "hardware.capability=[9] with hardware.num_sms=None: an NVIDIA GPU has both, anything else has null "
+        "for both",
         "hardware.shares.linear=[1.2]: must be one share, above 0 and up to 1, for each of "
         "hardware.shares.linear_tokens",
         "hardware.shares.linear_tokens=[8, 1]: must rise",

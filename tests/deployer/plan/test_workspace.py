@@ -12,6 +12,7 @@ from deployer.plan.workspace import (
     encoder_bytes,
     graph_bytes,
     graph_sizes,
+    kernel_bytes,
     sampling_bytes,
 )
 from engines.memory.kept_bytes import kept_bytes
@@ -80,6 +81,18 @@ def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
     assert graph_bytes(adapted) == graph_bytes(small) + nodes + outputs
     plain = replace(case(), options=replace(case().options, kind="pytorch"))
     assert graph_bytes(plain) == 0
+
+
+def test_what_kernels_keep_between_launches_is_counted_where_they_run() -> None:
+    shares = 132 * 2 * 64 * (128 + 8) * 4  # of prefill attention: two consumers an SM, fp32
+    halves = 132 * 256 * 128 * 4  # of `linear_even`
+    assert kernel_bytes(case()) == shares + halves == 26_492_928
+    two_ranks = 2 * 2 * 64 * 32_768 + 2 * 2048 * (2 * 4096 + 4)  # slots of rows, boxes of blocks
+    assert kernel_bytes(case(tp=2)) == shares + halves + two_ranks
+    older = replace(case(), hardware=replace(case().hardware, capability=[8, 0]))
+    assert kernel_bytes(older) == 0
+    plain = replace(case(), options=replace(case().options, kind="pytorch"))
+    assert kernel_bytes(plain) == 0
 
 
 GIB = 2**30

@@ -7,7 +7,7 @@ from rank_slots import SlotGroup, packed
 from engines.parallel import TpGroup
 from engines.turbomind.ops.norm import add_rms_norm
 from engines.turbomind.ops.norm_of_sum import add_rms_norm as add_rms_norm_of_sum
-from engines.turbomind.ops.sum_ranks_norm import most_rows
+from engines.turbomind.rank_boxes import most_rows
 from engines.turbomind.rank_sums import RankSums
 
 BF16 = torch.bfloat16

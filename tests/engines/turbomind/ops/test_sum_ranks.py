@@ -8,15 +8,13 @@ import torch
 
 from engines.errors import KernelError
 from engines.turbomind.ops.sum_ranks import (
-    BLOCK_BYTES,
     PIECE_BYTES,
     Boxes,
-    box_bytes,
     epochs,
-    most_blocks,
     sum_ranks,
     takes,
 )
+from engines.turbomind.rank_boxes import BLOCK_BYTES, box_bytes, most_blocks
 
 BF16 = torch.bfloat16
 

@@ -8,12 +8,8 @@ from rank_slots import SlotGroup, packed
 
 from engines.errors import KernelError
 from engines.turbomind.ops.norm import add_rms_norm
-from engines.turbomind.ops.sum_ranks_norm import (
-    MOST_ROW_BYTES,
-    most_rows,
-    sum_add_rms_norm,
-    takes_rows,
-)
+from engines.turbomind.ops.sum_ranks_norm import sum_add_rms_norm, takes_rows
+from engines.turbomind.rank_boxes import MOST_ROW_BYTES, most_rows
 
 BF16 = torch.bfloat16
 EPS = 1e-5
