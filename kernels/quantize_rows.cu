@@ -14,63 +14,20 @@
    numbers  codes and scales equal the torch twin's; those of the others the ones of silu_mul and of add_rms_norm, and
             quantize_rows, in turn
 */
-#include "device/codes.cuh"
-#include "device/silu.cuh"
-#include "device/vector.cuh"
-
 #if !defined(SCALAR) || !defined(CODE) || !defined(HIDDEN) || !defined(THREADS)
 #error "quantize_rows.cu needs -DSCALAR=bf16|fp16 -DCODE=e4m3|int8 -DHIDDEN=<row length> -DTHREADS=<block size>"
 #endif
+#include "device/packed_row.cuh"
+#include "device/silu.cuh"
 
-constexpr int kPieces = HIDDEN / 8;  // of a row
-constexpr int kPerThread = (kPieces + THREADS - 1) / THREADS;
-static_assert(HIDDEN % 8 == 0 && THREADS % 32 == 0 && kPerThread <= 8, "see the header");
-
-using Row = uint4[kPerThread];  // 8 elements each; as floats a long row would leave an SM too few rows to wait for
-
-// Call body(i, offset) for each piece of the row that belongs to this thread.
-template <class Body>
-DEVICE void each_piece(Body body) {
-#pragma unroll
-    for (int i = 0; i < kPerThread; i++) {
-        const int piece = i * THREADS + threadIdx.x;
-        if (kPieces % THREADS == 0 || piece < kPieces) body(i, piece * 8);
-    }
-}
-
-// x / step, rounded as a division is: one step of refinement from the reciprocal.
-DEVICE float quotient(float x, float step, float inverse) {
-    const float near = x * inverse;
-    return fmaf(fmaf(-near, step, x), inverse, near);
-}
-
-DEVICE void write_codes(const Row& row, unsigned char* codes, float* scale) {
-    __shared__ float partial[32];
-    float largest = 0.f;
-    each_piece([&](int i, int) {
-        float x[8];
-        unpack16<SCALAR>(row[i], x);
-#pragma unroll
-        for (int j = 0; j < 8; j++) largest = max(largest, fabsf(x[j]));
-    });
-    const float step = max(block_max(largest, partial) / kLargest<CODE>, 1e-12f), inverse = 1.f / step;
-    if (threadIdx.x == 0) scale[blockIdx.x] = step;
-    each_piece([&](int i, int at) {
-        float x[8];
-        unpack16<SCALAR>(row[i], x);
-#pragma unroll
-        for (int j = 0; j < 8; j++) x[j] = quotient(x[j], step, inverse);
-        *reinterpret_cast<uint2*>(codes + (long long)blockIdx.x * HIDDEN + at) =
-            make_uint2(pack_codes<CODE>(x[0], x[1], x[2], x[3]), pack_codes<CODE>(x[4], x[5], x[6], x[7]));
-    });
-}
+static_assert(kN == 8, "codes are made of 16 bits");
 
 extern "C" __global__ __launch_bounds__(THREADS) void quantize_rows(const SCALAR* x, unsigned char* codes, float* scale) {
     dependents_may_start();
     wait_for_predecessor();
     Row row;
     each_piece([&](int i, int at) { row[i] = load16(x + (long long)blockIdx.x * HIDDEN + at); });
-    write_codes(row, codes, scale);
+    write_codes<CODE>(row, codes, scale);
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void silu_mul_codes(
@@ -92,7 +49,7 @@ extern "C" __global__ __launch_bounds__(THREADS) void silu_mul_codes(
         for (int j = 0; j < 8; j++) gate[j] *= up[j];
         row[i] = pack16<SCALAR>(gate);
     });
-    write_codes(row, codes, scale);
+    write_codes<CODE>(row, codes, scale);
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void add_rms_norm_codes(
@@ -117,16 +74,6 @@ extern "C" __global__ __launch_bounds__(THREADS) void add_rms_norm_codes(
         for (int j = 0; j < 8; j++) squares += x[j] * x[j];
     });
     const float factor = rsqrtf(block_sum(squares, partial) / HIDDEN + eps);
-    each_piece([&](int i, int) {
-        float x[8], weight[8];
-        unpack16<SCALAR>(row[i], x);
-        unpack16<SCALAR>(weights[i], weight);
-#pragma unroll
-        for (int j = 0; j < 8; j++) x[j] *= factor;
-        round_to<SCALAR>(x);
-#pragma unroll
-        for (int j = 0; j < 8; j++) x[j] *= weight[j];
-        row[i] = pack16<SCALAR>(x);
-    });
-    write_codes(row, codes, scale);
+    scale_row(row, weights, factor);
+    write_codes<CODE>(row, codes, scale);
 }

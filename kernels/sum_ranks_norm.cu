@@ -6,13 +6,15 @@
    in       x, residual [T, HIDDEN], w [HIDDEN] SCALAR, contiguous rows; residual and w are the same on every rank   eps float
             boxes [RANKS] addresses of the ranks' boxes, as this one sees them
             epochs [MOST_ROWS]: how often a row of this place has been summed; the same on every rank, 0 at first
-   out      out, sum [T, HIDDEN] SCALAR, may alias x and residual
+   out      out, sum [T, HIDDEN] SCALAR, may alias x and residual; with CODE out is codes [T, HIDDEN] and scale [T] fp32,
+            as quantize_rows.cu makes them of the normed row, which is never written itself
    box      memory of one rank that all write into, zero at first: slots [2][RANKS][MOST_ROWS][SLOT_BYTES], rows that a rank gave,
             for even and for odd epochs
-   -D       SCALAR = bf16 | fp16 | fp32; RANKS; MOST_ROWS; SLOT_BYTES, twice a row's or more; HIDDEN, THREADS as in norm.cu
+   -D       SCALAR = bf16 | fp16 | fp32; RANKS; MOST_ROWS; SLOT_BYTES, twice a row's or more; HIDDEN, THREADS as in norm.cu;
+            CODE = e4m3 (from sm_89 on) | int8, or none
    launch   grid T, at most MOST_ROWS; block THREADS; one row a block, held in registers. All ranks launch the same
    moves    twice a row to each other rank, 3 + 2 * RANKS rows from and to memory
-   numbers  those of sum_ranks and of add_rms_norm in turn, to the bit
+   numbers  those of sum_ranks and of add_rms_norm, or add_rms_norm_codes with as many THREADS, in turn, to the bit
 
    Every four bytes travel with their epoch in one word of eight, which arrives whole: whoever sees the epoch has the numbers.
    A flag behind the numbers would have to wait until all of them have arrived, one more way between two GPUs; the price is
@@ -22,25 +24,15 @@
 #if !defined(SCALAR) || !defined(RANKS) || !defined(MOST_ROWS) || !defined(SLOT_BYTES) || !defined(HIDDEN) || !defined(THREADS)
 #error "sum_ranks_norm.cu needs -DSCALAR -DRANKS -DMOST_ROWS -DSLOT_BYTES -DHIDDEN -DTHREADS"
 #endif
-#include "device/vector.cuh"
+#include "device/packed_row.cuh"
 
-constexpr int kN = kLanes<SCALAR>;
-constexpr int kPieces = HIDDEN / kN;  // of 16 bytes in a row
-constexpr int kPerThread = (kPieces + THREADS - 1) / THREADS;
-static_assert(RANKS >= 2 && HIDDEN % kN == 0 && 32 * kPieces <= SLOT_BYTES, "see the header");
-static_assert(THREADS % 32 == 0 && THREADS <= 1024 && kPerThread <= 8, "choose more threads");
-
-using Row = uint4[kPerThread];
-
-// Call body(i, piece) for each piece of the row that belongs to this thread.
-template <class Body>
-DEVICE void each_piece(Body body) {
-#pragma unroll
-    for (int i = 0; i < kPerThread; i++) {
-        const int piece = i * THREADS + threadIdx.x;
-        if (kPieces % THREADS == 0 || piece < kPieces) body(i, piece);
-    }
-}
+static_assert(RANKS >= 2 && 32 * kPieces <= SLOT_BYTES, "see the header");
+#ifdef CODE
+using Out = unsigned char;
+static_assert(kN == 8, "codes are made of 16 bits");
+#else
+using Out = SCALAR;
+#endif
 
 // Where a rank finds the row of this block that another one gave it, 32 bytes a piece.
 DEVICE unsigned char* slot(unsigned char* box, unsigned epoch, int from) {
@@ -69,29 +61,29 @@ DEVICE uint4 taken(const unsigned char* slot, int piece, unsigned epoch) {
 }
 
 extern "C" __global__ __launch_bounds__(THREADS) void sum_add_rms_norm(
-    const SCALAR* x, const SCALAR* residual, const SCALAR* w, SCALAR* out, SCALAR* sum, float eps, unsigned char* const* boxes,
-    unsigned* epochs, int rank) {
+    const SCALAR* x, const SCALAR* residual, const SCALAR* w, Out* out, float* scale, SCALAR* sum, float eps,
+    unsigned char* const* boxes, unsigned* epochs, int rank) {
     __shared__ float partial[32];
     dependents_may_start();
     Row row, rest, weights;
     unsigned char* box[RANKS];
 #pragma unroll
     for (int i = 0; i < RANKS; i++) box[i] = boxes[(rank + i) % RANKS];  // the own one first; no kernel writes addresses
-    each_piece([&](int i, int piece) { weights[i] = load16(w + piece * kN); });  // or weights
+    each_piece([&](int i, int at) { weights[i] = load16(w + at); });  // or weights
     wait_for_predecessor();
     const long long start = (long long)blockIdx.x * HIDDEN;
     const unsigned epoch = epochs[blockIdx.x] + 1;
-    each_piece([&](int i, int piece) { row[i] = load16(x + start + piece * kN); });
+    each_piece([&](int i, int at) { row[i] = load16(x + start + at); });
 #pragma unroll
     for (int other = 1; other < RANKS; other++)
-        each_piece([&](int i, int piece) { give(slot(box[other], epoch, rank), piece, row[i], epoch); });
-    each_piece([&](int i, int piece) { rest[i] = load16(residual + start + piece * kN); });
+        each_piece([&](int i, int at) { give(slot(box[other], epoch, rank), at / kN, row[i], epoch); });
+    each_piece([&](int i, int at) { rest[i] = load16(residual + start + at); });
     float squares = 0.f;
-    each_piece([&](int i, int piece) {
+    each_piece([&](int i, int at) {
         float total[kN] = {}, addend[kN];
 #pragma unroll
         for (int from = 0; from < RANKS; from++) {
-            unpack16<SCALAR>(from == rank ? row[i] : taken(slot(box[0], epoch, from), piece, epoch), addend);
+            unpack16<SCALAR>(from == rank ? row[i] : taken(slot(box[0], epoch, from), at / kN, epoch), addend);
 #pragma unroll
             for (int j = 0; j < kN; j++) total[j] += addend[j];
         }
@@ -100,22 +92,17 @@ extern "C" __global__ __launch_bounds__(THREADS) void sum_add_rms_norm(
 #pragma unroll
         for (int j = 0; j < kN; j++) total[j] += addend[j];
         row[i] = pack16<SCALAR>(total);
-        store16(sum + start + piece * kN, row[i]);
+        store16(sum + start + at, row[i]);
         unpack16<SCALAR>(row[i], total);
 #pragma unroll
         for (int j = 0; j < kN; j++) squares += total[j] * total[j];
     });
     const float factor = rsqrtf(block_sum(squares, partial) / HIDDEN + eps);
     if (threadIdx.x == 0) epochs[blockIdx.x] = epoch;  // behind the barrier of the sum: all have read it
-    each_piece([&](int i, int piece) {
-        float normed[kN], weight[kN];
-        unpack16<SCALAR>(row[i], normed);
-        unpack16<SCALAR>(weights[i], weight);
-#pragma unroll
-        for (int j = 0; j < kN; j++) normed[j] *= factor;
-        round_to<SCALAR>(normed);
-#pragma unroll
-        for (int j = 0; j < kN; j++) normed[j] *= weight[j];
-        store16(out + start + piece * kN, pack16<SCALAR>(normed));
-    });
+    scale_row(row, weights, factor);
+#ifdef CODE
+    write_codes<CODE>(row, out, scale);
+#else
+    each_piece([&](int i, int at) { store16(out + start + at, row[i]); });
+#endif
 }

@@ -97,9 +97,10 @@ def sum_ranks(arch: str) -> list[dict[str, int | str]]:
 
 
 def sum_ranks_norm(arch: str) -> list[dict[str, int | str]]:
+    codes = [constants for constants in quantize_rows(arch) if constants["HIDDEN"] == 4096]
     return [
-        {"RANKS": size, "MOST_ROWS": most_rows(size), "SLOT_BYTES": SLOT_BYTES} | norm_constants
-        for size, norm_constants in zip((2, 8), norm(arch), strict=False)
+        {"RANKS": size, "MOST_ROWS": most_rows(size), "SLOT_BYTES": SLOT_BYTES} | row
+        for size, row in ((2, norm(arch)[0]), (8, norm(arch)[1]), *((2, row) for row in codes))
     ]
 
 

@@ -20,8 +20,8 @@ from torch.multiprocessing.spawn import spawn
 from engines.parallel import TpGroup
 from engines.turbomind.bench.timing import time_us
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import norm
-from engines.turbomind.ops.norm_of_sum import add_rms_norm
+from engines.turbomind.ops import norm, quantize_rows
+from engines.turbomind.ops.norm_of_sum import add_rms_norm, add_rms_norm_codes
 from engines.turbomind.ops.sum_ranks import takes
 from engines.turbomind.ops.sum_ranks_norm import takes_rows
 from engines.turbomind.rank_sums import connect_ranks
@@ -115,8 +115,15 @@ def _check_norm(gpu: Gpu, group: TpGroup, x: Tensor) -> None:
     dist.broadcast(weight_H, 0)
     for turn in range(REPEATS):
         share, residual = x * (turn + 1), torch.full_like(x, turn)
-        wanted = norm.add_rms_norm(gpu, group.all_reduce(share.clone()), residual, weight_H, EPS)
-        found = add_rms_norm(gpu, share, residual, weight_H, EPS, group)
+        total = group.all_reduce(share.clone())
+        wanted = (
+            *norm.add_rms_norm(gpu, total, residual, weight_H, EPS),
+            *quantize_rows.add_rms_norm_codes(gpu, total, residual, weight_H, EPS, torch.int8),
+        )
+        found = (
+            *add_rms_norm(gpu, share, residual, weight_H, EPS, group),
+            *add_rms_norm_codes(gpu, share, residual, weight_H, EPS, torch.int8, group),
+        )
         if not all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True)):
             raise SystemExit(f"rank {group.rank}: a normed sum of {list(x.shape)} is wrong")
 

@@ -21,9 +21,9 @@ from engines.turbomind.ops import (
     linear_tiles,
 )
 from engines.turbomind.ops.linear_choice import Way, gates, way
-from engines.turbomind.ops.norm_of_sum import add_rms_norm, summed
+from engines.turbomind.ops.norm_of_sum import add_rms_norm, add_rms_norm_codes
 from engines.turbomind.ops.product_operands import takes_shape
-from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
+from engines.turbomind.ops.quantize_rows import quantize_rows, silu_mul_codes
 
 # What the kernels that gate are called with: rows, or codes of rows and their scales.
 _GATED: dict[str, Callable[..., Tensor]] = {
@@ -85,8 +85,7 @@ def add_rms_norm_linear(
     if not _multiplies_codes(gpu, x_TH.dtype, weight, len(x_TH)):
         return None
     dtype = weight.weight_OI.dtype
-    x_TH = summed(x_TH, group)
-    codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
+    codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype, group)
     return _product_of_codes(gpu, codes_TH, scale_T, weight, x_TH.dtype), sum_TH
 
 
@@ -125,8 +124,7 @@ def add_rms_norm_gated(
         normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps, group)
         return _GATED[chosen](gpu, normed_TH, gate_up, gated=True), sum_TH
     dtype = gate_up.weight_OI.dtype
-    x_TH = summed(x_TH, group)
-    codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype)
+    codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype, group)
     return _GATED_CODES[chosen](gpu, codes_TH, scale_T, gate_up, x_TH.dtype, gated=True), sum_TH
 
 

@@ -8,7 +8,7 @@ from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
 
-_CODES = {torch.float8_e4m3fn: "e4m3", torch.int8: "int8"}
+CODES = {torch.float8_e4m3fn: "e4m3", torch.int8: "int8"}
 _LANES = 8  # elements of a piece of 16 bytes
 _MOST_THREADS = 1024
 _MOST_PIECES = 8  # that a thread keeps in registers
@@ -81,8 +81,8 @@ def _planned(
     """Return the kernel for checked operands: x, then one of its shape and one row."""
 
     def plan() -> Kernel:
-        if dtype not in _CODES:
-            raise KernelError(f"`{entry}` to {dtype}: must be one of {', '.join(sorted(map(str, _CODES)))}")
+        if dtype not in CODES:
+            raise KernelError(f"`{entry}` to {dtype}: must be one of {', '.join(sorted(map(str, CODES)))}")
         x, *others = operands
         shape = tuple(x.shape)
         names = zip(("residual", "weight"), others, (shape, shape[1:]), strict=False)
@@ -90,7 +90,7 @@ def _planned(
         threads = row_threads(hidden, num_rows=len(x), num_sms=gpu.num_sms)
         constants = (
             ("SCALAR", scalar_name(entry, x)),
-            ("CODE", _CODES[dtype]),
+            ("CODE", CODES[dtype]),
             ("HIDDEN", hidden),
             ("THREADS", threads),
         )

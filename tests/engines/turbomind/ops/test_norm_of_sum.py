@@ -7,6 +7,8 @@ from rank_slots import SlotGroup, packed
 from engines.parallel import TpGroup
 from engines.turbomind.ops.norm import add_rms_norm
 from engines.turbomind.ops.norm_of_sum import add_rms_norm as add_rms_norm_of_sum
+from engines.turbomind.ops.norm_of_sum import add_rms_norm_codes as codes_of_sum
+from engines.turbomind.ops.quantize_rows import add_rms_norm_codes
 from engines.turbomind.rank_boxes import most_rows
 from engines.turbomind.rank_sums import RankSums
 
@@ -39,6 +41,14 @@ def test_few_rows_are_summed_by_the_norm_and_others_before_it(gpu, num_rows: int
     for got, wanted in zip(found, add_rms_norm(gpu, -x, residual, weight, EPS), strict=True):
         assert torch.equal(got, wanted)
     assert sums.summed == summed
+    for row in range(min(num_rows, most_rows(2))):
+        other.words(0, 1, row, 2, 128).copy_(packed(-2 * x[row], 2))
+    codes = codes_of_sum(gpu, x, residual, weight, EPS, torch.int8, TpGroup(size=2, sums=sums))
+    for got, wanted in zip(
+        codes, add_rms_norm_codes(gpu, -x, residual, weight, EPS, torch.int8), strict=True
+    ):
+        assert torch.equal(got, wanted)
+    assert sums.summed == 2 * summed
 
 
 def test_without_a_group_x_is_the_sum(gpu) -> None:

@@ -8,7 +8,8 @@ from rank_slots import SlotGroup, packed
 
 from engines.errors import KernelError
 from engines.turbomind.ops.norm import add_rms_norm
-from engines.turbomind.ops.sum_ranks_norm import sum_add_rms_norm, takes_rows
+from engines.turbomind.ops.quantize_rows import add_rms_norm_codes
+from engines.turbomind.ops.sum_ranks_norm import sum_add_rms_norm, sum_add_rms_norm_codes, takes_rows
 from engines.turbomind.rank_boxes import MOST_ROW_BYTES, most_rows
 
 BF16 = torch.bfloat16
@@ -42,6 +43,20 @@ def test_numbers_are_those_of_a_sum_and_a_norm_in_turn_and_each_rank_gives_all_o
                 words = group.words(other, rank, row, summed[row], row_bytes)
                 assert torch.equal(words, packed(shares[rank][row], summed[row]))
     assert group.boxes.epochs_B.tolist() == summed
+
+
+@pytest.mark.parametrize("code", [torch.int8, torch.float8_e4m3fn])
+def test_codes_are_those_of_a_sum_and_a_norm_with_codes_in_turn(gpu, code: torch.dtype) -> None:
+    group = SlotGroup(gpu, rank=1, size=2)
+    shares = [torch.randn(3, 1032, device=gpu.device).to(BF16) for _ in range(2)]
+    residual = torch.randn(3, 1032, device=gpu.device).to(BF16)
+    weight = torch.randn(1032, device=gpu.device).to(BF16)
+    for row in range(3):
+        group.words(1, 0, row, 1, 2064).copy_(packed(shares[0][row], 1))
+    found = sum_add_rms_norm_codes(gpu, shares[1], residual, weight, EPS, group.boxes, code)
+    total = (shares[0].float() + shares[1].float()).to(BF16)
+    for got, wanted in zip(found, add_rms_norm_codes(gpu, total, residual, weight, EPS, code), strict=True):
+        assert torch.equal(got.view(torch.uint8), wanted.view(torch.uint8))
 
 
 def test_rows_that_are_too_many_too_long_or_no_whole_pieces_are_refused(gpu) -> None:
