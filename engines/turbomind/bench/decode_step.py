@@ -90,7 +90,7 @@ def main(asked: Asked) -> None:
         ops = VARIANTS[name](device)
         network = random_network(MODEL, ops=ops, device=device, dtype=torch.bfloat16, seed=0)
         for num_seqs in asked.batches:
-            us = time_us([partial(_decode, network, *_operands(num_seqs, asked.kv))])
+            us = time_us([partial(decode, network, *operands(num_seqs, asked.kv))])
             floor = floor_us(num_seqs, asked.kv, **ceilings)
             print(
                 f"{name:<15} {num_seqs:>5} {us / 1e3:>10.3f} {num_seqs / us * 1e6:>8.0f} {floor / 1e3:>9.3f} "
@@ -108,20 +108,22 @@ def profile(asked: Asked) -> None:
             MODEL, ops=VARIANTS[name](device), device=device, dtype=torch.bfloat16, seed=0
         )
         for num_seqs in asked.batches:
-            step, kv = _operands(num_seqs, asked.kv)
-            graph = capture([partial(_decode, network, step, kv)])
+            step, kv = operands(num_seqs, asked.kv)
+            graph = capture([partial(decode, network, step, kv)])
             print(f"{name}, {num_seqs} sequences\n{table(replay_times(graph.replay))}\n", flush=True)
             del graph, kv
         del network
 
 
-def _operands(num_seqs: int, kv: KvFormat) -> tuple[StepInput, list[KvLayer]]:
+def operands(num_seqs: int, kv: KvFormat) -> tuple[StepInput, list[KvLayer]]:
+    """Return a step of so many sequences and random pages of all layers for it."""
     step = step_of(num_seqs)
     layers = range(DECODER.num_layers)
     return step, [cache(step.attention, page_tokens=PAGE_TOKENS, format=kv) for _ in layers]
 
 
-def _decode(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
+def decode(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
+    """Return the largest logit's token of each row that is sampled."""
     return network.logits(network.hidden(step, kv)).argmax(dim=-1)
 
 
