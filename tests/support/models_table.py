@@ -56,21 +56,13 @@ PREPROCESS = {
 _OWN = "loop against network: "
 TWO_IMAGES = {
     "cogvlm": _OWN + "the reference takes one picture",
-    "deepseek_vl": _OWN + "fixture trimmed",
     "glm4v": _OWN + "the reference takes one picture",
-    "llava_hf": _OWN + "fixture trimmed",
-    "mini_gemini": _OWN + "fixture trimmed",
-    "yi_vl": _OWN + "fixture trimmed",
 }
-_LOOP_LLAVA = (
-    "tests/engines/families/test_llava.py"
-    "::test_the_engine_gives_the_same_tokens_for_pictures_at_once_and_from_the_cache"
-)
 _LOOP_FRAMED = (
     "tests/engines/families/test_framed_families.py"
     "::test_the_engine_gives_what_the_network_gives_at_once_and_from_the_cache"
 )
-LOOPS = {name: _LOOP_FRAMED if name in ("cogvlm", "glm4v") else _LOOP_LLAVA for name in TWO_IMAGES}
+LOOPS = dict.fromkeys(TWO_IMAGES, _LOOP_FRAMED)
 
 
 def table() -> str:
