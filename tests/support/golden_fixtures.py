@@ -13,13 +13,18 @@ FOLDERS = {
     path.parent.relative_to(FIXTURES).as_posix(): path.parent
     for path in sorted(FIXTURES.rglob("golden.safetensors"))
 }
-# Sizes that no kernel of engine=turbomind takes and no released model has: heads of 8 and 24, 12 channels.
+# Sizes that no kernel of turbomind takes and no released model has: heads of 8 and 24, norms of 12 and 84.
 REFUSED = {
     "internvl/llama3_vit6b": "4 pairs in heads of 8",
     "internvl/qwen2": "4 pairs in heads of 8",
     "llava/v16_mistral_hf": "4 pairs in heads of 8",
     "mini_gemini/mini_gemini_hd": "norm over 12 elements",
     "phi3_vision": "12 pairs in heads of 24",
+    "text/mistral_v02": "4 pairs in heads of 8",
+    "text/phi3_4k": "12 pairs in heads of 24",
+    "text/phi3_longrope": "12 pairs in heads of 24",
+    "text/qwen2_gqa": "norm over 84 elements",
+    "text/qwen2_tied": "4 pairs in heads of 8",
 }
 _PICTURES = FIXTURES / "internvl" / "images"
 
