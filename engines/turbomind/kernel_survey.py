@@ -9,13 +9,14 @@ Legend: as in `engines/steps/step.py`; H hidden.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.overrides import TorchFunctionMode
+from torch.library import Library
 
 from engines.memory.kv_cache import allocate_kv
 from engines.options import EngineOptions
@@ -118,20 +119,18 @@ def survey(
     group = AloneInGroup(size=options.tp)
     network = Vlm(_shortened(spec), outline, ops=TurbomindOps(noting), group=group)
     walk(network, options, _shapes(network.spec, options), dtype=dtype)
-    with torch.inference_mode(), WithoutScaledProducts():
+    with torch.inference_mode(), scaled_products_of_nothing():
         _walk_passes(network, options)
         _walk_choice(noting, network, dtype=dtype)
 
 
-class WithoutScaledProducts(TorchFunctionMode):
-    """Leaves out the product that torch has no form of for tensors without numbers."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, arguments: Any = (), named: dict[str, Any] | None = None
-    ) -> Any:
-        """Return a call's result, or the tensor that it would be written to."""
-        named = named or {}
-        return named["out"] if function is torch._scaled_mm else function(*arguments, **named)
+@contextmanager
+def scaled_products_of_nothing() -> Iterator[None]:
+    """Give torch, meanwhile, the form of `_scaled_mm` that it lacks for tensors without numbers."""
+    library = Library("aten", "IMPL")  # type: ignore[no-untyped-call]  # torch's stubs
+    library.impl("_scaled_mm.out", lambda *_, out, **__: out, "Meta")  # type: ignore[no-untyped-call]  # too
+    yield
+    del library  # and what it gave
 
 
 def row_counts(most: int) -> Iterator[int]:
@@ -156,7 +155,7 @@ def walk(network: Vlm, options: EngineOptions, shapes: Iterable["StepShape"], *,
     longest = min(limits.session_len or spec.max_positions, spec.max_positions)
     pages = -(-longest // options.kv.page_tokens)
     kv = allocate_kv(spec, options.kv, num_pages=pages, tp=options.tp, dtype=dtype, device=META)
-    with torch.inference_mode(), WithoutScaledProducts():
+    with torch.inference_mode(), scaled_products_of_nothing():
         for shape in shapes:
             step = shape.step(hidden=spec.hidden, num_pages=pages, longest=longest, dtype=dtype)
             network.logits(network.hidden(step, kv))
