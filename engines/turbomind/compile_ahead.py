@@ -28,6 +28,8 @@ from engines.turbomind.kernel_survey import survey
 from engines.turbomind.nvrtc import nvrtc_version
 from engines.vision.vlm import Vlm
 
+MOST_WORKERS = 16  # of some fifty modules each then has three; a process takes 120 MB
+
 _log = logging.getLogger(__name__)
 
 Ask = Callable[[Callable[[Module], None]], None]  # calls its argument with every module that is wanted
@@ -47,9 +49,14 @@ def compile_ahead(gpu: Gpu, network: Vlm, options: EngineOptions, *, dtype: torc
     compile_asked(
         gpu.cubins,
         ask,
-        num_workers=max(1, len(os.sched_getaffinity(0)) // options.tp),
+        num_workers=worker_count(len(os.sched_getaffinity(0)), ranks=options.tp),
         follows_from=repr((network.spec, facts)),
     )
+
+
+def worker_count(num_cpus: int, *, ranks: int) -> int:
+    """Return how many processes compile for a rank: its share of the processors, not more than are of use."""
+    return max(1, min(num_cpus // ranks, MOST_WORKERS))
 
 
 def compile_asked(cubins: Cubins, ask: Ask, *, num_workers: int, follows_from: str) -> None:
@@ -68,7 +75,7 @@ def compile_asked(cubins: Cubins, ask: Ask, *, num_workers: int, follows_from: s
 
         try:
             ask(wanted)
-        except (NotImplementedError, RuntimeError) as error:  # what torch says of tensors without numbers
+        except RuntimeError as error:  # what torch says of tensors without numbers
             _log.warning("some kernels of this model will be compiled when they are first used: %s", error)
             return
     for module in modules:

@@ -15,7 +15,7 @@ from engines.errors import KernelError
 from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_random
 from engines.turbomind import cubins as cubins_module
-from engines.turbomind.compile_ahead import compile_asked
+from engines.turbomind.compile_ahead import compile_asked, worker_count
 from engines.turbomind.cubin_cache import CubinCache
 from engines.turbomind.cubins import Cubins, Module
 
@@ -61,6 +61,13 @@ def test_processes_compile_what_this_one_then_finds_and_leave_nothing_else(tmp_p
     unwritable = Start(tmp_path / "file" / "cubins", "one", num_workers=2)
     assert unwritable.cubins.compiled == 2, "what cannot be kept is compiled here, once"
     assert [unwritable.cubins.get(module) for module in NORMS] and unwritable.cubins.compiled == 2
+
+
+@pytest.mark.parametrize(("num_cpus", "ranks", "count"), [(2, 1, 2), (2, 4, 1), (32, 1, 16), (32, 4, 8)])
+def test_ranks_share_the_processors_and_few_processes_are_enough(
+    num_cpus: int, ranks: int, count: int
+) -> None:
+    assert worker_count(num_cpus, ranks=ranks) == count
 
 
 def test_a_module_that_does_not_compile_is_told_by_who_needs_it(tmp_path: Path) -> None:
