@@ -1,6 +1,6 @@
 """Cases of the choice of tokens from the logits of InternVL2-8B's head."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import torch
@@ -21,12 +21,15 @@ ROWS = (1, 64, 256)
 WAYS = {"greedy": (0.0, VOCAB, 1.0), "drawn": (0.8, VOCAB, 1.0), "cut": (0.8, 40, 0.8)}
 
 
+def greedy(gpu: Gpu, num_rows: int) -> Callable[[Tensor], Tensor]:
+    """Return what an engine takes the tokens of so many greedy rows with."""
+    choices_S6 = _choice(num_rows, *WAYS["greedy"]).to(gpu.device)
+    return partial(choose_token, gpu, choices_S6=choices_S6, **_tables(gpu))
+
+
 def choices(gpu: Gpu) -> Iterator[Row]:
     """Yield each way at each number of rows; the logits of the peers' chat models have such a spread."""
-    tables = {
-        "seen_NV": torch.zeros(1, VOCAB, dtype=torch.bool, device="cuda"),
-        "outputs_NV": torch.zeros(1, VOCAB, dtype=torch.int32, device="cuda"),
-    }
+    tables = _tables(gpu)
     for num_rows in ROWS:
         size = num_rows * PADDED * 2
         logits = [
@@ -34,7 +37,7 @@ def choices(gpu: Gpu) -> Iterator[Row]:
             for _ in range(num_sets(size))
         ]
         for name, way in WAYS.items():
-            choice, rows = _choice(num_rows, *way), _sampling_rows(num_rows, *way)
+            choice, rows = _choice(num_rows, *way).to(gpu.device), _sampling_rows(num_rows, *way)
             yield Row(
                 op="choose_token",
                 shape=f"S={num_rows} {name}",
@@ -44,13 +47,21 @@ def choices(gpu: Gpu) -> Iterator[Row]:
             )
 
 
+def _tables(gpu: Gpu) -> dict[str, Tensor]:
+    """Return the tables of penalties, which no row uses."""
+    return {
+        "seen_NV": torch.zeros(1, VOCAB, dtype=torch.bool, device=gpu.device),
+        "outputs_NV": torch.zeros(1, VOCAB, dtype=torch.int32, device=gpu.device),
+    }
+
+
 def _choice(num_rows: int, temperature: float, top_k: int, top_p: float) -> Tensor:
     host_S6 = torch.empty(num_rows, CHOICE_WORDS, dtype=torch.int64)
     host_S6.numpy().view(CHOICE)[:, 0] = [
         (*noise_key(row, 0), temperature, float("-inf"), top_p, top_k, 1.0, 0.0, 0.0, 0)
         for row in range(num_rows)
     ]
-    return host_S6.cuda()
+    return host_S6
 
 
 def _sampling_rows(num_rows: int, temperature: float, top_k: int, top_p: float) -> SamplingRows:

@@ -7,6 +7,7 @@ one), or `profile`, which prints a table of each step's kernels in place of its 
 """
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import get_args
@@ -20,12 +21,15 @@ from engines.options import KvFormat
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.steps.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, cache_bytes, paged_batch
+from engines.turbomind.bench.choice import greedy
 from engines.turbomind.bench.decode_profile import replay_times, table
 from engines.turbomind.bench.decode_variants import VARIANTS
 from engines.turbomind.bench.timing import capture, copy_ceiling_gbps, matmul_ceiling_tflops, time_us
+from engines.turbomind.gpu import Gpu
 from engines.weights.load import random_network
 
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
+Choose = Callable[[Tensor], Tensor]
 USUAL = ("engine", "no-overlap", "cublas")
 PROFILE = "profile"
 KV_WORDS: dict[str, KvFormat] = {f"kv-{format}": format for format in get_args(KvFormat)}
@@ -108,23 +112,23 @@ def profile(asked: Asked) -> None:
             MODEL, ops=VARIANTS[name](device), device=device, dtype=torch.bfloat16, seed=0
         )
         for num_seqs in asked.batches:
-            step, kv = operands(num_seqs, asked.kv)
-            graph = capture([partial(decode, network, step, kv)])
+            held = operands(num_seqs, asked.kv)
+            graph = capture([partial(decode, network, *held)])
             print(f"{name}, {num_seqs} sequences\n{table(replay_times(graph.replay))}\n", flush=True)
-            del graph, kv
+            del graph, held
         del network
 
 
-def operands(num_seqs: int, kv: KvFormat) -> tuple[StepInput, list[KvLayer]]:
-    """Return a step of so many sequences and random pages of all layers for it."""
+def operands(num_seqs: int, kv: KvFormat) -> tuple[StepInput, list[KvLayer], Choose]:
+    """Return a step of so many sequences, random pages of all layers and what chooses their tokens."""
     step = step_of(num_seqs)
-    layers = range(DECODER.num_layers)
-    return step, [cache(step.attention, page_tokens=PAGE_TOKENS, format=kv) for _ in layers]
+    pages = [cache(step.attention, page_tokens=PAGE_TOKENS, format=kv) for _ in range(DECODER.num_layers)]
+    return step, pages, greedy(Gpu(torch.device("cuda")), num_seqs)
 
 
-def decode(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
+def decode(network: Network, step: StepInput, kv: list[KvLayer], choose: Choose) -> Tensor:
     """Return the largest logit's token of each row that is sampled."""
-    return network.logits(network.hidden(step, kv)).argmax(dim=-1)
+    return choose(network.logits(network.hidden(step, kv)))
 
 
 def asked_for(words: list[str]) -> Asked:

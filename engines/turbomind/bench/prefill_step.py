@@ -16,10 +16,12 @@ from engines.network import Network
 from engines.ops import KvLayer
 from engines.steps.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, paged_batch
+from engines.turbomind.bench.choice import greedy
 from engines.turbomind.bench.decode_profile import replay_times, table
-from engines.turbomind.bench.decode_step import DECODER, MODEL, PAGE_TOKENS, PROFILE
+from engines.turbomind.bench.decode_step import DECODER, MODEL, PAGE_TOKENS, PROFILE, Choose
 from engines.turbomind.bench.decode_variants import VARIANTS
 from engines.turbomind.bench.timing import capture, sustained_us
+from engines.turbomind.gpu import Gpu
 from engines.weights.load import random_network
 
 PROMPT_TOKENS = 2048
@@ -49,7 +51,7 @@ def measured(network: Network, name: str, prompts: int, *, profile: bool) -> str
     """Return the line of a variant, or the table of its kernels."""
     step = step_of(prompts)
     kv = [cache(step.attention, page_tokens=PAGE_TOKENS) for _ in range(DECODER.num_layers)]
-    call = partial(_prefill, network, step, kv)
+    call = partial(_prefill, network, step, kv, greedy(Gpu(torch.device("cuda")), prompts))
     tokens = prompts * PROMPT_TOKENS
     if profile:
         return f"{name}, {tokens} tokens\n{table(replay_times(capture([call]).replay))}\n"
@@ -71,8 +73,8 @@ def step_of(prompts: int) -> StepInput:
     )
 
 
-def _prefill(network: Network, step: StepInput, kv: list[KvLayer]) -> Tensor:
-    return network.logits(network.hidden(step, kv)).argmax(dim=-1)
+def _prefill(network: Network, step: StepInput, kv: list[KvLayer], choose: Choose) -> Tensor:
+    return choose(network.logits(network.hidden(step, kv)))
 
 
 if __name__ == "__main__":
