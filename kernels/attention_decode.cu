@@ -6,31 +6,37 @@
             keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, or codes; key_scales, value_scales: fp16 parameters of each
             row of codes; formats as in engines/memory/kv_layer.py   pages [B, pages_stride] int32   kv_lens [B] int32
    out      out [B, KV_HEADS * GROUP, DIM] contiguous; zeros where kv_lens[b] is 0
-   scratch  partials: 2 * gridDim.x * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
+   scratch  partials: 2 * (gridDim.x / CLUSTER) * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
    new      with ROTARY > 0 queries come as they were multiplied, and the step's own keys and values are not in the pages yet:
             k, v [B, KV_HEADS, DIM] SCALAR, sequences `k_stride`, `v_stride` elements apart   cos, sin [B, ROTARY] fp32
             slots [B] int64 as in rope.cu: where they are stored, rotated and in the format of the pages
    -D       SCALAR = bf16 | fp16; DIM, multiple of 16; ROTARY; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;
-            WINDOW; KV_FORMAT = 0 SCALAR | 1 int8 | 2 int4 | 3 fp8; WARPS; STAGES (tiles in flight + 1); BLOCKS_PER_SM; MAX_SEQS
-   launch   grid any (one wave: BLOCKS_PER_SM * SMs), block 32 * WARPS, shared as `shared_bytes` of the launcher computes
+            WINDOW; KV_FORMAT = 0 SCALAR | 1 int8 | 2 int4 | 3 fp8; WARPS; STAGES (tiles in flight + 1); CLUSTER,
+            blocks that work as one; BLOCKS_PER_SM; MAX_SEQS
+   launch   grid any multiple of CLUSTER (one wave: BLOCKS_PER_SM * SMs), block 32 * WARPS, shared as `shared_bytes` computes
    moves    sum of min(kv_lens, WINDOW) * KV_HEADS * 2 rows of DIM elements: every key and value once
    numbers  scores and sums in fp32, probabilities rounded to SCALAR before they meet the values; within 2^-7 of the largest
             value of a head, as the twin in bf16
 
-   The work list. A tile is 16 * WARPS tokens of one (sequence, KV head), a segment all tiles of one. Segments laid end to end
-   form one line; worker i of G takes tiles [total * i / G, total * (i + 1) / G), so no worker has more than one tile above
-   another, whatever the lengths. Every block derives the line from kv_lens: nothing but memory steers the kernel, so it lives
-   in a graph. A segment that several workers share is summed by the last of them to arrive.
+   The work list. A tile is 16 * WARPS * CLUSTER tokens of one (sequence, KV head), a segment all tiles of one. A worker is a block,
+   or a cluster of them. Segments laid end to end form one line; worker i of G takes tiles [total * i / G, total * (i + 1) / G), so
+   no worker has more than one tile above another, whatever the lengths. Every block derives the line from kv_lens: nothing but
+   memory steers the kernel, so it lives in a graph. A segment that several workers share is summed by the last of them to arrive.
+
+   Few segments may be left to clusters, whose blocks see each other's shared memory: a sum through the L2 costs 2 us (stores, fence,
+   counter, loads), as much as the keys of a short step. Where sequences are short or of about one length, each cluster takes one
+   segment, which it finds without the line.
 
    Inside a block each warp owns 16 tokens of a tile, its own ring of shared memory and its own running softmax; blocks meet
    only where a segment ends. Scores are computed transposed (tokens are the rows of the product, queries its 8 columns), so
    a group of up to 8 query heads costs one matrix instruction where queries as rows would waste half of it.
 */
 #if !defined(SCALAR) || !defined(DIM) || !defined(ROTARY) || !defined(KV_HEADS) || !defined(GROUP) || !defined(PAGE_TOKENS) || \
-    !defined(WINDOW) || !defined(KV_FORMAT) || !defined(WARPS) || !defined(STAGES) || !defined(BLOCKS_PER_SM) || !defined(MAX_SEQS)
-#error "attention_decode.cu needs -DSCALAR -DDIM -DROTARY -DKV_HEADS -DGROUP -DPAGE_TOKENS -DWINDOW -DKV_FORMAT -DWARPS -DSTAGES -DBLOCKS_PER_SM -DMAX_SEQS"
+    !defined(WINDOW) || !defined(KV_FORMAT) || !defined(WARPS) || !defined(STAGES) || !defined(CLUSTER) || !defined(BLOCKS_PER_SM) || !defined(MAX_SEQS)
+#error "attention_decode.cu needs -DSCALAR -DDIM -DROTARY -DKV_HEADS -DGROUP -DPAGE_TOKENS -DWINDOW -DKV_FORMAT -DWARPS -DSTAGES -DCLUSTER -DBLOCKS_PER_SM -DMAX_SEQS"
 #endif
 
+#include "device/cluster.cuh"
 #if KV_FORMAT == 0
 #include "device/decode_rows.cuh"
 #else
@@ -39,15 +45,19 @@
 #include "device/decode_newest.cuh"
 
 constexpr int kThreads = 32 * WARPS;
-constexpr int kTile = kRows * WARPS;           // tokens of a tile
+constexpr int kTile = kRows * WARPS * CLUSTER;  // tokens of a tile
 constexpr int kOutPitch = DIM + 4;             // floats
-constexpr int kPartial = GROUP * DIM + (2 * GROUP + 3) / 4 * 4;  // floats of a worker's share of a segment: sums, maxima, weights
+constexpr int kPartial = GROUP * DIM + (2 * GROUP + 3) / 4 * 4;  // floats of a worker's share of a segment: sums, (maximum, weight)
+constexpr int kItems = GROUP * DIM / 4;         // four elements each, of which a block of a cluster sums some
+constexpr int kOwnItems = (kItems + CLUSTER - 1) / CLUSTER;
 static_assert(DIM % 16 == 0 && PAGE_TOKENS % 16 == 0 && STAGES >= 2, "see the header");
 
-struct Layout {  // of the dynamic shared memory
+using Sums = float[GROUP][kOutPitch];           // of all queries, the mark behind each
+
+struct __align__(16) Layout {  // of the dynamic shared memory; two Sums follow where blocks form clusters
     unsigned char ring[WARPS][STAGES][kStageBytes];
-    float sums[WARPS][GROUP][kOutPitch];
-    float maxima[WARPS][kColumns * 8], weights[WARPS][kColumns * 8];
+    Sums sums[WARPS];
+    float2 marks[WARPS][kColumns * 8];  // maximum and weight of a query
     int starts[MAX_SEQS + 1];  // first tile of a sequence's first segment, divided by KV_HEADS
     int scan[WARPS];
     int is_last;
@@ -61,6 +71,7 @@ DEVICE int tiles_of(int len) { return (len + kTile - 1) / kTile - first_tile(len
 DEVICE int build_work_list(Layout& shared, const int* kv_lens, int num_seqs) {
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     int before = 0;
+#pragma unroll 1
     for (int base = 0; base < num_seqs; base += kThreads) {
         const int seq = base + threadIdx.x;
         const int len = seq < num_seqs ? kv_lens[seq] : 0;
@@ -100,6 +111,7 @@ struct Cursor {
 
     DEVICE void seek(const Layout& shared, const int* kv_lens, int num_seqs, int at) {
         int low = 0, high = num_seqs - 1;  // the last sequence that starts at or before `at`
+#pragma unroll 1
         while (low < high) {
             const int middle = (low + high + 1) / 2;
             if ((long long)shared.starts[middle] * KV_HEADS <= at) low = middle;
@@ -117,22 +129,39 @@ struct Cursor {
         if (++head < KV_HEADS) return;
         head = 0;
         int next = seq + 1;
+#pragma unroll 1
         while (next < num_seqs && shared.starts[next] == shared.starts[next + 1]) next++;
         if (next < num_seqs) enter(kv_lens, next);
     }
 
     // The first token of a warp's rows in this tile, and whether any of them is seen.
-    DEVICE int token(int warp) const { return (first_tile(len) + tile) * kTile + warp * kRows; }
+    DEVICE int token(int place) const { return (first_tile(len) + tile) * kTile + place * kRows; }
     DEVICE bool seen(int token) const { return token < len && token + kRows > window_start(len); }
 
     // Whether the sequence ends among the kRows tokens from this one on, which is seen.
     DEVICE bool ends(int token) const { return token + kRows >= len; }
 
     // Whether the tiles of this segment that begins at `at` end, before `end`, in rows of this warp.
-    DEVICE bool brings_newest(int warp, int at, int end) const {
-        return at - tile + num_tiles <= end && (len - 1) % kTile / kRows == warp;
+    DEVICE bool brings_newest(int place, int at, int end) const {
+        return at - tile + num_tiles <= end && (len - 1) % kTile / kRows == place;
     }
 };
+
+#if CLUSTER > 1
+constexpr int kShortTiles = 3, kShortTokens = 1536;  // to sum shares of a segment through memory takes as long
+
+// Whether each worker takes one segment and finds it by its own number: sequences are short, or of about one length and either
+// not long or as many as keep all workers busy.
+DEVICE bool takes_segment(const int* kv_lens, int num_seqs) {
+    const int workers = gridDim.x / CLUSTER, segments = num_seqs * KV_HEADS;
+    if (num_seqs > 32 || segments > workers) return false;
+    const int lane = threadIdx.x % 32, tiles = lane < num_seqs ? tiles_of(kv_lens[lane]) : 0;
+    const int longest = __reduce_max_sync(0xffffffffu, tiles), sum = __reduce_add_sync(0xffffffffu, tiles);
+    const int num_real = __popc(__ballot_sync(0xffffffffu, tiles > 0));
+    const bool even = 4 * longest * num_real <= 5 * sum;
+    return longest <= kShortTiles || (even && (longest <= kShortTokens / kTile || segments == workers));
+}
+#endif
 
 // Lay a warp's result out for the block.
 DEVICE void close(Layout& shared, const Rows& rows) {
@@ -143,10 +172,7 @@ DEVICE void close(Layout& shared, const Rows& rows) {
         for (int j = 0; j < 2; j++) {
             const int query = 8 * n + 2 * c + j;
             const float weight = sum_of_tokens(rows.weight[n][j]), bias = rows.bias_of(n, j);
-            if (g == 0) {
-                shared.maxima[warp][query] = rows.peak[n][j];
-                shared.weights[warp][query] = weight;
-            }
+            if (g == 0) shared.marks[warp][query] = make_float2(rows.peak[n][j], weight);
             if (query >= GROUP) continue;
 #pragma unroll
             for (int i = 0; i < kSteps; i++)
@@ -156,73 +182,109 @@ DEVICE void close(Layout& shared, const Rows& rows) {
         }
 }
 
-DEVICE void write4(SCALAR* out, const float (&sum)[4], float weight) {
-    const float inverse = weight > 0.f ? 1.f / weight : 0.f;
-    *reinterpret_cast<uint2*>(out) = make_uint2(pack2<SCALAR>(sum[0] * inverse, sum[1] * inverse),
-                                                pack2<SCALAR>(sum[2] * inverse, sum[3] * inverse));
-}
+struct Share {  // of a segment, for one query and four elements of the head
+    float sum[4];
+    float2 mark;
 
-// Sum `count` shares of a segment for one query and four elements of the head. Share i: o(i) sums, m(i) maximum, l(i) weight.
-// Shares are asked for together, kAtOnce of them: what comes from memory takes one round trip then.
-template <class Sums, class Peak, class Weight>
-DEVICE void combine(int count, Sums o, Peak m, Weight l, float (&sum)[4], float& peak, float& weight) {
-    constexpr int kAtOnce = WARPS * BLOCKS_PER_SM < 16 ? 8 : 2;  // sixteen warps an SM have no registers for more
-    peak = kNone;
-    weight = sum[0] = sum[1] = sum[2] = sum[3] = 0.f;
-    for (int first = 0; first < count; first += kAtOnce) {
-        uint4 share[kAtOnce];
-        float its_peak[kAtOnce], its_weight[kAtOnce], top = peak;
+    DEVICE static Share of(uint4 sums, float2 mark) {
+        return {{__uint_as_float(sums.x), __uint_as_float(sums.y), __uint_as_float(sums.z), __uint_as_float(sums.w)}, mark};
+    }
+};
+
+// Sum `count` shares. They are asked for together, AT_ONCE of them: what comes from memory takes one round trip then.
+template <int AT_ONCE, class At>
+DEVICE Share combine(int count, At at) {
+    Share all{{0.f, 0.f, 0.f, 0.f}, {kNone, 0.f}};
+#pragma unroll 1
+    for (int first = 0; first < count; first += AT_ONCE) {
+        Share some[AT_ONCE];
+        float top = all.mark.x;
 #pragma unroll
-        for (int i = 0; i < kAtOnce; i++) {
-            const bool real = first + i < count;
-            share[i] = real ? o(first + i) : make_uint4(0, 0, 0, 0);
-            its_peak[i] = real ? m(first + i) : kNone;
-            its_weight[i] = real ? l(first + i) : 0.f;
-        }
+        for (int i = 0; i < AT_ONCE; i++)
+            some[i] = first + i < count ? at(first + i) : Share{{0.f, 0.f, 0.f, 0.f}, {kNone, 0.f}};
 #pragma unroll
-        for (int i = 0; i < kAtOnce; i++) top = max(top, its_peak[i]);
-        const float before = exp2_fast(peak - top);
-        peak = top;
-        weight *= before;
+        for (int i = 0; i < AT_ONCE; i++) top = max(top, some[i].mark.x);
+        const float before = exp2_fast(all.mark.x - top);
+        all.mark.x = top;
+        all.mark.y *= before;
 #pragma unroll
-        for (int j = 0; j < 4; j++) sum[j] *= before;
+        for (int j = 0; j < 4; j++) all.sum[j] *= before;
 #pragma unroll
-        for (int i = 0; i < kAtOnce; i++) {
-            const float fade = exp2_fast(its_peak[i] - top);
-            weight += fade * its_weight[i];
-            sum[0] += fade * __uint_as_float(share[i].x);
-            sum[1] += fade * __uint_as_float(share[i].y);
-            sum[2] += fade * __uint_as_float(share[i].z);
-            sum[3] += fade * __uint_as_float(share[i].w);
+        for (int i = 0; i < AT_ONCE; i++) {
+            const float fade = exp2_fast(some[i].mark.x - top);
+            all.mark.y += fade * some[i].mark.y;
+#pragma unroll
+            for (int j = 0; j < 4; j++) all.sum[j] += fade * some[i].sum[j];
         }
     }
+    return all;
 }
 
 // Of numbers that are not negative; the short form wherever it is enough.
 DEVICE int quotient(long long a, long long b) { return a >> 32 ? int(a / b) : int(unsigned(a) / unsigned(b)); }
 
-// Sum the warps of this block; write the result, or this worker's share of it, or, as the last to come, the sum of all shares.
-// The segment is tiles [begin, end), this worker's tiles are [own_begin, own_end).
-DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, int begin, int end, int own_begin, int own_end,
-                   long long total, int workers) {
+DEVICE void write4(SCALAR* out, const Share& all) {
+    const float inverse = all.mark.y > 0.f ? 1.f / all.mark.y : 0.f;
+    *reinterpret_cast<uint2*>(out) = make_uint2(pack2<SCALAR>(all.sum[0] * inverse, all.sum[1] * inverse),
+                                                pack2<SCALAR>(all.sum[2] * inverse, all.sum[3] * inverse));
+}
+
+constexpr int kAtOnce = WARPS * BLOCKS_PER_SM < 16 ? 8 : 2;  // sixteen warps an SM have no registers for more
+
+// What the warps of this block have of an item.
+DEVICE Share of_warps(const Layout& shared, int query, int d) {
+    return combine<kAtOnce>(WARPS, [&](int w) { return Share::of(load16(&shared.sums[w][query][d]), shared.marks[w][query]); });
+}
+
+// Of all items a block lays what its warps have where the other blocks of the cluster find it.
+DEVICE void lay_share(Sums& share, const Layout& shared) {
+#pragma unroll 1
+    for (int item = threadIdx.x; item < kItems; item += kThreads) {
+        const int query = item / (DIM / 4), d = item % (DIM / 4) * 4;
+        const Share own = of_warps(shared, query, d);
+        store16(&share[query][d], as_words(own.sum[0], own.sum[1], own.sum[2], own.sum[3]));
+        store16(&share[query][DIM], as_words(own.mark.x, own.mark.y, 0.f, 0.f));
+    }
+}
+
+DEVICE Share of_blocks(const Sums& share, int query, int d) {
+    return combine<CLUSTER>(CLUSTER, [&](int rank) {
+        Share its;
+        float mark[4];
+        load_peer4(its.sum, &share[query][d], rank);
+        load_peer4(mark, &share[query][DIM], rank);
+        its.mark = make_float2(mark[0], mark[1]);
+        return its;
+    });
+}
+
+// Sum the warps of this worker; write the result, or its share of it, or, as the last to come, the sum of all shares. The blocks
+// of a cluster do this side by side, each for its items. The segment is tiles [begin, end), this worker's are [own_begin, own_end).
+DEVICE void finish(Layout& shared, int parity, SCALAR* out, float* partials, int* counters, int begin, int end, int own_begin,
+                   int own_end, long long total, int workers) {
     const bool alone = own_begin <= begin && end <= own_end;
-    const int worker = blockIdx.x;
+    const int worker = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
+    const int from = rank * kOwnItems + threadIdx.x, to = min((rank + 1) * kOwnItems, kItems);
     // A worker has two places for shares. The second is of a segment that starts behind its first tile.
     float* own = partials + (2LL * worker + (own_begin < begin)) * kPartial;
     __syncthreads();
-    for (int item = threadIdx.x; item < GROUP * DIM / 4; item += kThreads) {
+    Sums& share = reinterpret_cast<Sums*>(&shared + 1)[parity];
+    if constexpr (CLUSTER > 1) {
+        lay_share(share, shared);
+        cluster_meet();
+    }
+#pragma unroll 1
+    for (int item = from; item < to; item += kThreads) {
         const int query = item / (DIM / 4), d = item % (DIM / 4) * 4;
-        float sum[4], peak, weight;
-        combine(WARPS, [&](int w) { return load16(&shared.sums[w][query][d]); }, [&](int w) { return shared.maxima[w][query]; },
-                [&](int w) { return shared.weights[w][query]; }, sum, peak, weight);
+        Share all;
+        if constexpr (CLUSTER > 1) all = of_blocks(share, query, d);
+        else all = of_warps(shared, query, d);
         if (alone) {
-            write4(out + query * DIM + d, sum, weight);
+            write4(out + query * DIM + d, all);
             continue;
         }
-        store16(own + query * DIM + d, make_uint4(__float_as_uint(sum[0]), __float_as_uint(sum[1]), __float_as_uint(sum[2]),
-                                                  __float_as_uint(sum[3])));
-        own[GROUP * DIM + query] = peak;
-        own[GROUP * DIM + GROUP + query] = weight;
+        store16(own + query * DIM + d, as_words(all.sum[0], all.sum[1], all.sum[2], all.sum[3]));
+        *reinterpret_cast<float2*>(own + GROUP * DIM + 2 * query) = all.mark;
     }
     if (alone) {
         __syncthreads();  // the warps' sums have been read
@@ -230,35 +292,43 @@ DEVICE void finish(Layout& shared, SCALAR* out, float* partials, int* counters, 
     }
     const auto owner = [&](int tile) { return quotient((tile + 1LL) * workers - 1, total); };
     const int first = own_begin <= begin ? worker : owner(begin), last = end <= own_end ? worker : owner(end - 1);
+    int* counter = counters + first * CLUSTER + rank;
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) shared.is_last = atomicAdd(&counters[first], 1) == last - first;
+    if (threadIdx.x == 0) shared.is_last = atomicAdd(counter, 1) == last - first;
     __syncthreads();
     if (!shared.is_last) return;
     __threadfence();
-    if (threadIdx.x == 0) counters[first] = 0;
+    if (threadIdx.x == 0) *counter = 0;
     const float* shares = partials + 2LL * first * kPartial;
     const int second = quotient(total * first, workers) < begin ? kPartial : 0;  // of the others the segment is the first
-    for (int item = threadIdx.x; item < GROUP * DIM / 4; item += kThreads) {
+#pragma unroll 1
+    for (int item = from; item < to; item += kThreads) {
         const int query = item / (DIM / 4), d = item % (DIM / 4) * 4;
-        const auto share = [&](int i) { return shares + (i == 0 ? second : 2 * i * kPartial); };
-        float sum[4], peak, weight;
-        combine(last - first + 1, [&](int i) { return __ldcg(reinterpret_cast<const uint4*>(share(i) + query * DIM + d)); },
-                [&](int i) { return __ldcg(share(i) + GROUP * DIM + query); },
-                [&](int i) { return __ldcg(share(i) + GROUP * DIM + GROUP + query); }, sum, peak, weight);
-        write4(out + query * DIM + d, sum, weight);
+        write4(out + query * DIM + d, combine<kAtOnce>(last - first + 1, [&](int i) {
+            const float* share = shares + (i == 0 ? second : 2 * i * kPartial);
+            const uint2 mark = __ldcg(reinterpret_cast<const uint2*>(share + GROUP * DIM + 2 * query));
+            return Share::of(__ldcg(reinterpret_cast<const uint4*>(share + query * DIM + d)),
+                             make_float2(__uint_as_float(mark.x), __uint_as_float(mark.y)));
+        }));
     }
 }
 
 // Sequences without keys get zeros.
-DEVICE void clear_empty(const Layout& shared, SCALAR* out, int num_seqs) {
-    constexpr int kOutRow = KV_HEADS * GROUP * DIM;
-    for (int seq = blockIdx.x; seq < num_seqs; seq += gridDim.x)
-        if (shared.starts[seq] == shared.starts[seq + 1])
-            for (int i = threadIdx.x; i < kOutRow / 8; i += kThreads) store16(out + (long long)seq * kOutRow + i * 8, make_uint4(0, 0, 0, 0));
+DEVICE void clear_segment(SCALAR* out) {
+#pragma unroll 1
+    for (int i = threadIdx.x; i < GROUP * DIM / 8; i += kThreads) store16(out + i * 8, make_uint4(0, 0, 0, 0));
 }
 
-extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attention_decode(
+DEVICE void clear_empty(const Layout& shared, SCALAR* out, int num_seqs) {
+#pragma unroll 1
+    for (int segment = blockIdx.x; segment < num_seqs * KV_HEADS; segment += gridDim.x) {
+        const int seq = segment / KV_HEADS;
+        if (shared.starts[seq] == shared.starts[seq + 1]) clear_segment(out + (long long)segment * GROUP * DIM);
+    }
+}
+
+extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attention_decode(
     const SCALAR* q, const SCALAR* k, const SCALAR* v, const float* cos, const float* sin, const long long* slots,
     unsigned char* keys, unsigned char* values, unsigned char* key_scales, unsigned char* value_scales, const int* pages,
     const int* kv_lens, SCALAR* out, float* partials, int* counters, int num_seqs, int pages_stride, long long q_stride,
@@ -268,29 +338,46 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
     constexpr bool kNew = ROTARY > 0;  // the newest tokens are not in the pages yet
     const Pool pool{keys, values, key_scales, value_scales};
     const Newest newest{k, v, cos, sin, slots, k_stride, v_stride};
-    const int warp = threadIdx.x / 32, worker = blockIdx.x;
+    const int warp = threadIdx.x / 32, worker = blockIdx.x / CLUSTER;
+    const int place = blockIdx.x % CLUSTER * WARPS + warp;  // of the warp's rows in a tile
     dependents_may_start();
-    const long long total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
-    const int workers = min((long long)gridDim.x, total);
-    if (worker >= workers) {
-        wait_for_predecessor();
-        clear_empty(shared, out, num_seqs);
-        return;
+    Cursor here;
+    int begin = 0, end, workers = 1;
+    long long total = 0;
+    bool whole = false;
+#if CLUSTER > 1
+    whole = takes_segment(kv_lens, num_seqs);
+    if (whole) {
+        if (worker >= num_seqs * KV_HEADS) return;
+        here.head = worker % KV_HEADS;
+        here.tile = 0;
+        here.enter(kv_lens, worker / KV_HEADS);
+        end = here.num_tiles;
     }
-    const int begin = quotient(total * worker, workers), end = quotient(total * (worker + 1), workers);
+#endif
+    if (!whole) {
+        total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
+        workers = min((long long)(gridDim.x / CLUSTER), total);
+        if (worker >= workers) {
+            wait_for_predecessor();
+            clear_empty(shared, out, num_seqs);
+            return;
+        }
+        begin = quotient(total * worker, workers);
+        end = quotient(total * (worker + 1), workers);
+        here.seek(shared, kv_lens, num_seqs, begin);
+    }
 
     // The fetching cursor runs STAGES - 1 tiles ahead of the other, across segments; the page number is read a tile ahead of it.
-    Cursor ahead, here;
-    here.seek(shared, kv_lens, num_seqs, begin);
-    ahead = here;
+    Cursor ahead = here;
     const auto page_at = [&](const Cursor& at) {
-        const int token = at.token(warp);
+        const int token = at.token(place);
         return at.seen(token) ? pages[(long long)at.seq * pages_stride + token / PAGE_TOKENS] : 0;
     };
     int fetched = begin, page = page_at(ahead);
     const auto fetch_next = [&] {
         if (fetched < end) {
-            const int token = ahead.token(warp), stage = (fetched - begin) % STAGES;
+            const int token = ahead.token(place), stage = (fetched - begin) % STAGES;
             const Cursor now = ahead;
             const int page_now = page;
             if (++fetched < end) {
@@ -303,42 +390,50 @@ extern "C" __global__ __launch_bounds__(32 * WARPS, BLOCKS_PER_SM) void attentio
         copies_commit();
     };
     // Lengths, pages and all tokens but the newest are older than the kernel ahead, which brings that token and the queries.
-    int early = 0;
-    while (early < STAGES - 1 && (kNew || !(fetched < end && ahead.ends(ahead.token(warp))))) {
+#pragma unroll 1
+    for (int early = 0; early < STAGES - 1; early++) {
+        if (!kNew && fetched < end && ahead.ends(ahead.token(place))) wait_for_predecessor();
         fetch_next();
-        early++;
     }
     wait_for_predecessor();
-    for (; early < STAGES - 1; early++) fetch_next();
-    clear_empty(shared, out, num_seqs);
+    if (!whole) clear_empty(shared, out, num_seqs);
+    else if (here.len == 0) clear_segment(out + (long long)worker * GROUP * DIM);
 
     Rows rows;
-    unsigned char* const place = reinterpret_cast<unsigned char*>(shared.sums[warp]);  // of the newest rows until the segment ends
+    unsigned char* const made = reinterpret_cast<unsigned char*>(shared.sums[warp]);  // of the newest rows until the segment ends
     const auto load_queries = [&] { rows.load(q + here.seq * q_stride + (long long)here.head * GROUP * DIM); };
     const auto open = [&](int tile) {
-        if (kNew && here.brings_newest(warp, tile, end)) newest.make(place, here.seq, here.head, pool);
+        if (kNew && here.brings_newest(place, tile, end)) newest.make(made, here.seq, here.head, pool);
         if (kNew) rows.rotate_all(cos + (long long)here.seq * ROTARY, sin + (long long)here.seq * ROTARY);
         rows.open(scale_log2);
     };
+    // While a block has many tiles `open` stands twice, which keeps the loop short. A cluster has few: what a launch runs for the
+    // first time comes from the L2, so there it stands once.
+    constexpr bool kInLoop = CLUSTER > 1;
     load_queries();
-    open(begin);
+    if (!kInLoop) open(begin);
+    int parity = 0;
+#pragma unroll 1
     for (int tile = begin; tile < end; tile++) {
+        if (kInLoop && (tile == begin || here.tile == 0)) open(tile);
         copies_wait<STAGES - 2>();
         __syncwarp();  // every lane's copies have landed, and every lane is done with the stage that is filled next
         fetch_next();
-        const int token = here.token(warp);
+        const int token = here.token(place);
         if (here.seen(token)) {
             unsigned char* const stage = shared.ring[warp][(tile - begin) % STAGES];
-            if (kNew && here.ends(token)) Newest::insert(stage, here.len - 1 - token, place);
+            if (kNew && here.ends(token)) Newest::insert(stage, here.len - 1 - token, made);
             rows.take(stage, token, window_start(here.len), here.len);
         }
         const Cursor done = here;
-        here.step(shared, kv_lens, num_seqs);
+        if (tile + 1 < end) here.step(shared, kv_lens, num_seqs);
         if (tile + 1 < end && here.tile > 0) continue;
         close(shared, rows);
         if (tile + 1 < end) load_queries();  // while the block sums
-        finish(shared, out + ((long long)done.seq * KV_HEADS + done.head) * GROUP * DIM, partials, counters, tile - done.tile,
-               tile - done.tile + done.num_tiles, begin, end, total, workers);
-        if (tile + 1 < end) open(tile + 1);
+        finish(shared, parity, out + ((long long)done.seq * KV_HEADS + done.head) * GROUP * DIM, partials, counters,
+               tile - done.tile, tile - done.tile + done.num_tiles, begin, end, total, workers);
+        if (!kInLoop && tile + 1 < end) open(tile + 1);
+        parity ^= 1;
     }
+    if (CLUSTER > 1) cluster_meet();  // what others read of this block has been read
 }

@@ -42,6 +42,7 @@ struct Newest {  // of all sequences: what the step brings of keys and values
     DEVICE static void insert(unsigned char* stage, int r, const unsigned char* place) {
         constexpr int kParts = kRowBytes / 16;
         const int lane = threadIdx.x % 32;
+#pragma unroll 1
         for (int i = lane; i < 2 * kParts; i += 32)
             store16(stage + (i / kParts * kRows + r) * kPitch + i % kParts * 16, load16(place + i * 16));
 #if KV_FORMAT != 0

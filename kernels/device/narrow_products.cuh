@@ -1,9 +1,10 @@
-/* narrow_products.cuh - products of a warpgroup with few columns, with 8-bit operands and with A from registers; clusters.
+/* narrow_products.cuh - products of a warpgroup with few columns, with 8-bit operands and with A from registers.
 
    Third part of `ptx.cuh`, after `hopper.cuh`, whose operands these are. Rows of 128 bytes hold 64 elements of 16 bits or 128 of
    8 bits; `+ 2` moves an operand on by 16 or 32 elements. Its twin stands in `tests/support/cuda_on_cpu/device/`.
 */
 #pragma once
+#include "device/cluster.cuh"
 #include "device/codes.cuh"
 #include "device/hopper.cuh"
 
@@ -77,24 +78,6 @@ NARROW(64, 32, "%32", "%33", "%34", "%35", "%36", "%37")
 NARROW(128, 64, "%64", "%65", "%66", "%67", "%68", "%69")
 NARROW(192, 96, "%96", "%97", "%98", "%99", "%100", "%101")
 NARROW(256, 128, "%128", "%129", "%130", "%131", "%132", "%133")
-
-/* ---- clusters: neighbouring blocks that see each other's shared memory ---- */
-
-#define CLUSTER_OF(blocks) __cluster_dims__(blocks, 1, 1)
-
-// All threads of all blocks of the cluster meet; what they wrote to shared memory can be seen.
-DEVICE void cluster_meet() {
-    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
-}
-
-// Four floats at this address of the shared memory of block `rank`, after `cluster_meet`; many may be under way.
-DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
-    unsigned there;
-    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(at)), "r"(rank));
-    asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];"
-                 : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
-                 : "r"(there));
-}
 
 // How long the L2 keeps what a copy brings.
 struct CachePolicy {

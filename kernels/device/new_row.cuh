@@ -36,10 +36,13 @@ DEVICE void load_piece(const SCALAR* head, int at, const float* cos, const float
     const int pair = second ? at - ROTARY : at;
     float other[8];
     unpack16<SCALAR>(load16(head + (second ? pair : pair + ROTARY)), other);
+    float c[8], s[8];
+    load_floats8(cos + pair, c);
+    load_floats8(sin + pair, s);
 #pragma unroll
     for (int j = 0; j < 8; j++) {
         float first = second ? other[j] : x[j], last = second ? x[j] : other[j];
-        rotate(first, last, cos[pair + j], sin[pair + j]);
+        rotate(first, last, c[j], s[j]);
         x[j] = second ? last : first;
     }
     round_to<SCALAR>(x);

@@ -8,6 +8,9 @@ constexpr int kLanes = 16 / int(sizeof(T));  // elements of a 16-byte access
 DEVICE unsigned load4(const void* from) { return *reinterpret_cast<const unsigned*>(from); }
 DEVICE uint2 load8(const void* from) { return *reinterpret_cast<const uint2*>(from); }
 DEVICE uint4 load16(const void* from) { return *reinterpret_cast<const uint4*>(from); }
+DEVICE uint4 as_words(float a, float b, float c, float d) {
+    return make_uint4(__float_as_uint(a), __float_as_uint(b), __float_as_uint(c), __float_as_uint(d));
+}
 DEVICE void store16(void* to, uint4 bytes) { *reinterpret_cast<uint4*>(to) = bytes; }
 
 template <class T>
@@ -45,6 +48,15 @@ DEVICE uint4 pack16(const float (&x)[kLanes<T>]) {
         }
     }
     return make_uint4(words[0], words[1], words[2], words[3]);
+}
+
+DEVICE void load_floats8(const float* from, float (&x)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i += 4) {
+        const uint4 four = load16(from + i);
+        x[i] = __uint_as_float(four.x), x[i + 1] = __uint_as_float(four.y);
+        x[i + 2] = __uint_as_float(four.z), x[i + 3] = __uint_as_float(four.w);
+    }
 }
 
 // Round to T and back: what a separate op would have written to memory.

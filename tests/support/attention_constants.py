@@ -37,6 +37,7 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
             bytes_per_block=SHARED[arch][0],
             bytes_per_sm=SHARED[arch][1],
             format=format,
+            cluster_sms=132 if arch == "sm_90a" else 0,
         )
         constants = decode_constants(
             shape,

@@ -69,7 +69,7 @@ def attention_decode(
     """
     brought = () if new is None else new.tensors
     pools = [x for pair in layer.pages for x in pair if x is not None]
-    kernel, blocks, strides = planned(
+    kernel, most, cluster, strides = planned(
         gpu,
         "attention_decode",
         (q_BND, *brought, pages_BP, kv_lens_B, *pools),
@@ -83,14 +83,14 @@ def attention_decode(
         return out
     num_kv_heads, dim = layer.keys_PKTD.shape[1], q_BND.shape[2]
     group = q_BND.shape[1] // num_kv_heads
-    partials = gpu.scratch("attention_decode partials", 8 * blocks * (group * dim + -(-2 * group // 4) * 4))
-    counters = gpu.scratch("attention_decode counters", blocks * 4)
+    partials = gpu.scratch("attention_decode partials", 8 * most * (group * dim + -(-2 * group // 4) * 4))
+    counters = gpu.scratch("attention_decode counters", most * cluster * 4)
     for first in range(0, q_BND.shape[0], MAX_SEQS):
         part = slice(first, first + MAX_SEQS)
-        workers = num_workers(blocks, q_BND[part].shape[0] * num_kv_heads)
+        workers = num_workers(most, q_BND[part].shape[0] * num_kv_heads)
         kernel(
             gpu.stream(),
-            (workers, 1),
+            (workers * cluster, 1),
             q_BND[part].data_ptr(),
             *((x[part].data_ptr() for x in brought) if brought else (0,) * 5),
             layer.keys_PKTD.data_ptr(),
@@ -119,8 +119,8 @@ def _plan(
     *,
     window: int | None,
     shape: DecodeShape | None,
-) -> tuple[Kernel, int, tuple[int, int, int]]:
-    """Return the kernel for checked operands, the most blocks that run at once, the strides of q, k and v."""
+) -> tuple[Kernel, int, int, tuple[int, int, int]]:
+    """Return the kernel for checked operands, workers at once, blocks of each, the strides of q, k and v."""
     num_kv_heads, group, dim = _check(gpu, q, layer, pages, kv_lens)
     shape = shape or decode_shape(
         segments=q.shape[0] * num_kv_heads,
@@ -129,6 +129,7 @@ def _plan(
         bytes_per_block=gpu.shared_bytes_per_block,
         bytes_per_sm=gpu.shared_bytes_per_sm,
         format=layer.format,
+        cluster_sms=gpu.num_sms if gpu.capability >= (9, 0) else 0,
     )
     num_pairs, new_strides = (0, (0, 0)) if new is None else _check_new(gpu, q, new, layer)
     constants = decode_constants(
@@ -150,7 +151,8 @@ def _plan(
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
     )
-    return kernel, gpu.num_sms * shape.blocks_per_sm, (token_stride("attention_decode", q), *new_strides)
+    strides = (token_stride("attention_decode", q), *new_strides)
+    return kernel, gpu.num_sms * shape.blocks_per_sm // shape.cluster, shape.cluster, strides
 
 
 def decode_constants(
@@ -177,6 +179,7 @@ def decode_constants(
         ("KV_FORMAT", KV_FORMATS[format]),
         ("WARPS", shape.warps),
         ("STAGES", shape.stages),
+        ("CLUSTER", shape.cluster),
         ("BLOCKS_PER_SM", shape.blocks_per_sm),
         ("MAX_SEQS", MAX_SEQS),
     )

@@ -15,6 +15,10 @@ _RESERVED_BYTES = 1024  # shared memory the driver takes of each block
 # fewer shares to sum, which counts while a step is short; two hide each other's pauses (kernels/LOG.md).
 _FEW_SEGMENTS = 64  # (sequence, KV head) pairs
 _FEW_SHAPES = ((8, 3, 1), (8, 2, 1))
+# Pairs of blocks sum a segment in each other's shared memory. Larger clusters do not all find a place at
+# once, and pairs lose where one for each segment leaves most of the GPU idle (kernels/LOG.md).
+_PAIR = 2
+_LEAST_BUSY = 0.2  # segments a multiprocessor
 _SHAPES = ((4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
 # Codes take more instructions a byte: sixteen warps hide their pauses, in large blocks while segments are
 # shared. Those have 128 registers a thread, enough for one column of 8 queries and results of 128 elements.
@@ -32,15 +36,19 @@ class DecodeShape:
     stages: int
     blocks_per_sm: int
     shared_bytes: int
+    cluster: int = 1  # blocks that work as one
 
 
-def shared_bytes(*, warps: int, stages: int, dim: int, group: int, format: KvFormat = "none") -> int:
-    """Return the size of the kernel's `Layout`."""
+def shared_bytes(
+    *, warps: int, stages: int, dim: int, group: int, format: KvFormat = "none", cluster: int = 1
+) -> int:
+    """Return the size of the kernel's `Layout`, and of what the blocks of a cluster show each other."""
     row = row_bytes(dim, format, dtype_bytes=2) + 16 + 2 * num_scales(format)
     ring = warps * stages * 2 * ROWS * row
     sums = warps * group * (dim + 4) * 4
     columns = 2 * warps * -(-group // 8) * 8 * 4
-    return ring + sums + columns + (MAX_SEQS + 1 + warps + 1) * 4
+    layout = -(-(ring + sums + columns + (MAX_SEQS + 1 + warps + 1) * 4) // 16) * 16
+    return layout + (2 * group * (dim + 4) * 4 if cluster > 1 else 0)
 
 
 @lru_cache(maxsize=256)
@@ -52,15 +60,23 @@ def decode_shape(
     bytes_per_block: int,
     bytes_per_sm: int,
     format: KvFormat = "none",
+    cluster_sms: int = 0,
 ) -> DecodeShape:
     """Return the preferred shape that fits. Raises KernelError where none does.
 
-    `segments` are the (sequence, KV head) pairs, `group` the query heads of a KV head.
+    `segments` are the (sequence, KV head) pairs, `group` the query heads of a KV head, `cluster_sms` the
+    multiprocessors of a GPU whose blocks may form clusters.
     """
+    pairs = 0 < _LEAST_BUSY * cluster_sms <= segments <= min(_FEW_SEGMENTS, cluster_sms // _PAIR)
     for warps, stages, blocks in _preferred(segments, dim=dim, group=group, format=format):
-        needed = shared_bytes(warps=warps, stages=stages, dim=dim, group=group, format=format)
+        cluster = _PAIR if pairs and blocks == 1 else 1
+        needed = shared_bytes(
+            warps=warps, stages=stages, dim=dim, group=group, format=format, cluster=cluster
+        )
         if needed <= bytes_per_block and blocks * (needed + _RESERVED_BYTES) <= bytes_per_sm:
-            return DecodeShape(warps=warps, stages=stages, blocks_per_sm=blocks, shared_bytes=needed)
+            return DecodeShape(
+                warps=warps, stages=stages, blocks_per_sm=blocks, shared_bytes=needed, cluster=cluster
+            )
     raise KernelError(
         f"decode attention with heads of {dim}, {group} a KV head, needs more shared memory than the "
         f"{bytes_per_block} bytes of this GPU; use `engine=pytorch`"
@@ -77,7 +93,7 @@ def _preferred(segments: int, *, dim: int, group: int, format: KvFormat) -> tupl
 
 @cache
 def num_workers(most: int, segments: int) -> int:
-    """Return how many blocks share `segments` (sequence, KV head) pairs, at most `most`.
+    """Return how many blocks, or clusters, share `segments` (sequence, KV head) pairs, at most `most`.
 
     A number that divides the segments, or is divided by them, cuts sequences of one length at their ends,
     where there is nothing to sum; it is taken where it leaves at most a tenth of the GPU without work.

@@ -268,6 +268,22 @@ inline unsigned __ballot_sync(unsigned, bool vote) {
     });
 }
 
+template <class Join>
+int over_warp(int x, Join join) {
+    const uint64_t word = unsigned(x);
+    return on_cpu::exchange(&word, 1, [&](auto read) {
+        int all = int(unsigned(read(0)));
+        for (int lane = 1; lane < 32; lane++) all = join(all, int(unsigned(read(lane))));
+        return all;
+    });
+}
+inline int __reduce_max_sync(unsigned, int x) {
+    return over_warp(x, [](int a, int b) { return std::max(a, b); });
+}
+inline int __reduce_add_sync(unsigned, int x) {
+    return over_warp(x, [](int a, int b) { return a + b; });
+}
+
 inline int __float2int_rn(float x) { return int(std::nearbyint(x)); }
 inline unsigned __byte_perm(unsigned a, unsigned b, unsigned selector) {
     const uint64_t bytes = a | uint64_t(b) << 32;
@@ -305,4 +321,5 @@ T __ldcg(const T* from) {
     return *from;
 }
 inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
+inline int __popc(unsigned x) { return __builtin_popcount(x); }
 inline int __ffs(int x) { return __builtin_ffs(x); }

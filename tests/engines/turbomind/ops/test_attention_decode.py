@@ -10,6 +10,7 @@ from engines.errors import KernelError
 from engines.memory.kv_layer import KvLayer
 from engines.options import KvFormat
 from engines.turbomind.ops.attention_decode import NewTokens, attention_decode, takes_new_tokens
+from engines.turbomind.ops.decode_shape import DecodeShape, shared_bytes
 from engines.turbomind.ops.rope import rope_store_kv
 
 # Inputs are exact; probabilities and result are rounded once each: 2^-9 relative for bf16, 2^-12 for fp16.
@@ -162,7 +163,7 @@ NEW_MODELS = [
 ]
 
 
-def check_new_tokens(gpu, case, format: KvFormat) -> None:
+def check_new_tokens(gpu, case, format: KvFormat, shape: DecodeShape | None = None) -> None:
     """One kernel leaves the bits that two leave: in the result and in the pages."""
     dtype, heads, kv_heads, dim, pairs, page_tokens, window, lengths = case
     batch, num_pages = make_batch([1] * len(lengths), lengths, page_tokens=page_tokens, device=gpu.device)
@@ -177,7 +178,7 @@ def check_new_tokens(gpu, case, format: KvFormat) -> None:
     qkv = 2 * torch.randn(len(lengths), heads + 2 * kv_heads, dim, dtype=dtype, device=gpu.device)
     q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)
     angles = torch.randn(len(lengths), pairs, device=gpu.device)
-    tables, how = (angles.cos(), angles.sin()), {"scale": dim**-0.5, "window": window}
+    tables, how = (angles.cos(), angles.sin()), {"scale": dim**-0.5, "window": window, "shape": shape}
     where = (batch.pages_BP, batch.kv_lens_B)
     rotated = rope_store_kv(gpu, q, k, v, *tables, layers[0], slots)
     wanted = attention_decode(gpu, rotated, layers[0], *where, **how)
@@ -189,6 +190,44 @@ def check_new_tokens(gpu, case, format: KvFormat) -> None:
         for pages, wanted_pages in zip(pair, wanted_pair, strict=True):
             if pages is not None:
                 assert torch.equal(pages.view(torch.uint8), wanted_pages.view(torch.uint8))
+
+
+# blocks of a cluster, multiprocessors; lengths: a segment each, segments that clusters share, more of them
+@pytest.mark.parametrize("format", ["none", "int8"])
+@pytest.mark.parametrize(
+    ("cluster", "num_sms", "lengths"),
+    [(2, 16, [60, 1, 0, 97]), (4, 8, [700]), (2, 9, [700, 1, 0]), (2, 4, [129, 64, 300])],
+)
+def test_blocks_of_a_cluster_sum_a_segment_side_by_side(
+    gpu, monkeypatch: pytest.MonkeyPatch, format: KvFormat, cluster: int, num_sms: int, lengths: list[int]
+) -> None:
+    monkeypatch.setattr(gpu, "num_sms", num_sms)
+    monkeypatch.setattr(gpu, "plans", {})  # those of the same operands on the whole GPU
+    batch, num_pages = make_batch([1] * len(lengths), lengths, page_tokens=16, device=gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=2, page_tokens=16, dim=64, dtype=BF16)
+    stored, numbers = (kv, kv) if format == "none" else quantized(kv, format)
+    shape = cluster_shape(cluster, group=3, format=format)
+    q = torch.randn(len(lengths), 6, 64, dtype=BF16, device=gpu.device)
+    how = {"scale": 0.125, "window": None}
+    got = attention_decode(gpu, q, stored, batch.pages_BP, batch.kv_lens_B, shape=shape, **how)
+    again = attention_decode(gpu, q, stored, batch.pages_BP, batch.kv_lens_B, shape=shape, **how)
+    assert torch.equal(got, again)  # the scratch memory is left as it was found
+    assert relative_error(got, plain_attention(q, numbers, batch, **how)) < TOLERANCE[BF16]
+
+
+@pytest.mark.parametrize("lengths", [[64, 1, 0], [300, 17, 33]])
+def test_a_cluster_stores_new_tokens_as_the_two_kernels_do_it(
+    gpu, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+) -> None:
+    monkeypatch.setattr(gpu, "num_sms", 12)
+    monkeypatch.setattr(gpu, "plans", {})  # those of the same operands on the whole GPU
+    case = (BF16, 6, 2, 64, 32, 16, None, lengths)
+    check_new_tokens(gpu, case, "int8", cluster_shape(2, group=3, format="int8"))
+
+
+def cluster_shape(cluster: int, *, group: int, format: KvFormat) -> DecodeShape:
+    needed = shared_bytes(warps=2, stages=2, dim=64, group=group, format=format, cluster=cluster)
+    return DecodeShape(warps=2, stages=2, cluster=cluster, blocks_per_sm=1, shared_bytes=needed)
 
 
 def copied(layer: KvLayer) -> KvLayer:

@@ -40,6 +40,24 @@ def test_blocks_are_larger_while_segments_of_quantized_pages_are_shared() -> Non
     assert [codes_shape(segments, 128, 4) for segments in (8, 256, 257)] == [(8, 1), (8, 2), (4, 4)]
 
 
+def test_blocks_of_few_segments_form_pairs_where_these_keep_half_of_a_gpu_busy() -> None:
+    def cluster(segments: int, cluster_sms: int) -> int:
+        shape = decode_shape(
+            segments=segments,
+            dim=128,
+            group=4,
+            bytes_per_block=232448,
+            bytes_per_sm=233472,
+            cluster_sms=cluster_sms,
+        )
+        needed = shared_bytes(warps=shape.warps, stages=shape.stages, dim=128, group=4, cluster=shape.cluster)
+        assert shape.shared_bytes == needed <= 232448
+        return shape.cluster
+
+    assert [cluster(segments, 132) for segments in (8, 24, 32, 64, 72)] == [1, 1, 2, 2, 1]
+    assert cluster(32, 0) == 1
+
+
 def test_a_gpu_without_room_is_told_so() -> None:
     with pytest.raises(KernelError, match="more shared memory than the 1000 bytes"):
         decode_shape(segments=1, dim=128, group=4, bytes_per_block=1000, bytes_per_sm=1000)

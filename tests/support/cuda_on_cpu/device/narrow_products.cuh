@@ -1,5 +1,6 @@
 /* narrow_products.cuh - the functions of `kernels/device/narrow_products.cuh` in plain C++, for `cuda_on_cpu.h`. */
 #pragma once
+#include "device/cluster.cuh"
 #include "device/codes.cuh"
 #include "device/hopper.cuh"
 #include "device/vector.cuh"
@@ -86,12 +87,6 @@ void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], Operand 
         b, add);
 }
 
-#define CLUSTER_OF(blocks)
-
-inline void cluster_meet() { on_cpu::meet(on_cpu::cluster_barrier); }
-inline void load_peer4(float (&x)[4], const float* at, int rank) {
-    memcpy(x, on_cpu::shared_at(shared_address(at), rank), 16);
-}
 inline void prefetch_map(const TensorMap&) {}
 
 struct CachePolicy {};

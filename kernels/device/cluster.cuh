@@ -1,0 +1,30 @@
+/* cluster.cuh - neighbouring blocks that see each other's shared memory, from Hopper on.
+
+   Further part of `ptx.cuh`, with a twin beside it in `tests/support/cuda_on_cpu/device/`.
+*/
+#pragma once
+#include "device/ptx.cuh"
+
+#if __CUDA_ARCH__ >= 900
+#define CLUSTER_OF(blocks) __cluster_dims__(blocks, 1, 1)
+#else
+#define CLUSTER_OF(blocks)
+#endif
+
+// All threads of all blocks of the cluster meet; what they wrote to shared memory can be seen.
+DEVICE void cluster_meet() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;" ::: "memory");
+#endif
+}
+
+// Four floats at this address of the shared memory of block `rank`, after `cluster_meet`; many may be under way.
+DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
+#if __CUDA_ARCH__ >= 900
+    unsigned there;
+    asm volatile("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(at)), "r"(rank));
+    asm volatile("ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [%4];"
+                 : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3])
+                 : "r"(there));
+#endif
+}
