@@ -44,7 +44,8 @@ class Cubins:
         self.compiled += 1
         self.compile_seconds += seconds
         self._made[module] = cubin
-        _log.debug("compiled %s in %.2f s with %s", file, seconds, settings)
+        words = " ".join(f"{name}={value}" for name, value in constants)
+        _log.info("kernel %s compiled in %.2f s when it was first asked for, with %s", file, seconds, words)
         self.cache.store(stem, key, cubin)
         return cubin
 

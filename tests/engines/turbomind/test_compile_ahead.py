@@ -51,6 +51,19 @@ def test_what_a_deployment_needs_is_asked_and_compiled_once(tmp_path: Path) -> N
     assert (again.asked, again.cubins.compiled) == (True, 1)
 
 
+def test_a_kernel_that_is_compiled_when_it_is_asked_for_stands_in_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
+    cubins = Cubins("sm_90a", CubinCache(tmp_path))
+    with caplog.at_level("INFO"):
+        cubins.get(NORMS[0])
+        cubins.get(NORMS[0])
+    (line,) = [record.message for record in caplog.records]
+    assert line.startswith("kernel norm.cu compiled in ")
+    assert line.endswith(" s when it was first asked for, with SCALAR=bf16 HIDDEN=256 THREADS=32")
+
+
 def test_processes_compile_what_this_one_then_finds_and_leave_nothing_else(tmp_path: Path) -> None:
     pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
     start = Start(tmp_path, "one", num_workers=2)
