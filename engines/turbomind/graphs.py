@@ -1,13 +1,12 @@
 """Decode steps replayed from CUDA graphs: a network around a network, with the same calls and three more.
 
 A step in which every sequence decodes and is sampled (`engines/steps/decode_rows.py`) is laid out in fixed
-buffers
-and replayed at the next larger batch size of a ladder, LM head and the choice of tokens included; every other
-step goes to the network behind. The choice holds for rows that are all plain
-(`engines/sampling/plain_rows.py`), after
-other steps too, launched behind their logits; rows that are not plain read the logits. Rows that fill up a
-batch have no keys and no slot: attention gives them zeros, nothing is written for them. Where adapters are
-loaded there is a second recording of every size, with their sums, for steps that have a row of one.
+buffers and replayed at the next larger batch size of a ladder, LM head and the choice of tokens included;
+every other step goes to the network behind. The choice holds for rows that are all plain
+(`engines/sampling/plain_rows.py`), after other steps too, launched behind their logits; rows that are not
+plain read the logits. Rows that fill up a batch have no keys and no slot: attention gives them zeros, nothing
+is written for them. Where adapters are loaded there is a second recording of every size, with their sums, for
+steps that have a row of one.
 
 Legend: as in `engines/steps/step.py`; H hidden, V vocabulary, N the most rows, W words of a row.
 """

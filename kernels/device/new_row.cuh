@@ -1,7 +1,7 @@
 /* new_row.cuh - a new key or value on its way into the pages: rotated, rounded, quantized.
 
-   A row of a head is spread over kRowLanes lanes of a warp, 8 elements each. Formats and formulas: engines/kv_layer.py. The kernels
-   that include this file define SCALAR, DIM, ROTARY, PAGE_TOKENS and KV_FORMAT, and say which values they take.
+   A row of a head is spread over kRowLanes lanes of a warp, 8 elements each. Formats and formulas: engines/memory/kv_layer.py.
+   The kernels that include this file define SCALAR, DIM, ROTARY, PAGE_TOKENS and KV_FORMAT, and say which values they take.
 */
 #pragma once
 #include "device/codes.cuh"

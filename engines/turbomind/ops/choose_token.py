@@ -17,9 +17,8 @@ def choose_token(
     """Return the next token of each row, int64 [S]; the vocabulary's size for a row with a NaN.
 
     `choices_S6` has an `engines.sampling.plain_rows.CHOICE` for each row: one of temperature 0 takes its
-    largest
-    logit, any other is drawn with the noise of its key from what its cuts leave. A penalized one names its
-    row of the tables. Rows of logits may be apart.
+    largest logit, any other is drawn with the noise of its key from what its cuts leave. A penalized one
+    names its row of the tables. Rows of logits may be apart.
     """
     num_rows, vocab = logits_SV.shape
     check(

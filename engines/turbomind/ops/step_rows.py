@@ -23,9 +23,8 @@ def lay_out_rows(
     """Write a step of B rows into the first `size` rows of a graph's memory, those behind B as empty ones.
 
     `rows_BW` is int32, a row of `engines/steps/decode_rows.py` each, in pinned memory of the host, which
-    must stay
-    as it is until the step is done. `last_ids_S` int64 are the tokens that the step before samples, `vocab`
-    for a NaN; None where no row has a source.
+    must stay as it is until the step is done. `last_ids_S` int64 are the tokens that the step before samples,
+    `vocab` for a NaN; None where no row has a source.
     """
     num, words = rows_BW.shape
     assert num <= size <= len(kv_lens_N), "a graph of fewer rows than its step"
