@@ -6,9 +6,10 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from engines.ops import BetweenAttentions, Dense, Ops, Weight
+from engines.ops import BetweenAttentions, Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
 from engines.pytorch.linear import linear as torch_linear
+from engines.steps.step import AttentionBatch
 from engines.turbomind.bench.linear_operands import LayerKind, make_layer
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import linear_hopper
@@ -35,6 +36,27 @@ class HopperLinears(TurbomindOps):
         if isinstance(weight, Dense) and linear_hopper.fits(self.gpu, num_rows, x_TI.dtype, weight):
             return linear_hopper.linear_dense(self.gpu, x_TI, weight)
         return torch_linear(x_TI, weight)
+
+
+class StoredFirst(TurbomindOps):
+    """The table with a kernel of its own that rotates and stores, before attention."""
+
+    def rope_store_attend(
+        self,
+        q_TND: Tensor,
+        k_TKD: Tensor,
+        v_TKD: Tensor,
+        cos_TR: Tensor,
+        sin_TR: Tensor,
+        layer: KvLayer,
+        batch: AttentionBatch,
+        *,
+        scale: float,
+        window: int | None,
+    ) -> Tensor:
+        """Rotate and write, then attend."""
+        q_TND = self.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, layer, batch.slots_T)
+        return self.attention_paged(q_TND, layer, batch, scale=scale, window=window)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +145,7 @@ VARIANTS: dict[str, Callable[[torch.device], Ops]] = {
     "no-overlap": lambda device: TurbomindOps(Gpu(device, overlap_launches=False)),
     "cublas": lambda device: CublasLinears(Gpu(device)),
     "hopper": lambda device: HopperLinears(Gpu(device)),
+    "stored-first": lambda device: StoredFirst(Gpu(device)),
     "half-rings": _other("dense", half=True),
     "int4": _other("nibble", half=False),
     "int4-half-rings": _other("nibble", half=True),
