@@ -8,293 +8,243 @@
              residual[m, o] + y[m, o] * scale[o]           kAdd
 
    in       x_map: x [num_rows, inputs] SCALAR, boxes of 128 rows x 128 bytes
-            weight_map: weight [num_outputs, inputs] SCALAR, boxes of COLUMNS rows x 128 bytes
-            bias [num_outputs] SCALAR, or null   residual [num_rows, num_outputs] SCALAR, of kAdd   scale [num_outputs], or null: 1
+            weight_map: weight [num_outputs, inputs] SCALAR, boxes of COLUMNS / CLUSTER rows x 128 bytes
+            bias [num_outputs] SCALAR, or null   scale [num_outputs] SCALAR, of kAdd, or null: 1
+            residual_map: residual [num_rows, num_outputs] SCALAR, of kAdd, boxes of 16 rows x 128 bytes
             num_outputs: a multiple of 8   num_slabs: inputs / 64, rounded up
-   out      out [num_rows, num_outputs] SCALAR, may alias residual
-   -D       SCALAR = bf16 | fp16; COLUMNS of a tile, multiple of 16; STAGES; AFTER
-   launch   grid: blocks that stay; block 384, shared sizeof(Layout) + 1024
-   moves    x, weight from L2, each once for each tile; out, residual once; does 2 * num_rows * num_outputs * inputs operations
+   out      out_map: out [num_rows, num_outputs] SCALAR, boxes of 16 rows x 128 bytes; not the residual's memory
+   -D       SCALAR = bf16 | fp16; COLUMNS = 128 | 192 | 256 of a tile; CLUSTER = 1 | 2 blocks that share weights; STAGES; AFTER
+   launch   grid: blocks that stay, a multiple of CLUSTER; block 384, shared sizeof(Layout) + 1024
+   moves    x from L2 once for each tile, weights once for CLUSTER tiles; residual, out once
    numbers  products summed in fp32; roundings are those of the ops apart, of Phi 1.5e-7 (Abramowitz and Stegun 7.1.26)
 
-   A tile is 128 rows x COLUMNS outputs. One warp keeps the copy engine busy with a ring of slabs of 64 inputs that runs on from
-   tile to tile. Two warpgroups multiply 64 rows each and leave y in shared memory; three warps apply a GELU and write, while they
-   multiply the next tile. Bias, scale and residual of a tile wait in shared memory, the residual where the sum will stand. Wide tiles matter: the bytes of an operand that leave shared memory are what binds narrow ones.
-   Weights for the first stages are asked for before the kernel ahead has ended, since it cannot have written them.
+   A tile is 128 rows x COLUMNS outputs. One thread keeps the copy engine busy with a ring of slabs that runs on from tile to tile. Two
+   warpgroups multiply 64 rows each. What follows a tile is done while the next one is multiplied, some of it beside each slab: y waits
+   in registers, rounded. A warp writes its 16 rows by itself, 64 columns at a time: nobody waits for another's.
 */
-#include "device/narrow_products.cuh"
+#include "device/after_product.cuh"
+#include "device/tile_copies.cuh"
 #include "device/vector.cuh"
 
-#if !defined(SCALAR) || !defined(COLUMNS) || !defined(STAGES) || !defined(AFTER)
-#error "linear_rows.cu needs -DSCALAR -DCOLUMNS -DSTAGES -DAFTER"
+#if !defined(SCALAR) || !defined(COLUMNS) || !defined(CLUSTER) || !defined(STAGES) || !defined(AFTER)
+#error "linear_rows.cu needs -DSCALAR -DCOLUMNS -DCLUSTER -DSTAGES -DAFTER"
 #endif
 
-enum After { kNothing, kGelu, kGeluTanh, kQuickGelu, kAdd };
-
 constexpr After kAfter = AFTER;
-constexpr int kRows = 128;                // of a tile
-constexpr int kPieces = COLUMNS / 8;      // of 16 bytes, in a row of a tile
-constexpr int kPitch = COLUMNS * 2 + 16;  // bytes from row to row of y: neighbours lie in other banks
-constexpr int kBand = 16;                 // tiles of rows that follow each other: their operands stay in L2
-constexpr int kFollowers = 96;            // threads that do what follows
-constexpr int kMeeting = 128 + kFollowers;
-constexpr int kBatch = 4;                 // pieces that one of them has under way
-constexpr int kThereName = 1, kReadyName = 3;  // named barriers 1 and 2, 3 and 4: of the half of a tile
-constexpr int kOwnName = 5;
-static_assert(COLUMNS % 16 == 0 && COLUMNS <= 256, "see the header");
+constexpr bool kGated = false;
+constexpr int kRows = 128, kWritten = COLUMNS;   // of a tile
+constexpr int kShare = COLUMNS / CLUSTER;        // of the weight's rows: what a block copies for all of the cluster
+constexpr int kBand = 16 / CLUSTER;              // clusters' tiles of rows that follow each other: their operands stay in L2
+constexpr int kPairs = COLUMNS / 64;             // of neighbouring columns' bias that a lane keeps
+constexpr int kParts = COLUMNS / 64;             // of a row of out, that are written at once
+constexpr int kBoxes = kParts > 3 ? 2 : kParts;  // of a warp
+constexpr int kPieces = COLUMNS / 16;            // of what follows: columns that are done beside a slab
+static_assert(COLUMNS % 64 == 0 && COLUMNS <= 256 && (CLUSTER == 1 || CLUSTER == 2) && STAGES >= 2, "see the header");
 
 struct Layout {  // of the dynamic shared memory, from its first multiple of 1,024 on
     struct {
         unsigned char x[kRows * 128], weight[COLUMNS * 128];
     } stages[STAGES];
-    struct {  // of half a tile
-        unsigned char rows[64 * kPitch];     // the residual, then what will be written
-        SCALAR bias[COLUMNS], scale[COLUMNS];  // 0 and 1 where there is none
-    } halves[2];
-    Barrier full[STAGES], empty[STAGES];
+    unsigned char out[8][kBoxes][16 * 128];  // of a warp: the residual, then what the copy engine writes
+    Barrier full[STAGES], empty[STAGES], free_there[STAGES];  // the last: empty in the cluster's other block
+    Barrier residual_there[8][kBoxes];
 };
 
 struct Problem {
-    const TensorMap *x_map, *weight_map;
-    const SCALAR *bias, *scale, *residual;
-    SCALAR* out;
+    const TensorMap *x_map, *weight_map, *residual_map, *out_map;
+    const SCALAR *bias, *scale;
     int num_rows, num_outputs, num_slabs;
 
-    DEVICE int row_tiles() const { return (num_rows + kRows - 1) / kRows; }
-    DEVICE int column_tiles() const { return (num_outputs + COLUMNS - 1) / COLUMNS; }
-    DEVICE int num_tiles() const { return row_tiles() * column_tiles(); }
+    DEVICE int row_tiles() const { return (num_rows + kRows * CLUSTER - 1) / (kRows * CLUSTER); }  // of a cluster
+    DEVICE int num_tiles() const { return row_tiles() * ((num_outputs + kWritten - 1) / kWritten); }
 };
 
-struct Tile {
-    int row, column;  // of the first row and output
-
-    DEVICE Tile(const Problem& problem, int index) {
-        const int per_band = kBand * problem.column_tiles(), band = index / per_band * kBand;
-        const int height = min(kBand, problem.row_tiles() - band), place = index % per_band;
-        row = (band + place % height) * kRows;
-        column = place / height * COLUMNS;
-    }
-};
-
-struct Ring {  // a place among the stages, and how often it has been round
-    int stage = 0, parity = 0;
-
-    DEVICE void advance() {
-        if (++stage == STAGES) {
-            stage = 0;
-            parity ^= 1;
-        }
-    }
-};
-
-/* ---- the thread that copies ---- */
-
-DEVICE void copy_weight(const Problem& problem, Layout& shared, int stage, int slab, const Tile& tile) {
-    barrier_expect(shared.full[stage], int(sizeof shared.stages[0]));
-    copy_box(shared.stages[stage].weight, *problem.weight_map, slab * 64, tile.column, shared.full[stage]);
-}
-
-DEVICE void copy_x(const Problem& problem, Layout& shared, int stage, int slab, const Tile& tile) {
-    copy_box(shared.stages[stage].x, *problem.x_map, slab * 64, tile.row, shared.full[stage]);
-}
-
-DEVICE void produce(const Problem& problem, Layout& shared) {
-    const int num_tiles = problem.num_tiles(), ahead = min(STAGES, problem.num_slabs);
-    const Tile opening(problem, blockIdx.x);
-    for (int i = 0; i < ahead; i++) copy_weight(problem, shared, i, i, opening);
-    wait_for_predecessor();
-    Ring ring;
-    for (int i = 0; i < ahead; i++, ring.advance()) copy_x(problem, shared, i, i, opening);
-    for (int index = blockIdx.x, slab = ahead; index < num_tiles; index += gridDim.x, slab = 0) {
-        const Tile tile(problem, index);
-        for (; slab < problem.num_slabs; slab++, ring.advance()) {
-            barrier_wait(shared.empty[ring.stage], ring.parity ^ 1);
-            copy_weight(problem, shared, ring.stage, slab, tile);
-            copy_x(problem, shared, ring.stage, slab, tile);
-        }
-    }
-}
+#include "device/tile_stream.cuh"
 
 /* ---- the warpgroups that multiply ---- */
 
-DEVICE void release(Layout& shared, int stage) {
-    if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty[stage]);
-}
-
-// Sum up 64 rows of a tile from `half` on.
-DEVICE void multiply_half(const Problem& problem, Layout& shared, float (&sum)[COLUMNS / 2], Ring& ring, int half) {
-    int before = 0;
-#pragma unroll 1
-    for (int slab = 0; slab < problem.num_slabs; slab++, ring.advance()) {
+// Sum up 64 rows of a tile from `half` on; beside(i) is called for each i up to kPieces, beside a slab where there are as many.
+template <class Beside>
+DEVICE void multiply(Layout& shared, float (&sum)[COLUMNS / 2], Ring& ring, int half, int num_slabs, Beside beside) {
+    const auto release = [&] {  // the slab before, whose products have been waited for
+        if (threadIdx.x % 32 == 0) barrier_arrive(shared.empty[(ring.stage ? ring.stage : STAGES) - 1]);
+    };
+    const auto step = [&](bool add) {
         const auto& stage = shared.stages[ring.stage];
         barrier_wait(shared.full[ring.stage], ring.parity);
         __syncwarp();
         const Operand x = rows_operand(stage.x + half * 64 * 128), weight = rows_operand(stage.weight);
         products_open();
 #pragma unroll
-        for (int k = 0; k < 4; k++) multiply_rows<SCALAR, COLUMNS>(sum, x + k * 2, weight + k * 2, slab > 0 || k > 0);
+        for (int k = 0; k < 4; k++) multiply_narrow<SCALAR, COLUMNS>(sum, x + k * 2, weight + k * 2, add || k > 0);
         products_commit();
-        if (slab > 0) {
+        if (add) {
             products_wait<1>();
-            release(shared, before);
+            release();
         }
-        before = ring.stage;
+        ring.advance();
+    };
+#pragma unroll
+    for (int i = 0; i < kPieces; i++) {
+        if (i < num_slabs) step(i > 0);
+        beside(i);
     }
+    beside(kPieces);
+#pragma unroll 1
+    for (int slab = kPieces; slab < num_slabs; slab++) step(true);
     products_wait<0>();
     settle(sum);
-    release(shared, before);
+    if (num_slabs > 0) release();
 }
 
-// y of two outputs, and with a residual its sum with y * scale; rounded where ops apart would round.
-DEVICE unsigned finished(float low, float high, unsigned bias, unsigned scale, unsigned residual) {
-    const unsigned y = pack2<SCALAR>(low + low_half<SCALAR>(bias), high + high_half<SCALAR>(bias));
-    if constexpr (kAfter != kAdd) return y;
-    return pack2<SCALAR>(low_half<SCALAR>(residual) + low_half<SCALAR>(y) * low_half<SCALAR>(scale),
-                         high_half<SCALAR>(residual) + high_half<SCALAR>(y) * high_half<SCALAR>(scale));
+// Bias and scale of a tile's columns, two neighbours at a time: pair p lies in lane p % 32. They are there when the sums are.
+struct Factors {
+    unsigned bias[kPairs], scale[kPairs];
+
+    DEVICE void read(const Problem& problem, const Tile& tile) {
+#pragma unroll
+        for (int i = 0; i < kPairs; i++) {
+            const int column = tile.column + (i * 32 + int(threadIdx.x) % 32) * 2;
+            const bool inside = column < problem.num_outputs;
+            bias[i] = problem.bias && inside ? load4(problem.bias + column) : 0;
+            if (kAfter == kAdd) scale[i] = problem.scale && inside ? load4(problem.scale + column) : pack2<SCALAR>(1.f, 1.f);
+        }
+    }
+};
+
+// What a warp has left to do of a tile: y of its 16 rows; words 2 j and 2 j + 1 are rows 0-7 and 8-15 of block j of 8 columns.
+struct Left {
+    int row, column = -1;              // of the tile; -1: there is none
+    int parity = kParts / kBoxes % 2;  // of the first waits for its residual
+    unsigned y[COLUMNS / 4], scale[kPairs];
+
+    DEVICE void take(const Tile& tile, const Factors& factors, const float (&sum)[COLUMNS / 2], bool biased) {
+        row = tile.row, column = tile.column, parity ^= kParts / kBoxes % 2;
+#pragma unroll
+        for (int i = 0; i < kPairs && kAfter == kAdd; i++) scale[i] = factors.scale[i];
+#pragma unroll
+        for (int j = 0; j < COLUMNS / 8; j++) {
+            const unsigned bias = biased ? __shfl_sync(0xffffffffu, factors.bias[j / 8], j % 8 * 4 + threadIdx.x % 4) : 0;
+#pragma unroll
+            for (int low = 0; low < 2; low++)
+                y[2 * j + low] = pack2<SCALAR>(sum[4 * j + 2 * low] + low_half<SCALAR>(bias), sum[4 * j + 2 * low + 1] + high_half<SCALAR>(bias));
+        }
+    }
+
+    // Rows 0-7 and 8-15 of block 2 i, then of the next; `words` are the residual's before.
+    DEVICE void finish(int i, unsigned (&words)[4]) const {
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const int block = 2 * i + k / 2;
+            const unsigned mine = y[2 * block + k % 2];
+            if constexpr (kAfter == kAdd)
+                words[k] = added2<SCALAR>(words[k], mine, __shfl_sync(0xffffffffu, scale[block / 8], block % 8 * 4 + threadIdx.x % 4));
+            else
+                words[k] = activated2<SCALAR, kAfter>(mine);
+        }
+    }
+};
+
+// Ask for a part of the residual where it will be added to; what was there is written.
+DEVICE void ask_residual(const Problem& problem, Layout& shared, int row, int column, int part) {
+    const int warp = threadIdx.x / 32 - 4;
+    Barrier& there = shared.residual_there[warp][part % kBoxes];
+    barrier_expect(there, 16 * 128);
+    copy_box(shared.out[warp][part % kBoxes], *problem.residual_map, column + part * 64, row + warp * 16, there);
 }
 
-DEVICE void multiply(const Problem& problem, Layout& shared) {
+// 16 columns of a warp's rows, through shared memory with the swizzle of the copy engine.
+DEVICE void write(const Problem& problem, Layout& shared, const Left& left, int i) {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32 - 4, part = i / 4, pair = i % 4, row = lane % 16;
+    unsigned char* box = shared.out[warp][part % kBoxes];
+    unsigned char* place = box + row * 128 + (pair * 2 + lane / 16 ^ row % 8) * 16;
+    unsigned words[4];
+    if constexpr (kAfter == kAdd) {
+        if (pair == 0) {
+            barrier_wait(shared.residual_there[warp][part % kBoxes], (left.parity ^ part / kBoxes) & 1);
+            __syncwarp();
+        }
+        load_matrix4(words, place);
+    } else if (pair == 0) {
+        if (lane == 0) stores_have_read<kBoxes - 1>();
+        __syncwarp();
+    }
+    left.finish(i, words);
+    store_matrix4(place, words);
+    if (pair == 3) {
+        publish_shared();
+        __syncwarp();
+        if (lane == 0) {
+            const int column = left.column + part * 64;
+            if (column < problem.num_outputs) store_box(box, *problem.out_map, column, left.row + warp * 16);
+            stores_commit();
+        }
+    }
+    const int next = part - 1 + kBoxes;  // the part that follows in the box that was written last
+    if (kAfter == kAdd && pair == 0 && part > 0 && next < kParts && lane == 0) {
+        stores_have_read<0>();
+        ask_residual(problem, shared, left.row, left.column, next);
+    }
+}
+
+DEVICE void consume(const Problem& problem, Layout& shared) {
     // The shuffle tells the compiler that a warp agrees: descriptors are made in uniform registers then.
     const int half = __shfl_sync(0xffffffffu, int(threadIdx.x) / 128 - 1, 0);
-    const int num_tiles = problem.num_tiles(), lane = threadIdx.x % 32, c = lane % 4;
-    auto& place = shared.halves[half];
-    unsigned char* own = place.rows + (threadIdx.x % 128 / 32 * 16 + lane / 4) * kPitch + c * 4;
+    const int num_tiles = problem.num_tiles(), step = gridDim.x / CLUSTER;
+    const bool biased = problem.bias != nullptr;
+    wait_for_predecessor();  // it may read what this kernel writes, and write the residual
     Ring ring;
+    Left left;
 #pragma unroll 1
-    for (int index = blockIdx.x; index < num_tiles; index += gridDim.x) {
+    for (int index = blockIdx.x / CLUSTER;; index += step) {
+        const bool goes_on = index < num_tiles;  // else the last tile's results are left
+        const Tile tile(problem, goes_on ? index : 0);
+        Factors factors;  // read when y of the tile before has left its registers
         float sum[COLUMNS / 2];
-        multiply_half(problem, shared, sum, ring, half);
-        meet_named(kReadyName + half, kMeeting);
-#pragma unroll
-        for (int j = 0; j < kPieces; j++) {
-            const unsigned bias = load4(place.bias + 8 * j + 2 * c), scale = kAfter == kAdd ? load4(place.scale + 8 * j + 2 * c) : 0;
-#pragma unroll
-            for (int low = 0; low < 2; low++) {
-                unsigned* at = reinterpret_cast<unsigned*>(own + low * 8 * kPitch + j * 16);
-                *at = finished(sum[4 * j + 2 * low], sum[4 * j + 2 * low + 1], bias, scale, kAfter == kAdd ? *at : 0);
+        multiply(shared, sum, ring, half, goes_on ? problem.num_slabs : 0, [&](int i) {
+            if (i < kPieces) {
+                if (left.column >= 0) write(problem, shared, left, i);
+            } else if (goes_on) {
+                factors.read(problem, tile);
+                if (kAfter == kAdd && threadIdx.x % 32 == 0) {
+                    stores_have_read<0>();
+                    for (int part = 0; part < kBoxes; part++) ask_residual(problem, shared, tile.row, tile.column, part);
+                }
             }
-        }
-        pass_named(kThereName + half, kMeeting);
+        });
+        if (!goes_on) break;
+        left.take(tile, factors, sum, biased);
     }
+    if (threadIdx.x % 32 == 0) stores_wait();
 }
 
-/* ---- the warps that do what follows ---- */
-
-// max(x, 0) - |x| * Phi(-|x|), with Phi(-|x|) = erfc(|x| / sqrt 2) / 2 as a polynomial in t times exp(-x^2 / 2).
-DEVICE float gelu(float x) {
-    const float t = reciprocal_fast(1.f + 0.3275911f * 0.70710678f * fabsf(x));
-    const float poly = ((((0.5307027145f * t - 0.7265760135f) * t + 0.7107068705f) * t - 0.142248368f) * t + 0.127414796f) * t;
-    return max(x, 0.f) - fabsf(x) * (poly * exp2_fast(-0.72134752f * x * x));
-}
-
-DEVICE float activated(float y) {
-    if constexpr (kAfter == kGelu) return gelu(y);
-    // An exponential that is infinite gives 0.
-    const float exponent = kAfter == kQuickGelu ? 1.702f * y : 1.5957691216f * (y + 0.044715f * y * y * y);
-    return y * reciprocal_fast(1.f + __expf(-exponent));
-}
-
-// Ask for what the products of half a tile will meet. Nobody reads or writes the half meanwhile.
-DEVICE void furnish(const Problem& problem, Layout& shared, int thread, const Tile& tile, int half) {
-    auto& place = shared.halves[half];
-    for (int i = thread; i < 2 * kPieces; i += kFollowers) {
-        const SCALAR* from = i < kPieces ? problem.bias : problem.scale;
-        SCALAR* to = (i < kPieces ? place.bias : place.scale) + i % kPieces * 8;
-        const int column = tile.column + i % kPieces * 8;
-        const unsigned absent = i < kPieces ? 0 : pack2<SCALAR>(1.f, 1.f);
-        if (from) copy16_async(to, from + column, column < problem.num_outputs);
-        else store16(to, make_uint4(absent, absent, absent, absent));
-    }
-    for (int i = hidden(thread); kAfter == kAdd && i < 64 * kPieces; i += kFollowers) {
-        const int row = i / kPieces, column = tile.column + i % kPieces * 8, t = tile.row + 64 * half + row;
-        const bool inside = t < problem.num_rows && column < problem.num_outputs;
-        copy16_async(place.rows + row * kPitch + i % kPieces * 16,
-                     inside ? problem.residual + (long long)t * problem.num_outputs + column : nullptr, inside);
-    }
-    copies_commit();
-}
-
-DEVICE uint4 activated8(uint4 piece) {
-    if constexpr (kAfter == kNothing || kAfter == kAdd) return piece;
-    float y[8];
-    unpack16<SCALAR>(piece, y);
-#pragma unroll
-    for (int j = 0; j < 8; j++) y[j] = activated(y[j]);
-    return pack16<SCALAR>(y);
-}
-
-// Pieces are read some at a time: behind a store the compiler would read again one after another.
-DEVICE void write(const Problem& problem, const Layout& shared, int thread, const Tile& tile, int half) {
-#pragma unroll 1
-    for (int first = thread; first < 64 * kPieces; first += kBatch * kFollowers) {
-        long long at[kBatch];
-        uint4 piece[kBatch];
-#pragma unroll
-        for (int i = 0; i < kBatch; i++) {
-            const int item = first + i * kFollowers, row = item / kPieces, column = tile.column + item % kPieces * 8;
-            const int t = tile.row + 64 * half + row;
-            const bool inside = row < 64 && t < problem.num_rows && column < problem.num_outputs;
-            at[i] = inside ? (long long)t * problem.num_outputs + column : -1;
-            if (inside) piece[i] = load16(shared.halves[half].rows + row * kPitch + item % kPieces * 16);
-        }
-#pragma unroll
-        for (int i = 0; i < kBatch; i++)
-            if (at[i] >= 0) store16(problem.out + at[i], activated8(piece[i]));
-    }
-}
-
-DEVICE void follow(const Problem& problem, Layout& shared) {
-    const int num_tiles = problem.num_tiles(), thread = threadIdx.x - 32;
-    const auto prepare = [&](const Tile& tile, int half) { furnish(problem, shared, thread, tile, half); };
-    const auto hand_over = [&] {
-        copies_wait<0>();
-        for (int half = 0; half < 2; half++) pass_named(kReadyName + half, kMeeting);
-    };
-    const Tile opening(problem, blockIdx.x);
-    for (int half = 0; half < 2; half++) prepare(opening, half);
-    hand_over();
-#pragma unroll 1
-    for (int index = blockIdx.x; index < num_tiles; index += gridDim.x) {
-        const bool goes_on = index + int(gridDim.x) < num_tiles;
-        const Tile tile(problem, index), next(problem, goes_on ? index + gridDim.x : index);
-#pragma unroll 1
-        for (int half = 0; half < 2; half++) {
-            meet_named(kThereName + half, kMeeting);
-            write(problem, shared, thread, tile, half);
-            meet_named(kOwnName, kFollowers);  // none fills what another still reads
-            if (goes_on) prepare(next, half);
-        }
-        if (goes_on) hand_over();
-    }
-}
-
-extern "C" __global__ __launch_bounds__(384, 1) void linear_rows(
-    const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map, const SCALAR* bias, const SCALAR* scale,
-    const SCALAR* residual, SCALAR* out, int num_rows, int num_outputs, int num_slabs) {
+extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(384, 1) void linear_rows(
+    const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map, const __grid_constant__ TensorMap residual_map,
+    const __grid_constant__ TensorMap out_map, const SCALAR* bias, const SCALAR* scale, int num_rows, int num_outputs, int num_slabs) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
-    const Problem problem{&x_map, &weight_map, bias, scale, residual, out, num_rows, num_outputs, num_slabs};
+    const Problem problem{&x_map, &weight_map, &residual_map, &out_map, bias, scale, num_rows, num_outputs, num_slabs};
     dependents_may_start();
     if (threadIdx.x == 0) {
         prefetch_map(x_map);
         prefetch_map(weight_map);
+        prefetch_map(out_map);
         for (int i = 0; i < STAGES; i++) {
             barrier_init(shared.full[i], 1);
             barrier_init(shared.empty[i], 8);
+            barrier_init(shared.free_there[i], 1);
         }
+        for (int i = 0; i < 8 * kBoxes; i++) barrier_init(shared.residual_there[i / kBoxes][i % kBoxes], 1);
         barriers_are_set();
     }
-    __syncthreads();
+    cluster_meet();  // none sends before the other's barriers are set
     if (threadIdx.x >= 128) {
-        take_registers<208>();
-        multiply(problem, shared);
-        return;
+        take_registers<232>();  // with the 40 below 504 in all, which 384 threads start with: who asked for more would wait for ever
+        consume(problem, shared);
+    } else {
+        keep_registers<40>();
+        if (threadIdx.x == 0) produce(problem, shared);
+        __syncwarp();
     }
-    keep_registers<88>();
-    if (threadIdx.x >= 32) {
-        wait_for_predecessor();  // it may read what this kernel writes, and write the residual
-        follow(problem, shared);
-    } else if (threadIdx.x == 0) {
-        produce(problem, shared);
-    }
+    cluster_meet();  // none ends while the other still sends to it
 }

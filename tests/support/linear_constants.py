@@ -10,12 +10,13 @@ from engines.turbomind.ops.linear_even import ROWS as EVEN_ROWS
 from engines.turbomind.ops.linear_even import constants as linear_even_constants
 from engines.turbomind.ops.linear_even import stages_of
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
-from engines.turbomind.ops.linear_rows import After
+from engines.turbomind.ops.linear_rows import After as RowsAfter
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
 from engines.turbomind.ops.linear_tiles import constants as linear_tiles_constants
-from engines.turbomind.ops.rows_cut import COLUMNS as ROWS_CUT_COLUMNS
+from engines.turbomind.ops.rows_cut import CUTS as ROWS_CUTS
+from engines.turbomind.ops.rows_cut import RowsCut
 from engines.turbomind.ops.rows_cut import make_cut as make_rows_cut
 from engines.turbomind.ops.tiles_cut import CUTS as TILES_CUTS
 from engines.turbomind.ops.tiles_cut import make_cut as make_tiles_cut
@@ -119,9 +120,12 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
 def linear_rows(arch: str) -> list[dict[str, int | str]]:
     if arch != "sm_90a":
         return []
-    cuts = [make_rows_cut(columns, bytes_per_block=SHARED[arch][0]) for columns in ROWS_CUT_COLUMNS]
-    pairs = [(cut, "gelu") for cut in cuts] + [(cuts[-1], after) for after in get_args(After)]
-    return [dict(linear_rows_constants("bf16", cut, after)) for cut, after in pairs]
+    cuts = {cut: make_rows_cut(*cut, bytes_per_block=SHARED[arch][0]) for cut in ROWS_CUTS}
+    # where registers are shortest with every end, then every other cut
+    cases: list[tuple[RowsCut, RowsAfter]] = [(cuts[256, 2], after) for after in get_args(RowsAfter)]
+    cases += [(cuts[256, 1], "gelu"), (cuts[192, 2], "add"), (cuts[192, 1], "gelu")]
+    cases += [(cuts[128, 2], "gelu"), (cuts[128, 1], "add")]
+    return [dict(linear_rows_constants("bf16", cut, after)) for cut, after in cases]
 
 
 def linear_even(arch: str) -> list[dict[str, int | str]]:

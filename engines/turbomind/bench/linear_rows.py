@@ -1,6 +1,6 @@
 """Cuts of `linear_rows` at the layers of InternViT-300M, against cuBLASLt with the ops that follow it.
 
-    python -m engines.turbomind.bench.linear_rows [COLUMNS ...]
+    python -m engines.turbomind.bench.linear_rows [TILES ...]
 
 Each cut is first compared with the product in fp32. `ops` is the library's product, then GELU or the scaled
 sum as ops of their own; * is what the engine takes.
@@ -22,9 +22,9 @@ from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.activation import gelu
 from engines.turbomind.ops.linear_rows import After, constants, linear_rows
-from engines.turbomind.ops.rows_cut import COLUMNS, RowsCut, make_cut, rows_cut
+from engines.turbomind.ops.rows_cut import CUTS, RowsCut, make_cut, rows_cut
 
-TILES = (8, 1, 13, 4)
+TILES = (1, 2, 3, 4, 6, 8, 13)
 TOKENS = 1025  # of a tile
 # Outputs, inputs and what follows.
 LAYERS: dict[str, tuple[int, int, After]] = {
@@ -37,13 +37,13 @@ SETS = 8  # weights that take turns, as the layers of a tower do
 TOLERANCE = 5e-3
 
 
-def main(names: list[str]) -> None:
+def main(counts: list[int]) -> None:
     """Print a line for each layer and number of tiles."""
     gpu = Gpu(torch.device("cuda"))
-    columns = [int(name) for name in names] or list(COLUMNS)
-    cuts = {each: make_cut(each, bytes_per_block=gpu.shared_bytes_per_block) for each in columns}
+    room = gpu.shared_bytes_per_block
+    cuts = {f"{cut[0]}/{cut[1]}": make_cut(*cut, bytes_per_block=room) for cut in CUTS}
     compile_all(gpu, list(cuts.values()))
-    for tiles in TILES:
+    for tiles in counts:
         for layer in LAYERS:
             print(line(gpu, tiles * TOKENS, layer, cuts), flush=True)
 
@@ -62,7 +62,7 @@ def compile_all(gpu: Gpu, cuts: list[RowsCut]) -> None:
         list(pool.map(compile_one, [(cut, after) for cut in cuts for after in ("nothing", "gelu", "add")]))
 
 
-def line(gpu: Gpu, num_rows: int, name: str, cuts: dict[int, RowsCut]) -> str:
+def line(gpu: Gpu, num_rows: int, name: str, cuts: dict[str, RowsCut]) -> str:
     """Return the times of one product: the library's, then each cut's."""
     outputs, inputs, after = LAYERS[name]
     x, residual, scale = random(num_rows, inputs), random(num_rows, outputs), random(outputs)
@@ -116,4 +116,4 @@ def exact(x: Tensor, layer: Dense, residual: Tensor, scale: Tensor, after: After
 if __name__ == "__main__":
     torch.backends.cuda.matmul.allow_tf32 = False
     with torch.inference_mode():
-        main(sys.argv[1:])
+        main([int(count) for count in sys.argv[1:]] or list(TILES))

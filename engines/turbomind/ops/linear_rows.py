@@ -12,14 +12,14 @@ from engines.ops import Dense, Weight
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
-from engines.turbomind.ops.rows_cut import ROWS, THREADS, RowsCut, rows_cut
+from engines.turbomind.ops.rows_cut import BOX_ROWS, ROWS, THREADS, RowsCut, rows_cut
 from engines.turbomind.tensor_map import lines
 
 _SLAB = 64  # inputs of a stage
 _FLOATS = (torch.bfloat16, torch.float16)
 _LEAST_ROWS = 512  # below, the library and an op apart
 # What an op apart would cost does not grow with the inputs, tiles that leave the GPU empty do: of one tile of
-# InternViT 1,024 inputs take 8.8 µs against 11.6, 4,096 take 23.7 against 21.0 (kernels/LOG.md).
+# InternViT 1,024 inputs take 9.4 µs against 11.7, 4,096 take 23.8 against 21.6 (kernels/LOG.md).
 _FEW_INPUTS = 2048
 _LEAST_FILL = 0.6
 After = Literal["nothing", "gelu", "gelu_tanh", "quick_gelu", "add"]
@@ -76,16 +76,19 @@ def linear_rows(
         (x, weight.weight_OI, *present.values()),
         lambda: _plan(gpu, x, weight.weight_OI, present, after, cut),
         after,
+        weight.bias_O is None,
         cut,
     )
     out = torch.empty(len(x), outputs, dtype=x.dtype, device=x.device)
+    out_map = gpu.tensor_map(lines(out, BOX_ROWS))
     kernel(
         gpu.stream(),
         (blocks, 1),
         gpu.tensor_map(lines(x, ROWS)),
-        gpu.tensor_map(lines(weight.weight_OI, used.columns)),
-        *(0 if operand is None else operand.data_ptr() for operand in optional.values()),
-        out.data_ptr(),
+        gpu.tensor_map(lines(weight.weight_OI, used.columns // used.cluster)),
+        out_map if residual is None else gpu.tensor_map(lines(residual, BOX_ROWS)),
+        out_map,
+        *(0 if operand is None else operand.data_ptr() for operand in (weight.bias_O, scale_O)),
         len(x),
         outputs,
         -(-inputs // _SLAB),
@@ -98,6 +101,7 @@ def constants(scalar: str, cut: RowsCut, after: After) -> Constants:
     return (
         ("SCALAR", scalar),
         ("COLUMNS", cut.columns),
+        ("CLUSTER", cut.cluster),
         ("STAGES", cut.stages),
         ("AFTER", _ENUMERATORS[after]),
     )
@@ -118,7 +122,7 @@ def _plan(
     )
     cut = cut or rows_cut(len(x), outputs, num_sms=gpu.num_sms, bytes_per_block=gpu.shared_bytes_per_block)
     kernel = _kernel(gpu, scalar_name("linear_rows", x), cut, after)
-    return kernel, cut, min(gpu.num_sms, cut.num_tiles(len(x), outputs))
+    return kernel, cut, cut.num_blocks(len(x), outputs, num_sms=gpu.num_sms)
 
 
 def _kernel(gpu: Gpu, scalar: str, cut: RowsCut, after: After) -> Kernel:
@@ -126,7 +130,7 @@ def _kernel(gpu: Gpu, scalar: str, cut: RowsCut, after: After) -> Kernel:
         "linear_rows.cu",
         "linear_rows",
         constants(scalar, cut, after),
-        "MMPPPPiii",
+        "MMMMPPiii",
         threads=THREADS,
         shared_bytes=cut.shared_bytes,
     )

@@ -1,7 +1,5 @@
 """Linear layers of many rows with what follows: every form against the ops apart, over awkward shapes."""
 
-from typing import get_args
-
 import pytest
 import torch
 from paged_attention import relative_error
@@ -18,13 +16,15 @@ BF16, FP16 = torch.bfloat16, torch.float16
 # Both round the product and the result; where sums in another order round the other way it is an ulp, and the
 # twin rounds between the ops of a gate.
 TOLERANCE = {BF16: 4e-3, FP16: 5e-4}
-# dtype, rows, outputs, inputs, columns, stages: outputs that end inside a tile and inside
-# 32 of its columns, inputs that end inside a slab, a row past a tile, rings shorter than a product
+# dtype, rows, outputs, inputs, columns, cluster, stages: parts of 64 columns that are fewer, as many and more
+# than there are places for, outputs that end inside a part, a row past a tile, tiles by turns, an odd number
+# of tiles for pairs, inputs that end inside a slab, of one slab, fewer than a tile has pieces, and more
 SHAPES = [
-    (BF16, 1, 8, 8, 64, 2),
-    (BF16, 129, 72, 136, 64, 2),
-    (FP16, 300, 168, 200, 80, 3),
-    (BF16, 130, 272, 328, 256, 2),
+    (BF16, 1, 8, 8, 128, 2, 2),
+    (FP16, 130, 144, 208, 128, 1, 3),
+    (BF16, 257, 200, 80, 192, 2, 2),
+    (BF16, 300, 592, 144, 256, 2, 4),
+    (BF16, 140, 128, 600, 128, 2, 2),
 ]
 
 
@@ -40,29 +40,42 @@ def operands(device: torch.device, dtype: torch.dtype, *shapes: tuple[int, ...])
     return [torch.randn(shape, dtype=dtype, device=device, generator=generator) for shape in shapes]
 
 
-@pytest.mark.parametrize(("dtype", "rows", "outputs", "inputs", "columns", "stages"), SHAPES)
-def test_a_product_is_that_of_fp32(
-    hopper,
-    dtype,
-    rows: int,
-    outputs: int,
-    inputs: int,
-    columns: int,
-    stages: int,
-) -> None:
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_product_is_that_of_fp32(hopper, shape: tuple) -> None:
+    dtype, rows, outputs, inputs, columns, cluster, stages = shape
     x, weight, bias = operands(hopper.device, dtype, (rows, inputs), (outputs, inputs), (outputs,))
-    cut = RowsCut(columns=columns, stages=stages)
+    cut = RowsCut(columns=columns, cluster=cluster, stages=stages)
     got = linear_rows(hopper, x, Dense(weight_OI=weight, bias_O=bias), cut=cut)
     wanted = torch.nn.functional.linear(x.float(), weight.float(), bias.float())
     assert relative_error(got, wanted) < TOLERANCE[dtype]
 
 
-@pytest.mark.parametrize("form", get_args(Gelu))
-def test_a_gelu_is_that_of_the_op_apart(hopper, form: Gelu) -> None:
-    x, weight, bias = operands(hopper.device, BF16, (140, 64), (72, 64), (72,))
-    layer = Dense(weight_OI=weight, bias_O=bias)
+FORMS: list[Gelu] = ["gelu", "gelu_tanh", "quick_gelu", "gelu", "gelu"]
+
+
+@pytest.mark.parametrize(("shape", "form"), list(zip(SHAPES, FORMS, strict=True)), ids=str)
+def test_a_gelu_is_that_of_the_op_apart(hopper, shape: tuple, form: Gelu) -> None:
+    dtype, rows, outputs, inputs, columns, cluster, stages = shape
+    x, weight, bias = operands(hopper.device, dtype, (rows, inputs), (outputs, inputs), (outputs,))
+    layer = Dense(weight_OI=weight * inputs**-0.5, bias_O=bias)
+    cut = RowsCut(columns=columns, cluster=cluster, stages=stages)
     wanted = TorchOps().linear_gelu(x, layer, form).float()
-    assert relative_error(linear_rows(hopper, x, layer, after=form), wanted) < TOLERANCE[BF16]
+    got = linear_rows(hopper, x, layer, after=form, cut=cut)
+    assert relative_error(got, wanted) < 2 * TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize(
+    ("shape", "scaled"), list(zip(SHAPES, [True, True, False, True, False], strict=True)), ids=str
+)
+def test_a_residual_is_added_to_the_rounded_product(hopper, shape: tuple, scaled: bool) -> None:
+    dtype, rows, outputs, inputs, columns, cluster, stages = shape
+    shapes = ((rows, inputs), (outputs, inputs), (outputs,), (outputs,), (rows, outputs))
+    x, weight, bias, scale, residual = operands(hopper.device, dtype, *shapes)
+    layer, factor = Dense(weight_OI=weight * inputs**-0.5, bias_O=bias), scale if scaled else None
+    cut = RowsCut(columns=columns, cluster=cluster, stages=stages)
+    got = linear_rows(hopper, x, layer, after="add", residual_TO=residual, scale_O=factor, cut=cut)
+    wanted = TorchOps().linear_add(x, layer, residual, scale_O=factor)
+    assert relative_error(got, wanted.float()) < TOLERANCE[dtype]
 
 
 def test_a_gelu_is_exact_over_the_numbers_that_bf16_has(hopper) -> None:
