@@ -1,4 +1,4 @@
-/* linear_int4_hopper.cu - a linear layer of 4-bit codes for 9 to 256 rows on sm_90a: codes are read once, at the speed of memory.
+/* linear_int4_hopper.cu - a linear layer of 4-bit codes for 9 to 512 rows on sm_90a: codes are read once, at the speed of memory.
 
    y[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / GROUP_INPUTS
    out = y, or GATED: silu(first half of y) * second half, each rounded before

@@ -10,7 +10,7 @@ from engines.turbomind.ops.int4_cut import SLAB, Int4Cut, int4_cut
 from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, check_int4, has_whole_slabs, permuted_rows
 from engines.turbomind.tensor_map import TensorView, lines
 
-MOST_ROWS = 256  # two blocks of rows share the codes; more are the library's, with the codes unpacked
+MOST_ROWS = 512  # blocks of 128 rows share the codes; more take less time with the codes unpacked
 _LINE = 64  # elements of 16 bits in a row of a box
 
 

@@ -98,14 +98,15 @@ def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int, 
     assert torch.equal(done[1], total)
 
 
-# 4-bit codes of up to 256 rows have a kernel of their own; of more they are unpacked first.
-@pytest.mark.parametrize(("kind", "num_rows"), [("dense", 140), ("int8", 140), ("int4", 257)])
+# Some rows of 4-bit codes have a kernel of their own; of more the codes are unpacked first.
+@pytest.mark.parametrize("kind", ["dense", "int8", "int4"])
 def test_gates_of_many_rows_behind_a_norm_give_the_twins_result(
-    gpu, kind: str, num_rows: int, monkeypatch: pytest.MonkeyPatch
+    gpu, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("engines.turbomind.ops.linear._GATED_INT4_ROWS", range(9, 130))
     monkeypatch.setattr("engines.turbomind.ops.linear_choice._GATED_TILES", {"dense": 130, "int8": 130})
     weight, truth = layers(gpu, 80, 256, 64)[kind], TorchOps()
-    x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    x, residual = (torch.randn(140, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
     norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
     done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
     if gpu.capability != (9, 0):
@@ -120,7 +121,8 @@ def test_gates_of_many_rows_behind_a_norm_give_the_twins_result(
 def test_a_weight_that_was_just_unpacked_is_not_read_early(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
     if gpu.capability != (9, 0):
         pytest.skip("the kernel's instructions are those of sm_90a")
-    monkeypatch.setattr("engines.turbomind.ops.linear_choice._GATED_TILES", {"dense": 257})
+    monkeypatch.setattr("engines.turbomind.ops.linear_choice._GATED_TILES", {"dense": 130})
+    monkeypatch.setattr("engines.turbomind.ops.linear._GATED_INT4_ROWS", range(9, 130))
     orders, kernel = {}, gpu.kernel
 
     def recorded(file: str, *args: object, **options: object) -> object:
@@ -128,7 +130,7 @@ def test_a_weight_that_was_just_unpacked_is_not_read_early(gpu, monkeypatch: pyt
         return kernel(file, *args, **options)
 
     monkeypatch.setattr(gpu, "kernel", recorded)
-    layer, x = layers(gpu, 32, 128, 64)["int4"], torch.zeros(257, 128, dtype=BF16, device=gpu.device)
+    layer, x = layers(gpu, 32, 128, 64)["int4"], torch.zeros(130, 128, dtype=BF16, device=gpu.device)
     assert add_rms_norm_gated(gpu, x, x, x[0], 1e-5, layer) is not None
     assert orders == {"norm.cu": False, "dequantize_int4.cu": False, "linear_tiles.cu": True}
 

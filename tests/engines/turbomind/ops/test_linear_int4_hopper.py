@@ -23,6 +23,7 @@ SMALL = [
     (BF16, 40, 464, 896, 128, 4, 1, 1),
     (BF16, 65, 112, 512, 128, 2, 1, 2),
     (BF16, 150, 80, 512, 128, 1, 2, 1),
+    (BF16, 300, 80, 256, 128, 1, 1, 1),
 ]
 LAYERS = [(6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336), (1152, 896), (896, 4864)]
 H200 = {"num_sms": 132, "bytes_per_block": 232448}
@@ -94,7 +95,7 @@ def test_halves_that_meet_in_a_block_are_gated_as_by_ops_apart(hopper, case) -> 
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("num_rows", [9, 32, 57, 128, 200, 256])
+@pytest.mark.parametrize("num_rows", [9, 32, 57, 128, 200, 256, 300, 512])
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_preferred_cuts_give_the_product_at_model_sizes(cuda_gpu, layer, num_rows: int) -> None:
     outputs, inputs = layer
@@ -107,10 +108,10 @@ def test_preferred_cuts_give_the_product_at_model_sizes(cuda_gpu, layer, num_row
 
 def test_what_the_kernel_cannot_take_is_left_to_others(hopper) -> None:
     layer = random_layer(hopper, 32, 256, 64, BF16)
-    assert fits(hopper, 9, BF16, layer) and fits(hopper, 256, BF16, layer)
+    assert fits(hopper, 9, BF16, layer) and fits(hopper, 512, BF16, layer)
     assert fits(hopper, 9, BF16, layer, gated=True)
     assert not fits(hopper, 0, BF16, layer)
-    assert not fits(hopper, 257, BF16, layer)
+    assert not fits(hopper, 513, BF16, layer)
     assert not fits(hopper, 9, torch.float32, layer)
     assert not fits(hopper, 9, BF16, random_layer(hopper, 40, 256, 64, BF16))
     assert not fits(hopper, 9, BF16, random_layer(hopper, 48, 256, 64, BF16), gated=True)
@@ -119,7 +120,7 @@ def test_what_the_kernel_cannot_take_is_left_to_others(hopper) -> None:
 
 
 @pytest.mark.parametrize("gated", [False, True])
-@pytest.mark.parametrize("num_rows", [9, 32, 64, 128, 256])
+@pytest.mark.parametrize("num_rows", [9, 32, 64, 128, 256, 512])
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_blocks_cover_the_outputs_and_fit_into_shared_memory(layer, num_rows: int, gated: bool) -> None:
     outputs, inputs = layer
