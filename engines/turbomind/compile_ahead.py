@@ -1,6 +1,6 @@
 """Every kernel that a deployment can ask for compiled before it serves, by a process on each processor.
 
-Asking which ones these are (`kernel_survey.py`) takes about a second, so the answer is kept beside the
+Asking which ones these are (`kernel_survey.py`) takes a second or two, so the answer is kept beside the
 cubins, by all that it follows from: a start that finds it, and every cubin it names, does nothing here.
 """
 

@@ -9,33 +9,27 @@ Legend: as in `engines/steps/step.py`; H hidden.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.library import Library
 
 from engines.memory.kv_cache import allocate_kv
 from engines.options import EngineOptions
-from engines.parallel import TpGroup
 from engines.sampling.plain_rows import CHOICE_WORDS
 from engines.spec import ModelSpec
 from engines.steps.decode_rows import PAGES
 from engines.steps.step import AttentionBatch, StepInput
-from engines.turbomind.cubins import Constants, Module
+from engines.turbomind.cubins import Module
 from engines.turbomind.gpu import Gpu
+from engines.turbomind.noting_gpu import META, AloneInGroup, NotingGpu, scaled_products_of_nothing
 from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
 from engines.turbomind.ops_table import TurbomindOps
 from engines.turbomind.pass_graphs import pass_sizes
-from engines.turbomind.tensor_map import TensorView
 from engines.vision.parts import ImagePixels, ImagePlan
 from engines.vision.vlm import Vlm
-
-META = torch.device("meta")
 
 # Rows that are asked about: each one up to the first number, then a multiple and the next one of each span.
 # Launchers round rows up to multiples of 8 or choose at a number and the one behind it, and cut many rows
@@ -43,63 +37,6 @@ META = torch.device("meta")
 _EACH = 16
 _SPANS = ((128, 8), (640, 32), (1 << 30, 128))
 _SIDES = (32, 224, 448, 672, 896, 1344, 2016)  # of pictures, in pixels
-
-
-class NotingGpu(Gpu):
-    """A GPU like another one on which nothing runs: modules that are asked for are noted."""
-
-    def __init__(self, like: Gpu, wanted: Callable[[Module], None]) -> None:
-        self.device = META
-        self.arch = like.arch
-        self.capability = like.capability
-        self.num_sms = like.num_sms
-        self.shared_bytes_per_block = like.shared_bytes_per_block
-        self.shared_bytes_per_sm = like.shared_bytes_per_sm
-        self.plans = {}
-        self._wanted = wanted
-        self._noted: set[Module] = set()
-
-    def stream(self) -> int:
-        """Return no stream."""
-        return 0
-
-    def kernel(
-        self,
-        file: str,
-        entry: str,
-        constants: Constants,
-        arguments: str,
-        *,
-        threads: int,
-        shared_bytes: int = 0,
-        in_order: bool = False,
-    ) -> Any:
-        """Note the module and return what launches nothing."""
-        if (file, constants) not in self._noted:
-            self._noted.add((file, constants))
-            self._wanted((file, constants))
-        return _launch_nothing
-
-    def scratch(self, name: str, num_bytes: int) -> Tensor:
-        """Return memory that is not there."""
-        return torch.empty(num_bytes, dtype=torch.uint8, device=META)
-
-    def tensor_map(self, view: TensorView) -> bytes:
-        """Return a map of nothing."""
-        return b""
-
-
-@dataclass(kw_only=True, slots=True)
-class AloneInGroup(TpGroup):
-    """A rank of a group whose others have nothing to say."""
-
-    def all_reduce(self, x: Tensor) -> Tensor:
-        """Return x."""
-        return x
-
-    def all_gather(self, x: Tensor) -> Tensor:
-        """Return x as often as there are ranks."""
-        return torch.cat([x] * self.size, dim=-1)
 
 
 def survey(
@@ -122,15 +59,6 @@ def survey(
     with torch.inference_mode(), scaled_products_of_nothing():
         _walk_passes(network, options)
         _walk_choice(noting, network, dtype=dtype)
-
-
-@contextmanager
-def scaled_products_of_nothing() -> Iterator[None]:
-    """Give torch, meanwhile, the form of `_scaled_mm` that it lacks for tensors without numbers."""
-    library = Library("aten", "IMPL")  # type: ignore[no-untyped-call]  # torch's stubs
-    library.impl("_scaled_mm.out", lambda *_, out, **__: out, "Meta")  # type: ignore[no-untyped-call]  # too
-    yield
-    del library  # and what it gave
 
 
 def row_counts(most: int) -> Iterator[int]:
@@ -262,7 +190,3 @@ def _walk_choice(gpu: Gpu, network: Vlm, *, dtype: torch.dtype) -> None:
     logits_SV = torch.empty(1, vocab, dtype=dtype, device=META)
     ids_S = choose_token(gpu, logits_SV, _ids(1, CHOICE_WORDS), seen_NV=seen_NV, outputs_NV=outputs_NV)
     copy_ids(gpu, ids_S, ids_S)
-
-
-def _launch_nothing(*arguments: object) -> None:
-    pass

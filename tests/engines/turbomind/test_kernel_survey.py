@@ -11,7 +11,8 @@ from tiny_engine import SPEC, options, picture
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.cubins import Module
-from engines.turbomind.kernel_survey import AloneInGroup, NotingGpu, StepShape, row_counts, survey, walk
+from engines.turbomind.kernel_survey import StepShape, row_counts, survey, walk
+from engines.turbomind.noting_gpu import AloneInGroup, NotingGpu
 from engines.turbomind.ops_table import TurbomindOps
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.vlm import Vlm, without_numbers
