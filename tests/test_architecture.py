@@ -71,7 +71,6 @@ def test_yaml_is_only_read_with_a_safe_loader() -> None:
         ["list", "models"],
         ["--help"],
         ["+model=internvl2_8b", "engine.tp=3"],  # a fault is found before anything slow
-        ["+model=qwen_vl_chat"],  # so is a family that does not run yet
     ],
 )
 def test_torch_stays_out_until_something_runs(words: list[str]) -> None:

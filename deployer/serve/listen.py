@@ -1,4 +1,4 @@
-"""The listening side: a socket that is bound before anything slow happens, and uvicorn on it."""
+"""The listening side: a socket that listens before anything slow happens, and uvicorn on it."""
 
 import contextlib
 import errno
@@ -15,7 +15,7 @@ from deployer.errors import UnavailableError
 
 
 def bind(server: ServerConfig, *, port: int | None = None, key: str = "server.port") -> socket.socket:
-    """Return a socket bound to the configured address. Raises UnavailableError, with the way out.
+    """Return a socket that listens on the configured address. Raises UnavailableError, with the way out.
 
     `port`: another than `server.port`, which `key` says.
     """
@@ -33,6 +33,7 @@ def bind(server: ServerConfig, *, port: int | None = None, key: str = "server.po
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(address)
+        listener.listen()  # Linux lets two sockets have a port, and refuses the second one only here
     except OSError as error:
         listener.close()
         raise UnavailableError(_refusal(server, f"{key}={port}", error)) from error

@@ -58,6 +58,13 @@ def test_a_port_in_use_is_refused_with_the_way_out() -> None:
             bind(replace(SERVER, port=port))
 
 
+def test_of_two_servers_that_start_on_one_port_the_second_is_refused_before_the_first_answers() -> None:
+    with bind(SERVER) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(UnavailableError, match=rf"server.port={port}: in use on 127.0.0.1"):
+            bind(replace(SERVER, port=port))
+
+
 @pytest.mark.parametrize("host", ["192.0.2.1", "no-such-host.invalid"])
 def test_an_address_that_is_not_ours_is_refused(host: str) -> None:
     with pytest.raises(UnavailableError, match=f"server.host={host}: "):
