@@ -156,7 +156,11 @@ class TurbomindOps:
                 self.gpu, x_TI, weight, after="add", residual_TO=residual_TO, scale_O=scale_O
             )
         y_TO = self.linear(x_TI, weight)
-        return residual_TO + y_TO if scale_O is None else torch.addcmul(residual_TO, y_TO, scale_O)
+        if scale_O is None:
+            return residual_TO + y_TO
+        if residual_TO.shape[-1] * residual_TO.itemsize % 16:
+            return torch.addcmul(residual_TO, y_TO, scale_O)
+        return activation.scaled_add(self.gpu, residual_TO, y_TO, scale_O)
 
     def rope_tables(self, rope: Rope, positions: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
         """Return cos and sin of the angles of all tokens; positions of several axes are torch's."""

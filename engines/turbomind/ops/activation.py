@@ -46,3 +46,35 @@ def gelu(gpu: Gpu, x_TF: Tensor) -> Tensor:
         kernel = gpu.kernel("activation.cu", "gelu", constants, "PPq", threads=_THREADS)
         kernel(gpu.stream(), (-(-num // (lanes * _THREADS)), 1), x.data_ptr(), out.data_ptr(), num)
     return out
+
+
+def scaled_add(gpu: Gpu, residual_TO: Tensor, y_TO: Tensor, scale_O: Tensor) -> Tensor:
+    """Return residual + y * scale, rounded once, in the shape of the residual."""
+    residual, y = rows(residual_TO), rows(y_TO)
+    kernel, pieces_a_row = planned(
+        gpu, "scaled_add", (residual, y, scale_O), lambda: _scaled_add(gpu, residual, y, scale_O)
+    )
+    out = torch.empty_like(residual)
+    pieces = len(residual) * pieces_a_row
+    if pieces:
+        pointers = (residual.data_ptr(), y.data_ptr(), scale_O.data_ptr(), out.data_ptr())
+        kernel(gpu.stream(), (-(-pieces // _THREADS), 1), *pointers, pieces, pieces_a_row)
+    return out.view(residual_TO.shape)
+
+
+def _scaled_add(gpu: Gpu, residual: Tensor, y: Tensor, scale_O: Tensor) -> tuple[Kernel, int]:
+    """Return the kernel for checked operands and the pieces of 16 bytes in a row."""
+    shape, dtype = tuple(residual.shape), residual.dtype
+    check(
+        gpu,
+        "scaled_add",
+        residual=(residual, dtype, shape),
+        y=(y, dtype, shape),
+        scale=(scale_O, dtype, shape[1:]),
+    )
+    lanes = 16 // residual.element_size()
+    if shape[1] % lanes:
+        raise KernelError(f"`scaled_add` over rows of {shape[1]} elements: a multiple of {lanes}")
+    constants = (("SCALAR", scalar_name("scaled_add", residual)), ("FFN", 0))
+    kernel = gpu.kernel("activation.cu", "scaled_add", constants, "PPPPii", threads=_THREADS)
+    return kernel, shape[1] // lanes

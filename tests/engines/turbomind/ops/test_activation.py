@@ -5,7 +5,7 @@ import torch
 
 from engines.errors import KernelError
 from engines.pytorch.ops_torch import TorchOps
-from engines.turbomind.ops.activation import gelu, silu_mul
+from engines.turbomind.ops.activation import gelu, scaled_add, silu_mul
 
 ULP = {torch.bfloat16: 2**-7, torch.float16: 2**-10, torch.float32: 1e-6}
 # 8 and 2056 elements end inside a block of 2,048; the last are InternVL2-8B's.
@@ -32,6 +32,39 @@ def test_activations_equal_the_torch_table_at_model_sizes(
     cuda_gpu, dtype: torch.dtype, tokens: int, width: int
 ) -> None:
     check_both(cuda_gpu, dtype, tokens, width)
+
+
+@pytest.mark.parametrize(("dtype", "tokens", "width"), SMALL)
+def test_a_scaled_sum_is_rounded_once(gpu, dtype: torch.dtype, tokens: int, width: int) -> None:
+    check_scaled_add(gpu, dtype, tokens, width)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    ("dtype", "tokens", "width"), [(torch.bfloat16, 1025, 1024), (torch.float16, 13325, 3200)]
+)
+def test_a_scaled_sum_is_rounded_once_at_model_sizes(
+    cuda_gpu, dtype: torch.dtype, tokens: int, width: int
+) -> None:
+    check_scaled_add(cuda_gpu, dtype, tokens, width)
+
+
+def check_scaled_add(gpu, dtype: torch.dtype, tokens: int, width: int) -> None:
+    residual, y = torch.randn(2, 1, tokens, width, dtype=dtype, device=gpu.device)
+    scale = torch.randn(width, dtype=dtype, device=gpu.device)
+    wanted = (residual.double() + y.double() * scale.double()).to(dtype)
+    got = scaled_add(gpu, residual, y, scale)
+    assert got.shape == residual.shape
+    # sums of fp32 are rounded before
+    torch.testing.assert_close(got, wanted, rtol=ULP[dtype], atol=1e-6)
+
+
+def test_a_scaled_sum_of_other_shapes_is_refused(gpu) -> None:
+    x = torch.ones(2, 16, dtype=torch.bfloat16, device=gpu.device)
+    with pytest.raises(KernelError, match=r"`scaled_add`: `scale` is \[8\], not \[16\]"):
+        scaled_add(gpu, x, x, x[0, :8].clone())
+    with pytest.raises(KernelError, match="rows of 12 elements: a multiple of 8"):
+        scaled_add(gpu, *torch.ones(2, 4, 12, dtype=torch.bfloat16, device=gpu.device), x[0, :12].clone())
 
 
 def test_no_rows_give_no_rows(gpu) -> None:

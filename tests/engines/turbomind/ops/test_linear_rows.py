@@ -103,6 +103,9 @@ def test_the_table_gives_what_the_ops_apart_give(gpu, rows: int) -> None:
     gelu, total = ops.linear_gelu(x, layer, "gelu"), ops.linear_add(x, layer, residual)
     assert relative_error(gelu, TorchOps().linear_gelu(x, layer, "gelu").float()) < TOLERANCE[BF16]
     assert relative_error(total, TorchOps().linear_add(x, layer, residual).float()) < TOLERANCE[BF16]
+    scaled = ops.linear_add(x, layer, residual, scale_O=bias)
+    wanted = TorchOps().linear_add(x, layer, residual, scale_O=bias)
+    assert relative_error(scaled, wanted.float()) < TOLERANCE[BF16]
 
 
 def test_few_rows_and_widths_that_no_copy_takes_are_left_to_the_library(hopper) -> None:
