@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import reprlib
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import replace
@@ -121,7 +122,11 @@ class AsyncPipeline:
         self, prompt: Prompt, session: Session | None = None, gen_config: GenerationConfig | None = None
     ) -> Session:
         """Return the session with this turn and its answer added; None begins one. Raises RequestError."""
-        if gen_config is not None and gen_config.n != 1:
+        if session is not None and not isinstance(session, Session):
+            raise RequestError(
+                f"session={reprlib.repr(session)}: must be what `chat` returned, or None for a new one"
+            )
+        if isinstance(gen_config, GenerationConfig) and gen_config.n != 1:
             raise RequestError(f"n={gen_config.n}: a turn of a conversation has one answer; use n=1")
         before = () if session is None else session.messages
         messages = (*before, *await self._open().prompts.fetch(conversation(prompt)))
@@ -163,10 +168,18 @@ class AsyncPipeline:
 
 
 def _configs(given: Configs, count: int) -> list[GenerationConfig]:
-    """Return one GenerationConfig a prompt. Raises RequestError where there are not as many as prompts."""
+    """Return one GenerationConfig a prompt. Raises RequestError for anything else, and another number."""
     if given is None or isinstance(given, GenerationConfig):
         one = GenerationConfig() if given is None else replace(given)
         return [one] * count
+    if not _are_configs(given):
+        raise RequestError(
+            f"gen_config={reprlib.repr(given)}: must be a GenerationConfig, or a list of one for each prompt"
+        )
     if len(given) != count:
         raise RequestError(f"{len(given)} generation configs for {count} prompts: give one, or one for each")
     return list(given)
+
+
+def _are_configs(given: object) -> bool:
+    return isinstance(given, list | tuple) and all(isinstance(one, GenerationConfig) for one in given)

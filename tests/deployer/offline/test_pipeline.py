@@ -2,8 +2,10 @@
 
 import base64
 import io
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fake_engine import FakeEngine
@@ -117,6 +119,23 @@ def test_each_prompt_may_have_its_own_config(pipe: Pipeline) -> None:
     assert [found.generate_token_len for found in many(pipe(["a", "b"], configs))] == [2, 5]
     with pytest.raises(RequestError, match="2 generation configs for 1 prompts"):
         pipe("a", configs)
+
+
+@pytest.mark.parametrize("given", [{"n": 2}, [{"n": 2}], "greedy", 3])
+def test_what_is_no_generation_config_is_named(pipe: Pipeline, given: Any) -> None:
+    rule = "must be a GenerationConfig, or a list of one for each prompt"
+    with pytest.raises(RequestError, match=f"^gen_config={re.escape(repr(given))}: {rule}$"):
+        pipe("a", given)
+    with pytest.raises(RequestError, match=f": {rule}$"):
+        list(pipe.stream_infer("a", given))
+    with pytest.raises(RequestError, match=f": {rule}$"):
+        pipe.chat("a", gen_config=given)
+
+
+def test_a_session_is_what_chat_returned(pipe: Pipeline) -> None:
+    name: Any = "user-17"
+    with pytest.raises(RequestError, match=r"^session='user-17': must be what `chat` returned"):
+        pipe.chat("a", session=name)
 
 
 def test_an_empty_batch_has_no_answers(pipe: Pipeline) -> None:
