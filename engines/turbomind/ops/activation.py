@@ -74,7 +74,9 @@ def _scaled_add(gpu: Gpu, residual: Tensor, y: Tensor, scale_O: Tensor) -> tuple
     )
     lanes = 16 // residual.element_size()
     if shape[1] % lanes:
-        raise KernelError(f"`scaled_add` over rows of {shape[1]} elements: a multiple of {lanes}")
+        raise KernelError(
+            f"`scaled_add` over rows of {shape[1]} elements: they must be a multiple of {lanes}"
+        )
     constants = (("SCALAR", scalar_name("scaled_add", residual)), ("FFN", 0))
     kernel = gpu.kernel("activation.cu", "scaled_add", constants, "PPPPii", threads=_THREADS)
     return kernel, shape[1] // lanes

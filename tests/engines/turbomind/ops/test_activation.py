@@ -63,7 +63,7 @@ def test_a_scaled_sum_of_other_shapes_is_refused(gpu) -> None:
     x = torch.ones(2, 16, dtype=torch.bfloat16, device=gpu.device)
     with pytest.raises(KernelError, match=r"`scaled_add`: `scale` is \[8\], not \[16\]"):
         scaled_add(gpu, x, x, x[0, :8].clone())
-    with pytest.raises(KernelError, match="rows of 12 elements: a multiple of 8"):
+    with pytest.raises(KernelError, match="rows of 12 elements: they must be a multiple of 8"):
         scaled_add(gpu, *torch.ones(2, 4, 12, dtype=torch.bfloat16, device=gpu.device), x[0, :12].clone())
 
 
