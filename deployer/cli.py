@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, EXIT_UNAVAILABLE, DeployError, UsageError
+from deployer.full_disk import full_disk
 from deployer.verb import Verb
 from deployer.verbs import VERBS
 
@@ -76,8 +77,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     except BrokenPipeError:  # `deploy list models | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return EXIT_OK
+    except OSError as error:
+        full = full_disk(error)
+        if full is None:
+            raise
+        _print_errors(full, words)
+        _drop_output()
+        return full.exit_code
+
+
+def _drop_output() -> None:
+    """Let go of what could not be written, which the end of Python would try again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def parse(words: Sequence[str]) -> Command:

@@ -113,6 +113,19 @@ def test_output_goes_through_a_pipe_that_closes_early() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("words", [["list", "models"], ["+model=pocket_vl", "server.port=0"]])
+def test_output_to_a_full_disk_is_an_error_of_one_line(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ended = subprocess.run(
+            [sys.executable, "-m", "deployer.cli", *words],
+            stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False,
+        )  # fmt: skip
+    assert ended.returncode == 6
+    rule = "standard output or a file of this command cannot be written: no space left"
+    assert ended.stderr.splitlines()[-1] == f"error: {rule}; make some, or write elsewhere"
+    assert "Traceback" not in ended.stderr
+
+
 def test_an_interrupt_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> int:
         raise KeyboardInterrupt
