@@ -11,14 +11,13 @@ Legend: T tokens, H hidden, S sampled rows, V vocabulary.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from torch import Tensor
 
-from engines.decoder.layers import Attention, GatedFfn, Params, between_attentions
+from engines.decoder.layers import Attention, GatedFfn, Params
 from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope
-from engines.ops import BetweenAttentions, Dense, KvLayer, Ops
+from engines.ops import Dense, KvLayer, Ops
 from engines.parallel import TpGroup
 from engines.spec import DecoderSpec
 from engines.steps.step import StepInput
@@ -39,7 +38,6 @@ class LlamaLike:
             LlamaLayer(spec, params, f"decoder.layers.{i}", ops=ops, group=group)
             for i in range(spec.num_layers)
         ]
-        self._between = [layer.joined_to(following) for layer, following in pairwise(self._layers)]
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
         """Run the layers, write K and V; return the normed rows of `sample_rows_S`, [S, H]."""
@@ -48,19 +46,12 @@ class LlamaLike:
             x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
         tables = self._ops.rope_tables(self._rope, step.positions_T, step.rope_lens_T)
         query_scale_T11 = query_scale(step.positions_T, self._spec.logn_length, x_TH.dtype)
-        only_S, joins = self._only_rows(step), self._joins(step)
+        residual_TH = None
         *before, (last, last_kv) = zip(self._layers, kv, strict=True)
-        qkv_TX, residual_TH = self._layers[0].qkv(x_TH, None, step)
-        for (layer, layer_kv), following, between in zip(
-            before, self._layers[1:], self._between, strict=True
-        ):
-            attended_TA = layer.attended(qkv_TX, tables, step, layer_kv, query_scale_T11)
-            if joins:
-                qkv_TX, residual_TH = self._ops.layer_products(attended_TA, residual_TH, between)
-            else:
-                qkv_TX, residual_TH = following.qkv(*layer.products(attended_TA, residual_TH, step), step)
-        attended_TA = last.attended(qkv_TX, tables, step, last_kv, query_scale_T11, only_S=only_S)
-        x_TH, residual_TH = last.products(attended_TA, residual_TH, step, only_S=only_S)
+        for layer, layer_kv in before:
+            x_TH, residual_TH = layer(x_TH, residual_TH, tables, step, layer_kv, query_scale_T11)
+        only_S = self._only_rows(step)
+        x_TH, residual_TH = last(x_TH, residual_TH, tables, step, last_kv, query_scale_T11, only_S=only_S)
         if only_S is None and not step.samples_every_row:
             x_TH, residual_TH = x_TH[step.sample_rows_S], residual_TH[step.sample_rows_S]
         normed_SH, _ = self._ops.add_rms_norm(
@@ -81,11 +72,6 @@ class LlamaLike:
         adds = self._spec.plora_rank and step.features_MH is not None
         return None if adds or step.samples_every_row else step.sample_rows_S
 
-    def _joins(self, step: StepInput) -> bool:
-        """Return whether what lies between two attentions is one op: nothing is added to its products."""
-        adds = self._spec.plora_rank and step.features_MH is not None
-        return self._group.size == 1 and step.adapter_T is None and not adds
-
     def _head_table(self, params: Params) -> Tensor:
         """Return the head's own table if there is one, else this rank's rows of the embedding."""
         if "decoder.head.weight" in params:
@@ -100,45 +86,34 @@ class LlamaLayer:
         self._attention = Attention(spec, params, name, ops=ops, group=group)
         self._ffn = GatedFfn(spec, params, name, ops=ops, group=group)
 
-    def joined_to(self, following: "LlamaLayer") -> BetweenAttentions:
-        """Return what lies between this layer's attention and that of the next."""
-        return between_attentions(self._attention, self._ffn, following._attention)
-
-    def qkv(self, x_TH: Tensor, residual_TH: Tensor | None, step: StepInput) -> tuple[Tensor, Tensor]:
-        """Return queries, keys and values, [T, X], and x + residual, whose normed rows they are of."""
-        return self._attention.qkv(x_TH, residual_TH, _image_rows(step), step.adapter_T)
-
-    def attended(
+    def __call__(
         self,
-        qkv_TX: Tensor,
+        x_TH: Tensor,
+        residual_TH: Tensor | None,
         tables: tuple[Tensor, Tensor],
         step: StepInput,
         kv: KvLayer,
-        query_scale_T11: Tensor | None,
+        query_scale_T11: Tensor | None = None,
         *,
         only_S: Tensor | None = None,
-    ) -> Tensor:
-        """Return what the tokens, or `only_S`, saw, [T, A]; keys and values of all are written."""
-        return self._attention.attended(
-            qkv_TX, *tables, step.attention, kv, query_scale_T11=query_scale_T11, only_S=only_S
-        )
-
-    def products(
-        self, attended_TA: Tensor, residual_TH: Tensor, step: StepInput, *, only_S: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the FFN's output, a rank's addend, and what it is added to; `only_S`: of these tokens alone.
 
         No addition on image rows may apply to `only_S`: image rows are tokens of the whole step.
         """
-        image_rows_M, adapter_T = _image_rows(step), step.adapter_T
-        if only_S is not None:
-            residual_TH = residual_TH[only_S]
-            adapter_T = None if adapter_T is None else adapter_T[only_S]
-            if not len(only_S):
-                return residual_TH, residual_TH
-        x_TH = self._attention.output(attended_TA, image_rows_M, adapter_T)
+        image_rows_M = None if step.features_MH is None else step.feature_rows_M
+        x_TH, residual_TH = self._attention(
+            x_TH,
+            residual_TH,
+            *tables,
+            step.attention,
+            kv,
+            query_scale_T11=query_scale_T11,
+            image_rows_M=image_rows_M,
+            adapter_T=step.adapter_T,
+            only_S=only_S,
+        )
+        if only_S is not None and not len(only_S):
+            return x_TH, residual_TH
+        adapter_T = step.adapter_T if only_S is None or step.adapter_T is None else step.adapter_T[only_S]
         return self._ffn(x_TH, residual_TH, image_rows_M=image_rows_M, adapter_T=adapter_T)
-
-
-def _image_rows(step: StepInput) -> Tensor | None:
-    return None if step.features_MH is None else step.feature_rows_M
