@@ -42,16 +42,18 @@ class Grammars:
         self._compiled: OrderedDict[str, Future[LLMatcher]] = OrderedDict()  # the one used last at the end
         self._threads: ThreadPoolExecutor | None = None
 
-    def begin(self) -> None:
+    def begin(self, *, is_awaited: bool = False) -> None:
         """Make the trie from now on, on a thread, unless that was begun before.
 
         For 150,000 tokens it takes 1 to 2 s, in which llguidance holds the interpreter's lock: in a start
         they would be 1 to 2 s more, beside running sequences a pause of all. So it is begun when the engine
         has nothing to do, or by the first request with a grammar where that comes sooner.
+        `is_awaited`: a request waits for it, so the log says how long.
         """
         if self._vocabulary is not None and self._trie is None:
             thread = ThreadPoolExecutor(1, thread_name_prefix="grammar")
-            self._trie = thread.submit(_trie, self._vocabulary, self._vocab)
+            level = logging.INFO if is_awaited else logging.DEBUG
+            self._trie = thread.submit(_trie, self._vocabulary, self._vocab, level)
             thread.shutdown(wait=False)
 
     def compile(self, grammar: str) -> None:
@@ -78,7 +80,7 @@ class Grammars:
         if grammar not in self._compiled:
             if self._trie is None:
                 logger.warning("the first grammar came before the engine had rested: all sequences wait")
-            self.begin()
+            self.begin(is_awaited=True)
             assert self._trie is not None, "begun where there is a vocabulary"
             self._threads = self._threads or ThreadPoolExecutor(THREADS, thread_name_prefix="grammar")
             self._compiled[grammar] = self._threads.submit(
@@ -168,15 +170,15 @@ def compiled(
     return matcher
 
 
-def _trie(vocabulary: "Vocabulary", vocab: int) -> "LLTokenizer":
-    """Return llguidance's view of a vocabulary."""
+def _trie(vocabulary: "Vocabulary", vocab: int, level: int) -> "LLTokenizer":
+    """Return llguidance's view of a vocabulary; `level`: that of the line which says what it cost."""
     from llguidance import LLTokenizer, TokenizerWrapper
 
     began = time.monotonic()
     made = LLTokenizer(
         TokenizerWrapper(_Tokens(vocabulary)), n_vocab=vocab, eos_token=list(vocabulary.end_ids)
     )
-    logger.info("ready for grammars: that took %.1f s, once", time.monotonic() - began)
+    logger.log(level, "ready for grammars: that took %.1f s, once", time.monotonic() - began)
     return made
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tiny_engine
 from golden_request import golden_request
 from internvl_golden import golden
 from printable import PRINTABLE
@@ -19,6 +20,13 @@ import sys
 sys.modules["torch"] = None
 from engines.ipc.process import main
 sys.exit(main())
+"""
+
+TELLS_OF_GRAMMARS = """
+import logging, runpy, sys
+logging.getLogger("engines.sampling.grammar").setLevel(logging.DEBUG)
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -59,7 +67,15 @@ async def test_the_start_is_timed_and_the_heartbeat_goes_on_while_nothing_happen
 async def test_grammars_are_prepared_when_the_engine_has_nothing_to_do(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    engine = client(vocabulary=PRINTABLE)
+    engine = EngineClient(
+        Path("nowhere"),
+        SPEC,
+        OPTIONS,
+        start_timeout_s=120,
+        max_restarts=0,
+        vocabulary=PRINTABLE,
+        command=(sys.executable, "-c", TELLS_OF_GRAMMARS, tiny_engine.__file__),
+    )
     await engine.start()
     try:
         said = capfd.readouterr().err
@@ -69,7 +85,7 @@ async def test_grammars_are_prepared_when_the_engine_has_nothing_to_do(
         def prepared() -> bool:
             nonlocal heard
             heard += capfd.readouterr().err
-            return "ready for grammars: that took" in heard
+            return "DEBUG ready for grammars: that took" in heard
 
         await wait_until(prepared)
         assert "WARNING" not in heard
