@@ -191,5 +191,7 @@ def _eight_bit(image: Image.Image, *, is_png: bool) -> Image.Image:
 
 def _unreadable(index: int, error: Exception) -> ImageError:
     return ImageError(
-        f"damaged or truncated: {str(error) or type(error).__name__}", code="image_unreadable", index=index
+        f"damaged or truncated: {str(error).strip() or type(error).__name__}",
+        code="image_unreadable",
+        index=index,
     )

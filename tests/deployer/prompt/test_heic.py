@@ -58,7 +58,8 @@ def test_a_truncated_one_is_refused(length: float) -> None:
             )
         )
     assert caught.value.code == "image_unreadable"
-    assert str(caught.value).startswith("image 3: damaged or truncated")
+    assert str(caught.value).startswith("image 3: damaged or truncated: ")
+    assert str(caught.value).splitlines() == [str(caught.value)], "one line, whatever the library says"
 
 
 def test_without_the_package_the_way_out_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
