@@ -34,7 +34,7 @@ async def read_body(request: Request, kind: type[BodyT], *, max_bytes: int) -> B
     try:
         return _validated(bytes(data), kind)
     except ValidationError as error:
-        raise body_error(error, kind) from error
+        raise _sent_otherwise(request.headers, error) or body_error(error, kind) from error
 
 
 def _validated(data: bytes, kind: type[BodyT]) -> BodyT:
@@ -55,6 +55,21 @@ def _is_whole(fault: Mapping[str, Any]) -> bool:
 def _number(text: str) -> int | float:
     value = float(text)
     return int(value) if value.is_integer() else value
+
+
+def _sent_otherwise(headers: Mapping[str, str], error: ValidationError) -> ApiError | None:
+    """Return the 400 for a body that its headers say is no plain JSON; None where they say nothing."""
+    if error.errors(include_url=False)[0]["type"] != "json_invalid":
+        return None
+    encoding = headers.get("content-encoding", "identity").strip().lower()
+    if encoding != "identity":
+        return invalid(
+            f"the body has `content-encoding: {encoding[:40]}`: must be plain JSON, not compressed"
+        )
+    sent_as = headers.get("content-type", "").partition(";")[0].strip().lower()
+    if sent_as.startswith("multipart/"):
+        return invalid(f"the body is `{sent_as[:40]}`: must be JSON, pictures in it as `data:` URLs")
+    return None
 
 
 def body_error(error: ValidationError, kind: type[BaseModel]) -> ApiError:
@@ -121,7 +136,7 @@ def _too_large(max_bytes: int) -> ApiError:
         ApiFault(
             status=413,
             message=f"the body is larger than the {max_bytes} bytes of `server.max_body_bytes`: "
-            "send smaller or fewer images",
+            "send less text, or smaller or fewer images",
             code="body_too_large",
             headers={"connection": "close"},
         )

@@ -1,6 +1,7 @@
 """Bodies that cannot be served: each answer is a 400 in OpenAI's shape that names the field and the rule."""
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -24,6 +25,32 @@ async def refused(api: httpx.AsyncClient, body: Any, path: str = "/v1/chat/compl
 @pytest.mark.parametrize("body", [b"", b"{", b'{"messages": [}', b"\xff\xfe", b"nope", b"[" * 10_000])
 async def test_a_body_that_is_not_json_is_refused(api: httpx.AsyncClient, body: bytes) -> None:
     assert (await refused(api, body))["message"].startswith("the body is not JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "message"),
+    [
+        (
+            "content-encoding",
+            "gzip",
+            "the body has `content-encoding: gzip`: must be plain JSON, not compressed",
+        ),
+        (
+            "content-type",
+            "multipart/form-data; boundary=x",
+            "the body is `multipart/form-data`: must be JSON, pictures in it as `data:` URLs",
+        ),
+    ],
+)
+async def test_a_body_that_its_headers_say_is_no_plain_json_is_refused_as_that(
+    api: httpx.AsyncClient, header: str, value: str, message: str
+) -> None:
+    path, headers = "/v1/chat/completions", {header: value}
+    refused = await api.post(path, content=gzip.compress(json.dumps(CHAT).encode()), headers=headers)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["message"] == message
+    served = await api.post(path, content=json.dumps(CHAT).encode(), headers=headers)
+    assert served.status_code == 200, "a header alone refuses nothing"
 
 
 @pytest.mark.parametrize("body", [[], 3, None, "x"])
@@ -180,7 +207,8 @@ async def test_a_body_over_the_limit_is_a_413_told_by_its_length(api: httpx.Asyn
     reply = await api.post("/v1/chat/completions", content=b"x" * 100_001)
     assert reply.status_code == 413
     assert reply.json()["error"]["code"] == "body_too_large"
-    assert "server.max_body_bytes" in reply.json()["error"]["message"]
+    message = reply.json()["error"]["message"]
+    assert "server.max_body_bytes" in message and message.endswith("less text, or smaller or fewer images")
 
 
 async def test_a_body_over_the_limit_is_a_413_also_without_a_length(api: httpx.AsyncClient) -> None:
