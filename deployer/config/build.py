@@ -209,10 +209,11 @@ class _Builder:
 def _how_to_set(key: str, hint: Any) -> str:
     if arms_of(hint):
         return f"choose an option with {key}=<name>; `deploy list {key}` shows them"
+    null = " or null" if get_origin(hint) in (Union, UnionType) else ""
     hint = _not_none(hint)
     if get_origin(hint) is Literal:
-        return f"set {key} to one of {quoted(sorted(get_args(hint)))}"
-    return f"set {key}=<{_NAMES.get(hint, 'value')}>"
+        return f"set {key} to one of {quoted(sorted(get_args(hint)))}{null}"
+    return f"set {key}=<{_NAMES.get(hint, 'value')}>{null}"
 
 
 def _not_none(hint: Any) -> Any:

@@ -57,6 +57,10 @@ def test_classes_reach_the_server_and_the_scheduler() -> None:
             r"qos\[0\].name=a b .*letters, digits",
         ),
         (("server.qos=[{name: gold}]",), r"missing `server.qos\[0\].share`"),
+        (
+            ("server.qos=[{name: gold, share: 2}]",),
+            r"set server.qos\[0\].max_requests=<a whole number> or null",
+        ),
     ],
 )
 def test_a_fault_names_the_class_and_the_rule(words: tuple[str, ...], told: str) -> None:
