@@ -17,7 +17,7 @@ from hydra.errors import HydraException
 from deployer.config.repositories import options_by_repository
 from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree
-from deployer.errors import ConfigError
+from deployer.errors import ConfigError, UsageError
 
 # option: chooses a group's option; drop: leaves a group out; value and delete: set and remove a key.
 FlagKind = Literal["option", "drop", "value", "delete"]
@@ -35,21 +35,29 @@ class Flag:
 
 
 def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
-    """Return the overrides that the words spell. Raises ConfigError with every word that is none."""
+    """Return the overrides that the words spell. Raises ConfigError with every word that is none.
+
+    UsageError where they are no settings at all, as anywhere on the command line.
+    """
     parser = OverridesParser.create()
     flags: list[Flag] = []
     faults: list[str] = []
+    bare: list[str] = []
     for word in words:
         try:
             parsed = parser.parse_override(word)
         except HydraException:
             faults.append(_unreadable(word))
+            if "=" not in word:
+                bare.append(word)
             continue
         fault = _fault(parsed, word, tree)
         if fault is None:
             flags.append(_flag(parsed, word, tree))
         else:
             faults.append(fault)
+    if faults and len(bare) == len(faults):
+        raise UsageError("\n".join(faults))
     if faults:
         raise ConfigError(faults)
     return flags

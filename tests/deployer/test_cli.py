@@ -55,6 +55,8 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
         ),
         (["+recipe=nosuch"], 3, "unknown recipe `nosuch` (command line `+recipe=nosuch`): none is near it"),
         (["--port", "80"], 2, "settings read key=value: write server.port=80"),
+        (["+model"], 2, "`+model`: is neither a verb nor key=value; write model=<value>"),
+        (["+model", "engine=turbo"], 3, "`+model`: is neither a verb nor key=value"),
         (["pocket_vl"], 2, "unknown verb `pocket_vl`: it is a model; write deploy +model=pocket_vl"),
         (["explain", "--config-dir"], 2, "write --config-dir DIR"),
         (["serve", "pocket_vl"], 2, "come key=value words only; for the model write +model=pocket_vl"),
