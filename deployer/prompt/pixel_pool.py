@@ -30,7 +30,7 @@ from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.pixel_job import PixelJob, PixelReply, PixelSetup
 from deployer.prompt.planned import PlannedImage
 from engines.errors import RequestError
-from engines.ipc.owned_folder import OwnedFolder
+from engines.ipc.owned_folder import OwnedFolder, sweep
 from engines.ipc.pixel_files import SHARED_MEMORY
 from engines.spec import VisionSpec
 
@@ -98,8 +98,7 @@ class PixelPool:
         self._setup = PixelSetup(vision=vision, config=config, uncut_pixels=uncut_pixels)
         count = config.preprocess_workers
         self.figures = PoolFigures(num_workers=count)
-        root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
-        self._folder = OwnedFolder(root, PREFIX)
+        self._folder = OwnedFolder(_root(), PREFIX)
         self._names = itertools.count()
         self._threads = ThreadPoolExecutor(count, thread_name_prefix="pixels")
         self._lock = threading.Lock()  # of `figures`
@@ -226,8 +225,14 @@ class PixelPool:
         return tuple(arrays)
 
 
+def _root() -> Path:
+    """Return where arrays wait for the server."""
+    return SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+
+
 def pixel_pool(vision: VisionSpec | None, config: VisionConfig, *, uncut_pixels: int) -> PixelPool | None:
     """Return the pool of a deployment; None where threads of the server do the work."""
     if vision is None or config.preprocess_workers == 0:
+        sweep(_root(), PREFIX)  # a server before this one may have had workers, and been killed
         return None
     return PixelPool(vision, config, uncut_pixels=uncut_pixels)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import RequestError
-from engines.ipc.owned_folder import OwnedFolder
+from engines.ipc.owned_folder import OwnedFolder, sweep
 from engines.messages import PixelRef
 
 SHARED_MEMORY = Path("/dev/shm")
@@ -28,6 +28,8 @@ class PixelFiles:
     def __init__(self) -> None:
         self._roots = [SHARED_MEMORY] if os.access(SHARED_MEMORY, os.W_OK) else []
         self._roots.append(Path(tempfile.gettempdir()))
+        for root in self._roots:
+            sweep(root, PREFIX)  # also where no picture ever comes: what a killed server left takes memory
         self._folders: dict[Path, OwnedFolder] = {}  # made with the first file that needs them
         self._lock = threading.Lock()  # preprocessing writes from several threads
         self._names = itertools.count()

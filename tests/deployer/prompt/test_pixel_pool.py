@@ -18,9 +18,10 @@ from deployer.prompt.assemble import PromptBuilder
 from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.messages import ImageSize
 from deployer.prompt.pixel_job import PixelJob
-from deployer.prompt.pixel_pool import PixelPool, PixelWorker
+from deployer.prompt.pixel_pool import PREFIX, PixelPool, PixelWorker, pixel_pool
 from deployer.prompt.pixel_worker import answer
 from deployer.serve.metrics import PoolMetrics
+from engines.ipc.owned_folder import LOCK, OwnedFolder
 
 TWO_TILES = encoded(picture(56, 28))
 
@@ -142,6 +143,19 @@ def test_without_room_in_shared_memory_the_arrays_come_through_the_connection(tm
     reply = answer(job, tiles, max_pixels=10_000)
     assert reply.inline is not None
     assert [len(data) for data in reply.inline] == [int(np.prod(shape)) for shape in reply.shapes]
+
+
+def test_what_a_killed_server_left_goes_with_the_next_that_has_no_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("deployer.prompt.pixel_pool.SHARED_MEMORY", tmp_path)
+    left = tmp_path / f"{PREFIX}x"
+    left.mkdir()
+    (left / LOCK).touch()
+    living = OwnedFolder(tmp_path, f"{PREFIX}living-")
+    assert pixel_pool(None, deploy_config().vision, uncut_pixels=0) is None
+    assert list(tmp_path.iterdir()) == [living.path]
+    living.close()
 
 
 def test_a_worker_imports_no_torch_and_no_device() -> None:
