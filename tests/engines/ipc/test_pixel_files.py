@@ -6,6 +6,7 @@ import pytest
 
 from engines.errors import RequestError
 from engines.ipc import pixel_files
+from engines.ipc.owned_folder import LOCK
 from engines.ipc.pixel_files import PixelFiles
 from engines.ipc.take_pixels import take_pixels
 
@@ -31,6 +32,17 @@ def test_an_array_comes_back_as_it_was_and_its_file_is_gone(files: PixelFiles) -
 def test_an_array_that_is_not_contiguous_comes_back_as_it_was(files: PixelFiles) -> None:
     array = noise(4, 6, 3).transpose(1, 0, 2)
     np.testing.assert_array_equal(take_pixels(files.write(array)), array)
+
+
+def test_what_a_killed_server_left_goes_before_the_first_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pixel_files, "SHARED_MEMORY", tmp_path)
+    left = tmp_path / f"{pixel_files.PREFIX}x"
+    left.mkdir()
+    (left / LOCK).touch()
+    PixelFiles().close()
+    assert not left.exists()
 
 
 def test_a_link_is_a_file_of_its_own(files: PixelFiles) -> None:
