@@ -22,9 +22,10 @@ from deployer.prompt.pixel_job import PixelJob, PixelReply, PixelSetup
 
 def main(descriptor: int) -> int:
     """Answer jobs until the other side closes; returns the exit code."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl+C is the server's business, which closes the connection
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(
+            number, signal.SIG_IGN
+        )  # of a terminal: the server's business, which closes the connection
     connection = Connection(descriptor)
     with suppress(EOFError, OSError):
         setup: PixelSetup = connection.recv()

@@ -1,4 +1,7 @@
-"""SIGINT and SIGTERM: the first asks for a drain, the second for the end at once."""
+"""SIGINT and SIGTERM: the first asks for a drain, the second for the end at once. SIGHUP only asks.
+
+Where a terminal closes, its system and its shell may each send a SIGHUP: two of them do not insist.
+"""
 
 import asyncio
 import signal
@@ -22,18 +25,21 @@ class StopSignals:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self.exit_code = EXIT_OK
+        # `nohup` has it ignored, and means it.
+        hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        self._numbers = (*SIGNALS, signal.SIGHUP) if hangs_up else SIGNALS
 
     def __enter__(self) -> Self:
-        for number in SIGNALS:
+        for number in self._numbers:
             asyncio.get_running_loop().add_signal_handler(number, self._came, number)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in SIGNALS:
+        for number in self._numbers:
             asyncio.get_running_loop().remove_signal_handler(number)
 
     def _came(self, number: signal.Signals) -> None:
-        if self.first.is_set():
+        if self.first.is_set() and number != signal.SIGHUP:
             self.second.set()
         self.first.set()
         if number == signal.SIGINT:

@@ -64,6 +64,16 @@ async def test_a_picture_that_is_left_to_the_engine_comes_whole_from_a_process_t
     assert np.array_equal(one.arrays[0], other.arrays[0]) and one.arrays[0].shape == (28, 56, 4)
 
 
+async def test_workers_outlive_the_terminal_whose_signals_the_server_answers(pooled: PromptBuilder) -> None:
+    await chat(pooled, "a", TWO_TILES)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        for worker in workers(pooled):
+            os.kill(worker.process.pid, number)
+        for _ in range(2):
+            await chat(pooled, "a", TWO_TILES)
+    assert pool_of(pooled).figures.num_restarts == 0
+
+
 async def test_a_damaged_picture_is_refused_in_the_same_words(
     builder: PromptBuilder, pooled: PromptBuilder
 ) -> None:

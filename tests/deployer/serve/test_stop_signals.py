@@ -20,6 +20,26 @@ async def test_the_first_signal_asks_and_the_second_insists() -> None:
         assert signals.exit_code == 130
 
 
+async def test_a_terminal_that_closes_asks_however_often_it_says_so() -> None:
+    with StopSignals() as signals:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.01)
+        assert signals.first.is_set() and not signals.second.is_set()
+        assert signals.exit_code == 0
+
+
+async def test_a_hangup_that_nohup_has_ignored_stays_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with StopSignals() as signals:
+            os.kill(os.getpid(), signal.SIGHUP)
+            await asyncio.sleep(0.01)
+            assert not signals.first.is_set()
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
 async def test_what_is_done_first_is_returned() -> None:
     assert await unless(asyncio.Event(), asyncio.sleep(0, "done")) == "done"
 
