@@ -17,7 +17,8 @@ from engines.errors import RequestError
 from engines.vision.parts import ImagePlan
 
 IMAGE_ID, IMAGE_TOKENS = 257, 4
-UNREADABLE = base64.b64encode(b"unreadable").decode()  # the one picture that is refused
+UNREADABLE = base64.b64encode(b"unreadable").decode()  # the one picture whose price is refused
+TRUNCATED = b"truncated"  # the bytes of the one whose header reads and whose pixels do not
 
 
 class ByteTokenizer:
@@ -73,6 +74,8 @@ class FakePrompts:
                     continue
                 if not str(part.source).startswith("data:"):
                     raise RequestError(f"image {len(images) + 1}: not a data URL", code="invalid_image")
+                if str(part.source).endswith(base64.b64encode(TRUNCATED).decode()):
+                    raise ImageError("damaged or truncated", code="image_unreadable", index=len(images))
                 tiles = np.full((1, 2, 2, 3), len(images), np.uint8)
                 image = PreparedImage(
                     key_of=lambda: bytes(16), is_cut=True,

@@ -22,6 +22,13 @@ export async function health() {
   return reply.json();
 }
 
+// What the server says of itself to anybody. Not stored: the page itself has the same address.
+export async function about() {
+  const reply = await fetch("./", { headers: { accept: "application/json" }, cache: "no-store" });
+  if (!reply.ok) throw await refusal(reply);
+  return reply.json();
+}
+
 export async function models(key) {
   const reply = await fetch("v1/models", { headers: headers(key) });
   if (!reply.ok) throw await refusal(reply);

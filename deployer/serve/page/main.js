@@ -1,6 +1,6 @@
 // The page: a conversation, its question, and what the server says of itself.
 
-import { health, models } from "./api.js";
+import { about, health, models } from "./api.js";
 import { answer, body } from "./answer.js";
 import * as history from "./history.js";
 import { make } from "./make.js";
@@ -32,9 +32,24 @@ function show() {
 
 function tell(error) {
   say("");
+  if (error.status === 401) {
+    askForKey();
+    $("key").focus();
+    return;
+  }
   $("fault").textContent = error.message;
   $("fault").hidden = false;
-  if (error.status === 401) { $("key-row").hidden = false; $("key").focus(); }
+}
+
+function askForKey() {
+  $("key-row").hidden = false;
+  $("key-told").textContent = key() ? "this key is not known" : "a key is needed";
+  markKey(true);
+}
+
+function markKey(bad) {
+  $("key-told").hidden = !bad;
+  $("key").setAttribute("aria-invalid", String(bad));
 }
 
 function running(is) {
@@ -69,8 +84,9 @@ async function send() {
     await answer(request, { turn: told, shown, key: key(), signal: stopping.signal, scroll });
     say(told.text || "The answer is empty");
   } catch (error) {
+    const refused = pictures.named(error, { sent: conversation.turns.flatMap((turn) => turn.pictures ?? []), asked: asked.pictures });
     takeBack(asked, told);
-    tell(error);
+    tell(refused);
   } finally {
     stopping = null;
     running(false);
@@ -132,19 +148,47 @@ async function watchHealth() {
     state = told.status;
     words = state === "ready" ? "ready" : `${state}, ${Math.round(told.seconds)} s${told.phase ? ` (${told.phase})` : ""}`;
     if (model === null) await nameModel();
-  } catch (error) {
-    if (error.status === 401) $("key-row").hidden = false;
-  }
+  } catch { /* `state` says how far it got; what is not named yet is asked for again */ }
   $("health").dataset.state = state;
   if ($("health-text").textContent !== words) $("health-text").textContent = words;
   setTimeout(watchHealth, state === "ready" ? HEALTH_MS.ready : HEALTH_MS.other);
 }
 
+// Without a known key the server still says its model's name.
 async function nameModel() {
-  const [card] = await models(key());
-  model = card.id;
+  model = await modelByKey() ?? (await about()).model;
   $("model").textContent = model;
   document.title = `${model} · deployer`;
+}
+
+// Null, and told beside the key, where the server knows no such key.
+async function modelByKey() {
+  try {
+    const [card] = await models(key());
+    markKey(false);
+    return card.id;
+  } catch (error) {
+    if (error.status !== 401) throw error;
+    askForKey();
+    return null;
+  }
+}
+
+async function changeKey() {
+  $("fault").hidden = true;
+  try {
+    if (await modelByKey() !== null) await pictures.priceAgain();
+  } catch (error) {
+    tell(error);
+  }
+}
+
+function startAnew() {
+  $("fault").hidden = true;
+  conversation = fresh();
+  pictures.dropRefused();
+  show();
+  $("question").focus();
 }
 
 $("composer").onsubmit = (event) => { event.preventDefault(); send(); };
@@ -153,14 +197,15 @@ $("question").onkeydown = (event) => {
   event.preventDefault();
   send();
 };
-$("key").onchange = () => { $("fault").hidden = true; pictures.priceAgain(); };
+$("key").onchange = changeKey;
+$("key").oninput = () => markKey(false); // what was told was of another key
 $("stop").onclick = () => { stopping?.abort(); $("question").focus(); };
 addEventListener("keydown", (event) => {
   if (event.key !== "Escape") return;
   if (stopping) stopping.abort();
   else closePanels();
 });
-$("new").onclick = () => { $("fault").hidden = true; conversation = fresh(); show(); $("question").focus(); };
+$("new").onclick = startAnew;
 $("reset").onclick = () => options.reset();
 addEventListener("pointerdown", (event) => { if (!$("options").contains(event.target)) $("options").open = false; });
 $("show-history").onclick = () => toggleHistory($("history").hidden);

@@ -52,6 +52,17 @@ export class Pictures {
     for (const item of this.readable().filter(({ detail }) => detail !== this.detail())) await this.price(item);
   }
 
+  // The server counts the pictures it was `sent`; returns its refusal with the file's name in place of the number.
+  // A picture of the question that was `asked` is marked, so that it is left out when the question is sent again.
+  named(error, { sent, asked }) {
+    const [whole, number] = /^image (\d+): /.exec(error.message) ?? [];
+    const item = sent[number - 1];
+    if (!item) return error;
+    const reason = error.message.slice(whole.length);
+    if (error.status === 400 && asked.includes(item)) item.fault = `left out: ${reason}`;
+    return { status: error.status, message: `${item.name}: ${reason}` };
+  }
+
   readable() {
     return this.items.filter(({ fault }) => !fault);
   }
@@ -65,6 +76,11 @@ export class Pictures {
 
   putBack(taken) {
     this.items = [...taken, ...this.items];
+    this.show();
+  }
+
+  dropRefused() {
+    this.items = this.readable();
     this.show();
   }
 

@@ -1,5 +1,6 @@
-"""The fixtures of `tests/support/serving.py`."""
+"""The fixtures of `tests/support/serving.py` and `browsing.py`."""
 
+from browsing import browse, picture
 from serving import api, engine, live, serve
 
-__all__ = ["api", "engine", "live", "serve"]
+__all__ = ["api", "browse", "engine", "live", "picture", "serve"]

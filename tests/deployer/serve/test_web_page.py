@@ -1,4 +1,4 @@
-"""The page's files and who gets them; what a browser makes of them: test_web_page_in_a_browser.py."""
+"""The page's files and who gets them; what a browser makes of them: test_web_page_*in_a_browser.py."""
 
 import re
 from collections.abc import Callable
