@@ -102,7 +102,9 @@ def test_a_largest_step_that_does_not_fit_names_what_to_lower() -> None:
 
 def test_the_trie_of_a_vocabulary_is_made_when_the_engine_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    monkeypatch.setattr("engines.sampling.grammar._trie", lambda vocabulary, vocab: made.append(vocabulary))
+    monkeypatch.setattr(
+        "engines.sampling.grammar._trie", lambda vocabulary, vocab, level: made.append(vocabulary)
+    )
     start = Start(folder="nowhere", spec=SPEC, options=options(), vocabulary=PRINTABLE)
     loop, _ = load_engine(start, on_phase=lambda phase: None, load=load_tiny)
     assert made == []
