@@ -99,21 +99,7 @@ def load_engine(
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
     with phases.of("kv_cache"):
         plan, kv = _pages(spec, backend, options, workspace_bytes=workspace_bytes)
-    limits = options.scheduler
-    counts = TokenCounts(max_sequences=limits.max_batch_size, vocab=spec.decoder.vocab, device=backend.device)
-    recorded: ChoosingNetwork | None = None
-    if backend.capture_steps is not None:
-        with phases.of("graphs"):
-            recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
-    runner = Runner(
-        recorded or network,
-        kv,
-        device=backend.device,
-        max_batch_size=limits.max_batch_size,
-        vision=options.vision,
-        recorded=recorded,
-        counts=counts,
-    )
+    runner = _runner(network, kv, backend, options, plan, phases, vocab=spec.decoder.vocab)
     loop = EngineLoop(
         _scheduler(options, plan),
         runner,
@@ -184,6 +170,34 @@ def _scheduler(options: EngineOptions, plan: KvPlan) -> Scheduler:
         num_pages=plan.num_pages,
         page_tokens=options.kv.page_tokens,
         prefix_caching=options.kv.prefix_caching,
+    )
+
+
+def _runner(
+    network: Network,
+    kv: list[KvLayer],
+    backend: Backend,
+    options: EngineOptions,
+    plan: KvPlan,
+    phases: "_Phases",
+    *,
+    vocab: int,
+) -> Runner:
+    """Return what runs steps; where the device records them, they are recorded here."""
+    limits = options.scheduler
+    counts = TokenCounts(max_sequences=limits.max_batch_size, vocab=vocab, device=backend.device)
+    recorded: ChoosingNetwork | None = None
+    if backend.capture_steps is not None:
+        with phases.of("graphs"):
+            recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
+    return Runner(
+        recorded or network,
+        kv,
+        device=backend.device,
+        max_batch_size=limits.max_batch_size,
+        vision=options.vision,
+        recorded=recorded,
+        counts=counts,
     )
 
 
