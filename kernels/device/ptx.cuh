@@ -57,12 +57,6 @@ DEVICE unsigned pack2<fp16>(float low, float high) {
     return unsigned(l) | (unsigned(h) << 16);
 }
 
-DEVICE unsigned sub_halves(unsigned a, unsigned b) {  // two fp16 differences
-    unsigned difference;
-    asm("sub.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
-    return difference;
-}
-
 // The same number, of which the compiler knows nothing: what is computed from it is not kept in registers across a loop.
 DEVICE int hidden(int x) {
     asm volatile("" : "+r"(x));

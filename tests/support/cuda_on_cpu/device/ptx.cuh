@@ -43,10 +43,6 @@ unsigned pack2(float low, float high) {
     return narrow<T>(low) | unsigned(narrow<T>(high)) << 16;
 }
 inline unsigned shared_address(const void* pointer) { return unsigned((unsigned char*)pointer - on_cpu::shared_at(1024)) + 1024; }
-inline unsigned sub_halves(unsigned a, unsigned b) {
-    const auto at = [](unsigned pair, int i) { return to_float(fp16{(unsigned short)(pair >> 16 * i)}); };
-    return pack2<fp16>(at(a, 0) - at(b, 0), at(a, 1) - at(b, 1));
-}
 inline void after(float) {}
 inline int hidden(int x) { return x; }
 inline float exp2_fast(float x) { return std::exp2(x); }
