@@ -1,4 +1,4 @@
-"""What a linear layer is stored as: a matrix, or codes of 4 or 8 bits with their scales.
+"""What a linear layer is stored as: a matrix, numbers of 12 bits, or codes of 4 or 8 bits with their scales.
 
 `engines/ops.py` says what an op makes of one; `engines/quant/` makes them.
 
@@ -11,11 +11,25 @@ from torch import Tensor
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Bf12:
+    """A bf16 matrix in numbers of 12 bits: a sign, 4 bits of exponent and 7 of mantissa.
+
+    weight[o, i] = number[o, i] * factor[o]: exact from 2^-14 of the power of two in a row's largest number,
+    the rest rounded to multiples of 2^-21 of it. `bf12_of` of `engines/quant/bf12_tiles.py` makes one; the
+    order in a tile stands there.
+    """
+
+    tiles_YXB: Tensor  # uint8 [I / 128, O / 16, 3072]: 128 inputs x 16 outputs a tile
+    factor_O: Tensor  # bf16 [O], powers of two
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Dense:
     """An unquantized linear layer, y = x @ weight.T + bias. Quantized ones are types of their own."""
 
     weight_OI: Tensor
     bias_O: Tensor | None
+    bf12: Bf12 | None = None  # the same weight once more, for kernels that multiply few rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Literal, Protocol
 from torch import Tensor
 
 from engines.decoder.rope import Rope
+from engines.linear_weight import Bf12 as Bf12
 from engines.linear_weight import Dense as Dense
 from engines.linear_weight import Fp8 as Fp8
 from engines.linear_weight import Int4 as Int4

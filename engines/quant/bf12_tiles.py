@@ -1,0 +1,131 @@
+"""bf16 matrices in 12 bits a number: what is kept of a number, and the order of a tile in memory.
+
+A number is S EEEE MMMMMMM. Read as bf16 with those four bits as the lowest of its exponent, times its row's
+factor 2^base, it is the weight: base = max(0, largest exponent field of the row - 15). What is smaller than
+2^(base - 126) becomes a subnormal of that kind, rounded to nearest, ties to even.
+
+A tile is 16 outputs x 128 inputs in 3072 bytes, in the order in which mma and wgmma want their first operand
+from registers. Of step s (16 inputs), lane 4 g + c holds four registers, two numbers each, the even one low:
+
+    R0  output g      inputs 16 s + 2 c + {0, 1}         R2  output g      inputs 16 s + 8 + 2 c + {0, 1}
+    R1  output g + 8  inputs 16 s + 2 c + {0, 1}         R3  output g + 8  inputs 16 s + 8 + 2 c + {0, 1}
+
+A half of a register has four bits free, 14 to 11; those of R0, R1 and R2 take R3:
+
+    A0 = R0 | (R3 & 0x07000700) << 3 | (R3 & 0x80008000) >> 1
+    A1 = R1 | (R3 & 0x00f000f0) << 7
+    A2 = R2 | (R3 & 0x000f000f) << 11
+
+Word w = 3 s + i of a lane is A_i, and stands at byte w / 4 * 512 + lane * 16 + w % 4 * 4.
+
+Legend: O outputs, I inputs, R outputs of a stretch; Y and X tiles along I and O, B bytes.
+"""
+
+import torch
+from torch import Tensor
+
+from engines.ops import Bf12
+
+TILE_OUTPUTS, TILE_INPUTS, TILE_BYTES = 16, 128, 3072
+MOST_BASE = 127  # 2^127 is bf16's largest power of two; a row beyond has numbers of 2^16 and more
+_NUMBERS_AT_ONCE = 1 << 23  # whose integers wait in memory while they are packed, some 100 MB
+_OWN = -0x78007801  # 0x87ff87ff: the bits of two numbers in a register
+_SIGN, _SIGNS = -0x8000, -0x7FFF8000  # of a number, of two
+
+
+def takes_shape(outputs: int, inputs: int) -> bool:
+    """Return whether a matrix is made of whole tiles."""
+    return outputs > 0 and inputs > 0 and outputs % TILE_OUTPUTS == 0 and inputs % TILE_INPUTS == 0
+
+
+def bf12_bytes(outputs: int, inputs: int) -> int:
+    """Return the bytes of a matrix in 12 bits: tiles and factors."""
+    return outputs * inputs // 2 * 3 + 2 * outputs
+
+
+def bf12_of(weight_OI: Tensor) -> Bf12 | None:
+    """Return a bf16 matrix in 12 bits, on its device; None where it is not whole tiles or has other numbers.
+
+    Not packed are inf, NaN, and numbers of 2^16 and more. Asks the device once for what the largest are.
+    """
+    if weight_OI.dtype != torch.bfloat16 or weight_OI.dim() != 2 or not takes_shape(*weight_OI.shape):
+        return None
+    outputs, inputs = weight_OI.shape
+    stretch = max(1, _NUMBERS_AT_ONCE // inputs // TILE_OUTPUTS) * TILE_OUTPUTS
+    parts = torch.split(weight_OI, stretch)
+    base_O = torch.cat([_base(part_RI) for part_RI in parts])
+    if int(base_O.max()) > MOST_BASE:
+        return None
+    tiles_YXB = torch.empty(
+        inputs // TILE_INPUTS,
+        outputs // TILE_OUTPUTS,
+        TILE_BYTES,
+        dtype=torch.uint8,
+        device=weight_OI.device,
+    )
+    for part_RI, base_R, tiles in zip(
+        parts,
+        torch.split(base_O, stretch),
+        torch.split(tiles_YXB, stretch // TILE_OUTPUTS, dim=1),
+        strict=True,
+    ):
+        words = tiles.view(torch.int32).view(*tiles.shape[:2], 6, 8, 4, 4)
+        words.copy_(_words(_numbers(part_RI, base_R)))
+    factor_O = (base_O + 127 << 7).view(torch.bfloat16)
+    return Bf12(tiles_YXB=tiles_YXB, factor_O=factor_O)
+
+
+def weight_of(bf12: Bf12) -> Tensor:
+    """Return the matrix that the numbers stand for, bf16 [O, I]."""
+    tiles_y, tiles_x, _ = bf12.tiles_YXB.shape
+    #                                                    y        x       piece g  c  word
+    words = bf12.tiles_YXB.view(torch.int32).view(tiles_y, tiles_x, 6, 8, 4, 4)
+    steps = words.permute(1, 3, 0, 2, 5, 4).reshape(tiles_x, 8, tiles_y, 8, 3, 4)  # x g y step i c
+    a0, a1, a2 = steps.unbind(dim=4)
+    last = (a0 >> 3 & 0x07000700) | (a1 >> 7 & 0x00F000F0) | (a2 >> 11 & 0x000F000F)
+    last |= a0 << 1 & _SIGNS
+    low = torch.stack([a0 & _OWN, a2 & _OWN], dim=-2)
+    high = torch.stack([a1 & _OWN, last], dim=-2)
+    pairs = torch.stack([low, high], dim=1)  # x half g y step h c
+    outputs, inputs = tiles_x * TILE_OUTPUTS, tiles_y * TILE_INPUTS
+    numbers_OI = pairs.reshape(outputs, inputs // 2).view(torch.bfloat16)
+    return numbers_OI * bf12.factor_O[:, None]
+
+
+def _base(weight_RI: Tensor) -> Tensor:
+    """Return what is taken off the exponents of each row, int16 [R]."""
+    return ((weight_RI.view(torch.int16) & 0x7FFF).amax(dim=1) >> 7).sub_(15).clamp_(min=0)
+
+
+def _numbers(weight_RI: Tensor, base_R: Tensor) -> Tensor:
+    """Return the numbers, int16 [R, I], sign in bit 15 and the rest in bits 10 to 0."""
+    bits_RI = weight_RI.view(torch.int16)
+    size_RI = bits_RI & 0x7FFF
+    # Subnormals have the exponent of field 1, without the leading one.
+    taken_RI = (size_RI >> 7).sub_(1).clamp_(min=0).minimum(base_R[:, None])
+    size_RI -= taken_RI << 7
+    # What the exponent could not give, the mantissa does. Past 9 nothing is left, whatever the shift.
+    shift_RI = (base_R[:, None] - taken_RI).clamp_(max=9)
+    half_RI = (torch.ones_like(shift_RI) << shift_RI) >> 1
+    odd_RI = (size_RI >> shift_RI) & 1
+    size_RI += half_RI.sub_(1).add_(odd_RI).clamp_(min=0)
+    return (size_RI >> shift_RI) | (bits_RI & _SIGN)
+
+
+def _words(numbers_RI: Tensor) -> Tensor:
+    """Return the words of whole tiles' numbers, int32 [Y, X, piece, g, c, word of the piece]."""
+    outputs, inputs = numbers_RI.shape
+    tiles_x, tiles_y = outputs // TILE_OUTPUTS, inputs // TILE_INPUTS
+    #                                                     x     half g  y     step h  c
+    pairs = numbers_RI.view(torch.int32).view(tiles_x, 2, 8, tiles_y, 8, 2, 4)
+    r0, r2 = pairs[:, 0].unbind(dim=-2)
+    r1, r3 = pairs[:, 1].unbind(dim=-2)
+    words = torch.stack(
+        [
+            r0 | (r3 & 0x07000700) << 3 | (r3 >> 1 & 0x40004000),
+            r1 | (r3 & 0x00F000F0) << 7,
+            r2 | (r3 & 0x000F000F) << 11,
+        ],
+        dim=4,
+    )  # x g y step i c
+    return words.view(tiles_x, 8, tiles_y, 6, 4, 4).permute(2, 0, 3, 1, 5, 4)
