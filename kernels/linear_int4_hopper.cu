@@ -22,33 +22,22 @@
    code - zero point, which are the first operand; outputs are the rows of the product. While one warpgroup unpacks, others
    multiply, so a block has all the warpgroups that an SM has registers for. The warpgroup that copies leaves them its registers.
 */
-#include "device/narrow_products.cuh"
-#include "device/silu.cuh"
-#include "device/vector.cuh"
-
 #if !defined(SCALAR) || !defined(ROWS) || !defined(GROUPS) || !defined(GATED) || !defined(TURNS) || !defined(CLUSTER) || \
     !defined(CODE_STAGES) || !defined(X_STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS)
 #error \
     "linear_int4_hopper.cu needs -DSCALAR -DROWS -DGROUPS -DGATED -DTURNS -DCLUSTER -DCODE_STAGES -DX_STAGES -DGROUP_INPUTS -DSHARE_GROUPS"
 #endif
 
-constexpr int kWarpgroups = GROUPS * TURNS;          // that multiply
-constexpr int kConsumers = 128 * kWarpgroups;
-constexpr int kThreads = kConsumers + 128;
-constexpr int kOutputs = 64 * GROUPS;                // that a block multiplies
-constexpr int kWidth = GATED ? kOutputs / 2 : kOutputs;  // that it and its cluster write
-constexpr int kOwn = kWidth / CLUSTER;               // that it writes
+#include "device/two_rings.cuh"
+
 constexpr int kCodeBytes = 64 * kOutputs;            // of a slab of 128 inputs
-constexpr int kXBytes = 256 * ROWS;
 constexpr int kPiece = GROUP_INPUTS < 128 ? GROUP_INPUTS : 128;  // inputs under one scale in a slab
 constexpr int kPieces = 128 / kPiece, kSteps = kPiece / 16;
-constexpr int kPitch = kOutputs + 4;                 // floats from one row of sums to the next; neighbours lie in other banks
 // A block starts with equal shares of 65,536 registers; what the copying warpgroup leaves goes to the others.
 constexpr int kCopyRegisters = 24, kEqualRegisters = 512 / (kWarpgroups + 1) / 8 * 8;
 constexpr int kFreeRegisters = (kEqualRegisters * (kWarpgroups + 1) - kCopyRegisters) / kWarpgroups / 8 * 8;
 constexpr int kRegisters = kFreeRegisters < 240 ? kFreeRegisters : 240;
-static_assert(!GATED || (GROUPS % 2 == 0 && CLUSTER == 1), "see the header");
-static_assert(ROWS % 8 == 0 && CODE_STAGES % TURNS == 0 && X_STAGES % TURNS == 0 && kWarpgroups <= 4, "see the header");
+static_assert(CODE_STAGES % TURNS == 0, "see the header");
 
 struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     union {
@@ -64,46 +53,6 @@ struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     Barrier codes_full[CODE_STAGES], codes_empty[CODE_STAGES], x_full[X_STAGES], x_empty[X_STAGES];
 };
 
-struct Tile {  // of the result; all rows of some outputs come one after another, so that their codes are read once
-    int first_output, first_row;
-
-    DEVICE explicit Tile(int num_rows) {
-        const int along_rows = (num_rows + ROWS - 1) / ROWS, index = blockIdx.x / CLUSTER;
-        first_output = index / along_rows * kWidth;
-        first_row = index % along_rows * ROWS;
-    }
-
-    // Which of all outputs output `o` of the block is; -1 past the last. GATED: what is gated stands behind all gates.
-    DEVICE int output(int o, int num_outputs) const {
-        const int output = first_output + o % kWidth;
-        return output < num_outputs ? output + o / kWidth * num_outputs : -1;
-    }
-};
-
-struct Share {  // of the inputs: slabs [first, end)
-    int first, end;
-
-    DEVICE explicit Share(int num_slabs) {
-        const int rank = blockIdx.x % CLUSTER;
-        first = rank * num_slabs / CLUSTER;
-        end = (rank + 1) * num_slabs / CLUSTER;
-    }
-};
-
-// A place in a ring, for one that visits every STEP-th stage.
-template <int STAGES, int STEP>
-struct Place {
-    int stage, parity = 0;
-
-    DEVICE explicit Place(int first) : stage(first) {}
-    DEVICE void next() {
-        stage += STEP;
-        if (stage < STAGES) return;
-        stage -= STAGES;
-        parity ^= 1;
-    }
-};
-
 // One lane: the codes of the block, in the order of slabs.
 DEVICE void copy_codes(Layout& shared, const TensorMap& map, Share share, Tile tile, int num_outputs) {
     const CachePolicy policy = read_once();
@@ -115,19 +64,6 @@ DEVICE void copy_codes(Layout& shared, const TensorMap& map, Share share, Tile t
         for (int half = 0; half <= GATED; half++)
             copy_box(shared.codes[at.stage] + half * (kCodeBytes / 2), map, 0, slab * 8, (tile.first_output + half * num_outputs) / 16, 0,
                      shared.codes_full[at.stage], policy);
-    }
-}
-
-// One lane: the rows of x.
-DEVICE void copy_x(Layout& shared, const TensorMap& map, Share share, int first_row, int num_rows) {
-    Place<X_STAGES, 1> at(0);
-    wait_for_predecessor();
-    for (int slab = share.first; slab < share.end; slab++, at.next()) {
-        if (slab - share.first >= X_STAGES) barrier_wait(shared.x_empty[at.stage], at.parity ^ 1);
-        barrier_expect(shared.x_full[at.stage], 256 * min(ROWS, num_rows));
-#pragma unroll
-        for (int line = 0; line < 2; line++)
-            copy_box(shared.x[at.stage] + line * ROWS * 128, map, slab * 128 + line * 64, first_row, shared.x_full[at.stage]);
     }
 }
 
@@ -145,12 +81,6 @@ DEVICE void fetch_groups(Layout& shared, const unsigned short* scales, const uns
     copies_commit();
     copies_wait<0>();
     meet_named(1, kConsumers);
-}
-
-// Every lane of the warp is done with the stage.
-DEVICE void release(Barrier& empty) {
-    __syncwarp();
-    if (threadIdx.x % 32 == 0) barrier_arrive(empty);
 }
 
 // What one warpgroup multiplies: its outputs and its slabs, half a slab at a time, so that codes are unpacked for one half while the
@@ -253,84 +183,6 @@ DEVICE void multiply(Layout& shared, float (&sum)[ROWS / 2], Share share) {
         multiplier.unpack(0, slab);
     }
     for (; slab < share.end; slab += TURNS) multiplier.multiply(sum, slab, slab + TURNS, slab + TURNS < share.end);
-}
-
-// Leave the sums of this block where the cluster finds them.
-DEVICE void leave(Layout& shared, const float (&sum)[ROWS / 2]) {
-    const int lane = threadIdx.x % 32, output = threadIdx.x / 32 % (4 * GROUPS) * 16 + lane / 4;
-    auto& sums = shared.sums[threadIdx.x / 128 / GROUPS];
-    meet_named(1, kConsumers);  // nobody multiplies from the rings any more
-#pragma unroll
-    for (int j = 0; j < ROWS / 2; j++) sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + j / 2 % 2 * 8] = sum[j];
-}
-
-constexpr int kShares = CLUSTER * TURNS;
-
-// The parts of four outputs of a row. Loads from the other block take long: a thread has several under way.
-DEVICE void load_parts(float (&parts)[kShares][4], Layout& shared, int row, int o) {
-#pragma unroll
-    for (int share = 0; share < kShares; share++) {
-        const float* from = &shared.sums[share % TURNS][row][o];
-        if constexpr (CLUSTER == 1) {
-            unpack16<fp32>(load16(from), parts[share]);
-        } else {
-            load_peer4(parts[share], from, share / TURNS);
-        }
-    }
-}
-
-// Their sum, with the bias of the outputs from `output` on, rounded.
-DEVICE uint2 add_up(const float (&parts)[kShares][4], const SCALAR* bias, int output) {
-    float total[4] = {};
-#pragma unroll
-    for (int j = 0; j < 4; j++) {
-#pragma unroll
-        for (int share = 0; share < kShares; share++) total[j] += parts[share][j];
-        if (bias) total[j] += to_float(bias[output + j]);
-    }
-    return make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
-}
-
-// A pair of gates applied, rounded where ops apart round.
-DEVICE unsigned gate2(unsigned gate, unsigned up) {
-    const unsigned open = pack2<SCALAR>(silu(low_half<SCALAR>(gate)), silu(high_half<SCALAR>(gate)));
-    return pack2<SCALAR>(low_half<SCALAR>(open) * low_half<SCALAR>(up), high_half<SCALAR>(open) * high_half<SCALAR>(up));
-}
-
-// Add up the sums of this block's own outputs and write them.
-DEVICE void finish(Layout& shared, const SCALAR* bias, SCALAR* out, Tile tile, int num_rows, int num_outputs) {
-    constexpr int kLoads = kShares * (1 + GATED), kItems = kLoads > 4 ? 1 : kLoads > 2 ? 2 : 4;
-    const int num_items = min(ROWS, num_rows - tile.first_row) * (kOwn / 4);
-    for (int first = threadIdx.x; first < num_items; first += kItems * kConsumers) {
-        float parts[kItems][1 + GATED][kShares][4];
-#pragma unroll
-        for (int i = 0; i < kItems; i++) {
-            const int item = min(first + i * kConsumers, num_items - 1), row = item / (kOwn / 4);
-            const int o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
-#pragma unroll
-            for (int half = 0; half <= GATED; half++) load_parts(parts[i][half], shared, row, half * kWidth + o);
-        }
-#pragma unroll
-        for (int i = 0; i < kItems; i++) {
-            const int item = first + i * kConsumers, row = item / (kOwn / 4);
-            const int output = tile.first_output + blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
-            if (item >= num_items || output >= num_outputs) continue;
-            uint2 y = add_up(parts[i][0], bias, output);
-            if constexpr (GATED) {
-                const uint2 up = add_up(parts[i][GATED], bias, num_outputs + output);
-                y = make_uint2(gate2(y.x, up.x), gate2(y.y, up.y));
-            }
-            *reinterpret_cast<uint2*>(out + (long long)(tile.first_row + row) * num_outputs + output) = y;
-        }
-    }
-}
-
-DEVICE void meet() {
-    if constexpr (CLUSTER == 1) {
-        __syncthreads();
-    } else {
-        cluster_meet();
-    }
 }
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void linear_int4_hopper(

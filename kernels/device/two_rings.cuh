@@ -1,0 +1,165 @@
+/* two_rings.cuh - the frame of linear layers whose weight and rows of x come through a ring of shared memory each.
+
+   A block multiplies 64 * GROUPS outputs, in warpgroups of 64, by ROWS rows; TURNS warpgroups take turns at the slabs of 128 inputs of
+   a group, and CLUSTER blocks share the inputs of an output. Here: which outputs, rows and slabs are a block's, the ring of x, and the end,
+   where sums of turns and blocks are added, biased, gated and written. The kernel brings what makes operands of its weight's numbers.
+
+   Its `Layout` of shared memory has `x[X_STAGES][kXBytes]` with barriers `x_full` and `x_empty`, and `sums[TURNS][ROWS][kPitch]`, which
+   may lie over the rings. Consumers are the first threads of a block.
+*/
+#pragma once
+#include "device/narrow_products.cuh"
+#include "device/silu.cuh"
+#include "device/vector.cuh"
+
+constexpr int kWarpgroups = GROUPS * TURNS;          // that multiply
+constexpr int kConsumers = 128 * kWarpgroups;
+constexpr int kThreads = kConsumers + 128;
+constexpr int kOutputs = 64 * GROUPS;                // that a block multiplies
+constexpr int kWidth = GATED ? kOutputs / 2 : kOutputs;  // that it and its cluster write
+constexpr int kOwn = kWidth / CLUSTER;               // that it writes
+constexpr int kXBytes = 256 * ROWS;
+constexpr int kPitch = kOutputs + 4;                 // floats from one row of sums to the next; neighbours lie in other banks
+static_assert(!GATED || (GROUPS % 2 == 0 && CLUSTER == 1), "a block has the gates of what it gates");
+static_assert(ROWS % 8 == 0 && X_STAGES % TURNS == 0 && kWarpgroups <= 4 && kOwn % 4 == 0, "see the kernel's header");
+
+struct Tile {  // of the result; all rows of some outputs come one after another, so that their codes are read once
+    int first_output, first_row;
+
+    DEVICE explicit Tile(int num_rows) {
+        const int along_rows = (num_rows + ROWS - 1) / ROWS, index = blockIdx.x / CLUSTER;
+        first_output = index / along_rows * kWidth;
+        first_row = index % along_rows * ROWS;
+    }
+
+    // Which of all outputs output `o` of the block is; -1 past the last. GATED: what is gated stands behind all gates.
+    DEVICE int output(int o, int num_outputs) const {
+        const int output = first_output + o % kWidth;
+        return output < num_outputs ? output + o / kWidth * num_outputs : -1;
+    }
+};
+
+struct Share {  // of the inputs: slabs [first, end)
+    int first, end;
+
+    DEVICE explicit Share(int num_slabs) {
+        const int rank = blockIdx.x % CLUSTER;
+        first = rank * num_slabs / CLUSTER;
+        end = (rank + 1) * num_slabs / CLUSTER;
+    }
+};
+
+// A place in a ring, for one that visits every STEP-th stage.
+template <int STAGES, int STEP>
+struct Place {
+    int stage, parity = 0;
+
+    DEVICE explicit Place(int first) : stage(first) {}
+    DEVICE void next() {
+        stage += STEP;
+        if (stage < STAGES) return;
+        stage -= STAGES;
+        parity ^= 1;
+    }
+};
+
+// One lane: the rows of x.
+template <class Layout>
+DEVICE void copy_x(Layout& shared, const TensorMap& map, Share share, int first_row, int num_rows) {
+    Place<X_STAGES, 1> at(0);
+    wait_for_predecessor();
+    for (int slab = share.first; slab < share.end; slab++, at.next()) {
+        if (slab - share.first >= X_STAGES) barrier_wait(shared.x_empty[at.stage], at.parity ^ 1);
+        barrier_expect(shared.x_full[at.stage], 256 * min(ROWS, num_rows));
+#pragma unroll
+        for (int line = 0; line < 2; line++)
+            copy_box(shared.x[at.stage] + line * ROWS * 128, map, slab * 128 + line * 64, first_row, shared.x_full[at.stage]);
+    }
+}
+
+// Every lane of the warp is done with the stage.
+DEVICE void release(Barrier& empty) {
+    __syncwarp();
+    if (threadIdx.x % 32 == 0) barrier_arrive(empty);
+}
+
+// Leave the sums of this block where the cluster finds them.
+template <class Layout>
+DEVICE void leave(Layout& shared, const float (&sum)[ROWS / 2]) {
+    const int lane = threadIdx.x % 32, output = threadIdx.x / 32 % (4 * GROUPS) * 16 + lane / 4;
+    auto& sums = shared.sums[threadIdx.x / 128 / GROUPS];
+    meet_named(1, kConsumers);  // nobody multiplies from the rings any more
+#pragma unroll
+    for (int j = 0; j < ROWS / 2; j++) sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + j / 2 % 2 * 8] = sum[j];
+}
+
+constexpr int kShares = CLUSTER * TURNS;
+
+// The parts of four outputs of a row. Loads from the other block take long: a thread has several under way.
+template <class Layout>
+DEVICE void load_parts(float (&parts)[kShares][4], Layout& shared, int row, int o) {
+#pragma unroll
+    for (int share = 0; share < kShares; share++) {
+        const float* from = &shared.sums[share % TURNS][row][o];
+        if constexpr (CLUSTER == 1) {
+            unpack16<fp32>(load16(from), parts[share]);
+        } else {
+            load_peer4(parts[share], from, share / TURNS);
+        }
+    }
+}
+
+// Their sum, with the bias of the outputs from `output` on, rounded.
+DEVICE uint2 add_up(const float (&parts)[kShares][4], const SCALAR* bias, int output) {
+    float total[4] = {};
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+#pragma unroll
+        for (int share = 0; share < kShares; share++) total[j] += parts[share][j];
+        if (bias) total[j] += to_float(bias[output + j]);
+    }
+    return make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
+}
+
+// A pair of gates applied, rounded where ops apart round.
+DEVICE unsigned gate2(unsigned gate, unsigned up) {
+    const unsigned open = pack2<SCALAR>(silu(low_half<SCALAR>(gate)), silu(high_half<SCALAR>(gate)));
+    return pack2<SCALAR>(low_half<SCALAR>(open) * low_half<SCALAR>(up), high_half<SCALAR>(open) * high_half<SCALAR>(up));
+}
+
+// Add up the sums of this block's own outputs and write them.
+template <class Layout>
+DEVICE void finish(Layout& shared, const SCALAR* bias, SCALAR* out, Tile tile, int num_rows, int num_outputs) {
+    constexpr int kLoads = kShares * (1 + GATED), kItems = kLoads > 4 ? 1 : kLoads > 2 ? 2 : 4;
+    const int num_items = min(ROWS, num_rows - tile.first_row) * (kOwn / 4);
+    for (int first = threadIdx.x; first < num_items; first += kItems * kConsumers) {
+        float parts[kItems][1 + GATED][kShares][4];
+#pragma unroll
+        for (int i = 0; i < kItems; i++) {
+            const int item = min(first + i * kConsumers, num_items - 1), row = item / (kOwn / 4);
+            const int o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
+#pragma unroll
+            for (int half = 0; half <= GATED; half++) load_parts(parts[i][half], shared, row, half * kWidth + o);
+        }
+#pragma unroll
+        for (int i = 0; i < kItems; i++) {
+            const int item = first + i * kConsumers, row = item / (kOwn / 4);
+            const int output = tile.first_output + blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
+            if (item >= num_items || output >= num_outputs) continue;
+            uint2 y = add_up(parts[i][0], bias, output);
+            if constexpr (GATED) {
+                const uint2 up = add_up(parts[i][GATED], bias, num_outputs + output);
+                y = make_uint2(gate2(y.x, up.x), gate2(y.y, up.y));
+            }
+            *reinterpret_cast<uint2*>(out + (long long)(tile.first_row + row) * num_outputs + output) = y;
+        }
+    }
+}
+
+DEVICE void meet() {
+    if constexpr (CLUSTER == 1) {
+        __syncthreads();
+    } else {
+        cluster_meet();
+    }
+}
