@@ -1,5 +1,6 @@
 """From `Start` to a loop that serves: device, weights, rehearsal, KV cache, each phase timed."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
@@ -11,7 +12,7 @@ import torch
 
 from engines.backends import Backend, open_backend
 from engines.errors import DeviceError
-from engines.memory.device_memory import free_bytes, used_bytes
+from engines.memory.device_memory import capability, free_bytes, gpu_bytes, used_bytes
 from engines.memory.kv_cache import allocate_kv
 from engines.memory.kv_plan import KvPlan, plan_kv
 from engines.messages import Ready, Start
@@ -25,6 +26,9 @@ from engines.spec import ModelSpec
 from engines.steps.engine_loop import EngineLoop
 from engines.steps.rehearsal import rehearse
 from engines.steps.runner import Runner
+from engines.weights.bf12_copy import bf12_copy
+
+_log = logging.getLogger(__name__)
 
 LoadNetwork = Callable[[Path, ModelSpec, Backend], Network]
 Meet = Callable[[Backend], None]
@@ -42,6 +46,7 @@ def load_checkpoint(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
         dtype=backend.dtype,
         rank=backend.group.rank,
         tp=backend.group.size,
+        bf12_layers=backend.bf12_layers,
     )
 
 
@@ -57,6 +62,7 @@ def load_random(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
         seed=0,
         rank=backend.group.rank,
         tp=backend.group.size,
+        bf12_layers=backend.bf12_layers,
     )
 
 
@@ -85,6 +91,7 @@ def load_engine(
         backend = open_backend(options, start.spec.dtype, rank=rank)
         at_first = used_bytes(backend.device)
     spec = _stretched(start)
+    backend = replace(backend, bf12_layers=_bf12_layers(spec, options, backend))
     grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab)
     if options.tp > 1:
         grammars.begin()  # ranks turn together: none of them knows when all rest
@@ -123,6 +130,21 @@ def _stretched(start: Start) -> ModelSpec:
     return replace(start.spec, decoder=decoder)
 
 
+def _bf12_layers(spec: ModelSpec, options: EngineOptions, backend: Backend) -> frozenset[str]:
+    """Return the layers whose weights are kept in 12 bits, too; where there are none the log says why."""
+    copy = bf12_copy(
+        spec,
+        options,
+        dtype=str(backend.dtype).removeprefix("torch."),
+        quant=spec.quantization,
+        capability=capability(backend.device),
+        memory_bytes=gpu_bytes(backend.device),
+    )
+    if copy.why_not is not None and options.bf12_weights:
+        _log.info("no second copy of the weights in 12 bits: %s", copy.why_not)
+    return copy.layers
+
+
 def _join(
     backend: Backend, network: Network, options: EngineOptions, phases: "_Phases", meet: Meet | None
 ) -> None:
@@ -158,9 +180,10 @@ def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) 
     try:
         return load(folder, spec, backend)
     except torch.OutOfMemoryError as error:
+        fewer = "engine.bf12_weights=0, " if backend.bf12_layers else ""
         raise DeviceError(
             f"the weights of `{folder}` do not fit on {backend.device}, where {free_bytes(backend.device)} "
-            "bytes are left; use a smaller or quantized model, or a free device"
+            f"bytes are left; use a smaller or quantized model, {fewer}or a free device"
         ) from error
 
 

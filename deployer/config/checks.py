@@ -124,6 +124,11 @@ def turbomind_runs_on_cuda(config: DeployConfig) -> Complaints:
         yield "engine.device_type", "engine=turbomind runs on CUDA only; use engine=pytorch for other devices"
 
 
+def copies_in_12_bits_are_read(config: DeployConfig) -> Complaints:
+    if config.engine.kind == "pytorch" and config.engine.bf12_weights > 0:
+        yield "engine.bf12_weights", "engine=pytorch reads no weights in 12 bits; use engine=turbomind or 0"
+
+
 def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
     dim, form = head_dim(config.model.hyper_parameters or {}), config.quantization.kv
     rule = head_dim_rule(dim, form) if dim is not None else None
@@ -233,6 +238,7 @@ RULES: tuple[Rule, ...] = (
     session_fits_the_model,
     answer_fits_the_session,
     turbomind_runs_on_cuda,
+    copies_in_12_bits_are_read,
     kv_format_suits_the_heads,
     tiles_are_in_order,
     adapters_are_there,

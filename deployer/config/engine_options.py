@@ -13,6 +13,7 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
         device=choice.device,
         dtype=engine.dtype,
         tp=engine.tp,
+        bf12_weights=engine.bf12_weights,
         load_format=engine.load_format,
         kv=KvOptions(
             format=config.quantization.kv,

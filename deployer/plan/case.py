@@ -17,6 +17,7 @@ from engines.options import EngineOptions
 from engines.quant.weight_quant import WeightQuant
 from engines.schedule.prompt_budget import PromptBudget
 from engines.spec import ModelSpec
+from engines.weights.bf12_copy import Bf12Copy, bf12_copy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,6 +33,19 @@ class Case:
     def weights(self) -> WeightFormat:
         """The number format of the decoder's linear layers."""
         return "none" if self.quant is None else self.quant.format
+
+    @property
+    def bf12(self) -> Bf12Copy:
+        """The second copy of the weights in 12 bits, by the engine's own rule."""
+        major_minor = self.hardware.capability
+        return bf12_copy(
+            self.spec,
+            self.options,
+            dtype=self.dtype,
+            quant=self.quant,
+            capability=None if major_minor is None else (major_minor[0], major_minor[1]),
+            memory_bytes=self.hardware.memory_bytes,
+        )
 
     @property
     def tp(self) -> int:

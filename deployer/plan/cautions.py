@@ -62,6 +62,12 @@ def session_is_longer_than_the_cache(case: Case, figures: Figures) -> Cautions:
         )
 
 
+def copy_in_12_bits_is_too_large(case: Case, figures: Figures) -> Cautions:
+    copy = case.bf12
+    if copy.bytes_by_layer and copy.why_not is not None:
+        yield f"decode reads weights in 16 bits, there is no copy of them in 12: {copy.why_not}"
+
+
 def batch_is_never_full(case: Case, figures: Figures) -> Cautions:
     most, fit = case.options.scheduler.max_batch_size, figures.at_limit.batch
     if 0 < fit < most:
@@ -134,6 +140,7 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     kv_heads_are_repeated,
     tower_is_on_every_rank,
     session_is_longer_than_the_cache,
+    copy_in_12_bits_is_too_large,
     batch_is_never_full,
     session_is_beyond_the_model,
     format_has_no_units,

@@ -77,7 +77,7 @@ class Memory:
 
 def memory_of(case: Case, parts: list[WeightPart]) -> Memory:
     """Return the memory of one rank with these weights; the engine's own rule sizes the KV cache."""
-    rows = [*_weight_rows(parts), *_workspace_rows(case)]
+    rows = [*_weight_rows(parts), *_copy_rows(case), *_workspace_rows(case)]
     kv, decoder = case.options.kv, case.spec.decoder
     total = case.hardware.memory_bytes
     if case.hardware.kind == "cpu":
@@ -114,6 +114,11 @@ def _weight_rows(parts: list[WeightPart]) -> list[MemoryRow]:
     ]
     assert sum(row.num_bytes for row in rows) == sum(part.num_bytes for part in parts), "a part has no row"
     return [row for row in rows if row.num_bytes]
+
+
+def _copy_rows(case: Case) -> list[MemoryRow]:
+    size = case.bf12.num_bytes
+    return [MemoryRow(group="weights", name="copy in 12 bits", num_bytes=size, how="")] if size else []
 
 
 def _workspace_rows(case: Case) -> list[MemoryRow]:

@@ -29,6 +29,7 @@ class Reached:
     linear_tokens: list[int]
     layers: list[float]  # linear layers of the decoder; one a row count
     plain: list[float]  # head
+    bf12: float  # of what 16-bit weights reach, by products that read the copy in 12 bits
     decode_attention: float
     prefill_attention: float
     encoder: float
@@ -56,6 +57,11 @@ class Rates:
         """Return the same of the head, whose weights are in the compute dtype."""
         reached = self.reached
         return 1.0 if reached is None else share_at(reached.plain, reached.linear_tokens, tokens)
+
+    @property
+    def bf12_share(self) -> float:
+        """Return which part of the share of 16-bit weights products reach that read the copy in 12 bits."""
+        return 1.0 if self.reached is None else self.reached.bf12
 
     @property
     def decode_attention_share(self) -> float:
@@ -91,21 +97,24 @@ def expected(case: Case) -> Rates | None:
     device = case.hardware
     if device.shares is None:
         return None
-    reached = _reached(device.shares, weights=case.weights, kv=case.options.kv.format)
+    reached = _reached(
+        device.shares, weights=case.weights, kv=case.options.kv.format, has_bf12=bool(case.bf12.layers)
+    )
     if reached is None:
         return None
     all_reduce_s = (device.link_us or 0.0) * 1e-6 if case.tp > 1 else 0.0
     return replace(limit(case), all_reduce_s=all_reduce_s, reached=reached)
 
 
-def _reached(shares: Shares, *, weights: str, kv: str) -> Reached | None:
+def _reached(shares: Shares, *, weights: str, kv: str, has_bf12: bool) -> Reached | None:
     layers, attention = getattr(shares, WEIGHT_CURVES[weights]), getattr(shares, KV_SHARES[kv])
-    if layers is None or attention is None:
+    if layers is None or attention is None or (has_bf12 and shares.bf12 is None):
         return None
     return Reached(
         linear_tokens=shares.linear_tokens,
         layers=layers,
         plain=shares.linear,
+        bf12=shares.bf12 or 1.0,
         decode_attention=attention,
         prefill_attention=shares.prefill_attention,
         encoder=shares.encoder,

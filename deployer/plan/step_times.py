@@ -15,6 +15,7 @@ from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
 from engines.memory.kv_bytes import kv_token_bytes
 from engines.spec import DecoderSpec, VisionSpec
 from engines.vision.parts import ImagePlan
+from engines.weights.bf12_copy import HEAD, MOST_ROWS, saved_bytes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,8 @@ class DecoderWork:
     layer_bytes: int
     head_weights: int
     head_bytes: int
+    layer_saved_bytes: int  # that a step of few rows does not read, as it reads the copy in 12 bits
+    head_saved_bytes: int
     kv_token_bytes: int
     flops_per_pair: int  # attention of one query to one key, over all layers
     small_row_bytes: int  # what norms, rotation and activations move for one token, over all layers
@@ -46,11 +49,14 @@ def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
     decoder, tp = case.spec.decoder, case.tp
     layers = [part for part in parts if part.name in QUANTIZED]
     heads = [part for part in parts if part.name == "head"]
+    saved = saved_bytes(case.spec, case.bf12.layers, tp=tp)
     return DecoderWork(
         layer_weights=sum(part.num_weights for part in layers),
         layer_bytes=bytes_of(layers, *QUANTIZED),
         head_weights=sum(part.num_weights for part in heads),
         head_bytes=bytes_of(heads, "head"),
+        layer_saved_bytes=sum(num for name, num in saved.items() if name != HEAD),
+        head_saved_bytes=saved.get(HEAD, 0),
         kv_token_bytes=kv_token_bytes(
             decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, tp=case.tp
         ),
@@ -145,18 +151,25 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
     """Return seconds and bound of the layers' matrix products over `rows` and of the head's over its own.
 
     At the limit all of them stream and compute at once; what is reached of it is the mean of both shares.
+    Few rows read the copy in 12 bits where there is one.
     """
+    layer_bytes, layer_share = work.layer_bytes, rates.layer_share(rows)
+    head_bytes, head_share = work.head_bytes, rates.plain_share(head_rows)
+    if rows <= MOST_ROWS and work.layer_saved_bytes:
+        layer_bytes, layer_share = layer_bytes - work.layer_saved_bytes, layer_share * rates.bf12_share
+    if head_rows <= MOST_ROWS and work.head_saved_bytes:
+        head_bytes, head_share = head_bytes - work.head_saved_bytes, head_share * rates.bf12_share
     layers_s = 2 * rows * work.layer_weights / rates.layer_flops_per_s
     head_s = 2 * head_rows * work.head_weights / rates.flops_per_s
     least_s, bound = linear_time(
-        num_bytes=work.layer_bytes + work.head_bytes,
+        num_bytes=layer_bytes + head_bytes,
         bytes_per_s=rates.bytes_per_s,
         compute_s=layers_s + head_s,
     )
     of_layers = layers_s / (layers_s + head_s)
     if bound == "weights":
-        of_layers = work.layer_bytes / (work.layer_bytes + work.head_bytes)
-    slowdown = of_layers / rates.layer_share(rows) + (1 - of_layers) / rates.plain_share(head_rows)
+        of_layers = layer_bytes / (layer_bytes + head_bytes)
+    slowdown = of_layers / layer_share + (1 - of_layers) / head_share
     return least_s * slowdown, bound
 
 

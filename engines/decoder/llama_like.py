@@ -19,6 +19,7 @@ from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope
 from engines.ops import Dense, KvLayer, Ops
 from engines.parallel import TpGroup
+from engines.quant.linear_tensors import bf12_under
 from engines.spec import DecoderSpec
 from engines.steps.step import StepInput
 
@@ -32,7 +33,9 @@ class LlamaLike:
         self._group = group
         self._embed_VH = params["decoder.embed.weight"]
         self._norm_H = params["decoder.norm.weight"]
-        self._head = Dense(weight_OI=self._head_table(params), bias_O=None)
+        self._head = Dense(
+            weight_OI=self._head_table(params), bias_O=None, bf12=bf12_under(params, "decoder.head")
+        )
         self._rope = Rope(spec.rope, spec.head_dim, self._embed_VH.device)
         self._layers = [
             LlamaLayer(spec, params, f"decoder.layers.{i}", ops=ops, group=group)

@@ -17,7 +17,7 @@ from engines.decoder.layers import Params, head_counts, linear_weight
 from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope, StoredRope
 from engines.decoder.visual_experts_parameters import ROPE
-from engines.ops import Dense, KvLayer, Ops
+from engines.ops import KvLayer, Ops
 from engines.parallel import TpGroup
 from engines.spec import DecoderSpec
 from engines.steps.step import AttentionBatch, StepInput
@@ -66,7 +66,7 @@ class VisualExperts:
         self._group = group
         self._embed_VH = params["decoder.embed.weight"]
         self._norm_H = params["decoder.norm.weight"]
-        self._head = Dense(weight_OI=params["decoder.head.weight"], bias_O=None)
+        self._head = linear_weight(params, "decoder.head")
         self._rope = (
             StoredRope(params[ROPE])
             if ROPE in params and spec.rope.kind == "default"

@@ -1,4 +1,4 @@
-"""How much memory a device has left, and what this process has taken of it."""
+"""What a device is, how much memory it has left, and what this process has taken of it."""
 
 import resource
 from pathlib import Path
@@ -16,6 +16,16 @@ def free_bytes(device: torch.device) -> int:
     module.empty_cache()
     free, _ = module.mem_get_info(device)
     return int(free)
+
+
+def gpu_bytes(device: torch.device) -> int:
+    """Return the memory of an NVIDIA GPU as its driver shows it; 0 for any other device."""
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
+
+
+def capability(device: torch.device) -> tuple[int, int] | None:
+    """Return the compute capability of an NVIDIA GPU; None for any other device."""
+    return torch.cuda.get_device_capability(device) if device.type == "cuda" else None
 
 
 def used_bytes(device: torch.device) -> int:

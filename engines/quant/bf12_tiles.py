@@ -25,22 +25,12 @@ import torch
 from torch import Tensor
 
 from engines.ops import Bf12
+from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS, takes_shape
 
-TILE_OUTPUTS, TILE_INPUTS, TILE_BYTES = 16, 128, 3072
 MOST_BASE = 127  # 2^127 is bf16's largest power of two; a row beyond has numbers of 2^16 and more
 _NUMBERS_AT_ONCE = 1 << 23  # whose integers wait in memory while they are packed, some 100 MB
 _OWN = -0x78007801  # 0x87ff87ff: the bits of two numbers in a register
 _SIGN, _SIGNS = -0x8000, -0x7FFF8000  # of a number, of two
-
-
-def takes_shape(outputs: int, inputs: int) -> bool:
-    """Return whether a matrix is made of whole tiles."""
-    return outputs > 0 and inputs > 0 and outputs % TILE_OUTPUTS == 0 and inputs % TILE_INPUTS == 0
-
-
-def bf12_bytes(outputs: int, inputs: int) -> int:
-    """Return the bytes of a matrix in 12 bits: tiles and factors."""
-    return outputs * inputs // 2 * 3 + 2 * outputs
 
 
 def bf12_of(weight_OI: Tensor) -> Bf12 | None:

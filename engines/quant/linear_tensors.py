@@ -1,5 +1,6 @@
-"""A quantized linear layer among the named tensors of a network: `name.*` to `Weight` and back.
+"""A linear layer among the named tensors of a network: `name.*` to `Weight` and back.
 
+16 bits  name.weight; of a second copy in 12 bits name.bf12_tiles, name.bf12_factor
 4 bits   name.tiles, name.scales, name.zeros, with act-order name.perm; name.group_size, one int on the host
 8 bits   name.weight in e4m3 or int8, name.scale
 """
@@ -9,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from engines.ops import Dense, Fp8, Int4, Int8, Weight
+from engines.ops import Bf12, Dense, Fp8, Int4, Int8, Weight
 
 
 def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
@@ -26,9 +27,21 @@ def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
         )
     weight = params[f"{name}.weight"]
     if f"{name}.scale" not in params:
-        return Dense(weight_OI=weight, bias_O=bias)
+        return Dense(weight_OI=weight, bias_O=bias, bf12=bf12_under(params, name))
     kind = Fp8 if weight.dtype == torch.float8_e4m3fn else Int8
     return kind(weight_OI=weight, scale_O=params[f"{name}.scale"], bias_O=bias)
+
+
+def bf12_under(params: Mapping[str, Tensor], name: str) -> Bf12 | None:
+    """Return the copy in 12 bits of the layer under a name; None where there is none."""
+    if f"{name}.bf12_tiles" not in params:
+        return None
+    return Bf12(tiles_YXB=params[f"{name}.bf12_tiles"], factor_O=params[f"{name}.bf12_factor"])
+
+
+def bf12_tensors(bf12: Bf12, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a copy in 12 bits under their names."""
+    return {f"{name}.bf12_tiles": bf12.tiles_YXB, f"{name}.bf12_factor": bf12.factor_O}
 
 
 def tensors_of(weight: Int4 | Fp8 | Int8, name: str) -> dict[str, Tensor]:

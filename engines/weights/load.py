@@ -6,7 +6,7 @@
 A rank reads its share of each tensor only. `random_network` builds the same structure without a checkpoint.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
@@ -19,6 +19,7 @@ from engines.families import rules_for
 from engines.network import Network
 from engines.ops import Ops
 from engines.parallel import TpGroup
+from engines.quant.bf12_copies import bf12_copies
 from engines.quant.linear_tensors import tensors_of
 from engines.quant.packed_layers import PACKED_SUFFIXES, PackedLayer, packed_layers
 from engines.quant.weight_quant import WeightQuant
@@ -50,9 +51,10 @@ def load_network(
     dtype: torch.dtype,
     rank: int = 0,
     tp: int = 1,
+    bf12_layers: Collection[str] = (),
     progress: Progress | None = None,
 ) -> Network:
-    """Load one rank's share of a checkpoint, converted to `dtype`.
+    """Load one rank's share of a checkpoint, converted to `dtype`; weights of `bf12_layers` in 12 bits, too.
 
     Raises CheckpointError with everything that is wrong with the folder, its files, names or shapes.
     """
@@ -82,6 +84,7 @@ def load_network(
     tensors |= load_adapters(
         spec.adapters, rules_for(spec), parameters(spec), dtype=dtype, device=device, rank=rank, tp=tp
     )
+    tensors |= bf12_copies(tensors, bf12_layers, rank=rank, tp=tp)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 
@@ -94,9 +97,14 @@ def random_network(
     seed: int,
     rank: int = 0,
     tp: int = 1,
+    bf12_layers: Collection[str] = (),
 ) -> Network:
-    """Build a network with seeded random weights, scaled so that activations keep their size."""
+    """Build a network with seeded random weights, scaled so that activations keep their size.
+
+    Weights of `bf12_layers` are kept in 12 bits, too.
+    """
     tensors = random_tensors(spec, device=device, dtype=dtype, seed=seed, tp=tp)
+    tensors |= bf12_copies(tensors, bf12_layers, rank=rank, tp=tp)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 

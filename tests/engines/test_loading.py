@@ -1,3 +1,4 @@
+import logging
 import time
 from dataclasses import replace
 from typing import Any
@@ -7,6 +8,7 @@ import torch
 from printable import PRINTABLE
 from tiny_engine import SPEC, load_tiny, options
 
+from engines import backends, loading
 from engines.errors import DeviceError
 from engines.loading import load_engine
 from engines.messages import Ready, Start
@@ -75,6 +77,47 @@ def test_a_gpu_tells_weights_and_workspace_apart() -> None:
     got = ready(device="cuda")
     assert got.bytes_by_part["weights"] > 0
     assert got.bytes_by_part["workspace"] > 0
+
+
+WIDE = replace(
+    SPEC, decoder=replace(SPEC.decoder, hidden=128, ffn=256, head_dim=32)
+)  # whole tiles of 12 bits
+
+
+@pytest.fixture
+def as_on_a_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the CPU taken for a GPU whose kernels read 12 bits, of 64 MiB."""
+    monkeypatch.setitem(backends.OP_TABLES, "turbomind", backends.OP_TABLES["pytorch"])  # type: ignore[index]
+    for hooks in (backends.COMPILERS, backends.CAPTURES, backends.PASS_CAPTURES, backends.CONNECTS):
+        monkeypatch.delitem(hooks, "turbomind")  # type: ignore[arg-type]
+    monkeypatch.setattr(loading, "capability", lambda device: (9, 0))
+    monkeypatch.setattr(loading, "gpu_bytes", lambda device: 1 << 26)
+
+
+def copied(share: float, **changes: Any) -> frozenset[str]:
+    """Return the layers that a loader was told to copy."""
+    told = []
+
+    def load(folder: Any, spec: Any, backend: Any) -> Any:
+        told.append(backend.bf12_layers)
+        return load_tiny(folder, spec, backend)
+
+    how = options(kind="turbomind", dtype="bfloat16", bf12_weights=share, num_pages=80, **changes)
+    load_engine(Start(folder="x", spec=WIDE, options=how), on_phase=lambda phase: None, load=load)
+    return told[0]
+
+
+@pytest.mark.usefixtures("as_on_a_hopper")
+def test_a_share_of_the_memory_switches_copies_in_12_bits_on_and_off(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level(logging.INFO):
+        assert copied(0.5) >= {"decoder.layers.0.qkv", "decoder.layers.1.down"}
+        assert copied(0.0) == frozenset()
+        assert not [record for record in caplog.records if "12 bits" in record.getMessage()]
+        assert copied(0.001) == frozenset()
+    (said,) = [text for record in caplog.records if "12 bits" in (text := record.getMessage())]
+    assert said.startswith("no second copy of the weights in 12 bits: it takes 0.00 GiB")
 
 
 def test_weights_that_do_not_fit_are_told() -> None:

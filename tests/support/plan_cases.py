@@ -68,6 +68,11 @@ def case(
     return replace(made, **changes)
 
 
+def with_bf12(what: Case, share: float = 0.15) -> Case:
+    """Return the case with weights in 12 bits, too, where they take no more than a share of the memory."""
+    return replace(what, options=replace(what.options, bf12_weights=share))
+
+
 def pricing_of(case: Case) -> Pricing:
     """Return the prices of a case at the limit of its device."""
     parts, rates = weight_parts(case), limit(case)
@@ -106,6 +111,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
         device="cuda",
         dtype="bfloat16",
         tp=tp,
+        bf12_weights=0.0,
         load_format="checkpoint",
         kv=KvOptions(format="none", page_tokens=64, num_pages=None, memory=0.8, prefix_caching=True),
         scheduler=SchedulerOptions(

@@ -15,6 +15,8 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
     found = options(
         "engine.dtype=float16",
         "engine.tp=2",
+        "engine=turbomind",
+        "engine.bf12_weights=0.25",
         "engine.load_format=random",
         "engine.session_len=1000",
         "engine.max_batch_size=5",
@@ -38,7 +40,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
         2.0,
         9.0,
     )
-    assert found.load_format == "random"
+    assert (found.bf12_weights, found.load_format) == (0.25, "random")
     assert found.use_logn_attn is True
     assert (found.kv.format, found.kv.page_tokens, found.kv.num_pages) == ("none", 32, 77)
     assert (found.kv.memory, found.kv.prefix_caching) == (0.3, False)

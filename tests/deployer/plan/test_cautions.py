@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from plan_cases import case, options
+from plan_cases import case, options, with_bf12
 
 from deployer.plan.case import Case
 from deployer.plan.cautions import cautions
@@ -30,6 +30,13 @@ def test_a_plain_case_gets_no_caution() -> None:
 
 def test_an_odd_vocabulary_is_named_with_its_padding() -> None:
     assert "the vocabulary has 92,553 rows: embedding and head are padded to 92,608" in said(case())
+
+
+def test_a_copy_in_12_bits_that_is_too_large_is_told_with_what_it_takes() -> None:
+    told = said(with_bf12(case("26b")))
+    assert "there is no copy of them in 12: it takes 26.96 GiB, 19.3% of this GPU's memory" in told
+    for silent in (with_bf12(case()), case("26b"), with_bf12(case("26b", weights="fp8"))):
+        assert "in 12" not in said(silent)
 
 
 def test_a_tied_head_is_counted_and_said() -> None:

@@ -1,8 +1,9 @@
 """The least time of what steps did is the plan's own, where it says the same."""
 
 import pytest
-from plan_cases import case
+from plan_cases import case, with_bf12
 
+from deployer.plan.case import Case
 from deployer.plan.phase_limit import phase_limit_s
 from deployer.plan.rates import limit
 from deployer.plan.step_times import decode_time, decoder_work, prefill_time
@@ -10,9 +11,12 @@ from deployer.plan.weight_bytes import weight_parts
 from engines.messages import PhaseFigures
 
 
+@pytest.mark.parametrize("what", [case(), with_bf12(case())], ids=["16 bits", "12 bits"])
 @pytest.mark.parametrize(("batch", "context", "steps"), [(1, 512, 3), (64, 4096, 10)])
-def test_decode_steps_are_priced_as_the_plan_prices_them(batch: int, context: int, steps: int) -> None:
-    rates, work = limit(case()), decoder_work(case(), weight_parts(case()))
+def test_decode_steps_are_priced_as_the_plan_prices_them(
+    what: Case, batch: int, context: int, steps: int
+) -> None:
+    rates, work = limit(what), decoder_work(what, weight_parts(what))
     keys = steps * batch * context
     done = PhaseFigures(
         phase="decode",
@@ -23,7 +27,7 @@ def test_decode_steps_are_priced_as_the_plan_prices_them(batch: int, context: in
         keys=keys,
         pairs=keys,
     )
-    planned = steps * decode_time(case(), work, rates, batch=batch, context=context).total_s
+    planned = steps * decode_time(what, work, rates, batch=batch, context=context).total_s
     assert phase_limit_s(work, rates, done) == pytest.approx(planned)
 
 

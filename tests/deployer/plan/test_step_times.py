@@ -8,7 +8,7 @@ attention.
 from dataclasses import replace
 
 import pytest
-from plan_cases import case
+from plan_cases import case, with_bf12
 
 from deployer.plan.case import Case
 from deployer.plan.rates import expected, limit
@@ -133,6 +133,36 @@ def test_the_head_keeps_its_own_share_beside_quantized_layers() -> None:
     assert hoped is not None
     real = decode_time(what, work, hoped, batch=1, context=1)
     assert real.linear_s == pytest.approx((work.layer_bytes / 0.66 + work.head_bytes / 0.96) / 4.3e12)
+
+
+@pytest.mark.parametrize(("batch", "share"), [(1, 0.75), (128, 0.75), (129, 1.0)])
+def test_few_rows_read_the_copy_in_12_bits(batch: int, share: float) -> None:
+    plain, copied = case(), with_bf12(case())
+    before = decode_time(
+        plain, decoder_work(plain, weight_parts(plain)), limit(plain), batch=batch, context=1
+    )
+    after = decode_time(
+        copied, decoder_work(copied, weight_parts(copied)), limit(copied), batch=batch, context=1
+    )
+    assert after.linear_s == pytest.approx(before.linear_s * share, rel=1e-3)  # and a factor an output
+
+
+def test_what_is_expected_of_12_bits_is_a_part_of_what_16_reach() -> None:
+    what = with_bf12(case())
+    assert what.hardware.shares is not None
+    parts = {batch: {} for batch in (1, 128, 256)}
+    for bf12 in (1.0, 0.9):
+        device = replace(what.hardware, shares=replace(what.hardware.shares, bf12=bf12))
+        measured = replace(what, hardware=device)
+        hoped = expected(measured)
+        assert hoped is not None
+        work = decoder_work(measured, weight_parts(measured))
+        for batch, by_share in parts.items():
+            by_share[bf12] = decode_time(measured, work, hoped, batch=batch, context=1).linear_s
+    ratios = {batch: by_share[1.0] / by_share[0.9] for batch, by_share in parts.items()}
+    assert ratios == pytest.approx({1: 0.9, 128: 0.9, 256: 1.0})
+    unmeasured = replace(what.hardware, shares=replace(what.hardware.shares, bf12=None))
+    assert expected(replace(what, hardware=unmeasured)) is None
 
 
 def test_nothing_is_expected_where_nothing_was_measured() -> None:

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from engines.quant import bf12_tiles
-from engines.quant.bf12_tiles import bf12_bytes, bf12_of, takes_shape, weight_of
+from engines.quant.bf12_shape import bf12_bytes, takes_shape
+from engines.quant.bf12_tiles import bf12_of, weight_of
 
 BF16 = torch.bfloat16
 

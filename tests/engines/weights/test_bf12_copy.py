@@ -1,0 +1,96 @@
+"""Which ranks keep a second copy of their weights in 12 bits, and what it takes."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from plan_cases import engine, spec
+
+from engines.options import EngineOptions
+from engines.quant.weight_quant import WeightQuant
+from engines.weights.bf12_copy import Bf12Copy, bf12_copy, saved_bytes
+
+H200 = 150_109_880_320
+# (outputs, inputs) of a layer, and the head with its vocabulary padded to 64
+LAYER_8B = ((6144, 4096), (4096, 4096), (28672, 4096), (4096, 14336))
+HEAD_8B = (92_608, 4096)
+
+
+def options(share: float = 0.15, **changes: Any) -> EngineOptions:
+    return replace(engine(), bf12_weights=share, **changes)
+
+
+def copy(size: str = "8b", how: EngineOptions | None = None, **changes: Any) -> Bf12Copy:
+    facts: dict[str, Any] = {
+        "dtype": "bfloat16",
+        "quant": None,
+        "capability": (9, 0),
+        "memory_bytes": H200,
+    }
+    return bf12_copy(spec(size), how or options(), **{**facts, **changes})
+
+
+def test_a_copy_is_12_bits_a_weight_and_a_factor_an_output() -> None:
+    shapes = [*LAYER_8B * 32, HEAD_8B]
+    found = copy()
+    assert found.why_not is None
+    assert found.num_bytes == sum(outputs * inputs * 3 // 2 + 2 * outputs for outputs, inputs in shapes)
+    assert len(found.layers) == 32 * 4 + 1
+    assert {"decoder.head", "decoder.layers.31.gate_up"} <= found.layers
+
+
+def test_a_rank_copies_its_own_share() -> None:
+    found = copy(how=options(tp=2))
+    shapes = [*((3072, 4096), (4096, 2048), (14336, 4096), (4096, 7168)) * 32, (46_336, 4096)]
+    assert found.num_bytes == sum(outputs * inputs * 3 // 2 + 2 * outputs for outputs, inputs in shapes)
+
+
+def test_all_is_copied_or_nothing() -> None:
+    needed = copy().num_bytes
+    just = copy(how=options(needed / H200))
+    assert just.num_bytes == needed
+    too_small = copy(how=options(needed / H200 * 0.999))
+    assert (too_small.layers, too_small.num_bytes) == (frozenset(), 0)
+    assert sum(too_small.bytes_by_layer.values()) == needed
+    assert too_small.why_not is not None
+    assert too_small.why_not.startswith("it takes 10.28 GiB, 7.4% of this GPU's memory, and engine.bf12_w")
+    assert too_small.why_not.endswith("allows 10.27 GiB")
+
+
+@pytest.mark.parametrize(
+    ("how", "facts", "why"),
+    [
+        (options(0.0), {}, "engine.bf12_weights=0"),
+        (options(kind="pytorch"), {}, "engine=pytorch reads none"),
+        (options(), {"dtype": "float16"}, "weights are in float16, and only bfloat16 is packed"),
+        (options(), {"capability": (8, 0)}, "made for compute capability 9.0, not 8.0"),
+        (options(), {"capability": None}, "made for compute capability 9.0, not none"),
+        (options(), {"quant": WeightQuant(format="fp8", group_size=None)}, "quantized (fp8)"),
+        (options(), {"quant": WeightQuant(format="awq", group_size=128)}, "quantized (awq)"),
+    ],
+)
+def test_there_is_no_copy_that_nothing_reads(how: EngineOptions, facts: dict[str, Any], why: str) -> None:
+    found = copy(how=how, **facts)
+    assert not found.layers and not found.bytes_by_layer
+    assert found.why_not is not None and found.why_not.endswith(why)
+
+
+def test_layers_that_are_not_whole_tiles_are_read_in_16_bits() -> None:
+    found = copy("1b")  # hidden 896, FFN 4864: 7 and 38 times 128; 14 heads of 64
+    assert {name.rpartition(".")[2] for name in found.layers} == {"qkv", "o", "gate_up", "down", "head"}
+    shared = copy("1b", how=options(tp=2))  # 448 and 2432 inputs of `o` and `down`, 3.5 and 19 times 128
+    assert {name.rpartition(".")[2] for name in shared.layers} == {"qkv", "gate_up", "down", "head"}
+
+
+def test_a_model_without_whole_tiles_is_told_so() -> None:
+    odd = spec("1b")
+    odd = replace(odd, decoder=replace(odd.decoder, hidden=904, ffn=4860, num_heads=13, num_kv_heads=1))
+    found = bf12_copy(odd, options(), dtype="bfloat16", quant=None, capability=(9, 0), memory_bytes=H200)
+    assert found.why_not == "no layer is whole tiles of 16 outputs and 128 inputs"
+
+
+def test_a_quarter_of_the_bytes_is_saved_but_for_the_factors() -> None:
+    found = copy()
+    saved = saved_bytes(spec("8b"), found.layers, tp=1)
+    assert saved.keys() == found.layers
+    assert saved["decoder.head"] == 92_608 * 4096 // 2 - 2 * 92_608
