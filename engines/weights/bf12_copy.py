@@ -1,7 +1,7 @@
 """Whether a rank keeps its bf16 weights a second time in 12 bits, for decode to read. Torch-free.
 
-All of the decoder's linear layers and its head, or none: half a copy would have steps of which nobody can say
-how fast they are. The planner asks what the engine asks.
+All that the decoder has in bf16, linear layers and head (of a quantized checkpoint the head), or none:
+half a copy would have steps of which nobody can say how fast they are. The planner asks what the engine asks.
 """
 
 import re
@@ -13,6 +13,7 @@ from engines.quant.bf12_shape import bf12_bytes, takes_shape
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
 from engines.weights.parameters import parameters
+from engines.weights.quantized_bytes import is_quantized
 from engines.weights.split import local_shape
 
 HEAD = "decoder.head"
@@ -51,12 +52,13 @@ def bf12_copy(
 ) -> Bf12Copy:
     """Return the copy that a rank keeps on a device of so much memory, or why it keeps none.
 
-    `dtype` is the compute dtype by torch's name, `capability` a GPU's compute capability.
+    `dtype` is the compute dtype by torch's name, `capability` a GPU's compute capability; `quant` says what
+    is in bf16 no more.
     """
-    why_not = _why_nothing_reads_it(options, dtype=dtype, quant=quant, capability=capability)
+    why_not = _why_nothing_reads_it(options, dtype=dtype, capability=capability)
     if why_not is not None:
         return Bf12Copy(bytes_by_layer={}, why_not=why_not)
-    layers = copied_layers(spec, tp=options.tp)
+    layers = copied_layers(spec, quant, tp=options.tp)
     if not layers:
         return Bf12Copy(bytes_by_layer={}, why_not="no layer is whole tiles of 16 outputs and 128 inputs")
     needed, limit = sum(layers.values()), options.bf12_weights * memory_bytes
@@ -71,11 +73,12 @@ def bf12_copy(
     )
 
 
-def copied_layers(spec: ModelSpec, *, tp: int) -> dict[str, int]:
-    """Return the bytes of each layer in 12 bits on one rank, of those that are whole tiles there."""
+def copied_layers(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> dict[str, int]:
+    """Return the bytes of each layer in 12 bits on one rank, of those in bf16 that are whole tiles there."""
     layers = {}
     for parameter in parameters(spec):
-        if _COPIED.fullmatch(parameter.name):
+        quantized = quant is not None and is_quantized(parameter, spec, quant)
+        if _COPIED.fullmatch(parameter.name) and not quantized:
             outputs, inputs = local_shape(parameter, tp=tp)
             if takes_shape(outputs, inputs):
                 layers[parameter.name.removesuffix(".weight")] = bf12_bytes(outputs, inputs)
@@ -94,7 +97,7 @@ def saved_bytes(spec: ModelSpec, layers: Collection[str], *, tp: int) -> dict[st
 
 
 def _why_nothing_reads_it(
-    options: EngineOptions, *, dtype: str, quant: WeightQuant | None, capability: tuple[int, int] | None
+    options: EngineOptions, *, dtype: str, capability: tuple[int, int] | None
 ) -> str | None:
     if options.bf12_weights == 0:
         return "engine.bf12_weights=0"
@@ -102,8 +105,6 @@ def _why_nothing_reads_it(
         return f"engine={options.kind} reads none"
     if dtype != "bfloat16":
         return f"weights are in {dtype}, and only bfloat16 is packed"
-    if quant is not None:
-        return f"the checkpoint's weights are quantized ({quant.format})"
     if capability != CAPABILITY:
         has = "none" if capability is None else ".".join(map(str, capability))
         return f"what reads it is made for compute capability {'.'.join(map(str, CAPABILITY))}, not {has}"

@@ -3,7 +3,8 @@
 InternVL2-8B's decoder with random weights and keys, every sequence 1,088 tokens long (the mean of a prompt of
 1,024 and 128 new tokens), LM head and greedy choice included, replayed from a graph. No scheduler, no HTTP:
 what the GPU takes. A word is a variant, a batch size, a format of keys and values (`kv-fp8`, 16 bits without
-one), or `profile`, which prints a table of each step's kernels in place of its time.
+one), `bf12` for each variant a second time with weights in 12 bits beside those in 16, which it shares, or
+`profile`, which prints a table of each step's kernels in place of its time.
 """
 
 import sys
@@ -18,6 +19,8 @@ from torch import Tensor
 from engines.network import Network
 from engines.ops import KvLayer
 from engines.options import KvFormat
+from engines.parallel import TpGroup
+from engines.quant.bf12_copies import bf12_copies
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.steps.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, cache_bytes, paged_batch
@@ -26,12 +29,14 @@ from engines.turbomind.bench.decode_profile import replay_times, table
 from engines.turbomind.bench.decode_variants import VARIANTS
 from engines.turbomind.bench.timing import capture, copy_ceiling_gbps, matmul_ceiling_tflops, time_us
 from engines.turbomind.gpu import Gpu
-from engines.weights.load import random_network
+from engines.vision.vlm import Vlm
+from engines.weights.bf12_copy import copied_layers
+from engines.weights.load import random_tensors
 
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
 Choose = Callable[[Tensor], Tensor]
 USUAL = ("engine", "no-overlap", "cublas")
-PROFILE = "profile"
+PROFILE, BF12 = "profile", "bf12"
 KV_WORDS: dict[str, KvFormat] = {f"kv-{format}": format for format in get_args(KvFormat)}
 LENGTH, PAGE_TOKENS = 1088, 64
 DECODER = DecoderSpec(
@@ -58,6 +63,7 @@ class Asked:
     batches: tuple[int, ...]
     variants: tuple[str, ...]
     kv: KvFormat
+    bf12: bool
     profile: bool
 
 
@@ -90,33 +96,43 @@ def main(asked: Asked) -> None:
     ceilings = {"gbps": copy_ceiling_gbps(), "tflops": matmul_ceiling_tflops()}
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: {ceilings['gbps']:.0f} GB/s copy")
     print(f"{'variant':<15} {'batch':>5} {'ms a step':>10} {'tok/s':>8} {'floor ms':>9} {'of limit':>8}")
-    for name in asked.variants:
-        ops = VARIANTS[name](device)
-        network = random_network(MODEL, ops=ops, device=device, dtype=torch.bfloat16, seed=0)
+    for variant in asked.variants:
+        made = networks(variant, device, bf12=asked.bf12)
         for num_seqs in asked.batches:
-            us = time_us([partial(decode, network, *operands(num_seqs, asked.kv))])
             floor = floor_us(num_seqs, asked.kv, **ceilings)
-            print(
-                f"{name:<15} {num_seqs:>5} {us / 1e3:>10.3f} {num_seqs / us * 1e6:>8.0f} {floor / 1e3:>9.3f} "
-                f"{100 * floor / us:>7.1f}%",
-                flush=True,
-            )
-        del network
+            for name, network in made.items():
+                us = time_us([partial(decode, network, *operands(num_seqs, asked.kv))])
+                print(
+                    f"{name:<15} {num_seqs:>5} {us / 1e3:>10.3f} {num_seqs / us * 1e6:>8.0f} "
+                    f"{floor / 1e3:>9.3f} {100 * floor / us:>7.1f}%",
+                    flush=True,
+                )
+        del made
 
 
 def profile(asked: Asked) -> None:
     """Print what each kernel takes in the steps of the variants at the batch sizes given."""
     device = torch.device("cuda")
-    for name in asked.variants:
-        network = random_network(
-            MODEL, ops=VARIANTS[name](device), device=device, dtype=torch.bfloat16, seed=0
-        )
+    for variant in asked.variants:
+        made = networks(variant, device, bf12=asked.bf12)
         for num_seqs in asked.batches:
-            held = operands(num_seqs, asked.kv)
-            graph = capture([partial(decode, network, *held)])
-            print(f"{name}, {num_seqs} sequences\n{table(replay_times(graph.replay))}\n", flush=True)
-            del graph, held
-        del network
+            for name, network in made.items():
+                held = operands(num_seqs, asked.kv)
+                graph = capture([partial(decode, network, *held)])
+                print(f"{name}, {num_seqs} sequences\n{table(replay_times(graph.replay))}\n", flush=True)
+                del graph, held
+        del made
+
+
+def networks(variant: str, device: torch.device, *, bf12: bool) -> dict[str, Network]:
+    """Return the network of a variant by its name, and with `bf12` the same with weights in 12 bits, too."""
+    tensors = random_tensors(MODEL, device=device, dtype=torch.bfloat16, seed=0)
+    copies = bf12_copies(tensors, copied_layers(MODEL, None, tp=1), rank=0, tp=1) if bf12 else {}
+    ops, alone = VARIANTS[variant](device), TpGroup(rank=0, size=1)
+    made: dict[str, Network] = {variant: Vlm(MODEL, tensors, ops=ops, group=alone)}
+    if bf12:
+        made[f"{variant} {BF12}"] = Vlm(MODEL, tensors | copies, ops=ops, group=alone)
+    return made
 
 
 def operands(num_seqs: int, kv: KvFormat) -> tuple[StepInput, list[KvLayer], Choose]:
@@ -133,17 +149,16 @@ def decode(network: Network, step: StepInput, kv: list[KvLayer], choose: Choose)
 
 def asked_for(words: list[str]) -> Asked:
     """Return what the words ask for; batch sizes and variants are the usual ones where none is named."""
-    unknown = [word for word in words if not (word.isdigit() or word in {*VARIANTS, *KV_WORDS, PROFILE})]
+    known = {*VARIANTS, *KV_WORDS, PROFILE, BF12}
+    unknown = [word for word in words if not (word.isdigit() or word in known)]
     if unknown:
-        raise SystemExit(
-            f"words `{', '.join(unknown)}`: must be batch sizes or "
-            + ", ".join(sorted([PROFILE, *KV_WORDS, *VARIANTS]))
-        )
+        raise SystemExit(f"words `{', '.join(unknown)}`: must be batch sizes or {', '.join(sorted(known))}")
     formats = [KV_WORDS[word] for word in words if word in KV_WORDS]
     return Asked(
         batches=tuple(int(word) for word in words if word.isdigit()) or BATCHES,
         variants=tuple(word for word in words if word in VARIANTS) or USUAL,
         kv=formats[-1] if formats else "none",
+        bf12=BF12 in words,
         profile=PROFILE in words,
     )
 

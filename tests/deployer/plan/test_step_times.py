@@ -147,6 +147,13 @@ def test_few_rows_read_the_copy_in_12_bits(batch: int, share: float) -> None:
     assert after.linear_s == pytest.approx(before.linear_s * share, rel=1e-3)  # and a factor an output
 
 
+def test_of_quantized_layers_the_head_alone_is_read_in_12_bits() -> None:
+    plain, copied = case(weights="awq"), with_bf12(case(weights="awq"))
+    before, after = (decoder_work(what, weight_parts(what)) for what in (plain, copied))
+    assert (after.layer_saved_bytes, before.head_saved_bytes) == (0, 0)
+    assert after.head_saved_bytes == pytest.approx(before.head_bytes / 4, rel=1e-3)
+
+
 def test_what_is_expected_of_12_bits_is_a_part_of_what_16_reach() -> None:
     what = with_bf12(case())
     assert what.hardware.shares is not None

@@ -48,7 +48,7 @@ def test_the_copies_take_what_the_plan_says(tp: int) -> None:
 
 def test_a_layer_under_a_name_brings_its_copy_and_its_bias() -> None:
     tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
-    copies = bf12_copies(tensors, copied_layers(SMALL, tp=1), rank=0, tp=1)
+    copies = bf12_copies(tensors, copied_layers(SMALL, None, tp=1), rank=0, tp=1)
     bias = torch.randn(256).to(BF16)
     name = "decoder.layers.1.down"
     layer = linear_weight(tensors | copies | {f"{name}.bias": bias}, name)
@@ -74,7 +74,7 @@ def test_a_layer_that_12_bits_cannot_hold_is_named_and_the_others_are_copied(
     tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
     tensors["decoder.layers.0.o.weight"][3, 5] = float("inf")
     with caplog.at_level(logging.INFO):
-        copies = bf12_copies(tensors, copied_layers(SMALL, tp=1), rank=0, tp=1)
+        copies = bf12_copies(tensors, copied_layers(SMALL, None, tp=1), rank=0, tp=1)
     assert len(copies) == 16 and "decoder.layers.0.o.bf12_tiles" not in copies
     told, warned = (record.getMessage() for record in caplog.records)
     assert told.startswith("weights of 8 layers kept in 12 bits too for decode: 0.00 GiB, packed in ")

@@ -7,7 +7,7 @@ import pytest
 from plan_cases import engine, spec
 
 from engines.options import EngineOptions
-from engines.quant.weight_quant import WeightQuant
+from engines.quant.weight_quant import WeightFormat, WeightQuant
 from engines.weights.bf12_copy import Bf12Copy, bf12_copy, saved_bytes
 
 H200 = 150_109_880_320
@@ -65,14 +65,20 @@ def test_all_is_copied_or_nothing() -> None:
         (options(), {"dtype": "float16"}, "weights are in float16, and only bfloat16 is packed"),
         (options(), {"capability": (8, 0)}, "made for compute capability 9.0, not 8.0"),
         (options(), {"capability": None}, "made for compute capability 9.0, not none"),
-        (options(), {"quant": WeightQuant(format="fp8", group_size=None)}, "quantized (fp8)"),
-        (options(), {"quant": WeightQuant(format="awq", group_size=128)}, "quantized (awq)"),
     ],
 )
 def test_there_is_no_copy_that_nothing_reads(how: EngineOptions, facts: dict[str, Any], why: str) -> None:
     found = copy(how=how, **facts)
     assert not found.layers and not found.bytes_by_layer
     assert found.why_not is not None and found.why_not.endswith(why)
+
+
+@pytest.mark.parametrize("form", ["fp8", "int8", "awq", "gptq"])
+def test_of_a_quantized_checkpoint_only_what_stays_in_bf16_is_copied(form: WeightFormat) -> None:
+    quant = WeightQuant(format=form, group_size=128 if form in ("awq", "gptq") else None, decoder_only=True)
+    found = copy(quant=quant)
+    assert found.layers == {"decoder.head"}
+    assert found.num_bytes == 92_608 * 4096 * 3 // 2 + 2 * 92_608
 
 
 def test_layers_that_are_not_whole_tiles_are_read_in_16_bits() -> None:

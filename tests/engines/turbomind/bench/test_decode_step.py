@@ -12,8 +12,13 @@ def test_words_are_batch_sizes_variants_and_a_format() -> None:
     assert (usual.batches, usual.variants, usual.kv, usual.profile) == (BATCHES, USUAL, "none", True)
 
 
+def test_a_variant_runs_again_with_weights_in_12_bits_where_that_is_asked_for() -> None:
+    assert asked_for(["engine", "bf12"]).bf12
+    assert not asked_for(["engine"]).bf12
+
+
 def test_a_word_that_is_unknown_is_refused() -> None:
-    with pytest.raises(SystemExit, match="words `kv-fp9`: must be batch sizes or cublas, engine"):
+    with pytest.raises(SystemExit, match="words `kv-fp9`: must be batch sizes or bf12, cublas, engine"):
         asked_for(["fp8", "kv-fp9"])
 
 
