@@ -27,6 +27,19 @@ from engines.steps.step import AttentionBatch
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BetweenAttentions:
+    """What lies between the attentions of two layers: o and FFN of one, norm and qkv of the next."""
+
+    o: Weight
+    ffn_norm_H: Tensor
+    gate_up: Weight  # gates are its first half
+    down: Weight
+    norm_H: Tensor
+    qkv: Weight
+    eps: float  # of both norms
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AxisPass:
     """One axis of a picture resized in 8 bits (`engines/vision/pixels/resample.py`).
 
@@ -106,6 +119,16 @@ class Ops(Protocol):
         """Return (linear(silu_mul(linear(rms_norm(x + residual) * norm, gate_up)), down), x + residual).
 
         The numbers are those of the ops apart; gates are the first half of `gate_up`.
+        """
+        ...
+
+    def layer_products(
+        self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
+    ) -> tuple[Tensor, Tensor]:
+        """Return (qkv of the next layer, [T, X], the residual that its norm saw, [T, H]).
+
+        The numbers are those of `linear`, `add_rms_norm_ffn` and `add_rms_norm_linear` in turn:
+        x = o(attended); x, residual = add_rms_norm_ffn(x, residual); add_rms_norm_linear(x, residual).
         """
         ...
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engines.decoder.adapter_sum import AdapterSum
-from engines.ops import Dense, KvLayer, Ops, Weight
+from engines.ops import BetweenAttentions, Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
 from engines.quant.linear_tensors import linear_of, shape_of
 from engines.spec import DecoderSpec
@@ -39,7 +39,7 @@ class RowLinear:
 
     def __init__(self, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
-        self._weight = linear_weight(params, name)
+        self.weight = linear_weight(params, name)
         self._adapters = AdapterSum.of(params, name)
         self._down: Weight | None = None
         self._ups: list[Weight] = []
@@ -51,7 +51,7 @@ class RowLinear:
 
     def __call__(self, x_TI: Tensor, image_rows_M: Tensor | None, adapter_T: Tensor | None = None) -> Tensor:
         """Return [T, O]; None: the step has no image rows, or no adapter's."""
-        y_TO = self._ops.linear(x_TI, self._weight)
+        y_TO = self._ops.linear(x_TI, self.weight)
         if self._adapters is not None and adapter_T is not None:
             y_TO = self._adapters.add_to(y_TO, x_TI, adapter_T)
         if self._down is None or image_rows_M is None:
@@ -66,7 +66,7 @@ class RowLinear:
         """Return the layer's output for silu(first half) * second half, [T, O]."""
         if self._adds(image_rows_M, adapter_T):
             return self(self._ops.silu_mul(gate_up_T2I), image_rows_M, adapter_T)
-        return self._ops.silu_mul_linear(gate_up_T2I, self._weight)
+        return self._ops.silu_mul_linear(gate_up_T2I, self.weight)
 
     def after_norm(
         self,
@@ -87,7 +87,7 @@ class RowLinear:
             normed_TI, sum_TI = self._ops.add_rms_norm(x_TI, residual_TI, norm.weight_H, norm.eps, norm.group)
             return self(normed_TI, image_rows_M, adapter_T), sum_TI
         return self._ops.add_rms_norm_linear(
-            x_TI, residual_TI, norm.weight_H, norm.eps, self._weight, norm.group
+            x_TI, residual_TI, norm.weight_H, norm.eps, self.weight, norm.group
         )
 
     def gated_after_norm(
@@ -107,7 +107,7 @@ class RowLinear:
             gate_up_T2F, sum_TI = self.after_norm(x_TI, residual_TI, norm, image_rows_M, adapter_T)
             return down.after_silu_mul(gate_up_T2F, image_rows_M, adapter_T), sum_TI
         return self._ops.add_rms_norm_ffn(
-            x_TI, residual_TI, norm.weight_H, norm.eps, self._weight, down._weight, norm.group
+            x_TI, residual_TI, norm.weight_H, norm.eps, self.weight, down.weight, norm.group
         )
 
     def _adds(self, image_rows_M: Tensor | None, adapter_T: Tensor | None) -> bool:
@@ -129,64 +129,67 @@ def head_counts(spec: DecoderSpec, params: Params, name: str) -> tuple[int, int]
 
 
 class Attention:
-    """Causal self-attention over pages, behind its norm."""
+    """Causal self-attention over pages, behind its norm: `qkv`, `attended` and `output` in turn."""
 
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
         self._ops = ops
-        self._norm = RmsNorm(weight_H=params[f"{name}.attention_norm.weight"], eps=spec.norm_eps, group=group)
-        self._qkv = RowLinear(params, f"{name}.qkv", ops=ops)
-        self._o = RowLinear(params, f"{name}.o", ops=ops)
+        self.norm = RmsNorm(weight_H=params[f"{name}.attention_norm.weight"], eps=spec.norm_eps, group=group)
+        self.qkv_linear = RowLinear(params, f"{name}.qkv", ops=ops)
+        self.o = RowLinear(params, f"{name}.o", ops=ops)
         self._head_dim = spec.head_dim
         self._scale = spec.head_dim**-0.5
         self._window = spec.sliding_window
         self._num_heads, self._num_kv_heads = head_counts(spec, params, name)
 
-    def __call__(
+    def qkv(
         self,
         x_TH: Tensor,
         residual_TH: Tensor | None,
+        image_rows_M: Tensor | None,
+        adapter_T: Tensor | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return (queries, keys and values of the normed sum of x and residual, [T, X], that sum)."""
+        return self.qkv_linear.after_norm(x_TH, residual_TH, self.norm, image_rows_M, adapter_T)
+
+    def attended(
+        self,
+        qkv_TX: Tensor,
         cos_TR: Tensor,
         sin_TR: Tensor,
         batch: AttentionBatch,
         kv: KvLayer,
         *,
         query_scale_T11: Tensor | None = None,
-        image_rows_M: Tensor | None = None,
-        adapter_T: Tensor | None = None,
         only_S: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
-        """Return this rank's addend of what the layer adds, [T, H], and x + residual, which it adds to.
+    ) -> Tensor:
+        """Write keys and values of all tokens; return what the tokens, or `only_S`, saw, [T, A].
 
-        `query_scale` multiplies each token's queries. With `only_S` both are those of these tokens, [S, H];
-        K and V are written for all. No addition on image rows may then apply: they are tokens of the whole
-        step.
+        `query_scale` multiplies each token's queries.
         """
         ops, keys = self._ops, self._num_heads
         values = keys + self._num_kv_heads
-        qkv_TX, residual_TH = self._qkv.after_norm(x_TH, residual_TH, self._norm, image_rows_M, adapter_T)
-        qkv_TXD = qkv_TX.view(len(x_TH), -1, self._head_dim)
+        qkv_TXD = qkv_TX.view(len(qkv_TX), -1, self._head_dim)
         q_TND, k_TKD, v_TKD = qkv_TXD[:, :keys], qkv_TXD[:, keys:values], qkv_TXD[:, values:]
         if query_scale_T11 is not None:
             q_TND = q_TND * query_scale_T11
         rows = (q_TND, k_TKD, v_TKD, cos_TR, sin_TR, kv)
-        if only_S is not None:
-            residual_TH = residual_TH[only_S]
-            adapter_T = None if adapter_T is None else adapter_T[only_S]
-            if not len(only_S):
-                ops.rope_store_kv(*rows, batch.slots_T)
-                return x_TH[:0], residual_TH
+        if only_S is not None and not len(only_S):
+            return ops.rope_store_kv(*rows, batch.slots_T)[:0].flatten(1)
         out_TND = ops.rope_store_attend(*rows, batch, scale=self._scale, window=self._window)
-        out_TA = (out_TND if only_S is None else out_TND[only_S]).flatten(1)
-        return self._o(out_TA, image_rows_M, adapter_T), residual_TH
+        return (out_TND if only_S is None else out_TND[only_S]).flatten(1)
+
+    def output(self, attended_TA: Tensor, image_rows_M: Tensor | None, adapter_T: Tensor | None) -> Tensor:
+        """Return this rank's addend of what the layer adds to the residual, [T, H]."""
+        return self.o(attended_TA, image_rows_M, adapter_T)
 
 
 class GatedFfn:
     """down(silu(gate(x)) * up(x)) behind its norm, gate and up in one matrix."""
 
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
-        self._norm = RmsNorm(weight_H=params[f"{name}.ffn_norm.weight"], eps=spec.norm_eps, group=group)
-        self._gate_up = RowLinear(params, f"{name}.gate_up", ops=ops)
-        self._down = RowLinear(params, f"{name}.down", ops=ops)
+        self.norm = RmsNorm(weight_H=params[f"{name}.ffn_norm.weight"], eps=spec.norm_eps, group=group)
+        self.gate_up = RowLinear(params, f"{name}.gate_up", ops=ops)
+        self.down = RowLinear(params, f"{name}.down", ops=ops)
 
     def __call__(
         self,
@@ -197,6 +200,17 @@ class GatedFfn:
         adapter_T: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
         """Return this rank's addend of what the layer adds, [T, H], and x + residual, which it adds to."""
-        return self._gate_up.gated_after_norm(
-            x_TH, residual_TH, self._norm, self._down, image_rows_M, adapter_T
-        )
+        return self.gate_up.gated_after_norm(x_TH, residual_TH, self.norm, self.down, image_rows_M, adapter_T)
+
+
+def between_attentions(attention: Attention, ffn: GatedFfn, following: Attention) -> BetweenAttentions:
+    """Return what lies between the attention of a layer and that of the next, low-rank additions left out."""
+    return BetweenAttentions(
+        o=attention.o.weight,
+        ffn_norm_H=ffn.norm.weight_H,
+        gate_up=ffn.gate_up.weight,
+        down=ffn.down.weight,
+        norm_H=following.norm.weight_H,
+        qkv=following.qkv_linear.weight,
+        eps=ffn.norm.eps,
+    )

@@ -11,10 +11,11 @@ Legend: T tokens, H hidden, S sampled rows, V vocabulary.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor
 
-from engines.decoder.layers import Attention, GatedFfn, Params
+from engines.decoder.layers import Attention, GatedFfn, Params, between_attentions
 from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope
 from engines.ops import Dense, KvLayer, Ops
@@ -41,6 +42,7 @@ class LlamaLike:
             LlamaLayer(spec, params, f"decoder.layers.{i}", ops=ops, group=group)
             for i in range(spec.num_layers)
         ]
+        self._joints = [Joint(spec, *layers, ops=ops, group=group) for layers in pairwise(self._layers)]
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
         """Run the layers, write K and V; return the normed rows of `sample_rows_S`, [S, H]."""
@@ -49,12 +51,13 @@ class LlamaLike:
             x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
         tables = self._ops.rope_tables(self._rope, step.positions_T, step.rope_lens_T)
         query_scale_T11 = query_scale(step.positions_T, self._spec.logn_length, x_TH.dtype)
-        residual_TH = None
-        *before, (last, last_kv) = zip(self._layers, kv, strict=True)
-        for layer, layer_kv in before:
-            x_TH, residual_TH = layer(x_TH, residual_TH, tables, step, layer_kv, query_scale_T11)
-        only_S = self._only_rows(step)
-        x_TH, residual_TH = last(x_TH, residual_TH, tables, step, last_kv, query_scale_T11, only_S=only_S)
+        only_S, (*before, (last, last_kv)) = self._only_rows(step), zip(self._layers, kv, strict=True)
+        qkv_TX, residual_TH = self._layers[0].qkv(x_TH, None, step)
+        for (layer, layer_kv), joint in zip(before, self._joints, strict=True):
+            attended_TA = layer.attended(qkv_TX, tables, step, layer_kv, query_scale_T11)
+            qkv_TX, residual_TH = joint(attended_TA, residual_TH, step)
+        attended_TA = last.attended(qkv_TX, tables, step, last_kv, query_scale_T11, only_S=only_S)
+        x_TH, residual_TH = last.products(attended_TA, residual_TH, step, only_S=only_S)
         if only_S is None and not step.samples_every_row:
             x_TH, residual_TH = x_TH[step.sample_rows_S], residual_TH[step.sample_rows_S]
         normed_SH, _ = self._ops.add_rms_norm(
@@ -72,8 +75,8 @@ class LlamaLike:
 
         Nobody reads the others. Additions on image rows number them as tokens of the whole step.
         """
-        adds = self._spec.plora_rank and step.features_MH is not None
-        return None if adds or step.samples_every_row else step.sample_rows_S
+        every = step.samples_every_row or _adds_on_images(self._spec, step)
+        return None if every else step.sample_rows_S
 
     def _head_table(self, params: Params) -> Tensor:
         """Return the head's own table if there is one, else this rank's rows of the embedding."""
@@ -86,37 +89,68 @@ class LlamaLayer:
     """Attention and gated FFN, each before a norm."""
 
     def __init__(self, spec: DecoderSpec, params: Params, name: str, *, ops: Ops, group: TpGroup) -> None:
-        self._attention = Attention(spec, params, name, ops=ops, group=group)
-        self._ffn = GatedFfn(spec, params, name, ops=ops, group=group)
+        self.attention = Attention(spec, params, name, ops=ops, group=group)
+        self.ffn = GatedFfn(spec, params, name, ops=ops, group=group)
 
-    def __call__(
+    def qkv(self, x_TH: Tensor, residual_TH: Tensor | None, step: StepInput) -> tuple[Tensor, Tensor]:
+        """Return queries, keys and values, [T, X], and x + residual, whose normed rows they are of."""
+        return self.attention.qkv(x_TH, residual_TH, _image_rows(step), step.adapter_T)
+
+    def attended(
         self,
-        x_TH: Tensor,
-        residual_TH: Tensor | None,
+        qkv_TX: Tensor,
         tables: tuple[Tensor, Tensor],
         step: StepInput,
         kv: KvLayer,
-        query_scale_T11: Tensor | None = None,
+        query_scale_T11: Tensor | None,
         *,
         only_S: Tensor | None = None,
+    ) -> Tensor:
+        """Return what the tokens, or `only_S`, saw, [T, A]; keys and values of all are written."""
+        return self.attention.attended(
+            qkv_TX, *tables, step.attention, kv, query_scale_T11=query_scale_T11, only_S=only_S
+        )
+
+    def products(
+        self, attended_TA: Tensor, residual_TH: Tensor, step: StepInput, *, only_S: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Return the FFN's output, a rank's addend, and what it is added to; `only_S`: of these tokens alone.
 
         No addition on image rows may apply to `only_S`: image rows are tokens of the whole step.
         """
-        image_rows_M = None if step.features_MH is None else step.feature_rows_M
-        x_TH, residual_TH = self._attention(
-            x_TH,
-            residual_TH,
-            *tables,
-            step.attention,
-            kv,
-            query_scale_T11=query_scale_T11,
-            image_rows_M=image_rows_M,
-            adapter_T=step.adapter_T,
-            only_S=only_S,
-        )
-        if only_S is not None and not len(only_S):
-            return x_TH, residual_TH
-        adapter_T = step.adapter_T if only_S is None or step.adapter_T is None else step.adapter_T[only_S]
-        return self._ffn(x_TH, residual_TH, image_rows_M=image_rows_M, adapter_T=adapter_T)
+        image_rows_M, adapter_T = _image_rows(step), step.adapter_T
+        if only_S is not None:
+            residual_TH = residual_TH[only_S]
+            adapter_T = None if adapter_T is None else adapter_T[only_S]
+            if not len(only_S):
+                return residual_TH, residual_TH
+        x_TH = self.attention.output(attended_TA, image_rows_M, adapter_T)
+        return self.ffn(x_TH, residual_TH, image_rows_M=image_rows_M, adapter_T=adapter_T)
+
+
+class Joint:
+    """What lies between the attentions of two layers: o and FFN of one, qkv of the next."""
+
+    def __init__(
+        self, spec: DecoderSpec, layer: LlamaLayer, following: LlamaLayer, *, ops: Ops, group: TpGroup
+    ) -> None:
+        self._spec, self._ops, self._group = spec, ops, group
+        self._layer, self._following = layer, following
+        self._between = between_attentions(layer.attention, layer.ffn, following.attention)
+
+    def __call__(self, attended_TA: Tensor, residual_TH: Tensor, step: StepInput) -> tuple[Tensor, Tensor]:
+        """Return the following layer's queries, keys and values, [T, X], and the residual that it normed.
+
+        One op where nothing is added to its products: sums over ranks, adapters, additions on image rows.
+        """
+        if self._group.size == 1 and step.adapter_T is None and not _adds_on_images(self._spec, step):
+            return self._ops.layer_products(attended_TA, residual_TH, self._between)
+        return self._following.qkv(*self._layer.products(attended_TA, residual_TH, step), step)
+
+
+def _image_rows(step: StepInput) -> Tensor | None:
+    return None if step.features_MH is None else step.feature_rows_M
+
+
+def _adds_on_images(spec: DecoderSpec, step: StepInput) -> bool:
+    return bool(spec.plora_rank) and step.features_MH is not None

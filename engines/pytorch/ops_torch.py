@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.rope import Rope
-from engines.ops import AxisPass, Gelu, KvLayer, Weight
+from engines.ops import AxisPass, BetweenAttentions, Gelu, KvLayer, Weight
 from engines.parallel import TpGroup
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.attention_paged import attention_paged
@@ -87,6 +87,16 @@ class TorchOps:
         """Return (linear(silu_mul(linear(rms_norm(x + residual), gate_up)), down), x + residual)."""
         gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up, group)
         return self.silu_mul_linear(gate_up_T2F, down), sum_TH
+
+    def layer_products(
+        self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
+    ) -> tuple[Tensor, Tensor]:
+        """Return (qkv of the next layer, the residual that its norm saw)."""
+        x_TH, norm_H = self.linear(attended_TA, between.o), between.ffn_norm_H
+        x_TH, residual_TH = self.add_rms_norm_ffn(
+            x_TH, residual_TH, norm_H, between.eps, between.gate_up, between.down
+        )
+        return self.add_rms_norm_linear(x_TH, residual_TH, between.norm_H, between.eps, between.qkv)
 
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact GELU."""

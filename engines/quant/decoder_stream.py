@@ -107,7 +107,9 @@ class DecoderStream:
     def _run(self, layer: LlamaLayer, step: StepInput, x_TH: Tensor) -> Tensor:
         tables = self._rope.tables(step.positions_T, step.rope_lens_T)
         scale_T11 = query_scale(step.positions_T, self._spec.logn_length, x_TH.dtype)
-        out_TH, residual_TH = layer(x_TH, None, tables, step, self._kv, scale_T11)
+        qkv_TX, residual_TH = layer.qkv(x_TH, None, step)
+        attended_TA = layer.attended(qkv_TX, tables, step, self._kv, scale_T11)
+        out_TH, residual_TH = layer.products(attended_TA, residual_TH, step)
         return out_TH + residual_TH
 
     def _pages(self, dtype: torch.dtype) -> KvLayer:

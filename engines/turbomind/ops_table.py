@@ -13,13 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.rope import Rope
-from engines.ops import AxisPass, Gelu, KvLayer, Weight
+from engines.ops import AxisPass, BetweenAttentions, Gelu, KvLayer, Weight
 from engines.parallel import TpGroup
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.steps.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import activation, linear, linear_rows, norm, rope
+from engines.turbomind.ops import activation, linear, linear_chain_int4, linear_rows, norm, rope
 from engines.turbomind.ops.attention_decode import NewTokens, attention_decode, takes_new_tokens
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
@@ -113,6 +113,25 @@ class TurbomindOps:
             return self.linear(gated_TF, down), sum_TH
         gate_up_T2F, sum_TH = self.add_rms_norm_linear(x_TH, residual_TH, norm_H, eps, gate_up, group)
         return self.silu_mul_linear(gate_up_T2F, down), sum_TH
+
+    def layer_products(
+        self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
+    ) -> tuple[Tensor, Tensor]:
+        """Return (qkv of the next layer, the residual that its norm saw).
+
+        Few rows of 4-bit layers go through all of it in one kernel.
+        """
+        if linear_chain_int4.takes(self.gpu, len(attended_TA), attended_TA.dtype, between):
+            return linear_chain_int4.linear_chain_int4(self.gpu, attended_TA, residual_TH, between)
+        x_TH, residual_TH = self.add_rms_norm_ffn(
+            self.linear(attended_TA, between.o),
+            residual_TH,
+            between.ffn_norm_H,
+            between.eps,
+            between.gate_up,
+            between.down,
+        )
+        return self.add_rms_norm_linear(x_TH, residual_TH, between.norm_H, between.eps, between.qkv)
 
     def gelu(self, x_TF: Tensor) -> Tensor:
         """Return the exact GELU."""

@@ -52,6 +52,24 @@ DEVICE unsigned halves_of_e4m3(unsigned codes) {
 }
 #endif
 
+#if __CUDA_ARCH__ >= 800
+// c [16, 8] += a [16, 32] * b [32, 8] of int8, exact. Fragments are those of m16n8k16 with four elements for each two.
+DEVICE void mma16832(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    asm volatile("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+                 : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+                 : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+}
+#endif
+
+#if __CUDA_ARCH__ >= 900
+// The larger ones of two pairs of 16 bits.
+DEVICE unsigned larger2(unsigned a, unsigned b) {
+    unsigned larger;
+    asm("max.u16x2 %0, %1, %2;" : "=r"(larger) : "r"(a), "r"(b));
+    return larger;
+}
+#endif
+
 /* ---- 4-bit codes ---- */
 
 // Two codes, in bits 0-3 and 16-19, are OR-ed into these: bf16 128 + code, fp16 1024 + code, exactly.

@@ -79,6 +79,11 @@ DEVICE void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier) 
                  : "memory");
 }
 
+// Arrive once all `copy16_async` of this thread have landed; the thread goes on.
+DEVICE void copies_arrive(Barrier& barrier) {
+    asm volatile("cp.async.mbarrier.arrive.noinc.shared::cta.b64 [%0];" ::"r"(shared_address(&barrier)) : "memory");
+}
+
 /* ---- registers: a block starts with equal shares; the warpgroup that copies hands most of its share back ---- */
 
 template <int COUNT>

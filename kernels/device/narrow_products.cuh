@@ -107,6 +107,14 @@ DEVICE void copy_box(void* to, const TensorMap& map, int x, int y, int z, int w,
         : "memory");
 }
 
+// As `copy_bytes`, with a policy.
+DEVICE void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier, CachePolicy policy) {
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+                     shared_address(to)),
+                 "l"(from), "r"(bytes), "r"(shared_address(&barrier)), "l"(policy.bits)
+                 : "memory");
+}
+
 // Before the first copy: what the map says is fetched early.
 DEVICE void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
 

@@ -104,7 +104,9 @@ class EmulatedGpu:
 
     def _compile(self, file: str, constants: tuple[tuple[str, int | str], ...], library: Path) -> Path:
         text = (kernel_dir() / file).read_text()
-        cluster = dict(constants).get("CLUSTER", 1)  # by convention of the kernels: blocks of a cluster
+        # By convention of the kernels: blocks of a cluster, or of a grid whose blocks wait for each other.
+        settings = dict(constants)
+        cluster = settings.get("RESIDENT", settings.get("CLUSTER", 1))
         defines = "".join(f"#define {name} {value}\n" for name, value in constants)
         entries = "".join(
             f'extern "C" void run_{entry}(int x, int y, int threads, int shared, void** args)'

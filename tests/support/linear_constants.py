@@ -6,6 +6,7 @@ from gpu_limits import SHARED, matrix_scalar
 
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
+from engines.turbomind.ops.linear_chain_int4 import make_shape as chain_int4_shape
 from engines.turbomind.ops.linear_even import ROWS as EVEN_ROWS
 from engines.turbomind.ops.linear_even import constants as linear_even_constants
 from engines.turbomind.ops.linear_even import stages_of
@@ -114,6 +115,25 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
         )
         if shape is not None:
             cases.append(dict(shape.constants(matrix_scalar(arch), group_size)))
+    return cases
+
+
+def linear_chain_int4(arch: str) -> list[dict[str, int | str]]:
+    # hidden, attended, ffn, qkv, inputs of a scale: x kept for two rounds and for one
+    sizes = ((4096, 4096, 14336, 6144, 128), (2048, 2048, 8192, 4096, 64), (3584, 3584, 18944, 4608, 32))
+    cases = []
+    for hidden, attended, ffn, qkv, group_size in sizes if arch == "sm_90a" else ():
+        shape = chain_int4_shape(
+            hidden=hidden,
+            attended=attended,
+            ffn=ffn,
+            qkv=qkv,
+            group_size=group_size,
+            num_sms=132,
+            shared_bytes=SHARED[arch][0],
+        )
+        assert shape is not None
+        cases.append(dict(shape.constants()))
     return cases
 
 

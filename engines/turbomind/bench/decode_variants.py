@@ -1,12 +1,12 @@
 """Op tables that `decode_step.py` compares: what the engine runs, and it with other linear layers."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
 
-from engines.ops import Dense, KvLayer, Ops, Weight
+from engines.ops import BetweenAttentions, Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
 from engines.pytorch.linear import linear as torch_linear
 from engines.steps.step import AttentionBatch
@@ -101,6 +101,19 @@ class OtherLinears(TurbomindOps):
         """Return (down(silu_mul(gate_up(rms_norm(x + residual)))), x + residual)."""
         weights = self._taken(gate_up), self._taken(down)
         return TurbomindOps.add_rms_norm_ffn(self, x_TH, residual_TH, norm_H, eps, *weights, group)
+
+    def layer_products(
+        self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
+    ) -> tuple[Tensor, Tensor]:
+        """Return (qkv of the next layer, the residual that its norm saw)."""
+        taken = replace(
+            between,
+            o=self._taken(between.o),
+            gate_up=self._taken(between.gate_up),
+            down=self._taken(between.down),
+            qkv=self._taken(between.qkv),
+        )
+        return TurbomindOps.layer_products(self, attended_TA, residual_TH, taken)
 
     def _taken(self, weight: Weight) -> Weight:
         """Return the layer in place of a dense one; any other is in place already."""

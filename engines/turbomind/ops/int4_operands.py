@@ -27,14 +27,19 @@ def permuted_rows(x_TI: Tensor, weight: Int4) -> Tensor:
 
 def check_int4(gpu: Gpu, op: str, x_TI: Tensor, weight: Int4) -> None:
     """Hold the operands of a product to what a launch believes of them."""
+    inputs = weight.scales_GO.shape[0] * weight.group_size
+    check(gpu, op, x=(x_TI, x_TI.dtype, (x_TI.shape[0], inputs)), **layer_operands(weight, x_TI.dtype))
+
+
+def layer_operands(
+    weight: Int4, dtype: torch.dtype
+) -> dict[str, tuple[Tensor, torch.dtype, tuple[int, ...]]]:
+    """Return what `operands.check` holds a layer with results of a dtype to."""
     groups, outputs = weight.scales_GO.shape
     inputs, bias = groups * weight.group_size, weight.bias_O
-    check(
-        gpu,
-        op,
-        x=(x_TI, x_TI.dtype, (x_TI.shape[0], inputs)),
-        tiles=(weight.tiles_XYB, torch.uint8, (-(-outputs // TILE_OUTPUTS), inputs // 64, 512)),
-        scales=(weight.scales_GO, torch.float16, (groups, outputs)),
-        zeros=(weight.zeros_GO, torch.uint8, (groups, outputs)),
-        **({} if bias is None else {"bias": (bias, x_TI.dtype, (outputs,))}),
-    )
+    return {
+        "tiles": (weight.tiles_XYB, torch.uint8, (-(-outputs // TILE_OUTPUTS), inputs // 64, 512)),
+        "scales": (weight.scales_GO, torch.float16, (groups, outputs)),
+        "zeros": (weight.zeros_GO, torch.uint8, (groups, outputs)),
+        **({} if bias is None else {"bias": (bias, dtype, (outputs,))}),
+    }

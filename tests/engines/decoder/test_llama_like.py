@@ -8,12 +8,13 @@ import pytest
 import torch
 from internvl_golden import CASES, PROMPTS, Golden, golden
 from paged_steps import Run, empty_pages, run_step, step_input
+from tiny_engine import SPEC
 from torch import Tensor
 
 from engines.network import Network
-from engines.ops import Weight
+from engines.ops import BetweenAttentions, Weight
 from engines.pytorch.ops_torch import TorchOps
-from engines.weights.load import load_network
+from engines.weights.load import load_network, random_network
 
 # Upstream's own fp32 results move by 2.5e-5 with threads and kernels, and the fixtures' weights are rounded
 # (6e-5).
@@ -197,3 +198,41 @@ def test_bf16_on_the_gpu_is_as_near_to_fp32_as_bf16_on_the_cpu(case: str, intern
             wanted = reference.tensors[f"logits_{prompt}"]
             errors[device] = float((logits[-len(wanted) :] - wanted).norm() / wanted.norm())
         assert errors["cuda"] < max(0.02, 1.5 * errors["cpu"]), errors
+
+
+class JoiningOps(TorchOps):
+    """Counts the layers whose products between two attentions are one op."""
+
+    num_joined = 0
+
+    def layer_products(
+        self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
+    ) -> tuple[Tensor, Tensor]:
+        self.num_joined += 1
+        return super().layer_products(attended_TA, residual_TH, between)
+
+
+@pytest.mark.parametrize(
+    ("adds", "num_joined"), [(None, 2), ("adapter", 0), ("images", 0), ("no image in the step", 2)]
+)
+def test_products_between_attentions_are_one_op_where_nothing_is_added_to_them(
+    adds: str | None, num_joined: int
+) -> None:
+    spec = replace(SPEC, vision=None, decoder=replace(SPEC.decoder, num_layers=3))
+    if adds in ("images", "no image in the step"):
+        spec = replace(spec, decoder=replace(spec.decoder, plora_rank=4))
+    ops, cpu = JoiningOps(), torch.device("cpu")
+    net = random_network(spec, ops=ops, device=cpu, dtype=torch.float32, seed=0)
+    images = adds == "images"
+    run = Run(
+        token_ids=[1, 2, 3, 4],
+        pages=[0],
+        features=torch.randn(1, 32) if images else None,
+        image_id=3 * images,
+    )
+    step = step_input([(run, 4)], page_tokens=PAGE_TOKENS)
+    if adds == "adapter":
+        step = replace(step, adapter_T=torch.full((4,), -1))
+    kv = empty_pages(spec.decoder, num_pages=1, page_tokens=PAGE_TOKENS)
+    assert torch.isfinite(net.hidden(step, kv)).all()
+    assert ops.num_joined == num_joined

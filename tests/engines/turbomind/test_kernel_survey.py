@@ -66,6 +66,7 @@ def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: 
     outline, named = outline_of(spec, tp), list[Module]()
     survey(outline, spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
     assert len(named) == len(set(named)) > 12
+    assert any(file == "linear_chain_int4.cu" for file, _ in named) == (format == "awq")
     asked: set[Module] = set()
     noting = NotingGpu(Facts(), asked.add)  # type: ignore[arg-type]
     network = Vlm(spec, outline, ops=TurbomindOps(noting), group=AloneInGroup(size=tp))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from between_layers import random_between
 from internvl_golden import golden
 from paged_attention import make_batch, make_pages, plain_attention, quantized, relative_error
 from paged_steps import Run, empty_pages, run_step
@@ -105,6 +106,17 @@ def test_a_feed_forward_layer_gives_the_twins_result(gpu, kind: str, num_rows: i
     wanted, wanted_total = TorchOps().add_rms_norm_ffn(x, residual, norm, 1e-5, gate_up, down)
     assert torch.equal(total, wanted_total)
     assert relative_error(got, wanted.float()) < 2e-2
+
+
+@pytest.mark.parametrize("num_rows", [3, 80])
+@pytest.mark.parametrize("kind", ["dense", "fp8", "int8"])
+def test_what_lies_between_two_attentions_gives_the_twins_result(gpu, kind: str, num_rows: int) -> None:
+    between = random_between(kind, hidden=64, attended=128, ffn=112, qkv=96, device=gpu.device)
+    attended, residual = (torch.randn(num_rows, width, dtype=BF16, device=gpu.device) for width in (128, 64))
+    got, total = TurbomindOps(gpu).layer_products(attended, residual, between)
+    wanted, wanted_total = TorchOps().layer_products(attended, residual, between)
+    assert relative_error(got, wanted.float()) < 2e-2
+    assert relative_error(total, wanted_total.float()) < 1e-2
 
 
 @pytest.mark.gpu

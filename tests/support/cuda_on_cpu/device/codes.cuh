@@ -70,3 +70,18 @@ template <class T>
 unsigned code_pair(unsigned word) {
     return (word & 0x000f000f) | kCodeBase<T>;
 }
+
+inline void mma16832(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    const uint64_t words[3] = {a[0] | uint64_t(a[1]) << 32, a[2] | uint64_t(a[3]) << 32, b0 | uint64_t(b1) << 32};
+    const int g = on_cpu::current % 32 / 4, col = on_cpu::current % 4 * 2;
+    on_cpu::exchange(words, 3, [&](auto read) {
+        for (int r = 0; r < 2; r++)      // rows g and g + 8
+            for (int n = 0; n < 2; n++)  // columns col and col + 1
+                for (int k = 0; k < 32; k++) {
+                    const int x = (signed char)(read(4 * g + k % 16 / 4, k / 16) >> (32 * r + 8 * (k % 4)));
+                    c[2 * r + n] += x * (signed char)(read(4 * (col + n) + k % 16 / 4, 2) >> (32 * (k / 16) + 8 * (k % 4)));
+                }
+        return 0;
+    });
+}
+inline unsigned larger2(unsigned a, unsigned b) { return max(a & 0xffff, b & 0xffff) | max(a >> 16, b >> 16) << 16; }

@@ -101,6 +101,16 @@ inline void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier) 
     });
 }
 
+inline void copies_arrive(Barrier& barrier) {
+    auto groups = std::move(on_cpu::fibers[on_cpu::current].copies);
+    on_cpu::fibers[on_cpu::current].copies = {{}};
+    on_cpu::deliveries.push_back([groups, &barrier] {
+        for (auto& group : groups)
+            for (auto& copy : group) copy();
+        barrier_arrive(barrier);
+    });
+}
+
 template <int COUNT>
 void keep_registers() {}
 template <int COUNT>

@@ -1,0 +1,212 @@
+"""Launches `kernels/linear_chain_int4.cu`: the 4-bit layers between two attentions, for few rows.
+
+Legend: T rows, A attended, H hidden, X qkv.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from engines.errors import KernelError
+from engines.ops import BetweenAttentions, Int4
+from engines.turbomind.gpu import Constants, Gpu
+from engines.turbomind.operands import check, rows
+from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, layer_operands
+
+MOST_ROWS = 4  # of 8 the ops apart are faster: kernels/LOG.md
+SLAB = 128  # inputs of a warp in a stage
+_WARPS = 16  # that multiply
+_THREADS = 32 * (_WARPS + 4)
+_KEPT_ROUNDS = 2  # of x in registers, for layers of several passes
+_GROUPS = (32, 64, 128, 256, 512, 1024, 2048)  # inputs under one scale: parts and multiples of a slab
+_SUMS_BYTES = 2 * 2 * _WARPS * 20 * 4  # of a row: two passes of two tiles, a pitch of 20 floats
+_BARRIER_BYTES = 8
+_ALIGNMENT = 128  # of the layout in shared memory
+_UNDER_WAY = 2  # stages of 17 KB that are asked for at once: kernels/LOG.md
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainInt4Shape:
+    """Sizes that the kernel is compiled with."""
+
+    hidden: int
+    attended: int
+    ffn: int
+    qkv: int
+    group_size: int
+    stages: int
+    under_way: int
+    num_blocks: int
+    shared_bytes: int
+
+    def constants(self) -> Constants:
+        """Return what the kernel is compiled with."""
+        return (
+            ("HIDDEN", self.hidden),
+            ("ATTENDED", self.attended),
+            ("FFN", self.ffn),
+            ("QKV", self.qkv),
+            ("GROUP_INPUTS", self.group_size),
+            ("STAGES", self.stages),
+            ("UNDER_WAY", self.under_way),
+            ("RESIDENT", self.num_blocks),
+        )
+
+
+@lru_cache(maxsize=256)
+def make_shape(
+    *,
+    hidden: int,
+    attended: int,
+    ffn: int,
+    qkv: int,
+    group_size: int,
+    num_sms: int,
+    shared_bytes: int,
+    under_way: int = _UNDER_WAY,
+    most_stages: int = 64,
+) -> ChainInt4Shape | None:
+    """Return a block an SM with the deepest ring that fits, or None where sizes or shared memory do not."""
+    inputs, outputs = (hidden, attended, ffn), (hidden, qkv)
+    if any(size % SLAB for size in inputs) or any(size % TILE_OUTPUTS for size in outputs):
+        return None
+    if group_size not in _GROUPS or any(size % group_size for size in inputs):
+        return None
+    if max(hidden, attended) > _KEPT_ROUNDS * _WARPS * SLAB:
+        return None
+    stage = _WARPS * SLAB * TILE_OUTPUTS // 2 + _WARPS * SLAB // group_size * TILE_OUTPUTS * 3
+    fixed = _ALIGNMENT + MOST_ROWS * _SUMS_BYTES + 4 * _BARRIER_BYTES
+    stages = min(most_stages, (shared_bytes - fixed - 16) // (stage + 2 * _BARRIER_BYTES))
+    if stages < 2:
+        return None
+    return ChainInt4Shape(
+        hidden=hidden,
+        attended=attended,
+        ffn=ffn,
+        qkv=qkv,
+        group_size=group_size,
+        stages=stages,
+        under_way=min(under_way, stages),
+        num_blocks=num_sms,
+        shared_bytes=fixed + 16 + stages * (stage + 2 * _BARRIER_BYTES),
+    )
+
+
+def takes(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
+    """Return whether the kernel takes these layers for so many rows."""
+    return (
+        0 < num_rows <= MOST_ROWS
+        and dtype is torch.bfloat16
+        and gpu.capability == (9, 0)
+        and _shape(gpu, between) is not None
+    )
+
+
+def linear_chain_int4(
+    gpu: Gpu,
+    attended_TA: Tensor,
+    residual_TH: Tensor,
+    between: BetweenAttentions,
+    *,
+    shape: ChainInt4Shape | None = None,
+) -> tuple[Tensor, Tensor]:
+    """Return (the next layer's qkv [T, X], the sum that it norms [T, H]).
+
+    A given `shape` replaces the preferred one (benchmarks).
+    """
+    attended, residual = rows(attended_TA), rows(residual_TH)
+    num_rows = len(attended)
+    if not takes(gpu, num_rows, attended.dtype, between):
+        raise KernelError(
+            f"`linear_chain_int4` of {num_rows} rows of {attended.dtype}: 1 to {MOST_ROWS} rows of bfloat16 "
+            f"on sm_90a, four layers of 4-bit codes whose inputs are multiples of {SLAB} and whose groups "
+            f"are all of {', '.join(map(str, _GROUPS))}"
+        )
+    shape = shape or _shape(gpu, between)
+    assert shape is not None, "what is taken has a shape"
+    _check(gpu, shape, attended, residual, between)
+    kernel = gpu.kernel(
+        "linear_chain_int4.cu",
+        "linear_chain_int4",
+        shape.constants(),
+        "P" * 24 + "if",
+        threads=_THREADS,
+        shared_bytes=shape.shared_bytes,
+    )
+    h_TH = torch.empty_like(residual)
+    qkv_TX = torch.empty(num_rows, shape.qkv, dtype=attended.dtype, device=attended.device)
+    operands = [address for layer in _layers(between) for address in _addresses(layer)]
+    kernel(
+        gpu.stream(),
+        (shape.num_blocks, 1),
+        *operands,
+        attended.data_ptr(),
+        residual.data_ptr(),
+        between.ffn_norm_H.data_ptr(),
+        between.norm_H.data_ptr(),
+        h_TH.data_ptr(),
+        qkv_TX.data_ptr(),
+        *_scratch(gpu, shape),
+        num_rows,
+        between.eps,
+    )
+    return qkv_TX, h_TH
+
+
+def _scratch(gpu: Gpu, shape: ChainInt4Shape) -> tuple[int, int]:
+    """Return where two sets of what blocks hand to each other lie, and the word that says whose turn it is.
+
+    What a launch finds there is what the one before it left, so sizes that differ have sets of their own.
+    """
+    one = 2 * MOST_ROWS * (2 * shape.hidden + shape.ffn) + 2 * shape.num_blocks * MOST_ROWS * 4
+    name = f"linear_chain_int4, {shape.hidden}, {shape.attended}, {shape.ffn}, {shape.qkv}"
+    return gpu.scratch(name, 2 * one).data_ptr(), gpu.scratch(f"{name}, turn", 4).data_ptr()
+
+
+def _addresses(weight: Int4) -> tuple[int, int, int, int]:
+    bias = 0 if weight.bias_O is None else weight.bias_O.data_ptr()
+    return (weight.tiles_XYB.data_ptr(), weight.scales_GO.data_ptr(), weight.zeros_GO.data_ptr(), bias)
+
+
+def _check(
+    gpu: Gpu, shape: ChainInt4Shape, attended: Tensor, residual: Tensor, between: BetweenAttentions
+) -> None:
+    dtype, num_rows = attended.dtype, len(attended)
+    check(
+        gpu,
+        "linear_chain_int4",
+        attended=(attended, dtype, (num_rows, shape.attended)),
+        residual=(residual, dtype, (num_rows, shape.hidden)),
+        ffn_norm=(between.ffn_norm_H, dtype, (shape.hidden,)),
+        norm=(between.norm_H, dtype, (shape.hidden,)),
+    )
+    for weight in _layers(between):
+        check(gpu, "linear_chain_int4", **layer_operands(weight, dtype))
+
+
+def _layers(between: BetweenAttentions) -> list[Int4]:
+    """Return those of the four layers that have 4-bit codes in the order of their inputs."""
+    weights = (between.o, between.gate_up, between.down, between.qkv)
+    return [weight for weight in weights if isinstance(weight, Int4) and weight.perm_I is None]
+
+
+def _shape(gpu: Gpu, between: BetweenAttentions) -> ChainInt4Shape | None:
+    layers = _layers(between)
+    if len(layers) < 4 or len({layer.group_size for layer in layers}) > 1:
+        return None
+    size = layers[0].group_size
+    sizes = [(layer.scales_GO.shape[1], layer.scales_GO.shape[0] * size) for layer in layers]
+    (hidden, attended), (gates, hidden_in), (hidden_out, ffn), (outputs, last_in) = sizes
+    if len({hidden, hidden_in, hidden_out, last_in}) > 1 or gates != 2 * ffn:
+        return None
+    return make_shape(
+        hidden=hidden,
+        attended=attended,
+        ffn=ffn,
+        qkv=outputs,
+        group_size=size,
+        num_sms=gpu.num_sms,
+        shared_bytes=gpu.shared_bytes_per_block,
+    )

@@ -1,0 +1,197 @@
+"""The 4-bit layers between two attentions in one kernel: against the ops apart, in fp32."""
+
+import dataclasses
+
+import pytest
+import torch
+from paged_attention import relative_error
+
+from engines.errors import KernelError
+from engines.ops import BetweenAttentions, Int4
+from engines.quant.int4_tiles import dequantize, linear_int4
+from engines.turbomind.ops.linear_chain_int4 import linear_chain_int4, make_shape, takes
+from engines.turbomind.ops_table import TurbomindOps
+
+BF16 = torch.bfloat16
+# Of the largest: numbers of bf16 are rounded at every layer's end, 2^-9 of each, some ten times on the way.
+TOLERANCE = 1.2e-2
+# rows, hidden, attended, ffn, qkv, group size, symmetric, biases: one slab; more slabs than warps, not whole
+# rounds; several tiles of outputs a block, fewer than blocks; ffn of more rounds than are kept; groups of a
+# part of a slab and of several
+SMALL = [
+    (1, 128, 128, 128, 48, 128, False, False),
+    (4, 256, 384, 512, 208, 128, False, True),
+    (3, 256, 256, 768, 512, 64, True, False),
+    (3, 384, 128, 640, 16, 32, False, True),
+    (2, 512, 512, 6656, 256, 256, True, False),
+    (4, 2176, 2304, 256, 128, 128, False, False),
+]
+MODELS = [  # hidden, attended, ffn, qkv of InternVL2-8B, InternVL2-2B, Qwen2-VL-7B, and an ugly one
+    (4096, 4096, 14336, 6144),
+    (2048, 2048, 8192, 4096),
+    (3584, 3584, 18944, 4608),
+    (1408, 896, 4992, 1168),
+]
+
+
+def random_layer(gpu, outputs: int, inputs: int, group_size: int, *, symmetric: bool, bias: bool) -> Int4:
+    groups = inputs // group_size
+    zeros = torch.full((groups, outputs), 8) if symmetric else torch.randint(0, 17, (groups, outputs))
+    return linear_int4(
+        torch.randint(0, 16, (outputs, inputs), dtype=torch.uint8, device=gpu.device),
+        scales_GO=(torch.rand(groups, outputs) / (4 * inputs**0.5)).half().to(gpu.device),
+        zeros_GO=zeros.to(torch.uint8).to(gpu.device),
+        bias_O=torch.randn(outputs, device=gpu.device).to(BF16) if bias else None,
+    )
+
+
+def random_between(
+    gpu,
+    hidden: int,
+    attended: int,
+    ffn: int,
+    qkv: int,
+    group_size: int,
+    *,
+    symmetric: bool = False,
+    bias: bool = False,
+) -> BetweenAttentions:
+    def layer(outputs: int, inputs: int) -> Int4:
+        return random_layer(gpu, outputs, inputs, group_size, symmetric=symmetric, bias=bias)
+
+    return BetweenAttentions(
+        o=layer(hidden, attended),
+        ffn_norm_H=(1 + torch.rand(hidden, device=gpu.device)).to(BF16),
+        gate_up=layer(2 * ffn, hidden),
+        down=layer(hidden, ffn),
+        norm_H=(1 + torch.rand(hidden, device=gpu.device)).to(BF16),
+        qkv=layer(qkv, hidden),
+        eps=1e-5,
+    )
+
+
+def wanted(
+    attended: torch.Tensor, residual: torch.Tensor, between: BetweenAttentions
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same in fp32, with nothing rounded between."""
+
+    def linear(x: torch.Tensor, layer: Int4) -> torch.Tensor:
+        bias = None if layer.bias_O is None else layer.bias_O.float()
+        return torch.nn.functional.linear(x, dequantize(layer, torch.float32), bias)
+
+    def norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.rms_norm(x, x.shape[-1:], weight.float(), between.eps)
+
+    h = residual.float() + linear(attended.float(), between.o)
+    gate, up = linear(norm(h, between.ffn_norm_H), between.gate_up).chunk(2, dim=-1)
+    h = h + linear(torch.nn.functional.silu(gate) * up, between.down)
+    return linear(norm(h, between.norm_H), between.qkv), h
+
+
+def check(gpu, num_rows: int, between: BetweenAttentions, times: int = 1) -> None:
+    hidden, attended_width = between.o.scales_GO.shape[1], between.o.scales_GO.shape[0] * between.o.group_size
+    for _ in range(times):
+        attended = torch.randn(num_rows, attended_width, device=gpu.device).to(BF16)
+        residual = torch.randn(num_rows, hidden, device=gpu.device).to(BF16)
+        qkv, h = linear_chain_int4(gpu, attended, residual, between)
+        wanted_qkv, wanted_h = wanted(attended, residual, between)
+        assert relative_error(h, wanted_h) < TOLERANCE
+        assert relative_error(qkv, wanted_qkv) < TOLERANCE
+
+
+@pytest.mark.parametrize("case", SMALL, ids=str)
+def test_layers_in_one_kernel_equal_the_layers_apart(gpu, case) -> None:
+    num_rows, *sizes, group_size, symmetric, bias = case
+    check(gpu, num_rows, random_between(gpu, *sizes, group_size, symmetric=symmetric, bias=bias))
+
+
+def test_the_op_takes_the_kernel_for_few_rows_alone(gpu) -> None:
+    between, ops = random_between(gpu, 256, 256, 512, 384, 128), TurbomindOps(gpu)
+    for num_rows in (4, 5):
+        attended, residual = (torch.randn(num_rows, 256, device=gpu.device).to(BF16) for _ in range(2))
+        results = ops.layer_products(attended, residual, between)
+        for result, exact in zip(results, wanted(attended, residual, between), strict=True):
+            assert relative_error(result, exact) < TOLERANCE
+        if num_rows == 4:
+            alone = linear_chain_int4(gpu, attended, residual, between)
+            assert all(torch.equal(*pair) for pair in zip(results, alone, strict=True))
+
+
+def test_launches_follow_each_other(gpu) -> None:
+    check(gpu, 2, random_between(gpu, 256, 256, 512, 384, 128), times=3)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(
+    "case", [*((sizes, 128) for sizes in MODELS), (MODELS[0], 64), (MODELS[0], 32)], ids=str
+)
+def test_layers_in_one_kernel_equal_the_layers_apart_at_model_sizes(cuda_gpu, case) -> None:
+    sizes, group_size = case
+    between = random_between(cuda_gpu, *sizes, group_size, symmetric=group_size == 64, bias=group_size == 32)
+    for num_rows in (1, 4, 2):  # by turns, as launches leave what the next one finds
+        check(cuda_gpu, num_rows, between, times=3)
+
+
+@pytest.mark.gpu
+def test_a_captured_launch_gives_the_same_bits_each_time(cuda_gpu) -> None:
+    between = random_between(cuda_gpu, *MODELS[0], 128)
+    attended, residual = (torch.randn(4, 4096, device=cuda_gpu.device).to(BF16) for _ in range(2))
+    wanted, graph = linear_chain_int4(cuda_gpu, attended, residual, between), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = linear_chain_int4(cuda_gpu, attended, residual, between)
+    for _ in range(50):
+        for out in captured:
+            out.zero_()
+        graph.replay()
+        assert all(torch.equal(*pair) for pair in zip(captured, wanted, strict=True))
+
+
+def test_a_large_mean_of_the_rows_costs_no_accuracy(gpu) -> None:
+    between = random_between(gpu, 256, 256, 512, 384, 128)
+    attended, residual = (4 + torch.randn(2, 256, device=gpu.device).to(BF16) for _ in range(2))
+    qkv, h = linear_chain_int4(gpu, attended, residual, between)
+    wanted_qkv, wanted_h = wanted(attended, residual, between)
+    assert relative_error(qkv, wanted_qkv) < TOLERANCE
+    assert relative_error(h, wanted_h) < TOLERANCE
+
+
+def test_the_ring_fills_shared_memory_and_no_more() -> None:
+    for hidden, attended, ffn, qkv in MODELS:
+        for group_size, least in ((128, 10), (64, 9), (32, 8)):
+            shape = make_shape(
+                hidden=hidden,
+                attended=attended,
+                ffn=ffn,
+                qkv=qkv,
+                group_size=group_size,
+                num_sms=132,
+                shared_bytes=232448,
+            )
+            if any(size % group_size for size in (hidden, attended, ffn)):
+                assert shape is None
+                continue
+            assert shape is not None
+            assert shape.stages >= least
+            assert shape.shared_bytes <= 232448
+            assert shape.under_way <= shape.stages
+
+
+def test_what_the_kernel_cannot_take_is_left_to_others(gpu) -> None:
+    between = random_between(gpu, 256, 256, 512, 384, 128)
+    assert takes(gpu, 4, BF16, between)
+    assert not takes(gpu, 5, BF16, between)
+    assert not takes(gpu, 0, BF16, between)
+    assert not takes(gpu, 1, torch.float16, between)  # rows are scaled too late
+    for other in (
+        {"qkv": random_layer(gpu, 384, 256, 64, symmetric=True, bias=False)},  # other groups
+        {"qkv": random_layer(gpu, 392, 256, 128, symmetric=True, bias=False)},  # no whole tiles
+        {"o": random_layer(gpu, 256, 4224, 128, symmetric=True, bias=False)},  # more inputs than are kept
+        {"down": random_layer(gpu, 256, 640, 128, symmetric=True, bias=False)},  # not those that are gated
+        {"qkv": dataclasses.replace(between.qkv, perm_I=torch.randperm(256))},
+    ):
+        assert not takes(gpu, 1, BF16, dataclasses.replace(between, **other))
+    attended, residual = torch.zeros(5, 256, dtype=BF16), torch.zeros(5, 256, dtype=BF16)
+    with pytest.raises(KernelError, match=r"`linear_chain_int4` of 5 rows of torch.bfloat16: 1 to 4 rows"):
+        linear_chain_int4(gpu, attended.to(gpu.device), residual.to(gpu.device), between)
+    with pytest.raises(KernelError, match=r"`linear_chain_int4`: `residual` is \[1, 128\], not \[2, 256\]"):
+        linear_chain_int4(gpu, attended[:2].to(gpu.device), residual[:1, :128].to(gpu.device), between)
