@@ -15,7 +15,7 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel, check_family, open_model
 from deployer.quantize.make_copy import CopyJob, check_job, make_copy
-from deployer.quantize.options import KEPT, MADE, QuantizeOptions, check_heads, check_options, method_of
+from deployer.quantize.options import BF12, KEPT, MADE, QuantizeOptions, check_heads, check_options, method_of
 from deployer.quantize.prompts import calibration_prompts
 from deployer.quantize.quality import Quality, print_quality, quality_of
 from deployer.quantize.questions import question_prompts
@@ -75,7 +75,9 @@ def _compare(config: DeployConfig, options: QuantizeOptions, model: OpenedModel,
     judged = {
         name: _judged_copy(config, jobs[name], judge)
         if name in jobs
-        else judge.judge(model.folder, model.spec, KEPT[name], same_tower=True)
+        else judge.judge(
+            model.folder, model.spec, KEPT.get(name, "none"), same_tower=True, in_bf12=name == BF12
+        )
         for name in options.compare
     }
     rows = [original]

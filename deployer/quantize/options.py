@@ -29,6 +29,9 @@ MADE: Mapping[str, tuple[WeightFormat, bool]] = {  # format, and whether it is s
     "gptq": ("gptq", True),
 }
 KEPT: Mapping[str, KvFormat] = {"kv_int8": "int8", "kv_fp8": "fp8", "kv_int4": "int4"}
+BF12 = (
+    "bf12"  # in `compare`: the weights that decode reads in 12 bits (engine.bf12_weights) as these hold them
+)
 AUTO_GROUP = 0  # `Method.group_size`: chosen by `fitted`
 
 
@@ -51,7 +54,7 @@ class QuantizeOptions:
     vision: bool
     questions: int
     first_picture: int
-    compare: list[str] | None  # of MADE and KEPT
+    compare: list[str] | None  # of MADE, BF12 and KEPT
     output: Literal["table", "json"]
 
 
@@ -108,10 +111,10 @@ def _compare_faults(options: QuantizeOptions, asked: QuantizationConfig) -> list
     if options.compare is None:
         return []
     faults = []
-    unknown = sorted(set(options.compare) - MADE.keys() - KEPT.keys())
+    unknown = sorted(set(options.compare) - MADE.keys() - KEPT.keys() - {BF12})
     if unknown or not options.compare:
         faults.append(
-            f"quantize.compare=[{','.join(options.compare)}]: must be of {', '.join([*MADE, *KEPT])}"
+            f"quantize.compare=[{','.join(options.compare)}]: must be of {', '.join([*MADE, BF12, *KEPT])}"
         )
     if asked.weights != "auto":
         faults.append(

@@ -61,8 +61,7 @@ def bf12_of(weight_OI: Tensor) -> Bf12 | None:
     ):
         words = tiles.view(torch.int32).view(*tiles.shape[:2], 6, 8, 4, 4)
         words.copy_(_words(_numbers(part_RI, base_R)))
-    factor_O = (base_O + 127 << 7).view(torch.bfloat16)
-    return Bf12(tiles_YXB=tiles_YXB, factor_O=factor_O)
+    return Bf12(tiles_YXB=tiles_YXB, factor_O=_factor(base_O))
 
 
 def weight_of(bf12: Bf12) -> Tensor:
@@ -80,6 +79,18 @@ def weight_of(bf12: Bf12) -> Tensor:
     outputs, inputs = tiles_x * TILE_OUTPUTS, tiles_y * TILE_INPUTS
     numbers_OI = pairs.reshape(outputs, inputs // 2).view(torch.bfloat16)
     return numbers_OI * bf12.factor_O[:, None]
+
+
+def rounded(weight_OI: Tensor) -> Tensor:
+    """Return a bf16 matrix of any shape as 12 bits hold it; one with numbers past them as it is."""
+    base_O = _base(weight_OI)
+    if int(base_O.max()) > MOST_BASE:
+        return weight_OI
+    return _numbers(weight_OI, base_O).view(torch.bfloat16) * _factor(base_O)[:, None]
+
+
+def _factor(base_O: Tensor) -> Tensor:
+    return (base_O + 127 << 7).view(torch.bfloat16)
 
 
 def _base(weight_RI: Tensor) -> Tensor:

@@ -12,15 +12,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engines.backends import open_backend
+from engines.backends import DTYPES, open_backend
 from engines.network import Network
 from engines.options import EngineOptions, KvFormat
+from engines.quant import bf12_tiles
 from engines.quant.answer_logits import AnswerLogits, answer_logits
 from engines.quant.next_tokens import NextTokens, compare, joined
 from engines.quant.prompt_steps import CalibrationPrompt
 from engines.quant.tower import Features, encoded
 from engines.spec import ModelSpec
-from engines.weights.load import load_network
+from engines.weights.bf12_copy import may_be_copied
+from engines.weights.load import Change, load_network
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -64,14 +66,17 @@ class AnswerJudge:
         parts = [(compare(part.logits_SV, part.logits_SV, part.ids_S), part) for part in self._original]
         return self._judged(parts)
 
-    def judge(self, folder: Path, spec: ModelSpec, form: KvFormat, *, same_tower: bool) -> JudgedAnswers:
+    def judge(
+        self, folder: Path, spec: ModelSpec, form: KvFormat, *, same_tower: bool, in_bf12: bool = False
+    ) -> JudgedAnswers:
         """Hold a copy, or the original with other keys and values, to the original.
 
-        `same_tower`: its pictures become the rows that they are to the original.
+        `same_tower`: its pictures become the rows that they are to the original. `in_bf12`: with the weights
+        that decode would read in 12 bits as these hold them.
         """
         parts = []
         with torch.inference_mode():
-            network = self._load(folder, spec)
+            network = self._load(folder, spec, change=_in_bf12 if in_bf12 else None)
             features = self._features if same_tower else self._encode(network)
             for before, after in zip(self._original, self._answers(network, features, form), strict=True):
                 before_SV = before.logits_SV.to(self._backend.device)
@@ -85,9 +90,11 @@ class AnswerJudge:
             num_questions=len(self._prompts),
         )
 
-    def _load(self, folder: Path, spec: ModelSpec) -> Network:
+    def _load(self, folder: Path, spec: ModelSpec, change: Change | None = None) -> Network:
         backend = self._backend
-        return load_network(folder, spec, ops=backend.ops, device=backend.device, dtype=backend.dtype)
+        return load_network(
+            folder, spec, ops=backend.ops, device=backend.device, dtype=backend.dtype, change=change
+        )
 
     def _encode(self, network: Network) -> Features:
         return encoded(lambda images: network.encode_images(images, max_tiles=self._max_tiles), self._prompts)
@@ -96,3 +103,9 @@ class AnswerJudge:
         device, dtype = self._backend.device, self._backend.dtype
         there = {key: rows.to(device, dtype) for key, rows in features.items()}
         return answer_logits(network, self._prompts, there, form, device=device, dtype=dtype)
+
+
+def _in_bf12(name: str, tensor: Tensor) -> Tensor:
+    if not may_be_copied(name) or tensor.dtype not in DTYPES.values():
+        return tensor
+    return bf12_tiles.rounded(tensor.to(torch.bfloat16)).to(tensor.dtype)

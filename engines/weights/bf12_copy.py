@@ -78,11 +78,16 @@ def copied_layers(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> dic
     layers = {}
     for parameter in parameters(spec):
         quantized = quant is not None and is_quantized(parameter, spec, quant)
-        if _COPIED.fullmatch(parameter.name) and not quantized:
+        if may_be_copied(parameter.name) and not quantized:
             outputs, inputs = local_shape(parameter, tp=tp)
             if takes_shape(outputs, inputs):
                 layers[parameter.name.removesuffix(".weight")] = bf12_bytes(outputs, inputs)
     return layers
+
+
+def may_be_copied(parameter_name: str) -> bool:
+    """Tell whether a parameter is a weight that decode could read in 12 bits."""
+    return _COPIED.fullmatch(parameter_name) is not None
 
 
 def saved_bytes(spec: ModelSpec, layers: Collection[str], *, tp: int) -> dict[str, int]:

@@ -36,6 +36,7 @@ from engines.weights.split import local_shape, pieces, source_shape, split_pairs
 
 NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
 
+Change = Callable[[str, Tensor], Tensor]
 Progress = Callable[[int, int], None]  # numbers of the checkpoint that are loaded, numbers in all
 
 
@@ -52,10 +53,12 @@ def load_network(
     rank: int = 0,
     tp: int = 1,
     bf12_layers: Collection[str] = (),
+    change: Change | None = None,
     progress: Progress | None = None,
 ) -> Network:
     """Load one rank's share of a checkpoint, converted to `dtype`; weights of `bf12_layers` in 12 bits, too.
 
+    `change` says what becomes of a tensor by its name; None: all stay as they are.
     Raises CheckpointError with everything that is wrong with the folder, its files, names or shapes.
     """
     checkpoint = Checkpoint(Path(folder), spec.companions)
@@ -84,6 +87,8 @@ def load_network(
     tensors |= load_adapters(
         spec.adapters, rules_for(spec), parameters(spec), dtype=dtype, device=device, rank=rank, tp=tp
     )
+    if change is not None:
+        tensors = {name: change(name, tensor) for name, tensor in tensors.items()}
     tensors |= bf12_copies(tensors, bf12_layers, rank=rank, tp=tp)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 

@@ -57,6 +57,21 @@ def test_keys_and_values_are_compared_without_a_copy(
     assert not (tmp_path / "out").exists()
 
 
+def test_weights_in_12_bits_answer_as_those_in_16_but_not_to_the_bit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("+model=pocket_vl", "quantize.compare=[bf12]", "quantize.questions=4", "quantize.output=json")
+    code = main(["quantize", *words, f"quantize.out={tmp_path / 'out'}", "engine.device_type=cpu"])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    original, rounded = json.loads(out)
+    assert (rounded["name"], rounded["num_bytes"]) == ("bf12", original["num_bytes"])
+    assert (rounded["right"], rounded["other_answers"]) == (original["right"], 0)
+    assert rounded["moved"] > 0  # some weights are rounded
+    assert rounded["divergence"] < 1e-6
+    assert not (tmp_path / "out").exists()
+
+
 def test_answers_are_judged_from_the_picture_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 from engines.quant import bf12_tiles
 from engines.quant.bf12_shape import bf12_bytes, takes_shape
 from engines.quant.bf12_tiles import bf12_of, weight_of
+from engines.quant.bf12_tiles import rounded as rounded_to_12_bits
 
 BF16 = torch.bfloat16
 
@@ -108,6 +109,14 @@ def test_a_matrix_is_packed_alike_in_one_stretch_and_in_many(monkeypatch: pytest
     for other in (parts, strided):
         assert torch.equal(other.tiles_YXB, whole.tiles_YXB)
         assert torch.equal(other.factor_O, whole.factor_O)
+
+
+def test_rounding_alone_gives_what_tiles_give_back_and_takes_any_shape() -> None:
+    weight = (torch.randn(32, 256) * torch.exp2(torch.randint(-20, 3, (32, 256)).float())).to(BF16)
+    assert torch.equal(rounded_to_12_bits(weight), back(weight))
+    assert torch.equal(rounded_to_12_bits(weight[:5, :200]), rounded(weight[:5, :200]))
+    weight[3, 4] = math.inf
+    assert rounded_to_12_bits(weight) is weight
 
 
 @pytest.mark.parametrize(
