@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import AsyncGenerator, Iterable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, closing
 from functools import partial
 
 import uvloop
@@ -128,30 +128,34 @@ async def _serve(
     starting.progress.engine = deployment.engine
     starting.metrics.watch(deployment.engine)
     starting.metrics.watch_pool(deployment.prompts.pixel_pool)
-    try:
-        ready = await unless(signals.first, deployment.start())
-        _print(start_lines(config, ready, engine=deployment.choice.kind))
-        service = service_of(starting, deployment)
-        starting.metrics.watch_limits(service.pricing)
-        if service.pricing is None:
-            log.info(
-                "metrics: no percentage of the physical limit: no option of conf/hardware is `%s`",
-                ready.device,
-            )
-        front.app = create_app(service)
-        url = url_of(listener, config.server)
-        async with gradio_page(config.server, url=url, model_name=service.model_name) as address:
-            lines = ready_lines(
-                url, service.model_name, needs_key=needs_key(config.server), gradio_address=address
-            )
-            _print(lines)
-            await signals.first.wait()
-            await _drain(service, signals)
-    except Interrupted:
-        log.warning(INTERRUPTED)
-    finally:
-        await deployment.close(at_once=signals.second.is_set())
-        await _drop(starting.admission)
+    with ExitStack() as when_nobody_asks:
+        try:
+            ready = await unless(signals.first, deployment.start())
+            _print(start_lines(config, ready, engine=deployment.choice.kind))
+            service = when_nobody_asks.enter_context(closing(service_of(starting, deployment)))
+            _watch_limits(service, device=ready.device)
+            front.app = create_app(service)
+            await _answer(service, url_of(listener, config.server), signals)
+        except Interrupted:
+            log.warning(INTERRUPTED)
+        finally:
+            await deployment.close(at_once=signals.second.is_set())
+            await _drop(starting.admission)
+
+
+def _watch_limits(service: Service, *, device: str) -> None:
+    service.metrics.watch_limits(service.pricing)
+    if service.pricing is None:
+        log.info("metrics: no percentage of the physical limit: no option of conf/hardware is `%s`", device)
+
+
+async def _answer(service: Service, url: str, signals: StopSignals) -> None:
+    """Say that the server is ready, wait for a signal, and drain."""
+    server = service.server
+    async with gradio_page(server, url=url, model_name=service.model_name) as address:
+        _print(ready_lines(url, service.model_name, needs_key=needs_key(server), gradio_address=address))
+        await signals.first.wait()
+        await _drain(service, signals)
 
 
 def service_of(starting: Starting, deployment: Deployment) -> Service:

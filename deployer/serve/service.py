@@ -49,6 +49,10 @@ class Service:
     # Check the forms of answers: seconds for a large schema, in which the event loop goes on.
     form_threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 2, "forms"))
 
+    def close(self) -> None:
+        """End the threads, once no request is left; what they are checking still ends by itself."""
+        self.form_threads.shutdown(wait=False, cancel_futures=True)
+
     async def beside_the_loop(self, check: Callable[[], T]) -> T:
         """Return or raise what `check` does, on a thread: for forms of answers, which are compiled."""
         return await asyncio.get_running_loop().run_in_executor(self.form_threads, check)

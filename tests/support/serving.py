@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -52,9 +53,10 @@ def serve(engine: FakeEngine) -> Callable[..., Service]:
 @pytest.fixture
 async def api(engine: FakeEngine) -> AsyncGenerator[httpx.AsyncClient, None]:
     """A client of the app in this loop, no sockets."""
-    transport = httpx.ASGITransport(create_app(make_service(engine)), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
-        yield client
+    with closing(make_service(engine)) as service:
+        transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
 
 
 @dataclass
@@ -68,7 +70,7 @@ class Live:
 @pytest.fixture
 async def live(engine: FakeEngine) -> AsyncGenerator[Callable[..., Any], None]:
     """Return a coroutine function that starts a server on a free port; it ends with the test."""
-    running: list[tuple[HttpServer, asyncio.Task[None]]] = []
+    running: list[tuple[HttpServer, asyncio.Task[None], Service]] = []
 
     async def start(**options: Any) -> Live:
         service = make_service(engine, **options)
@@ -77,10 +79,11 @@ async def live(engine: FakeEngine) -> AsyncGenerator[Callable[..., Any], None]:
         task = asyncio.create_task(server.serve(sockets=[listener]))
         while not server.started:
             await asyncio.sleep(0.005)
-        running.append((server, task))
+        running.append((server, task, service))
         return Live(url=url_of(listener, service.server), service=service)
 
     yield start
-    for server, task in running:
+    for server, task, service in running:
         server.should_exit = server.force_exit = True
         await task
+        service.close()
