@@ -1,8 +1,10 @@
 """Settings of every test run, bare GPU machines included: torch, pytest and little else."""
 
+from collections.abc import Generator
 from importlib.util import find_spec
 
 import pytest
+from own_signals import heard_by_children
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -10,3 +12,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     if find_spec("pytest_asyncio") is None:
         for name in ("asyncio_mode", "asyncio_default_fixture_loop_scope"):
             parser.addini(name, "of pytest-asyncio")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def signals_end_what_a_test_starts() -> Generator[None, None, None]:
+    """What tests start can be ended by signals, however the suite was started."""
+    with heard_by_children():
+        yield
