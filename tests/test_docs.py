@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from deployer.cli import parse
+from deployer.command_words import parse
 from deployer.config.load import load_for_verb
 from deployer.errors import DeployError
 from deployer.verb import Verb

@@ -9,6 +9,7 @@ from typing import Any
 
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import RayServeTarget
+from deployer.ending_signals import ending_signals
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK, UnavailableError
 from deployer.generation.open_model import check_family
 from deployer.ray_serve.bundle import bundle_of
@@ -107,13 +108,14 @@ def _serve(config: DeployConfig, target: RayServeTarget) -> int:
     model_name = server.model_name or config.model.name
     for line in ready_lines(f"http://{host}:{server.port}", model_name, needs_key=needs_key(server)):
         print(line, flush=True)
-    number = _wait_for_signal()
+    number = wait_for_signal()
     serve.delete(name)
     serve.shutdown()
     return EXIT_INTERRUPTED if number == signal.SIGINT else EXIT_OK
 
 
-def _wait_for_signal() -> int:
+def wait_for_signal() -> int:
+    """Return the first signal that comes of those that end a server."""
     came = threading.Event()
     numbers: list[int] = []
 
@@ -121,7 +123,7 @@ def _wait_for_signal() -> int:
         numbers.append(number)
         came.set()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ending_signals():
         signal.signal(number, note)
     while not came.wait(1.0):  # a wait without a limit would not be interrupted
         pass

@@ -8,10 +8,10 @@ import signal
 from collections.abc import Awaitable
 from typing import Self, TypeVar
 
+from deployer.ending_signals import ending_signals
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK
 
 T = TypeVar("T")
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):
@@ -25,9 +25,7 @@ class StopSignals:
         self.first = asyncio.Event()
         self.second = asyncio.Event()
         self.exit_code = EXIT_OK
-        # `nohup` has it ignored, and means it.
-        hangs_up = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-        self._numbers = (*SIGNALS, signal.SIGHUP) if hangs_up else SIGNALS
+        self._numbers = ending_signals()
 
     def __enter__(self) -> Self:
         for number in self._numbers:

@@ -4,20 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from deployer.cli import main, parse
-from deployer.errors import UsageError
-from deployer.verbs import VERBS
+from deployer.cli import main
 
 Captured = pytest.CaptureFixture[str]
-
-
-def test_help_shows_usage_examples_and_every_verb(capsys: Captured) -> None:
-    for word in ("--help", "-h", "help"):
-        assert main([word]) == 0
-        out = capsys.readouterr().out
-        assert out.startswith("usage: deploy")
-        assert out.index("deploy +model=pocket_vl") < out.index("explain ")
-        assert all(f"  {name} " in out for name in VERBS)
 
 
 def test_the_version_is_printed(capsys: Captured) -> None:
@@ -93,19 +82,6 @@ def test_a_mistake_ends_in_one_line_and_its_exit_code(
 def test_each_fault_has_a_line_of_its_own(capsys: Captured) -> None:
     assert main(["+model=internvl2_8b", "engine.tpp=3", "servr.port=1"]) == 3
     assert capsys.readouterr().err.count("error: ") == 2
-
-
-def test_the_verb_is_the_first_bare_word_and_serve_without_one() -> None:
-    assert parse(["+model=x", "engine.tp=2"]).name == "serve"
-    assert parse(["prod.yaml", "engine.tp=2"]).name == "serve"
-    command = parse(["explain", "engine.tp", "--config-dir=a", "--config-dir", "b", "+model=x"])
-    assert (command.name, command.words) == ("explain", ["engine.tp", "+model=x"])
-    assert command.config_dirs == [Path("a"), Path("b")]
-
-
-def test_flags_are_refused_by_name() -> None:
-    with pytest.raises(UsageError, match="known flags: `--config-dir`, `--help`, `--multirun`"):
-        parse(["--cfg", "+model=x"])
 
 
 def test_output_goes_through_a_pipe_that_closes_early() -> None:

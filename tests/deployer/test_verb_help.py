@@ -4,7 +4,8 @@ import shlex
 
 import pytest
 
-from deployer.cli import main, parse
+from deployer.cli import main
+from deployer.command_words import parse
 from deployer.config.load import load_for_verb
 from deployer.verb_help import WIDTH, verb_help
 from deployer.verbs import VERBS

@@ -3,6 +3,7 @@
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -57,6 +58,22 @@ def test_it_says_what_runs_and_ends_with_0_on_sigterm(tiny_words: tuple[str, ...
         assert server.process.wait(30) == 0
         reader.join(10)
         assert "data: [DONE]" in stream
+
+
+def test_no_thread_outlives_the_server(tiny_words: tuple[str, ...]) -> None:
+    program = (
+        "import sys, threading; from deployer.cli import main; code = main(); "
+        "forms = [one for one in threading.enumerate() if one.name.startswith('forms')]; "
+        "[one.join(5) for one in forms]; print('left', sum(one.is_alive() for one in forms)); "
+        "sys.exit(code)"
+    )
+    with live_server(*tiny_words, command=(sys.executable, "-c", program)) as server:
+        body = {"messages": LONG["messages"], "max_tokens": 4, "response_format": {"type": "json_object"}}
+        assert httpx.post(f"{server.url}/v1/chat/completions", json=body, timeout=30).status_code == 200
+        assert server.end() == 0
+        while not server.lines[-1].startswith("left"):
+            time.sleep(0.01)
+        assert server.lines[-1] == "left 0\n", "the threads that check forms of answers"
 
 
 def test_a_second_ctrl_c_ends_at_once_with_130(tiny_words: tuple[str, ...]) -> None:
@@ -127,10 +144,17 @@ def catches_sigterm(process: subprocess.Popen[str]) -> bool:
     return bool(int(caught, 16) >> (signal.SIGTERM - 1) & 1)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 0)])
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [
+        (signal.SIGINT, 130, "interrupted"),
+        (signal.SIGTERM, 0, "before the server was ready"),
+        (signal.SIGHUP, 0, "before the server was ready"),
+    ],
+)
 @pytest.mark.parametrize("is_listening", [False, True])
 def test_a_signal_before_the_server_is_ready_ends_it_with_a_word(
-    tiny_words: tuple[str, ...], number: signal.Signals, code: int, is_listening: bool
+    tiny_words: tuple[str, ...], number: signal.Signals, code: int, word: str, is_listening: bool
 ) -> None:
     process = start(*tiny_words, "server.port=0")
     assert process.stdout is not None
@@ -142,7 +166,7 @@ def test_a_signal_before_the_server_is_ready_ends_it_with_a_word(
     said, _ = process.communicate(timeout=30)
     assert process.returncode == code, said
     assert "Traceback" not in said
-    assert {signal.SIGINT: "interrupted", signal.SIGTERM: "before the server was ready"}[number] in said
+    assert word in said
 
 
 def test_a_port_in_use_is_told_before_anything_is_loaded(tiny_words: tuple[str, ...]) -> None:

@@ -1,5 +1,8 @@
 """`deploy target=ray_serve` where it cannot run: no Ray, no GPUs."""
 
+import os
+import signal
+import threading
 from importlib.util import find_spec
 
 import pytest
@@ -8,7 +11,7 @@ from deployer.cli import main
 from deployer.config import load_config
 from deployer.config.targets import RayServeTarget
 from deployer.errors import UnavailableError
-from deployer.ray_serve.run import on_device, refuse_small_cluster
+from deployer.ray_serve.run import on_device, refuse_small_cluster, wait_for_signal
 
 
 @pytest.mark.skipif(find_spec("ray") is not None, reason="Ray is installed")
@@ -41,3 +44,23 @@ def test_replicas_reserve_the_gpus_that_a_cluster_has() -> None:
     assert on_device(config, {"CPU": 8.0}).engine.device_type == "cpu"
     chosen = load_config(["+model=pocket_vl", "target=ray_serve", "engine.device_type=cpu"])
     assert on_device(chosen, {"CPU": 8.0, "GPU": 4.0}) == chosen
+
+
+def test_a_terminal_that_closes_ends_it_too() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may run behind nohup
+
+    def hang_up() -> None:
+        while signal.getsignal(signal.SIGHUP) == signal.SIG_DFL:
+            pass
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    terminal = threading.Thread(target=hang_up)
+    terminal.start()
+    try:
+        assert wait_for_signal() == signal.SIGHUP
+    finally:
+        terminal.join()
+        for number, handler in before.items():
+            signal.signal(number, handler)
