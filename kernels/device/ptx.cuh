@@ -57,6 +57,18 @@ DEVICE unsigned pack2<fp16>(float low, float high) {
     return unsigned(l) | (unsigned(h) << 16);
 }
 
+// A pair of bf16 times a pair of powers of two: exact, subnormal numbers and signs of zeros too.
+DEVICE unsigned scale2(unsigned pair, unsigned powers) {
+#if __CUDA_ARCH__ >= 800
+    unsigned product;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(product) : "r"(pair), "r"(powers), "r"(0x80008000u));
+    return product;
+#else
+    const float low = __uint_as_float(pair << 16) * __uint_as_float(powers << 16);
+    return pack2<bf16>(low, __uint_as_float(pair & 0xffff0000u) * __uint_as_float(powers & 0xffff0000u));
+#endif
+}
+
 // The same number, of which the compiler knows nothing: what is computed from it is not kept in registers across a loop.
 DEVICE int hidden(int x) {
     asm volatile("" : "+r"(x));

@@ -10,6 +10,7 @@ from attention_constants import (
 )
 from gpu_limits import ARCHITECTURES, matrix_scalar
 from linear_constants import (
+    linear_bf12,
     linear_chain_int4,
     linear_even,
     linear_hopper,
@@ -130,6 +131,7 @@ KERNELS = {
     "dequantize_pages.cu": dequantize_pages,
     "layer_norm.cu": layer_norm,
     "linear_chain_int4.cu": linear_chain_int4,
+    "linear_bf12.cu": linear_bf12,
     "linear_even.cu": linear_even,
     "linear_hopper.cu": linear_hopper,
     "linear_int4_hopper.cu": linear_int4_hopper,

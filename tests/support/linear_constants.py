@@ -4,6 +4,7 @@ from typing import get_args
 
 from gpu_limits import SHARED, matrix_scalar
 
+from engines.turbomind.ops.bf12_cut import make_cut as make_bf12_cut
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
 from engines.turbomind.ops.linear_chain_int4 import make_shape as chain_int4_shape
@@ -72,6 +73,33 @@ def linear_int4_hopper(arch: str) -> list[dict[str, int | str]]:
         )
         assert cut is not None
         cases += [dict(cut.constants(scalar, group_size)) for scalar in ("bf16", "fp16")]
+    return cases
+
+
+def linear_bf12(arch: str) -> list[dict[str, int | str]]:
+    # rows, groups, turns, cluster, blocks, gated: where registers are shortest, by the steps unpacked at once
+    cuts = (
+        (8, 2, 1, 1, 2, True),
+        (8, 3, 1, 4, 2, False),
+        (64, 4, 1, 1, 1, True),
+        (64, 1, 3, 2, 1, False),
+        (128, 4, 1, 1, 1, True),
+        (128, 1, 2, 2, 1, False),
+    )
+    cases = []
+    for rows, groups, turns, cluster, blocks, gated in cuts if arch == "sm_90a" else ():
+        cut = make_bf12_cut(
+            rows=rows,
+            groups=groups,
+            turns=turns,
+            cluster=cluster,
+            blocks=blocks,
+            gated=gated,
+            inputs=4096,
+            shared_bytes=SHARED[arch][0],
+        )
+        assert cut is not None
+        cases.append(dict(cut.constants()))
     return cases
 
 

@@ -42,6 +42,10 @@ template <class T>
 unsigned pack2(float low, float high) {
     return narrow<T>(low) | unsigned(narrow<T>(high)) << 16;
 }
+inline unsigned scale2(unsigned pair, unsigned powers) {
+    const float low = __uint_as_float(pair << 16) * __uint_as_float(powers << 16);
+    return pack2<bf16>(low, __uint_as_float(pair & 0xffff0000u) * __uint_as_float(powers & 0xffff0000u));
+}
 inline unsigned shared_address(const void* pointer) { return unsigned((unsigned char*)pointer - on_cpu::shared_at(1024)) + 1024; }
 inline void after(float) {}
 inline int hidden(int x) { return x; }

@@ -1,0 +1,144 @@
+"""How `kernels/linear_bf12.cu` cuts a product: pure arithmetic on sizes."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
+from engines.turbomind.gpu import Constants
+
+ROWS = (8, 16, 32, 64, 128)  # of x, as the kernel is compiled for
+
+GROUP_OUTPUTS = 64  # of a warpgroup
+_MOST_WARPGROUPS = 4  # that unpack and multiply in an SM
+_WIDE_ROWS = 128  # of whose sums so few registers are left that less is unpacked at once
+_ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
+_RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
+_GROUP_BYTES = GROUP_OUTPUTS // TILE_OUTPUTS * TILE_BYTES  # of a slab, the 128 inputs of a stage
+_BARRIER_BYTES = 16  # full and empty, a stage
+_X_BYTES = 32 * 1024  # of x under way: it comes from L2
+_MOST_STAGES = 24
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bf12Cut:
+    """Blocks of `groups` x 64 outputs x `rows`, of which `cluster` share the inputs of an output."""
+
+    rows: int
+    groups: int
+    gated: bool  # half of the groups are gates
+    turns: int  # warpgroups that take turns at the slabs of a group
+    cluster: int
+    blocks: int  # that an SM holds at once
+    steps: int  # of 16 inputs that are unpacked at once
+    code_stages: int
+    x_stages: int
+    shared_bytes: int
+
+    @property
+    def threads(self) -> int:
+        """Threads of a block: the warpgroups that multiply and the one that copies."""
+        return 128 * (self.groups * self.turns + 1)
+
+    def num_blocks(self, num_rows: int, outputs: int) -> int:
+        """Return the size of the grid for so many outputs that are written."""
+        width = GROUP_OUTPUTS * self.groups // (2 if self.gated else 1)
+        return -(-outputs // width) * -(-num_rows // self.rows) * self.cluster
+
+    def label(self) -> str:
+        """Return groups, turns and cluster, a digit each, the stages, and how many blocks share an SM."""
+        stages = f"{self.code_stages}+{self.x_stages}"
+        return f"{self.groups}{self.turns}{self.cluster}/{stages}{'' if self.blocks == 1 else 'h'}"
+
+    def constants(self) -> Constants:
+        """Return what the kernel is compiled with."""
+        return (
+            ("ROWS", self.rows),
+            ("GROUPS", self.groups),
+            ("GATED", int(self.gated)),
+            ("TURNS", self.turns),
+            ("CLUSTER", self.cluster),
+            ("CODE_STAGES", self.code_stages),
+            ("X_STAGES", self.x_stages),
+            ("BLOCKS", self.blocks),
+            ("STEPS", self.steps),
+        )
+
+
+@lru_cache(maxsize=256)
+def bf12_cut(
+    *, num_rows: int, outputs: int, inputs: int, num_sms: int, bytes_per_block: int, gated: bool = False
+) -> Bf12Cut | None:
+    """Return the preferred cut that fits, or None where none does: too little shared memory, too few inputs.
+
+    `outputs` are those that are multiplied.
+    """
+    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
+    for groups, turns, cluster in _preferences(rows, -(-outputs // GROUP_OUTPUTS) / num_sms):
+        cut = make_cut(
+            rows=rows,
+            inputs=inputs,
+            shared_bytes=bytes_per_block,
+            groups=groups,
+            turns=turns,
+            cluster=cluster,
+            gated=gated,
+        )
+        if cut is not None:
+            return cut
+    return None
+
+
+def _preferences(rows: int, groups_an_sm: float) -> Iterator[tuple[int, int, int]]:
+    """Yield groups, turns and cluster, best first."""
+    most = _MOST_WARPGROUPS
+    if groups_an_sm <= 0.5:
+        yield (1, min(3, most), 2)
+    if groups_an_sm <= 1:
+        yield (1, most, 1)
+    yield (most, 1, 1)
+    yield (2, 1, 1)  # gates need two
+    yield (1, 1, 1)
+
+
+def make_cut(
+    *,
+    rows: int,
+    inputs: int,
+    shared_bytes: int,
+    groups: int,
+    turns: int = 1,
+    cluster: int = 1,
+    blocks: int = 1,
+    gated: bool = False,
+    x_bytes: int = _X_BYTES,
+) -> Bf12Cut | None:
+    """Return a cut whose rings fill what a block has of shared memory, or None where there is none."""
+    if groups * turns * blocks > _MOST_WARPGROUPS * 2 or (gated and (groups % 2 or cluster > 1)):
+        return None
+    steps = 2 if rows >= _WIDE_ROWS and groups * turns * blocks > 3 else 4
+    slabs = -(-(inputs // TILE_INPUTS) // cluster)
+    room = (shared_bytes if blocks == 1 else shared_bytes // blocks - _RESERVED_BYTES) - _ALIGNMENT
+    code_stage, x_stage = groups * _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * TILE_INPUTS + _BARRIER_BYTES
+    most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
+    x_stages = max(2, turns, min(most, x_bytes // x_stage)) // turns * turns
+    code_stages = min(most, (room - x_stages * x_stage) // code_stage) // turns * turns
+    if code_stages < max(2, turns) or x_stages < 2 or slabs < turns:
+        return None
+    ring = code_stages * (code_stage - _BARRIER_BYTES) + x_stages * (x_stage - _BARRIER_BYTES)
+    sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
+    needed = (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums)
+    if needed > room:
+        return None
+    return Bf12Cut(
+        rows=rows,
+        groups=groups,
+        gated=gated,
+        turns=turns,
+        cluster=cluster,
+        blocks=blocks,
+        steps=steps,
+        code_stages=code_stages,
+        x_stages=x_stages,
+        shared_bytes=_ALIGNMENT + needed,
+    )

@@ -1,0 +1,86 @@
+"""Launches `kernels/linear_bf12.cu`."""
+
+import torch
+from torch import Tensor
+
+from engines.ops import Bf12
+from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.operands import check, rows
+from engines.turbomind.ops.bf12_cut import Bf12Cut, bf12_cut
+from engines.turbomind.tensor_map import lines
+
+MOST_ROWS = 128
+
+
+def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Bf12, *, gated: bool = False) -> bool:
+    """Return whether the kernel takes this product, and applies gates where `gated`."""
+    outputs = len(weight.factor_O)
+    return (
+        gpu.capability == (9, 0)
+        and 0 < num_rows <= MOST_ROWS
+        and dtype == torch.bfloat16
+        and outputs % (TILE_OUTPUTS * (2 if gated else 1)) == 0
+        and _cut(gpu, num_rows, weight, gated=gated) is not None
+    )
+
+
+def linear_bf12(
+    gpu: Gpu,
+    x_TI: Tensor,
+    weight: Bf12,
+    bias_O: Tensor | None,
+    *,
+    gated: bool = False,
+    cut: Bf12Cut | None = None,
+) -> Tensor:
+    """Return y = x @ W.T + b in bf16, or silu(first half of y) * second half where `gated`.
+
+    A given `cut` replaces the preferred one (benchmarks).
+    """
+    outputs, slabs = len(weight.factor_O), len(weight.tiles_YXB)
+    x = rows(x_TI)
+    check(
+        gpu,
+        "linear_bf12",
+        x=(x, torch.bfloat16, (x.shape[0], slabs * TILE_INPUTS)),
+        tiles=(weight.tiles_YXB, torch.uint8, (slabs, outputs // TILE_OUTPUTS, TILE_BYTES)),
+        factors=(weight.factor_O, torch.bfloat16, (outputs,)),
+        **({} if bias_O is None else {"bias": (bias_O, torch.bfloat16, (outputs,))}),
+    )
+    cut = cut or _cut(gpu, x.shape[0], weight, gated=gated)
+    assert cut is not None and cut.gated == gated, "what fits has a cut"
+    kernel = gpu.kernel(
+        "linear_bf12.cu",
+        "linear_bf12",
+        cut.constants(),
+        "PPMPPiii",
+        threads=cut.threads,
+        shared_bytes=cut.shared_bytes,
+    )
+    written = outputs // 2 if gated else outputs
+    out = torch.empty(x.shape[0], written, dtype=x.dtype, device=x.device)
+    kernel(
+        gpu.stream(),
+        (cut.num_blocks(x.shape[0], written), 1),
+        weight.tiles_YXB.data_ptr(),
+        weight.factor_O.data_ptr(),
+        gpu.tensor_map(lines(x, min(cut.rows, x.shape[0]))),
+        0 if bias_O is None else bias_O.data_ptr(),
+        out.data_ptr(),
+        x.shape[0],
+        written,
+        slabs,
+    )
+    return out.view(*x_TI.shape[:-1], written)
+
+
+def _cut(gpu: Gpu, num_rows: int, weight: Bf12, *, gated: bool) -> Bf12Cut | None:
+    return bf12_cut(
+        num_rows=num_rows,
+        outputs=len(weight.factor_O),
+        inputs=len(weight.tiles_YXB) * TILE_INPUTS,
+        num_sms=gpu.num_sms,
+        bytes_per_block=gpu.shared_bytes_per_block,
+        gated=gated,
+    )
