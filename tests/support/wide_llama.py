@@ -6,7 +6,7 @@ likely; from there on the answers are two.
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from sequences import sampling
 
 from engines.ipc.client import EngineClient
-from engines.messages import Delta, Done, Submit
+from engines.messages import Delta, Done, Ready, Submit
 from engines.options import EngineOptions
 from engines.quant.method import Method
 from engines.quant.packing import packed_tensors, quantization_config
@@ -122,12 +122,16 @@ async def answers(
     count: int,
     *,
     adapters: Sequence[str | None] | None = None,
+    on_ready: Callable[[Ready], None] | None = None,
 ) -> list[Answer]:
     """Return the answers of an engine; `adapters`: which each prompt runs through."""
     names = adapters or [None] * len(prompts)
     engine = EngineClient(folder, spec, how, start_timeout_s=120, max_restarts=0)
     await engine.start()
     try:
+        if on_ready is not None:
+            assert engine.ready is not None, "it has started"
+            on_ready(engine.ready)
         return await asyncio.gather(
             *(
                 answer(engine, f"prompt-{i}", prompt, count, adapter)
