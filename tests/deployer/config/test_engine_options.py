@@ -15,8 +15,6 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
     found = options(
         "engine.dtype=float16",
         "engine.tp=2",
-        "engine=turbomind",
-        "engine.bf12_weights=0.25",
         "engine.load_format=random",
         "engine.session_len=1000",
         "engine.max_batch_size=5",
@@ -40,7 +38,7 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
         2.0,
         9.0,
     )
-    assert (found.bf12_weights, found.load_format) == (0.25, "random")
+    assert found.load_format == "random"
     assert found.use_logn_attn is True
     assert (found.kv.format, found.kv.page_tokens, found.kv.num_pages) == ("none", 32, 77)
     assert (found.kv.memory, found.kv.prefix_caching) == (0.3, False)
@@ -55,6 +53,13 @@ def test_only_a_gpu_cuts_pictures() -> None:
     asked = ("vision.uncut_pixels=1000",)
     assert options(*asked, choice=ON_A_GPU).vision.uncut_pixels == 1000
     assert options(*asked).vision.uncut_pixels == 0
+
+
+def test_only_turbomind_keeps_weights_in_12_bits() -> None:
+    asked = ("engine=auto", "engine.bf12_weights=0.25")
+    kernels = EngineChoice(kind="turbomind", device="cuda", reason=None)
+    assert options(*asked, choice=kernels).bf12_weights == 0.25
+    assert options(*asked, choice=ON_A_GPU).bf12_weights == 0
 
 
 def test_the_choice_replaces_auto() -> None:
