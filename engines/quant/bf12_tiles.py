@@ -28,7 +28,7 @@ from engines.ops import Bf12
 from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS, takes_shape
 
 MOST_BASE = 127  # 2^127 is bf16's largest power of two; a row beyond has numbers of 2^16 and more
-_NUMBERS_AT_ONCE = 1 << 23  # whose integers wait in memory while they are packed, some 100 MB
+_NUMBERS_AT_ONCE = 1 << 24  # whose integers wait in memory while they are packed, some 250 MB
 _OWN = -0x78007801  # 0x87ff87ff: the bits of two numbers in a register
 _SIGN, _SIGNS = -0x8000, -0x7FFF8000  # of a number, of two
 
