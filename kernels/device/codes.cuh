@@ -98,3 +98,59 @@ DEVICE unsigned code_pair(unsigned word) {
     asm("lop3.b32 %0, %1, 0x000f000f, %2, 0xea;" : "=r"(pair) : "r"(word), "n"(kCodeBase<T>));
     return pair;
 }
+
+/* ---- 4-bit codes less their zero point, without a shift for every second one ---- */
+
+// a * b + c of two pairs, rounded once; small numbers are kept.
+template <class T>
+DEVICE unsigned multiply_add2(unsigned a, unsigned b, unsigned c);
+template <>
+DEVICE unsigned multiply_add2<fp16>(unsigned a, unsigned b, unsigned c) {
+    unsigned sum;
+    asm("fma.rn.f16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+#if __CUDA_ARCH__ >= 800
+template <>
+DEVICE unsigned multiply_add2<bf16>(unsigned a, unsigned b, unsigned c) {
+    unsigned sum;
+    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+    return sum;
+}
+#endif
+
+// Bits 0-3 and 4-7 of a number are its code times the smallest number and times 16 of it: the first binade goes on where the
+// subnormal numbers end. These bring both up to kCodeUnit, bf16 2^-6, fp16 2^-9.
+template <class T>
+constexpr unsigned kRaiseLow = 0;
+template <>
+constexpr unsigned kRaiseLow<bf16> = 0x7f007f00;  // 2^127
+template <>
+constexpr unsigned kRaiseLow<fp16> = 0x78007800;  // 2^15
+template <class T>
+constexpr unsigned kRaiseHigh = 0;  // a 16th of it
+template <>
+constexpr unsigned kRaiseHigh<bf16> = 0x7d007d00;
+template <>
+constexpr unsigned kRaiseHigh<fp16> = 0x68006800;
+template <class T>
+constexpr float kCodeUnit = 0.f;
+template <>
+constexpr float kCodeUnit<bf16> = 0x1p-6f;
+template <>
+constexpr float kCodeUnit<fp16> = 0x1p-9f;
+
+// -zero in that unit, a pair; zero <= 16.
+template <class T>
+DEVICE unsigned zero_offset(unsigned zero) {
+    return multiply_add2<T>(zero * 0x10001u, kRaiseLow<T> | 0x80008000u, 0x80008000u);
+}
+// Codes in bits 0-3 and 16-19 of the word less their zero point, and codes in bits 4-7 and 20-23, exactly.
+template <class T>
+DEVICE unsigned low_codes(unsigned word, unsigned offset) {
+    return multiply_add2<T>(word & 0x000f000fu, kRaiseLow<T>, offset);
+}
+template <class T>
+DEVICE unsigned high_codes(unsigned word, unsigned offset) {
+    return multiply_add2<T>(word & 0x00f000f0u, kRaiseHigh<T>, offset);
+}

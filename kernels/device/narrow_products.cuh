@@ -117,19 +117,3 @@ DEVICE void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier, 
 
 // Before the first copy: what the map says is fetched early.
 DEVICE void prefetch_map(const TensorMap& map) { asm volatile("prefetch.tensormap [%0];" ::"l"(&map) : "memory"); }
-
-// a - b of two pairs.
-template <class T>
-DEVICE unsigned subtract2(unsigned a, unsigned b);
-template <>
-DEVICE unsigned subtract2<bf16>(unsigned a, unsigned b) {
-    unsigned difference;
-    asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
-    return difference;
-}
-template <>
-DEVICE unsigned subtract2<fp16>(unsigned a, unsigned b) {
-    unsigned difference;
-    asm("sub.rn.f16x2 %0, %1, %2;" : "=r"(difference) : "r"(a), "r"(b));
-    return difference;
-}

@@ -68,6 +68,7 @@ template <class Layout>
 DEVICE void copy_x(Layout& shared, const TensorMap& map, Share share, int first_row, int num_rows) {
     Place<X_STAGES, 1> at(0);
     wait_for_predecessor();
+#pragma unroll 1
     for (int slab = share.first; slab < share.end; slab++, at.next()) {
         if (slab - share.first >= X_STAGES) barrier_wait(shared.x_empty[at.stage], at.parity ^ 1);
         barrier_expect(shared.x_full[at.stage], 256 * min(ROWS, num_rows));
@@ -130,8 +131,9 @@ DEVICE unsigned gate2(unsigned gate, unsigned up) {
 // Add up the sums of this block's own outputs and write them.
 template <class Layout>
 DEVICE void finish(Layout& shared, const SCALAR* bias, SCALAR* out, Tile tile, int num_rows, int num_outputs) {
-    constexpr int kLoads = kShares * (1 + GATED), kItems = kLoads > 4 ? 1 : kLoads > 2 ? 2 : 4;
+    constexpr int kLoads = kShares * (1 + GATED), kItems = CLUSTER > 1 ? 2 : 1;
     const int num_items = min(ROWS, num_rows - tile.first_row) * (kOwn / 4);
+#pragma unroll 1
     for (int first = threadIdx.x; first < num_items; first += kItems * kConsumers) {
         float parts[kItems][1 + GATED][kShares][4];
 #pragma unroll

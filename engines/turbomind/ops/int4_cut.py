@@ -23,7 +23,7 @@ _ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
 _GROUP_BYTES = 4096  # codes of a group's slab
 _SCALE_BYTES = 3  # a scale and a zero point
 _BARRIER_BYTES = 16  # full and empty, a stage
-_CODE_BYTES = 48 * 1024  # under way: more lose time where nothing runs before, kernels/LOG.md
+_CODE_BYTES = 50 * 1024  # under way: more lose time where nothing runs before, kernels/LOG.md
 _MOST_STAGES = 24
 
 
@@ -139,8 +139,8 @@ def make_cut(
     fixed = _ALIGNMENT + share_groups * GROUP_OUTPUTS * groups * _SCALE_BYTES
     code_stage, x_stage = groups * _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * SLAB + _BARRIER_BYTES
     most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
-    code_stages = max(2, turns, min(most, code_bytes // code_stage)) // turns * turns
-    x_stages = min(most, (shared_bytes - fixed - code_stages * code_stage) // x_stage) // turns * turns
+    code_stages = _whole_turns(max(2, turns, min(most, code_bytes // code_stage)), turns)
+    x_stages = _whole_turns(min(most, (shared_bytes - fixed - code_stages * code_stage) // x_stage), turns)
     if x_stages < 2 or slabs < turns:
         return None
     ring = code_stages * (code_stage - _BARRIER_BYTES) + x_stages * (x_stage - _BARRIER_BYTES)
@@ -156,3 +156,9 @@ def make_cut(
         share_groups=share_groups,
         shared_bytes=fixed + (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums),
     )
+
+
+def _whole_turns(stages: int, turns: int) -> int:
+    """Return the most stages up to so many that are a power of two for each turn; 0 where there are none."""
+    visits = stages // turns
+    return turns << (visits.bit_length() - 1) if visits > 0 else 0

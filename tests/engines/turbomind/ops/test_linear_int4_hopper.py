@@ -132,6 +132,9 @@ def test_blocks_cover_the_outputs_and_fit_into_shared_memory(layer, num_rows: in
     assert blocks * width // cut.cluster >= written * -(-num_rows // cut.rows)
     assert blocks % cut.cluster == 0
     assert cut.shared_bytes <= H200["bytes_per_block"]
+    for stages in (cut.code_stages, cut.x_stages):
+        visits, rest = divmod(stages, cut.turns)
+        assert rest == 0 and visits.bit_count() == 1, "the kernel finds a stage by a mask"
 
 
 def test_the_cuts_that_were_measured_to_be_the_fastest_are_preferred() -> None:

@@ -85,3 +85,39 @@ inline void mma16832(int (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned 
     });
 }
 inline unsigned larger2(unsigned a, unsigned b) { return max(a & 0xffff, b & 0xffff) | max(a >> 16, b >> 16) << 16; }
+
+template <class T>
+unsigned multiply_add2(unsigned a, unsigned b, unsigned c) {
+    const auto half = [](unsigned pair, bool high) { return to_float(T{(unsigned short)(high ? pair >> 16 : pair & 0xffff)}); };
+    return pack2<T>(std::fma(half(a, false), half(b, false), half(c, false)), std::fma(half(a, true), half(b, true), half(c, true)));
+}
+template <class T>
+constexpr unsigned kRaiseLow = 0;
+template <>
+constexpr unsigned kRaiseLow<bf16> = 0x7f007f00;
+template <>
+constexpr unsigned kRaiseLow<fp16> = 0x78007800;
+template <class T>
+constexpr unsigned kRaiseHigh = 0;
+template <>
+constexpr unsigned kRaiseHigh<bf16> = 0x7d007d00;
+template <>
+constexpr unsigned kRaiseHigh<fp16> = 0x68006800;
+template <class T>
+constexpr float kCodeUnit = 0.f;
+template <>
+constexpr float kCodeUnit<bf16> = 0x1p-6f;
+template <>
+constexpr float kCodeUnit<fp16> = 0x1p-9f;
+template <class T>
+unsigned zero_offset(unsigned zero) {
+    return multiply_add2<T>(zero * 0x10001u, kRaiseLow<T> | 0x80008000u, 0x80008000u);
+}
+template <class T>
+unsigned low_codes(unsigned word, unsigned offset) {
+    return multiply_add2<T>(word & 0x000f000fu, kRaiseLow<T>, offset);
+}
+template <class T>
+unsigned high_codes(unsigned word, unsigned offset) {
+    return multiply_add2<T>(word & 0x00f000f0u, kRaiseHigh<T>, offset);
+}

@@ -99,8 +99,3 @@ inline void copy_box(void* to, const TensorMap& map, int x, int y, int z, int w,
 }
 
 inline void copy_bytes(void* to, const void* from, int bytes, Barrier& barrier, CachePolicy) { copy_bytes(to, from, bytes, barrier); }
-
-template <class T>
-unsigned subtract2(unsigned a, unsigned b) {
-    return pack2<T>(low_half<T>(a) - low_half<T>(b), high_half<T>(a) - high_half<T>(b));
-}
