@@ -1,6 +1,5 @@
 """From `Start` to a loop that serves: device, weights, rehearsal, KV cache, each phase timed."""
 
-import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Sequence as Seq
@@ -12,13 +11,14 @@ import torch
 
 from engines.backends import Backend, open_backend
 from engines.errors import DeviceError
-from engines.memory.device_memory import capability, free_bytes, gpu_bytes, used_bytes
+from engines.memory.device_memory import free_bytes, used_bytes
 from engines.memory.kv_cache import allocate_kv
 from engines.memory.kv_plan import KvPlan, plan_kv
 from engines.messages import Ready, Start
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import EngineOptions, LoadFormat, SchedulerOptions
+from engines.quant.bf12_copies import bf12_layers
 from engines.sampling.grammar import Grammars
 from engines.sampling.penalties import TokenCounts
 from engines.schedule.scheduler import Scheduler
@@ -26,9 +26,6 @@ from engines.spec import ModelSpec
 from engines.steps.engine_loop import EngineLoop
 from engines.steps.rehearsal import rehearse
 from engines.steps.runner import Runner
-from engines.weights.bf12_copy import bf12_copy
-
-_log = logging.getLogger(__name__)
 
 LoadNetwork = Callable[[Path, ModelSpec, Backend], Network]
 Meet = Callable[[Backend], None]
@@ -91,7 +88,8 @@ def load_engine(
         backend = open_backend(options, start.spec.dtype, rank=rank)
         at_first = used_bytes(backend.device)
     spec = _stretched(start)
-    backend = replace(backend, bf12_layers=_bf12_layers(spec, options, backend))
+    layers = bf12_layers(spec, options, device=backend.device, dtype=backend.dtype)
+    backend = replace(backend, bf12_layers=layers)
     grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab)
     if options.tp > 1:
         grammars.begin()  # ranks turn together: none of them knows when all rest
@@ -128,21 +126,6 @@ def _stretched(start: Start) -> ModelSpec:
         rope_scaling_factor=options.rope_scaling_factor, use_logn_attn=options.use_logn_attn
     )
     return replace(start.spec, decoder=decoder)
-
-
-def _bf12_layers(spec: ModelSpec, options: EngineOptions, backend: Backend) -> frozenset[str]:
-    """Return the layers whose weights are kept in 12 bits, too; where there are none the log says why."""
-    copy = bf12_copy(
-        spec,
-        options,
-        dtype=str(backend.dtype).removeprefix("torch."),
-        quant=spec.quantization,
-        capability=capability(backend.device),
-        memory_bytes=gpu_bytes(backend.device),
-    )
-    if copy.why_not is not None and options.bf12_weights:
-        _log.info("no second copy of the weights in 12 bits: %s", copy.why_not)
-    return copy.layers
 
 
 def _join(

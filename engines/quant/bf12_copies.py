@@ -7,13 +7,34 @@ import logging
 import time
 from collections.abc import Collection, Mapping
 
+import torch
 from torch import Tensor
 
+from engines.memory.device_memory import capability, gpu_bytes
+from engines.options import EngineOptions
 from engines.quant.bf12_tiles import bf12_of
 from engines.quant.linear_tensors import bf12_tensors
-from engines.weights.bf12_copy import HEAD
+from engines.spec import ModelSpec
+from engines.weights.bf12_copy import HEAD, bf12_copy
 
 _log = logging.getLogger(__name__)
+
+
+def bf12_layers(
+    spec: ModelSpec, options: EngineOptions, *, device: torch.device, dtype: torch.dtype
+) -> frozenset[str]:
+    """Return the layers that a rank copies; where there are none and a share was given the log says why."""
+    copy = bf12_copy(
+        spec,
+        options,
+        dtype=str(dtype).removeprefix("torch."),
+        quant=spec.quantization,
+        capability=capability(device),
+        memory_bytes=gpu_bytes(device),
+    )
+    if copy.why_not is not None and options.bf12_weights:
+        _log.info("no second copy of the weights in 12 bits: %s", copy.why_not)
+    return copy.layers
 
 
 def bf12_copies(

@@ -8,10 +8,11 @@ import torch
 from printable import PRINTABLE
 from tiny_engine import SPEC, load_tiny, options
 
-from engines import backends, loading
+from engines import backends
 from engines.errors import DeviceError
 from engines.loading import load_engine
 from engines.messages import Ready, Start
+from engines.quant import bf12_copies
 
 
 def ready(**changes: Any) -> Ready:
@@ -90,8 +91,8 @@ def as_on_a_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.OP_TABLES, "turbomind", backends.OP_TABLES["pytorch"])  # type: ignore[index]
     for hooks in (backends.COMPILERS, backends.CAPTURES, backends.PASS_CAPTURES, backends.CONNECTS):
         monkeypatch.delitem(hooks, "turbomind")  # type: ignore[arg-type]
-    monkeypatch.setattr(loading, "capability", lambda device: (9, 0))
-    monkeypatch.setattr(loading, "gpu_bytes", lambda device: 1 << 26)
+    monkeypatch.setattr(bf12_copies, "capability", lambda device: (9, 0))
+    monkeypatch.setattr(bf12_copies, "gpu_bytes", lambda device: 1 << 26)
 
 
 def copied(share: float, **changes: Any) -> frozenset[str]:

@@ -4,20 +4,24 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from loop_engine import LoopEngine
-from tiny_engine import IMAGE_ID, SPEC
+from tiny_engine import IMAGE_ID, SPEC, options
 
 from engines.errors import KernelError
 from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_random
+from engines.pytorch.ops_torch import TorchOps
+from engines.turbomind import compile_ahead as compile_ahead_module
 from engines.turbomind import cubins as cubins_module
-from engines.turbomind.compile_ahead import compile_asked, worker_count
+from engines.turbomind.compile_ahead import compile_ahead, compile_asked, worker_count
 from engines.turbomind.cubin_cache import CubinCache
 from engines.turbomind.cubins import Cubins, Module
+from engines.weights.load import random_network
 
 NORMS: list[Module] = [
     ("norm.cu", (("SCALAR", "bf16"), ("HIDDEN", hidden), ("THREADS", 32))) for hidden in (256, 512)
@@ -109,11 +113,26 @@ def test_a_model_that_cannot_be_walked_through_starts_and_says_so(
         assert "some kernels of this model will be compiled when they are first used" in caplog.text
 
 
+def test_weights_with_a_copy_in_12_bits_are_asked_about_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    monkeypatch.setattr(
+        compile_ahead_module, "compile_asked", lambda cubins, ask, **how: told.append(how["follows_from"])
+    )
+    spec = replace(SPEC, vision=None, decoder=replace(SPEC.decoder, hidden=128, ffn=256, head_dim=32))
+    gpu: Any = SimpleNamespace(num_sms=10, shared_bytes_per_block=1, shared_bytes_per_sm=1, cubins=None)
+    for layers in (["decoder.layers.0.o"], ["decoder.layers.0.o"], []):
+        network = random_network(
+            spec, ops=TorchOps(), device=torch.device("cpu"), dtype=torch.bfloat16, seed=0, bf12_layers=layers
+        )
+        compile_ahead(gpu, network, options(), dtype=torch.bfloat16)
+    assert told[0] == told[1] != told[2]
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-@pytest.mark.parametrize("kv", ["none", "int8"])
+@pytest.mark.parametrize(("kv", "bf12"), [("none", 0.0), ("int8", 0.0), ("none", 0.5)])
 def test_no_request_of_a_first_start_compiles_a_kernel(
-    kv: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kv: Any, bf12: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled: list[str] = []
     real = cubins_module.compile_cubin
@@ -131,7 +150,7 @@ def test_no_request_of_a_first_start_compiles_a_kernel(
     try:
         engine = LoopEngine(
             pixels, spec=replace(SPEC, decoder=decoder), load=load_random, kind="turbomind", device="cuda",
-            dtype="bfloat16", format=kv, page_tokens=16, num_pages=2048, max_batch_size=48,
+            dtype="bfloat16", bf12_weights=bf12, format=kv, page_tokens=16, num_pages=2048, max_batch_size=48,
             max_prefill_token_num=1500, session_len=2048,
         )  # fmt: skip
         there = sorted(tmp_path.rglob("*.cubin"))
