@@ -42,7 +42,7 @@ class Shares:
     linear_fp8: list[float] | None
     linear_int8: list[float] | None
     linear_int4: list[float] | None
-    bf12: float | None  # of `linear`, products that read the copy in 12 bits
+    linear_bf12: list[float] | None  # of few rows that read the copy in 12 bits, the head too
     decode_attention: float  # of the bandwidth, pages in the compute dtype
     decode_attention_8bit: float | None
     decode_attention_4bit: float | None
@@ -146,7 +146,7 @@ def _share_faults(shares: Shares) -> list[str]:
     if not counts or counts[0] < 1 or any(high <= low for low, high in pairwise(counts)):
         faults.append(f"{at}.linear_tokens={counts}: must rise")
     for name in (
-        field for field in Shares.__dataclass_fields__ if "attention" in field or field in ("encoder", "bf12")
+        field for field in Shares.__dataclass_fields__ if "attention" in field or field == "encoder"
     ):
         share = getattr(shares, name)
         if share is not None and not 0 < share <= 1:

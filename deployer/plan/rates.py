@@ -29,7 +29,7 @@ class Reached:
     linear_tokens: list[int]
     layers: list[float]  # linear layers of the decoder; one a row count
     plain: list[float]  # head
-    bf12: float  # of what 16-bit weights reach, by products that read the copy in 12 bits
+    bf12: list[float] | None  # layers and head of few rows that read the copy in 12 bits; None: there is none
     decode_attention: float
     prefill_attention: float
     encoder: float
@@ -58,10 +58,14 @@ class Rates:
         reached = self.reached
         return 1.0 if reached is None else share_at(reached.plain, reached.linear_tokens, tokens)
 
-    @property
-    def bf12_share(self) -> float:
-        """Return which part of the share of 16-bit weights products reach that read the copy in 12 bits."""
-        return 1.0 if self.reached is None else self.reached.bf12
+    def bf12_share(self, tokens: int) -> float:
+        """Return the same of products that read the copy in 12 bits."""
+        reached = self.reached
+        return (
+            1.0
+            if reached is None or reached.bf12 is None
+            else share_at(reached.bf12, reached.linear_tokens, tokens)
+        )
 
     @property
     def decode_attention_share(self) -> float:
@@ -108,13 +112,13 @@ def expected(case: Case) -> Rates | None:
 
 def _reached(shares: Shares, *, weights: str, kv: str, has_bf12: bool) -> Reached | None:
     layers, attention = getattr(shares, WEIGHT_CURVES[weights]), getattr(shares, KV_SHARES[kv])
-    if layers is None or attention is None or (has_bf12 and shares.bf12 is None):
+    if layers is None or attention is None or (has_bf12 and shares.linear_bf12 is None):
         return None
     return Reached(
         linear_tokens=shares.linear_tokens,
         layers=layers,
         plain=shares.linear,
-        bf12=shares.bf12 or 1.0,
+        bf12=shares.linear_bf12 if has_bf12 else None,
         decode_attention=attention,
         prefill_attention=shares.prefill_attention,
         encoder=shares.encoder,

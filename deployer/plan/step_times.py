@@ -156,9 +156,9 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
     layer_bytes, layer_share = work.layer_bytes, rates.layer_share(rows)
     head_bytes, head_share = work.head_bytes, rates.plain_share(head_rows)
     if rows <= MOST_ROWS and work.layer_saved_bytes:
-        layer_bytes, layer_share = layer_bytes - work.layer_saved_bytes, layer_share * rates.bf12_share
+        layer_bytes, layer_share = layer_bytes - work.layer_saved_bytes, rates.bf12_share(rows)
     if head_rows <= MOST_ROWS and work.head_saved_bytes:
-        head_bytes, head_share = head_bytes - work.head_saved_bytes, head_share * rates.bf12_share
+        head_bytes, head_share = head_bytes - work.head_saved_bytes, rates.bf12_share(head_rows)
     layers_s = 2 * rows * work.layer_weights / rates.layer_flops_per_s
     head_s = 2 * head_rows * work.head_weights / rates.flops_per_s
     least_s, bound = linear_time(

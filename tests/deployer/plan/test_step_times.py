@@ -154,21 +154,19 @@ def test_of_quantized_layers_the_head_alone_is_read_in_12_bits() -> None:
     assert after.head_saved_bytes == pytest.approx(before.head_bytes / 4, rel=1e-3)
 
 
-def test_what_is_expected_of_12_bits_is_a_part_of_what_16_reach() -> None:
+def test_what_is_expected_of_12_bits_is_a_share_of_their_own_floor() -> None:
     what = with_bf12(case())
-    assert what.hardware.shares is not None
-    parts = {batch: {} for batch in (1, 128, 256)}
-    for bf12 in (1.0, 0.9):
-        device = replace(what.hardware, shares=replace(what.hardware.shares, bf12=bf12))
-        measured = replace(what, hardware=device)
-        hoped = expected(measured)
-        assert hoped is not None
-        work = decoder_work(measured, weight_parts(measured))
-        for batch, by_share in parts.items():
-            by_share[bf12] = decode_time(measured, work, hoped, batch=batch, context=1).linear_s
-    ratios = {batch: by_share[1.0] / by_share[0.9] for batch, by_share in parts.items()}
-    assert ratios == pytest.approx({1: 0.9, 128: 0.9, 256: 1.0})
-    unmeasured = replace(what.hardware, shares=replace(what.hardware.shares, bf12=None))
+    work, hoped, shares = decoder_work(what, weight_parts(what)), expected(what), what.hardware.shares
+    assert hoped is not None and shares is not None and shares.linear_bf12 is not None
+    for batch, share in ((1, shares.linear_bf12[0]), (64, shares.linear_bf12[3])):
+        best = decode_time(what, work, limit(what), batch=batch, context=1)
+        real = decode_time(what, work, hoped, batch=batch, context=1)
+        assert real.linear_s == pytest.approx(best.linear_s / share)
+    plain = expected(case())
+    assert plain is not None
+    many = [decode_time(what, work, rates, batch=256, context=1).linear_s for rates in (hoped, plain)]
+    assert many[0] == many[1]
+    unmeasured = replace(what.hardware, shares=replace(shares, linear_bf12=None))
     assert expected(replace(what, hardware=unmeasured)) is None
 
 
