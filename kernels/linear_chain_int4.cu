@@ -5,13 +5,13 @@
    qkv = qkv(normed h * norm)                          normed x = x * rsqrt(mean(x^2) + eps)
    layer(x)[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / GROUP_INPUTS
 
-   in       attended [num_rows, ATTENDED], residual [num_rows, HIDDEN], norms [HIDDEN], biases or null: bf16, contiguous; num_rows <= 4
+   in       attended [num_rows, ATTENDED], residual [num_rows, HIDDEN], norms [HIDDEN], biases or null: bf16, contiguous; num_rows <= ROWS
             tiles uint8 [outputs / 16, inputs / 64, 512], as engines/quant/int4_tiles.py packs them
             scales fp16, zeros uint8 [inputs / GROUP_INPUTS, outputs]; outputs a multiple of 16, inputs of 128
    out      h [num_rows, HIDDEN], qkv [num_rows, QKV] bf16
    scratch  two sets of `Handed`, zeros at first, which launches take in turn; turn, a word that says whose it is, zero at first
    -D       HIDDEN, ATTENDED, FFN, QKV; GROUP_INPUTS = 32 | 64 | 128 | .. | 2048; STAGES of the ring; UNDER_WAY, of which
-            so many are asked for at once, <= STAGES; RESIDENT
+            so many are asked for at once, <= STAGES; ROWS = 1 | 2 | 4, num_rows at most; RESIDENT
    launch   grid RESIDENT, at most one block an SM, all resident; block 640, shared sizeof(Layout) + 128
    moves    codes, scales and zero points once; x comes from L2, once a block and layer (ATTENDED, HIDDEN <= 4,096)
    numbers  products exact, over rows in fixed point (`fixed_rows.cuh`), then fp32; a row's scale of the norm multiplies the product
@@ -24,8 +24,8 @@
    Roles are loops over the four layers, small enough to stay where instructions are fetched from.
 */
 #if !defined(HIDDEN) || !defined(ATTENDED) || !defined(FFN) || !defined(QKV) || !defined(GROUP_INPUTS) || \
-    !defined(STAGES) || !defined(UNDER_WAY) || !defined(RESIDENT)
-#error "linear_chain_int4.cu needs -DHIDDEN -DATTENDED -DFFN -DQKV -DGROUP_INPUTS -DSTAGES -DUNDER_WAY -DRESIDENT"
+    !defined(STAGES) || !defined(UNDER_WAY) || !defined(ROWS) || !defined(RESIDENT)
+#error "linear_chain_int4.cu needs -DHIDDEN -DATTENDED -DFFN -DQKV -DGROUP_INPUTS -DSTAGES -DUNDER_WAY -DROWS -DRESIDENT"
 #endif
 
 #include "device/chain_codes.cuh"
@@ -37,13 +37,15 @@
 
 using Sums = float[2];  // of outputs g and g + 8, row c
 using X = FixedRows<kPieces>;
-using Slabs = Slab[2];  // of two rounds
+using Slabs = Slab[kSets];
 
 // This warp's slab of TILES stages: their products take turns, since each waits for the one before it on the same sums.
+// Of the rows that x holds those count that are of this round, the number `at` of those that share them.
 template <int TILES>
-DEVICE void multiply(Sums (&sum)[2], const Stage& first, const Stage& second, const X& x) {
+DEVICE void multiply(Sums (&sum)[2], const Stage& first, const Stage& second, const X& x, int at) {
     constexpr unsigned kNibbles = 0x0f0f0f0fu;
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4;
+    const float row_scale = lane % 4 / ROWS == at ? x.scale : 0.f;
     unsigned words[TILES][8];
 #pragma unroll
     for (int t = 0; t < TILES; t++) {
@@ -70,7 +72,7 @@ DEVICE void multiply(Sums (&sum)[2], const Stage& first, const Stage& second, co
             for (int r = 0; r < 2; r++) {
                 const float scale = to_float(fp16{(t ? second : first).scales[group][g + 8 * r]});
                 const int zero = (t ? second : first).zeros[group][g + 8 * r];
-                sum[t][r] += scale * x.scale * float(part[t][2 * r] * 256 + part[t][2 * r + 1] - zero * x.sums[piece]);
+                sum[t][r] += scale * row_scale * float(part[t][2 * r] * 256 + part[t][2 * r + 1] - zero * x.sums[piece]);
             }
     }
 }
@@ -85,103 +87,99 @@ struct Multiplier {
     Layout& shared;
     const int num_rows;
     int place = 0, parity = 0, turn = 0;  // in the ring; of sums
-    X x[2] = {};                          // of two rounds
+    Slabs slabs = {};                     // of the chunk of rounds that comes next
+    X x[kSets] = {};                      // of the one that is multiplied
 
-    // `attended` of the first layer, else what others hand over.
-    DEVICE void multiply_layer(int layer, const bf16* attended, const unsigned char* handed) {
+    // Before the first layer.
+    DEVICE void load(const bf16* attended) {
+#pragma unroll
+        for (int set = 0; set < kSets; set++) {
+            const int slab = own_slab(0, set);
+            slabs[set].load(attended + (long long)row() * ATTENDED + slab * 128, slab < ATTENDED / 128 && row() < num_rows);
+            slabs[set].turn();
+        }
+    }
+
+    // x of the first layer is on its way, others hand over that of the rest.
+    DEVICE void multiply_layer(int layer, const unsigned char* handed) {
         const Share share(layer);
-        Slabs slabs = {};
-        const auto load = [&](int chunk) { layer == kO ? load_rows(slabs, share, attended) : look(slabs, share, handed, chunk); };
-        if (layer != kO) await(share, handed);
-        load(0);
+        if (layer != kO) {
+            await(share, handed);
+            look(share, handed, 0);
+        }
         for (int pass = 0; pass < share.num_passes(); pass++) {
             Sums sum[2] = {};
-            for (int chunk = 0; 2 * chunk < share.num_rounds; chunk++) {
-                if (pass == 0 || share.num_rounds > 2) {
-                    if (layer != kO) take(slabs, share, handed, chunk);
-                    set(slabs, share, chunk, layer == kO);
-                    if (share.num_rounds > 2) load(2 * chunk + 2 < share.num_rounds ? chunk + 1 : 0);
+            for (int chunk = 0; kChunk * chunk < share.num_rounds; chunk++) {
+                if (pass == 0 || share.num_rounds > kChunk) {
+                    if (layer != kO) take(share, handed, chunk);
+#pragma unroll
+                    for (int set = 0; set < kSets; set++) x[set].set(slabs[set]);
+                    if (share.num_rounds > kChunk) look(share, handed, kChunk * (chunk + 1) < share.num_rounds ? chunk + 1 : 0);
                 }
 #pragma unroll
-                for (int round = 0; round < 2; round++)
-                    if (2 * chunk + round < share.num_rounds) multiply_round(sum, x[round], owned(share, chunk, round) >= 0, share.tiles_of(pass));
+                for (int set = 0; set < kSets; set++)
+#pragma unroll 1
+                    for (int at = 0; at < kSharing; at++) {
+                        const int round = kChunk * chunk + kSharing * set + at;
+                        if (round < share.num_rounds) multiply_round(sum, x[set], at, round * kWarps + warp() < share.num_slabs, share.tiles_of(pass));
+                    }
             }
             leave(sum, share.tiles_of(pass));
         }
     }
 
-    // This warp's slab of a round; -1 where it has none.
-    DEVICE static int owned(const Share& share, int chunk, int round) {
-        const int slab = (2 * chunk + round) * kWarps + threadIdx.x / 32;
-        return slab < share.num_slabs ? slab : -1;
-    }
-
-    DEVICE void load_rows(Slabs& slabs, const Share& share, const bf16* rows) {
-#pragma unroll
-        for (int round = 0; round < 2; round++) {
-            const int slab = owned(share, 0, round);
-            if (slab >= 0) slabs[round].load_rows(rows, ATTENDED, num_rows, slab);
-        }
-    }
-
+    DEVICE static int warp() { return threadIdx.x / 32; }
+    DEVICE static int row() { return Slab::row() % ROWS; }
+    // What this lane has a part of; there may be none.
+    DEVICE static int own_slab(int chunk, int set) { return (kChunk * chunk + kSharing * set + Slab::row() / ROWS) * kWarps + warp(); }
     DEVICE static const unsigned char* place_of(const unsigned char* handed, int slab, int i) {
-        return handed + slab * 1024 + Slab::pair(i) * 256 + (Slab::row() * 4 + threadIdx.x % 4) * 16;
+        return handed + slab * 1024 + Slab::pair(i) * 256 + (row() * 4 + threadIdx.x % 4) * 16;
     }
 
     // Until the first row of the first slab is there: many that look for all of it would keep the memory from it.
     DEVICE void await(const Share& share, const unsigned char* handed) {
-        const int slab = owned(share, 0, 0);
-        look_until([&] { return slab < 0 || Slab::row() != 0 || all_there(look16(place_of(handed, slab, 0))); });
+        look_until([&] { return warp() >= share.num_slabs || Slab::row() != 0 || all_there(look16(place_of(handed, warp(), 0))); });
     }
 
-    DEVICE void look(Slabs& slabs, const Share& share, const unsigned char* handed, int chunk) {
+    DEVICE void look(const Share& share, const unsigned char* handed, int chunk) {
 #pragma unroll
-        for (int round = 0; round < 2; round++)
+        for (int set = 0; set < kSets; set++)
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                const int slab = owned(share, chunk, round);
-                const bool exists = slab >= 0 && Slab::row() < num_rows;
-                slabs[round].pieces[i] = exists ? look16(place_of(handed, slab, i)) : make_uint4(~0u, ~0u, ~0u, ~0u);
+                const int slab = own_slab(chunk, set);
+                const bool exists = slab < share.num_slabs && row() < num_rows;
+                slabs[set].pieces[i] = exists ? look16(place_of(handed, slab, i)) : make_uint4(~0u, ~0u, ~0u, ~0u);
             }
     }
 
     // Look again until all is there; what it says.
-    DEVICE void take(Slabs& slabs, const Share& share, const unsigned char* handed, int chunk) {
+    DEVICE void take(const Share& share, const unsigned char* handed, int chunk) {
         look_until([&] {
             bool there = true;
 #pragma unroll
-            for (int round = 0; round < 2; round++) there = there && all_there(slabs[round].pieces[0]) && all_there(slabs[round].pieces[1]);
-            if (!there) look(slabs, share, handed, chunk);
+            for (int set = 0; set < kSets; set++) there = there && all_there(slabs[set].pieces[0]) && all_there(slabs[set].pieces[1]);
+            if (!there) look(share, handed, chunk);
             return there;
         });
 #pragma unroll
-        for (int round = 0; round < 2; round++)
+        for (int set = 0; set < kSets; set++)
 #pragma unroll
             for (int i = 0; i < 2; i++) {
-                uint4& piece = slabs[round].pieces[i];
+                uint4& piece = slabs[set].pieces[i];
                 piece = make_uint4(~piece.x, ~piece.y, ~piece.z, ~piece.w);
             }
     }
 
-    DEVICE void set(Slabs& slabs, const Share& share, int chunk, bool turned) {
-#pragma unroll
-        for (int round = 0; round < 2; round++) {
-            if (owned(share, chunk, round) < 0) continue;
-            if (turned) slabs[round].turn();
-            x[round].set(slabs[round]);
-        }
-    }
-
     // The stages of one round of a pass.
-    DEVICE void multiply_round(Sums (&sum)[2], const X& x, bool owns, int num_tiles) {
+    DEVICE void multiply_round(Sums (&sum)[2], const X& x, int at, bool owns, int num_tiles) {
         int second = place, second_parity = parity;
         step_on(second, second_parity);
         wait_together(shared.full[place], parity);
         if (num_tiles == 2) {
             wait_together(shared.full[second], second_parity);
-            if (owns) multiply<2>(sum, shared.ring[place], shared.ring[second], x);
+            if (owns) multiply<2>(sum, shared.ring[place], shared.ring[second], x, at);
         } else if (owns) {
-            multiply<1>(sum, shared.ring[place], shared.ring[place], x);
+            multiply<1>(sum, shared.ring[place], shared.ring[place], x, at);
         }
         __syncwarp();
         if (threadIdx.x % 32 < num_tiles) barrier_arrive(shared.empty[threadIdx.x % 32 == 0 ? place : second]);
@@ -195,7 +193,7 @@ struct Multiplier {
         wait_together(shared.sums_empty[half], (turn / 2 & 1) ^ 1);
 #pragma unroll
         for (int t = 0; t < 2; t++)
-            if (t < num_tiles && c < num_rows)
+            if (t < num_tiles && c % ROWS < num_rows)
                 *reinterpret_cast<float2*>(&shared.sums[half][t][threadIdx.x / 32][c][2 * g]) = make_float2(sum[t][0], sum[t][1]);
         __syncwarp();
         if (lane == 0) barrier_arrive(shared.sums_full[half]);
@@ -203,7 +201,7 @@ struct Multiplier {
     }
 };
 
-/* ---- the warp that finishes: lane 4 r + c has row r % 4, outputs 2 c, 2 c + 1, 2 c + 8 and 2 c + 9 of a tile ---- */
+/* ---- the warp that finishes: lane 4 r + c has row r % ROWS, outputs 2 c, 2 c + 1, 2 c + 8 and 2 c + 9 of a tile ---- */
 
 struct Four {  // of them, in two words
     unsigned low, high;
@@ -213,8 +211,8 @@ struct Finisher {
     Layout& shared;
     const int num_rows;
     const float eps;
-    const int lane = threadIdx.x % 32, row = lane / 4 % kRows, c = lane % 4, half = lane / 16;  // halves share the work
-    const bool writes = row < num_rows && half == 0;
+    const int lane = threadIdx.x % 32, part = lane / 4 % kRows, row = part % ROWS, c = lane % 4, half = lane / 16;  // lanes of a row share the work
+    const bool writes = part < num_rows && half == 0;
     int turn = 0;
 
     // h = residual + the layer; h * norm for the next one; the sum of the squares of this block's outputs. h may be residual.
@@ -288,14 +286,14 @@ struct Finisher {
             if (row < num_rows && t < num_tiles) {
 #pragma unroll 4
                 for (int i = 0; i < kWarps / 2; i++) {
-                    float part[4];
-                    unpack16<fp32>(load16(&shared.sums[buffer][t][2 * i + half][row][4 * c]), part);
+                    float one[4];  // warp's
+                    unpack16<fp32>(load16(&shared.sums[buffer][t][2 * i + half][part][4 * c]), one);
 #pragma unroll
-                    for (int j = 0; j < 4; j++) total[j] += part[j];
+                    for (int j = 0; j < 4; j++) total[j] += one[j];
                 }
             }
 #pragma unroll
-            for (int j = 0; j < 4; j++) total[j] += __shfl_xor_sync(0xffffffffu, total[j], 16);
+            for (int j = 0; j < 4; j++) total[j] = sum_of_row(total[j]);
             out[t].low = pack2<bf16>(total[0] * scale + low_half<bf16>(addend[t].low), total[2] * scale + high_half<bf16>(addend[t].low));
             out[t].high = pack2<bf16>(total[1] * scale + low_half<bf16>(addend[t].high), total[3] * scale + high_half<bf16>(addend[t].high));
         }
@@ -318,7 +316,7 @@ struct Finisher {
             bool there = true;
             sum = 0.f;
 #pragma unroll 8
-            for (int block = half * 4 + c; block < RESIDENT; block += 8) {
+            for (int block = (lane / 4 - row) / ROWS * 4 + c; block < RESIDENT; block += 32 / ROWS) {
                 const unsigned word = row < num_rows ? look4(&squares[block][row]) : ~0u;
                 there = there && word != 0;
                 sum += __uint_as_float(~word);
@@ -327,8 +325,14 @@ struct Finisher {
         });
         sum += __shfl_xor_sync(0xffffffffu, sum, 1);
         sum += __shfl_xor_sync(0xffffffffu, sum, 2);
-        sum += __shfl_xor_sync(0xffffffffu, sum, 16);
-        return rsqrtf(sum / HIDDEN + eps);
+        return rsqrtf(sum_of_row(sum) / HIDDEN + eps);
+    }
+
+    // Over the lanes that have the same row and outputs.
+    DEVICE static float sum_of_row(float x) {
+#pragma unroll
+        for (int distance = 4 * ROWS; distance < 32; distance *= 2) x += __shfl_xor_sync(0xffffffffu, x, distance);
+        return x;
     }
 
     DEVICE static Four load_four(const bf16* from) { return {load4(from), load4(from + 8)}; }
@@ -362,10 +366,10 @@ extern "C" __global__ __launch_bounds__(kThreads, 1) void linear_chain_int4(
     if (warp < kWarps) {
         Multiplier multiplier{shared, num_rows};
         wait_for_predecessor();
+        multiplier.load(attended);
         const Handed& now = scratch[turn_of(turn)];
 #pragma unroll 1
-        for (int layer = 0; layer < kLayers; layer++)
-            multiplier.multiply_layer(layer, attended, pick(layer, now.ffn_x, now.ffn_x, now.gated, now.qkv_x));
+        for (int layer = 0; layer < kLayers; layer++) multiplier.multiply_layer(layer, pick(layer, now.ffn_x, now.ffn_x, now.gated, now.qkv_x));
         return;
     }
     if (warp == kWarps) {

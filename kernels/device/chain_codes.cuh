@@ -8,15 +8,19 @@
 
 constexpr int kWarps = 16;                                             // that multiply: a slab of a stage each
 constexpr int kThreads = 32 * (kWarps + 4);                            // one more copies, one finishes; registers come by four warps
-constexpr int kRows = 4;
+constexpr int kRows = 4;                                               // that x has room for
+constexpr int kSharing = kRows / ROWS;                                 // rounds that share x: a row has place number r of each
+constexpr int kSets = ROWS == kRows ? 2 : 1;                           // of x
+constexpr int kChunk = kSets * kSharing;                               // rounds whose x is kept
 constexpr int kPieces = GROUP_INPUTS < 128 ? 128 / GROUP_INPUTS : 1;   // of a slab, under one scale each
 constexpr int kSteps = 8 / kPieces;                                    // of 16 inputs in a piece
 constexpr int kStageGroups = 128 * kWarps / GROUP_INPUTS;
 constexpr int kPitch = 20;                                             // floats from one row of sums to the next: other banks
 static_assert(2048 % GROUP_INPUTS == 0 && GROUP_INPUTS >= 32, "see the header");
+static_assert(ROWS == 1 || ROWS == 2 || ROWS == 4, "see the header");
 static_assert(UNDER_WAY >= 1 && UNDER_WAY <= STAGES && STAGES >= 2, "see the header");
 static_assert(HIDDEN % 128 == 0 && ATTENDED % 128 == 0 && FFN % 128 == 0 && QKV % 16 == 0, "see the header");
-static_assert(HIDDEN <= 256 * kWarps && ATTENDED <= 256 * kWarps, "x is kept for two rounds");
+static_assert(HIDDEN <= 256 * kWarps && ATTENDED <= 256 * kWarps, "x is kept for two rounds at least");
 
 struct Stage {
     uint4 codes[kWarps][2][32];

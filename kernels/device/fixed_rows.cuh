@@ -16,13 +16,10 @@ struct Slab {
     DEVICE static int row() { return threadIdx.x % 32 / 8; }
     DEVICE static int pair(int i) { return threadIdx.x / 4 % 2 * 2 + i; }  // of steps, in the slab
 
-    // From rows, to be turned.
-    DEVICE void load_rows(const bf16* rows, int num_inputs, int num_rows, int slab) {
+    // From the 128 inputs of this lane's row, if it exists; to be turned.
+    DEVICE void load(const bf16* inputs, bool exists) {
 #pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const bf16* from = rows + (long long)row() * num_inputs + slab * 128 + pair(i) * 32 + threadIdx.x % 4 * 8;
-            pieces[i] = row() < num_rows ? load16(from) : make_uint4(0, 0, 0, 0);
-        }
+        for (int i = 0; i < 2; i++) pieces[i] = exists ? load16(inputs + pair(i) * 32 + threadIdx.x % 4 * 8) : make_uint4(0, 0, 0, 0);
     }
 
     // Lanes of four hold 32 inputs of a row as 16-byte pieces, and want every fourth word.

@@ -147,16 +147,22 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
 
 
 def linear_chain_int4(arch: str) -> list[dict[str, int | str]]:
-    # hidden, attended, ffn, qkv, inputs of a scale: x kept for two rounds and for one
-    sizes = ((4096, 4096, 14336, 6144, 128), (2048, 2048, 8192, 4096, 64), (3584, 3584, 18944, 4608, 32))
+    # rows, hidden, attended, ffn, qkv, inputs of a scale: x kept for two rounds and for one
+    sizes = (
+        (4, 4096, 4096, 14336, 6144, 128),
+        (1, 4096, 4096, 14336, 6144, 128),
+        (2, 2048, 2048, 8192, 4096, 64),
+        (4, 3584, 3584, 18944, 4608, 32),
+    )
     cases = []
-    for hidden, attended, ffn, qkv, group_size in sizes if arch == "sm_90a" else ():
+    for num_rows, hidden, attended, ffn, qkv, group_size in sizes if arch == "sm_90a" else ():
         shape = chain_int4_shape(
             hidden=hidden,
             attended=attended,
             ffn=ffn,
             qkv=qkv,
             group_size=group_size,
+            num_rows=num_rows,
             num_sms=132,
             shared_bytes=SHARED[arch][0],
         )

@@ -16,6 +16,7 @@ from engines.turbomind.operands import check, rows
 from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, layer_operands
 
 MOST_ROWS = 4  # of 8 the ops apart are faster: kernels/LOG.md
+_ROWS = (1, 2, MOST_ROWS)  # that a kernel is made for: fewer rows take fewer instructions
 SLAB = 128  # inputs of a warp in a stage
 _WARPS = 16  # that multiply
 _THREADS = 32 * (_WARPS + 4)
@@ -38,6 +39,7 @@ class ChainInt4Shape:
     group_size: int
     stages: int
     under_way: int
+    most_rows: int
     num_blocks: int
     shared_bytes: int
 
@@ -51,6 +53,7 @@ class ChainInt4Shape:
             ("GROUP_INPUTS", self.group_size),
             ("STAGES", self.stages),
             ("UNDER_WAY", self.under_way),
+            ("ROWS", self.most_rows),
             ("RESIDENT", self.num_blocks),
         )
 
@@ -63,6 +66,7 @@ def make_shape(
     ffn: int,
     qkv: int,
     group_size: int,
+    num_rows: int,
     num_sms: int,
     shared_bytes: int,
     under_way: int = _UNDER_WAY,
@@ -89,6 +93,7 @@ def make_shape(
         group_size=group_size,
         stages=stages,
         under_way=min(under_way, stages),
+        most_rows=next(most for most in _ROWS if num_rows <= most),
         num_blocks=num_sms,
         shared_bytes=fixed + 16 + stages * (stage + 2 * _BARRIER_BYTES),
     )
@@ -100,7 +105,7 @@ def takes(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttention
         0 < num_rows <= MOST_ROWS
         and dtype is torch.bfloat16
         and gpu.capability == (9, 0)
-        and _shape(gpu, between) is not None
+        and _shape(gpu, num_rows, between) is not None
     )
 
 
@@ -124,7 +129,7 @@ def linear_chain_int4(
             f"on sm_90a, four layers of 4-bit codes whose inputs are multiples of {SLAB} and whose groups "
             f"are all of {', '.join(map(str, _GROUPS))}"
         )
-    shape = shape or _shape(gpu, between)
+    shape = shape or _shape(gpu, num_rows, between)
     assert shape is not None, "what is taken has a shape"
     _check(gpu, shape, attended, residual, between)
     kernel = gpu.kernel(
@@ -192,7 +197,7 @@ def _layers(between: BetweenAttentions) -> list[Int4]:
     return [weight for weight in weights if isinstance(weight, Int4) and weight.perm_I is None]
 
 
-def _shape(gpu: Gpu, between: BetweenAttentions) -> ChainInt4Shape | None:
+def _shape(gpu: Gpu, num_rows: int, between: BetweenAttentions) -> ChainInt4Shape | None:
     layers = _layers(between)
     if len(layers) < 4 or len({layer.group_size for layer in layers}) > 1:
         return None
@@ -207,6 +212,7 @@ def _shape(gpu: Gpu, between: BetweenAttentions) -> ChainInt4Shape | None:
         ffn=ffn,
         qkv=outputs,
         group_size=size,
+        num_rows=num_rows,
         num_sms=gpu.num_sms,
         shared_bytes=gpu.shared_bytes_per_block,
     )

@@ -25,6 +25,9 @@ SMALL = [
     (3, 384, 128, 640, 16, 32, False, True),
     (2, 512, 512, 6656, 256, 256, True, False),
     (4, 2176, 2304, 256, 128, 128, False, False),
+    (1, 2176, 2304, 8832, 128, 128, False, True),
+    (1, 256, 256, 2304, 256, 64, False, False),
+    (2, 2176, 2304, 6656, 128, 32, False, True),
 ]
 MODELS = [  # hidden, attended, ffn, qkv of InternVL2-8B, InternVL2-2B, Qwen2-VL-7B, and an ugly one
     (4096, 4096, 14336, 6144),
@@ -164,6 +167,7 @@ def test_the_ring_fills_shared_memory_and_no_more() -> None:
                 ffn=ffn,
                 qkv=qkv,
                 group_size=group_size,
+                num_rows=1,
                 num_sms=132,
                 shared_bytes=232448,
             )
