@@ -34,12 +34,13 @@ def needs_of(config: DeployConfig, plan: Plan) -> Needs:
     if plan.figures.memory.refusal is not None:
         ways = "; ".join(change.words for change in plan.ways_to_fit)
         raise NoFitError(f"{plan.model}: {plan.verdict}" + (f"; what would fit: {ways}" if ways else ""))
+    rank_bytes = plan.figures.memory.bytes_of("weights") - plan.case.bf12.num_bytes  # the copy is no file
     engine, on_gpu = config.engine, plan.case.hardware.kind == "gpu"
     return Needs(
         name=config.target.name or plan.model.replace("_", "-").replace(".", "-"),
         on_gpu=on_gpu,
         num_gpus=engine.tp if on_gpu else 0,
-        checkpoint_bytes=plan.figures.memory.bytes_of("weights") * engine.tp,
+        checkpoint_bytes=rank_bytes * engine.tp,
         host_bytes=None if on_gpu else plan.case.hardware.memory_bytes,
         is_downloaded=config.model.hub in ("huggingface", "modelscope"),
         start_s=engine.start_timeout_s,
