@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.openai_types import ChatBody, CompletionBody
 from deployer.serve.response_types import PromptBody, ResponseBody
+from deployer.serve.served_schema import bound_token_ids, leave_out_tools
 from deployer.serve.token_bodies import DetokenizeBody, EncodeBody, PriceBody, TokenizeBody
 
 BODIES: dict[str, type[BaseModel]] = {
@@ -58,8 +59,11 @@ _LINKS: dict[tuple[str, str], dict[str, str]] = {
 }
 
 
-def describe_bodies(app: FastAPI, *, needs_key: bool) -> None:
-    """Make `app.openapi()` show the bodies that the routes take, what they answer, and which want a key."""
+def describe_bodies(app: FastAPI, *, needs_key: bool, num_token_ids: int, knows_tools: bool) -> None:
+    """Make `app.openapi()` show the bodies that the routes take, what they answer, and which want a key.
+
+    `num_token_ids` and `knows_tools` are those of the tokenizer and of the template that are served.
+    """
     routes_only = app.openapi
 
     @cache
@@ -69,7 +73,11 @@ def describe_bodies(app: FastAPI, *, needs_key: bool) -> None:
             [(body, "validation") for body in BODIES.values()],
             ref_template="#/components/schemas/{model}",
         )
-        described["components"] = {"schemas": found["$defs"]}
+        schemas = found["$defs"]
+        bound_token_ids(schemas, num_ids=num_token_ids)
+        if not knows_tools:
+            leave_out_tools(schemas)
+        described["components"] = {"schemas": schemas}
         for path, body in BODIES.items():
             content = {"application/json": {"schema": {"$ref": f"#/components/schemas/{body.__name__}"}}}
             described["paths"][path]["post"]["requestBody"] = {"required": True, "content": content}

@@ -57,7 +57,12 @@ def create_app(service: Service) -> FastAPI:
     app.add_exception_handler(HTTPException, _http_error)
     for kind in (ApiError, RequestError, EngineDeadError):
         app.add_exception_handler(kind, _api_error)
-    describe_bodies(app, needs_key=needs_key(service.server))
+    describe_bodies(
+        app,
+        needs_key=needs_key(service.server),
+        num_token_ids=service.prompts.tokenizer.vocab_size,
+        knows_tools=service.prompts.tool_format is not None,
+    )
     return app
 
 

@@ -16,10 +16,12 @@ from deployer.serve.tool_types import Tool, ToolCall, ToolChoice
 NotServed = Annotated[None, Field(default=None, description="not served in this version")]
 NonNegative = Annotated[int, Field(ge=0, lt=INT64)]
 Positive = Annotated[int, Field(ge=1, lt=INT64)]
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+# Where token ids stand in a schema; what is served says where they end (`served_schema.py`).
+TOKEN_ID, TOKEN_ID_KEYS = "token-id", "token-id-keys"
+TokenId = Annotated[int, Field(ge=0, lt=2**31, json_schema_extra={"format": TOKEN_ID})]
 LogitBias = Annotated[
     dict[str, Annotated[float, Field(ge=-100, le=100)]],
-    Field(json_schema_extra={"propertyNames": {"pattern": "^[0-9]+$"}}),
+    Field(json_schema_extra={"format": TOKEN_ID_KEYS, "propertyNames": {"pattern": "^[0-9]+$"}}),
 ]
 StopText = Annotated[str, Field(min_length=1)]
 

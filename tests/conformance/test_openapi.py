@@ -23,9 +23,7 @@ EXAMPLES = int(os.environ.get("EXAMPLES", "5"))
 ENGINE = FakeEngine()
 # What the message of such a refusal says -> what it rests on.
 BEYOND_A_SCHEMA = {
-    r"token ids end at|keys are token ids from 0": "the size of the vocabulary is the model's",
-    r"together at most|tokens: must be fewer": "so is the length of a session",
-    r"knows no tools": "and what its template writes",
+    r"together at most|tokens: must be fewer": "how many tokens a text has",
     r"image \d+: ": "what a URL leads to",
     r"is no call of an earlier message": "a result names a call of a message before it",
     r"arguments`(?: is not JSON|: must be a JSON object)": "a text that is JSON again",
