@@ -26,14 +26,13 @@ from bisect import insort
 from collections.abc import Iterable
 from operator import attrgetter
 
-from engines.memory.kv_pages import KvPages
-from engines.memory.prefix_cache import PrefixCache
 from engines.options import SchedulerOptions
 from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
 from engines.schedule.failed_step import spoilt_by
 from engines.schedule.prompt_budget import PromptBudget
 from engines.schedule.queue_checks import check_queues
 from engines.schedule.sequence import Sequence
+from engines.schedule.sequence_pages import SequencePages
 from engines.schedule.service_classes import ServiceClasses
 from engines.schedule.tile_budget import TileBudget
 
@@ -48,8 +47,9 @@ class Scheduler:
     ) -> None:
         self._options = options
         self._page_tokens = page_tokens
-        self._pool = KvPages(num_pages)
-        self._cache = PrefixCache(self._pool, enabled=prefix_caching)
+        self._pages = SequencePages(
+            num_pages=num_pages, page_tokens=page_tokens, prefix_caching=prefix_caching
+        )
         self._waiting: list[Sequence] = []  # by rank
         self._running: list[Sequence] = []  # by rank
         self._prompt_budget = PromptBudget(options)
@@ -78,16 +78,16 @@ class Scheduler:
     @property
     def pages_used(self) -> int:
         """Pages held by sequences."""
-        return self._pool.num_pages - self._pool.num_free
+        return self._pages.num_used
 
     @property
     def pages_cached(self) -> int:
         """Free pages that the prefix cache can still hand out."""
-        return self._cache.num_idle
+        return self._pages.num_cached
 
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; its `max_tokens` must fit into the pool."""
-        assert self._pages_for(sequence.max_tokens) <= self._pool.num_pages, "a sequence longer than the pool"
+        assert self._pages.holds(sequence.max_tokens), "a sequence longer than the pool"
         assert self._classes.holds(sequence.service_class), f"there is no class {sequence.service_class}"
         insort(self._waiting, sequence, key=_rank)
 
@@ -127,7 +127,7 @@ class Scheduler:
             if sequence.arrival not in prefilling:
                 num_tokens = self._reserve(sequence, 1)
             else:
-                self._match(sequence)
+                self._pages.match(sequence)
                 most = parts.get(sequence.arrival, 0) + spare
                 num_tokens = self._reserve(sequence, tiles.tokens(sequence, min(sequence.num_pending, most)))
                 spare = most - num_tokens
@@ -136,7 +136,7 @@ class Scheduler:
             chunks.append(Chunk.of(sequence, num_tokens))
             end = sequence.num_computed + num_tokens
             if end // self._page_tokens > sequence.num_inserted:
-                inserted += self._insert_full_pages(sequence, end)
+                inserted += self._pages.insert_full(sequence, end)
         if not chunks:
             assert len(moving) < len(self._running), "the first in rank must always move"
             return None
@@ -151,7 +151,7 @@ class Scheduler:
         progress = plan.progress(token_ids)
         for item in progress:
             if item.finish_reason == "error":
-                self._forget(item.sequence)
+                self._pages.forget_sequence(item.sequence)
             elif item.finish_reason is not None:
                 self._insert_last_pages(plan.chunks[plan.sampled[item.row]])
             if item.finish_reason is not None:
@@ -166,8 +166,7 @@ class Scheduler:
         """
         sequences = [chunk.sequence for chunk in plan.chunks if chunk.is_current]
         lost, anew = spoilt_by(plan, sequences, self._running, behind=behind)
-        for page in lost:
-            self._cache.forget(page)
+        self._pages.forget(lost)
         for sequence in sequences:
             self._drop(sequence)
         for sequence in anew:
@@ -176,7 +175,7 @@ class Scheduler:
 
     def flush(self) -> None:
         """Let no prompt from now on find what earlier ones left in the prefix cache."""
-        self._cache.flush()
+        self._pages.flush()
 
     def drain(self) -> list[Sequence]:
         """Take everybody out."""
@@ -187,8 +186,7 @@ class Scheduler:
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless pages, queues and sequences agree."""
-        self._pool.check_integrity(page for sequence in self._running for page in sequence.pages)
-        self._cache.check_integrity()
+        self._pages.check_integrity(self._running)
         check_queues(self._waiting, self._running, self._options, page_tokens=self._page_tokens)
 
     def _admit(self, now_s: float) -> None:
@@ -207,94 +205,43 @@ class Scheduler:
             self._preempt(victim)
 
     def _match_if_it_fits(self, sequence: Sequence) -> bool:
-        self._match(sequence)
-        if not (fits := self._fits(sequence)):
-            self._release(sequence)
+        self._pages.match(sequence)
+        if not (fits := self._pages.fit([*self._running, sequence])):
+            self._pages.release(sequence)
         return fits
-
-    def _fits(self, sequence: Sequence) -> bool:
-        everybody = [*self._running, sequence]
-        if sum(self._pages_for(one.max_tokens) for one in everybody) <= self._pool.num_pages:
-            return True
-        missing = sum(max(self._pages_for(one.num_tokens) - len(one.pages), 0) for one in everybody)
-        return missing + len(everybody) <= self._pool.num_free
-
-    def _match(self, sequence: Sequence) -> None:
-        """Extend a sequence by pages that others have computed; its last token is always left to compute."""
-        size = self._page_tokens
-        while self._cache.enabled and sequence.num_computed == len(sequence.pages) * size:
-            index = len(sequence.pages)
-            if sequence.is_scored or (index + 1) * size >= sequence.num_tokens:
-                return
-            page = self._cache.match(sequence.page_key(index, size))
-            if page is None:
-                return
-            sequence.pages.append(page)
-            sequence.num_inserted = index + 1
-            sequence.num_computed += size
-            if sequence.num_preemptions == 0:
-                sequence.cached_tokens += size
 
     def _reserve(self, sequence: Sequence, num_tokens: int) -> int:
         """Take pages for the next tokens, from lower ranks if need be; return how many tokens they hold."""
-        end = sequence.num_computed + num_tokens
-        if end <= len(sequence.pages) * self._page_tokens:
+        if sequence.num_computed + num_tokens <= len(sequence.pages) * self._page_tokens:
             return num_tokens
-        missing = self._pages_for(end) - len(sequence.pages)
-        while self._pool.num_free < missing and (victim := self._classes.gives_pages(to=sequence)):
+        while self._pages.lacks(sequence, num_tokens):
+            victim = self._classes.gives_pages(to=sequence)
+            if victim is None:
+                break
             self._preempt(victim)
-        for _ in range(min(missing, self._pool.num_free)):
-            sequence.pages.append(self._cache.allocate())
-        return min(num_tokens, len(sequence.pages) * self._page_tokens - sequence.num_computed)
-
-    def _insert_full_pages(self, sequence: Sequence, num_computed: int) -> list[int]:
-        """Make pages findable that are full up to there; one with a token not known here waits for it."""
-        inserted: list[int] = []
-        end = min(num_computed, len(sequence.token_ids)) if self._cache.enabled else 0
-        for index in range(sequence.num_inserted, end // self._page_tokens):
-            page = sequence.pages[index]
-            if self._cache.insert(sequence.page_key(index, self._page_tokens), page):
-                inserted.append(page)
-            sequence.num_inserted = index + 1
-        return inserted
+        return self._pages.extend(sequence, num_tokens)
 
     def _insert_last_pages(self, chunk: Chunk) -> None:
         """Make the pages findable that a sequence filled with tokens that were not known in time."""
         if chunk.num_preemptions == chunk.sequence.num_preemptions:  # else its pages are others
-            self._insert_full_pages(chunk.sequence, chunk.end)
-
-    def _forget(self, sequence: Sequence) -> None:
-        """Make every page of a sequence unfindable, also where it was preempted and holds none any more."""
-        for index in range(len(sequence.token_ids) // self._page_tokens):
-            self._cache.forget_key(sequence.page_key(index, self._page_tokens))
+            self._pages.insert_full(chunk.sequence, chunk.end)
 
     def _start_anew(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
-        self._release(sequence)
+        self._pages.release(sequence)
         sequence.attempt += 1
         sequence.num_unknown = 0
         insort(self._waiting, sequence, key=_rank)
 
     def _preempt(self, sequence: Sequence) -> None:
         self._running.remove(sequence)
-        self._release(sequence)
+        self._pages.release(sequence)
         sequence.num_preemptions += 1
         self.num_preemptions += 1
         insort(self._waiting, sequence, key=_rank)
 
     def _drop(self, sequence: Sequence) -> None:
         (self._running if sequence in self._running else self._waiting).remove(sequence)
-        self._release(sequence)
+        self._pages.release(sequence)
         sequence.has_ended = True
         sequence.num_unknown = 0
-
-    def _release(self, sequence: Sequence) -> None:
-        self._cache.release(sequence.pages)
-        del sequence.pages[:]
-        sequence.num_inserted = 0
-        sequence.num_computed = 0
-        if sequence.admitted_s is None:  # it was only tried
-            sequence.cached_tokens = 0
-
-    def _pages_for(self, num_tokens: int) -> int:
-        return -(-num_tokens // self._page_tokens)
