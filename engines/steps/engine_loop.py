@@ -8,39 +8,23 @@ A step that raises fails the sequences that were in it and nobody else; the caus
 id that the client is told. With other ranks beside it, it ends the engine.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
-from secrets import token_hex
 from zlib import crc32
 
 from engines.errors import RequestError
-from engines.messages import (
-    Abort,
-    Compile,
-    Delta,
-    Done,
-    Failed,
-    FinishReason,
-    Flush,
-    Order,
-    Reply,
-    Stats,
-    Submit,
-    TokenLogprobs,
-    Usage,
-)
+from engines.messages import Abort, Compile, Failed, Flush, Order, Reply, Stats, Submit
 from engines.sampling.grammar import Grammars
-from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
+from engines.schedule.batch_plan import BatchPlan, Progress
 from engines.schedule.scheduler import Scheduler
 from engines.schedule.sequence import Sequence
 from engines.spec import ModelSpec
 from engines.steps.batch import touched_images
 from engines.steps.intake import take_sequence
+from engines.steps.launched import Launched, TokenChoice
 from engines.steps.phase_work import WorkByPhase
-from engines.steps.runner import Launched, Runner, TokenChoice
-
-logger = logging.getLogger(__name__)
+from engines.steps.replies import delta, done, failures, prompt_delta
+from engines.steps.runner import Runner
 
 
 class EngineLoop:
@@ -119,7 +103,7 @@ class EngineLoop:
     def abort(self, request: Abort) -> list[Reply]:
         """End a sequence wherever it is; no answer where it has ended already."""
         sequence = self._scheduler.remove(request.request_id)
-        return [] if sequence is None else [self._done(sequence, "abort", None)]
+        return [] if sequence is None else [done(sequence, "abort", None, now=self._clock())]
 
     def step(self) -> list[Reply]:
         """Launch a step and return what is there; raises only where the device or the books are lost."""
@@ -203,7 +187,7 @@ class EngineLoop:
             return
         now = self._clock()
         for chunk, logprobs in scores:
-            yield from _prompt_delta(chunk, logprobs)
+            yield from prompt_delta(chunk, logprobs)
         token_ids = [choice.token_id for choice in choices]
         self.digest = crc32(repr(token_ids).encode(), self.digest)
         for item in self._scheduler.commit(launched.plan, token_ids):
@@ -213,13 +197,13 @@ class EngineLoop:
         if not self._is_alone:
             raise error  # the others are in the same step and would wait for ever
         self._runner.rest()
-        yield from _failures(self._scheduler.fail(plan, behind=behind), "a step failed", error)
+        yield from failures(self._scheduler.fail(plan, behind=behind), "a step failed", error)
         self._runner.check_device()
 
     def _replies(self, item: Progress, choice: TokenChoice, now: float) -> Iterator[Reply]:
         sequence = item.sequence
         if item.finish_reason == "error":
-            yield from _failures([sequence], "its logits are no numbers", None)
+            yield from failures([sequence], "its logits are no numbers", None)
             return
         if sequence.first_token_s is None:
             sequence.first_token_s = now
@@ -227,51 +211,14 @@ class EngineLoop:
             self._cached_tokens += sequence.cached_tokens
         if item.token_id is not None:
             self._output_tokens += 1
-            yield _delta(sequence, item.token_id, choice)
+            yield delta(sequence, item.token_id, choice)
         if item.finish_reason is None:
             return
         if sequence.grammar is not None and sequence.grammar.fault is not None:
             fault = sequence.grammar.fault
             yield Failed(request_id=sequence.request_id, code="grammar_failed", message=fault)
         else:
-            yield self._done(sequence, item.finish_reason, item.stop_token_id)
-
-    def _done(self, sequence: Sequence, reason: FinishReason, stop_token_id: int | None) -> Done:
-        now = self._clock()
-        admitted = now if sequence.admitted_s is None else sequence.admitted_s
-        first_token = now if sequence.first_token_s is None else sequence.first_token_s
-        usage = Usage(
-            prompt_tokens=sequence.num_prompt_tokens,
-            cached_tokens=sequence.cached_tokens,
-            image_tokens=sum(image.num_tokens for image in sequence.images),
-            output_tokens=sequence.num_outputs,
-            queue_s=admitted - sequence.submitted_s,
-            prefill_s=first_token - admitted,
-            encode_s=sum(span.seconds for span in sequence.encodings),
-            decode_s=now - first_token,
-            num_preemptions=sequence.num_preemptions,
-        )
-        return Done(
-            request_id=sequence.request_id, finish_reason=reason, stop_token_id=stop_token_id, usage=usage
-        )
-
-
-def _delta(sequence: Sequence, token_id: int, choice: TokenChoice) -> Delta:
-    logprobs: tuple[TokenLogprobs, ...] = ()
-    if choice.logprob is not None:
-        logprobs = (
-            TokenLogprobs(chosen=choice.logprob, top_ids=choice.top_ids, top_logprobs=choice.top_logprobs),
-        )
-    return Delta(request_id=sequence.request_id, token_ids=(token_id,), logprobs=logprobs)
-
-
-def _prompt_delta(chunk: Chunk, logprobs: tuple[TokenLogprobs, ...]) -> Iterator[Delta]:
-    """Give out what is new: a sequence that was preempted computes its prompt again."""
-    sequence = chunk.sequence
-    new = logprobs[max(sequence.num_scored - chunk.start, 0) :]
-    if chunk.is_current and new:
-        sequence.num_scored += len(new)
-        yield Delta(request_id=sequence.request_id, token_ids=(), logprobs=(), prompt_logprobs=new)
+            yield done(sequence, item.finish_reason, item.stop_token_id, now=self._clock())
 
 
 def _note_encoding(launched: Launched) -> None:
@@ -286,12 +233,3 @@ def _note_encoding(launched: Launched) -> None:
 def _holds_the_next_up(plan: BatchPlan) -> bool:
     """Tell whether the next step cannot be sampled before the host knows what this one gave."""
     return any(chunk.sequence.needs_host for chunk in plan.sampling)
-
-
-def _failures(sequences: list[Sequence], what: str, error: Exception | None) -> list[Reply]:
-    """Log a fault of ours under an id and answer the sequences that it ended."""
-    fault_id = token_hex(4)
-    names = ", ".join(one.request_id for one in sequences)
-    logger.error("%s (fault %s) ended %s", what, fault_id, names, exc_info=error)
-    message = f"{what}: the engine's log has the cause under fault {fault_id}"
-    return [Failed(request_id=one.request_id, code="engine_error", message=message) for one in sequences]

@@ -9,9 +9,7 @@ Legend: M image rows, H hidden.
 import time
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Seq
-from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,58 +18,19 @@ from engines.memory.encoder_cache import EncoderCache
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import VisionOptions
-from engines.sampling.next_token import Logprobs, sample
+from engines.sampling.next_token import sample
 from engines.sampling.penalties import TokenCounts
 from engines.sampling.plain_rows import plain_rows
 from engines.sampling.prompt_scores import PromptScores, prompt_scores
-from engines.sampling.sampling_rows import SamplingRows, sampling_rows
+from engines.sampling.sampling_rows import sampling_rows
 from engines.schedule.batch_plan import BatchPlan, Chunk
 from engines.schedule.sequence import ImageSlots
 from engines.steps.batch import step_input, touched_images
 from engines.steps.decode_rows import DecodeRows, decode_rows, is_decode
 from engines.steps.host_copy import HostCopy
+from engines.steps.launched import Encoding, Launched, LogprobsCopy, TokenChoice, add_logprobs, on_the_way
 from engines.steps.step import StepInput
-from engines.steps.step_clock import Phase, Span, step_clock
-
-
-class TokenChoice(NamedTuple):
-    """One sampled token, and its log-probabilities where they were asked for."""
-
-    token_id: int | None  # None: the logits were no numbers
-    logprob: float | None = None
-    top_ids: tuple[int, ...] = ()
-    top_logprobs: tuple[float, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LogprobsCopy:
-    """Log-probabilities on their way, and the sampled rows that they belong to."""
-
-    rows: tuple[int, ...]
-    chosen_R: HostCopy
-    top_RA: HostCopy
-    top_ids_RA: HostCopy
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Encoding:
-    """Which pictures a step encoded, and how long that took once it is done."""
-
-    keys: frozenset[bytes]
-    span: Span
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Launched:
-    """A step whose results are still on their way."""
-
-    plan: BatchPlan
-    ids_S: HostCopy | None  # None: nothing is sampled in this step
-    logprobs: LogprobsCopy | None  # None: nobody asked for them
-    scores: PromptScores | None  # None: nobody asked about tokens of a prompt in this step
-    encoding: Encoding | None  # None: no picture was encoded
-    read_by_device: DecodeRows | None = None  # memory of the host that stays as it is until the step is done
-
+from engines.steps.step_clock import Phase, step_clock
 
 Chosen = tuple[Tensor | None, LogprobsCopy | None, PromptScores | None]
 
@@ -101,9 +60,8 @@ class Runner:
         self._vocab = network.spec.decoder.vocab
         self._counts = counts or TokenCounts(max_sequences=max_batch_size, vocab=self._vocab, device=device)
         self._images = EncoderCache(vision.cache_bytes)
-        self._last_ids_S: Tensor | None = (
-            None  # what the step before samples; the vocabulary's size for a NaN
-        )
+        # What the step before samples; the vocabulary's size for a NaN.
+        self._last_ids_S: Tensor | None = None
         self._clock = step_clock(device)
         self.wait_s = 0.0
         self.images_encoded = 0
@@ -208,7 +166,7 @@ class Runner:
     ) -> tuple[Tensor, LogprobsCopy | None]:
         rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
         sampled = sample(logits_SV, rows)
-        return sampled.ids_S, None if sampled.logprobs is None else _on_the_way(sampled.logprobs, rows)
+        return sampled.ids_S, None if sampled.logprobs is None else on_the_way(sampled.logprobs, rows)
 
     def fetch(self, launched: Launched) -> list[TokenChoice]:
         """Wait for a step and return what it sampled."""
@@ -218,7 +176,7 @@ class Runner:
         self._clock.done()
         choices = [TokenChoice(token if token < self._vocab else None) for token in ids]
         if launched.logprobs is not None:
-            _add_logprobs(choices, launched.plan, launched.logprobs)
+            add_logprobs(choices, launched.plan, launched.logprobs)
         return choices
 
     def check_device(self) -> None:
@@ -264,25 +222,3 @@ def _unfinished(plan: BatchPlan) -> set[bytes]:
         for image in touched_images(chunk)
         if image.end > chunk.end
     }
-
-
-def _on_the_way(logprobs: Logprobs, rows: SamplingRows) -> LogprobsCopy:
-    return LogprobsCopy(
-        rows=rows.logprob_rows,
-        chosen_R=HostCopy(logprobs.chosen_R),
-        top_RA=HostCopy(logprobs.top_RA),
-        top_ids_RA=HostCopy(logprobs.top_ids_RA),
-    )
-
-
-def _add_logprobs(choices: list[TokenChoice], plan: BatchPlan, logprobs: LogprobsCopy) -> None:
-    chosen, tops = logprobs.chosen_R.wait().tolist(), logprobs.top_RA.wait().tolist()
-    top_ids = logprobs.top_ids_RA.wait().tolist()
-    for i, row in enumerate(logprobs.rows):
-        number = plan.chunks[plan.sampled[row]].sequence.sampling.logprobs or 0
-        choices[row] = TokenChoice(
-            token_id=choices[row].token_id,
-            logprob=chosen[i],
-            top_ids=tuple(top_ids[i][:number]),
-            top_logprobs=tuple(tops[i][:number]),
-        )

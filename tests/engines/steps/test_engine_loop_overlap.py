@@ -9,7 +9,8 @@ from loop_engine import LoopEngine
 from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Abort
 from engines.schedule.batch_plan import BatchPlan
-from engines.steps.runner import Launched, Runner, TokenChoice
+from engines.steps.launched import Launched, TokenChoice
+from engines.steps.runner import Runner
 
 
 class WatchedRunner(Runner):
