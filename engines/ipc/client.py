@@ -13,11 +13,12 @@ from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 
 from engines.engine import EngineState
-from engines.errors import EngineDeadError, EngineError, error_of
+from engines.errors import EngineDeadError, EngineError
 from engines.ipc.child import EngineChild
 from engines.ipc.pixel_files import PixelFiles
-from engines.ipc.reply_queue import ReplyQueue
+from engines.ipc.reply_streams import ReplyStreams
 from engines.ipc.standing import Standing
+from engines.ipc.until_ready import until_ready
 from engines.messages import (
     HEARTBEAT_S,
     Abort,
@@ -26,11 +27,9 @@ from engines.messages import (
     Failed,
     Flush,
     FromEngine,
-    Loading,
     Ready,
     Reply,
     Start,
-    StartFailed,
     Stats,
     Submit,
     Vocabulary,
@@ -67,7 +66,7 @@ class EngineClient:
         self._pixels = PixelFiles()
         self._ready: Ready | None = None
         self._stats: Stats | None = None
-        self._streams: dict[str, ReplyQueue] = {}
+        self._streams = ReplyStreams()
         self._child: EngineChild | None = None
         self._supervisor: asyncio.Task[None] | None = None
 
@@ -139,7 +138,7 @@ class EngineClient:
             if refusal is not None or self._child is None:
                 yield refusal or _failed(name, "engine_unavailable", "the engine is not running")
                 return
-            queue = self._streams[name] = ReplyQueue()
+            queue = self._streams.open(name)
             try:
                 self._child.send(request)
                 reply: Reply | None = None
@@ -147,8 +146,7 @@ class EngineClient:
                     reply = await queue.get()
                     yield reply
             finally:
-                if self._streams.get(name) is queue:  # the consumer left before the end
-                    del self._streams[name]
+                if self._streams.leave(name, queue):
                     self.abort(name)
         finally:
             for image in request.images:
@@ -169,7 +167,7 @@ class EngineClient:
         """Stop the engine; streams still open end with Failed."""
         self._standing.give_up()
         self._standing.fault = self.fault or "the engine was closed"
-        self._fail_streams("shutting_down", "the engine was closed before the answer was complete")
+        self._streams.fail_all("shutting_down", "the engine was closed before the answer was complete")
         if self._supervisor is not None:
             self._supervisor.cancel()
             await asyncio.wait((self._supervisor,))
@@ -194,7 +192,9 @@ class EngineClient:
         child = await EngineChild.spawn(self._command)
         try:
             child.send(self._start)
-            self._ready = await self._until_ready(child)
+            self._ready = await until_ready(
+                child, timeout_s=self._start_timeout_s, on_phase=self._standing.enter_phase
+            )
         except BaseException:
             await child.kill()
             raise
@@ -215,7 +215,7 @@ class EngineClient:
             logger.error("engine lost: %s", self.fault)
             wait_s = self._standing.lose()
             self._stats = None
-            self._fail_streams("engine_error", str(self.fault))
+            self._streams.fail_all("engine_error", str(self.fault))
             if child is not None:
                 await child.kill()
                 self._child = child = None
@@ -252,42 +252,12 @@ class EngineClient:
 
     def _take(self, message: FromEngine) -> None:
         match message:
-            case Delta():
-                if (queue := self._streams.get(message.request_id)) is not None:
-                    queue.put(message)
-            case Done() | Failed():
-                if (queue := self._streams.pop(message.request_id, None)) is not None:
-                    queue.put(message)
+            case Delta() | Done() | Failed():
+                self._streams.put(message)
             case Stats():
                 self._stats = message
             case _:
                 raise EngineDeadError(f"the engine sent {type(message).__name__} while it was serving")
-
-    def _fail_streams(self, code: str, why: str) -> None:
-        streams, self._streams = self._streams, {}
-        for name, queue in streams.items():
-            queue.put(_failed(name, code, why))
-
-    async def _until_ready(self, child: EngineChild) -> Ready:
-        """Return the engine's Ready; raises what kept it from starting, or that it took too long."""
-        deadline = time.monotonic() + self._start_timeout_s
-        self._standing.phase = "process start"
-        while True:
-            try:
-                messages = await child.receive(max(deadline - time.monotonic(), 0.0))
-            except TimeoutError:
-                raise EngineError(
-                    f"the engine was not ready after {self._start_timeout_s:g} s, in phase "
-                    f"`{self._standing.phase}`: raise engine.start_timeout_s"
-                ) from None
-            for message in messages:
-                match message:
-                    case Loading():
-                        self._standing.phase = message.phase
-                    case Ready():
-                        return message
-                    case StartFailed():
-                        raise error_of(message.kind, message.message)
 
 
 def _failed(request_id: str, code: str, message: str) -> Failed:

@@ -12,23 +12,18 @@ import argparse
 import gc
 import logging
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING
 
 import msgspec
-import zmq
 
 from engines.errors import DeviceError, EngineError
 from engines.ipc.early_context import open_context_early
 from engines.ipc.followers import Followers
-from engines.ipc.last_words import leave_last_words
-from engines.ipc.wire import decode_to_engine, encode_from_engine
+from engines.ipc.link import Link
 from engines.messages import (
     HEARTBEAT_S,
     FromEngine,
@@ -39,7 +34,6 @@ from engines.messages import (
     Start,
     StartFailed,
     Stats,
-    ToEngine,
     Turn,
 )
 from engines.steps.grammar_gate import POLL_S, GrammarGate
@@ -50,11 +44,9 @@ if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered 
     from engines.steps.engine_loop import EngineLoop
 
 PARENT_CHECK_S = 0.5
-MESSAGES_A_TURN = 32
 RESTED_S = 0.5  # without work and messages: time for what would hold up sequences
 GC_OBJECTS = 50_000  # new objects before the youngest are looked through; Python has 700
 RANK_FAULT_S = 0.5  # after a step failed: how long a rank that died may take to be seen as dead
-LAST_WORDS_MS = 2000  # how long what was said may take to leave a process that ends
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +73,7 @@ def main(load: "LoadNetwork | None" = None) -> int:
         link.close()
 
 
-def _lead(start: Start, link: "Link", load: "LoadNetwork | None") -> int:
+def _lead(start: Start, link: Link, load: "LoadNetwork | None") -> int:
     """Load and serve, with the other ranks of a group if there are any."""
     followers = Followers(start, leave_word=link.leave_word)
     try:
@@ -92,7 +84,7 @@ def _lead(start: Start, link: "Link", load: "LoadNetwork | None") -> int:
         followers.close()
 
 
-def _follow(start: Start, link: "Link", load: "LoadNetwork | None", *, rank: int, rendezvous: Path) -> int:
+def _follow(start: Start, link: Link, load: "LoadNetwork | None", *, rank: int, rendezvous: Path) -> int:
     """Load a rank's share and run the steps of rank 0; the status is 1 where they do not agree."""
 
     def meet(backend: "Backend") -> None:
@@ -112,54 +104,6 @@ def _follow(start: Start, link: "Link", load: "LoadNetwork | None", *, rank: int
             loop.take(message)
         loop.step()
     return 0
-
-
-class Link:
-    """The socket to the parent, and whether somebody asked the process to leave."""
-
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
-        self._context = zmq.Context()
-        self._socket = self._context.socket(zmq.PAIR)
-        self._socket.set_hwm(0)
-        self._socket.setsockopt(zmq.LINGER, LAST_WORDS_MS)
-        self._socket.connect(endpoint)
-        self.is_asked_to_leave = False
-
-    def wait(self) -> ToEngine:
-        """Return the next message."""
-        return decode_to_engine(self._socket.recv())
-
-    def inbox(self, timeout_s: float) -> list[ToEngine]:
-        """Return what is here, after waiting for a first message; the rest of a flood waits a turn."""
-        messages: list[ToEngine] = []
-        timeout_ms = int(timeout_s * 1000)
-        while len(messages) < MESSAGES_A_TURN and self._socket.poll(timeout_ms):
-            messages.append(decode_to_engine(self._socket.recv()))
-            timeout_ms = 0
-        return messages
-
-    def send(self, messages: Sequence[FromEngine]) -> None:
-        """Send messages as one frame; nothing is sent for none."""
-        if messages:
-            self._socket.send(encode_from_engine(messages))
-
-    def leave_word(self, words: str) -> None:
-        """Say why this process is about to end where the parent looks for it; any thread may."""
-        leave_last_words(self._endpoint, words)
-
-    def close(self) -> None:
-        """Let what was said leave, and close."""
-        self._socket.close()
-        self._context.term()
-
-    def leave_on_signals(self) -> None:
-        """Take SIGTERM and SIGINT as Stop; before this they end the process at once."""
-        signal.signal(signal.SIGTERM, self._on_signal)
-        signal.signal(signal.SIGINT, self._on_signal)
-
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        self.is_asked_to_leave = True
 
 
 def _load(

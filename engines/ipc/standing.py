@@ -40,6 +40,10 @@ class Standing:
         """A process is being started now."""
         self._begun = time.monotonic()
 
+    def enter_phase(self, phase: str) -> None:
+        """Its start is busy with this."""
+        self.phase = phase
+
     def serve(self) -> None:
         """It is ready."""
         self._start_s = time.monotonic() - self._begun
