@@ -6,16 +6,11 @@ then are pixels decoded. Decoding, resizing and tokenizing run on threads, downl
 
 import asyncio
 import os
-import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
-
-from PIL import Image
 
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
@@ -24,11 +19,11 @@ from deployer.prompt.chat import Rendered
 from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.grammar_vocabulary import grammar_vocabulary
-from deployer.prompt.image_bytes import image_bytes
 from deployer.prompt.image_tiles import PreparedImage, image_tiles
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
-from deployer.prompt.images import Picture, check_pixels, decode, open_picture
+from deployer.prompt.images import Picture
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
+from deployer.prompt.open_pictures import PictureReader
 from deployer.prompt.open_template import open_template, token_text
 from deployer.prompt.pixel_pool import pixel_pool
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
@@ -36,14 +31,11 @@ from deployer.prompt.prepare import prepare_images
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.template_choice import known_templates
 from deployer.prompt.template_fields import with_fields_file
-from deployer.prompt.together import together
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from deployer.prompt.tool_format import check_tools
 from engines.errors import RequestError
 from engines.messages import Vocabulary
 from engines.spec import ModelSpec, VisionSpec
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -78,8 +70,6 @@ class PromptBuilder:
         checkpoint = read_json(folder / "config.json")
         self.tokenizer: Tokenizer = load_tokenizer(folder)
         self.session_len = session_len or cfg.engine.session_len or spec.decoder.max_positions
-        self._max_images = cfg.vision.max_images
-        self._max_image_pixels = cfg.vision.max_image_pixels
         self._vocab = spec.decoder.vocab
         chat = with_fields_file(cfg.chat_template, known_templates=known_templates())
         self._template, self._template_origin = open_template(chat, spec, folder, self.tokenizer)
@@ -99,10 +89,11 @@ class PromptBuilder:
         self.eos_token_ids = rules.eos_token_ids
         self.stop_token_ids = rules.stop_token_ids
         self.stop_words = rules.words
-        self._bytes = image_bytes(cfg.vision)
-        self._own_pictures = threading.Lock()
         self.pixel_pool = pixel_pool(spec.vision, cfg.vision, uncut_pixels=uncut_pixels)  # None: threads
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="prompt")
+        self._pictures = PictureReader(
+            cfg.vision, takes_pictures=self._tiles is not None, threads=self._threads
+        )
 
     async def chat(
         self,
@@ -123,14 +114,15 @@ class PromptBuilder:
         add_generation_prompt: bool = True,
     ) -> PlannedPrompt:
         """Return all but the pixels: what can be refused without decoding is refused. Raises RequestError."""
-        self._check_images(messages)
+        self._pictures.check(messages)
         check_tools(messages, tools, self.tool_format, origin=self._template_origin)
         rendered = self._template.render(
             messages, system=self._system, tools=tools, add_generation_prompt=add_generation_prompt
         )
-        pictures = await together(self._open(part, index) for index, part in enumerate(rendered.images))
+        pictures = await self._pictures.open(rendered.images)
         slots = self._slots(pictures, rendered.images)
-        ids, starts = await self._on_thread(partial(self._encode, rendered, slots))
+        encode = partial(self._encode, rendered, slots)
+        ids, starts = await asyncio.get_running_loop().run_in_executor(self._threads, encode)
         check_length(len(ids), [slot.cost for slot in slots], session_len=self.session_len)
         images = tuple(
             PlannedImage(part=part, picture=picture, slot=slot, start=start)
@@ -140,10 +132,7 @@ class PromptBuilder:
 
     async def measure(self, images: Sequence[ImagePart | ImageSize]) -> list[ImageTokens]:
         """Return what the pictures of one prompt become; no pixel is decoded. Raises RequestError."""
-        self._check_count(len(images))
-        return self._slots(
-            await together(self._sized(image, index) for index, image in enumerate(images)), images
-        )
+        return self._slots(await self._pictures.sized(images), images)
 
     async def prepare(self, planned: PlannedPrompt) -> Prompt:
         """Decode and cut the pictures of a planned prompt. Raises RequestError."""
@@ -159,19 +148,7 @@ class PromptBuilder:
 
         For a conversation that is sent again with each turn.
         """
-        self._check_images(messages)
-        parts = [part for message in messages for part in message.parts if isinstance(part, ImagePart)]
-        read = iter(await together(self._read(part, index) for index, part in enumerate(parts)))
-        return [
-            replace(
-                message,
-                parts=tuple(
-                    replace(part, source=next(read)) if isinstance(part, ImagePart) else part
-                    for part in message.parts
-                ),
-            )
-            for message in messages
-        ]
+        return await self._pictures.fetch(messages)
 
     def count(self, text: str, *, special: bool) -> list[int]:
         """Return the token ids of a text, which may be none; `special` adds bos. Raises RequestError."""
@@ -199,45 +176,6 @@ class PromptBuilder:
         self._threads.shutdown(wait=False, cancel_futures=True)
         if self.pixel_pool is not None:
             self.pixel_pool.close()
-
-    def _check_images(self, messages: Sequence[Message]) -> None:
-        self._check_count(sum(isinstance(part, ImagePart) for message in messages for part in message.parts))
-
-    def _check_count(self, count: int) -> None:
-        if count and self._tiles is None:
-            raise RequestError("this model reads text only: send no images", code="images_not_supported")
-        if count > self._max_images:
-            raise RequestError(
-                f"{count:,} images: must be at most {self._max_images:,} a request (vision.max_images)",
-                code="too_many_images",
-            )
-
-    async def _sized(self, image: ImagePart | ImageSize, index: int) -> Picture | ImageSize:
-        if isinstance(image, ImagePart):
-            return await self._open(image, index)
-        check_pixels(image.width, image.height, index=index, max_pixels=self._max_image_pixels)
-        return image
-
-    async def _open(self, part: ImagePart, index: int) -> Picture:
-        """Return the picture with its size known."""
-        begun_s = time.perf_counter()
-        source = await self._read(part, index)
-        fetch_s = time.perf_counter() - begun_s
-        picture = await self._on_thread(partial(self._look_at, source, index))
-        return replace(picture, fetch_begun_s=begun_s, fetch_s=fetch_s)
-
-    def _look_at(self, source: bytes | Image.Image, index: int) -> Picture:
-        if not isinstance(source, Image.Image):
-            return open_picture(source, index=index, max_pixels=self._max_image_pixels)
-        with self._own_pictures:  # PIL decodes in place, and other prompts may hold the same image
-            picture = open_picture(source, index=index, max_pixels=self._max_image_pixels)
-            decode(picture)
-            return picture
-
-    async def _read(self, part: ImagePart, index: int) -> bytes | Image.Image:
-        if isinstance(part.source, Image.Image):
-            return part.source
-        return await self._bytes.read(part.source, index=index)
 
     def _slots(
         self, pictures: Sequence[Picture | ImageSize], parts: Sequence[ImagePart | ImageSize]
@@ -295,6 +233,3 @@ class PromptBuilder:
                 ]
             )
         return token_id
-
-    async def _on_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
