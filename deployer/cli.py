@@ -10,8 +10,8 @@ Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 a fault of ours, 
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 
 from deployer.command_help import help_for
 from deployer.command_words import DEFAULT_VERB, Command, parse, refuse_bare_words, split_command
@@ -75,30 +75,40 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run(command: Command) -> int:
-    from deployer.config.resolve import entry
     from engines.errors import EngineError
 
-    verb = command.verb
-    if command.name == DEFAULT_VERB:
-        _end_with_a_word()
     try:
-        if verb.instead and any(word.startswith(f"{verb.instead[0]}=") for word in command.words):
-            return int(entry(verb.instead[1])(command.words, command.config_dirs))
-        if verb.takes in ("words", "command"):
-            return int(entry(verb.run)(command.words, command.config_dirs))
-        from deployer.config.load import load_for_verb
-
-        return int(entry(verb.run)(*load_for_verb(verb, command.words, config_dirs=command.config_dirs)))
+        with _signals_end_it() if command.name == DEFAULT_VERB else nullcontext():
+            return _call(command)
     except EngineError as error:
         _print_errors(error, command.words)
         return EXIT_UNAVAILABLE
 
 
-def _end_with_a_word() -> None:
+def _call(command: Command) -> int:
+    """Call the function of a verb with what it takes."""
+    from deployer.config.resolve import entry
+
+    verb = command.verb
+    if verb.instead and any(word.startswith(f"{verb.instead[0]}=") for word in command.words):
+        return int(entry(verb.instead[1])(command.words, command.config_dirs))
+    if verb.takes in ("words", "command"):
+        return int(entry(verb.run)(command.words, command.config_dirs))
+    from deployer.config.load import load_for_verb
+
+    return int(entry(verb.run)(*load_for_verb(verb, command.words, config_dirs=command.config_dirs)))
+
+
+@contextmanager
+def _signals_end_it() -> Iterator[None]:
     """Take the signals that end a server, until it has a loop that listens for them."""
-    for number in ending_signals():
-        if number != signal.SIGINT:  # Python's own KeyboardInterrupt
-            signal.signal(number, _terminated)
+    numbers = [number for number in ending_signals() if number != signal.SIGINT]  # Python takes that one
+    before = {number: signal.signal(number, _terminated) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _terminated(number: int, _: object) -> None:
