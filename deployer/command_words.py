@@ -73,11 +73,16 @@ def _sweep_words(rest: Sequence[str]) -> list[str]:
 def _without_flags(words: Sequence[str], verb: Verb) -> Iterator[str]:
     """Yield the words with the verb's own flags in their key=value form. Raises UsageError for others."""
     waiting = iter(words)
+    seen: set[str] = set()
     for word in waiting:
         flag, _, given = word.partition("=")
         if not word.startswith("-"):
             yield word
-        elif word in verb.flags:
+            continue
+        if flag in seen:
+            raise UsageError(f"{flag}: is given twice; keep one of them")
+        seen.add(flag)
+        if word in verb.flags:
             yield f"{word.removeprefix('--')}=true"
         elif f"{flag}=" in verb.flags:
             value = given or next(waiting, None)

@@ -142,7 +142,7 @@ def _refuse_recipe_keys(flags: Sequence[Flag]) -> None:
 
 def _group_words(flags: Sequence[Flag], listed: set[str], extra_groups: Mapping[str, str]) -> list[str]:
     """Return the overrides that choose options, with a `+` where the group is not listed yet."""
-    chosen = {_slot(flag): flag for flag in flags if flag.kind == "option"}  # the last of equal keys wins
+    chosen = {flag.slot: flag for flag in flags if flag.kind == "option"}
     words = [
         f"+{group}={option}" for group, option in extra_groups.items() if group not in {*chosen, *listed}
     ]
@@ -151,11 +151,6 @@ def _group_words(flags: Sequence[Flag], listed: set[str], extra_groups: Mapping[
         for slot, flag in chosen.items()
     ]
     return words + [flag.text for flag in flags if flag.kind == "drop"]
-
-
-def _slot(flag: Flag) -> str:
-    """Return where an option lands, as Hydra names it: the group, or group@package."""
-    return flag.key if flag.package is None else f"{flag.key}@{flag.package}"
 
 
 def _apply(flags: Sequence[Flag], config: DictConfig, origins: Origins) -> None:

@@ -5,7 +5,7 @@ sets a value.
 """
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -33,11 +33,17 @@ class Flag:
     package: str | None  # `engine@draft=x`
     value: Any
 
+    @property
+    def slot(self) -> str:
+        """What it sets: a key, or a group as Hydra names it, with the package that its option goes to."""
+        return self.key if self.package is None else f"{self.key}@{self.package}"
+
 
 def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
     """Return the overrides that the words spell. Raises ConfigError with every word that is none.
 
-    UsageError where they are no settings at all, as anywhere on the command line.
+    A key is set once, so one that stands twice is a fault. UsageError where the words are no settings at all,
+    as anywhere on the command line.
     """
     parser = OverridesParser.create()
     flags: list[Flag] = []
@@ -58,6 +64,7 @@ def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
             faults.append(fault)
     if faults and len(bare) == len(faults):
         raise UsageError("\n".join(faults))
+    faults += _given_again(flags)
     if faults:
         raise ConfigError(faults)
     return flags
@@ -71,6 +78,17 @@ def _flag(parsed: Override, word: str, tree: ConfigTree) -> Flag:
     else:
         kind = "delete" if parsed.is_delete() else "value"
     return Flag(text=word, kind=kind, key=key, package=parsed.package, value=parsed.value())
+
+
+def _given_again(flags: Sequence[Flag]) -> Iterator[str]:
+    """Yield a message for each key that is set more than once, or option that is chosen so."""
+    words: dict[str, list[str]] = {}
+    for flag in flags:
+        if flag.kind in ("option", "value"):
+            words.setdefault(flag.slot, []).append(flag.text)
+    for slot, given in words.items():
+        if len(given) > 1:
+            yield f"`{slot}` (command line {quoted(given)}): is given {len(given)} times; keep one of them"
 
 
 def _unreadable(word: str) -> str:

@@ -3,7 +3,7 @@
 import re
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deployer.config.override_text import override_text
@@ -43,21 +43,19 @@ class Translation:
 def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
     """Read a command of LMDeploy. Raises UsageError with every flag it does not have."""
     program, rest = _program(words)
-    lines: list[Line] = []
+    named: list[tuple[str, Line]] = []
     faults: list[str] = []
-    seen: set[str] = set()
     models = []
     for flag, values in _split(rest, program):
         if flag is None:
             models += values
             continue
         name = flag.removeprefix("--").replace("_", "-")
-        seen.add(name)
         typed = " ".join([flag, *values])
         if name == "chat-template":
-            lines.append(_template(typed, values, tree))
+            named.append((name, _template(typed, values, tree)))
         elif name in program.flags:
-            lines.append(_line(typed, program.flags[name], values))
+            named.append((name, _line(typed, program.flags[name], values)))
         else:
             faults.append(f"`{flag}`: {way_out(name, program.flags, kind='flags', prefix='--')}")
     if len(models) != 1:
@@ -65,7 +63,8 @@ def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
     if faults:
         raise UsageError("\n".join(f"lmdeploy command: {fault}" for fault in faults))
     model = _model(models[0], tree)
-    defaults = [word for name, word in program.defaults.items() if name not in seen]
+    defaults = [word for name, word in program.defaults.items() if name not in dict(named)]
+    lines = list(_last_of_each(named))
     overrides = [*model.words, *program.fixed, *(word for line in lines for word in line.words), *defaults]
     return Translation(
         verb=program.verb, words=tuple(overrides), lines=(model, *lines), remarks=program.remarks
@@ -100,6 +99,14 @@ def _split(words: Sequence[str], program: Program) -> Iterator[tuple[str | None,
         if not values and most:
             raise UsageError(f"lmdeploy command: `{flag}`: needs a value")
         yield flag, values
+
+
+def _last_of_each(named: Sequence[tuple[str, Line]]) -> Iterator[Line]:
+    """Yield all lines; of equal flags the last sets the key, as in LMDeploy."""
+    last = {name: at for at, (name, _) in enumerate(named)}
+    for at, (name, line) in enumerate(named):
+        is_last = last[name] == at
+        yield line if is_last else replace(line, words=(), note="given again: LMDeploy takes the last")
 
 
 def _line(typed: str, flag: Flag, values: Sequence[str]) -> Line:

@@ -25,7 +25,7 @@ def deployment_words(
     *,
     config_dirs: Sequence[Path] = (),
 ) -> list[str]:
-    """Return the words that name the model, then those of the keywords, then the overrides, which win.
+    """Return the words that name the model, then those of the keywords, then the overrides.
 
     `model`: a model option, a checkpoint folder, a recipe file or a repository that an option stands for.
     Raises UsageError for a value that has no words.

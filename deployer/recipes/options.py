@@ -19,13 +19,18 @@ class Words:
 def take_words(
     words: Sequence[str], *, verb: str, switches: Mapping[str, bool], texts: Sequence[str] = ()
 ) -> Words:
-    """Take words apart; `switches` says what holds where nothing is said. Raises UsageError for others."""
+    """Take words apart; `switches` says what holds where nothing is said.
+
+    Raises UsageError for others, and for a key that is given twice.
+    """
     names, given = [], {}
     found_texts: dict[str, str] = {}
     for word in words:
         key, equals, value = word.partition("=")
         if not equals:
             names.append(word)
+        elif key in given or key in found_texts:
+            raise UsageError(f"`{word}`: `{key}` is given twice; keep one of them")
         elif key in texts:
             found_texts[key] = value
         elif key not in switches:

@@ -44,6 +44,21 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
         ),
         (["+recipe=nosuch"], 3, "unknown recipe `nosuch` (command line `+recipe=nosuch`): none is near it"),
         (["--port", "80"], 2, "settings read key=value: write server.port=80"),
+        (
+            ["explain", "+model=pocket_vl", "output=json", "output=table"],
+            2,
+            "`output=json`, `output=table`: the form is given 2 times; keep one of them",
+        ),
+        (
+            ["recipe", "verify", "pocket_vl_cpu", "offline=true", "offline=false"],
+            2,
+            "`offline=false`: `offline` is given twice; keep one of them",
+        ),
+        (
+            ["+model=pocket_vl", "engine.tp=1", "engine.tp=2"],
+            3,
+            "`engine.tp` (command line `engine.tp=1`, `engine.tp=2`): is given 2 times; keep one of them",
+        ),
         (["+model"], 2, "`+model`: is neither a verb nor key=value; write model=<value>"),
         (["+model", "engine=turbo"], 3, "`+model`: is neither a verb nor key=value"),
         (["pocket_vl"], 2, "unknown verb `pocket_vl`: it is a model; write deploy +model=pocket_vl"),

@@ -17,3 +17,8 @@ def test_the_verb_is_the_first_bare_word_and_serve_without_one() -> None:
 def test_flags_are_refused_by_name() -> None:
     with pytest.raises(UsageError, match="known flags: `--config-dir`, `--help`, `--multirun`"):
         parse(["--cfg", "+model=x"])
+
+
+def test_a_flag_that_is_given_twice_is_refused() -> None:
+    with pytest.raises(UsageError, match="--against: is given twice; keep one of them"):
+        parse(["plan", "--against", "http://a", "--against=http://b"])

@@ -78,9 +78,10 @@ def fake_pipeline(
     return AsyncPipeline(config, open_deployment=opened)
 
 
-def tiny_words() -> tuple[str, ...]:
+def tiny_words(*, max_new_tokens: int = 12) -> tuple[str, ...]:
     """The overrides that run the tiny checkpoint on a CPU with little memory, greedily."""
     return (
         "engine=pytorch", "engine.device_type=cpu", "engine.num_gpu_blocks=512", "sampling=greedy",
-        "engine.cache_block_seq_len=16", "engine.max_batch_size=16", "sampling.max_new_tokens=12",
+        "engine.cache_block_seq_len=16", "engine.max_batch_size=16",
+        f"sampling.max_new_tokens={max_new_tokens}",
     )  # fmt: skip

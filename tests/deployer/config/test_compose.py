@@ -23,10 +23,9 @@ def test_a_value_is_set_with_or_without_a_plus(word: str) -> None:
     assert load_config(["+model=internvl2_2b", word]).engine.tp == 2
 
 
-def test_the_last_of_two_equal_flags_wins() -> None:
-    composed = compose(["+model=internvl2_1b", "model=internvl2_2b", "engine.tp=2", "engine.tp=4"])
-    assert composed.values["model"]["name"] == "internvl2_2b"
-    assert composed.values["engine"]["tp"] == 4
+def test_a_key_that_is_given_twice_is_told_with_all_other_faults() -> None:
+    told = fault_of("+model=internvl2_1b", "model=internvl2_2b", "engine.tp=2", "engine.tp=4", "engine=turbo")
+    assert [line.split()[0] for line in told.splitlines()] == ["unknown", "`model`", "`engine.tp`"]
 
 
 def test_a_model_may_choose_how_it_samples_and_the_command_line_still_wins() -> None:

@@ -63,6 +63,30 @@ def test_all_words_are_judged_not_only_the_first() -> None:
     assert len(caught.value.faults) == 3
 
 
+@pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (
+            ["engine.tp=1", "+engine.tp=2"],
+            "`engine.tp` (command line `engine.tp=1`, `+engine.tp=2`): is given 2 times; keep one of them",
+        ),
+        (
+            ["engine=pytorch", "engine.tp=2", "engine=pytorch"],
+            "`engine` (command line `engine=pytorch`, `engine=pytorch`): is given 2 times; keep one of them",
+        ),
+    ],
+)
+def test_what_is_given_twice_is_named_with_both_words(words: list[str], fault: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_flags(words, TREE)
+    assert list(caught.value.faults) == [fault]
+
+
+def test_a_mapping_is_emptied_and_then_filled_and_its_keys_are_set_behind_it() -> None:
+    words = ["~target.labels", "target.labels={a: b}", "target.labels.c=d"]
+    assert [flag.kind for flag in parse_flags(words, TREE)] == ["delete", "value", "value"]
+
+
 def test_the_quoted_form_that_a_message_offers_is_read_as_the_text() -> None:
     (flag,) = parse_flags(["model.path='~/x'"], TREE)
     assert flag.value == "~/x"

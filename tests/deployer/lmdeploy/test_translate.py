@@ -75,6 +75,13 @@ def test_flags_without_effect_and_without_counterpart_are_named() -> None:
     assert "server.qos" in notes["--qos-config-path"].note
 
 
+def test_the_last_of_equal_flags_holds_and_the_others_are_told() -> None:
+    found = translated(f"lmdeploy serve api_server {MODEL} --tp 2 --tp 4")
+    assert [line.words for line in found.lines[1:]] == [(), ("engine.tp=4",)]
+    assert "LMDeploy takes the last" in found.lines[1].note
+    assert load_config(found.words).engine.tp == 4
+
+
 def test_switches_take_no_value_and_lists_take_all_of_theirs() -> None:
     found = translated(
         f"lmdeploy serve api_server --allow-credentials {MODEL} --allow-methods GET POST --eager-mode "

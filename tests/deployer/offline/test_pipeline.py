@@ -162,7 +162,7 @@ def test_a_picture_url_that_nothing_can_connect_to_is_a_request_error(pipe: Pipe
 
 
 def test_two_pipelines_live_side_by_side(pipe: Pipeline, tiny_model: Path) -> None:
-    with pipeline(tiny_model, *tiny_words(), "sampling.max_new_tokens=3") as other:
+    with pipeline(tiny_model, *tiny_words(max_new_tokens=3)) as other:
         assert one(other("Go on")).generate_token_len == 3
         assert one(pipe("Go on")).generate_token_len == 12
 

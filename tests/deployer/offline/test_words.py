@@ -7,7 +7,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from deployer.config.load import load_config
-from deployer.errors import UsageError
+from deployer.errors import ConfigError, UsageError
 from deployer.offline.words import deployment_words
 
 
@@ -24,10 +24,11 @@ def test_models(tmp_path: Path) -> None:
     assert words("nobody/nothing") == ["+model=local", "model.path=nobody/nothing"]
 
 
-def test_overrides_win_over_keywords() -> None:
+def test_overrides_stand_beside_keywords_and_a_key_is_set_once() -> None:
     found = words("internvl2_8b", "engine.tp=4", engine="turbomind", quantization={"kv": "int8"})
     assert found == ["+model=internvl2_8b", "engine=turbomind", "quantization.kv=int8", "engine.tp=4"]
-    assert load_config(words("internvl2_8b", "engine.tp=4", engine={"tp": 2})).engine.tp == 4
+    with pytest.raises(ConfigError, match=r"`engine.tp=2`, `engine.tp=4`.: is given 2 times"):
+        load_config(words("internvl2_8b", "engine.tp=4", engine={"tp": 2}))
 
 
 @pytest.mark.parametrize(
