@@ -84,6 +84,31 @@ DEVICE void release(Barrier& empty) {
     if (threadIdx.x % 32 == 0) barrier_arrive(empty);
 }
 
+constexpr int kColumns = kOwn / 4;             // of four outputs that a block writes; a thread keeps to one of them
+constexpr int kRowStep = kConsumers / kColumns;
+static_assert(kConsumers % kColumns == 0, "see finish");
+
+// Add up the turns of other blocks' outputs, so that they fetch one part of each: what crosses a cluster takes long.
+template <class Layout>
+DEVICE void fold(Layout& shared) {
+    meet_named(1, kConsumers);
+#pragma unroll 1
+    for (int other = 1; other < CLUSTER; other++) {
+        const int o = (blockIdx.x + other) % CLUSTER * kOwn + threadIdx.x % kColumns * 4;
+#pragma unroll 1
+        for (int row = threadIdx.x / kColumns; row < ROWS; row += kRowStep) {
+            float parts[TURNS][4];
+#pragma unroll
+            for (int turn = 0; turn < TURNS; turn++) unpack16<fp32>(load16(&shared.sums[turn][row][o]), parts[turn]);
+#pragma unroll
+            for (int turn = 1; turn < TURNS; turn++)
+#pragma unroll
+                for (int j = 0; j < 4; j++) parts[0][j] += parts[turn][j];
+            store16(&shared.sums[0][row][o], as_words(parts[0][0], parts[0][1], parts[0][2], parts[0][3]));
+        }
+    }
+}
+
 // Leave the sums of this block where the cluster finds them.
 template <class Layout>
 DEVICE void leave(Layout& shared, const float (&sum)[ROWS / 2]) {
@@ -92,32 +117,29 @@ DEVICE void leave(Layout& shared, const float (&sum)[ROWS / 2]) {
     meet_named(1, kConsumers);  // nobody multiplies from the rings any more
 #pragma unroll
     for (int j = 0; j < ROWS / 2; j++) sums[j / 4 * 8 + lane % 4 * 2 + j % 2][output + j / 2 % 2 * 8] = sum[j];
+    if constexpr (CLUSTER > 1 && TURNS > 1) fold(shared);
 }
 
-constexpr int kShares = CLUSTER * TURNS;
+constexpr int kShares = TURNS + CLUSTER - 1;
 
-// The parts of four outputs of a row. Loads from the other block take long: a thread has several under way.
+// The parts of four outputs of a row: of each turn, and of other blocks.
 template <class Layout>
 DEVICE void load_parts(float (&parts)[kShares][4], Layout& shared, int row, int o) {
 #pragma unroll
-    for (int share = 0; share < kShares; share++) {
-        const float* from = &shared.sums[share % TURNS][row][o];
-        if constexpr (CLUSTER == 1) {
-            unpack16<fp32>(load16(from), parts[share]);
-        } else {
-            load_peer4(parts[share], from, share / TURNS);
-        }
-    }
+    for (int other = 1; other < CLUSTER; other++) load_peer4(parts[TURNS + other - 1], &shared.sums[0][row][o], (blockIdx.x + other) % CLUSTER);
+#pragma unroll
+    for (int turn = 0; turn < TURNS; turn++) unpack16<fp32>(load16(&shared.sums[turn][row][o]), parts[turn]);
 }
 
-// Their sum, with the bias of the outputs from `output` on, rounded.
-DEVICE uint2 add_up(const float (&parts)[kShares][4], const SCALAR* bias, int output) {
-    float total[4] = {};
+// Their sum and the bias, rounded.
+DEVICE uint2 add_up(const float (&parts)[kShares][4], const float (&bias)[4]) {
+    float total[4];
 #pragma unroll
     for (int j = 0; j < 4; j++) {
+        total[j] = parts[0][j];
 #pragma unroll
-        for (int share = 0; share < kShares; share++) total[j] += parts[share][j];
-        if (bias) total[j] += to_float(bias[output + j]);
+        for (int share = 1; share < kShares; share++) total[j] += parts[share][j];
+        total[j] += bias[j];
     }
     return make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
 }
@@ -131,26 +153,29 @@ DEVICE unsigned gate2(unsigned gate, unsigned up) {
 // Add up the sums of this block's own outputs and write them.
 template <class Layout>
 DEVICE void finish(Layout& shared, const SCALAR* bias, SCALAR* out, Tile tile, int num_rows, int num_outputs) {
-    constexpr int kLoads = kShares * (1 + GATED), kItems = CLUSTER > 1 ? 2 : 1;
-    const int num_items = min(ROWS, num_rows - tile.first_row) * (kOwn / 4);
+    constexpr int kItems = CLUSTER > 1 ? 2 : 1;  // rows whose parts are under way
+    const int o = blockIdx.x % CLUSTER * kOwn + threadIdx.x % kColumns * 4, output = tile.first_output + o;
+    const int end = min(ROWS, num_rows - tile.first_row);
+    if (output >= num_outputs) return;
+    float added[1 + GATED][4] = {};
+    if (bias) {
+#pragma unroll
+        for (int j = 0; j < 4 * (1 + GATED); j++) added[j / 4][j % 4] = to_float(bias[j / 4 * num_outputs + output + j % 4]);
+    }
 #pragma unroll 1
-    for (int first = threadIdx.x; first < num_items; first += kItems * kConsumers) {
+    for (int first = threadIdx.x / kColumns; first < end; first += kItems * kRowStep) {
         float parts[kItems][1 + GATED][kShares][4];
 #pragma unroll
-        for (int i = 0; i < kItems; i++) {
-            const int item = min(first + i * kConsumers, num_items - 1), row = item / (kOwn / 4);
-            const int o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
+        for (int i = 0; i < kItems; i++)
 #pragma unroll
-            for (int half = 0; half <= GATED; half++) load_parts(parts[i][half], shared, row, half * kWidth + o);
-        }
+            for (int half = 0; half <= GATED; half++) load_parts(parts[i][half], shared, min(first + i * kRowStep, end - 1), half * kWidth + o);
 #pragma unroll
         for (int i = 0; i < kItems; i++) {
-            const int item = first + i * kConsumers, row = item / (kOwn / 4);
-            const int output = tile.first_output + blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4;
-            if (item >= num_items || output >= num_outputs) continue;
-            uint2 y = add_up(parts[i][0], bias, output);
+            const int row = first + i * kRowStep;
+            if (row >= end) continue;
+            uint2 y = add_up(parts[i][0], added[0]);
             if constexpr (GATED) {
-                const uint2 up = add_up(parts[i][GATED], bias, num_outputs + output);
+                const uint2 up = add_up(parts[i][GATED], added[GATED]);
                 y = make_uint2(gate2(y.x, up.x), gate2(y.y, up.y));
             }
             *reinterpret_cast<uint2*>(out + (long long)(tile.first_row + row) * num_outputs + output) = y;

@@ -23,7 +23,8 @@ _ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
 _GROUP_BYTES = 4096  # codes of a group's slab
 _SCALE_BYTES = 3  # a scale and a zero point
 _BARRIER_BYTES = 16  # full and empty, a stage
-_CODE_BYTES = 50 * 1024  # under way: more lose time where nothing runs before, kernels/LOG.md
+# Under way: more lose time where x comes late behind them, kernels/LOG.md.
+_CODE_BYTES = {8: 100 * 1024, 16: 50 * 1024, 32: 50 * 1024, 64: 50 * 1024, 128: 50 * 1024}
 _MOST_STAGES = 24
 
 
@@ -129,9 +130,12 @@ def make_cut(
     turns: int = 1,
     cluster: int = 1,
     gated: bool = False,
-    code_bytes: int = _CODE_BYTES,
+    code_bytes: int | None = None,
 ) -> Int4Cut | None:
-    """Return a cut whose rings fill the shared memory, or None where the kernel cannot be cut so."""
+    """Return a cut whose rings fill the shared memory, or None where the kernel cannot be cut so.
+
+    `code_bytes`: of the ring of codes; None: what was measured to be the best.
+    """
     if groups * turns > _MOST_WARPGROUPS[rows] or (gated and (groups % 2 or cluster > 1)):
         return None
     slabs = -(-(inputs // SLAB) // cluster)
@@ -139,7 +143,8 @@ def make_cut(
     fixed = _ALIGNMENT + share_groups * GROUP_OUTPUTS * groups * _SCALE_BYTES
     code_stage, x_stage = groups * _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * SLAB + _BARRIER_BYTES
     most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
-    code_stages = _whole_turns(max(2, turns, min(most, code_bytes // code_stage)), turns)
+    under_way = (code_bytes or _CODE_BYTES[rows]) // code_stage
+    code_stages = _whole_turns(max(2, turns, min(most, under_way)), turns)
     x_stages = _whole_turns(min(most, (shared_bytes - fixed - code_stages * code_stage) // x_stage), turns)
     if x_stages < 2 or slabs < turns:
         return None

@@ -36,8 +36,9 @@ _GATED_CODES: dict[str, Callable[..., Tensor]] = {
     "even": linear_even.linear_even_codes,
     "tiles": linear_tiles.linear_tiles_codes,
 }
-# Fewer are `linear_skinny_int4`'s, which applies none.
-_GATED_INT4_ROWS = range(linear_skinny_int4.ROWS[-1] + 1, linear_int4_hopper.MOST_ROWS + 1)
+# Fewer are `linear_skinny_int4`'s, which applies none: it takes less time by itself up to 8 rows, and with an
+# op for the gates behind it more from 5 on, kernels/LOG.md.
+_GATED_INT4_ROWS = range(5, linear_int4_hopper.MOST_ROWS + 1)
 # Rows that cuBLASLt multiplies in e4m3 at once: calls of 8,192 rows were up to 22 % slower on one of two
 # H200, calls of 2,048 up to 7 % on the other, kernels/LOG.md.
 _LIBRARY_ROWS = 4096
