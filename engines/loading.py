@@ -24,6 +24,7 @@ from engines.sampling.penalties import TokenCounts
 from engines.schedule.scheduler import Scheduler
 from engines.spec import ModelSpec
 from engines.steps.engine_loop import EngineLoop
+from engines.steps.first_requests import NEW_TOKENS, run_first_requests
 from engines.steps.rehearsal import rehearse
 from engines.steps.runner import Runner
 
@@ -104,17 +105,11 @@ def load_engine(
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
     with phases.of("kv_cache"):
         plan, kv = _pages(spec, backend, options, workspace_bytes=workspace_bytes)
-    runner = _runner(network, kv, backend, options, plan, phases, vocab=spec.decoder.vocab)
-    loop = EngineLoop(
-        _scheduler(options, plan),
-        runner,
-        spec,
-        num_pages=plan.num_pages,
-        session_len=plan.session_len,
-        is_alone=options.tp == 1,
-        grammars=grammars,
-        overlap=backend.device.type != "cpu" if overlap is None else overlap,
-    )
+    make_loop = _loops(network, spec, kv, backend, options, plan, phases, grammars=grammars, overlap=overlap)
+    if backend.device.type != "cpu":
+        with phases.of("first_requests"):
+            run_first_requests(make_loop(), longest_prompt=_longest_prompt(options, plan))
+    loop = make_loop()
     parts = {"weights": weight_bytes, "workspace": workspace_bytes}
     return loop, _ready(backend, plan, options, parts, phases)
 
@@ -179,32 +174,56 @@ def _scheduler(options: EngineOptions, plan: KvPlan) -> Scheduler:
     )
 
 
-def _runner(
+def _loops(
     network: Network,
+    spec: ModelSpec,
     kv: list[KvLayer],
     backend: Backend,
     options: EngineOptions,
     plan: KvPlan,
     phases: "_Phases",
     *,
-    vocab: int,
-) -> Runner:
-    """Return what runs steps; where the device records them, they are recorded here."""
-    limits = options.scheduler
+    grammars: Grammars,
+    overlap: bool | None,
+) -> Callable[[], EngineLoop]:
+    """Return what makes a loop with nothing in it; where the device records steps, they are recorded here.
+
+    One loop is to be in use at a time: all have the same pages.
+    """
+    limits, vocab = options.scheduler, spec.decoder.vocab
     counts = TokenCounts(max_sequences=limits.max_batch_size, vocab=vocab, device=backend.device)
     recorded: ChoosingNetwork | None = None
     if backend.capture_steps is not None:
         with phases.of("graphs"):
             recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
-    return Runner(
-        recorded or network,
-        kv,
-        device=backend.device,
-        max_batch_size=limits.max_batch_size,
-        vision=options.vision,
-        recorded=recorded,
-        counts=counts,
-    )
+
+    def make() -> EngineLoop:
+        runner = Runner(
+            recorded or network,
+            kv,
+            device=backend.device,
+            max_batch_size=limits.max_batch_size,
+            vision=options.vision,
+            recorded=recorded,
+            counts=counts,
+        )
+        return EngineLoop(
+            _scheduler(options, plan),
+            runner,
+            spec,
+            num_pages=plan.num_pages,
+            session_len=plan.session_len,
+            is_alone=options.tp == 1,
+            grammars=grammars,
+            overlap=backend.device.type != "cpu" if overlap is None else overlap,
+        )
+
+    return make
+
+
+def _longest_prompt(options: EngineOptions, plan: KvPlan) -> int:
+    """Return the most tokens that fill one step and leave room for new ones."""
+    return max(1, min(options.scheduler.max_prefill_token_num, plan.session_len - NEW_TOKENS))
 
 
 def _captured(
