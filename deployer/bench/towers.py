@@ -17,6 +17,7 @@ import torch
 
 from deployer.config.hyper_parameters import without_factor_lists
 from deployer.config.load import load_config
+from deployer.errors import DeployError
 from deployer.plan.step_times import tile_flops
 from deployer.table import print_table
 from engines.backends import OP_TABLES
@@ -156,4 +157,7 @@ def _wait(device: torch.device) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(tuple(sys.argv[1:]) or MODELS))
+    try:
+        sys.exit(main(tuple(sys.argv[1:]) or MODELS))
+    except (DeployError, EngineError) as error:
+        sys.exit(f"error: {error}")

@@ -4,7 +4,8 @@ The words are those of every wording, answer and system text; nothing that is pr
 """
 
 import sys
-from collections.abc import Iterator
+from argparse import ArgumentParser
+from collections.abc import Iterator, Sequence
 
 from deployer.pocket_vl import absence, follow_ups, wordings
 from deployer.pocket_vl.prompts import SYSTEM_TEXTS
@@ -45,7 +46,15 @@ def texts() -> Iterator[str]:
     )
 
 
-if __name__ == "__main__":
+def main(words: Sequence[str]) -> None:
+    """Build and save it."""
+    parser = ArgumentParser(prog="python -m deployer.pocket_vl.build_vocabulary")
+    parser.add_argument("file", metavar="FILE", help="tokenizer.json to write")
+    file = parser.parse_args(words).file
     tokenizer = build_tokenizer(texts(), size=SIZE)
-    tokenizer.save(sys.argv[1])
-    print(f"{tokenizer.get_vocab_size()} tokens in {sys.argv[1]}")
+    tokenizer.save(file)
+    print(f"{tokenizer.get_vocab_size()} tokens in {file}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,6 +1,8 @@
-"""A sheet of generated pictures: `python -m deployer.pocket_vl.contact_sheet FILE [first seed]`."""
+"""A sheet of generated pictures: `python -m deployer.pocket_vl.contact_sheet FILE [SEED]`."""
 
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -27,6 +29,14 @@ def contact_sheet(first_seed: int, book: FontBook) -> Image.Image:
     return sheet
 
 
+def main(words: Sequence[str]) -> None:
+    """Draw and save it."""
+    parser = ArgumentParser(prog="python -m deployer.pocket_vl.contact_sheet")
+    parser.add_argument("file", metavar="FILE", help="picture to write")
+    parser.add_argument("seed", metavar="SEED", type=int, nargs="?", default=0, help="of the first picture")
+    asked = parser.parse_args(words)
+    contact_sheet(asked.seed, FontBook.system()).save(asked.file, optimize=True)
+
+
 if __name__ == "__main__":
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else 0
-    contact_sheet(seed, FontBook.system()).save(sys.argv[1], optimize=True)
+    main(sys.argv[1:])

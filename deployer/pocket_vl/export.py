@@ -6,6 +6,8 @@ python -m deployer.pocket_vl.export RUN TOKENIZER FOLDER
 import json
 import shutil
 import sys
+from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -60,6 +62,18 @@ def _halved(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().to("cpu", torch.bfloat16).contiguous() for name, tensor in tensors.items()}
 
 
+def main(words: Sequence[str]) -> None:
+    """Write the checkpoint of a run."""
+    parser = ArgumentParser(prog="python -m deployer.pocket_vl.export")
+    parser.add_argument("run", metavar="RUN", type=Path, help="folder that training wrote (`out=`)")
+    parser.add_argument("tokenizer", metavar="TOKENIZER", type=Path, help="its tokenizer.json")
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="checkpoint to write")
+    asked = parser.parse_args(words)
+    missing = [file for file in (asked.run / SIZES_FILE, asked.tokenizer) if not file.is_file()]
+    if missing:
+        parser.error(f"there is no {', '.join(f'`{file}`' for file in missing)}")
+    write_checkpoint(read_parts(asked.run), Sizes.load(asked.run / SIZES_FILE), asked.tokenizer, asked.folder)
+
+
 if __name__ == "__main__":
-    run, vocabulary, target = (Path(argument) for argument in sys.argv[1:4])
-    write_checkpoint(read_parts(run), Sizes.load(run / SIZES_FILE), vocabulary, target)
+    main(sys.argv[1:])

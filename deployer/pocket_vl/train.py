@@ -34,7 +34,9 @@ _LATE_S = 0.004  # a wait for the next batch that counts as falling behind
 
 
 def train(options: Options) -> None:
-    """Run both stages and the trial."""
+    """Run both stages and the trial; exits with a message where the device is not there."""
+    if options.device == "cuda" and not torch.cuda.is_available():
+        raise SystemExit("device=cuda: torch finds no GPU; run it where `nvidia-smi` shows one")
     options.out.mkdir(parents=True, exist_ok=True)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     sizes = Sizes(

@@ -35,7 +35,10 @@ class Options:
 
 
 def read_options(arguments: list[str]) -> Options:
-    """Return the options of `key=value` arguments; exits with a message on an unknown key or a bad value."""
+    """Return the options of `key=value` arguments; exits with a message on an unknown key or a bad value.
+
+    Files that are read must be there.
+    """
     known = {field.name: field.type for field in fields(Options)}
     changes: dict[str, object] = {}
     for argument in arguments:
@@ -47,4 +50,11 @@ def read_options(arguments: list[str]) -> Options:
             changes[key] = value == "true" if kind is bool else kind(value)  # type: ignore[operator]  # int, float, str or Path
         except ValueError as error:
             raise SystemExit(f"option `{argument}`: {error}") from error
-    return replace(Options(), **changes)  # type: ignore[arg-type]  # checked against the fields above
+    options = replace(Options(), **changes)  # type: ignore[arg-type]  # checked against the fields above
+    if not options.fonts.is_dir():
+        raise SystemExit(f"fonts={options.fonts}: is not a folder; name one with .ttf and .otf files")
+    if not options.tokenizer.is_file():
+        raise SystemExit(
+            f"tokenizer={options.tokenizer}: there is no such file; `build_vocabulary` beside this writes one"
+        )
+    return options
