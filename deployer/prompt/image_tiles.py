@@ -18,9 +18,10 @@ from deployer.prompt.picture_memory import colours, keep_in_one_piece
 from deployer.prompt.pixel_options import configured
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan, PixelSpec, Segment
-from engines.vision.pixels.side_by_side import LARGE_PIXELS, bands
+from engines.vision.pixels.side_by_side import THREADS, bands
 
 _PART_PIXELS = 1 << 19  # digested at once; a constant, since keys follow from it
+_BAND_PIXELS = 1 << 17  # likewise, of a picture in memory: 0.4 ms, as long as to wake a few threads
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,7 +157,7 @@ def _packed(rgb: Image.Image, top: int, bottom: int) -> bytes:
 def _parts(picture: NDArray[np.uint8]) -> list[Callable[[], memoryview]]:
     """Return what gives the parts of a picture in memory, of which the fourth byte of a pixel is one."""
     height, width, _ = picture.shape
-    stretches = bands(height) if height * width >= LARGE_PIXELS else [(0, height)]
+    stretches = bands(height, most=min(THREADS, -(-height * width // _BAND_PIXELS)))
     return [partial(_lines, picture, top, bottom) for top, bottom in stretches]
 
 

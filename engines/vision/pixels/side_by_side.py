@@ -19,7 +19,7 @@ def side_by_side(calls: Sequence[Callable[[], Result]], *, pixels: int) -> list[
         return [future.result() for future in [threads.submit(call) for call in calls]]
 
 
-def bands(length: int) -> list[tuple[int, int]]:
-    """Cut [0, length) into a stretch a thread, none of them empty."""
-    count = max(1, min(THREADS, length))
+def bands(length: int, *, most: int = THREADS) -> list[tuple[int, int]]:
+    """Cut [0, length) into `most` stretches, a thread each, none of them empty."""
+    count = max(1, min(most, length))
     return list(pairwise(length * i // count for i in range(count + 1)))

@@ -2,6 +2,8 @@
 
 import threading
 
+import pytest
+
 from deployer.prompt.picture_key import PictureKeys
 
 
@@ -32,3 +34,25 @@ def test_a_single_part_is_digested_once() -> None:
     asked = []
     key = PictureKeys().begin("one", [lambda: asked.append(1) or b"pixels"])
     assert key() == key() and len(asked) == 1
+
+
+def test_who_asks_digests_what_no_thread_has_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    has_helped = threading.Event()
+
+    def first() -> bytes:
+        assert has_helped.wait(10)
+        return b"a"
+
+    def second() -> bytes:
+        has_helped.set()
+        return b"b"
+
+    key = PictureKeys().begin("one", [first, second])
+    assert key() == PictureKeys().begin("one", [lambda: b"a", lambda: b"b"])()
+
+
+def test_a_part_is_digested_once_whoever_does_it() -> None:
+    asked: list[int] = []
+    key = PictureKeys().begin("one", [lambda i=i: asked.append(i) or b"pixels" for i in range(9)])
+    assert key() == key() and sorted(asked) == list(range(9))

@@ -16,6 +16,7 @@ def test_bands_cover_a_length_without_empty_ones(length: int) -> None:
     found = bands(length)
     assert [at for start, end in found for at in range(start, end)] == list(range(length))
     assert len(found) == min(length, THREADS)
+    assert len(bands(length, most=2)) == min(length, 2)
 
 
 def test_calls_of_a_large_picture_run_at_the_same_time_and_keep_their_order() -> None:
