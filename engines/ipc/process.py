@@ -33,7 +33,6 @@ from engines.messages import (
     Ready,
     Start,
     StartFailed,
-    Stats,
     Turn,
 )
 from engines.steps.grammar_gate import POLL_S, GrammarGate
@@ -175,11 +174,10 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
             why = "the engine failed" if fault is None else f"the engine failed: {fault}"
             _fail_all(loop, gate, link, f"{why}; it is being restarted")
             return 1
-        stats = loop.stats()
-        if time.monotonic() >= stats_due or _counts(stats) != counted:
+        if time.monotonic() >= stats_due or loop.counts != counted:
             stats_due = time.monotonic() + HEARTBEAT_S
-            counted = _counts(stats)
-            out.append(stats)
+            counted = loop.counts
+            out.append(loop.stats())
         link.send(out)
     _fail_all(loop, gate, link, "the engine was stopped")
     return 0
@@ -198,10 +196,6 @@ def _leave_alone_what_stays() -> None:
     gc.freeze()
     gc.set_threshold(GC_OBJECTS)
     gc.enable()
-
-
-def _counts(stats: Stats) -> tuple[int, int]:
-    return stats.num_running, stats.num_waiting
 
 
 def _num_threads(device: str, *, ranks: int = 1) -> int:

@@ -69,6 +69,11 @@ class EngineLoop:
             self._scheduler.num_waiting > 0 or self._scheduler.num_running > 0 or self._under_way is not None
         )
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many sequences run and how many wait."""
+        return self._scheduler.num_running, self._scheduler.num_waiting
+
     def take(self, message: Order) -> list[Reply]:
         """Take a message of the front end."""
         if isinstance(message, Flush):
