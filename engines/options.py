@@ -11,7 +11,7 @@ EngineKind = Literal["turbomind", "pytorch", "auto"]
 DeviceType = Literal["cuda", "cpu", "npu", "auto"]
 ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 LoadFormat = Literal["checkpoint", "random"]
-KvFormat = Literal["none", "fp8", "int8", "int4"]
+KvFormat = Literal["none", "bf12", "fp8", "int8", "int4"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -3,7 +3,7 @@
    out[b, n] = softmax(scale * q[b, n] . keys) @ values, over the last WINDOW of kv_lens[b] tokens (all, where WINDOW is 0)
 
    in       q [B, KV_HEADS * GROUP, DIM] SCALAR, sequences `q_stride` elements apart
-            keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, or codes; key_scales, value_scales: fp16 parameters of each
+            keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, or codes; key_scales, value_scales: parameters of each
             row of codes; formats as in engines/memory/kv_layer.py   pages [B, pages_stride] int32   kv_lens [B] int32
    out      out [B, KV_HEADS * GROUP, DIM] contiguous; zeros where kv_lens[b] is 0
    scratch  partials: 2 * (gridDim.x / CLUSTER) * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
@@ -11,7 +11,7 @@
             k, v [B, KV_HEADS, DIM] SCALAR, sequences `k_stride`, `v_stride` elements apart   cos, sin [B, ROTARY] fp32
             slots [B] int64 as in rope.cu: where they are stored, rotated and in the format of the pages
    -D       SCALAR = bf16 | fp16; DIM, multiple of 16; ROTARY; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;
-            WINDOW; KV_FORMAT = 0 SCALAR | 1 int8 | 2 int4 | 3 fp8; WARPS; STAGES (tiles in flight + 1); CLUSTER,
+            WINDOW; KV_FORMAT = 0 SCALAR | 1 int8 | 2 int4 | 3 fp8 | 4 bf12 (SCALAR bf16); WARPS; STAGES (tiles in flight + 1); CLUSTER,
             blocks that work as one; BLOCKS_PER_SM; MAX_SEQS
    launch   grid any multiple of CLUSTER (one wave: BLOCKS_PER_SM * SMs), block 32 * WARPS, shared as `shared_bytes` computes
    moves    sum of min(kv_lens, WINDOW) * KV_HEADS * 2 rows of DIM elements: every key and value once

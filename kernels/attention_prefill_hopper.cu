@@ -6,7 +6,7 @@
    scratch  shares: gridDim.x * CONSUMERS * kShare floats; arrivals [gridDim.x * CONSUMERS] int32, zero before and after
    out      as there
    -D       KV_HEADS; GROUP; PAGE_TOKENS; WINDOW; BOX_KEYS, divides KEYS and PAGE_TOKENS; those of device/flash_hopper.cuh;
-            with CODE_STAGES KV_FORMAT = 1 int8 | 2 int4 | 3 fp8
+            with CODE_STAGES KV_FORMAT = 1 int8 | 2 int4 | 3 fp8 | 4 bf12 (SCALAR bf16)
    launch   grid at most one block an SM, block 128 * (CONSUMERS + PRODUCERS), shared sizeof(Layout) + 1008
    moves    as there; codes once for each item, which is 64 * CONSUMERS / GROUP tokens
 

@@ -5,9 +5,9 @@
    in       q [T, HEADS, DIM], k, v [T, KV_HEADS, DIM] SCALAR; rows of a token contiguous, tokens `*_stride` elements apart
             cos, sin [T, ROTARY] fp32   slots [T] int64: page * PAGE_TOKENS + offset; negative: not written
    out      q_out [T, HEADS, DIM] contiguous, rotated (rope_store_codes)
-            keys, values [pages, KV_HEADS, PAGE_TOKENS, bytes of a row], key_scales, value_scales [.., 2 or 1] fp16: rows of `slots`
+            keys, values [pages, KV_HEADS, PAGE_TOKENS, bytes of a row], key_scales, value_scales [.., 2 or 1]: rows of `slots`
    -D       SCALAR = bf16 | fp16; HEADS, KV_HEADS, DIM, ROTARY, multiples of 8 the last two; PAGE_TOKENS; KV_FORMAT = 1 int8 | 2 int4
-            | 3 fp8 (from sm_89 on)
+            | 3 fp8 (from sm_89 on) | 4 bf12 (SCALAR bf16)
    launch   grid (T, ceil(rows of a token * kRowLanes / 256)), block 256; a lane holds 8 elements of a row
    moves    T * (2 * HEADS + 2 * KV_HEADS) * DIM elements, T * 2 * KV_HEADS rows of codes
    numbers  fp32 inside; keys are rounded to SCALAR between rotation and quantization: the torch twin's codes, save where the

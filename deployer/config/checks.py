@@ -22,11 +22,11 @@ from deployer.config.target_checks import (
     target_has_a_label_for_a_name,
 )
 from deployer.config.unbuilt import UnbuiltValueError
-from engines.memory.kv_bytes import head_dim_rule
+from engines.memory.kv_bytes import dtype_rule, head_dim_rule
 from engines.options import KvFormat
 
 SMALLEST_CACHE_BYTES = 1 << 20
-KV_FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
+KV_FORMATS: tuple[KvFormat, ...] = ("none", "bf12", "int8", "fp8", "int4")
 
 
 def broken_rules(config: DeployConfig, origins: Origins) -> list[str]:
@@ -137,6 +137,12 @@ def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
         yield "quantization.kv", f"{rule}; use {_any_of(good)}"
 
 
+def kv_format_suits_the_dtype(config: DeployConfig) -> Complaints:
+    rule = dtype_rule(config.engine.dtype, config.quantization.kv)
+    if rule is not None:
+        yield "quantization.kv", f"{rule}; use none, int8, fp8 or int4, or engine.dtype=bfloat16"
+
+
 def tiles_are_in_order(config: DeployConfig) -> Complaints:
     low, high = config.vision.min_tiles, config.vision.max_tiles
     if low is not None and high is not None and low > high:
@@ -240,6 +246,7 @@ RULES: tuple[Rule, ...] = (
     turbomind_runs_on_cuda,
     copies_in_12_bits_are_read,
     kv_format_suits_the_heads,
+    kv_format_suits_the_dtype,
     tiles_are_in_order,
     adapters_are_there,
     tls_needs_both_files,

@@ -6,6 +6,7 @@ from deployer.plan.case import Case, proven
 from deployer.plan.figures import Figures
 from deployer.plan.hardware import flops_per_s, supports
 from deployer.plan.number_formats import math_format
+from engines.memory.kv_bytes import dtype_rule
 from engines.weights.split import padded_vocab
 
 Cautions = Iterator[str]
@@ -107,6 +108,13 @@ def dtype_was_replaced(case: Case, figures: Figures) -> Cautions:
         )
 
 
+def kv_format_does_not_suit_the_dtype(case: Case, figures: Figures) -> Cautions:
+    form = case.options.kv.format
+    rule = dtype_rule(case.dtype, form)
+    if rule is not None:
+        yield f"quantization.kv={form}: {rule}; an engine does not start so"
+
+
 def engine_is_untried(case: Case, figures: Figures) -> Cautions:
     capability, kind = case.hardware.capability, case.options.kind
     if capability is None or proven(case.hardware):
@@ -145,6 +153,7 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     session_is_beyond_the_model,
     format_has_no_units,
     dtype_was_replaced,
+    kv_format_does_not_suit_the_dtype,
     engine_is_untried,
     times_are_limits,
 )

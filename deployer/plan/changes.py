@@ -134,6 +134,8 @@ def _smaller_weights(question: Question) -> Iterator[str]:
 
 def _smaller_kv(question: Question) -> Iterator[str]:
     if question.case().options.kv.format == "none":
+        if question.case().dtype == "bfloat16":
+            yield "bf12"
         yield "fp8" if supports(question.hardware, "fp8") else "int8"
         yield "int4"
 

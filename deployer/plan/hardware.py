@@ -44,6 +44,7 @@ class Shares:
     linear_int4: list[float] | None
     linear_bf12: list[float] | None  # of few rows that read the copy in 12 bits, the head too
     decode_attention: float  # of the bandwidth, pages in the compute dtype
+    decode_attention_12bit: float | None
     decode_attention_8bit: float | None
     decode_attention_4bit: float | None
     prefill_attention: float  # of the rate

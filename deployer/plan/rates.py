@@ -16,6 +16,7 @@ WEIGHT_CURVES = {
 }
 KV_SHARES = {
     "none": "decode_attention",
+    "bf12": "decode_attention_12bit",
     "fp8": "decode_attention_8bit",
     "int8": "decode_attention_8bit",
     "int4": "decode_attention_4bit",

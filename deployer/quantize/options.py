@@ -28,7 +28,7 @@ MADE: Mapping[str, tuple[WeightFormat, bool]] = {  # format, and whether it is s
     "nearest": ("awq", False),
     "gptq": ("gptq", True),
 }
-KEPT: Mapping[str, KvFormat] = {"kv_int8": "int8", "kv_fp8": "fp8", "kv_int4": "int4"}
+KEPT: Mapping[str, KvFormat] = {"kv_bf12": "bf12", "kv_int8": "int8", "kv_fp8": "fp8", "kv_int4": "int4"}
 BF12 = (
     "bf12"  # in `compare`: the weights that decode reads in 12 bits (engine.bf12_weights) as these hold them
 )

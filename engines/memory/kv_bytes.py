@@ -3,6 +3,8 @@
 The one formula of both sides: the planner predicts with it, the runtime allocates by it.
 """
 
+import math
+
 from engines.options import KvFormat
 from engines.spec import DecoderSpec
 
@@ -14,13 +16,13 @@ ROW_MULTIPLE = 16  # bytes: kernels load a row of codes in pieces of 16
 # Tokens whose quantized keys and values stand as numbers at once while chunks attend to them, of one layer.
 PLAIN_TOKENS = 16_384
 
-# Layouts: `engines/memory/kv_layer.py`. Parameters of a row are fp16: a scale, and with int8 and int4 a zero.
-_BITS = {"fp8": 8, "int8": 8, "int4": 4}
-_NUM_SCALES = {"fp8": 1, "int8": 2, "int4": 2}
+# Layouts: `engines/memory/kv_layer.py`. A row's parameters: a scale, and with int8 and int4 a zero.
+_BITS = {"bf12": 12, "fp8": 8, "int8": 8, "int4": 4}
+_NUM_SCALES = {"bf12": 1, "fp8": 1, "int8": 2, "int4": 2}
 
 
 def num_scales(format: KvFormat) -> int:
-    """Return the fp16 parameters of one row of keys or values."""
+    """Return how many parameters one row of keys or values has, 16 bits each."""
     return _NUM_SCALES.get(format, 0)
 
 
@@ -31,10 +33,21 @@ def row_bytes(head_dim: int, format: KvFormat, *, dtype_bytes: int) -> int:
 
 def head_dim_rule(head_dim: int, format: KvFormat) -> str | None:
     """Return what a format asks of the head dim, where this one does not fulfil it."""
-    multiple = ROW_MULTIPLE * 8 // _BITS[format] if format in _BITS else 1
+    row_bits = 8 * ROW_MULTIPLE
+    multiple = row_bits // math.gcd(row_bits, _BITS[format]) if format in _BITS else 1
     if head_dim % multiple == 0:
         return None
     return f"needs heads of a multiple of {multiple} numbers, this model's have {head_dim}"
+
+
+def dtype_rule(dtype: str, format: KvFormat) -> str | None:
+    """Return what a format asks of the compute dtype, where this one does not fulfil it.
+
+    float32, in which a CPU computes, is rounded on the way.
+    """
+    if format != "bf12" or dtype != "float16":
+        return None
+    return "keeps numbers of bfloat16, float16 has three more bits of mantissa"
 
 
 def kv_heads_per_rank(spec: DecoderSpec, *, tp: int) -> int:

@@ -3,8 +3,8 @@
 import torch
 
 from engines.errors import DeviceError
-from engines.memory.kv_bytes import head_dim_rule, kv_heads_per_rank, num_scales, row_bytes
-from engines.memory.kv_layer import KvLayer
+from engines.memory.kv_bytes import dtype_rule, head_dim_rule, kv_heads_per_rank, num_scales, row_bytes
+from engines.memory.kv_layer import KvLayer, scale_dtype
 from engines.options import KvOptions
 from engines.spec import DecoderSpec
 
@@ -20,11 +20,17 @@ def allocate_kv(
 ) -> list[KvLayer]:
     """Allocate the pages of every layer; their content is undefined until a step writes it.
 
-    Raises DeviceError where the device has not that much memory or the heads do not suit the format.
+    Raises DeviceError where the device has not that much memory, or heads or dtype do not suit the format.
     """
     rule = head_dim_rule(spec.head_dim, options.format)
     if rule is not None:
         raise DeviceError(f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8 or none")
+    rule = dtype_rule(str(dtype).removeprefix("torch."), options.format)
+    if rule is not None:
+        raise DeviceError(
+            f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8 or none, or "
+            "engine.dtype=bfloat16"
+        )
     shape = (num_pages, kv_heads_per_rank(spec, tp=tp), options.page_tokens)
     try:
         return [_layer(spec, options, shape, dtype=dtype, device=device) for _ in range(spec.num_layers)]
@@ -49,7 +55,8 @@ def _layer(
         return KvLayer(keys_PKTD=keys, values_PKTD=values)
     width = row_bytes(spec.head_dim, form, dtype_bytes=1)
     keys, values = (torch.empty((*shape, width), dtype=torch.uint8, device=device) for _ in range(2))
-    scales = [torch.empty((*shape, num_scales(form)), dtype=torch.float16, device=device) for _ in range(2)]
+    width, dtype = num_scales(form), scale_dtype(form)
+    scales = [torch.empty((*shape, width), dtype=dtype, device=device) for _ in range(2)]
     return KvLayer(
         keys_PKTD=keys,
         values_PKTD=values,

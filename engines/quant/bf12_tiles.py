@@ -1,8 +1,6 @@
-"""bf16 matrices in 12 bits a number: what is kept of a number, and the order of a tile in memory.
+"""bf16 matrices in 12 bits a number: the order of a tile in memory.
 
-A number is S EEEE MMMMMMM. Read as bf16 with those four bits as the lowest of its exponent, times its row's
-factor 2^base, it is the weight: base = max(0, largest exponent field of the row - 15). What is smaller than
-2^(base - 126) becomes a subnormal of that kind, rounded to nearest, ties to even.
+A row's numbers are those of `bf12_numbers.py`, its factor is 2^base: number * factor is the weight.
 
 A tile is 16 outputs x 128 inputs in 3072 bytes, in the order in which mma and wgmma want their first operand
 from registers. Of step s (16 inputs), lane 4 g + c holds four registers, two numbers each, the even one low:
@@ -25,12 +23,13 @@ import torch
 from torch import Tensor
 
 from engines.ops import Bf12
+from engines.quant.bf12_numbers import base_of, numbers_of
 from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS, takes_shape
 
 MOST_BASE = 127  # 2^127 is bf16's largest power of two; a row beyond has numbers of 2^16 and more
 _NUMBERS_AT_ONCE = 1 << 24  # whose integers wait in memory while they are packed, some 250 MB
 _OWN = -0x78007801  # 0x87ff87ff: the bits of two numbers in a register
-_SIGN, _SIGNS = -0x8000, -0x7FFF8000  # of a number, of two
+_SIGNS = -0x7FFF8000  # of two numbers
 
 
 def bf12_of(weight_OI: Tensor) -> Bf12 | None:
@@ -43,7 +42,7 @@ def bf12_of(weight_OI: Tensor) -> Bf12 | None:
     outputs, inputs = weight_OI.shape
     stretch = max(1, _NUMBERS_AT_ONCE // inputs // TILE_OUTPUTS) * TILE_OUTPUTS
     parts = torch.split(weight_OI, stretch)
-    base_O = torch.cat([_base(part_RI) for part_RI in parts])
+    base_O = torch.cat([base_of(part_RI) for part_RI in parts])
     if int(base_O.max()) > MOST_BASE:
         return None
     tiles_YXB = torch.empty(
@@ -60,7 +59,7 @@ def bf12_of(weight_OI: Tensor) -> Bf12 | None:
         strict=True,
     ):
         words = tiles.view(torch.int32).view(*tiles.shape[:2], 6, 8, 4, 4)
-        words.copy_(_words(_numbers(part_RI, base_R)))
+        words.copy_(_words(numbers_of(part_RI, base_R)))
     return Bf12(tiles_YXB=tiles_YXB, factor_O=_factor(base_O))
 
 
@@ -83,34 +82,14 @@ def weight_of(bf12: Bf12) -> Tensor:
 
 def rounded(weight_OI: Tensor) -> Tensor:
     """Return a bf16 matrix of any shape as 12 bits hold it; one with numbers past them as it is."""
-    base_O = _base(weight_OI)
+    base_O = base_of(weight_OI)
     if int(base_O.max()) > MOST_BASE:
         return weight_OI
-    return _numbers(weight_OI, base_O).view(torch.bfloat16) * _factor(base_O)[:, None]
+    return numbers_of(weight_OI, base_O).view(torch.bfloat16) * _factor(base_O)[:, None]
 
 
 def _factor(base_O: Tensor) -> Tensor:
     return (base_O + 127 << 7).view(torch.bfloat16)
-
-
-def _base(weight_RI: Tensor) -> Tensor:
-    """Return what is taken off the exponents of each row, int16 [R]."""
-    return ((weight_RI.view(torch.int16) & 0x7FFF).amax(dim=1) >> 7).sub_(15).clamp_(min=0)
-
-
-def _numbers(weight_RI: Tensor, base_R: Tensor) -> Tensor:
-    """Return the numbers, int16 [R, I], sign in bit 15 and the rest in bits 10 to 0."""
-    bits_RI = weight_RI.view(torch.int16)
-    size_RI = bits_RI & 0x7FFF
-    # Subnormals have the exponent of field 1, without the leading one.
-    taken_RI = (size_RI >> 7).sub_(1).clamp_(min=0).minimum(base_R[:, None])
-    size_RI -= taken_RI << 7
-    # What the exponent could not give, the mantissa does. Past 9 nothing is left, whatever the shift.
-    shift_RI = (base_R[:, None] - taken_RI).clamp_(max=9)
-    half_RI = (torch.ones_like(shift_RI) << shift_RI) >> 1
-    odd_RI = (size_RI >> shift_RI) & 1
-    size_RI += half_RI.sub_(1).add_(odd_RI).clamp_(min=0)
-    return (size_RI >> shift_RI) | (bits_RI & _SIGN)
 
 
 def _words(numbers_RI: Tensor) -> Tensor:

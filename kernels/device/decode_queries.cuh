@@ -7,7 +7,7 @@
 #pragma once
 #include "device/decode_softmax.cuh"
 
-constexpr int kPairs = kPlain ? 1 : kNibbles ? 4 : 2;  // of a lane's elements of a unit; of codes in a word
+constexpr int kPairs = kPlain || kTwelve ? 1 : kNibbles ? 4 : 2;  // of a lane's elements of a unit; of codes in a word
 constexpr int kUnits = kSteps / kPairs * 2;
 constexpr int kRotated = ROTARY / (8 * kPairs);        // units that are rotated with as many behind them
 static_assert(ROTARY % (8 * kPairs) == 0, "whole units are rotated");

@@ -6,16 +6,43 @@
    never meet in a bank.
 */
 #pragma once
+#include "device/bf12.cuh"
 #include "device/codes.cuh"
 #include "device/flash_copies.cuh"
 
 constexpr int kOwnRows = KEYS / kDecoders, kParts = 32 / kOwnRows;  // rows of a warp, lanes of a row
-constexpr int kLoads = kRowBytes / 16;
-constexpr int kNumbers = kNibbles ? 4 : 2;  // pieces of 8 SCALARs that 16 bytes of codes become
-constexpr int kUnroll = kNibbles ? 1 : 4;  // loads at once, as far as registers go
+constexpr int kLoadBytes = kTwelve ? 48 : 16;  // of codes, at once
+constexpr int kLoads = kRowBytes / kLoadBytes;
+constexpr int kNumbers = kNibbles || kTwelve ? 4 : 2;   // pieces of 8 SCALARs that they become
+constexpr int kUnroll = kNibbles || kTwelve ? 1 : 4;    // loads at once, as far as registers go
 constexpr int kSpread = kLoads & (kLoads - 1) ? 1 : kLoads < 8 ? kLoads : 8;  // orders that neighbours have
 static_assert(KEYS % (8 * kDecoders) == 0 && kOwnRows <= 32, "rows of a warp fill its lanes, in eights");
 
+#if KV_FORMAT == 4
+// A row's numbers are those of 12 bits, times 2^112, times a power of two: both exact.
+struct Decoder {
+    static constexpr unsigned kPowers = 0x77807780u;
+    unsigned powers;
+
+    DEVICE Decoder(unsigned parameters, bool real) : powers(real ? parameters << 16 | parameters : 0) {}
+
+    DEVICE uint4 numbers(uint4 pairs) const {
+        return make_uint4(number(pairs.x), number(pairs.y), number(pairs.z), number(pairs.w));
+    }
+
+    DEVICE unsigned number(unsigned pair) const { return scale2(scale2(pair & kBf12Bits, kPowers), powers); }
+
+    // Four pieces of 8 numbers, of three of codes.
+    DEVICE void pieces(const unsigned char* from, bool, uint4 (&to)[kNumbers]) const {
+        const uint4 a = load16(from), b = load16(from + 16), c = load16(from + 32);
+        to[0] = numbers(a);
+        to[1] = numbers(b);
+        to[2] = numbers(c);
+        to[3] = numbers(make_uint4(fourth_bf12(a.x, b.x, c.x), fourth_bf12(a.y, b.y, c.y), fourth_bf12(a.z, b.z, c.z),
+                                   fourth_bf12(a.w, b.w, c.w)));
+    }
+};
+#else
 // A row's numbers are code * factor + bias.
 struct Decoder {
     float factor[3], bias[3];
@@ -59,29 +86,39 @@ struct Decoder {
         }
         return pack16<SCALAR>(x);
     }
+
+    // Pieces of 8 numbers of 16 bytes of codes.
+    DEVICE void pieces(const unsigned char* from, bool real, uint4 (&to)[kNumbers]) const {
+        uint4 codes = load16(from);
+        if (kFloats && !real) codes = make_uint4(0, 0, 0, 0);  // they may be NaN
+        const unsigned words[4] = {codes.x, codes.y, codes.z, codes.w};
+#pragma unroll
+        for (int n = 0; n < kNumbers; n++) to[n] = numbers(words[kNibbles ? n : 2 * n], words[kNibbles ? n : 2 * n + 1]);
+    }
 };
+#endif
 
 // Rows from `num_real` on are nobody's and become zeros.
 DEVICE void decode_rows(const CodeTile& from, Tile& to, int num_real) {
     const int lane = threadIdx.x % 32, row = threadIdx.x / 32 * kOwnRows + lane % kOwnRows, part = lane / kOwnRows;
     const bool real = row < num_real;
     const unsigned char* parameters = from.parameters + row * kScaleBytes;
-    const Decoder decoder(kFloats ? *reinterpret_cast<const unsigned short*>(parameters) : load4(parameters), real);
+    const Decoder decoder(kZeros ? load4(parameters) : *reinterpret_cast<const unsigned short*>(parameters), real);
     // Places are exclusive ors of a thread's own and of what the compiler knows.
     const int own = kSpread > 1 ? row / (8 / kSpread) % kSpread ^ part : part;
-    const int source = row * kRowBytes + own * 16, target = own * kNumbers / 8 * (KEYS * 128) | swizzled(row, own * kNumbers % 8);
+    const int source = row * kRowBytes + own * kLoadBytes, target = own * kNumbers / 8 * (KEYS * 128) | swizzled(row, own * kNumbers % 8);
 #pragma unroll kUnroll
     for (int i = 0; i < kLoads; i += kParts) {
         if (kLoads % kParts && i + part >= kLoads) break;
-        uint4 codes = load16(from.rows + (kSpread > 1 ? source ^ i * 16 : source + i * 16));
-        if (kFloats && !real) codes = make_uint4(0, 0, 0, 0);  // they may be NaN
-        const unsigned words[4] = {codes.x, codes.y, codes.z, codes.w};
+        uint4 numbers[kNumbers];
+        const int at = kSpread == 1 ? source + i * kLoadBytes : kTwelve ? row * kRowBytes + (own ^ i) * kLoadBytes : source ^ i * kLoadBytes;
+        decoder.pieces(from.rows + at, real, numbers);
 #pragma unroll
         for (int n = 0; n < kNumbers; n++) {
             const int piece = i * kNumbers + n;
             const int place = kSpread > 1 ? target ^ (piece / 8 * (KEYS * 128) | piece % 8 * 16)
                                           : (own * kNumbers + piece) / 8 * (KEYS * 128) + swizzled(row, own * kNumbers + piece);
-            store16(to.block[0] + place, decoder.numbers(words[kNibbles ? n : 2 * n], words[kNibbles ? n : 2 * n + 1]));
+            store16(to.block[0] + place, numbers[n]);
         }
     }
 }

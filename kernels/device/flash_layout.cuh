@@ -36,9 +36,9 @@ struct Tile {
 };
 
 #if CODE_STAGES
-constexpr bool kFloats = KV_FORMAT == 3, kNibbles = KV_FORMAT == 2;
+constexpr bool kNibbles = KV_FORMAT == 2, kFloats = KV_FORMAT == 3, kTwelve = KV_FORMAT == 4, kZeros = !kFloats && !kTwelve;
 constexpr int kDecoders = 4 * PRODUCERS;  // warps
-constexpr int kRowBytes = DIM / (kNibbles ? 2 : 1), kScaleBytes = kFloats ? 2 : 4;
+constexpr int kRowBytes = kTwelve ? DIM / 2 * 3 : kNibbles ? DIM / 2 : DIM, kScaleBytes = kZeros ? 4 : 2;
 
 struct CodeTile {  // rows and their parameters, as they are in the pages
     alignas(16) unsigned char rows[KEYS * kRowBytes];

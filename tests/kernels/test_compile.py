@@ -50,7 +50,11 @@ def rope(arch: str) -> list[dict[str, int | str]]:
 
 def store_codes(arch: str) -> list[dict[str, int | str]]:
     heads = {"HEADS": 32, "KV_HEADS": 8, "DIM": 128, "ROTARY": 64, "PAGE_TOKENS": 64}
-    formats = (1, 2, 3) if arch in {"sm_89", "sm_90a"} else (1, 2)
+    formats = [1, 2]
+    if matrix_scalar(arch) == "bf16":
+        formats.append(4)
+    if arch in {"sm_89", "sm_90a"}:
+        formats.append(3)
     return [{"SCALAR": matrix_scalar(arch), "KV_FORMAT": format, **heads} for format in formats]
 
 
@@ -76,7 +80,7 @@ def dequantize_pages(arch: str) -> list[dict[str, int | str]]:
     return [
         {"SCALAR": "bf16", "KV_HEADS": 8, "DIM": dim, "PAGE_TOKENS": 64, "KV_FORMAT": format}
         for dim in (96, 256)
-        for format in (1, 2, 3)
+        for format in (1, 2, 3, 4)
     ]
 
 

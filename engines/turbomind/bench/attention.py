@@ -26,7 +26,7 @@ from engines.turbomind.ops.decode_shape import DecodeShape
 from engines.turbomind.ops.flash_shape import FlashShape
 
 PAGE_TOKENS = 64
-FORMATS: tuple[KvFormat, ...] = ("none", "int8", "fp8", "int4")
+FORMATS: tuple[KvFormat, ...] = ("none", "bf12", "int8", "fp8", "int4")
 LONG = ((1, 32768), (16, 8192))
 DECODES = (*((num_seqs, 1088) for num_seqs in (1, 8, 32, 64, 128, 256)), *LONG)
 PREFILLS = ((1, 512, 0), (1, 2048, 0), (4, 2048, 0), (1, 8192, 0), (1, 512, 2048), (16, 64, 1024))

@@ -1,8 +1,8 @@
 """Checks and times cuts of decode attention: `python -m engines.turbomind.bench.decode_cuts [FORMAT ...]`.
 
-FORMAT is one of `none`, `int8`, `fp8`, `int4`; without one, all. Every cut is compared with the plain formula
-in fp32 over the numbers that the pages stand for. µs, and below them the share of the copy ceiling that the
-fastest cut reaches.
+FORMAT is one of `none`, `bf12`, `int8`, `fp8`, `int4`; without one, all. Every cut is compared with the plain
+formula in fp32 over the numbers that the pages stand for. µs, and below them the share of the copy ceiling
+that the fastest cut reaches.
 """
 
 import sys

@@ -15,7 +15,7 @@ from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, scalar_name, token_stride
 from engines.turbomind.ops.decode_shape import MAX_SEQS, ROWS, DecodeShape, decode_shape, num_workers
 from engines.turbomind.ops.flash_shape import matrix_fault
-from engines.turbomind.ops.kv_pool import KV_FORMATS, pool_operands, scale_addresses
+from engines.turbomind.ops.kv_pool import KV_FORMATS, bf12_faults, pool_operands, scale_addresses
 from engines.turbomind.ops.rope import check_pages, check_rotation
 
 _ARGUMENTS = "PPPPPPPPPPPPPPPiiqqqf"
@@ -41,9 +41,9 @@ class NewTokens:
 def takes_new_tokens(format: KvFormat, *, dim: int, num_pairs: int) -> bool:
     """Return whether `attention_decode` rotates and stores in passing; else `rope_store_kv` does it before.
 
-    A lane of the kernel holds whole units of a head, of 8, 16 or with int4 32 elements.
+    A lane of the kernel holds whole units of a head, of 8, with codes of 8 bits 16 or with int4 32 elements.
     """
-    unit = {"none": 8, "int8": 16, "fp8": 16, "int4": 32}[format]
+    unit = {"none": 8, "bf12": 8, "int8": 16, "fp8": 16, "int4": 32}[format]
     return 0 < num_pairs <= dim // 2 and num_pairs % unit == 0
 
 
@@ -203,8 +203,9 @@ def _check(gpu: Gpu, q: Tensor, layer: KvLayer, pages: Tensor, kv_lens: Tensor) 
         faults.append(f"heads of {dim} elements are no multiple of 16 up to {_MAX_DIM}")
     if page_tokens % ROWS:
         faults.append(f"pages of {page_tokens} tokens are no multiple of {ROWS}")
-    if layer.format != "none" and row_bytes(dim, layer.format, dtype_bytes=2) % 32:
+    if layer.format not in ("none", "bf12") and row_bytes(dim, layer.format, dtype_bytes=2) % 32:
         faults.append(f"{layer.format} rows of heads of {dim} elements are no multiple of 32 bytes")
+    faults += bf12_faults(layer.format, q.dtype, dim=dim)
     if layer.format == "fp8" and gpu.capability < (8, 9):
         capability = ".".join(map(str, gpu.capability))
         faults.append(f"fp8 pages on compute capability {capability}, 8.9 is the first that reads them")

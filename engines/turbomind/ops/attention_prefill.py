@@ -4,6 +4,7 @@ The latter reads quantized pages too.
 """
 
 import math
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -113,8 +114,8 @@ def _kernel(
 
 def reads_codes(gpu: Gpu, layer: KvLayer, *, dim: int) -> bool:
     """Whether `attention_prefill` takes the quantized pages of a layer as they are."""
-    page_tokens = layer.page_tokens
-    return codes_shape(gpu.capability, dim=dim, page_tokens=page_tokens, items=1, num_sms=1) is not None
+    where = {"dim": dim, "page_tokens": layer.page_tokens, "items": 1, "num_sms": 1}
+    return codes_shape(gpu.capability, **where, format=layer.format) is not None
 
 
 def _plan(
@@ -122,7 +123,7 @@ def _plan(
 ) -> tuple[int, int, HopperShape | None]:
     """Return KV heads, query heads of one and the cut of Hopper's kernel, for checked operands."""
     num_kv_heads, group = _check(gpu, q, layer, pages, q_starts, kv_lens)
-    hopper = (prefill_shape if layer.format == "none" else codes_shape)(
+    hopper = (prefill_shape if layer.format == "none" else partial(codes_shape, format=layer.format))(
         gpu.capability,
         dim=q.shape[2],
         page_tokens=layer.page_tokens,

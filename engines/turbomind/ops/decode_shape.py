@@ -26,6 +26,8 @@ _SHARED_SEGMENTS = 256
 _CODES_SHARED = ((8, 2, 2), (4, 2, 4))
 _CODES = ((4, 2, 4), (8, 2, 2))
 _CODES_WIDE = ((4, 4, 2),)
+# Twelve warps of bf12's larger rows fit; their products have more registers than those of sixteen.
+_BF12 = ((6, 2, 2), (4, 3, 2))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,8 +45,9 @@ def shared_bytes(
     *, warps: int, stages: int, dim: int, group: int, format: KvFormat = "none", cluster: int = 1
 ) -> int:
     """Return the size of the kernel's `Layout`, and of what the blocks of a cluster show each other."""
-    row = row_bytes(dim, format, dtype_bytes=2) + 16 + 2 * num_scales(format)
-    ring = warps * stages * 2 * ROWS * row
+    row = row_bytes(dim, format, dtype_bytes=2)
+    pitch = row if row % 32 else row + 16
+    ring = warps * stages * 2 * ROWS * (pitch + 2 * num_scales(format))
     sums = warps * group * (dim + 4) * 4
     columns = 2 * warps * -(-group // 8) * 8 * 4
     layout = -(-(ring + sums + columns + (MAX_SEQS + 1 + warps + 1) * 4) // 16) * 16
@@ -87,6 +90,8 @@ def _preferred(segments: int, *, dim: int, group: int, format: KvFormat) -> tupl
     few = _FEW_SHAPES if segments <= _FEW_SEGMENTS else ()
     if format == "none":
         return (*few, *_SHAPES)
+    if format == "bf12":
+        return (*few, *_BF12, *_SHAPES)
     narrow = _CODES_SHARED if segments <= _SHARED_SEGMENTS else _CODES
     return (*few, *(narrow if dim <= 128 and group <= 8 else ()), *_CODES_WIDE, *_SHAPES)
 

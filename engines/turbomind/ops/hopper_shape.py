@@ -87,7 +87,7 @@ def prefill_shape(
 
 @lru_cache(maxsize=256)
 def codes_shape(
-    capability: tuple[int, int], *, dim: int, page_tokens: int, items: int, num_sms: int
+    capability: tuple[int, int], *, dim: int, page_tokens: int, items: int, num_sms: int, format: KvFormat
 ) -> HopperShape | None:
     """Return how prefill attention that reads codes is cut, None where Hopper's kernel does not.
 
@@ -96,7 +96,10 @@ def codes_shape(
     shape = prefill_shape(capability, dim=dim, page_tokens=page_tokens, items=items, num_sms=num_sms)
     if shape is None or (dim > 128 and dim % 64):
         return None
-    return replace(shape, code_stages=2, producers=2 if dim <= 128 else 1)  # wide sums leave no registers
+    producers = 2 if dim <= 128 else 1  # wide sums leave no registers
+    if format == "bf12":  # half as much again for codes leaves no room for the next item's queries
+        return replace(shape, code_stages=2 if dim <= 128 else 1, producers=producers, queries=1)
+    return replace(shape, code_stages=2, producers=producers)
 
 
 @lru_cache(maxsize=256)

@@ -5,12 +5,12 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from engines.memory.kv_bytes import num_scales, row_bytes
-from engines.memory.kv_layer import KvLayer
+from engines.memory.kv_bytes import head_dim_rule, num_scales, row_bytes
+from engines.memory.kv_layer import KvLayer, scale_dtype
 from engines.options import KvFormat
 
 # -DKV_FORMAT of the kernels.
-KV_FORMATS: Mapping[KvFormat, int] = {"none": 0, "int8": 1, "int4": 2, "fp8": 3}
+KV_FORMATS: Mapping[KvFormat, int] = {"none": 0, "int8": 1, "int4": 2, "fp8": 3, "bf12": 4}
 
 Operand = tuple[Tensor, torch.dtype, tuple[int, ...]]
 
@@ -28,9 +28,22 @@ def pool_operands(layer: KvLayer, *, dim: int, dtype: torch.dtype) -> dict[str, 
     return {
         "keys": (layer.keys_PKTD, torch.uint8, codes),
         "values": (layer.values_PKTD, torch.uint8, codes),
-        "key scales": (layer.key_scales_PKTS, torch.float16, scales),
-        "value scales": (layer.value_scales_PKTS, torch.float16, scales),
+        "key scales": (layer.key_scales_PKTS, scale_dtype(layer.format), scales),
+        "value scales": (layer.value_scales_PKTS, scale_dtype(layer.format), scales),
     }
+
+
+def bf12_faults(format: KvFormat, dtype: torch.dtype, *, dim: int) -> list[str]:
+    """Return what keeps kernels from bf12 pages: numbers of 12 bits are bf16's, in groups of 32."""
+    if format != "bf12":
+        return []
+    faults = []
+    if dtype != torch.bfloat16:
+        faults.append(f"bf12 pages of {dtype}: they keep torch.bfloat16 alone; use int8")
+    rule = head_dim_rule(dim, format)
+    if rule is not None:
+        faults.append(f"bf12 pages: {rule}")
+    return faults
 
 
 def scale_addresses(layer: KvLayer) -> tuple[int, int]:

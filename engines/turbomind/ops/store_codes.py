@@ -11,7 +11,7 @@ from engines.memory.kv_layer import KvLayer
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import scalar_name
-from engines.turbomind.ops.kv_pool import KV_FORMATS
+from engines.turbomind.ops.kv_pool import KV_FORMATS, bf12_faults
 
 _THREADS = 256
 
@@ -39,6 +39,9 @@ def rope_store_codes(
 
 
 def _constants(gpu: Gpu, op: str, k: Tensor, layer: KvLayer, *, heads: int, rotary: int) -> Constants:
+    faults = bf12_faults(layer.format, k.dtype, dim=k.shape[2])
+    if faults:
+        raise KernelError(f"`{op}`: {'; '.join(faults)}")
     if k.dtype not in (torch.bfloat16, torch.float16) or k.shape[2] > 256:
         raise KernelError(
             f"`{op}` of {k.dtype} heads of {k.shape[2]} into {layer.format} pages: "

@@ -38,6 +38,10 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
             ["model.hyper_parameters.llm_config.num_attention_heads=51", "quantization.kv=int4"],
             "needs heads of a multiple of 32 numbers, this model's have 80; use none, int8 or fp8",
         ),
+        (
+            ["engine.dtype=float16", "quantization.kv=bf12"],
+            "keeps numbers of bfloat16, float16 has three more bits of mantissa; use none, int8, fp8 or int4",
+        ),
         (["vision.min_tiles=6", "vision.max_tiles=4"], "must not be above vision.max_tiles=4"),
         (["server.ssl_certfile=/dev/null/x"], "set server.ssl_keyfile=<file>"),
         (["chat_template.file=gone.jinja"], "there is no such file"),

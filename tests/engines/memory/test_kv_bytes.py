@@ -2,6 +2,7 @@ import pytest
 from plan_cases import case
 
 from engines.memory.kv_bytes import (
+    dtype_rule,
     head_dim_rule,
     kv_heads_per_rank,
     kv_token_bytes,
@@ -16,7 +17,13 @@ DECODER = case().spec.decoder  # 32 layers, 8 KV heads of 128
 
 @pytest.mark.parametrize(
     ("form", "num_bytes"),
-    [("none", 131_072), ("fp8", 65_536 + 1024), ("int8", 65_536 + 2048), ("int4", 32_768 + 2048)],
+    [
+        ("none", 131_072),
+        ("bf12", 98_304 + 1024),
+        ("fp8", 65_536 + 1024),
+        ("int8", 65_536 + 2048),
+        ("int4", 32_768 + 2048),
+    ],
 )
 def test_a_token_takes_its_bits_and_its_scales(form: KvFormat, num_bytes: int) -> None:
     assert kv_token_bytes(DECODER, format=form, dtype_bytes=2, tp=1) == num_bytes
@@ -49,8 +56,22 @@ def test_a_share_or_bytes_give_pages_but_never_more_than_is_free(
 
 @pytest.mark.parametrize(
     ("head_dim", "refused"),
-    [(96, []), (128, []), (256, []), (80, ["int4"]), (112, ["int4"]), (72, ["fp8", "int8", "int4"])],
+    [
+        (96, []),
+        (128, []),
+        (256, []),
+        (80, ["bf12", "int4"]),
+        (112, ["bf12", "int4"]),
+        (72, ["bf12", "fp8", "int8", "int4"]),
+    ],
 )
 def test_a_row_of_codes_must_be_whole_pieces_of_16_bytes(head_dim: int, refused: list[str]) -> None:
-    forms: tuple[KvFormat, ...] = ("none", "fp8", "int8", "int4")
+    forms: tuple[KvFormat, ...] = ("none", "bf12", "fp8", "int8", "int4")
     assert [form for form in forms if head_dim_rule(head_dim, form) is not None] == refused
+
+
+def test_12_bits_keep_bfloat16_and_what_a_cpu_computes_in() -> None:
+    assert dtype_rule("float16", "bf12") is not None
+    assert dtype_rule("float16", "int8") is None
+    assert dtype_rule("float32", "bf12") is None
+    assert dtype_rule("bfloat16", "bf12") is None

@@ -28,6 +28,8 @@ QUANTIZED = [
     (BF16, 14, 2, 64, 16, None, [77]),
     (BF16, 8, 1, 256, 16, None, [40, 3]),
 ]
+FORMATS: list[KvFormat] = ["bf12", "int8", "int4", "fp8"]
+BF12_96 = (BF16, 3, 3, 96, 64, None, [33, 100])  # rows of nine pieces
 # InternVL2-8B and -2B, Phi-3, Qwen2-0.5B, one long sequence, many short ones
 MODELS = [
     (BF16, 32, 8, 128, 64, None, [1024] * 32 + [1, 4097]),
@@ -74,19 +76,51 @@ def attend_quantized(gpu, case, format: KvFormat, *, rise: bool = False) -> tupl
     return got, plain_attention(q, numbers, batch, **how)
 
 
-@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
-@pytest.mark.parametrize("case", QUANTIZED, ids=str)
+@pytest.mark.parametrize(
+    ("format", "case"),
+    [
+        *((form, case) for form in FORMATS for case in QUANTIZED if (form, case[0]) != ("bf12", FP16)),
+        ("bf12", BF12_96),
+    ],
+    ids=str,
+)
 def test_quantized_pages_count_as_the_numbers_they_stand_for(gpu, case, format: KvFormat) -> None:
     got, wanted = attend_quantized(gpu, case, format)
     assert relative_error(got, wanted) < TOLERANCE[case[0]]
 
 
-@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_sums_over_quantized_pages_follow_maxima_and_scales_that_rise(gpu, format: KvFormat) -> None:
     case = (BF16, 8, 2, 64, 64, None, [64, 17, 200])
     got, wanted = attend_quantized(gpu, case, format, rise=True)
     for row, wanted_row in zip(got, wanted, strict=True):  # their sizes differ
         assert relative_error(row, wanted_row) < TOLERANCE[BF16]
+
+
+def check_small_beside_large(gpu, case) -> None:
+    """Numbers of 12 bits far below their row's largest are subnormal, and count all the same."""
+    dtype, heads, kv_heads, dim, page_tokens, window, lengths = case
+    batch, num_pages = make_batch([1] * len(lengths), lengths, page_tokens=page_tokens, device=gpu.device)
+    kv = make_pages(batch, num_pages, num_kv_heads=kv_heads, page_tokens=page_tokens, dim=dim, dtype=dtype)
+    for pages in (kv.keys_PKTD, kv.values_PKTD):
+        pages.mul_(2.0**-16)
+        pages[..., 0].clamp_(1.0, 1.0)  # NaN stays NaN
+    stored, numbers = quantized(kv, "bf12")
+    q = torch.randn(len(lengths), heads, dim, dtype=dtype, device=gpu.device)
+    q[..., :1] = 0.0  # scores are those of the small
+    how = {"scale": 2.0**14, "window": window}
+    got = attention_decode(gpu, q, stored, batch.pages_BP, batch.kv_lens_B, **how)
+    wanted = plain_attention(q, numbers, batch, **how)
+    assert relative_error(got[..., 1:], wanted[..., 1:]) < TOLERANCE[dtype]
+
+
+def test_numbers_far_below_the_largest_of_their_row_count(gpu) -> None:
+    check_small_beside_large(gpu, (BF16, 8, 2, 64, 16, None, [65, 200]))
+
+
+@pytest.mark.gpu
+def test_numbers_far_below_the_largest_of_their_row_count_at_model_sizes(cuda_gpu) -> None:
+    check_small_beside_large(cuda_gpu, MODELS[0])
 
 
 def test_rows_of_queries_and_scales_that_are_zero_give_the_mean_of_the_zeros(gpu) -> None:
@@ -101,7 +135,7 @@ def test_rows_of_queries_and_scales_that_are_zero_give_the_mean_of_the_zeros(gpu
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+@pytest.mark.parametrize("format", FORMATS)
 def test_quantized_pages_count_as_the_numbers_they_stand_for_at_model_sizes(
     cuda_gpu, format: KvFormat
 ) -> None:
@@ -154,6 +188,24 @@ def test_shapes_that_the_kernel_does_not_take_are_named_together(gpu) -> None:
         attention_decode(gpu, q, kv, one, one[0], scale=1.0, window=None)
     for fault in ("float32 is no matrix format", "3 query heads", "heads of 40", "pages of 8"):
         assert fault in str(caught.value)
+
+
+def test_bf12_pages_keep_bfloat16_alone_in_groups_of_32(gpu) -> None:
+    pages = torch.zeros(2, 1, 16, 120, dtype=torch.uint8, device=gpu.device)
+    scales = torch.zeros(2, 1, 16, 1, dtype=BF16, device=gpu.device)
+    kv = KvLayer(
+        keys_PKTD=pages,
+        values_PKTD=pages,
+        format="bf12",
+        key_scales_PKTS=scales,
+        value_scales_PKTS=scales,
+    )
+    one = torch.ones(1, 1, dtype=torch.int32, device=gpu.device)
+    q = torch.zeros(1, 1, 80, dtype=FP16, device=gpu.device)
+    with pytest.raises(KernelError) as caught:
+        attention_decode(gpu, q, kv, one, one[0], scale=1.0, window=None)
+    assert "bf12 pages of torch.float16: they keep torch.bfloat16 alone; use int8" in str(caught.value)
+    assert "needs heads of a multiple of 32 numbers, this model's have 80" in str(caught.value)
 
 
 def test_fp8_pages_ask_for_a_gpu_that_reads_them(gpu, monkeypatch: pytest.MonkeyPatch) -> None:

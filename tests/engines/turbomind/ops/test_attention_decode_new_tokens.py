@@ -24,6 +24,8 @@ NEW: list[tuple[KvFormat, tuple]] = [
     ("int8", (FP16, 4, 2, 128, 64, 32, None, [300, 17, 33])),
     ("none", _PARTIAL),
     ("fp8", _PARTIAL),
+    ("bf12", _PARTIAL),
+    ("bf12", (BF16, 3, 3, 96, 48, 16, None, [33, 100])),
     ("int4", (BF16, 7, 1, 64, 32, 16, 70, [500, 3, 70, 71])),
     ("int8", (BF16, 16, 1, 64, 32, 16, None, [100, 1])),
     ("none", (BF16, 3, 3, 96, 48, 16, None, [33, 100])),
@@ -68,7 +70,7 @@ def check_new_tokens(gpu, case, format: KvFormat, shape: DecodeShape | None = No
 
 
 # blocks of a cluster, multiprocessors; lengths: a segment each, segments that clusters share, more of them
-@pytest.mark.parametrize("format", ["none", "int8"])
+@pytest.mark.parametrize("format", ["none", "bf12", "int8"])
 @pytest.mark.parametrize(
     ("cluster", "num_sms", "lengths"),
     [(2, 16, [60, 1, 0, 97]), (4, 8, [700]), (2, 9, [700, 1, 0]), (2, 4, [129, 64, 300])],
@@ -124,8 +126,11 @@ def test_new_tokens_are_rotated_and_stored_as_the_two_kernels_do_it(gpu, format:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("format", ["none", "int8", "int4", "fp8"])
-@pytest.mark.parametrize("case", NEW_MODELS, ids=lambda case: str(case)[:60])
+@pytest.mark.parametrize(
+    ("format", "case"),
+    [(form, case) for form in get_args(KvFormat) for case in NEW_MODELS if (form, case[0]) != ("bf12", FP16)],
+    ids=lambda value: str(value)[:60],
+)
 def test_new_tokens_are_rotated_and_stored_as_the_two_kernels_do_it_at_model_sizes(
     cuda_gpu, case, format: KvFormat
 ) -> None:

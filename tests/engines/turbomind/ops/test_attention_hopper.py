@@ -26,8 +26,14 @@ PREFILLS = [
     # A window leaves out rows' first tile, and scores of hidden keys, times this head's scale, round upwards.
     ((FP16, 1, 1, 64, 32, 50, [64], [274]), replace(COPIED, keys=64), False),
 ]
-# The same over codes, whose format comes first: rows of 8, 2, 6 and 12 loads; 1 to 4 threads a row.
+# The same over codes, whose format comes first: rows of 4, 3, 8, 2, 6 and 12 loads; 1 to 4 threads a row.
 CODES = [
+    (
+        "bf12",
+        (BF16, 8, 2, 128, 64, None, [5, 70, 1], [5, 330, 64]),
+        replace(TURNS, keys=128, queries=1, code_stages=2, producers=2),
+    ),
+    ("bf12", (BF16, 7, 1, 96, 16, None, [33, 2], [200, 3]), replace(TURNS, keys=64, code_stages=1)),
     (
         "int8",
         (BF16, 8, 2, 128, 64, None, [5, 70, 1], [5, 330, 64]),
@@ -78,7 +84,7 @@ def test_prefill_attention_reads_codes(gpu, format: KvFormat, case, shape: Hoppe
         assert relative_error(out, wanted) < 2 * TOLERANCE[dtype]  # keys and values are rounded once more
 
 
-@pytest.mark.parametrize("format", ["none", "int8"])
+@pytest.mark.parametrize("format", ["none", "bf12", "int8"])
 def test_few_items_are_split_along_their_keys(gpu, format: KvFormat, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of four parts a row's window leaves out one, and a block of short items has fewer tiles than parts."""
     monkeypatch.setattr(gpu, "num_sms", 9)

@@ -15,7 +15,7 @@ TOLERANCE = 8e-3  # twice that of plain pages: keys and values are rounded to bf
 
 
 @pytest.mark.parametrize("most_tokens", [codes.PLAIN_TOKENS, 64])
-@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+@pytest.mark.parametrize("format", ["bf12", "int8", "int4", "fp8"])
 def test_chunks_attend_to_quantized_pages(
     gpu, format: KvFormat, most_tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

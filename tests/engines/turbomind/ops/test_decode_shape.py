@@ -3,6 +3,7 @@
 import pytest
 
 from engines.errors import KernelError
+from engines.options import KvFormat
 from engines.turbomind.ops.decode_shape import decode_shape, num_workers, shared_bytes
 
 
@@ -19,14 +20,14 @@ def test_the_shape_that_is_chosen_fits_the_gpu(segments: int, block: int, sm: in
             assert shape.blocks_per_sm * (needed + 1024) <= sm
 
 
-def codes_shape(segments: int, dim: int, group: int) -> tuple[int, int]:
+def codes_shape(segments: int, dim: int, group: int, format: KvFormat = "int8") -> tuple[int, int]:
     shape = decode_shape(
         segments=segments,
         dim=dim,
         group=group,
         bytes_per_block=232448,
         bytes_per_sm=233472,
-        format="int8",
+        format=format,
     )
     return shape.warps, shape.blocks_per_sm
 
@@ -34,6 +35,11 @@ def codes_shape(segments: int, dim: int, group: int) -> tuple[int, int]:
 def test_sixteen_warps_take_quantized_pages_where_their_registers_are_enough() -> None:
     assert [codes_shape(512, 128, 4), codes_shape(512, 128, 8), codes_shape(512, 64, 1)] == [(4, 4)] * 3
     assert [codes_shape(512, 256, 4), codes_shape(512, 128, 16), codes_shape(512, 64, 16)] == [(4, 2)] * 3
+
+
+def test_twelve_warps_take_pages_of_12_bits_where_their_rings_fit() -> None:
+    assert [codes_shape(*case, "bf12") for case in ((8, 128, 4), (72, 128, 4))] == [(8, 1), (6, 2)]
+    assert [codes_shape(*case, "bf12") for case in ((512, 64, 16), (512, 256, 4))] == [(6, 2), (4, 1)]
 
 
 def test_blocks_are_larger_while_segments_of_quantized_pages_are_shared() -> None:

@@ -13,7 +13,7 @@ LENGTHS = [20, 0, 1, 64]
 
 @pytest.mark.parametrize("room", [7, 9])
 @pytest.mark.parametrize(("dtype", "dim"), [(torch.bfloat16, 128), (torch.float16, 96)])
-@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+@pytest.mark.parametrize("format", ["bf12", "int8", "int4", "fp8"])
 def test_pages_are_packed_as_numbers(gpu, format: KvFormat, dtype: torch.dtype, dim: int, room: int) -> None:
     batch, num_pages = make_batch([1, 0, 1, 1], LENGTHS, page_tokens=16, device=gpu.device)
     stored, numbers = quantized(

@@ -21,18 +21,24 @@ def test_every_cut_fits_into_the_shared_memory_of_a_block(dim: int) -> None:
         assert shape.shared_bytes(dim) <= SHARED_BYTES
 
 
-@pytest.mark.parametrize("format", ["int8", "int4", "fp8"])
+@pytest.mark.parametrize("format", ["bf12", "int8", "int4", "fp8"])
 @pytest.mark.parametrize("dim", [64, 96, 128, 192, 256])
 def test_tiles_of_codes_fit_beside_those_of_numbers(dim: int, format: KvFormat) -> None:
-    shape = codes_shape((9, 0), **PREFILL | {"dim": dim})
+    shape = codes_shape((9, 0), **PREFILL | {"dim": dim}, format=format)
     assert shape is not None
     assert replace(shape, code_stages=0).shared_bytes(dim) < shape.shared_bytes(dim, format) <= SHARED_BYTES
-    assert codes_shape((9, 0), **PREFILL | {"dim": 160}) is None  # its rows are no whole column blocks
+    assert (
+        codes_shape((9, 0), **PREFILL | {"dim": 160}, format=format) is None
+    )  # its rows are no whole column blocks
 
 
 @pytest.mark.parametrize(
     ("dim", "format", "items"),
     [
+        (128, "bf12", 512),
+        (128, "bf12", 8),
+        (64, "bf12", 512),
+        (256, "bf12", 512),
         (128, "int8", 512),
         (128, "int4", 512),
         (128, "fp8", 512),
@@ -43,7 +49,7 @@ def test_tiles_of_codes_fit_beside_those_of_numbers(dim: int, format: KvFormat) 
     ],
 )
 def test_cuts_over_codes_compile_without_spills(dim: int, format: KvFormat, items: int) -> None:
-    shape = codes_shape((9, 0), **PREFILL | {"dim": dim, "items": items})
+    shape = codes_shape((9, 0), **PREFILL | {"dim": dim, "items": items}, format=format)
     assert shape is not None
     pool = {"KV_HEADS": 8, "GROUP": 4, "PAGE_TOKENS": 64, "BOX_KEYS": 64, "WINDOW": 0}
     constants = {**dict(shape.constants("bf16", dim)), **pool, "KV_FORMAT": KV_FORMATS[format]}

@@ -5,13 +5,13 @@ import torch
 
 from engines.errors import KernelError
 from engines.memory.kv_bytes import num_scales, row_bytes
-from engines.memory.kv_layer import KvLayer
+from engines.memory.kv_layer import KvLayer, scale_dtype
 from engines.options import KvFormat
 from engines.pytorch.kv_rows import dequantize_rows
 from engines.pytorch.ops_torch import TorchOps
 from engines.turbomind.ops.rope import rope_store_kv, store_kv
 
-FORMATS: list[KvFormat] = ["int8", "int4", "fp8"]
+FORMATS: list[KvFormat] = ["bf12", "int8", "int4", "fp8"]
 # query heads, KV heads, head, rotated pairs: a row of 16 lanes, of 8, of 16 with some idle
 SMALL = [(4, 2, 128, 64), (3, 1, 64, 32), (2, 2, 96, 16)]
 
@@ -23,7 +23,7 @@ def pages(gpu, format: KvFormat, *, num_pages: int, kv_heads: int, dim: int) -> 
         for _ in range(2)
     ]
     scales = [
-        torch.zeros(*rows, num_scales(format), dtype=torch.float16, device=gpu.device) for _ in range(2)
+        torch.zeros(*rows, num_scales(format), dtype=scale_dtype(format), device=gpu.device) for _ in range(2)
     ]
     return KvLayer(
         keys_PKTD=codes[0],
@@ -47,6 +47,7 @@ def check_store(gpu, format: KvFormat, sizes: tuple[int, int, int, int], *, toke
     qkv = torch.randn(tokens, heads + 2 * kv_heads, dim, dtype=torch.bfloat16, device=gpu.device)
     q, k, v = qkv.split((heads, kv_heads, kv_heads), dim=1)
     v[0] = 0.25  # a row of equal numbers
+    v[1, :, 1:] *= 2.0 ** (-torch.arange(1, dim, device=gpu.device) % 32)  # a row of all sizes
     angles = torch.randn(tokens, pairs, device=gpu.device)
     tables = (angles.cos(), angles.sin())
     num_pages = tokens // 16 + 2
