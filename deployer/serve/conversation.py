@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from deployer.prompt.messages import ImagePart, Message, TextPart, ToolCall
 from deployer.prompt.messages import Part as PromptPart
-from deployer.serve import openai_types as api
+from deployer.serve import message_types as api
 from deployer.serve import tool_types
 from deployer.serve.api_errors import invalid
 

@@ -1,58 +1,28 @@
 """Bodies of the HTTP API: OpenAI's fields as far as they are served, and our extensions; all else is refused.
 
-A field typed `NotServed` is one that OpenAI knows and we don't: only `null` passes, so that nobody believes
-it works. Numbers are strict (`"1"` is no number, NaN is none either); `docs/server.md` says what each does.
+Numbers are strict (`"1"` is no number, NaN is none either); `docs/server.md` says what each field does.
 """
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import INT64, MAX_CHOICES, MAX_LOGPROBS
-from deployer.serve.schema_rules import absent, both, fits, fits_one, given
+from deployer.serve.field_types import (
+    LogitBias,
+    Metadata,
+    NonNegative,
+    NotServed,
+    OnlyFalse,
+    Positive,
+    StopText,
+    StopTexts,
+    TokenId,
+)
+from deployer.serve.message_types import Message
+from deployer.serve.schema_rules import absent, fits, fits_one, given
 from deployer.serve.strict_body import Body
-from deployer.serve.tool_types import Tool, ToolCall, ToolChoice
-
-NotServed = Annotated[None, Field(default=None, description="not served in this version")]
-NonNegative = Annotated[int, Field(ge=0, lt=INT64)]
-Positive = Annotated[int, Field(ge=1, lt=INT64)]
-# Where token ids stand in a schema; what is served says where they end (`served_schema.py`).
-TOKEN_ID, TOKEN_ID_KEYS = "token-id", "token-id-keys"
-TokenId = Annotated[int, Field(ge=0, lt=2**31, json_schema_extra={"format": TOKEN_ID})]
-LogitBias = Annotated[
-    dict[str, Annotated[float, Field(ge=-100, le=100)]],
-    Field(json_schema_extra={"format": TOKEN_ID_KEYS, "propertyNames": {"pattern": "^[0-9]+$"}}),
-]
-StopText = Annotated[str, Field(min_length=1)]
-
-
-def _false(value: bool) -> bool:
-    if value:
-        raise ValueError("must be false")
-    return value
-
-
-# `Literal[False]` would take 0 for it.
-OnlyFalse = Annotated[bool, AfterValidator(_false), WithJsonSchema({"type": "boolean", "const": False})]
-# OpenAI's limits: 16 pairs, keys of 64 and values of 512 characters.
-Metadata = Annotated[
-    dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
-]
-
-
-# Tags in brackets never collide with a field's name, so `read_body` can take them out of an error's path.
-def _string_or_list(value: Any) -> str | None:
-    return "(string)" if isinstance(value, str) else "(list)" if isinstance(value, list) else None
-
-
-StopTexts = Annotated[
-    Annotated[StopText, Tag("(string)")] | Annotated[list[StopText], Tag("(list)")],
-    Discriminator(
-        _string_or_list,
-        custom_error_type="strings",
-        custom_error_message="must be a string or a list of strings",
-    ),
-]
+from deployer.serve.tool_types import Tool, ToolChoice
 
 
 class StreamOptions(Body):
@@ -137,80 +107,6 @@ class SamplingBody(Body):
     metadata: Metadata | None = None
     service_tier: Literal["auto", "default"] | None = None  # there is one tier
     store: OnlyFalse | None = None  # nothing is kept
-
-
-class TextPart(Body):
-    """Words in a message."""
-
-    type: Literal["text"]
-    text: str
-
-
-class ImageUrl(Body):
-    """Where a picture comes from."""
-
-    url: str
-    detail: Literal["auto", "low", "high"] | None = None
-
-
-class ImagePart(Body):
-    """A picture in a message."""
-
-    type: Literal["image_url"]
-    image_url: ImageUrl
-
-
-def _part_tag(part: Any) -> str | None:
-    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
-    return f"({kind})" if kind in ("text", "image_url") else None
-
-
-Part = Annotated[
-    Annotated[TextPart, Tag("(text)")] | Annotated[ImagePart, Tag("(image_url)")],
-    Discriminator(
-        _part_tag,
-        custom_error_type="part_type",
-        custom_error_message="must be an object whose `type` is `text` or `image_url`",
-    ),
-]
-Content = Annotated[
-    Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],
-    Discriminator(
-        _string_or_list,
-        custom_error_type="content_type",
-        custom_error_message="must be a string or a list of parts",
-    ),
-]
-
-
-class Message(Body):
-    """One turn of a conversation."""
-
-    model_config = fits_one(
-        both(given("content", role=("system", "developer", "user")), absent("tool_calls", "tool_call_id")),
-        both(given("content", role=("assistant",)), absent("tool_call_id")),
-        both(given("tool_calls", role=("assistant",)), absent("tool_call_id")),
-        both(given("content", "tool_call_id", role=("tool",)), absent("tool_calls")),
-    )
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Content | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
-    tool_call_id: str | None = None
-    name: NotServed
-    annotations: NotServed
-    function_call: NotServed
-    refusal: NotServed
-    audio: NotServed
-
-    @model_validator(mode="after")
-    def _fits_its_role(self) -> "Message":
-        if self.tool_calls is not None and self.role != "assistant":
-            raise ValueError("must be of role `assistant` to hold `tool_calls`")
-        if (self.tool_call_id is not None) != (self.role == "tool"):
-            raise ValueError("must hold `tool_call_id` where its role is `tool`, and only there")
-        if self.content is None and self.tool_calls is None:
-            raise ValueError("must hold `content`: a string or a list of parts")
-        return self
 
 
 class ChatBody(SamplingBody):

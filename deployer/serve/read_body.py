@@ -1,4 +1,4 @@
-"""From the bytes of a request to a body of `openai_types`, with every fault named in one answer."""
+"""From the bytes of a request to a typed body, with every fault named in one answer."""
 
 import difflib
 import json

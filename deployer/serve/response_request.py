@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+from deployer.serve import message_types as messages
 from deployer.serve import openai_types as chat
 from deployer.serve import response_types as api
 from deployer.serve import tool_types
 from deployer.serve.api_errors import invalid
 
 
-def chat_body(body: api.ResponseBody, earlier: Sequence[chat.Message]) -> chat.ChatBody:
+def chat_body(body: api.ResponseBody, earlier: Sequence[messages.Message]) -> chat.ChatBody:
     """Return what to ask; `earlier` is the conversation of the previous response. Raises ApiError."""
     with_logprobs = bool(body.include) or body.top_logprobs is not None
     if with_logprobs and body.tools:
@@ -32,7 +33,7 @@ def chat_body(body: api.ResponseBody, earlier: Sequence[chat.Message]) -> chat.C
     )
 
 
-def messages_of(body: api.PromptBody, earlier: Sequence[chat.Message]) -> list[chat.Message]:
+def messages_of(body: api.PromptBody, earlier: Sequence[messages.Message]) -> list[messages.Message]:
     """Return the whole conversation; instructions are of this response alone and come first."""
     found = list(earlier)
     for message in items_to_messages(body.input):
@@ -42,21 +43,21 @@ def messages_of(body: api.PromptBody, earlier: Sequence[chat.Message]) -> list[c
     return found
 
 
-def items_to_messages(given: str | Sequence[api.Item]) -> list[chat.Message]:
+def items_to_messages(given: str | Sequence[api.Item]) -> list[messages.Message]:
     """Return items as messages; calls that follow a text or each other are one turn."""
     if isinstance(given, str):
         return [_turn(role="user", content=given)]
-    found: list[chat.Message] = []
+    found: list[messages.Message] = []
     for item in given:
         _append(found, _message(item))
     return found
 
 
-def _turn(**fields: Any) -> chat.Message:
-    return chat.Message.model_validate(fields)
+def _turn(**fields: Any) -> messages.Message:
+    return messages.Message.model_validate(fields)
 
 
-def _append(found: list[chat.Message], message: chat.Message) -> None:
+def _append(found: list[messages.Message], message: messages.Message) -> None:
     last = found[-1] if found else None
     if message.tool_calls and last is not None and last.role == "assistant":
         calls = [*(last.tool_calls or ()), *message.tool_calls]
@@ -65,7 +66,7 @@ def _append(found: list[chat.Message], message: chat.Message) -> None:
         found.append(message)
 
 
-def _message(item: api.Item) -> chat.Message:
+def _message(item: api.Item) -> messages.Message:
     if isinstance(item, api.MessageItem):
         return _turn(role=item.role, content=_content(item.content))
     if isinstance(item, api.CallItem):
@@ -75,15 +76,15 @@ def _message(item: api.Item) -> chat.Message:
     return _turn(role="tool", tool_call_id=item.call_id, content=_content(item.output))
 
 
-def _content(content: str | list[api.Part]) -> str | list[chat.Part]:
+def _content(content: str | list[api.Part]) -> str | list[messages.Part]:
     return content if isinstance(content, str) else [_part(part) for part in content]
 
 
-def _part(part: api.Part) -> chat.Part:
+def _part(part: api.Part) -> messages.Part:
     if isinstance(part, api.InputImage):
-        url = chat.ImageUrl(url=part.image_url, detail=part.detail)
-        return chat.ImagePart(type="image_url", image_url=url)
-    return chat.TextPart(type="text", text=part.text)
+        url = messages.ImageUrl(url=part.image_url, detail=part.detail)
+        return messages.ImagePart(type="image_url", image_url=url)
+    return messages.TextPart(type="text", text=part.text)
 
 
 def chat_tools(body: api.PromptBody) -> list[tool_types.Tool] | None:

@@ -16,7 +16,8 @@ from deployer.generation.tool_parser import ParsedDelta, ToolParser
 from deployer.serve.api_errors import ApiFault
 from deployer.serve.conversation import conversation
 from deployer.serve.logprobs import chat_logprobs
-from deployer.serve.openai_types import ChatBody, Message
+from deployer.serve.message_types import Message
+from deployer.serve.openai_types import ChatBody
 from deployer.serve.request_record import RequestRecord
 from deployer.serve.response_object import end_response, new_response
 from deployer.serve.response_output import Event, ResponseOutput

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from deployer.serve.api_errors import ApiError, ApiFault
-from deployer.serve.openai_types import Message
+from deployer.serve.message_types import Message
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

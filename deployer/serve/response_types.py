@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import MAX_LOGPROBS
-from deployer.serve.openai_types import Metadata, NotServed, OnlyFalse, Positive
+from deployer.serve.field_types import Metadata, NotServed, OnlyFalse, Positive, string_or_list
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
 
@@ -64,12 +64,8 @@ Part = Annotated[
 ]
 
 
-def _string_or_list(value: Any) -> str | None:
-    return "(string)" if isinstance(value, str) else "(list)" if isinstance(value, list) else None
-
-
 _STRING_OR_LIST = Discriminator(
-    _string_or_list, custom_error_type="content", custom_error_message="must be a string or a list"
+    string_or_list, custom_error_type="content", custom_error_message="must be a string or a list"
 )
 Content = Annotated[Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")], _STRING_OR_LIST]
 

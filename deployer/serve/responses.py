@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 
 from deployer.serve.api_errors import ApiError, invalid
 from deployer.serve.conversation import conversation
-from deployer.serve.openai_types import Message
+from deployer.serve.message_types import Message
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import record_of
 from deployer.serve.response_request import chat_body, chat_tools, messages_of

@@ -6,7 +6,7 @@ The bodies' classes hold for every model; these rules are checked where the toke
 from collections.abc import Iterator
 from typing import Any
 
-from deployer.serve.openai_types import TOKEN_ID, TOKEN_ID_KEYS
+from deployer.serve.field_types import TOKEN_ID, TOKEN_ID_KEYS
 
 Schemas = dict[str, Any]  # name of a body or of a part of one -> its JSON schema
 

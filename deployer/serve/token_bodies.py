@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from deployer.serve.openai_types import Message, TokenId
+from deployer.serve.field_types import TokenId
+from deployer.serve.message_types import Message
 from deployer.serve.schema_rules import absent, both, fits_one, given
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import Tool

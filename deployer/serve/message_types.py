@@ -1,0 +1,84 @@
+"""Messages of chat bodies: OpenAI's roles and parts as far as they are served."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from deployer.serve.field_types import NotServed, string_or_list
+from deployer.serve.schema_rules import absent, both, fits_one, given
+from deployer.serve.strict_body import Body
+from deployer.serve.tool_types import ToolCall
+
+
+class TextPart(Body):
+    """Words in a message."""
+
+    type: Literal["text"]
+    text: str
+
+
+class ImageUrl(Body):
+    """Where a picture comes from."""
+
+    url: str
+    detail: Literal["auto", "low", "high"] | None = None
+
+
+class ImagePart(Body):
+    """A picture in a message."""
+
+    type: Literal["image_url"]
+    image_url: ImageUrl
+
+
+def _part_tag(part: Any) -> str | None:
+    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
+    return f"({kind})" if kind in ("text", "image_url") else None
+
+
+Part = Annotated[
+    Annotated[TextPart, Tag("(text)")] | Annotated[ImagePart, Tag("(image_url)")],
+    Discriminator(
+        _part_tag,
+        custom_error_type="part_type",
+        custom_error_message="must be an object whose `type` is `text` or `image_url`",
+    ),
+]
+Content = Annotated[
+    Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],
+    Discriminator(
+        string_or_list,
+        custom_error_type="content_type",
+        custom_error_message="must be a string or a list of parts",
+    ),
+]
+
+
+class Message(Body):
+    """One turn of a conversation."""
+
+    model_config = fits_one(
+        both(given("content", role=("system", "developer", "user")), absent("tool_calls", "tool_call_id")),
+        both(given("content", role=("assistant",)), absent("tool_call_id")),
+        both(given("tool_calls", role=("assistant",)), absent("tool_call_id")),
+        both(given("content", "tool_call_id", role=("tool",)), absent("tool_calls")),
+    )
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: Content | None = None
+    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+    tool_call_id: str | None = None
+    name: NotServed
+    annotations: NotServed
+    function_call: NotServed
+    refusal: NotServed
+    audio: NotServed
+
+    @model_validator(mode="after")
+    def _fits_its_role(self) -> "Message":
+        if self.tool_calls is not None and self.role != "assistant":
+            raise ValueError("must be of role `assistant` to hold `tool_calls`")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("must hold `tool_call_id` where its role is `tool`, and only there")
+        if self.content is None and self.tool_calls is None:
+            raise ValueError("must hold `content`: a string or a list of parts")
+        return self
