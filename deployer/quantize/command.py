@@ -95,8 +95,8 @@ def _compare(config: DeployConfig, options: QuantizeOptions, model: OpenedModel,
 def _job(
     config: DeployConfig, options: QuantizeOptions, model: OpenedModel, method: Method, out: Path
 ) -> CopyJob:
+    from engines.quant.fitted_method import fitted
     from engines.quant.layer_store import LayerStore
-    from engines.quant.quantize_checkpoint import fitted
 
     return CopyJob(
         model=model,

@@ -6,7 +6,7 @@ from plan_cases import spec
 from quantizing import METHOD
 
 from engines.errors import CheckpointError
-from engines.quant.quantize_checkpoint import fitted
+from engines.quant.fitted_method import fitted
 
 SPEC = spec("1b")  # 896 and 4864 inputs
 
