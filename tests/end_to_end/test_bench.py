@@ -6,6 +6,7 @@ import subprocess
 from typing import Any
 
 from live_server import COMMAND, LiveServer
+from own_words import with_own
 
 SMALL = (
     "bench.requests=4", "bench.concurrency=[2]", "bench.output_tokens=8", "bench.prompt_tokens=200",
@@ -46,9 +47,7 @@ def test_ctrl_c_prints_the_rows_that_are_done_and_says_so(
     server: LiveServer, tiny_words: tuple[str, ...]
 ) -> None:
     own = ("bench.images=without", "bench.concurrency=[1,2]", "bench.output_tokens=200")
-    keys = {word.partition("=")[0] for word in own}
-    small = [word for word in SMALL if word.partition("=")[0] not in keys]
-    words = (*tiny_words, f"bench.url={server.url}", *small, *own)
+    words = (*tiny_words, f"bench.url={server.url}", *with_own(SMALL, own))
     process = subprocess.Popen(
         (*COMMAND, "bench", *words),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from own_words import with_own
 from PIL import Image
 from tiny_checkpoint import write_tiny_checkpoint
 
@@ -35,22 +36,14 @@ def quantize(plain: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureF
     """Run `deploy quantize` on the tiny checkpoint; returns exit code, output and messages."""
 
     def run(*words: str) -> tuple[int, str, str]:
-        given = (
-            (f"quantize.samples={samples}",)
-            if not any(w.startswith("quantize.samples=") for w in words)
-            else ()
+        shared = (
+            "+model=local",
+            f"model.path={plain}",
+            f"quantize.samples={samples}",
+            f"quantize.out={tmp_path / 'out'}",
+            *FEW,
         )
-        code = main(
-            [
-                "quantize",
-                "+model=local",
-                f"model.path={plain}",
-                f"quantize.out={tmp_path / 'out'}",
-                *FEW,
-                *given,
-                *words,
-            ]
-        )
+        code = main(["quantize", *with_own(shared, words)])
         out, err = capsys.readouterr()
         return code, out, err
 

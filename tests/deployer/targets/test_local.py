@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from own_words import with_own
 
 from deployer.cli import main
 
@@ -58,8 +59,7 @@ def test_a_start_that_fails_shows_the_end_of_the_log(
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        others = [word for word in words if not word.startswith("server.port=")]
-        assert main(["up", *others, "target.name=second", f"server.port={port}"]) == 6
+        assert main(["up", *with_own(words, ["target.name=second", f"server.port={port}"])]) == 6
     err = capsys.readouterr().err
     assert "`second` ended before it was ready" in err and f"server.port={port}: in use" in err
 
