@@ -4,7 +4,6 @@ Op tables are imported when their engine is asked for, so nobody pays for an eng
 engine that cannot run here says why; none is ever replaced by another.
 """
 
-import importlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,22 +11,16 @@ from typing import TYPE_CHECKING, Protocol
 
 import torch
 
+from engines.devices import DEVICES, compute_dtype
 from engines.errors import DeviceError
-from engines.memory.host_memory import keep_freed_memory
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer, Ops
-from engines.options import ComputeDtype, EngineOptions
+from engines.options import EngineOptions
 from engines.parallel import TpGroup
 from engines.sampling.penalties import TokenCounts
 
 if TYPE_CHECKING:
     from engines.vision.parts import EncodePass
-
-DTYPES: Mapping[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 class CaptureSteps(Protocol):
@@ -92,7 +85,7 @@ def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0
     device = DEVICES[options.device](rank)
     return Backend(
         device=device,
-        dtype=_dtype(options.dtype, checkpoint_dtype, device),
+        dtype=compute_dtype(options.dtype, checkpoint_dtype, device),
         ops=OP_TABLES[options.kind](device),
         group=TpGroup(rank=rank, size=options.tp),
         compile_ahead=COMPILERS.get(options.kind),
@@ -100,64 +93,6 @@ def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0
         capture_passes=PASS_CAPTURES.get(options.kind),
         connect_ranks=CONNECTS.get(options.kind),
     )
-
-
-def _cuda(rank: int) -> torch.device:
-    if torch.version.cuda is None:
-        raise DeviceError(
-            f"engine.device_type=cuda: torch {torch.__version__} was built without CUDA; install a CUDA "
-            "build of torch or use engine.device_type=cpu"
-        )
-    if not torch.cuda.is_available():
-        raise DeviceError(
-            "engine.device_type=cuda: torch finds no CUDA GPU (driver missing, too old, or "
-            "CUDA_VISIBLE_DEVICES empty); see `nvidia-smi`, or use engine.device_type=cpu"
-        )
-    num_gpus = torch.cuda.device_count()
-    if rank >= num_gpus:
-        raise DeviceError(
-            f"engine.tp: rank {rank} needs a GPU of its own, and torch sees {num_gpus}; lower engine.tp, or "
-            "see CUDA_VISIBLE_DEVICES"
-        )
-    # Its default, tf32, rounds factors to 11 bits, whatever dtype was asked for.
-    torch.backends.cudnn.conv.fp32_precision = "ieee"  # type: ignore[attr-defined]  # torch's stubs
-    torch.cuda.set_device(rank)
-    return torch.device("cuda", rank)
-
-
-def _cpu(rank: int) -> torch.device:
-    keep_freed_memory()
-    return torch.device("cpu")
-
-
-def _npu(rank: int) -> torch.device:
-    try:
-        importlib.import_module("torch_npu")
-    except (ImportError, OSError, RuntimeError) as error:  # it loads vendor libraries while it is imported
-        raise DeviceError(
-            f"engine.device_type=npu: torch_npu does not import ({error}); install the torch_npu made "
-            f"for torch {torch.__version__}, or use engine.device_type=cpu"
-        ) from error
-    npu = getattr(torch, "npu", None)
-    if npu is None or not npu.is_available():
-        raise DeviceError("engine.device_type=npu: torch_npu finds no NPU; use engine.device_type=cpu")
-    return torch.device("npu", rank)
-
-
-def _dtype(asked: ComputeDtype, checkpoint_dtype: str, device: torch.device) -> torch.dtype:
-    if asked != "auto":
-        name: str = asked
-    elif device.type == "cpu":
-        name = "float32"
-    else:
-        name = checkpoint_dtype
-    if name == "bfloat16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0):
-        raise DeviceError(
-            f"engine.dtype={asked}: bfloat16 needs a GPU of compute capability 8.0, "
-            f"{torch.cuda.get_device_name(device)} has "
-            f"{'.'.join(map(str, torch.cuda.get_device_capability(device)))}; use engine.dtype=float16"
-        )
-    return DTYPES[name]
 
 
 def _torch_ops(device: torch.device) -> Ops:
@@ -268,7 +203,6 @@ def _turbomind_connect(ops: Ops, group: TpGroup) -> None:
     connect_ranks(ops.gpu, group)
 
 
-DEVICES: Mapping[str, Callable[[int], torch.device]] = {"cuda": _cuda, "cpu": _cpu, "npu": _npu}
 OP_TABLES: Mapping[str, Callable[[torch.device], Ops]] = {"pytorch": _torch_ops, "turbomind": _turbomind_ops}
 COMPILERS: Mapping[str, CompileAhead] = {"turbomind": _turbomind_kernels}
 CAPTURES: Mapping[str, CaptureSteps] = {"turbomind": _turbomind_graphs}

@@ -78,7 +78,7 @@ def _quantized(
 ) -> "Outcome":
     import torch
 
-    from engines.backends import DTYPES
+    from engines.devices import DTYPES
     from engines.quant.quantize_checkpoint import quantize_checkpoint
 
     spec = job.model.spec

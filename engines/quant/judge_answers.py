@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engines.backends import DTYPES, open_backend
+from engines.backends import open_backend
+from engines.devices import DTYPES
 from engines.network import Network
 from engines.options import EngineOptions, KvFormat
 from engines.quant import bf12_tiles
