@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from random import Random
 
-from deployer.pocket_vl import absence, questions, reading
+from deployer.pocket_vl import absence, place_questions, questions, reading
 from deployer.pocket_vl.follow_ups import follow_up
 from deployer.pocket_vl.scene import Scene
 from deployer.pocket_vl.turns import Turn
@@ -15,11 +15,11 @@ ASKERS: dict[str, tuple[Asker, int]] = {
     "colour": (questions.colour, 12),
     "shape": (questions.shape, 8),
     "count": (questions.count, 13),
-    "relation": (questions.relation, 22),
-    "relation_yes_no": (questions.relation_yes_no, 10),
-    "between": (questions.between, 16),
+    "relation": (place_questions.relation, 22),
+    "relation_yes_no": (place_questions.relation_yes_no, 10),
+    "between": (place_questions.between, 16),
     "exists": (questions.exists, 8),
-    "where": (questions.where, 9),
+    "where": (place_questions.where, 9),
     "size": (questions.size, 7),
     "read": (reading.read, 44),
     "text_colour": (questions.text_colour, 4),
