@@ -12,12 +12,15 @@
    out      ids [S] int64; `vocab` says that the row held a NaN
    -D       SCALAR = bf16 | fp16 | fp32
    launch   grid S, block 512
-   moves    S * vocab elements, with 5 bytes each of the tables where a row is penalized; twice for drawn rows, four times where top_k or top_p cuts (mostly out of L2)
+   moves    S * vocab elements, with 5 bytes each of the tables where a row is penalized; twice for rows drawn from all or the top_k <= 512
+            largest, four times where another top_k or top_p alone cuts (mostly out of L2)
    numbers  those of engines/sampling/next_token.py in fp32, the noise of engines/sampling/noise.py. Probabilities are added as multiples of 2^-40,
             so that the order of threads changes nothing: a token within 1e-5 of top_p's border may fall on its other side
 
-   How a cut is found. Tokens are counted and weighed by their depth -y in bins 1/32 wide, the last one open; the bin of the
-   border is listed; in it the border is fixed bit by bit.
+   How a cut is found. The top_k-th largest of what 512 threads have found is no larger than that of all tokens, and few tokens are
+   as large: they are listed with their depths -y, and each finds its place among them. Without top_k, or where more are as large
+   than a list holds, tokens are counted and weighed by depth in bins 1/32 wide, the last one open; the bin of the border is listed;
+   in it the border is fixed bit by bit.
 */
 #ifndef SCALAR
 #error "choose_token.cu needs -DSCALAR"
@@ -74,7 +77,10 @@ struct Shared {
     int bin, num_listed;
     int counts[kBins];
     Weight masses[kBins];
-    float list[kListed];  // depths of the border's bin
+    float list[kListed];  // depths of the border's bin, or of the few that are largest
+    int ids[kListed];     // of those
+    float largest[kThreads];
+    unsigned deepest;  // bits of a depth: they are in the order of depths, which are not negative
 };
 
 DEVICE unsigned fmix32(unsigned x) {
@@ -220,7 +226,7 @@ struct Depths {
         __syncthreads();
     }
 
-    // What is shallower than `depth` in `shared.bin`, and `before`. Depths are not negative: their bits are in their order.
+    // What is shallower than `depth` in `shared.bin`, and `before`.
     template <class Weigh>
     DEVICE Weight above(Shared& shared, unsigned depth, Weigh weigh, Weight before) const {
         Weight sum = 0;
@@ -268,15 +274,70 @@ struct Depths {
             mass = above(shared, depth, Mass(), mass_of_bins(shared, shared.bin));
             mass += (top_k - shallower) * Mass()(__uint_as_float(depth));  // of those that tie, some are among the best
         }
-        if (top_p < 1.f) {
-            const Weight limit = Weight(ceil(double(top_p) * double(mass)));
-            depth = min(depth, deepest(shared, shared.masses, Mass(), max(limit, Weight(1))));
-        }
+        if (top_p < 1.f) depth = min(depth, deepest(shared, shared.masses, Mass(), limit_of(mass, top_p)));
         return __uint_as_float(depth);
     }
+
+    // List the tokens that may be among the top_k <= kThreads best; false where they are too many. `own`: the thread's largest logit.
+    DEVICE bool list_best(Shared& shared, float own, int top_k) const {
+        shared.largest[threadIdx.x] = own;
+        if (threadIdx.x == 0) shared.num_listed = 0, shared.deepest = 0;
+        __syncthreads();
+        int num_larger = 0;
+#pragma unroll 8
+        for (int i = 0; i < kThreads; i++) num_larger += shared.largest[i] > own;
+        if (num_larger < top_k) atomicMax(&shared.deepest, __float_as_uint(of(own)));
+        __syncthreads();
+        const unsigned deepest = shared.deepest;
+        logits.each<4>([&](int v, float x) {
+            const float depth = of(x);
+            if (__float_as_uint(depth) > deepest) return;
+            const int place = atomicAdd(&shared.num_listed, 1);
+            if (place < kListed) shared.list[place] = depth, shared.ids[place] = v;
+        });
+        __syncthreads();
+        return shared.num_listed <= kListed;
+    }
+
+    // The largest depth of a listed token above which there is less than `limit`.
+    template <class Weigh>
+    DEVICE unsigned deepest_listed(Shared& shared, Weigh weigh, Weight limit) const {
+        __syncthreads();  // an earlier one has been read
+        if (threadIdx.x == 0) shared.deepest = 0;
+        __syncthreads();
+        for (int i = threadIdx.x; i < shared.num_listed; i += kThreads) {
+            const float depth = shared.list[i];
+            Weight above = 0;
+            for (int j = 0; j < shared.num_listed; j++)
+                if (shared.list[j] < depth) above += weigh(shared.list[j]);
+            if (above < limit) atomicMax(&shared.deepest, __float_as_uint(depth));
+        }
+        __syncthreads();
+        return shared.deepest;
+    }
+
+    template <class Weigh>
+    DEVICE Weight listed_above(Shared& shared, float depth, Weigh weigh) const {
+        Weight sum = 0;
+        for (int i = threadIdx.x; i < shared.num_listed; i += kThreads)
+            if (shared.list[i] < depth) sum += weigh(shared.list[i]);
+        return sum_of_block(sum, shared.sums);
+    }
+
+    // `cut`, of tokens that `list_best` has listed.
+    DEVICE float cut_listed(Shared& shared, int top_k, float top_p) const {
+        const float depth = __uint_as_float(deepest_listed(shared, One(), top_k));
+        if (top_p >= 1.f) return depth;
+        const Weight shallower = listed_above(shared, depth, One());
+        const Weight mass = listed_above(shared, depth, Mass()) + (top_k - shallower) * Mass()(depth);
+        return min(depth, __uint_as_float(deepest_listed(shared, Mass(), limit_of(mass, top_p))));
+    }
+
+    // Of those that hold `mass`, the ones kept hold no less.
+    DEVICE static Weight limit_of(Weight mass, float top_p) { return max(Weight(ceil(double(top_p) * double(mass))), Weight(1)); }
 };
 
-extern "C" __global__ __launch_bounds__(kThreads) void choose_token(
+extern "C" __global__ __launch_bounds__(kThreads, 1) void choose_token(  // two blocks an SM would spill
     const SCALAR* all_logits, const Row* rows, const bool* seen, const int* outputs, long long* ids, int vocab, long long stride) {
     __shared__ Shared shared;
     dependents_may_start();
@@ -289,22 +350,28 @@ extern "C" __global__ __launch_bounds__(kThreads) void choose_token(
     const Best nothing = {-__uint_as_float(kInfinityBits), vocab, false};
     Best best = nothing;
     logits.each<4>([&](int v, float x) { best.take(x, v); });
+    const float own = best.value;
     best = best_of_block(best, shared.best);
     if (row.temperature > 0.f && !best.is_nan) {
         const float top = max(best.value, -3.402823466e38f);  // all masked: stays -inf, not NaN
         const Depths depths = {logits, top, 1.f / max(row.temperature, kLowestTemperature)};
+        const bool are_listed = row.top_k < vocab && row.top_k <= kThreads && depths.list_best(shared, own, row.top_k);
         float deepest = -row.log_min_p;
-        if (row.top_k < vocab || row.top_p < 1.f) deepest = min(deepest, depths.cut(shared, row.top_k, row.top_p));
+        if (are_listed) deepest = min(deepest, depths.cut_listed(shared, row.top_k, row.top_p));
+        else if (row.top_k < vocab || row.top_p < 1.f) deepest = min(deepest, depths.cut(shared, row.top_k, row.top_p));
         const unsigned low = unsigned(row.key_low), high = unsigned(row.key_high);
         best = nothing;
-        logits.each([&](int v, float x) {
-            const float y = -depths.of(x);
-            if (-y > deepest) return;
+        const auto draw = [&](int v, float depth) {
+            const float y = -depth;
+            if (depth > deepest) return;
             const float share = uniform(low, high, unsigned(v));
             // Noise is -log(-log1p(-share)), at most -log(share): few tokens need to know it exactly.
             if (y - __logf(share) + kSlack < best.value) return;
             best.take(y - logf(-log1pf(-share)), v);
-        });
+        };
+        if (are_listed)
+            for (int i = threadIdx.x; i < shared.num_listed; i += kThreads) draw(shared.ids[i], shared.list[i]);
+        else logits.each([&](int v, float x) { draw(v, depths.of(x)); });
         best = best_of_block(best, shared.best);
     }
     if (threadIdx.x == 0) ids[blockIdx.x] = best.is_nan ? vocab : best.id;

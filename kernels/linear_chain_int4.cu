@@ -19,9 +19,10 @@
 
    A block owns outputs of every layer. One warp streams their codes, layer behind layer, into a ring of 2,048 inputs of 16 outputs a
    stage: it runs ahead while others wait. Sixteen warps multiply, warp w the slab of 128 inputs number w of a stage; codes are the
-   first operand, x the second: four rows, or what fewer rows have in four or two rounds. One warp adds up their sums, two tiles of 16 outputs at a time, and hands on what is multiplied
-   next, in the order in which lanes hold it: 16 bytes a lane for 32 inputs. Nothing meets: who needs a number looks for it.
-   Roles are loops over the four layers, small enough to stay where instructions are fetched from.
+   first operand, x the second: four rows, or what fewer rows have in four or two rounds. One warp adds up their sums, two tiles of
+   16 outputs at a time, and hands on what is multiplied next, in the order in which lanes hold it: 16 bytes a lane for 32 inputs.
+   Nothing meets: who needs a number looks for it. Roles are loops over the four layers, small enough to stay where instructions
+   are fetched from.
 */
 #if !defined(HIDDEN) || !defined(ATTENDED) || !defined(FFN) || !defined(QKV) || !defined(GROUP_INPUTS) || \
     !defined(STAGES) || !defined(UNDER_WAY) || !defined(ROWS) || !defined(RESIDENT)

@@ -28,6 +28,8 @@ HOW: list[dict[str, Any]] = [
     {"temperature": 0.8, "top_k": 40, "top_p": 0.8},
     {"temperature": 1.5, "top_k": 500, "top_p": 0.95, "min_p": 0.01},
     {"temperature": 1.0, "top_p": 0.0},
+    {"temperature": 1.0, "top_k": 512},
+    {"temperature": 5.0, "top_k": 513, "top_p": 0.9},
     {"repetition_penalty": 1.5},
     {"presence_penalty": 2.0, "frequency_penalty": 0.7},
     {"temperature": 1.0, "repetition_penalty": 0.8, "frequency_penalty": -0.5, "top_k": 40, "top_p": 0.8},
