@@ -70,17 +70,27 @@ struct Best {
     }
 };
 
+struct Bins {
+    int counts[kBins];
+    Weight masses[kBins];
+};
+
+struct Few {  // that are largest
+    float largest[kThreads];  // of each thread's tokens
+    int ids[kListed];         // of the depths listed
+};
+
 struct Shared {
     Best best[kWarps];
     Weight sums[kWarps];
     Weight before;  // of the bins before `bin`
     int bin, num_listed;
-    int counts[kBins];
-    Weight masses[kBins];
-    float list[kListed];  // depths of the border's bin, or of the few that are largest
-    int ids[kListed];     // of those
-    float largest[kThreads];
     unsigned deepest;  // bits of a depth: they are in the order of depths, which are not negative
+    union {
+        Bins bins;
+        Few few;
+    };
+    float list[kListed];  // depths of the border's bin, or of the few
 };
 
 DEVICE unsigned fmix32(unsigned x) {
@@ -169,15 +179,15 @@ struct Depths {
 
     DEVICE void fill_bins(Shared& shared) const {
         for (int bin = threadIdx.x; bin < kBins; bin += kThreads) {
-            shared.counts[bin] = 0;
-            shared.masses[bin] = 0;
+            shared.bins.counts[bin] = 0;
+            shared.bins.masses[bin] = 0;
         }
         __syncthreads();
         logits.each([&](int, float x) {
             const float depth = of(x);
             const Weight mass = Mass()(depth);
-            atomicAdd(&shared.counts[bin_of(depth)], 1);
-            if (mass) atomicAdd(&shared.masses[bin_of(depth)], mass);
+            atomicAdd(&shared.bins.counts[bin_of(depth)], 1);
+            if (mass) atomicAdd(&shared.bins.masses[bin_of(depth)], mass);
         });
         __syncthreads();
     }
@@ -200,7 +210,7 @@ struct Depths {
             Weight found_before = 0;
             for (int i = 0; i < own; i++) {
                 const int bin = threadIdx.x * own + i;
-                if (shared.counts[bin] && before < limit) {
+                if (shared.bins.counts[bin] && before < limit) {
                     found = bin;
                     found_before = before;
                 }
@@ -218,7 +228,7 @@ struct Depths {
 
     DEVICE void list_bin(Shared& shared) const {
         const int bin = shared.bin;
-        if (shared.counts[bin] <= kListed)
+        if (shared.bins.counts[bin] <= kListed)
             logits.each([&](int, float x) {
                 const float depth = of(x);
                 if (bin_of(depth) == bin) shared.list[atomicAdd(&shared.num_listed, 1)] = depth;
@@ -231,7 +241,7 @@ struct Depths {
     DEVICE Weight above(Shared& shared, unsigned depth, Weigh weigh, Weight before) const {
         Weight sum = 0;
         const int bin = shared.bin;
-        if (shared.counts[bin] <= kListed) {
+        if (shared.bins.counts[bin] <= kListed) {
             for (int i = threadIdx.x; i < shared.num_listed; i += kThreads)
                 if (__float_as_uint(shared.list[i]) < depth) sum += weigh(shared.list[i]);
         } else {  // too many for the list: read them again
@@ -259,7 +269,7 @@ struct Depths {
 
     DEVICE Weight mass_of_bins(Shared& shared, int end) const {
         Weight sum = 0;
-        for (int bin = threadIdx.x; bin < end; bin += kThreads) sum += shared.masses[bin];
+        for (int bin = threadIdx.x; bin < end; bin += kThreads) sum += shared.bins.masses[bin];
         return sum_of_block(sum, shared.sums);
     }
 
@@ -269,23 +279,23 @@ struct Depths {
         fill_bins(shared);
         Weight mass = mass_of_bins(shared, kBins);
         if (top_k < logits.vocab) {
-            depth = deepest(shared, shared.counts, One(), top_k);
+            depth = deepest(shared, shared.bins.counts, One(), top_k);
             const Weight shallower = above(shared, depth, One(), shared.before);
             mass = above(shared, depth, Mass(), mass_of_bins(shared, shared.bin));
             mass += (top_k - shallower) * Mass()(__uint_as_float(depth));  // of those that tie, some are among the best
         }
-        if (top_p < 1.f) depth = min(depth, deepest(shared, shared.masses, Mass(), limit_of(mass, top_p)));
+        if (top_p < 1.f) depth = min(depth, deepest(shared, shared.bins.masses, Mass(), limit_of(mass, top_p)));
         return __uint_as_float(depth);
     }
 
     // List the tokens that may be among the top_k <= kThreads best; false where they are too many. `own`: the thread's largest logit.
     DEVICE bool list_best(Shared& shared, float own, int top_k) const {
-        shared.largest[threadIdx.x] = own;
+        shared.few.largest[threadIdx.x] = own;
         if (threadIdx.x == 0) shared.num_listed = 0, shared.deepest = 0;
         __syncthreads();
         int num_larger = 0;
 #pragma unroll 8
-        for (int i = 0; i < kThreads; i++) num_larger += shared.largest[i] > own;
+        for (int i = 0; i < kThreads; i++) num_larger += shared.few.largest[i] > own;
         if (num_larger < top_k) atomicMax(&shared.deepest, __float_as_uint(of(own)));
         __syncthreads();
         const unsigned deepest = shared.deepest;
@@ -293,7 +303,7 @@ struct Depths {
             const float depth = of(x);
             if (__float_as_uint(depth) > deepest) return;
             const int place = atomicAdd(&shared.num_listed, 1);
-            if (place < kListed) shared.list[place] = depth, shared.ids[place] = v;
+            if (place < kListed) shared.list[place] = depth, shared.few.ids[place] = v;
         });
         __syncthreads();
         return shared.num_listed <= kListed;
@@ -370,7 +380,7 @@ extern "C" __global__ __launch_bounds__(kThreads, 1) void choose_token(  // two 
             best.take(y - logf(-log1pf(-share)), v);
         };
         if (are_listed)
-            for (int i = threadIdx.x; i < shared.num_listed; i += kThreads) draw(shared.ids[i], shared.list[i]);
+            for (int i = threadIdx.x; i < shared.num_listed; i += kThreads) draw(shared.few.ids[i], shared.list[i]);
         else logits.each([&](int v, float x) { draw(v, depths.of(x)); });
         best = best_of_block(best, shared.best);
     }

@@ -285,7 +285,7 @@ struct Finisher {
         for (int t = 0; t < 2; t++) {
             float total[4] = {};  // of outputs 2 c, 2 c + 8, 2 c + 1, 2 c + 9
             if (row < num_rows && t < num_tiles) {
-#pragma unroll 4
+#pragma unroll
                 for (int i = 0; i < kWarps / 2; i++) {
                     float one[4];  // warp's
                     unpack16<fp32>(load16(&shared.sums[buffer][t][2 * i + half][part][4 * c]), one);
