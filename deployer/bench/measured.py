@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+import uvloop
+
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK
 from engines.messages import Ready
 
@@ -28,7 +30,9 @@ def run_until_interrupted(work: Callable[[], Awaitable[None]], measured: Measure
         await work()
 
     try:
-        asyncio.run(run())
+        # The event loop of the server, whose part in the time between an engine and its reader is measured.
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(run())
     except KeyboardInterrupt:
         count = len(measured.rows)
         done = f"{count} row{'' if count == 1 else 's'} done, the others are missing"
