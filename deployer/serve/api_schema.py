@@ -10,7 +10,7 @@ from pydantic.json_schema import models_json_schema
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.openai_types import ChatBody, CompletionBody
 from deployer.serve.response_types import PromptBody, ResponseBody
-from deployer.serve.served_schema import bound_token_ids, leave_out_tools
+from deployer.serve.served_schema import bound_numbers, leave_out_tools
 from deployer.serve.token_bodies import DetokenizeBody, EncodeBody, PriceBody, TokenizeBody
 
 BODIES: dict[str, type[BaseModel]] = {
@@ -59,10 +59,12 @@ _LINKS: dict[tuple[str, str], dict[str, str]] = {
 }
 
 
-def describe_bodies(app: FastAPI, *, needs_key: bool, num_token_ids: int, knows_tools: bool) -> None:
+def describe_bodies(
+    app: FastAPI, *, needs_key: bool, num_token_ids: int, session_len: int, knows_tools: bool
+) -> None:
     """Make `app.openapi()` show the bodies that the routes take, what they answer, and which want a key.
 
-    `num_token_ids` and `knows_tools` are those of the tokenizer and of the template that are served.
+    The others are those of the tokenizer, the engine and the template that are served.
     """
     routes_only = app.openapi
 
@@ -74,7 +76,7 @@ def describe_bodies(app: FastAPI, *, needs_key: bool, num_token_ids: int, knows_
             ref_template="#/components/schemas/{model}",
         )
         schemas = found["$defs"]
-        bound_token_ids(schemas, num_ids=num_token_ids)
+        bound_numbers(schemas, num_token_ids=num_token_ids, session_len=session_len)
         if not knows_tools:
             leave_out_tools(schemas)
         described["components"] = {"schemas": schemas}

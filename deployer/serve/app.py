@@ -61,6 +61,7 @@ def create_app(service: Service) -> FastAPI:
         app,
         needs_key=needs_key(service.server),
         num_token_ids=service.prompts.tokenizer.vocab_size,
+        session_len=service.prompts.session_len,
         knows_tools=service.prompts.tool_format is not None,
     )
     return app

@@ -12,9 +12,10 @@ from deployer.generation.generation_config import INT64
 
 NotServed = Annotated[None, Field(default=None, description="not served in this version")]
 NonNegative = Annotated[int, Field(ge=0, lt=INT64)]
-Positive = Annotated[int, Field(ge=1, lt=INT64)]
-# Where token ids stand in a schema; what is served says where they end (`served_schema.py`).
-TOKEN_ID, TOKEN_ID_KEYS = "token-id", "token-id-keys"
+# Where token ids and lengths of answers stand in a schema; what is served bounds them (`served_schema.py`).
+TOKEN_ID, TOKEN_ID_KEYS, ANSWER_TOKENS = "token-id", "token-id-keys", "answer-tokens"
+AnswerTokens = Annotated[int, Field(ge=1, lt=INT64, json_schema_extra={"format": ANSWER_TOKENS})]
+AnswerTokensOrNone = Annotated[int, Field(ge=0, lt=INT64, json_schema_extra={"format": ANSWER_TOKENS})]
 TokenId = Annotated[int, Field(ge=0, lt=2**31, json_schema_extra={"format": TOKEN_ID})]
 LogitBias = Annotated[
     dict[str, Annotated[float, Field(ge=-100, le=100)]],

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from deployer.serve.field_types import NotServed, string_or_list
-from deployer.serve.schema_rules import absent, both, fits_one, given
+from deployer.serve.schema_rules import absent, both, fits_one, given, limited
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import ToolCall
 
@@ -54,14 +54,24 @@ Content = Annotated[
 ]
 
 
+# Where pictures may stand is checked as they are placed in a prompt (`deployer/prompt/placement.py`).
+_TEXT_ALONE = {"items": {"properties": {"type": {"const": "text"}}}}
+
+
 class Message(Body):
-    """One turn of a conversation."""
+    """One turn of a conversation; pictures stand in the user's."""
 
     model_config = fits_one(
-        both(given("content", role=("system", "developer", "user")), absent("tool_calls", "tool_call_id")),
-        both(given("content", role=("assistant",)), absent("tool_call_id")),
-        both(given("tool_calls", role=("assistant",)), absent("tool_call_id")),
-        both(given("content", "tool_call_id", role=("tool",)), absent("tool_calls")),
+        both(given("content", role=("user",)), absent("tool_calls", "tool_call_id")),
+        limited(
+            both(given("content", role=("system", "developer")), absent("tool_calls", "tool_call_id")),
+            content=_TEXT_ALONE,
+        ),
+        limited(both(given("content", role=("assistant",)), absent("tool_call_id")), content=_TEXT_ALONE),
+        limited(both(given("tool_calls", role=("assistant",)), absent("tool_call_id")), content=_TEXT_ALONE),
+        limited(
+            both(given("content", "tool_call_id", role=("tool",)), absent("tool_calls")), content=_TEXT_ALONE
+        ),
     )
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None

@@ -9,12 +9,13 @@ from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import INT64, MAX_CHOICES, MAX_LOGPROBS
 from deployer.serve.field_types import (
+    AnswerTokens,
+    AnswerTokensOrNone,
     LogitBias,
     Metadata,
     NonNegative,
     NotServed,
     OnlyFalse,
-    Positive,
     StopText,
     StopTexts,
     TokenId,
@@ -80,7 +81,7 @@ class SamplingBody(Body):
     n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    max_tokens: Positive | None = None
+    max_tokens: AnswerTokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
@@ -114,7 +115,7 @@ class ChatBody(SamplingBody):
 
     model_config = fits(*_SAMPLING_RULES, (absent("top_logprobs"), given(logprobs=(True,))))
     messages: Annotated[list[Message], Field(min_length=1)]
-    max_completion_tokens: Positive | None = None
+    max_completion_tokens: AnswerTokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     tools: list[Tool] | None = None
@@ -164,7 +165,7 @@ class CompletionBody(SamplingBody):
             custom_error_message="must be a string, token ids, or a list of either, and not empty",
         ),
     ]
-    max_tokens: NonNegative | None = None  # 0: the prompt alone, with `echo`
+    max_tokens: AnswerTokensOrNone | None = None  # 0: the prompt alone, with `echo`
     echo: bool | None = None
     logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
     best_of: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import MAX_LOGPROBS
-from deployer.serve.field_types import Metadata, NotServed, OnlyFalse, Positive, string_or_list
+from deployer.serve.field_types import AnswerTokens, Metadata, NotServed, OnlyFalse, string_or_list
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
 
@@ -191,7 +191,7 @@ class ResponseBody(PromptBody):
 
     stream: bool | None = None
     store: bool | None = None  # None: kept, where the server keeps any
-    max_output_tokens: Positive | None = None
+    max_output_tokens: AnswerTokens | None = None
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None

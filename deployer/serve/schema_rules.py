@@ -39,3 +39,10 @@ def both(one: Rule, other: Rule) -> Rule:
         "required": [*one.get("required", ()), *other.get("required", ())],
         "properties": {**one["properties"], **other["properties"]},
     }
+
+
+def limited(rule: Rule, **fields: Rule) -> Rule:
+    """Return a rule with another one for some of its fields."""
+    properties = rule["properties"]
+    changed = {name: properties.get(name, {}) | one for name, one in fields.items()}
+    return rule | {"properties": properties | changed}

@@ -1,4 +1,4 @@
-"""What the schemas of bodies say of the one model that is served: its token ids, and whether it knows tools.
+"""What the schemas of bodies say of the one model that is served: its vocabulary, its session, its tools.
 
 The bodies' classes hold for every model; these rules are checked where the tokenizer and the template are.
 """
@@ -6,7 +6,7 @@ The bodies' classes hold for every model; these rules are checked where the toke
 from collections.abc import Iterator
 from typing import Any
 
-from deployer.serve.field_types import TOKEN_ID, TOKEN_ID_KEYS
+from deployer.serve.field_types import ANSWER_TOKENS, TOKEN_ID, TOKEN_ID_KEYS
 
 Schemas = dict[str, Any]  # name of a body or of a part of one -> its JSON schema
 
@@ -18,13 +18,16 @@ _COUNTED_ONLY = "PromptBody"  # what is only counted may choose among no tools
 _OF_CALLS = ("CallItem", "CallOutputItem")  # items of an input that are about calls
 
 
-def bound_token_ids(schemas: Schemas, *, num_ids: int) -> None:
-    """Let token ids in every body end where the vocabulary does."""
+def bound_numbers(schemas: Schemas, *, num_token_ids: int, session_len: int) -> None:
+    """Let token ids end where the vocabulary does, and answers leave a token of the session to the prompt."""
     for schema in _each_within(schemas):
-        if schema.get("format") == TOKEN_ID:
-            schema["exclusiveMaximum"] = num_ids
-        elif schema.get("format") == TOKEN_ID_KEYS:
-            schema["propertyNames"] = {"pattern": f"^({numbers_below(num_ids)})$"}
+        kind = schema.get("format")
+        if kind == TOKEN_ID:
+            schema["exclusiveMaximum"] = num_token_ids
+        elif kind == TOKEN_ID_KEYS:
+            schema["propertyNames"] = {"pattern": f"^({numbers_below(num_token_ids)})$"}
+        elif kind == ANSWER_TOKENS:
+            schema["exclusiveMaximum"] = session_len
 
 
 def leave_out_tools(schemas: Schemas) -> None:

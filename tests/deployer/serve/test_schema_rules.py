@@ -1,15 +1,19 @@
 """Rules between fields: the description refuses what the server refuses, and nothing else."""
 
 import json
+from contextlib import nullcontext
 from typing import Any
 
 import jsonschema_rs
 import pytest
 from pydantic import ValidationError
 
+from deployer.prompt.placement import place
+from deployer.serve.conversation import conversation
 from deployer.serve.openai_types import ChatBody, CompletionBody
 from deployer.serve.strict_body import Body
 from deployer.serve.token_bodies import PriceBody, TokenizeBody
+from engines.errors import RequestError
 
 USER = {"role": "user", "content": "a"}
 CALL = {"id": "1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
@@ -80,3 +84,24 @@ async def test_what_the_schema_refuses_is_a_400_and_what_fits_is_answered(
     assert jsonschema_rs.is_valid(ChatBody.model_json_schema(), asked) == fits
     reply = await api.post("/v1/chat/completions", json=asked)
     assert reply.status_code == (200 if fits else 400)
+
+
+@pytest.mark.parametrize(
+    "role",
+    [
+        {"role": "user"},
+        {"role": "system"},
+        {"role": "assistant"},
+        {"role": "assistant", "tool_calls": [CALL]},
+        {"role": "tool", "tool_call_id": "1"},
+    ],
+)
+def test_pictures_stand_where_a_prompt_may_have_them(role: dict[str, Any]) -> None:
+    text, picture = {"type": "text", "text": "a"}, {"type": "image_url", "image_url": {"url": "data:,"}}
+    for content in ("a", [text], [text, picture]):
+        body = {"messages": [{"role": "assistant", "tool_calls": [CALL]}, {**role, "content": content}]}
+        is_right = role["role"] == "user" or content != [text, picture]
+        assert jsonschema_rs.is_valid(ChatBody.model_json_schema(), body) == is_right
+        [_, message] = conversation(ChatBody.model_validate(body).messages)
+        with nullcontext() if is_right else pytest.raises(RequestError, match="only user messages may"):
+            place(message, position=1)

@@ -52,6 +52,22 @@ def test_token_ids_end_where_the_vocabulary_does(
 
 
 @pytest.mark.parametrize(
+    ("name", "body", "field"),
+    [
+        ("ChatBody", {"messages": [HELLO]}, "max_tokens"),
+        ("ChatBody", {"messages": [HELLO]}, "max_completion_tokens"),
+        ("CompletionBody", {"prompt": "a"}, "max_tokens"),
+        ("ResponseBody", {"input": "a"}, "max_output_tokens"),
+    ],
+)
+def test_an_answer_is_shorter_than_a_session(
+    fits: Callable[..., bool], name: str, body: dict[str, Any], field: str
+) -> None:
+    assert fits(name, {**body, field: 4095})
+    assert not fits(name, {**body, field: 4096})
+
+
+@pytest.mark.parametrize(
     ("name", "body"),
     [
         ("ChatBody", {"messages": [HELLO], "tools": [TOOL]}),
