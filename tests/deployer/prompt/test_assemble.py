@@ -149,6 +149,24 @@ async def test_the_event_loop_goes_on_while_a_picture_is_decoded(
     assert len((await task).images) == 1
 
 
+async def test_only_a_long_text_wakes_a_thread_to_be_tokenized(
+    builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names: list[str] = []
+    encode = builder.tokenizer.encode
+
+    def noted(text: str, *, special: bool) -> list[int]:
+        names.append(threading.current_thread().name)
+        return encode(text, special=special)
+
+    monkeypatch.setattr(builder.tokenizer, "encode", noted)
+    await chat(builder, "q")
+    assert set(names) == {threading.main_thread().name}
+    names.clear()
+    await chat(builder, "q" * assemble.SHORT_TEXT)
+    assert all(name.startswith("prompt") for name in names)
+
+
 def test_one_builder_serves_several_event_loops(builder: PromptBuilder) -> None:
     prompts = [asyncio.run(chat(builder, "q", picture())) for _ in range(2)]
     assert prompts[0].token_ids == prompts[1].token_ids
