@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request, Response
 from deployer.generation.choices import Choice, choices_of
 from deployer.generation.generate import Piece
 from deployer.generation.generation_config import MAX_CHOICES
-from deployer.generation.sampling import with_echo
+from deployer.generation.sampling import SamplingRules, with_echo
 from deployer.prompt.tokenizer import decode
 from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
@@ -37,16 +37,7 @@ def completion_routes(service: Service) -> APIRouter:
         service.accept(body, record)
         made = num_candidates(body)
         prompts = _prompts(body, made=made)
-        ranked = made > (body.n or 1)
-        rules = await body_rules(
-            service,
-            body,
-            max_tokens=body.max_tokens or None,
-            logprobs=0 if ranked and body.logprobs is None else body.logprobs,
-            num_choices=made,
-        )
-        if body.echo:
-            rules = with_echo(rules, logprobs=body.logprobs, max_tokens=body.max_tokens)
+        rules = await _rules(service, body, made=made)
         completion = f"cmpl-{secrets.token_hex(12)}"
         begun_s = time.perf_counter()
         built = [service.prompts.text(prompt) for prompt in prompts]
@@ -75,6 +66,19 @@ def completion_routes(service: Service) -> APIRouter:
         )
 
     return router
+
+
+async def _rules(service: Service, body: CompletionBody, *, made: int) -> SamplingRules:
+    """Return how each answer is drawn; several that are ranked need their log-probabilities."""
+    ranked = made > (body.n or 1)
+    rules = await body_rules(
+        service,
+        body,
+        max_tokens=body.max_tokens or None,
+        logprobs=0 if ranked and body.logprobs is None else body.logprobs,
+        num_choices=made,
+    )
+    return with_echo(rules, logprobs=body.logprobs, max_tokens=body.max_tokens) if body.echo else rules
 
 
 def _prompts(body: CompletionBody, *, made: int) -> list[str | list[int]]:
