@@ -1,7 +1,9 @@
-"""What one verb of the command line is made of; the table is in `deployer/verbs.py`."""
+"""What one verb of the command line is made of; the table of them is in `deployer/verbs.py`."""
 
 from dataclasses import dataclass
 from typing import Literal
+
+DEPLOYMENT = "[recipe.yaml] [+model=<name>] [<group>=<option>] [<key>=<value>]"  # the usage of most verbs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
