@@ -132,7 +132,7 @@ def test_the_head_keeps_its_own_share_beside_quantized_layers() -> None:
     work, hoped = decoder_work(what, weight_parts(what)), expected(what)
     assert hoped is not None
     real = decode_time(what, work, hoped, batch=1, context=1)
-    assert real.linear_s == pytest.approx((work.layer_bytes / 0.66 + work.head_bytes / 0.96) / 4.3e12)
+    assert real.linear_s == pytest.approx((work.layer_bytes / 0.82 + work.head_bytes / 0.96) / 4.3e12)
 
 
 @pytest.mark.parametrize(("batch", "share"), [(1, 0.75), (128, 0.75), (129, 1.0)])
