@@ -1,70 +1,33 @@
 """From `Start` to a loop that serves: device, weights, rehearsal, KV cache, each phase timed."""
 
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from collections.abc import Sequence as Seq
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from engines.backends import Backend, open_backend
-from engines.errors import DeviceError
 from engines.memory.device_memory import free_bytes, used_bytes
 from engines.memory.kv_cache import allocate_kv
 from engines.memory.kv_plan import KvPlan, plan_kv
 from engines.messages import Ready, Start
 from engines.network import ChoosingNetwork, Network
+from engines.network_loaders import LOADERS, LoadNetwork, loaded
 from engines.ops import KvLayer
-from engines.options import EngineOptions, LoadFormat, SchedulerOptions
+from engines.options import EngineOptions, SchedulerOptions
 from engines.quant.bf12_copies import bf12_layers
 from engines.sampling.grammar import Grammars
 from engines.sampling.penalties import TokenCounts
 from engines.schedule.scheduler import Scheduler
 from engines.spec import ModelSpec
+from engines.start_phases import StartPhases
 from engines.steps.engine_loop import EngineLoop
 from engines.steps.first_requests import NEW_TOKENS, run_first_requests
 from engines.steps.rehearsal import rehearse
 from engines.steps.runner import Runner
 
-LoadNetwork = Callable[[Path, ModelSpec, Backend], Network]
 Meet = Callable[[Backend], None]
-
-
-def load_checkpoint(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
-    """Load the network from its checkpoint folder; raises CheckpointError."""
-    from engines.weights.load import load_network
-
-    return load_network(
-        folder,
-        spec,
-        ops=backend.ops,
-        device=backend.device,
-        dtype=backend.dtype,
-        rank=backend.group.rank,
-        tp=backend.group.size,
-        bf12_layers=backend.bf12_layers,
-    )
-
-
-def load_random(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
-    """Make the network with seeded weights; the folder need not be there."""
-    from engines.weights.load import random_network
-
-    return random_network(
-        spec,
-        ops=backend.ops,
-        device=backend.device,
-        dtype=backend.dtype,
-        seed=0,
-        rank=backend.group.rank,
-        tp=backend.group.size,
-        bf12_layers=backend.bf12_layers,
-    )
-
-
-LOADERS: Mapping[LoadFormat, LoadNetwork] = {"checkpoint": load_checkpoint, "random": load_random}
 
 
 def load_engine(
@@ -82,7 +45,7 @@ def load_engine(
     of the group has its weights and has joined; what comes after it computes together. `overlap`: whether a
     step is launched before the last one's results are taken; None: where the device works beside the host.
     """
-    phases = _Phases(on_phase)
+    phases = StartPhases(on_phase)
     options = start.options
     load = load or LOADERS[options.load_format]
     with phases.of("device"):
@@ -95,7 +58,7 @@ def load_engine(
     if options.tp > 1:
         grammars.begin()  # ranks turn together: none of them knows when all rest
     with phases.of("weights"):
-        network = _loaded(load, Path(start.folder), spec, backend)
+        network = loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
     if backend.compile_ahead is not None:
         with phases.of("kernels"):
@@ -124,7 +87,7 @@ def _stretched(start: Start) -> ModelSpec:
 
 
 def _join(
-    backend: Backend, network: Network, options: EngineOptions, phases: "_Phases", meet: Meet | None
+    backend: Backend, network: Network, options: EngineOptions, phases: StartPhases, meet: Meet | None
 ) -> None:
     """Capture the passes of the encoder, which every rank has whole, and join the group if there is one."""
     if backend.capture_passes is not None and network.spec.vision is not None:
@@ -154,17 +117,6 @@ def _pages(
     return plan, kv
 
 
-def _loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) -> Network:
-    try:
-        return load(folder, spec, backend)
-    except torch.OutOfMemoryError as error:
-        fewer = "engine.bf12_weights=0, " if backend.bf12_layers else ""
-        raise DeviceError(
-            f"the weights of `{folder}` do not fit on {backend.device}, where {free_bytes(backend.device)} "
-            f"bytes are left; use a smaller or quantized model, {fewer}or a free device"
-        ) from error
-
-
 def _scheduler(options: EngineOptions, plan: KvPlan) -> Scheduler:
     return Scheduler(
         options.scheduler,
@@ -181,7 +133,7 @@ def _loops(
     backend: Backend,
     options: EngineOptions,
     plan: KvPlan,
-    phases: "_Phases",
+    phases: StartPhases,
     *,
     grammars: Grammars,
     overlap: bool | None,
@@ -250,7 +202,7 @@ def _captured(
 
 
 def _ready(
-    backend: Backend, plan: KvPlan, options: EngineOptions, bytes_by_part: dict[str, int], phases: "_Phases"
+    backend: Backend, plan: KvPlan, options: EngineOptions, bytes_by_part: dict[str, int], phases: StartPhases
 ) -> Ready:
     return Ready(
         device=_device_name(backend.device),
@@ -262,21 +214,6 @@ def _ready(
         bytes_by_part={**bytes_by_part, "kv_cache": plan.num_pages * plan.page_bytes},
         phase_s=phases.seconds,
     )
-
-
-class _Phases:
-    """Names each phase of the start and times it."""
-
-    def __init__(self, on_phase: Callable[[str], None]) -> None:
-        self._on_phase = on_phase
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def of(self, name: str) -> Iterator[None]:
-        self._on_phase(name)
-        started = time.monotonic()
-        yield
-        self.seconds[name] = time.monotonic() - started
 
 
 def _device_name(device: torch.device) -> str:

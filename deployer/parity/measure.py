@@ -18,9 +18,10 @@ from deployer.parity.golden_folder import GoldenFolder
 from deployer.parity.options import Dtype, ParityOptions, Tolerance
 from deployer.parity.paged_network import PagedNetwork
 from engines.backends import Backend
-from engines.loading import load_checkpoint, load_engine
+from engines.loading import load_engine
 from engines.messages import Start
 from engines.network import Network
+from engines.network_loaders import load_checkpoint
 from engines.options import EngineOptions
 from engines.spec import ModelSpec
 

@@ -39,7 +39,8 @@ from engines.steps.grammar_gate import POLL_S, GrammarGate
 
 if TYPE_CHECKING:  # torch comes in with Start, so that its absence is answered and not only printed
     from engines.backends import Backend
-    from engines.loading import LoadNetwork, Meet
+    from engines.loading import Meet
+    from engines.network_loaders import LoadNetwork
     from engines.steps.engine_loop import EngineLoop
 
 PARENT_CHECK_S = 0.5

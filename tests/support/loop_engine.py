@@ -8,8 +8,9 @@ from sequences import sampling
 from tiny_engine import SPEC, image_input, load_tiny, options, tiles
 
 from engines.ipc.pixel_files import PixelFiles
-from engines.loading import LoadNetwork, load_engine
+from engines.loading import load_engine
 from engines.messages import Delta, Done, Failed, Ready, Reply, Start, Submit, TokenLogprobs
+from engines.network_loaders import LoadNetwork
 from engines.spec import ModelSpec
 from engines.steps.engine_loop import EngineLoop
 

@@ -14,7 +14,7 @@ from tiny_engine import IMAGE_ID, SPEC, options
 
 from engines.errors import KernelError
 from engines.ipc.pixel_files import PixelFiles
-from engines.loading import load_random
+from engines.network_loaders import load_random
 from engines.pytorch.ops_torch import TorchOps
 from engines.turbomind import compile_ahead as compile_ahead_module
 from engines.turbomind import cubins as cubins_module
