@@ -1,4 +1,4 @@
-/* linear_int4_hopper.cu - a linear layer of 4-bit codes for 9 to 512 rows on sm_90a: codes are read once, at the speed of memory.
+/* linear_int4_hopper.cu - a linear layer of 4-bit codes for 5 to 512 rows on sm_90a: codes are read once, at the speed of memory.
 
    y[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / GROUP_INPUTS
    out = y, or GATED: silu(first half of y) * second half, each rounded before
@@ -21,7 +21,7 @@
    come from L2 and need few. The first codes are asked for before the kernel ahead has ended. Codes become floats in registers,
    (code - zero point) * kCodeUnit, which are the first operand; outputs are the rows of the product. While one warpgroup unpacks,
    others multiply, so a block has all the warpgroups that an SM has registers for. The warpgroup that copies leaves them its registers.
-   Instructions of the loop bind 9 to 64 rows: their number is what counts (kernels/LOG.md).
+   Instructions of the loop bind 16 to 64 rows: their number is what counts (kernels/LOG.md).
 */
 #if !defined(SCALAR) || !defined(ROWS) || !defined(GROUPS) || !defined(GATED) || !defined(TURNS) || !defined(CLUSTER) || \
     !defined(CODE_STAGES) || !defined(X_STAGES) || !defined(GROUP_INPUTS) || !defined(SHARE_GROUPS)
