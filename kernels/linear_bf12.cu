@@ -9,7 +9,7 @@
    out      out [num_rows, num_outputs] bf16
    -D       ROWS = 8 | 16 | 32 | 64 | 128 of x in a block; GROUPS of 64 outputs in a block; GATED = 0 | 1 (even GROUPS, CLUSTER of 1): half
             of them are gates, half what is gated; TURNS, warpgroups that take turns at the slabs of a group; CLUSTER = 1 | 2 | 4, blocks
-            that share the inputs of an output; CODE_STAGES, X_STAGES, multiples of TURNS; BLOCKS that an SM holds at once;
+            that share the inputs of an output; CODE_STAGES of a group's slab, a multiple of GROUPS * TURNS; X_STAGES, a multiple of TURNS; BLOCKS that an SM holds at once;
             STEPS = 2 | 4 of 16 inputs that are unpacked at once
    launch   grid ceil(num_outputs / outputs of a block) * ceil(num_rows / ROWS) * CLUSTER, block 128 * (GROUPS * TURNS + 1),
             shared sizeof(Layout) + 1024
@@ -30,13 +30,15 @@
 #include "device/two_rings.cuh"
 
 constexpr int kTileBytes = 3072;                      // 16 outputs x 128 inputs
-constexpr int kCodeBytes = 4 * GROUPS * kTileBytes;   // of a slab
+constexpr int kCodeBytes = 4 * kTileBytes;            // of a group's slab
 // A block starts with equal shares of an SM's registers; what the copying warpgroup leaves goes to the others.
 constexpr int kCopyRegisters = 32, kEqualRegisters = 512 / BLOCKS / (kWarpgroups + 1) / 8 * 8;
 constexpr int kFreeRegisters = (kEqualRegisters * (kWarpgroups + 1) - kCopyRegisters) / kWarpgroups / 8 * 8;
 constexpr int kRegisters = kFreeRegisters < 240 ? kFreeRegisters : 240;
 constexpr int kBatches = 8 / STEPS;
-static_assert(CODE_STAGES % TURNS == 0 && (STEPS == 2 || STEPS == 4), "see the header");
+static_assert(STEPS == 2 || STEPS == 4, "see the header");
+// Copies land in any order. Who waits for a stage has to be who read it before, or takes the phase before for the one that it waits for.
+static_assert(CODE_STAGES % kWarpgroups == 0, "a stage is one warpgroup's");
 
 struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     union {
@@ -48,19 +50,23 @@ struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     Barrier codes_full[CODE_STAGES], codes_empty[CODE_STAGES], x_full[X_STAGES], x_empty[X_STAGES];
 };
 
-// One lane: the tiles of the block, in the order of slabs.
+// One lane: the tiles of the block, group by group of each slab.
 DEVICE void copy_codes(Layout& shared, const unsigned char* tiles, Share share, Tile tile, int num_outputs) {
     const CachePolicy policy = read_once();
-    const int bytes = min(kWidth, num_outputs - tile.first_output) / 16 * kTileBytes;
-    const long long slab_bytes = (long long)(num_outputs / 16 * (1 + GATED)) * kTileBytes;
-    const unsigned char* from = tiles + share.first * slab_bytes + (long long)(tile.first_output / 16) * kTileBytes;
+    const int slab_tiles = num_outputs / 16 * (1 + GATED), block_tiles = min(kWidth, num_outputs - tile.first_output) / 16;
+    const unsigned char* slab_start = tiles + ((long long)share.first * slab_tiles + tile.first_output / 16) * kTileBytes;
     Place<CODE_STAGES, 1> at(0);
-    for (int slab = share.first; slab < share.end; slab++, at.next(), from += slab_bytes) {
-        if (slab - share.first >= CODE_STAGES) barrier_wait(shared.codes_empty[at.stage], at.parity ^ 1);
-        barrier_expect(shared.codes_full[at.stage], bytes * (1 + GATED));
+    int free_stages = CODE_STAGES;
+    for (int slab = share.first; slab < share.end; slab++, slab_start += (long long)slab_tiles * kTileBytes) {
 #pragma unroll
-        for (int half = 0; half <= GATED; half++)
-            copy_bytes(shared.codes[at.stage] + half * (kCodeBytes / 2), from + half * (slab_bytes / 2), bytes, shared.codes_full[at.stage], policy);
+        for (int group = 0; group < GROUPS; group++, at.next()) {
+            constexpr int kHalf = GROUPS / (1 + GATED);  // GATED: groups of gates
+            const int first = group % kHalf * 4, bytes = min(4, max(0, block_tiles - first)) * kTileBytes;
+            if (free_stages-- <= 0) barrier_wait(shared.codes_empty[at.stage], at.parity ^ 1);
+            barrier_expect(shared.codes_full[at.stage], bytes);
+            const unsigned char* from = slab_start + (first + (group >= kHalf ? slab_tiles / 2 : 0)) * kTileBytes;
+            if (bytes > 0) copy_bytes(shared.codes[at.stage], from, bytes, shared.codes_full[at.stage], policy);
+        }
     }
 }
 
@@ -68,16 +74,15 @@ DEVICE void copy_codes(Layout& shared, const unsigned char* tiles, Share share, 
 // multiplied.
 struct Multiplier {
     Layout& shared;
-    const int tile;  // of the warp in the block
-    Place<CODE_STAGES, TURNS> codes;
+    Place<CODE_STAGES, GROUPS * TURNS> codes;
     Place<X_STAGES, TURNS> x;
     unsigned factor[2], words[3 * STEPS], a[2][STEPS][4];  // factor: of the lane's two rows, a pair each
 
-    DEVICE Multiplier(Layout& shared, int turn, const bf16* factors, Tile at, int num_outputs)
-        : shared(shared), tile(threadIdx.x / 32 % (4 * GROUPS)), codes(turn), x(turn) {
+    DEVICE Multiplier(Layout& shared, int warpgroup, const bf16* factors, Tile tile, int num_outputs)
+        : shared(shared), codes(warpgroup), x(warpgroup / GROUPS) {
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-            const int output = at.output(tile * 16 + threadIdx.x % 32 / 4 + 8 * r, num_outputs);
+            const int output = tile.output(threadIdx.x / 32 % (4 * GROUPS) * 16 + threadIdx.x % 32 / 4 + 8 * r, num_outputs);
             factor[r] = (output < 0 ? 0u : factors[output].bits) * 0x10001u;
         }
     }
@@ -89,7 +94,7 @@ struct Multiplier {
     // The lane's words of a batch of STEPS, in pieces of 16 bytes.
     DEVICE void load(int batch) {
         if (batch == 0) barrier_wait(shared.codes_full[codes.stage], codes.parity);
-        const unsigned char* from = shared.codes[codes.stage] + tile * kTileBytes + threadIdx.x % 32 * 16;
+        const unsigned char* from = shared.codes[codes.stage] + threadIdx.x / 32 % 4 * kTileBytes + threadIdx.x % 32 * 16;
         if constexpr (STEPS == 4) {
 #pragma unroll
             for (int piece = 0; piece < 3; piece++) put(4 * piece, load16(from + (batch * 3 + piece) * 512));
@@ -100,16 +105,18 @@ struct Multiplier {
             words[batch % 2 ? 0 : 4] = two.x, words[batch % 2 ? 1 : 5] = two.y;
         }
         settle(words);  // not before what was started ahead
-        if (batch < kBatches - 1) return;
-        release(shared.codes_empty[codes.stage]);
-        codes.next();
     }
 
     DEVICE void unpack(int batch) {
         load(batch);
 #pragma unroll
-        for (int k = 0; k < STEPS; k++)
+        for (int k = 0; k < STEPS; k++) {
             unpack_bf12(a[batch % 2][k], words[3 * k], words[3 * k + 1], words[3 * k + 2], factor[0], factor[1]);
+            settle(a[batch % 2][k]);  // words have arrived before their stage is given away
+        }
+        if (batch < kBatches - 1) return;
+        release(shared.codes_empty[codes.stage]);
+        codes.next();
     }
 
     DEVICE void start(float (&sum)[ROWS / 2], int batch) {
@@ -141,11 +148,11 @@ struct Multiplier {
 
 DEVICE void multiply(Layout& shared, float (&sum)[ROWS / 2], const bf16* factors, Share share, Tile tile, int num_outputs) {
     // The shuffle tells the compiler that a warp agrees: descriptors are made in uniform registers then.
-    const int turn = TURNS == 1 ? 0 : __shfl_sync(0xffffffffu, int(threadIdx.x) / 128 / GROUPS, 0);
-    Multiplier multiplier(shared, turn, factors, tile, num_outputs);
+    const int warpgroup = kWarpgroups == 1 ? 0 : __shfl_sync(0xffffffffu, int(threadIdx.x) / 128, 0);
+    Multiplier multiplier(shared, warpgroup, factors, tile, num_outputs);
 #pragma unroll
     for (int j = 0; j < ROWS / 2; j++) sum[j] = 0.f;
-    int slab = share.first + turn;
+    int slab = share.first + warpgroup / GROUPS;
     if (slab < share.end) multiplier.unpack(0);
     for (; slab < share.end; slab += TURNS) multiplier.multiply(sum, slab + TURNS < share.end);
 }
@@ -160,7 +167,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, BLOCKS) vo
     dependents_may_start();
     if (threadIdx.x == kConsumers) {
         prefetch_map(x_map);
-        for (int i = 0; i < CODE_STAGES; i++) barrier_init(shared.codes_full[i], 1), barrier_init(shared.codes_empty[i], 4 * GROUPS);
+        for (int i = 0; i < CODE_STAGES; i++) barrier_init(shared.codes_full[i], 1), barrier_init(shared.codes_empty[i], 4);
         for (int i = 0; i < X_STAGES; i++) barrier_init(shared.x_full[i], 1), barrier_init(shared.x_empty[i], 4 * GROUPS);
         barriers_are_set();
     }

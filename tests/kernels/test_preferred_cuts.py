@@ -4,6 +4,7 @@ import pytest
 
 from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
+from engines.turbomind.ops.bf12_cut import bf12_cut
 from engines.turbomind.ops.hopper_cut import Kind, hopper_cut
 from engines.turbomind.ops.int4_cut import int4_cut
 from engines.turbomind.ops.linear_hopper import constants
@@ -38,3 +39,13 @@ def test_preferred_cuts_of_4_bit_codes_keep_their_sums_in_registers(num_rows: in
     for cut in cuts:
         assert cut is not None
         check("linear_int4_hopper.cu", dict(cut.constants("bf16", 128)))
+
+
+@pytest.mark.parametrize("num_rows", [8, 16, 32, 64, 128])
+def test_preferred_cuts_of_weights_in_12_bits_keep_their_sums_in_registers(num_rows: int) -> None:
+    cuts = {bf12_cut(num_rows=num_rows, outputs=o, inputs=i, **H200) for o, i in LAYERS}
+    outputs, inputs = LAYERS[-1]
+    cuts.add(bf12_cut(num_rows=num_rows, outputs=outputs, inputs=inputs, gated=True, **H200))
+    for cut in cuts:
+        assert cut is not None
+        check("linear_bf12.cu", dict(cut.constants()))

@@ -1,8 +1,8 @@
 """Cases of the linear layer for few rows, against cuBLASLt.
 
 `python -m engines.turbomind.bench.linear [KIND ...]` compares the cuts of `linear_hopper` for each kind of
-weight, dense, e4m3, int8, and those of `linear_int4_hopper`: nibble. Each kind runs in a process of its own,
-since a kernel that faults takes its process's context with it.
+weight, dense, e4m3, int8, those of `linear_int4_hopper`: nibble, and those of `linear_bf12`: bf12. Each kind
+runs in a process of its own, since a kernel that faults takes its process's context with it.
 """
 
 import subprocess
@@ -14,7 +14,6 @@ import torch.nn.functional as F
 
 from engines.ops import Dense
 from engines.turbomind.bench.layers import LINEARS
-from engines.turbomind.bench.linear_operands import LayerKind
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
@@ -42,7 +41,8 @@ def linears(gpu: Gpu) -> Iterator[Row]:
 
 
 # Seconds of measuring, without start and compilation.
-SECONDS: dict[LayerKind, float] = {"dense": 30.0, "nibble": 30.0, "e4m3": 20.0, "int8": 10.0}
+SECONDS = {"dense": 30.0, "nibble": 30.0, "bf12": 30.0, "e4m3": 20.0, "int8": 10.0}
+_APART = {"nibble": "int4_cuts", "bf12": "bf12_cuts"}  # kinds whose cuts another module compares
 _STARTING = 30.0  # seconds: imports, compilation, random weights
 
 
@@ -59,7 +59,7 @@ def main(kinds: list[str]) -> int:
     for kind, seconds in SECONDS.items():
         if kinds and kind not in kinds:
             continue
-        module = ["int4_cuts"] if kind == "nibble" else ["linear_cuts", kind]
+        module = [_APART[kind]] if kind in _APART else ["linear_cuts", kind]
         command = [sys.executable, "-m", f"engines.turbomind.bench.{module[0]}", *module[1:], str(seconds)]
         try:
             done = subprocess.run(command, timeout=seconds + _STARTING)

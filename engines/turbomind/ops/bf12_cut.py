@@ -1,5 +1,6 @@
 """How `kernels/linear_bf12.cu` cuts a product: pure arithmetic on sizes."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -8,16 +9,22 @@ from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
 from engines.turbomind.gpu import Constants
 
 ROWS = (8, 16, 32, 64, 128)  # of x, as the kernel is compiled for
-
 GROUP_OUTPUTS = 64  # of a warpgroup
 _MOST_WARPGROUPS = 4  # that unpack and multiply in an SM
+_MOST_TURNS = 3  # at the slabs of a group: a fourth is no faster, kernels/LOG.md
 _WIDE_ROWS = 128  # of whose sums so few registers are left that less is unpacked at once
 _ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
 _RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
 _GROUP_BYTES = GROUP_OUTPUTS // TILE_OUTPUTS * TILE_BYTES  # of a slab, the 128 inputs of a stage
 _BARRIER_BYTES = 16  # full and empty, a stage
-_X_BYTES = 32 * 1024  # of x under way: it comes from L2
+_KB_WITH_BARRIERS = 1024 + 8  # stages of x have 2 KB and more
+# KB of x under way, by rows, where a block has one group of outputs and where it has several: kernels/LOG.md.
+_X_KB = {8: 32, 16: 64, 32: 96, 64: 144, 128: 128}
+_X_KB_OF_SEVERAL = {8: 32, 16: 32, 32: 96, 64: 96, 128: 128}
 _MOST_STAGES = 24
+_COPY_REGISTERS = 32  # of a thread of the warpgroup that copies
+_OTHER_REGISTERS = 24  # beside sums, and operands and their words of every step that is unpacked at once
+_START_REGISTERS = 30  # beside sums, of what a kernel is compiled for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +38,7 @@ class Bf12Cut:
     cluster: int
     blocks: int  # that an SM holds at once
     steps: int  # of 16 inputs that are unpacked at once
-    code_stages: int
+    code_stages: int  # of a group's slab each
     x_stages: int
     shared_bytes: int
 
@@ -74,7 +81,7 @@ def bf12_cut(
     `outputs` are those that are multiplied.
     """
     rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
-    for groups, turns, cluster in _preferences(rows, -(-outputs // GROUP_OUTPUTS) / num_sms):
+    for groups, turns, cluster in _preferences(-(-outputs // GROUP_OUTPUTS) / num_sms, gated=gated):
         cut = make_cut(
             rows=rows,
             inputs=inputs,
@@ -89,14 +96,14 @@ def bf12_cut(
     return None
 
 
-def _preferences(rows: int, groups_an_sm: float) -> Iterator[tuple[int, int, int]]:
-    """Yield groups, turns and cluster, best first."""
-    most = _MOST_WARPGROUPS
+def _preferences(groups_an_sm: float, *, gated: bool) -> Iterator[tuple[int, int, int]]:
+    """Yield groups, turns and cluster, best first: one block an SM, as many of them as there are SMs."""
     if groups_an_sm <= 0.5:
-        yield (1, min(3, most), 2)
-    if groups_an_sm <= 1:
-        yield (1, most, 1)
-    yield (most, 1, 1)
+        yield from ((1, _MOST_TURNS, 2), (1, 2, 2))
+    waves = math.ceil(groups_an_sm / _MOST_WARPGROUPS)
+    groups = math.ceil(groups_an_sm / waves)
+    groups += groups % 2 if gated else 0
+    yield groups, min(_MOST_TURNS, _MOST_WARPGROUPS // groups), 1
     yield (2, 1, 1)  # gates need two
     yield (1, 1, 1)
 
@@ -111,19 +118,25 @@ def make_cut(
     cluster: int = 1,
     blocks: int = 1,
     gated: bool = False,
-    x_bytes: int = _X_BYTES,
+    x_bytes: int | None = None,
 ) -> Bf12Cut | None:
-    """Return a cut whose rings fill what a block has of shared memory, or None where there is none."""
-    if groups * turns * blocks > _MOST_WARPGROUPS * 2 or (gated and (groups % 2 or cluster > 1)):
-        return None
+    """Return a cut whose rings fill what a block has of shared memory, or None where there is none.
+
+    A given `x_bytes` replaces the preferred share of the ring of x (benchmarks).
+    """
+    if x_bytes is None:
+        x_bytes = (_X_KB if groups == 1 else _X_KB_OF_SEVERAL)[rows] * _KB_WITH_BARRIERS
     steps = 2 if rows >= _WIDE_ROWS and groups * turns * blocks > 3 else 4
+    if (gated and (groups % 2 or cluster > 1)) or not _has_registers(rows, groups * turns, blocks, steps):
+        return None
     slabs = -(-(inputs // TILE_INPUTS) // cluster)
     room = (shared_bytes if blocks == 1 else shared_bytes // blocks - _RESERVED_BYTES) - _ALIGNMENT
-    code_stage, x_stage = groups * _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * TILE_INPUTS + _BARRIER_BYTES
+    code_stage, x_stage = _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * TILE_INPUTS + _BARRIER_BYTES
     most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
     x_stages = max(2, turns, min(most, x_bytes // x_stage)) // turns * turns
-    code_stages = min(most, (room - x_stages * x_stage) // code_stage) // turns * turns
-    if code_stages < max(2, turns) or x_stages < 2 or slabs < turns:
+    code_stages = min(most * groups, (room - x_stages * x_stage) // code_stage)
+    code_stages -= code_stages % (groups * turns)  # a stage is one warpgroup's
+    if code_stages < groups * max(2, turns) or x_stages < 2 or slabs < turns:
         return None
     ring = code_stages * (code_stage - _BARRIER_BYTES) + x_stages * (x_stage - _BARRIER_BYTES)
     sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
@@ -142,3 +155,10 @@ def make_cut(
         x_stages=x_stages,
         shared_bytes=_ALIGNMENT + needed,
     )
+
+
+def _has_registers(rows: int, warpgroups: int, blocks: int, steps: int) -> bool:
+    """Return whether sums, operands and the rest fit into a thread's registers; tests ask the compiler."""
+    equal = 512 // blocks // (warpgroups + 1) // 8 * 8  # what all start with
+    own = min(240, (equal * (warpgroups + 1) - _COPY_REGISTERS) // warpgroups // 8 * 8)
+    return rows // 2 + 11 * steps + _OTHER_REGISTERS <= own and rows // 2 + _START_REGISTERS <= equal

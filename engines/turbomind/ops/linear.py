@@ -6,13 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import Dense, Fp8, Int4, Int8, Weight
+from engines.ops import Bf12, Dense, Fp8, Int4, Int8, Weight
 from engines.parallel import TpGroup
 from engines.pytorch import linear as torch_linear
 from engines.quant.linear_tensors import shape_of
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import (
     dequantize_int4,
+    linear_bf12,
     linear_even,
     linear_hopper,
     linear_int4_hopper,
@@ -20,7 +21,7 @@ from engines.turbomind.ops import (
     linear_skinny_int4,
     linear_tiles,
 )
-from engines.turbomind.ops.linear_choice import Way, gates, way
+from engines.turbomind.ops.linear_choice import Way, gates, reads_bf12, way
 from engines.turbomind.ops.norm_of_sum import add_rms_norm, add_rms_norm_codes
 from engines.turbomind.ops.product_operands import takes_shape
 from engines.turbomind.ops.quantize_rows import quantize_rows, silu_mul_codes
@@ -113,6 +114,9 @@ def add_rms_norm_gated(
         x_TI, dense = _unpacked(gpu, normed_TH, gate_up)
         return linear_tiles.linear_tiles(gpu, x_TI, dense, gated=True, new_weight=True), sum_TH
     kind, outputs = linear_hopper.kind_of(gate_up), gate_up.weight_OI.shape[0]
+    if isinstance(gate_up, Dense) and (bf12 := _bf12(gpu, num_rows, x_TH.dtype, gate_up, gated=True)):
+        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps, group)
+        return linear_bf12.linear_bf12(gpu, normed_TH, bf12, gate_up.bias_O, gated=True), sum_TH
     chosen = gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
     if chosen is None or outputs % 16:
         return None
@@ -146,6 +150,8 @@ def _way(gpu: Gpu, weight: Dense | Fp8 | Int8, num_rows: int) -> Way:
 
 
 def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
+    if bf12 := _bf12(gpu, num_rows, x_TI.dtype, weight):
+        return linear_bf12.linear_bf12(gpu, x_TI, bf12, weight.bias_O)
     chosen = _way(gpu, weight, num_rows)
     if chosen == "skinny" and linear_skinny.fits(gpu, x_TI, weight):
         return linear_skinny.linear_skinny(gpu, x_TI, weight)
@@ -154,6 +160,15 @@ def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
     if chosen == "even" and linear_even.fits(gpu, num_rows, x_TI.dtype, weight):
         return linear_even.linear_even(gpu, x_TI, weight)
     return torch_linear.linear(x_TI, weight)
+
+
+def _bf12(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense, *, gated: bool = False) -> Bf12 | None:
+    """Return the copy of a weight in 12 bits where this product reads it."""
+    bf12, outputs = weight.bf12, weight.weight_OI.shape[0]
+    sms = gpu.num_sms
+    if bf12 is None or not reads_bf12(num_rows=num_rows, outputs=outputs, num_sms=sms, gated=gated):
+        return None
+    return bf12 if linear_bf12.fits(gpu, num_rows, dtype, bf12, gated=gated) else None
 
 
 def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:

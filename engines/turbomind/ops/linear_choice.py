@@ -37,14 +37,24 @@ _GATED_ROWS: dict[Kind, range] = {
 # The least rows whose gates `linear_tiles` applies in whole steps of less time. Of e4m3 the library's product
 # and codes that are made with the gate are faster.
 _GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "e4m3": None, "int8": 257}
+# The most rows that `linear_bf12` takes in less time than all others that read 16 bits, for the same layers.
+_MOST_BF12_ROWS = (64, 64, 128, 128)
+
+
+def reads_bf12(*, num_rows: int, outputs: int, num_sms: int, gated: bool = False) -> bool:
+    """Return whether a product reads a weight's copy in 12 bits, where there is one and the kernel fits.
+
+    `gated`: and applies the gates to it.
+    """
+    too_few_gates = gated and outputs <= OUTPUTS_A_GROUP * num_sms
+    return not too_few_gates and num_rows <= _MOST_BF12_ROWS[_size(outputs, num_sms)]
 
 
 def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:
     """Return how a product is taken where every way can take it."""
     if kind == "dense" and num_rows <= linear_skinny.MOST_ROWS:
         return "skinny"
-    blocks_an_sm = -(-outputs // OUTPUTS_A_GROUP) / num_sms
-    size = sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)
+    size = _size(outputs, num_sms)
     if size == 2 and num_rows in _EVEN_ROWS[kind]:
         return "even"
     most = _MOST_HOPPER_ROWS[kind][size]
@@ -61,3 +71,9 @@ def gates(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way | Non
     if num_rows in _EVEN_ROWS[kind]:
         return "even"
     return "hopper" if num_rows in _GATED_ROWS[kind] else None
+
+
+def _size(outputs: int, num_sms: int) -> int:
+    """Return which of the sizes of layers this is."""
+    blocks_an_sm = -(-outputs // OUTPUTS_A_GROUP) / num_sms
+    return sum(blocks_an_sm > bound for bound in _BLOCKS_AN_SM)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_engine import SPEC, options, picture
 
+from engines.quant.bf12_copies import bf12_copies
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.cubins import Module
@@ -16,6 +17,7 @@ from engines.turbomind.noting_gpu import AloneInGroup, NotingGpu
 from engines.turbomind.ops_table import TurbomindOps
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.vlm import Vlm, without_numbers
+from engines.weights.bf12_copy import copied_layers
 from engines.weights.load import random_tensors
 
 META = torch.device("meta")
@@ -50,22 +52,34 @@ def model(format: Any = None, **changes: Any) -> ModelSpec:
     return replace(SPEC, vision=None, decoder=replace(DECODER, **changes), quantization=quantization)
 
 
-def outline_of(spec: ModelSpec, tp: int) -> dict[str, torch.Tensor]:
-    return without_numbers(random_tensors(spec, device=torch.device("cpu"), dtype=BF16, seed=0, tp=tp))
+def outline_of(spec: ModelSpec, tp: int, *, bf12: bool = False) -> dict[str, torch.Tensor]:
+    tensors = random_tensors(spec, device=torch.device("cpu"), dtype=BF16, seed=0, tp=tp)
+    copies = bf12_copies(tensors, copied_layers(spec, None, tp=tp), rank=0, tp=tp) if bf12 else {}
+    return without_numbers(tensors | copies)
 
 
 @pytest.mark.parametrize(
     ("format", "kv", "tp"),
-    [(None, "none", 1), (None, "int8", 2), ("fp8", "fp8", 1), ("int8", "none", 1), ("awq", "int4", 1)],
+    [
+        (None, "none", 1),
+        ("bf12", "none", 1),
+        ("bf12", "none", 2),
+        (None, "int8", 2),
+        ("fp8", "fp8", 1),
+        ("int8", "none", 1),
+        ("awq", "int4", 1),
+    ],
 )
 def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: int) -> None:
-    spec = model(format)
+    bf12 = format == "bf12"
+    spec = model(None if bf12 else format)
     how = options(
         tp=tp, format=kv, page_tokens=16, max_batch_size=48, max_prefill_token_num=3000, session_len=4096
     )
-    outline, named = outline_of(spec, tp), list[Module]()
+    outline, named = outline_of(spec, tp, bf12=bf12), list[Module]()
     survey(outline, spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
     assert len(named) == len(set(named)) > 12
+    assert any(file == "linear_bf12.cu" for file, _ in named) == bf12
     assert any(file == "linear_chain_int4.cu" for file, _ in named) == (format == "awq")
     asked: set[Module] = set()
     noting = NotingGpu(Facts(), asked.add)  # type: ignore[arg-type]

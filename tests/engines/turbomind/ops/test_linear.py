@@ -7,6 +7,7 @@ from paged_attention import relative_error
 from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
+from engines.quant.bf12_tiles import bf12_of
 from engines.quant.int4_tiles import linear_int4
 from engines.turbomind.ops.linear import (
     add_rms_norm_gated,
@@ -95,6 +96,43 @@ def test_a_gate_behind_a_norm_gives_the_twins_result(gpu, kind: str, half: int, 
         return
     assert done is not None
     gate_up, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, weight)
+    assert relative_error(done[0], truth.silu_mul(gate_up).float()) < 2e-2
+    assert torch.equal(done[1], total)
+
+
+def copied(gpu, outputs: int, inputs: int) -> Dense:
+    """Return a layer whose copy in 12 bits is of twice the weight: the result tells which was read."""
+    weight = torch.randn(outputs, inputs, device=gpu.device).to(BF16)
+    return Dense(weight_OI=weight, bias_O=None, bf12=bf12_of(2 * weight))
+
+
+def test_few_rows_read_the_copy_in_12_bits_and_others_the_weight(gpu) -> None:
+    if gpu.capability != (9, 0):
+        pytest.skip("the kernel's instructions are those of sm_90a")
+    layer = copied(gpu, 48, 256)
+    for num_rows, factor in ((1, 2), (16, 2), (129, 1)):
+        x = torch.randn(num_rows, 256, dtype=BF16, device=gpu.device)
+        wanted = factor * twin.linear(x, layer).float()
+        assert relative_error(linear(gpu, x, layer), wanted) < 5e-3
+    x = torch.randn(1, 256, dtype=torch.float16, device=gpu.device)
+    half = Dense(weight_OI=layer.weight_OI.half(), bias_O=None, bf12=layer.bf12)
+    assert relative_error(linear(gpu, x, half), twin.linear(x, half).float()) < 5e-3
+
+
+@pytest.mark.parametrize(("half", "num_rows"), [(208, 3), (208, 128), (96, 3)])
+def test_a_gate_behind_a_norm_reads_the_copy_in_12_bits(gpu, half: int, num_rows: int) -> None:
+    if gpu.capability != (9, 0):
+        pytest.skip("the kernel's instructions are those of sm_90a")
+    layer, truth = copied(gpu, 2 * half, 256), TorchOps()
+    x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
+    done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, layer)
+    if 2 * half <= 64 * gpu.num_sms:
+        assert done is None
+        return
+    assert done is not None
+    doubled = Dense(weight_OI=2 * layer.weight_OI, bias_O=None)
+    gate_up, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, doubled)
     assert relative_error(done[0], truth.silu_mul(gate_up).float()) < 2e-2
     assert torch.equal(done[1], total)
 

@@ -1,7 +1,7 @@
 from typing import get_args
 
 from engines.turbomind.ops.hopper_cut import Kind
-from engines.turbomind.ops.linear_choice import gates, way
+from engines.turbomind.ops.linear_choice import gates, reads_bf12, way
 
 
 def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
@@ -35,3 +35,15 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
     assert gates("e4m3", num_rows=129, outputs=gate_up, num_sms=132) == "even"
     assert gates("int8", num_rows=257, outputs=gate_up, num_sms=132) == "tiles"
     assert not gates("dense", num_rows=64, outputs=o, num_sms=132)
+
+
+def test_a_copy_in_12_bits_is_read_where_that_was_measured_to_be_faster() -> None:
+    def most(outputs: int, *, gated: bool = False) -> int:
+        rows = range(1, 300)
+        reading = [n for n in rows if reads_bf12(num_rows=n, outputs=outputs, num_sms=132, gated=gated)]
+        assert reading == [*rows[: len(reading)]]
+        return len(reading)
+
+    o, qkv, gate_up, head = 4096, 6144, 28672, 92608
+    assert [most(outputs) for outputs in (o, qkv, gate_up, head)] == [64, 64, 128, 128]
+    assert [most(outputs, gated=True) for outputs in (o, qkv, gate_up)] == [0, 0, 128]
