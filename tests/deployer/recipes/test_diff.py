@@ -1,6 +1,7 @@
 """Two deployments: the keys that differ, and what that means."""
 
 import json
+from pathlib import Path
 
 import pytest
 from ops_repository import Deploy, Ops
@@ -25,6 +26,14 @@ def test_one_deployment_stands_against_itself_with_changes(deploy: Deploy) -> No
     _, out, _ = deploy("diff", "internvl2_2b_h200", "engine.max_batch_size=256")
     assert "engine.max_batch_size  128  256  command line `engine.max_batch_size=256`" in out
     assert "priced requests at once" in out and "+100.0%" in out
+
+
+def test_the_page_shows_what_is_printed(deploy: Deploy) -> None:
+    page = (Path(__file__).parents[3] / "docs/recipes.md").read_text(encoding="utf-8")
+    command = "deploy diff internvl2_8b_h200 engine.tp=2"
+    shown = page.partition(f"$ {command}\n")[2].partition("...\n```")[0]
+    _, out, _ = deploy(*command.split()[1:])
+    assert shown and out.startswith(shown)
 
 
 def test_times_of_a_measured_and_another_device_are_compared_as_limits(deploy: Deploy) -> None:
