@@ -8,8 +8,8 @@
             bias [num_outputs (GATED: * 2)] bf16, or null
    out      out [num_rows, num_outputs] bf16
    -D       ROWS = 8 | 16 | 32 | 64 | 128 of x in a block; GROUPS of 64 outputs in a block; GATED = 0 | 1 (even GROUPS, CLUSTER of 1): half
-            of them are gates, half what is gated; TURNS, warpgroups that take turns at the slabs of a group; CLUSTER = 1 | 2 | 4, blocks
-            that share the inputs of an output; CODE_STAGES of a group's slab, a multiple of GROUPS * TURNS; X_STAGES, a multiple of TURNS; BLOCKS that an SM holds at once;
+            of them are gates, half what is gated; TURNS, warpgroups that take turns at the slabs of a group; CLUSTER = 1 | 2, blocks
+            that share the inputs of an output; CODE_STAGES of a group's slab, a multiple of GROUPS * TURNS; X_STAGES, a multiple of TURNS;
             STEPS = 2 | 4 of 16 inputs that are unpacked at once
    launch   grid ceil(num_outputs / outputs of a block) * ceil(num_rows / ROWS) * CLUSTER, block 128 * (GROUPS * TURNS + 1),
             shared sizeof(Layout) + 1024
@@ -21,8 +21,8 @@
    the rows of the product. While some are multiplied, the next are unpacked.
 */
 #if !defined(ROWS) || !defined(GROUPS) || !defined(GATED) || !defined(TURNS) || !defined(CLUSTER) || !defined(CODE_STAGES) || \
-    !defined(X_STAGES) || !defined(BLOCKS) || !defined(STEPS)
-#error "linear_bf12.cu needs -DROWS -DGROUPS -DGATED -DTURNS -DCLUSTER -DCODE_STAGES -DX_STAGES -DBLOCKS -DSTEPS"
+    !defined(X_STAGES) || !defined(STEPS)
+#error "linear_bf12.cu needs -DROWS -DGROUPS -DGATED -DTURNS -DCLUSTER -DCODE_STAGES -DX_STAGES -DSTEPS"
 #endif
 #define SCALAR bf16
 
@@ -32,11 +32,11 @@
 constexpr int kTileBytes = 3072;                      // 16 outputs x 128 inputs
 constexpr int kCodeBytes = 4 * kTileBytes;            // of a group's slab
 // A block starts with equal shares of an SM's registers; what the copying warpgroup leaves goes to the others.
-constexpr int kCopyRegisters = 32, kEqualRegisters = 512 / BLOCKS / (kWarpgroups + 1) / 8 * 8;
+constexpr int kCopyRegisters = 32, kEqualRegisters = 512 / (kWarpgroups + 1) / 8 * 8;
 constexpr int kFreeRegisters = (kEqualRegisters * (kWarpgroups + 1) - kCopyRegisters) / kWarpgroups / 8 * 8;
 constexpr int kRegisters = kFreeRegisters < 240 ? kFreeRegisters : 240;
 constexpr int kBatches = 8 / STEPS;
-static_assert(STEPS == 2 || STEPS == 4, "see the header");
+static_assert((STEPS == 2 || STEPS == 4) && CLUSTER <= 2, "see the header");
 // Copies land in any order. Who waits for a stage has to be who read it before, or takes the phase before for the one that it waits for.
 static_assert(CODE_STAGES % kWarpgroups == 0, "a stage is one warpgroup's");
 
@@ -157,7 +157,7 @@ DEVICE void multiply(Layout& shared, float (&sum)[ROWS / 2], const bf16* factors
     for (; slab < share.end; slab += TURNS) multiplier.multiply(sum, slab + TURNS < share.end);
 }
 
-extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, BLOCKS) void linear_bf12(
+extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void linear_bf12(
     const unsigned char* tiles, const bf16* factors, const __grid_constant__ TensorMap x_map, const bf16* bias, bf16* out, int num_rows,
     int num_outputs, int num_slabs) {
     DYNAMIC_SHARED(memory);

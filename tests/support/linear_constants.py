@@ -77,23 +77,21 @@ def linear_int4_hopper(arch: str) -> list[dict[str, int | str]]:
 
 
 def linear_bf12(arch: str) -> list[dict[str, int | str]]:
-    # rows, groups, turns, cluster, blocks, gated: where registers are shortest, by the steps unpacked at once
+    # rows, groups, turns, cluster, gated: where registers are shortest, by the steps unpacked at once
     cuts = (
-        (8, 2, 1, 1, 2, True),
-        (8, 3, 1, 4, 2, False),
-        (64, 4, 1, 1, 1, True),
-        (64, 1, 3, 2, 1, False),
-        (128, 4, 1, 1, 1, True),
-        (128, 1, 2, 2, 1, False),
+        (8, 4, 1, 1, True),
+        (64, 4, 1, 1, True),
+        (64, 1, 3, 2, False),
+        (128, 4, 1, 1, True),
+        (128, 1, 2, 2, False),
     )
     cases = []
-    for rows, groups, turns, cluster, blocks, gated in cuts if arch == "sm_90a" else ():
+    for rows, groups, turns, cluster, gated in cuts if arch == "sm_90a" else ():
         cut = make_bf12_cut(
             rows=rows,
             groups=groups,
             turns=turns,
             cluster=cluster,
-            blocks=blocks,
             gated=gated,
             inputs=4096,
             shared_bytes=SHARED[arch][0],

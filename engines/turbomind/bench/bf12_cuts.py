@@ -33,9 +33,9 @@ LIMIT_GBPS = 4300.0  # of one H200, kernels/LOG.md: a copy
 NUM_ROWS = (1, 8, 16, 32, 64, 128)
 GATED = "gate_up"
 TOLERANCE = {False: 3e-3, True: 6e-3}  # one rounding to bf16; with gates three
-# groups, turns, cluster; KB of x: of one block an SM, of two
-WHOLE = ((1, 4, 1), (1, 4, 2), (1, 3, 2), (2, 2, 4), (4, 1, 1)), (32, 64, 96, 128)
-HALF = ((1, 2, 2), (1, 1, 2), (2, 1, 1), (2, 1, 4), (3, 1, 4)), (32, 48)
+# groups, turns, cluster; KB of x
+SHAPES = ((1, 4, 1), (1, 3, 1), (1, 4, 2), (1, 3, 2), (1, 2, 2), (2, 2, 1), (2, 2, 2), (4, 1, 1))
+X_KB = (32, 64, 96, 128, 144)
 
 Layer = tuple[Dense, Bf12]
 
@@ -115,26 +115,24 @@ def _cuts(gpu: Gpu, name: str, num_rows: int) -> Iterator[Bf12Cut]:
     yield first
     seen = {first}
     rows = next(rows for rows in ROWS if rows >= num_rows)
-    for blocks, (shapes, x_kb) in enumerate((WHOLE, HALF), start=1):
-        for groups, turns, cluster in shapes:
-            for kb in x_kb:
-                cut = make_cut(
-                    rows=rows,
-                    groups=groups,
-                    turns=turns,
-                    cluster=cluster,
-                    blocks=blocks,
-                    gated=gated,
-                    x_bytes=kb * 1024,
-                    inputs=inputs,
-                    shared_bytes=room,
-                )
-                if cut is None or cut in seen:
-                    continue
-                waves = cut.num_blocks(rows, outputs // (2 if gated else 1)) / (gpu.num_sms * blocks)
-                if 0.35 <= waves <= (4 if name == "head" else 1):
-                    seen.add(cut)
-                    yield cut
+    for groups, turns, cluster in SHAPES:
+        for kb in X_KB:
+            cut = make_cut(
+                rows=rows,
+                groups=groups,
+                turns=turns,
+                cluster=cluster,
+                gated=gated,
+                x_bytes=kb * 1024,
+                inputs=inputs,
+                shared_bytes=room,
+            )
+            if cut is None or cut in seen:
+                continue
+            waves = cut.num_blocks(rows, outputs // (2 if gated else 1)) / gpu.num_sms
+            if 0.35 <= waves <= (4 if name == "head" else 1):
+                seen.add(cut)
+                yield cut
 
 
 def _compile(gpu: Gpu, cuts: set[Bf12Cut]) -> None:

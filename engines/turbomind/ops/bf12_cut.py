@@ -14,7 +14,6 @@ _MOST_WARPGROUPS = 4  # that unpack and multiply in an SM
 _MOST_TURNS = 3  # at the slabs of a group: a fourth is no faster, kernels/LOG.md
 _WIDE_ROWS = 128  # of whose sums so few registers are left that less is unpacked at once
 _ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
-_RESERVED_BYTES = 1024  # of each block's shared memory, by CUDA
 _GROUP_BYTES = GROUP_OUTPUTS // TILE_OUTPUTS * TILE_BYTES  # of a slab, the 128 inputs of a stage
 _BARRIER_BYTES = 16  # full and empty, a stage
 _KB_WITH_BARRIERS = 1024 + 8  # stages of x have 2 KB and more
@@ -36,7 +35,6 @@ class Bf12Cut:
     gated: bool  # half of the groups are gates
     turns: int  # warpgroups that take turns at the slabs of a group
     cluster: int
-    blocks: int  # that an SM holds at once
     steps: int  # of 16 inputs that are unpacked at once
     code_stages: int  # of a group's slab each
     x_stages: int
@@ -53,9 +51,8 @@ class Bf12Cut:
         return -(-outputs // width) * -(-num_rows // self.rows) * self.cluster
 
     def label(self) -> str:
-        """Return groups, turns and cluster, a digit each, the stages, and how many blocks share an SM."""
-        stages = f"{self.code_stages}+{self.x_stages}"
-        return f"{self.groups}{self.turns}{self.cluster}/{stages}{'' if self.blocks == 1 else 'h'}"
+        """Return groups, turns and cluster, a digit each, then the stages of codes and of x."""
+        return f"{self.groups}{self.turns}{self.cluster}/{self.code_stages}+{self.x_stages}"
 
     def constants(self) -> Constants:
         """Return what the kernel is compiled with."""
@@ -67,7 +64,6 @@ class Bf12Cut:
             ("CLUSTER", self.cluster),
             ("CODE_STAGES", self.code_stages),
             ("X_STAGES", self.x_stages),
-            ("BLOCKS", self.blocks),
             ("STEPS", self.steps),
         )
 
@@ -116,7 +112,6 @@ def make_cut(
     groups: int,
     turns: int = 1,
     cluster: int = 1,
-    blocks: int = 1,
     gated: bool = False,
     x_bytes: int | None = None,
 ) -> Bf12Cut | None:
@@ -126,11 +121,15 @@ def make_cut(
     """
     if x_bytes is None:
         x_bytes = (_X_KB if groups == 1 else _X_KB_OF_SEVERAL)[rows] * _KB_WITH_BARRIERS
-    steps = 2 if rows >= _WIDE_ROWS and groups * turns * blocks > 3 else 4
-    if (gated and (groups % 2 or cluster > 1)) or not _has_registers(rows, groups * turns, blocks, steps):
+    steps = 2 if rows >= _WIDE_ROWS and groups * turns > 3 else 4
+    if (
+        cluster > 2
+        or (gated and (groups % 2 or cluster > 1))
+        or not _has_registers(rows, groups * turns, steps)
+    ):
         return None
     slabs = -(-(inputs // TILE_INPUTS) // cluster)
-    room = (shared_bytes if blocks == 1 else shared_bytes // blocks - _RESERVED_BYTES) - _ALIGNMENT
+    room = shared_bytes - _ALIGNMENT
     code_stage, x_stage = _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * TILE_INPUTS + _BARRIER_BYTES
     most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
     x_stages = max(2, turns, min(most, x_bytes // x_stage)) // turns * turns
@@ -149,7 +148,6 @@ def make_cut(
         gated=gated,
         turns=turns,
         cluster=cluster,
-        blocks=blocks,
         steps=steps,
         code_stages=code_stages,
         x_stages=x_stages,
@@ -157,8 +155,8 @@ def make_cut(
     )
 
 
-def _has_registers(rows: int, warpgroups: int, blocks: int, steps: int) -> bool:
+def _has_registers(rows: int, warpgroups: int, steps: int) -> bool:
     """Return whether sums, operands and the rest fit into a thread's registers; tests ask the compiler."""
-    equal = 512 // blocks // (warpgroups + 1) // 8 * 8  # what all start with
+    equal = 512 // (warpgroups + 1) // 8 * 8  # what all start with
     own = min(240, (equal * (warpgroups + 1) - _COPY_REGISTERS) // warpgroups // 8 * 8)
     return rows // 2 + 11 * steps + _OTHER_REGISTERS <= own and rows // 2 + _START_REGISTERS <= equal
