@@ -47,6 +47,8 @@ def bf12_copies(
     """
     if not layers:
         return {}
+    if any(tensor.is_cuda for tensor in tensors.values()):
+        torch.cuda.synchronize()  # weights that are still on their way are not packing's time
     started = time.perf_counter()
     copies: dict[str, Tensor] = {}
     without = []
