@@ -29,10 +29,7 @@ class Network(Protocol):
         ...
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
-        """Run the decoder over the step, writing its K and V; return the normed sampled rows, [S, hidden].
-
-        Layers behind those of `kv`, all of them but in a rehearsal, are left out.
-        """
+        """Run the decoder over the step, writing its K and V; return the normed sampled rows, [S, hidden]."""
         ...
 
     def logits(self, hidden_SH: Tensor) -> Tensor:

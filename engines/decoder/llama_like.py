@@ -45,16 +45,15 @@ class LlamaLike:
         self._joints = [Joint(spec, *layers, ops=ops, group=group) for layers in pairwise(self._layers)]
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
-        """Run as many layers as `kv` has, write K and V; return normed rows of `sample_rows_S`, [S, H]."""
-        layers, joints = self._layers[: len(kv)], self._joints[: len(kv) - 1]
+        """Run the layers, write K and V; return the normed rows of `sample_rows_S`, [S, H]."""
         x_TH = self._ops.embed(self._embed_VH, step.token_ids_T)
         if step.features_MH is not None:
             x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
         tables = self._ops.rope_tables(self._rope, step.positions_T, step.rope_lens_T)
         query_scale_T11 = query_scale(step.positions_T, self._spec.logn_length, x_TH.dtype)
-        only_S, (*before, (last, last_kv)) = self._only_rows(step), zip(layers, kv, strict=True)
+        only_S, (*before, (last, last_kv)) = self._only_rows(step), zip(self._layers, kv, strict=True)
         qkv_TX, residual_TH = self._layers[0].qkv(x_TH, None, step)
-        for (layer, layer_kv), joint in zip(before, joints, strict=True):
+        for (layer, layer_kv), joint in zip(before, self._joints, strict=True):
             attended_TA = layer.attended(qkv_TX, tables, step, layer_kv, query_scale_T11)
             qkv_TX, residual_TH = joint(attended_TA, residual_TH, step)
         attended_TA = last.attended(qkv_TX, tables, step, last_kv, query_scale_T11, only_S=only_S)

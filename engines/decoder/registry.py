@@ -32,7 +32,7 @@ class Decoder(Protocol):
     """One rank's share of a language model."""
 
     def hidden(self, step: "StepInput", kv: "Sequence[KvLayer]") -> "Tensor":
-        """Run as many layers as `kv` has, write K and V; return normed rows of `sample_rows_S`, [S, H]."""
+        """Run the layers, write K and V; return the normed rows of `sample_rows_S`, [S, H]."""
         ...
 
     def logits(self, hidden_SH: "Tensor") -> "Tensor":

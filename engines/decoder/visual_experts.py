@@ -78,7 +78,7 @@ class VisualExperts:
         ]
 
     def hidden(self, step: StepInput, kv: Sequence[KvLayer]) -> Tensor:
-        """Run as many layers as `kv` has, write K and V; return normed rows of `sample_rows_S`, [S, H]."""
+        """Run the layers, write K and V; return the normed rows of `sample_rows_S`, [S, H]."""
         x_TH = self._ops.embed(self._embed_VH, step.token_ids_T)
         if step.features_MH is not None:
             x_TH = x_TH.index_copy_(0, step.feature_rows_M, step.features_MH)
@@ -86,7 +86,7 @@ class VisualExperts:
         rows_S = step.sample_rows_S
         if tokens.order is not None:
             x_TH, rows_S = x_TH[tokens.order.by_expert_T], tokens.order.back_T[rows_S]
-        for layer, layer_kv in zip(self._layers[: len(kv)], kv, strict=True):
+        for layer, layer_kv in zip(self._layers, kv, strict=True):
             x_TH = layer(x_TH, tokens, layer_kv)
         return self._ops.rms_norm(x_TH[rows_S], self._norm_H, self._spec.norm_eps)
 

@@ -1,13 +1,10 @@
 """The largest step, run once before the KV cache is sized: warms up and measures what a step needs.
 
 On a GPU a step of `max_prefill_token_num` prompt tokens, a full batch of sampled rows and a full encoder
-pass give the workspace in bytes. Then two layers run at many numbers of rows: a library loads the kernels it
-chooses for one when it is first asked, which takes the host 2 to 10 ms (kernels/LOG.md). On a CPU a small
-step is run for its side effects only: the share of host memory that `engines/memory/device_memory.py` leaves
-alone has room for steps.
+pass give the workspace in bytes. On a CPU a small step is run for its side effects only: the share of host
+memory that `engines/memory/device_memory.py` leaves alone has room for steps.
 """
 
-from collections.abc import Sequence as Seq
 from math import isqrt
 
 import numpy as np
@@ -20,7 +17,6 @@ from engines.memory.kv_cache import allocate_kv
 from engines.memory.prefix_cache import root_key
 from engines.messages import greedy
 from engines.network import Network
-from engines.ops import KvLayer
 from engines.options import EngineOptions, VisionOptions
 from engines.sampling.next_token import sample
 from engines.sampling.penalties import TokenCounts
@@ -31,8 +27,6 @@ from engines.steps.batch import step_input
 from engines.vision.parts import ImagePixels
 
 SMALL_STEP_TOKENS = 32
-# Where the numbers of rows that are rehearsed begin to lie so far apart: about as libraries tell them apart.
-ROW_STEPS = ((64, 64), (1024, 128), (2048, 256), (8192, 4096))
 
 
 @torch.inference_mode()
@@ -90,29 +84,7 @@ def _largest_step(
     if module is None:
         return 0
     module.synchronize(device)
-    most_bytes = int(module.max_memory_allocated(device) - before)
-    del step, hidden_SH, logits_SV, counts  # what follows needs no more than they did
-    run_rows(network, kv[:2], num_tokens, page_tokens=options.kv.page_tokens, device=device)
-    return most_bytes
-
-
-def run_rows(
-    network: Network, kv: Seq[KvLayer], most: int, *, page_tokens: int, device: torch.device
-) -> None:
-    """Run as many layers as `kv` has with each number of rows up to `most` that libraries tell apart."""
-    for num_tokens in row_counts(most):
-        plan = _one_prompt(num_tokens, page_tokens, has_adapters=bool(network.spec.adapters))
-        network.hidden(step_input(plan, page_tokens=page_tokens, device=device, features={}), kv)
-
-
-def row_counts(most: int) -> list[int]:
-    """Return the numbers of rows up to `most` that are rehearsed, in rising order."""
-    ends = [*(start for start, _ in ROW_STEPS[1:]), most + 1]
-    return [
-        rows
-        for (start, step), end in zip(ROW_STEPS, ends, strict=True)
-        for rows in range(start, min(end, most + 1), step)
-    ]
+    return int(module.max_memory_allocated(device) - before)
 
 
 def _encode(network: Network, max_tiles: int, *, largest: bool) -> None:

@@ -20,7 +20,7 @@ from engines.spec import ModelSpec
 from engines.weights.bf12_copy import CAPABILITY, copied_layers
 
 NUM_PROMPTS, NEW_TOKENS = 48, 24
-BLOCK_BYTES = 512  # what torch's allocator rounds a tensor up to
+UNSPLIT_BYTES = 1 << 20  # of a block that torch's allocator does not cut off behind a tensor, at most
 
 pytestmark = [
     pytest.mark.gpu,
@@ -77,7 +77,7 @@ def test_answers_part_only_at_ties_and_the_copy_takes_what_is_planned(
     copied = copied_layers(spec, spec.quantization, tp=tp)
     took = after.bytes_by_part["weights"] - before.bytes_by_part["weights"]
     assert len(copied) == (1 if weights else 4 * LAYERS + 1)
-    assert 0 <= took - sum(copied.values()) <= 2 * len(copied) * BLOCK_BYTES
+    assert 0 <= took - sum(copied.values()) <= 2 * len(copied) * UNSPLIT_BYTES
     seconds = [ready.phase_s["weights"] for ready in (before, after)]
     print(
         f"{weights or 'bfloat16'}, tp={tp}: {parted} of {NUM_PROMPTS} answers part at a tie; copy "

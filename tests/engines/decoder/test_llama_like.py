@@ -236,16 +236,3 @@ def test_products_between_attentions_are_one_op_where_nothing_is_added_to_them(
     kv = empty_pages(spec.decoder, num_pages=1, page_tokens=PAGE_TOKENS)
     assert torch.isfinite(net.hidden(step, kv)).all()
     assert ops.num_joined == num_joined
-
-
-def test_pages_of_the_first_layers_are_a_step_of_these_layers() -> None:
-    spec = replace(SPEC, vision=None, decoder=replace(SPEC.decoder, num_layers=3))
-    ops = JoiningOps()
-    net = random_network(spec, ops=ops, device=torch.device("cpu"), dtype=torch.float32, seed=0)
-    run = Run(token_ids=[1, 2, 3, 4], pages=[0], features=None, image_id=0)
-    step = step_input([(run, 4)], page_tokens=PAGE_TOKENS)
-    kv = empty_pages(spec.decoder, num_pages=1, page_tokens=PAGE_TOKENS)
-    assert torch.isfinite(net.hidden(step, kv[:2])).all()
-    assert ops.num_joined == 1
-    written = [not layer.keys_PKTD.isnan().all() for layer in kv]  # they begin as no numbers
-    assert written == [True, True, False]

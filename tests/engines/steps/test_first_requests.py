@@ -1,14 +1,11 @@
-import time
-from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
 from tiny_engine import SPEC, Faulty, load_tiny, options
 
 from engines.errors import DeviceError
 from engines.loading import load_engine
-from engines.messages import Start, Submit, greedy
+from engines.messages import Start
 from engines.steps.engine_loop import EngineLoop
 from engines.steps.first_requests import run_first_requests
 
@@ -50,48 +47,3 @@ class Broken(Faulty):
         if self.is_broken:
             raise RuntimeError("no kernel image is available")
         return super().hidden(step, kv)
-
-
-WIDE = replace(
-    SPEC,
-    vision=None,
-    dtype="bfloat16",
-    decoder=replace(
-        SPEC.decoder,
-        num_layers=4,
-        hidden=4096,
-        num_heads=32,
-        num_kv_heads=8,
-        head_dim=128,
-        ffn=14336,
-        vocab=4096,
-        max_positions=4096,
-    ),
-)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
-def test_prompts_of_new_lengths_take_the_host_as_long_as_others() -> None:
-    how = options(
-        kind="turbomind", dtype="bfloat16", device="cuda", load_format="random", page_tokens=64,
-        num_pages=128, max_batch_size=8, max_prefill_token_num=2048, session_len=2048,
-    )  # fmt: skip
-    loop = load_engine(Start(folder="nowhere", spec=WIDE, options=how), on_phase=lambda phase: None)[0]
-    times = [(host_ms(loop, length), host_ms(loop, length)) for length in (701, 1409, 905, 1200)]
-    later = [first - again for first, again in times]
-    # Loading a library's kernels took 3 to 10 ms a length, choosing among them takes 0.7.
-    assert sum(later) < 12, times
-
-
-def host_ms(loop: EngineLoop, num_tokens: int) -> float:
-    """Return how long the host takes to launch the step of a prompt."""
-    request = Submit(request_id="one", token_ids=(1,) * num_tokens, images=(), sampling=greedy(1), priority=0)
-    torch.cuda.synchronize()
-    loop.take(request)
-    started = time.perf_counter()
-    loop.step()
-    seconds = time.perf_counter() - started
-    while loop.has_work:
-        loop.step()
-    return 1000 * seconds
