@@ -9,7 +9,7 @@ import torch
 
 from engines.backends import Backend, open_backend
 from engines.memory.device_memory import free_bytes, used_bytes
-from engines.memory.kv_cache import allocate_kv
+from engines.memory.kv_cache import allocate_kv, check_format
 from engines.memory.kv_plan import KvPlan, plan_kv
 from engines.messages import Ready, Start
 from engines.network import ChoosingNetwork, Network
@@ -52,6 +52,7 @@ def load_engine(
         backend = open_backend(options, start.spec.dtype, rank=rank)
         at_first = used_bytes(backend.device)
     spec = _stretched(start)
+    check_format(spec.decoder, options.kv, dtype=backend.dtype)  # before anything loads
     layers = bf12_layers(spec, options, device=backend.device, dtype=backend.dtype)
     backend = replace(backend, bf12_layers=layers)
     grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab)

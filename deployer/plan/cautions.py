@@ -66,7 +66,7 @@ def session_is_longer_than_the_cache(case: Case, figures: Figures) -> Cautions:
 def copy_in_12_bits_is_too_large(case: Case, figures: Figures) -> Cautions:
     copy = case.bf12
     if copy.bytes_by_layer and copy.why_not is not None:
-        yield f"decode reads weights in 16 bits, there is no copy of them in 12: {copy.why_not}"
+        yield f"there is no second copy of the weights in 12 bits for decode: {copy.why_not}"
 
 
 def batch_is_never_full(case: Case, figures: Figures) -> Cautions:
@@ -112,7 +112,10 @@ def kv_format_does_not_suit_the_dtype(case: Case, figures: Figures) -> Cautions:
     form = case.options.kv.format
     rule = dtype_rule(case.dtype, form)
     if rule is not None:
-        yield f"quantization.kv={form}: {rule}; an engine does not start so"
+        yield (
+            f"quantization.kv={form}: {rule}; an engine does not start so: use int8, fp8, int4 or none, or "
+            "engine.dtype=bfloat16"
+        )
 
 
 def engine_is_untried(case: Case, figures: Figures) -> Cautions:

@@ -22,15 +22,7 @@ def allocate_kv(
 
     Raises DeviceError where the device has not that much memory, or heads or dtype do not suit the format.
     """
-    rule = head_dim_rule(spec.head_dim, options.format)
-    if rule is not None:
-        raise DeviceError(f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8 or none")
-    rule = dtype_rule(str(dtype).removeprefix("torch."), options.format)
-    if rule is not None:
-        raise DeviceError(
-            f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8 or none, or "
-            "engine.dtype=bfloat16"
-        )
+    check_format(spec, options, dtype=dtype)
     shape = (num_pages, kv_heads_per_rank(spec, tp=tp), options.page_tokens)
     try:
         return [_layer(spec, options, shape, dtype=dtype, device=device) for _ in range(spec.num_layers)]
@@ -39,6 +31,19 @@ def allocate_kv(
             f"KV cache of {num_pages} pages cannot be allocated on {device}: lower "
             f"engine.cache_max_entry_count or engine.num_gpu_blocks ({error})"
         ) from error
+
+
+def check_format(spec: DecoderSpec, options: KvOptions, *, dtype: torch.dtype) -> None:
+    """Raise DeviceError where heads or dtype do not suit the format of keys and values."""
+    rule = head_dim_rule(spec.head_dim, options.format)
+    if rule is not None:
+        raise DeviceError(f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8 or none")
+    rule = dtype_rule(str(dtype).removeprefix("torch."), options.format)
+    if rule is not None:
+        raise DeviceError(
+            f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8, int4 or none, or "
+            "engine.dtype=bfloat16"
+        )
 
 
 def _layer(

@@ -112,7 +112,7 @@ def copied(share: float, **changes: Any) -> frozenset[str]:
 def test_a_share_of_the_memory_switches_copies_in_12_bits_on_and_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="engines.quant.bf12_copies"):
         assert copied(0.5) >= {"decoder.layers.0.qkv", "decoder.layers.1.down"}
         assert copied(0.0) == frozenset()
         assert not [record for record in caplog.records if "12 bits" in record.getMessage()]
@@ -159,3 +159,13 @@ def test_the_trie_of_a_vocabulary_is_made_when_the_engine_rests(monkeypatch: pyt
         assert time.monotonic() < deadline
         time.sleep(0.01)
     assert made == [PRINTABLE]
+
+
+def test_a_format_of_keys_that_the_dtype_does_not_suit_is_refused_before_anything_loads() -> None:
+    def load(folder: Any, spec: Any, backend: Any) -> Any:
+        raise AssertionError("weights are loaded")
+
+    spec = replace(SPEC, decoder=replace(SPEC.decoder, head_dim=32))
+    start = Start(folder="x", spec=spec, options=options(dtype="float16", format="bf12"))
+    with pytest.raises(DeviceError, match=r"quantization\.kv=bf12: keeps numbers of bfloat16.*bfloat16$"):
+        load_engine(start, on_phase=lambda phase: None, load=load)

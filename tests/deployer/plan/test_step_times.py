@@ -129,10 +129,12 @@ def test_expected_times_use_what_was_measured() -> None:
 
 def test_the_head_keeps_its_own_share_beside_quantized_layers() -> None:
     what = case(weights="awq")
-    work, hoped = decoder_work(what, weight_parts(what)), expected(what)
-    assert hoped is not None
+    work, hoped, shares = decoder_work(what, weight_parts(what)), expected(what), what.hardware.shares
+    assert hoped is not None and shares is not None and shares.linear_int4 is not None
     real = decode_time(what, work, hoped, batch=1, context=1)
-    assert real.linear_s == pytest.approx((work.layer_bytes / 0.82 + work.head_bytes / 0.96) / 4.3e12)
+    assert real.linear_s == pytest.approx(
+        (work.layer_bytes / shares.linear_int4[0] + work.head_bytes / shares.linear[0]) / 4.3e12
+    )
 
 
 @pytest.mark.parametrize(("batch", "share"), [(1, 0.75), (128, 0.75), (129, 1.0)])

@@ -71,7 +71,7 @@ def test_the_partial_lora_is_for_image_rows_alone(case: str, unpacked: Unpacked)
     golden = unpacked(case)
     network, plain = golden.network(), golden.network()
     for layer in plain._decoder._layers:  # type: ignore[attr-defined]  # of a LlamaLike
-        for linear in (layer._attention._qkv, layer._attention._o, layer._ffn._gate_up, layer._ffn._down):
+        for linear in (layer.attention.qkv_linear, layer.attention.o, layer.ffn.gate_up, layer.ffn.down):
             assert linear._down is not None
             linear._down = None
     for tag, is_same in (("text", True), ("img1", False)):
@@ -92,20 +92,20 @@ def test_ranks_share_the_additions_so_that_their_sum_is_the_whole(unpacked: Unpa
             rank=rank, tp=tp,
         )  # fmt: skip
         layer = net._decoder._layers[0]  # type: ignore[attr-defined]  # of a LlamaLike
-        norm = layer._ffn._norm
-        layer._ffn._norm = replace(norm, group=TpGroup(rank=0, size=1))  # sums are taken here
+        norm = layer.ffn.norm
+        layer.ffn.norm = replace(norm, group=TpGroup(rank=0, size=1))  # sums are taken here
         return layer
 
     whole, *shares = layer_of(0, 1), layer_of(0, 2), layer_of(1, 2)
     residual = torch.randn_like(x)
-    ffn = sum(share._ffn(x, residual, image_rows_M=rows)[0] for share in shares)
-    torch.testing.assert_close(ffn, whole._ffn(x, residual, image_rows_M=rows)[0], atol=1e-5, rtol=0)
-    assert not torch.allclose(ffn, whole._ffn(x, residual)[0], atol=0.1)
+    ffn = sum(share.ffn(x, residual, image_rows_M=rows)[0] for share in shares)
+    torch.testing.assert_close(ffn, whole.ffn(x, residual, image_rows_M=rows)[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(ffn, whole.ffn(x, residual)[0], atol=0.1)
     halves = x.chunk(2, dim=1)
-    attended = sum(share._attention._o(half, rows) for share, half in zip(shares, halves, strict=True))
-    torch.testing.assert_close(attended, whole._attention._o(x, rows), atol=1e-5, rtol=0)
-    queries = torch.cat([share._attention._qkv(x, rows)[:, :32] for share in shares], dim=1)
-    torch.testing.assert_close(queries, whole._attention._qkv(x, rows)[:, :64], atol=1e-5, rtol=0)
+    attended = sum(share.attention.o(half, rows) for share, half in zip(shares, halves, strict=True))
+    torch.testing.assert_close(attended, whole.attention.o(x, rows), atol=1e-5, rtol=0)
+    queries = torch.cat([share.attention.qkv_linear(x, rows)[:, :32] for share in shares], dim=1)
+    torch.testing.assert_close(queries, whole.attention.qkv_linear(x, rows)[:, :64], atol=1e-5, rtol=0)
 
 
 def normalised_hash(pixels: PixelSpec, array: np.ndarray[Any, Any]) -> tuple[list[int], str]:

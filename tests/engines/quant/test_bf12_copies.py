@@ -73,7 +73,7 @@ def test_a_layer_that_12_bits_cannot_hold_is_named_and_the_others_are_copied(
 ) -> None:
     tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
     tensors["decoder.layers.0.o.weight"][3, 5] = float("inf")
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="engines.quant.bf12_copies"):
         copies = bf12_copies(tensors, copied_layers(SMALL, None, tp=1), rank=0, tp=1)
     assert len(copies) == 16 and "decoder.layers.0.o.bf12_tiles" not in copies
     told, warned = (record.getMessage() for record in caplog.records)
@@ -84,6 +84,6 @@ def test_a_layer_that_12_bits_cannot_hold_is_named_and_the_others_are_copied(
 
 
 def test_nothing_is_said_where_nothing_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.INFO, logger="engines.quant.bf12_copies"):
         assert bf12_copies({}, [], rank=0, tp=1) == {}
     assert not caplog.records
