@@ -31,10 +31,7 @@
 
 constexpr int kTileBytes = 3072;                      // 16 outputs x 128 inputs
 constexpr int kCodeBytes = 4 * kTileBytes;            // of a group's slab
-// A block starts with equal shares of an SM's registers; what the copying warpgroup leaves goes to the others.
-constexpr int kCopyRegisters = 32, kEqualRegisters = 512 / (kWarpgroups + 1) / 8 * 8;
-constexpr int kFreeRegisters = (kEqualRegisters * (kWarpgroups + 1) - kCopyRegisters) / kWarpgroups / 8 * 8;
-constexpr int kRegisters = kFreeRegisters < 240 ? kFreeRegisters : 240;
+constexpr int kCopyRegisters = 32, kRegisters = registers_beside(kCopyRegisters);
 constexpr int kBatches = 8 / STEPS;
 static_assert((STEPS == 2 || STEPS == 4) && CLUSTER <= 2, "see the header");
 // Copies land in any order. Who waits for a stage has to be who read it before, or takes the phase before for the one that it waits for.

@@ -34,10 +34,7 @@
 constexpr int kCodeBytes = 64 * kOutputs;            // of a slab of 128 inputs
 constexpr int kPiece = GROUP_INPUTS < 128 ? GROUP_INPUTS : 128;  // inputs under one scale in a slab
 constexpr int kPieces = 128 / kPiece, kSteps = kPiece / 16;
-// A block starts with equal shares of 65,536 registers; what the copying warpgroup leaves goes to the others.
-constexpr int kCopyRegisters = 24, kEqualRegisters = 512 / (kWarpgroups + 1) / 8 * 8;
-constexpr int kFreeRegisters = (kEqualRegisters * (kWarpgroups + 1) - kCopyRegisters) / kWarpgroups / 8 * 8;
-constexpr int kRegisters = kFreeRegisters < 240 ? kFreeRegisters : 240;
+constexpr int kCopyRegisters = 24, kRegisters = registers_beside(kCopyRegisters);
 constexpr bool is_power_of_two(int x) { return (x & (x - 1)) == 0; }
 static_assert(CODE_STAGES % TURNS == 0 && is_power_of_two(CODE_STAGES / TURNS) && is_power_of_two(X_STAGES / TURNS), "see the header");
 

@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 from typing import Self
@@ -84,6 +84,15 @@ def compile_asked(cubins: Cubins, ask: Ask, *, num_workers: int, follows_from: s
         cubins.get(module)
     cubins.cache.keep_names(key, [(Path(module[0]).stem, cubins.key(module)) for module in modules])
     _log.info("%d kernels compiled ahead in %.1f s", len(modules), time.perf_counter() - started)
+
+
+def compile_all(cubins: Cubins, modules: Collection[Module]) -> None:
+    """Have these modules on disk, compiled by all processors. Raises KernelError where one cannot be."""
+    with Workers(cubins, worker_count(len(os.sched_getaffinity(0)), ranks=1)) as workers:
+        for module in modules:
+            workers.compile(module)
+    for module in modules:
+        cubins.get(module)
 
 
 class Workers:

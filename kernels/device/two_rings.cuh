@@ -20,6 +20,12 @@ constexpr int kWidth = GATED ? kOutputs / 2 : kOutputs;  // that it and its clus
 constexpr int kOwn = kWidth / CLUSTER;               // that it writes
 constexpr int kXBytes = 256 * ROWS;
 constexpr int kPitch = kOutputs + 4;                 // floats from one row of sums to the next; neighbours lie in other banks
+// A block starts with equal shares of an SM's registers; what the warpgroup that copies leaves goes to the others.
+constexpr int kEqualRegisters = 512 / (kWarpgroups + 1) / 8 * 8;
+constexpr int registers_beside(int copying) {
+    const int free = (kEqualRegisters * (kWarpgroups + 1) - copying) / kWarpgroups / 8 * 8;
+    return free < 240 ? free : 240;
+}
 static_assert(!GATED || (GROUPS % 2 == 0 && CLUSTER == 1), "a block has the gates of what it gates");
 static_assert(ROWS % 8 == 0 && X_STAGES % TURNS == 0 && kWarpgroups <= 4 && kOwn % 4 == 0, "see the kernel's header");
 

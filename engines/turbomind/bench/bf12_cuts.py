@@ -6,7 +6,6 @@ Every cut is checked against fp32 before it is timed; weights come from memory. 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -18,16 +17,15 @@ from engines.quant.bf12_shape import bf12_bytes
 from engines.quant.bf12_tiles import bf12_of
 from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.timing import num_sets, random, time_us
-from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.kernel_source import read_kernel
-from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.activation import silu_mul
-from engines.turbomind.ops.bf12_cut import ROWS, Bf12Cut, bf12_cut, make_cut
+from engines.turbomind.ops.bf12_cut import Bf12Cut, bf12_cut, make_cut
 from engines.turbomind.ops.linear import linear
 from engines.turbomind.ops.linear_bf12 import linear_bf12
 from engines.turbomind.ops.linear_choice import gates
 from engines.turbomind.ops.linear_hopper import linear_dense
+from engines.turbomind.ops.two_rings_cut import ROWS
 
 LIMIT_GBPS = 4300.0  # of one H200, kernels/LOG.md: a copy
 NUM_ROWS = (1, 8, 16, 32, 64, 128)
@@ -47,7 +45,8 @@ def main(*, seconds: float) -> None:
     end = time.monotonic() + seconds
     cases = [(name, num_rows) for name in LINEARS for num_rows in NUM_ROWS]
     cuts = {case: list(_cuts(gpu, *case)) for case in cases}
-    _compile(gpu, {cut for those in cuts.values() for cut in those})
+    found = {cut for those in cuts.values() for cut in those}
+    compile_all(gpu.cubins, [("linear_bf12.cu", cut.constants()) for cut in found])
     layers: dict[str, list[Layer]] = {}
     for number, (name, num_rows) in enumerate(cases):
         if time.monotonic() > end:
@@ -133,21 +132,6 @@ def _cuts(gpu: Gpu, name: str, num_rows: int) -> Iterator[Bf12Cut]:
             if 0.35 <= waves <= (4 if name == "head" else 1):
                 seen.add(cut)
                 yield cut
-
-
-def _compile(gpu: Gpu, cuts: set[Bf12Cut]) -> None:
-    """Fill the disk cache on all cores, so that the time goes into measuring."""
-    source, cache = read_kernel("linear_bf12.cu"), CubinCache(default_cache_dir())
-
-    def compile_one(cut: Bf12Cut) -> None:
-        settings = dict(cut.constants())
-        key = cache_key(source, arch=gpu.arch, constants=settings)
-        if cache.load("linear_bf12", key) is None:
-            cubin = compile_cubin(source, arch=gpu.arch, constants=settings).cubin
-            cache.store("linear_bf12", key, cubin)
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(compile_one, cuts))
 
 
 if __name__ == "__main__":

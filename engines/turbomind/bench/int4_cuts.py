@@ -7,7 +7,6 @@ Every cut is checked against fp32 before it is timed; weights come from memory. 
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -18,14 +17,13 @@ from engines.ops import Int4
 from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.linear_operands import GROUP_SIZE, exact, make_layer, make_rows, num_bytes
 from engines.turbomind.bench.timing import num_sets, time_us
-from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.kernel_source import read_kernel
-from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.dequantize_int4 import dequantize_int4
-from engines.turbomind.ops.int4_cut import ROWS, Int4Cut, int4_cut, make_cut
+from engines.turbomind.ops.int4_cut import Int4Cut, int4_cut, make_cut
 from engines.turbomind.ops.linear import linear
 from engines.turbomind.ops.linear_int4_hopper import linear_int4_hopper
+from engines.turbomind.ops.two_rings_cut import ROWS
 
 # Limits of one H200, kernels/LOG.md: GB/s of a copy; TFLOP/s of 8192 x 8192 x 8192 in bf16.
 LIMIT_GBPS, LIMIT_TFLOPS = 4300.0, 790.0
@@ -43,7 +41,8 @@ def main(*, seconds: float) -> None:
     end = time.monotonic() + seconds
     cases = [(num_rows, name) for name in NAMES for num_rows in NUM_ROWS]
     cuts = {case: list(_cuts(gpu, *case)) for case in cases}
-    _compile(gpu, {cut for those in cuts.values() for cut in those})
+    found = {cut for those in cuts.values() for cut in those}
+    compile_all(gpu.cubins, [("linear_int4_hopper.cu", cut.constants("bf16", GROUP_SIZE)) for cut in found])
     layers = {
         name: [_layer(name) for _ in range(num_sets(int(num_bytes("nibble", *LINEARS[name]))))]
         for name in NAMES
@@ -119,24 +118,6 @@ def _cuts(gpu: Gpu, num_rows: int, name: str) -> Iterator[Int4Cut]:
         if 0.35 <= waves <= (2 if rows == ROWS[-1] else 1):
             seen.add(cut)
             yield cut
-
-
-def _compile(gpu: Gpu, cuts: set[Int4Cut]) -> None:
-    """Fill the disk cache on all cores, so that the time goes into measuring."""
-    source, cache, stem = (
-        read_kernel("linear_int4_hopper.cu"),
-        CubinCache(default_cache_dir()),
-        "linear_int4_hopper",
-    )
-
-    def compile_one(cut: Int4Cut) -> None:
-        settings = dict(cut.constants("bf16", GROUP_SIZE))
-        key = cache_key(source, arch=gpu.arch, constants=settings)
-        if cache.load(stem, key) is None:
-            cache.store(stem, key, compile_cubin(source, arch=gpu.arch, constants=settings).cubin)
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(compile_one, cuts))
 
 
 if __name__ == "__main__":

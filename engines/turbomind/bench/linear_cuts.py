@@ -6,7 +6,6 @@ Every cut is checked against fp32 at one size of each layer before it is timed; 
 import sys
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import get_args
 
@@ -23,10 +22,8 @@ from engines.turbomind.bench.linear_operands import (
     todays,
 )
 from engines.turbomind.bench.timing import num_sets, time_us
-from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.kernel_source import read_kernel
-from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.hopper_cut import ROWS, HopperCut, Kind, hopper_cut, make_cut, most_rows
 from engines.turbomind.ops.linear_hopper import constants
 
@@ -75,7 +72,8 @@ def main(kind: Kind, *, seconds: float) -> None:
     names = [name for name in LINEARS if kind == "dense" or name != "head"]
     cases = [(rows, name) for rows in NUM_ROWS[kind] for name in names]
     candidates = {case: list(_cuts(gpu, kind, *case)) for case in cases}
-    _compile(gpu, kind, {cut for cuts in candidates.values() for cut in cuts})
+    found = {cut for cuts in candidates.values() for cut in cuts}
+    compile_all(gpu.cubins, [("linear_hopper.cu", constants(kind, cut, "bf16")) for cut in found])
     layers = {
         name: [
             make_layer(kind, *LINEARS[name]) for _ in range(num_sets(int(num_bytes(kind, *LINEARS[name]))))
@@ -148,20 +146,6 @@ def _cuts(gpu: Gpu, kind: Kind, num_rows: int, name: str) -> Iterator[HopperCut]
         if blocks >= 0.35 * gpu.num_sms and (blocks <= 2 * gpu.num_sms or (name == "head" and cluster == 1)):
             seen.add(cut)
             yield cut
-
-
-def _compile(gpu: Gpu, kind: Kind, cuts: set[HopperCut]) -> None:
-    """Fill the disk cache on all cores, so that the time goes into measuring."""
-    source, cache = read_kernel("linear_hopper.cu"), CubinCache(default_cache_dir())
-
-    def compile_one(cut: HopperCut) -> None:
-        settings = dict(constants(kind, cut, "bf16"))
-        key = cache_key(source, arch=gpu.arch, constants=settings)
-        if cache.load("linear_hopper", key) is None:
-            cache.store("linear_hopper", key, compile_cubin(source, arch=gpu.arch, constants=settings).cubin)
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(compile_one, cuts))
 
 
 if __name__ == "__main__":

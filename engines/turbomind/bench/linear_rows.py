@@ -7,7 +7,6 @@ sum as ops of their own; * is what the engine takes.
 """
 
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -16,10 +15,8 @@ from torch import Tensor
 
 from engines.ops import Dense
 from engines.turbomind.bench.timing import random, time_us
-from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.kernel_source import read_kernel
-from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.activation import gelu
 from engines.turbomind.ops.linear_rows import After, constants, linear_rows
 from engines.turbomind.ops.rows_cut import CUTS, RowsCut, make_cut, rows_cut
@@ -35,6 +32,7 @@ LAYERS: dict[str, tuple[int, int, After]] = {
 }
 SETS = 8  # weights that take turns, as the layers of a tower do
 TOLERANCE = 5e-3
+AFTERS: tuple[After, ...] = ("nothing", "gelu", "add")  # what the layers of a tower are followed by
 
 
 def main(counts: list[int]) -> None:
@@ -42,24 +40,11 @@ def main(counts: list[int]) -> None:
     gpu = Gpu(torch.device("cuda"))
     room = gpu.shared_bytes_per_block
     cuts = {f"{cut[0]}/{cut[1]}": make_cut(*cut, bytes_per_block=room) for cut in CUTS}
-    compile_all(gpu, list(cuts.values()))
+    every = [constants("bf16", cut, after) for cut in cuts.values() for after in AFTERS]
+    compile_all(gpu.cubins, [("linear_rows.cu", each) for each in every])
     for tiles in counts:
         for layer in LAYERS:
             print(line(gpu, tiles * TOKENS, layer, cuts), flush=True)
-
-
-def compile_all(gpu: Gpu, cuts: list[RowsCut]) -> None:
-    """Fill the disk cache on all cores, so that the time goes into measuring."""
-    source, cache = read_kernel("linear_rows.cu"), CubinCache(default_cache_dir())
-
-    def compile_one(job: tuple[RowsCut, After]) -> None:
-        settings = dict(constants("bf16", *job))
-        key = cache_key(source, arch=gpu.arch, constants=settings)
-        if cache.load("linear_rows", key) is None:
-            cache.store("linear_rows", key, compile_cubin(source, arch=gpu.arch, constants=settings).cubin)
-
-    with ThreadPoolExecutor(16) as pool:
-        list(pool.map(compile_one, [(cut, after) for cut in cuts for after in ("nothing", "gelu", "add")]))
 
 
 def line(gpu: Gpu, num_rows: int, name: str, cuts: dict[str, RowsCut]) -> str:

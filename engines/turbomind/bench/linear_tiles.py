@@ -8,7 +8,6 @@ the op that gates; * is what the engine takes.
 """
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import torch
@@ -18,10 +17,8 @@ from torch import Tensor
 from engines.ops import Dense, Fp8, Int8
 from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.timing import random, sustained_us, time_us
-from engines.turbomind.cubin_cache import CubinCache, default_cache_dir
+from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.kernel_source import read_kernel
-from engines.turbomind.nvrtc import cache_key, compile_cubin
 from engines.turbomind.ops.activation import silu_mul
 from engines.turbomind.ops.linear import library_codes
 from engines.turbomind.ops.linear_tiles import constants, linear_tiles, linear_tiles_codes
@@ -47,28 +44,17 @@ def main() -> None:
     room = gpu.shared_bytes_per_block
     cuts = [make_cut(*cut, bytes_per_block=room) for cut in CUTS]
     print(torch.cuda.get_device_name())
-    compile_all(gpu, asked.kinds, cuts)
+    every = [
+        constants("bf16", "bf16" if kind == "dense" else kind, cut, gated=gated)
+        for kind in asked.kinds
+        for cut in cuts
+        for gated in (False, True)
+    ]
+    compile_all(gpu.cubins, [("linear_tiles.cu", each) for each in every])
     for kind in asked.kinds:
         for name in asked.layers:
             for line in lines(gpu, kind, name, asked.rows, cuts, asked.seconds):
                 print(line, flush=True)
-
-
-def compile_all(gpu: Gpu, kinds: list[str], cuts: list[TilesCut]) -> None:
-    """Fill the disk cache on all cores, so that the time goes into measuring."""
-    source, cache = read_kernel("linear_tiles.cu"), CubinCache(default_cache_dir())
-
-    def compile_one(job: tuple[str, TilesCut, bool]) -> None:
-        kind, cut, gated = job
-        settings = dict(constants("bf16", "bf16" if kind == "dense" else kind, cut, gated=gated))
-        key = cache_key(source, arch=gpu.arch, constants=settings)
-        if cache.load("linear_tiles", key) is None:
-            cache.store("linear_tiles", key, compile_cubin(source, arch=gpu.arch, constants=settings).cubin)
-
-    with ThreadPoolExecutor(16) as pool:
-        list(
-            pool.map(compile_one, [(k, cut, gated) for k in kinds for cut in cuts for gated in (False, True)])
-        )
 
 
 def lines(

@@ -7,9 +7,8 @@ from functools import lru_cache
 
 from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
 from engines.turbomind.gpu import Constants
+from engines.turbomind.ops.two_rings_cut import GROUP_OUTPUTS, ROWS, TwoRingsCut
 
-ROWS = (8, 16, 32, 64, 128)  # of x, as the kernel is compiled for
-GROUP_OUTPUTS = 64  # of a warpgroup
 _MOST_WARPGROUPS = 4  # that unpack and multiply in an SM
 _MOST_TURNS = 3  # at the slabs of a group: a fourth is no faster, kernels/LOG.md
 _WIDE_ROWS = 128  # of whose sums so few registers are left that less is unpacked at once
@@ -27,45 +26,14 @@ _START_REGISTERS = 30  # beside sums, of what a kernel is compiled for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Bf12Cut:
-    """Blocks of `groups` x 64 outputs x `rows`, of which `cluster` share the inputs of an output."""
+class Bf12Cut(TwoRingsCut):
+    """A cut of `linear_bf12`; a stage of codes is a group's slab."""
 
-    rows: int
-    groups: int
-    gated: bool  # half of the groups are gates
-    turns: int  # warpgroups that take turns at the slabs of a group
-    cluster: int
     steps: int  # of 16 inputs that are unpacked at once
-    code_stages: int  # of a group's slab each
-    x_stages: int
-    shared_bytes: int
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block: the warpgroups that multiply and the one that copies."""
-        return 128 * (self.groups * self.turns + 1)
-
-    def num_blocks(self, num_rows: int, outputs: int) -> int:
-        """Return the size of the grid for so many outputs that are written."""
-        width = GROUP_OUTPUTS * self.groups // (2 if self.gated else 1)
-        return -(-outputs // width) * -(-num_rows // self.rows) * self.cluster
-
-    def label(self) -> str:
-        """Return groups, turns and cluster, a digit each, then the stages of codes and of x."""
-        return f"{self.groups}{self.turns}{self.cluster}/{self.code_stages}+{self.x_stages}"
 
     def constants(self) -> Constants:
         """Return what the kernel is compiled with."""
-        return (
-            ("ROWS", self.rows),
-            ("GROUPS", self.groups),
-            ("GATED", int(self.gated)),
-            ("TURNS", self.turns),
-            ("CLUSTER", self.cluster),
-            ("CODE_STAGES", self.code_stages),
-            ("X_STAGES", self.x_stages),
-            ("STEPS", self.steps),
-        )
+        return (*self.frame(), ("STEPS", self.steps))
 
 
 @lru_cache(maxsize=256)

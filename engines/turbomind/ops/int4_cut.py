@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from engines.turbomind.gpu import Constants
+from engines.turbomind.ops.two_rings_cut import GROUP_OUTPUTS, ROWS, TwoRingsCut
 
-ROWS = (8, 16, 32, 64, 128)  # of x, as the kernel is compiled for
 SLAB = 128  # inputs of a stage
-GROUP_OUTPUTS = 64  # of a warpgroup
 _MOST_WARPGROUPS = {8: 4, 16: 4, 32: 4, 64: 4, 128: 2}  # by rows: that registers hold sums for
 _MOST_TURNS = {
     8: 4,
@@ -29,49 +28,21 @@ _MOST_STAGES = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Int4Cut:
-    """Blocks of `groups` x 64 outputs x `rows`, alone or in pairs."""
+class Int4Cut(TwoRingsCut):
+    """A cut of `linear_int4_hopper`; a stage of codes is a slab of all groups."""
 
-    rows: int
-    groups: int
-    gated: bool  # half of the groups are gates
-    turns: int  # warpgroups that take turns at the slabs of a group
-    cluster: int  # blocks that share the inputs of an output
-    code_stages: int
-    x_stages: int
     share_groups: int  # groups of inputs that a block meets at most
-    shared_bytes: int
-
-    @property
-    def threads(self) -> int:
-        """Threads of a block: the warpgroups that multiply and the one that copies."""
-        return 128 * (self.groups * self.turns + 1)
 
     @property
     def box_tiles(self) -> int:
         """Tiles of 16 outputs that a copy of codes takes."""
-        return self.groups * GROUP_OUTPUTS // 16 // (2 if self.gated else 1)
-
-    def num_blocks(self, num_rows: int, outputs: int) -> int:
-        """Return the size of the grid for so many outputs that are written."""
-        width = GROUP_OUTPUTS * self.groups // (2 if self.gated else 1)
-        return -(-outputs // width) * -(-num_rows // self.rows) * self.cluster
-
-    def label(self) -> str:
-        """Return groups, turns and cluster, a digit each, then the stages of codes and of x."""
-        return f"{self.groups}{self.turns}{self.cluster}/{self.code_stages}+{self.x_stages}"
+        return self.width // 16
 
     def constants(self, scalar: str, group_size: int) -> Constants:
         """Return what the kernel is compiled with."""
         return (
             ("SCALAR", scalar),
-            ("ROWS", self.rows),
-            ("GROUPS", self.groups),
-            ("GATED", int(self.gated)),
-            ("TURNS", self.turns),
-            ("CLUSTER", self.cluster),
-            ("CODE_STAGES", self.code_stages),
-            ("X_STAGES", self.x_stages),
+            *self.frame(),
             ("GROUP_INPUTS", group_size),
             ("SHARE_GROUPS", self.share_groups),
         )

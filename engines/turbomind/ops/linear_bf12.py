@@ -8,9 +8,10 @@ from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import check, rows
 from engines.turbomind.ops.bf12_cut import Bf12Cut, bf12_cut
+from engines.turbomind.ops.two_rings_cut import ROWS
 from engines.turbomind.tensor_map import lines
 
-MOST_ROWS = 128
+MOST_ROWS = ROWS[-1]
 
 
 def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Bf12, *, gated: bool = False) -> bool:

@@ -18,7 +18,7 @@ from engines.network_loaders import load_random
 from engines.pytorch.ops_torch import TorchOps
 from engines.turbomind import compile_ahead as compile_ahead_module
 from engines.turbomind import cubins as cubins_module
-from engines.turbomind.compile_ahead import compile_ahead, compile_asked, worker_count
+from engines.turbomind.compile_ahead import compile_ahead, compile_all, compile_asked, worker_count
 from engines.turbomind.cubin_cache import CubinCache
 from engines.turbomind.cubins import Cubins, Module
 from engines.weights.load import random_network
@@ -53,6 +53,15 @@ def test_what_a_deployment_needs_is_asked_and_compiled_once(tmp_path: Path) -> N
     next(path for path in tmp_path.iterdir() if path.suffix == ".cubin").unlink()
     again = Start(tmp_path, "one")
     assert (again.asked, again.cubins.compiled) == (True, 1)
+
+
+def test_a_list_of_modules_is_compiled_and_one_that_does_not_is_an_error(tmp_path: Path) -> None:
+    pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
+    cubins = Cubins("sm_90a", CubinCache(tmp_path))
+    compile_all(cubins, NORMS)
+    assert all(cubins.has(module) for module in NORMS)
+    with pytest.raises(KernelError, match=r"kernel `norm\.cu` does not compile"):
+        compile_all(cubins, [("norm.cu", (("SCALAR", "bf16"),))])
 
 
 def test_a_kernel_that_is_compiled_when_it_is_asked_for_stands_in_the_log(

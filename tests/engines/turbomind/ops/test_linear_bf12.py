@@ -7,8 +7,9 @@ from torch import Tensor
 
 from engines.ops import Bf12
 from engines.quant.bf12_tiles import bf12_of, weight_of
-from engines.turbomind.ops.bf12_cut import ROWS, Bf12Cut, bf12_cut, make_cut
+from engines.turbomind.ops.bf12_cut import Bf12Cut, bf12_cut, make_cut
 from engines.turbomind.ops.linear_bf12 import MOST_ROWS, fits, linear_bf12
+from engines.turbomind.ops.two_rings_cut import ROWS
 
 BF16 = torch.bfloat16
 TOLERANCE = 2.5e-3  # the result is rounded once

@@ -8,8 +8,9 @@ from paged_attention import relative_error
 
 from engines.ops import Int4
 from engines.quant.int4_tiles import dequantize, linear_int4
-from engines.turbomind.ops.int4_cut import ROWS, Int4Cut, int4_cut, make_cut
+from engines.turbomind.ops.int4_cut import Int4Cut, int4_cut, make_cut
 from engines.turbomind.ops.linear_int4_hopper import fits, linear_int4_hopper
+from engines.turbomind.ops.two_rings_cut import ROWS
 
 BF16, FP16 = torch.bfloat16, torch.float16
 TOLERANCE = {BF16: 2.5e-3, FP16: 4e-4}  # the result is rounded once
