@@ -72,7 +72,7 @@ class Backend:
     capture_steps: CaptureSteps | None  # None: every step is launched op by op
     capture_passes: CapturePasses | None  # likewise
     connect_ranks: ConnectRanks | None  # None: sums are a library's
-    bf12_layers: frozenset[str] = frozenset()  # whose weights the loader keeps in 12 bits, too
+    copied_layers: frozenset[str] = frozenset()  # whose weights the loader keeps a second time
 
 
 def open_backend(options: EngineOptions, checkpoint_dtype: str, *, rank: int = 0) -> Backend:

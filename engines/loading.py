@@ -16,7 +16,7 @@ from engines.network import ChoosingNetwork, Network
 from engines.network_loaders import LOADERS, LoadNetwork, loaded
 from engines.ops import KvLayer
 from engines.options import EngineOptions, SchedulerOptions
-from engines.quant.bf12_copies import bf12_layers
+from engines.quant.decode_copies import layers_to_copy
 from engines.sampling.grammar import Grammars
 from engines.sampling.penalties import TokenCounts
 from engines.schedule.scheduler import Scheduler
@@ -53,8 +53,8 @@ def load_engine(
         at_first = used_bytes(backend.device)
     spec = _stretched(start)
     check_format(spec.decoder, options.kv, dtype=backend.dtype)  # before anything loads
-    layers = bf12_layers(spec, options, device=backend.device, dtype=backend.dtype)
-    backend = replace(backend, bf12_layers=layers)
+    layers = layers_to_copy(spec, options, device=backend.device, dtype=backend.dtype)
+    backend = replace(backend, copied_layers=layers)
     grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab)
     if options.tp > 1:
         grammars.begin()  # ranks turn together: none of them knows when all rest

@@ -27,7 +27,7 @@ def load_checkpoint(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
         dtype=backend.dtype,
         rank=backend.group.rank,
         tp=backend.group.size,
-        bf12_layers=backend.bf12_layers,
+        copied_layers=backend.copied_layers,
     )
 
 
@@ -43,7 +43,7 @@ def load_random(folder: Path, spec: ModelSpec, backend: Backend) -> Network:
         seed=0,
         rank=backend.group.rank,
         tp=backend.group.size,
-        bf12_layers=backend.bf12_layers,
+        copied_layers=backend.copied_layers,
     )
 
 
@@ -55,7 +55,7 @@ def loaded(load: LoadNetwork, folder: Path, spec: ModelSpec, backend: Backend) -
     try:
         return load(folder, spec, backend)
     except torch.OutOfMemoryError as error:
-        fewer = "engine.bf12_weights=0, " if backend.bf12_layers else ""
+        fewer = "engine.decode_weights=0, " if backend.copied_layers else ""
         raise DeviceError(
             f"the weights of `{folder}` do not fit on {backend.device}, where {free_bytes(backend.device)} "
             f"bytes are left; use a smaller or quantized model, {fewer}or a free device"

@@ -64,7 +64,7 @@ class EngineOptions:
     device: DeviceType
     dtype: ComputeDtype
     tp: int
-    bf12_weights: float  # share of a GPU's memory for a second copy of bf16 weights in 12 bits; 0: none
+    decode_weights: float  # share of a GPU's memory for a second copy of the weights in fewer bits; 0: none
     load_format: LoadFormat  # random: seeded weights of the model's shapes, no files are read
     kv: KvOptions
     scheduler: SchedulerOptions

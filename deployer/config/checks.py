@@ -124,9 +124,12 @@ def turbomind_runs_on_cuda(config: DeployConfig) -> Complaints:
         yield "engine.device_type", "engine=turbomind runs on CUDA only; use engine=pytorch for other devices"
 
 
-def copies_in_12_bits_are_read(config: DeployConfig) -> Complaints:
-    if config.engine.kind == "pytorch" and config.engine.bf12_weights > 0:
-        yield "engine.bf12_weights", "engine=pytorch reads no weights in 12 bits; use engine=turbomind or 0"
+def copies_for_decode_are_read(config: DeployConfig) -> Complaints:
+    if config.engine.kind == "pytorch" and config.engine.decode_weights > 0:
+        yield (
+            "engine.decode_weights",
+            "engine=pytorch reads no second copy of the weights; use engine=turbomind or 0",
+        )
 
 
 def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
@@ -244,7 +247,7 @@ RULES: tuple[Rule, ...] = (
     session_fits_the_model,
     answer_fits_the_session,
     turbomind_runs_on_cuda,
-    copies_in_12_bits_are_read,
+    copies_for_decode_are_read,
     kv_format_suits_the_heads,
     kv_format_suits_the_dtype,
     tiles_are_in_order,

@@ -13,7 +13,7 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
         device=choice.device,
         dtype=engine.dtype,
         tp=engine.tp,
-        bf12_weights=engine.bf12_weights if choice.kind == "turbomind" else 0.0,
+        decode_weights=engine.decode_weights if choice.kind == "turbomind" else 0.0,
         load_format=engine.load_format,
         kv=KvOptions(
             format=config.quantization.kv,

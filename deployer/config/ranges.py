@@ -37,7 +37,7 @@ A_MEBIBYTE = Range(low=1 << 20)
 
 RANGES: dict[str, Range] = {
     "engine.tp": POSITIVE,
-    "engine.bf12_weights": SHARE,
+    "engine.decode_weights": SHARE,
     "engine.session_len": POSITIVE,
     "engine.max_batch_size": POSITIVE,
     "engine.num_gpu_blocks": POSITIVE,

@@ -34,7 +34,7 @@ class EngineConfig:
     device_type: DeviceType
     dtype: ComputeDtype
     tp: int
-    bf12_weights: float
+    decode_weights: float
     load_format: LoadFormat
     adapters: list[str]  # name=folder
     session_len: int | None

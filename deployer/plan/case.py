@@ -17,7 +17,7 @@ from engines.options import EngineOptions
 from engines.quant.weight_quant import WeightQuant
 from engines.schedule.prompt_budget import PromptBudget
 from engines.spec import ModelSpec
-from engines.weights.bf12_copy import Bf12Copy, bf12_copy
+from engines.weights.decode_copy import DecodeCopy, decode_copy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,10 +35,10 @@ class Case:
         return "none" if self.quant is None else self.quant.format
 
     @property
-    def bf12(self) -> Bf12Copy:
-        """The second copy of the weights in 12 bits, by the engine's own rule."""
+    def second_copy(self) -> DecodeCopy:
+        """The second copy of the weights for decode, by the engine's own rule."""
         major_minor = self.hardware.capability
-        return bf12_copy(
+        return decode_copy(
             self.spec,
             self.options,
             dtype=self.dtype,

@@ -63,10 +63,10 @@ def session_is_longer_than_the_cache(case: Case, figures: Figures) -> Cautions:
         )
 
 
-def copy_in_12_bits_is_too_large(case: Case, figures: Figures) -> Cautions:
-    copy = case.bf12
-    if copy.bytes_by_layer and copy.why_not is not None:
-        yield f"there is no second copy of the weights in 12 bits for decode: {copy.why_not}"
+def weights_have_no_second_copy(case: Case, figures: Figures) -> Cautions:
+    why_not = case.second_copy.why_not
+    if why_not is not None and case.options.decode_weights:
+        yield f"there is no second copy of the weights for decode: {why_not}"
 
 
 def batch_is_never_full(case: Case, figures: Figures) -> Cautions:
@@ -151,7 +151,7 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     kv_heads_are_repeated,
     tower_is_on_every_rank,
     session_is_longer_than_the_cache,
-    copy_in_12_bits_is_too_large,
+    weights_have_no_second_copy,
     batch_is_never_full,
     session_is_beyond_the_model,
     format_has_no_units,

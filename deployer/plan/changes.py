@@ -21,7 +21,7 @@ Keys = Mapping[str, Any]
 
 NOTICEABLE = 1.05  # a ratio nearer to 1 is not worth a row
 MOST_ROWS = 6
-MOST_BF12 = 0.4  # share of the memory beyond which a copy in 12 bits is not worth asking about
+MOST_COPY = 0.4  # share of the memory beyond which a second copy of the weights is not worth asking about
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -98,7 +98,7 @@ def single_changes(question: Question) -> Iterator[Keys]:
         yield {"engine.max_prefill_token_num": config.engine.max_prefill_token_num // 4}
     if 0.5 < config.engine.cache_max_entry_count < 0.95 and config.engine.num_gpu_blocks is None:
         yield {"engine.cache_max_entry_count": 0.95}
-    yield from ({"engine.bf12_weights": share} for share in _other_bf12(question))
+    yield from ({"engine.decode_weights": share} for share in _other_copy(question))
     vision = question.case().spec.vision
     if vision is not None:
         yield from vision.pixels.cheaper()
@@ -107,8 +107,8 @@ def single_changes(question: Question) -> Iterator[Keys]:
 def fitting_changes(question: Question) -> Iterator[Keys]:
     """Yield what may make a deployment fit, the least costly first."""
     config = question.config
-    if question.case().bf12.layers:
-        yield {"engine.bf12_weights": 0.0}
+    if question.case().second_copy.layers:
+        yield {"engine.decode_weights": 0.0}
     for divisor in (2, 4, 8):
         tokens = max(config.engine.max_prefill_token_num // divisor, 1)
         sequences = max(config.engine.max_batch_size // divisor, 1)
@@ -140,15 +140,15 @@ def _smaller_kv(question: Question) -> Iterator[str]:
         yield "int4"
 
 
-def _other_bf12(question: Question) -> Iterator[float]:
-    """Yield none where there is a copy in 12 bits, and where there could be one the share that it needs."""
+def _other_copy(question: Question) -> Iterator[float]:
+    """Yield 0 where there is a second copy of the weights, else the share that one needs."""
     config = question.config.engine
-    if question.case().bf12.layers:
+    if question.case().second_copy.layers:
         yield 0.0
         return
-    asked = replace(question, config=changed(question.config, {"engine.bf12_weights": 1.0})).case()
-    needed = math.ceil(100 * asked.bf12.num_bytes / question.hardware.memory_bytes) / 100
-    if config.bf12_weights < needed <= MOST_BF12:
+    asked = replace(question, config=changed(question.config, {"engine.decode_weights": 1.0})).case()
+    needed = math.ceil(100 * asked.second_copy.num_bytes / question.hardware.memory_bytes) / 100
+    if config.decode_weights < needed <= MOST_COPY:
         yield needed
 
 

@@ -117,8 +117,8 @@ def _weight_rows(parts: list[WeightPart]) -> list[MemoryRow]:
 
 
 def _copy_rows(case: Case) -> list[MemoryRow]:
-    size = case.bf12.num_bytes
-    return [MemoryRow(group="weights", name="copy in 12 bits", num_bytes=size, how="")] if size else []
+    size = case.second_copy.num_bytes
+    return [MemoryRow(group="weights", name="copy for decode", num_bytes=size, how="")] if size else []
 
 
 def _workspace_rows(case: Case) -> list[MemoryRow]:

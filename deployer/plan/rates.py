@@ -1,10 +1,12 @@
 """How fast one rank of a case can go: the limit of its device, and what was measured to be reached of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from deployer.plan.case import Case
 from deployer.plan.hardware import Shares, flops_per_s, share_at
 from deployer.plan.number_formats import math_format
+from engines.weights.decode_copy import CopyFormat
 
 # What `Shares` calls the kernels of a format.
 WEIGHT_CURVES = {
@@ -14,6 +16,7 @@ WEIGHT_CURVES = {
     "awq": "linear_int4",
     "gptq": "linear_int4",
 }
+COPY_CURVES: Mapping[CopyFormat, str] = {"bf12": "linear_bf12"}
 KV_SHARES = {
     "none": "decode_attention",
     "bf12": "decode_attention_12bit",
@@ -30,7 +33,7 @@ class Reached:
     linear_tokens: list[int]
     layers: list[float]  # linear layers of the decoder; one a row count
     plain: list[float]  # head
-    bf12: list[float] | None  # layers and head of few rows that read the copy in 12 bits; None: there is none
+    copies: Mapping[CopyFormat, list[float]]  # products of few rows that read a copy of their weight
     decode_attention: float
     prefill_attention: float
     encoder: float
@@ -59,14 +62,10 @@ class Rates:
         reached = self.reached
         return 1.0 if reached is None else share_at(reached.plain, reached.linear_tokens, tokens)
 
-    def bf12_share(self, tokens: int) -> float:
-        """Return the same of products that read the copy in 12 bits."""
+    def copy_share(self, form: CopyFormat, tokens: int) -> float:
+        """Return the same of products that read a second copy of their weight, of the floor of its bytes."""
         reached = self.reached
-        return (
-            1.0
-            if reached is None or reached.bf12 is None
-            else share_at(reached.bf12, reached.linear_tokens, tokens)
-        )
+        return 1.0 if reached is None else share_at(reached.copies[form], reached.linear_tokens, tokens)
 
     @property
     def decode_attention_share(self) -> float:
@@ -103,7 +102,10 @@ def expected(case: Case) -> Rates | None:
     if device.shares is None:
         return None
     reached = _reached(
-        device.shares, weights=case.weights, kv=case.options.kv.format, has_bf12=bool(case.bf12.layers)
+        device.shares,
+        weights=case.weights,
+        kv=case.options.kv.format,
+        copies={copy.format for copy in case.second_copy.layers.values()},
     )
     if reached is None:
         return None
@@ -111,15 +113,16 @@ def expected(case: Case) -> Rates | None:
     return replace(limit(case), all_reduce_s=all_reduce_s, reached=reached)
 
 
-def _reached(shares: Shares, *, weights: str, kv: str, has_bf12: bool) -> Reached | None:
+def _reached(shares: Shares, *, weights: str, kv: str, copies: set[CopyFormat]) -> Reached | None:
     layers, attention = getattr(shares, WEIGHT_CURVES[weights]), getattr(shares, KV_SHARES[kv])
-    if layers is None or attention is None or (has_bf12 and shares.linear_bf12 is None):
+    copied = {form: getattr(shares, COPY_CURVES[form]) for form in copies}
+    if layers is None or attention is None or None in copied.values():
         return None
     return Reached(
         linear_tokens=shares.linear_tokens,
         layers=layers,
         plain=shares.linear,
-        bf12=shares.linear_bf12 if has_bf12 else None,
+        copies=copied,
         decode_attention=attention,
         prefill_attention=shares.prefill_attention,
         encoder=shares.encoder,

@@ -15,7 +15,7 @@ from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
 from engines.memory.kv_bytes import kv_token_bytes
 from engines.spec import DecoderSpec, VisionSpec
 from engines.vision.parts import ImagePlan
-from engines.weights.bf12_copy import HEAD, MOST_ROWS, saved_bytes
+from engines.weights.decode_copy import HEAD, MOST_ROWS, LayerCopy, by_format
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,14 +26,19 @@ class DecoderWork:
     layer_bytes: int
     head_weights: int
     head_bytes: int
-    layer_saved_bytes: int  # that a step of few rows does not read, as it reads the copy in 12 bits
-    head_saved_bytes: int
+    layer_copies: tuple[LayerCopy, ...]  # that a step of few rows reads in place of weights, by format
+    head_copies: tuple[LayerCopy, ...]  # one or none
     kv_token_bytes: int
     flops_per_pair: int  # attention of one query to one key, over all layers
     small_row_bytes: int  # what norms, rotation and activations move for one token, over all layers
     logits_row_bytes: int  # what the choice of a token moves for one sequence
     reduced_row_bytes: int  # what is summed over the ranks for one token; 0 with one rank
     gathered_row_bytes: int  # logits that a rank receives from the others for one sequence
+
+    @property
+    def saved_bytes(self) -> int:
+        """What a step that reads every copy does not read of layers and head."""
+        return sum(copy.saved_bytes for copy in (*self.layer_copies, *self.head_copies))
 
 
 def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
@@ -49,14 +54,14 @@ def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
     decoder, tp = case.spec.decoder, case.tp
     layers = [part for part in parts if part.name in QUANTIZED]
     heads = [part for part in parts if part.name == "head"]
-    saved = saved_bytes(case.spec, case.bf12.layers, tp=tp)
+    copies = case.second_copy.layers
     return DecoderWork(
         layer_weights=sum(part.num_weights for part in layers),
         layer_bytes=bytes_of(layers, *QUANTIZED),
         head_weights=sum(part.num_weights for part in heads),
         head_bytes=bytes_of(heads, "head"),
-        layer_saved_bytes=sum(num for name, num in saved.items() if name != HEAD),
-        head_saved_bytes=saved.get(HEAD, 0),
+        layer_copies=by_format(copy for name, copy in copies.items() if name != HEAD),
+        head_copies=by_format(copy for name, copy in copies.items() if name == HEAD),
         kv_token_bytes=kv_token_bytes(
             decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, tp=case.tp
         ),
@@ -151,14 +156,14 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
     """Return seconds and bound of the layers' matrix products over `rows` and of the head's over its own.
 
     At the limit all of them stream and compute at once; what is reached of it is the mean of both shares.
-    Few rows read the copy in 12 bits where there is one.
+    Few rows read the second copy of a weight that has one.
     """
-    layer_bytes, layer_share = work.layer_bytes, rates.layer_share(rows)
-    head_bytes, head_share = work.head_bytes, rates.plain_share(head_rows)
-    if rows <= MOST_ROWS and work.layer_saved_bytes:
-        layer_bytes, layer_share = layer_bytes - work.layer_saved_bytes, rates.bf12_share(rows)
-    if head_rows <= MOST_ROWS and work.head_saved_bytes:
-        head_bytes, head_share = head_bytes - work.head_saved_bytes, rates.bf12_share(head_rows)
+    layer_bytes, layer_share = _streamed(
+        work.layer_bytes, work.layer_copies, rates, rows=rows, share=rates.layer_share(rows)
+    )
+    head_bytes, head_share = _streamed(
+        work.head_bytes, work.head_copies, rates, rows=head_rows, share=rates.plain_share(head_rows)
+    )
     layers_s = 2 * rows * work.layer_weights / rates.layer_flops_per_s
     head_s = 2 * head_rows * work.head_weights / rates.flops_per_s
     least_s, bound = linear_time(
@@ -171,6 +176,20 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
         of_layers = layer_bytes / (layer_bytes + head_bytes)
     slowdown = of_layers / layer_share + (1 - of_layers) / head_share
     return least_s * slowdown, bound
+
+
+def _streamed(
+    num_bytes: int, copies: tuple[LayerCopy, ...], rates: Rates, *, rows: int, share: float
+) -> tuple[int, float]:
+    """Return the bytes that products over so many rows read, and which share of the limit they reach.
+
+    `num_bytes` and `share` are those of the weights alone.
+    """
+    read = [copy for copy in copies if rows <= MOST_ROWS[copy.format]]
+    parts = [(copy.num_bytes, rates.copy_share(copy.format, rows)) for copy in read]
+    parts.append((num_bytes - sum(copy.num_bytes + copy.saved_bytes for copy in read), share))
+    streamed = sum(part for part, _ in parts)
+    return streamed, streamed / sum(part / reached for part, reached in parts)
 
 
 def _other_s(case: Case, work: DecoderWork, rates: Rates, *, rows: int, sampled: int) -> float:

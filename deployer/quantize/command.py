@@ -15,7 +15,7 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel, check_family, open_model
 from deployer.quantize.make_copy import CopyJob, check_job, make_copy
-from deployer.quantize.options import BF12, KEPT, MADE, QuantizeOptions, check_heads, check_options, method_of
+from deployer.quantize.options import BF12, KEPT, MADE, QuantizeOptions, check_kept, check_options, method_of
 from deployer.quantize.prompts import calibration_prompts
 from deployer.quantize.quality import Quality, print_quality, quality_of
 from deployer.quantize.questions import question_prompts
@@ -59,7 +59,8 @@ def run(config: DeployConfig, options: QuantizeOptions) -> int:
 def _compare(config: DeployConfig, options: QuantizeOptions, model: OpenedModel, choice: EngineChoice) -> int:
     """Make every format that is named and print a row each, the original first."""
     assert options.compare is not None, "asked of a comparison"
-    check_heads([KEPT[name] for name in options.compare if name in KEPT], model.spec.decoder.head_dim)
+    kept = [KEPT[name] for name in options.compare if name in KEPT]
+    check_kept(kept, head_dim=model.spec.decoder.head_dim, dtype=_dtype(config, model, choice))
     jobs = {}
     for name in options.compare:
         if name in MADE:
@@ -90,6 +91,13 @@ def _compare(config: DeployConfig, options: QuantizeOptions, model: OpenedModel,
     else:
         print_quality(rows, out=sys.stdout)
     return 0
+
+
+def _dtype(config: DeployConfig, model: OpenedModel, choice: EngineChoice) -> str:
+    """Return what the engine will compute in, as `engines.devices.compute_dtype` takes it."""
+    if config.engine.dtype != "auto":
+        return config.engine.dtype
+    return "float32" if choice.device == "cpu" else model.spec.dtype
 
 
 def _job(

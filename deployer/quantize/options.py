@@ -8,7 +8,7 @@ from typing import Literal
 from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, Range
 from deployer.config.schema import QuantizationConfig
 from deployer.errors import ConfigError
-from engines.memory.kv_bytes import head_dim_rule
+from engines.memory.kv_bytes import dtype_rule, head_dim_rule
 from engines.options import KvFormat
 from engines.quant.method import Method
 from engines.quant.weight_quant import WeightFormat
@@ -29,9 +29,7 @@ MADE: Mapping[str, tuple[WeightFormat, bool]] = {  # format, and whether it is s
     "gptq": ("gptq", True),
 }
 KEPT: Mapping[str, KvFormat] = {"kv_bf12": "bf12", "kv_int8": "int8", "kv_fp8": "fp8", "kv_int4": "int4"}
-BF12 = (
-    "bf12"  # in `compare`: the weights that decode reads in 12 bits (engine.bf12_weights) as these hold them
-)
+BF12 = "bf12"  # in `compare`: the weights that decode reads in 12 bits, as these hold them
 AUTO_GROUP = 0  # `Method.group_size`: chosen by `fitted`
 
 
@@ -99,9 +97,9 @@ def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
         raise ConfigError(faults)
 
 
-def check_heads(forms: Sequence[KvFormat], head_dim: int) -> None:
-    """Raise ConfigError where keys and values of such heads cannot be kept so."""
-    rules = {form: head_dim_rule(head_dim, form) for form in forms}
+def check_kept(forms: Sequence[KvFormat], *, head_dim: int, dtype: str) -> None:
+    """Raise ConfigError where keys and values of such heads, computed in this dtype, cannot be kept so."""
+    rules = {form: head_dim_rule(head_dim, form) or dtype_rule(dtype, form) for form in forms}
     faults = [f"quantize.compare: kv_{form}: {rule}; leave it out" for form, rule in rules.items() if rule]
     if faults:
         raise ConfigError(faults)

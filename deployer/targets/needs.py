@@ -34,7 +34,9 @@ def needs_of(config: DeployConfig, plan: Plan) -> Needs:
     if plan.figures.memory.refusal is not None:
         ways = "; ".join(change.words for change in plan.ways_to_fit)
         raise NoFitError(f"{plan.model}: {plan.verdict}" + (f"; what would fit: {ways}" if ways else ""))
-    rank_bytes = plan.figures.memory.bytes_of("weights") - plan.case.bf12.num_bytes  # the copy is no file
+    rank_bytes = (
+        plan.figures.memory.bytes_of("weights") - plan.case.second_copy.num_bytes
+    )  # the copy is no file
     engine, on_gpu = config.engine, plan.case.hardware.kind == "gpu"
     return Needs(
         name=config.target.name or plan.model.replace("_", "-").replace(".", "-"),

@@ -22,7 +22,7 @@ from engines.quant.next_tokens import NextTokens, compare, joined
 from engines.quant.prompt_steps import CalibrationPrompt
 from engines.quant.tower import Features, encoded
 from engines.spec import ModelSpec
-from engines.weights.bf12_copy import may_be_copied
+from engines.weights.decode_copy import may_be_copied
 from engines.weights.load import Change, load_network
 
 

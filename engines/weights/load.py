@@ -19,7 +19,7 @@ from engines.families import rules_for
 from engines.network import Network
 from engines.ops import Ops
 from engines.parallel import TpGroup
-from engines.quant.bf12_copies import bf12_copies
+from engines.quant.decode_copies import decode_copies
 from engines.quant.linear_tensors import tensors_of
 from engines.quant.packed_layers import PACKED_SUFFIXES, PackedLayer, packed_layers
 from engines.quant.weight_quant import WeightQuant
@@ -52,11 +52,11 @@ def load_network(
     dtype: torch.dtype,
     rank: int = 0,
     tp: int = 1,
-    bf12_layers: Collection[str] = (),
+    copied_layers: Collection[str] = (),
     change: Change | None = None,
     progress: Progress | None = None,
 ) -> Network:
-    """Load one rank's share of a checkpoint, converted to `dtype`; weights of `bf12_layers` in 12 bits, too.
+    """Load one rank's share of a checkpoint, converted to `dtype`, and copies of `copied_layers` for decode.
 
     `change` says what becomes of a tensor by its name; None: all stay as they are.
     Raises CheckpointError with everything that is wrong with the folder, its files, names or shapes.
@@ -89,7 +89,7 @@ def load_network(
     )
     if change is not None:
         tensors = {name: change(name, tensor) for name, tensor in tensors.items()}
-    tensors |= bf12_copies(tensors, bf12_layers, rank=rank, tp=tp)
+    tensors |= decode_copies(tensors, copied_layers, rank=rank, tp=tp)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 
@@ -102,14 +102,14 @@ def random_network(
     seed: int,
     rank: int = 0,
     tp: int = 1,
-    bf12_layers: Collection[str] = (),
+    copied_layers: Collection[str] = (),
 ) -> Network:
     """Build a network with seeded random weights, scaled so that activations keep their size.
 
-    Weights of `bf12_layers` are kept in 12 bits, too.
+    `copied_layers` have a copy for decode, too.
     """
     tensors = random_tensors(spec, device=device, dtype=dtype, seed=seed, tp=tp)
-    tensors |= bf12_copies(tensors, bf12_layers, rank=rank, tp=tp)
+    tensors |= decode_copies(tensors, copied_layers, rank=rank, tp=tp)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
 

@@ -12,7 +12,7 @@ from engines import backends
 from engines.errors import DeviceError
 from engines.loading import load_engine
 from engines.messages import Ready, Start
-from engines.quant import bf12_copies
+from engines.quant import decode_copies
 
 
 def ready(**changes: Any) -> Ready:
@@ -91,8 +91,8 @@ def as_on_a_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(backends.OP_TABLES, "turbomind", backends.OP_TABLES["pytorch"])  # type: ignore[index]
     for hooks in (backends.COMPILERS, backends.CAPTURES, backends.PASS_CAPTURES, backends.CONNECTS):
         monkeypatch.delitem(hooks, "turbomind")  # type: ignore[arg-type]
-    monkeypatch.setattr(bf12_copies, "capability", lambda device: (9, 0))
-    monkeypatch.setattr(bf12_copies, "gpu_bytes", lambda device: 1 << 26)
+    monkeypatch.setattr(decode_copies, "capability", lambda device: (9, 0))
+    monkeypatch.setattr(decode_copies, "gpu_bytes", lambda device: 1 << 26)
 
 
 def copied(share: float, **changes: Any) -> frozenset[str]:
@@ -100,25 +100,25 @@ def copied(share: float, **changes: Any) -> frozenset[str]:
     told = []
 
     def load(folder: Any, spec: Any, backend: Any) -> Any:
-        told.append(backend.bf12_layers)
+        told.append(backend.copied_layers)
         return load_tiny(folder, spec, backend)
 
-    how = options(kind="turbomind", dtype="bfloat16", bf12_weights=share, num_pages=80, **changes)
+    how = options(kind="turbomind", dtype="bfloat16", decode_weights=share, num_pages=80, **changes)
     load_engine(Start(folder="x", spec=WIDE, options=how), on_phase=lambda phase: None, load=load)
     return told[0]
 
 
 @pytest.mark.usefixtures("as_on_a_hopper")
-def test_a_share_of_the_memory_switches_copies_in_12_bits_on_and_off(
+def test_a_share_of_the_memory_switches_second_copies_on_and_off(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with caplog.at_level(logging.INFO, logger="engines.quant.bf12_copies"):
+    with caplog.at_level(logging.INFO, logger="engines.quant.decode_copies"):
         assert copied(0.5) >= {"decoder.layers.0.qkv", "decoder.layers.1.down"}
         assert copied(0.0) == frozenset()
-        assert not [record for record in caplog.records if "12 bits" in record.getMessage()]
+        assert not [record for record in caplog.records if "for decode" in record.getMessage()]
         assert copied(0.001) == frozenset()
-    (said,) = [text for record in caplog.records if "12 bits" in (text := record.getMessage())]
-    assert said.startswith("no second copy of the weights in 12 bits: it takes 0.00 GiB")
+    (said,) = [text for record in caplog.records if "for decode" in (text := record.getMessage())]
+    assert said.startswith("no second copy of the weights for decode: it takes 0.00 GiB")
 
 
 def test_weights_that_do_not_fit_are_told() -> None:

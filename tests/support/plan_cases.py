@@ -68,9 +68,9 @@ def case(
     return replace(made, **changes)
 
 
-def with_bf12(what: Case, share: float = 0.15) -> Case:
-    """Return the case with weights in 12 bits, too, where they take no more than a share of the memory."""
-    return replace(what, options=replace(what.options, bf12_weights=share))
+def with_copy(what: Case, share: float = 0.15) -> Case:
+    """Return the case with weights in fewer bits, too, where they take no more than a share of the memory."""
+    return replace(what, options=replace(what.options, decode_weights=share))
 
 
 def pricing_of(case: Case) -> Pricing:
@@ -111,7 +111,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
         device="cuda",
         dtype="bfloat16",
         tp=tp,
-        bf12_weights=0.0,
+        decode_weights=0.0,
         load_format="checkpoint",
         kv=KvOptions(format="none", page_tokens=64, num_pages=None, memory=0.8, prefix_caching=True),
         scheduler=SchedulerOptions(

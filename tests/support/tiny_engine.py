@@ -87,7 +87,7 @@ OPTIONS = EngineOptions(
     device="cpu",
     dtype="auto",
     tp=1,
-    bf12_weights=0.0,
+    decode_weights=0.0,
     load_format="checkpoint",
     kv=KvOptions(format="none", page_tokens=8, num_pages=None, memory=0.01, prefix_caching=True),
     scheduler=SchedulerOptions(

@@ -20,7 +20,7 @@ from engines.network import Network
 from engines.ops import KvLayer
 from engines.options import KvFormat
 from engines.parallel import TpGroup
-from engines.quant.bf12_copies import bf12_copies
+from engines.quant.decode_copies import decode_copies
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.steps.step import StepInput
 from engines.turbomind.bench.attention_cases import cache, cache_bytes, paged_batch
@@ -30,7 +30,7 @@ from engines.turbomind.bench.decode_variants import VARIANTS
 from engines.turbomind.bench.timing import capture, copy_ceiling_gbps, matmul_ceiling_tflops, time_us
 from engines.turbomind.gpu import Gpu
 from engines.vision.vlm import Vlm
-from engines.weights.bf12_copy import copied_layers
+from engines.weights.decode_copy import layer_copies
 from engines.weights.load import random_tensors
 
 BATCHES = (1, 8, 16, 32, 64, 128, 256)
@@ -127,7 +127,7 @@ def profile(asked: Asked) -> None:
 def networks(variant: str, device: torch.device, *, bf12: bool) -> dict[str, Network]:
     """Return the network of a variant by its name, and with `bf12` the same with weights in 12 bits, too."""
     tensors = random_tensors(MODEL, device=device, dtype=torch.bfloat16, seed=0)
-    copies = bf12_copies(tensors, copied_layers(MODEL, None, tp=1), rank=0, tp=1) if bf12 else {}
+    copies = decode_copies(tensors, layer_copies(MODEL, None, tp=1), rank=0, tp=1) if bf12 else {}
     ops, alone = VARIANTS[variant](device), TpGroup(rank=0, size=1)
     made: dict[str, Network] = {variant: Vlm(MODEL, tensors, ops=ops, group=alone)}
     if bf12:

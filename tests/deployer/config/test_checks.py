@@ -29,7 +29,10 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["engine.session_len=65537"], "was made for 65536 tokens"),
         (["engine.session_len=100", "sampling.max_new_tokens=100"], "must be below engine.session_len=100"),
         (["engine=turbomind", "engine.device_type=cpu"], "engine=turbomind runs on CUDA only"),
-        (["engine=pytorch", "engine.bf12_weights=0.1"], "engine=pytorch reads no weights in 12 bits"),
+        (
+            ["engine=pytorch", "engine.decode_weights=0.1"],
+            "engine=pytorch reads no second copy of the weights",
+        ),
         (["engine.quant_policy=8"], "is now quantization.kv; write quantization.kv=int8"),
         (["+quant_policy=4"], "is now quantization.kv; write quantization.kv=int4"),
         (["engine.quant_policy=42"], "is now quantization.kv: none for 0, int4 for 4, int8 for 8"),

@@ -56,10 +56,10 @@ def test_only_a_gpu_cuts_pictures() -> None:
 
 
 def test_only_turbomind_keeps_weights_in_12_bits() -> None:
-    asked = ("engine=auto", "engine.bf12_weights=0.25")
+    asked = ("engine=auto", "engine.decode_weights=0.25")
     kernels = EngineChoice(kind="turbomind", device="cuda", reason=None)
-    assert options(*asked, choice=kernels).bf12_weights == 0.25
-    assert options(*asked, choice=ON_A_GPU).bf12_weights == 0
+    assert options(*asked, choice=kernels).decode_weights == 0.25
+    assert options(*asked, choice=ON_A_GPU).decode_weights == 0
 
 
 def test_the_choice_replaces_auto() -> None:

@@ -47,7 +47,12 @@ ROW = TokenRow(
 
 @pytest.fixture(scope="module")
 def report() -> dict[str, Any]:
-    asked = ["+model=internvl2_8b", "engine=turbomind", "engine.bf12_weights=0", "engine.max_batch_size=256"]
+    asked = [
+        "+model=internvl2_8b",
+        "engine=turbomind",
+        "engine.decode_weights=0",
+        "engine.max_batch_size=256",
+    ]
     config = load_config(asked)
     plan = make_plan(config, load_option(PLAN, "default"), load_option(HARDWARE, "h200"))
     memory = plan.figures.memory

@@ -2,7 +2,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from plan_cases import case, options, with_bf12
+from plan_cases import case, options, with_copy
 
 from deployer.plan.case import Case
 from deployer.plan.cautions import cautions
@@ -32,11 +32,19 @@ def test_an_odd_vocabulary_is_named_with_its_padding() -> None:
     assert "the vocabulary has 92,553 rows: embedding and head are padded to 92,608" in said(case())
 
 
-def test_a_copy_in_12_bits_that_is_too_large_is_told_with_what_it_takes() -> None:
-    told = said(with_bf12(case("26b")))
-    assert "no second copy of the weights in 12 bits for decode: it takes 26.96 GiB, 19.3% of" in told
-    for silent in (with_bf12(case()), case("26b"), with_bf12(case("26b", weights="fp8"))):
-        assert "in 12" not in said(silent)
+def test_a_second_copy_that_is_too_large_is_told_with_what_it_takes() -> None:
+    told = said(with_copy(case("26b")))
+    assert "there is no second copy of the weights for decode: it takes 26.96 GiB, 19.3% of" in told
+    for silent in (with_copy(case()), case("26b"), with_copy(case("26b", weights="fp8"))):
+        assert "second copy" not in said(silent)
+
+
+def test_a_second_copy_that_nothing_would_read_is_told_where_a_share_is_given() -> None:
+    assert "decode: what reads it is made for compute capability 9.0, not 8.0" in said(
+        with_copy(case(device="a100"))
+    )
+    assert "decode: the engine computes in float16" in said(with_engine(with_copy(case()), dtype="float16"))
+    assert "second copy" not in said(case(device="a100"))
 
 
 def test_a_tied_head_is_counted_and_said() -> None:

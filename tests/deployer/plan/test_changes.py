@@ -56,14 +56,14 @@ def test_changes_come_by_effect_and_without_those_that_do_nothing() -> None:
     assert "engine.max_prefill_token_num=2048" not in words
 
 
-def test_a_copy_in_12_bits_is_asked_about_by_the_share_that_it_needs() -> None:
-    asked = question("+model=internvl2_8b", "engine=turbomind", "hardware=h200", "engine.bf12_weights=0")
-    assert {"engine.bf12_weights": 0.08} in [dict(keys) for keys in single_changes(asked)]
-    asked = question("+model=internvl2_8b", "engine=turbomind", "hardware=h200", "engine.bf12_weights=0.15")
-    assert {"engine.bf12_weights": 0.0} in [dict(keys) for keys in single_changes(asked)]
+def test_a_second_copy_is_asked_about_by_the_share_that_it_needs() -> None:
+    asked = question("+model=internvl2_8b", "engine=turbomind", "hardware=h200", "engine.decode_weights=0")
+    assert {"engine.decode_weights": 0.08} in [dict(keys) for keys in single_changes(asked)]
+    asked = question("+model=internvl2_8b", "engine=turbomind", "hardware=h200", "engine.decode_weights=0.15")
+    assert {"engine.decode_weights": 0.0} in [dict(keys) for keys in single_changes(asked)]
     for words in (["engine=pytorch", "hardware=h200"], ["engine=turbomind", "hardware=a100"]):
         asked = question("+model=internvl2_8b", *words)
-        assert not [keys for keys in single_changes(asked) if "engine.bf12_weights" in keys]
+        assert not [keys for keys in single_changes(asked) if "engine.decode_weights" in keys]
 
 
 def test_a_gpu_without_fp8_is_asked_about_int8() -> None:

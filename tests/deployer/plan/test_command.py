@@ -37,7 +37,7 @@ def test_the_tables_name_device_bytes_limits_and_verdict(capsys: pytest.CaptureF
     for text in (
         "internvl2_8b on 1 x h200 (measured ceilings)",
         "memory of each GPU, 139.8 GiB",
-        "copy in 12 bits  10.28",
+        "copy for decode  10.28",
         "= weights        25.33",
         "limited by",
         "tokens  limit ms",

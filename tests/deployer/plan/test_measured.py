@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from plan_cases import case, with_bf12
+from plan_cases import case, with_copy
 
 from deployer.plan.case import Case
 from deployer.plan.rates import expected
@@ -31,7 +31,7 @@ NAMES = ["-".join(str(part or "bfloat16") for part in key) for key in MEASURED]
 
 
 def as_measured(weights: WeightFormat | None, kv: str, tp: int, share: float) -> Case:
-    made = with_bf12(case(weights=weights, tp=tp), share)
+    made = with_copy(case(weights=weights, tp=tp), share)
     return replace(made, options=replace(made.options, kv=replace(made.options.kv, format=kv)))
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from plan_cases import case, hardware, spec, with_bf12
+from plan_cases import case, hardware, spec, with_copy
 from safetensors.torch import save_file
 
 from deployer.config import load_config
@@ -107,8 +107,8 @@ def test_the_largest_phase_names_the_activations() -> None:
 
 
 def test_a_copy_in_12_bits_counts_with_the_weights_and_takes_from_the_pages() -> None:
-    bare, copied = memory(case()), memory(with_bf12(case()))
-    (row,) = (row for row in copied.rows if row.name == "copy in 12 bits")
+    bare, copied = memory(case()), memory(with_copy(case()))
+    (row,) = (row for row in copied.rows if row.name == "copy for decode")
     weights = 32 * (6144 + 4096 + 28672) * 4096 + 32 * 4096 * 14336 + 92_608 * 4096
     factors = 32 * (6144 + 4096 + 28672 + 4096) + 92_608
     assert (row.group, row.num_bytes) == ("weights", weights * 3 // 2 + 2 * factors)
@@ -117,7 +117,7 @@ def test_a_copy_in_12_bits_counts_with_the_weights_and_takes_from_the_pages() ->
 
 
 def test_a_copy_that_its_share_does_not_hold_takes_nothing() -> None:
-    assert memory(with_bf12(case(), 0.05)).rows == memory(case()).rows
+    assert memory(with_copy(case(), 0.05)).rows == memory(case()).rows
 
 
 def test_adapters_of_the_config_have_a_row_and_take_from_the_pages(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The least time of what steps did is the plan's own, where it says the same."""
 
 import pytest
-from plan_cases import case, with_bf12
+from plan_cases import case, with_copy
 
 from deployer.plan.case import Case
 from deployer.plan.phase_limit import phase_limit_s
@@ -11,7 +11,7 @@ from deployer.plan.weight_bytes import weight_parts
 from engines.messages import PhaseFigures
 
 
-@pytest.mark.parametrize("what", [case(), with_bf12(case())], ids=["16 bits", "12 bits"])
+@pytest.mark.parametrize("what", [case(), with_copy(case())], ids=["16 bits", "12 bits"])
 @pytest.mark.parametrize(("batch", "context", "steps"), [(1, 512, 3), (64, 4096, 10)])
 def test_decode_steps_are_priced_as_the_plan_prices_them(
     what: Case, batch: int, context: int, steps: int

@@ -8,7 +8,7 @@ attention.
 from dataclasses import replace
 
 import pytest
-from plan_cases import case, with_bf12
+from plan_cases import case, with_copy
 
 from deployer.plan.case import Case
 from deployer.plan.rates import expected, limit
@@ -139,7 +139,7 @@ def test_the_head_keeps_its_own_share_beside_quantized_layers() -> None:
 
 @pytest.mark.parametrize(("batch", "share"), [(1, 0.75), (128, 0.75), (129, 1.0)])
 def test_few_rows_read_the_copy_in_12_bits(batch: int, share: float) -> None:
-    plain, copied = case(), with_bf12(case())
+    plain, copied = case(), with_copy(case())
     before = decode_time(
         plain, decoder_work(plain, weight_parts(plain)), limit(plain), batch=batch, context=1
     )
@@ -150,14 +150,16 @@ def test_few_rows_read_the_copy_in_12_bits(batch: int, share: float) -> None:
 
 
 def test_of_quantized_layers_the_head_alone_is_read_in_12_bits() -> None:
-    plain, copied = case(weights="awq"), with_bf12(case(weights="awq"))
+    plain, copied = case(weights="awq"), with_copy(case(weights="awq"))
     before, after = (decoder_work(what, weight_parts(what)) for what in (plain, copied))
-    assert (after.layer_saved_bytes, before.head_saved_bytes) == (0, 0)
-    assert after.head_saved_bytes == pytest.approx(before.head_bytes / 4, rel=1e-3)
+    assert (after.layer_copies, before.head_copies, before.saved_bytes) == ((), (), 0)
+    (head,) = after.head_copies
+    assert head.num_bytes + head.saved_bytes == before.head_bytes
+    assert after.saved_bytes == pytest.approx(before.head_bytes / 4, rel=1e-3)
 
 
 def test_what_is_expected_of_12_bits_is_a_share_of_their_own_floor() -> None:
-    what = with_bf12(case())
+    what = with_copy(case())
     work, hoped, shares = decoder_work(what, weight_parts(what)), expected(what), what.hardware.shares
     assert hoped is not None and shares is not None and shares.linear_bf12 is not None
     for batch, share in ((1, shares.linear_bf12[0]), (64, shares.linear_bf12[3])):

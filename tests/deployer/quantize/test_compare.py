@@ -9,6 +9,7 @@ import torch
 
 from deployer.cli import main
 from deployer.quantize.make_copy import REPORT
+from engines.quant import judge_answers
 
 Quantize = Callable[..., tuple[int, str, str]]
 
@@ -95,6 +96,19 @@ def test_keys_and_values_that_heads_do_not_allow_are_refused_before_anything_is_
     assert code == 3
     assert "kv_int8: needs heads of a multiple of 16 numbers, this model's have 8; leave it out" in err
     assert not (tmp_path / "out").exists()
+
+
+def test_keys_and_values_that_the_dtype_does_not_allow_are_refused_before_the_model_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_answers, "load_network", None)  # which would be called with a model
+    words = ("+model=pocket_vl", "quantize.compare=[kv_bf12]", "quantize.questions=4", "engine.dtype=float16")
+    code = main(["quantize", *words, f"quantize.out={tmp_path / 'out'}", "engine.device_type=cpu"])
+    assert code == 3
+    assert (
+        "quantize.compare: kv_bf12: keeps numbers of bfloat16, float16 has three more bits of mantissa; "
+        "leave it out" in capsys.readouterr().err
+    )
 
 
 def test_a_copy_is_judged_by_held_out_questions(quantize: Quantize) -> None:

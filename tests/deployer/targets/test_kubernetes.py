@@ -95,7 +95,7 @@ def test_a_start_has_the_time_of_its_engine_and_its_download() -> None:
     loading = start_s("engine.start_timeout_s=100", "target.download_gbps=1000000")
     assert 100 <= loading <= 100 + PROBE_S
     for share in (0, 0.15):  # of the memory, for a copy that is made on the GPU
-        words = ("engine=turbomind", f"engine.bf12_weights={share}", "target.download_gbps=0.1")
+        words = ("engine=turbomind", f"engine.decode_weights={share}", "target.download_gbps=0.1")
         # 16 GB of weights at 0.1 GB/s
         assert 100 + 155 <= start_s("engine.start_timeout_s=100", *words) <= 100 + 175
 

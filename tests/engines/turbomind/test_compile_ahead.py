@@ -131,7 +131,12 @@ def test_weights_with_a_copy_in_12_bits_are_asked_about_apart(monkeypatch: pytes
     gpu: Any = SimpleNamespace(num_sms=10, shared_bytes_per_block=1, shared_bytes_per_sm=1, cubins=None)
     for layers in (["decoder.layers.0.o"], ["decoder.layers.0.o"], []):
         network = random_network(
-            spec, ops=TorchOps(), device=torch.device("cpu"), dtype=torch.bfloat16, seed=0, bf12_layers=layers
+            spec,
+            ops=TorchOps(),
+            device=torch.device("cpu"),
+            dtype=torch.bfloat16,
+            seed=0,
+            copied_layers=layers,
         )
         compile_ahead(gpu, network, options(), dtype=torch.bfloat16)
     assert told[0] == told[1] != told[2]
@@ -159,8 +164,8 @@ def test_no_request_of_a_first_start_compiles_a_kernel(
     try:
         engine = LoopEngine(
             pixels, spec=replace(SPEC, decoder=decoder), load=load_random, kind="turbomind", device="cuda",
-            dtype="bfloat16", bf12_weights=bf12, format=kv, page_tokens=16, num_pages=2048, max_batch_size=48,
-            max_prefill_token_num=1500, session_len=2048,
+            dtype="bfloat16", decode_weights=bf12, format=kv, page_tokens=16, num_pages=2048,
+            max_batch_size=48, max_prefill_token_num=1500, session_len=2048,
         )  # fmt: skip
         there = sorted(tmp_path.rglob("*.cubin"))
         assert there, "a first start compiles"

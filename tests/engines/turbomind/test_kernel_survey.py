@@ -8,7 +8,7 @@ import pytest
 import torch
 from tiny_engine import SPEC, options, picture
 
-from engines.quant.bf12_copies import bf12_copies
+from engines.quant.decode_copies import decode_copies
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.cubins import Module
@@ -17,7 +17,7 @@ from engines.turbomind.noting_gpu import AloneInGroup, NotingGpu
 from engines.turbomind.ops_table import TurbomindOps
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.vlm import Vlm, without_numbers
-from engines.weights.bf12_copy import copied_layers
+from engines.weights.decode_copy import layer_copies
 from engines.weights.load import random_tensors
 
 META = torch.device("meta")
@@ -54,7 +54,7 @@ def model(format: Any = None, **changes: Any) -> ModelSpec:
 
 def outline_of(spec: ModelSpec, tp: int, *, bf12: bool = False) -> dict[str, torch.Tensor]:
     tensors = random_tensors(spec, device=torch.device("cpu"), dtype=BF16, seed=0, tp=tp)
-    copies = bf12_copies(tensors, copied_layers(spec, None, tp=tp), rank=0, tp=tp) if bf12 else {}
+    copies = decode_copies(tensors, layer_copies(spec, None, tp=tp), rank=0, tp=tp) if bf12 else {}
     return without_numbers(tensors | copies)
 
 

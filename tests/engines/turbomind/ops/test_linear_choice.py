@@ -2,7 +2,7 @@ from typing import get_args
 
 from engines.turbomind.ops.hopper_cut import Kind
 from engines.turbomind.ops.linear_choice import gates, reads_bf12, way
-from engines.weights.bf12_copy import MOST_ROWS
+from engines.weights.decode_copy import MOST_ROWS
 
 
 def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
@@ -47,5 +47,5 @@ def test_a_copy_in_12_bits_is_read_where_that_was_measured_to_be_faster() -> Non
 
     o, qkv, gate_up, head = 4096, 6144, 28672, 92608
     assert [most(outputs) for outputs in (o, qkv, gate_up, head)] == [64, 64, 128, 128]
-    assert most(head) == MOST_ROWS  # beyond which the plan has no row read a copy
+    assert most(head) == MOST_ROWS["bf12"]  # beyond which the plan has no row read a copy
     assert [most(outputs, gated=True) for outputs in (o, qkv, gate_up)] == [0, 0, 128]

@@ -1,4 +1,4 @@
-"""Engines that read their weights in 12 bits answer as those that read 16, in the memory that is planned."""
+"""Engines that read copies of their weights answer as those that do not, in the memory that is planned."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from wide_llama import LAYERS, TIES, VOCAB, Answer, answers, num_parted, write_w
 from engines.families.registry import read_spec
 from engines.messages import Ready
 from engines.spec import ModelSpec
-from engines.weights.bf12_copy import CAPABILITY, copied_layers
+from engines.weights.decode_copy import CAPABILITY, layer_copies
 
 NUM_PROMPTS, NEW_TOKENS = 48, 24
 UNSPLIT_BYTES = 1 << 20  # of a block that torch's allocator does not cut off behind a tensor, at most
@@ -39,9 +39,9 @@ def prompts() -> list[list[int]]:
 def run(
     folder: Path, spec: ModelSpec, share: float, *, tp: int = 1, adapters: Sequence[str | None] | None = None
 ) -> tuple[list[Answer], Ready]:
-    """Return the answers of an engine that may take a share of the memory for 12 bits, and what it said."""
+    """Return the answers of an engine that may take a share of the memory for a copy, and what it said."""
     how = options(
-        kind="turbomind", dtype="bfloat16", device="cuda", tp=tp, bf12_weights=share, page_tokens=16,
+        kind="turbomind", dtype="bfloat16", device="cuda", tp=tp, decode_weights=share, page_tokens=16,
         num_pages=1024, max_batch_size=16, max_prefill_token_num=512, session_len=512,
     )  # fmt: skip
     told: list[Ready] = []
@@ -74,10 +74,10 @@ def test_answers_part_only_at_ties_and_the_copy_takes_what_is_planned(
     spec = spec_of(tmp_path)
     (wide, before), (narrow, after) = (run(tmp_path, spec, share, tp=tp) for share in (0.0, 0.15))
     parted = num_parted(wide, narrow, tie=TIES["bfloat16" if weights is None else "codes"])
-    copied = copied_layers(spec, spec.quantization, tp=tp)
+    copied = layer_copies(spec, spec.quantization, tp=tp)
     took = after.bytes_by_part["weights"] - before.bytes_by_part["weights"]
     assert len(copied) == (1 if weights else 4 * LAYERS + 1)
-    assert 0 <= took - sum(copied.values()) <= 2 * len(copied) * UNSPLIT_BYTES
+    assert 0 <= took - sum(layer.num_bytes for layer in copied.values()) <= 2 * len(copied) * UNSPLIT_BYTES
     seconds = [ready.phase_s["weights"] for ready in (before, after)]
     print(
         f"{weights or 'bfloat16'}, tp={tp}: {parted} of {NUM_PROMPTS} answers part at a tie; copy "

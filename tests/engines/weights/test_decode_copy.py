@@ -1,4 +1,4 @@
-"""Which ranks keep a second copy of their weights in 12 bits, and what it takes."""
+"""Which ranks keep a second copy of their weights for decode, and what it takes."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,7 +8,7 @@ from plan_cases import engine, spec
 
 from engines.options import EngineOptions
 from engines.quant.weight_quant import WeightFormat, WeightQuant
-from engines.weights.bf12_copy import Bf12Copy, bf12_copy, saved_bytes
+from engines.weights.decode_copy import DecodeCopy, LayerCopy, by_format, decode_copy
 
 H200 = 150_109_880_320
 # (outputs, inputs) of a layer, and the head with its vocabulary padded to 64
@@ -17,17 +17,17 @@ HEAD_8B = (92_608, 4096)
 
 
 def options(share: float = 0.15, **changes: Any) -> EngineOptions:
-    return replace(engine(), bf12_weights=share, **changes)
+    return replace(engine(), decode_weights=share, **changes)
 
 
-def copy(size: str = "8b", how: EngineOptions | None = None, **changes: Any) -> Bf12Copy:
+def copy(size: str = "8b", how: EngineOptions | None = None, **changes: Any) -> DecodeCopy:
     facts: dict[str, Any] = {
         "dtype": "bfloat16",
         "quant": None,
         "capability": (9, 0),
         "memory_bytes": H200,
     }
-    return bf12_copy(spec(size), how or options(), **{**facts, **changes})
+    return decode_copy(spec(size), how or options(), **{**facts, **changes})
 
 
 def test_a_copy_is_12_bits_a_weight_and_a_factor_an_output() -> None:
@@ -36,7 +36,7 @@ def test_a_copy_is_12_bits_a_weight_and_a_factor_an_output() -> None:
     assert found.why_not is None
     assert found.num_bytes == sum(outputs * inputs * 3 // 2 + 2 * outputs for outputs, inputs in shapes)
     assert len(found.layers) == 32 * 4 + 1
-    assert {"decoder.head", "decoder.layers.31.gate_up"} <= found.layers
+    assert {"decoder.head", "decoder.layers.31.gate_up"} <= found.layers.keys()
 
 
 def test_a_rank_copies_its_own_share() -> None:
@@ -50,26 +50,30 @@ def test_all_is_copied_or_nothing() -> None:
     just = copy(how=options(needed / H200))
     assert just.num_bytes == needed
     too_small = copy(how=options(needed / H200 * 0.999))
-    assert (too_small.layers, too_small.num_bytes) == (frozenset(), 0)
-    assert sum(too_small.bytes_by_layer.values()) == needed
+    assert (too_small.layers, too_small.num_bytes) == ({}, 0)
+    assert sum(layer.num_bytes for layer in too_small.wanted.values()) == needed
     assert too_small.why_not is not None
-    assert too_small.why_not.startswith("it takes 10.28 GiB, 7.4% of this GPU's memory, and engine.bf12_w")
+    assert too_small.why_not.startswith("it takes 10.28 GiB, 7.4% of this GPU's memory, and engine.decod")
     assert too_small.why_not.endswith("allows 10.27 GiB")
 
 
 @pytest.mark.parametrize(
     ("how", "facts", "why"),
     [
-        (options(0.0), {}, "engine.bf12_weights=0"),
+        (options(0.0), {}, "engine.decode_weights=0"),
         (options(kind="pytorch"), {}, "engine=pytorch reads none"),
-        (options(), {"dtype": "float16"}, "weights are in float16, and only bfloat16 is packed"),
+        (
+            options(),
+            {"dtype": "float16"},
+            "the engine computes in float16, and what reads it in bfloat16 alone",
+        ),
         (options(), {"capability": (8, 0)}, "made for compute capability 9.0, not 8.0"),
         (options(), {"capability": None}, "made for compute capability 9.0, not none"),
     ],
 )
 def test_there_is_no_copy_that_nothing_reads(how: EngineOptions, facts: dict[str, Any], why: str) -> None:
     found = copy(how=how, **facts)
-    assert not found.layers and not found.bytes_by_layer
+    assert not found.layers and not found.wanted
     assert found.why_not is not None and found.why_not.endswith(why)
 
 
@@ -77,7 +81,7 @@ def test_there_is_no_copy_that_nothing_reads(how: EngineOptions, facts: dict[str
 def test_of_a_quantized_checkpoint_only_what_stays_in_bf16_is_copied(form: WeightFormat) -> None:
     quant = WeightQuant(format=form, group_size=128 if form in ("awq", "gptq") else None, decoder_only=True)
     found = copy(quant=quant)
-    assert found.layers == {"decoder.head"}
+    assert found.layers.keys() == {"decoder.head"}
     assert found.num_bytes == 92_608 * 4096 * 3 // 2 + 2 * 92_608
 
 
@@ -91,12 +95,18 @@ def test_layers_that_are_not_whole_tiles_are_read_in_16_bits() -> None:
 def test_a_model_without_whole_tiles_is_told_so() -> None:
     odd = spec("1b")
     odd = replace(odd, decoder=replace(odd.decoder, hidden=904, ffn=4860, num_heads=13, num_kv_heads=1))
-    found = bf12_copy(odd, options(), dtype="bfloat16", quant=None, capability=(9, 0), memory_bytes=H200)
+    found = decode_copy(odd, options(), dtype="bfloat16", quant=None, capability=(9, 0), memory_bytes=H200)
     assert found.why_not == "no layer is whole tiles of 16 outputs and 128 inputs"
 
 
 def test_a_quarter_of_the_bytes_is_saved_but_for_the_factors() -> None:
+    head = copy().layers["decoder.head"]
+    assert head.saved_bytes == 92_608 * 4096 // 2 - 2 * 92_608
+
+
+def test_copies_add_up_by_format() -> None:
     found = copy()
-    saved = saved_bytes(spec("8b"), found.layers, tp=1)
-    assert saved.keys() == found.layers
-    assert saved["decoder.head"] == 92_608 * 4096 // 2 - 2 * 92_608
+    (total,) = by_format(found.layers.values())
+    saved = sum(layer.saved_bytes for layer in found.layers.values())
+    assert total == LayerCopy(format="bf12", num_bytes=found.num_bytes, saved_bytes=saved)
+    assert by_format([]) == ()

@@ -1,4 +1,4 @@
-"""Copies in 12 bits beside the weights of a network."""
+"""Second copies for decode beside the weights of a network."""
 
 import logging
 from dataclasses import replace
@@ -9,10 +9,10 @@ from plan_cases import engine
 
 from engines.decoder.layers import linear_weight
 from engines.ops import Dense
-from engines.quant.bf12_copies import bf12_copies
 from engines.quant.bf12_tiles import bf12_of, weight_of
+from engines.quant.decode_copies import decode_copies
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
-from engines.weights.bf12_copy import bf12_copy, copied_layers
+from engines.weights.decode_copy import decode_copy, layer_copies
 from engines.weights.load import random_tensors
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16
@@ -38,17 +38,19 @@ SMALL = ModelSpec(
 
 @pytest.mark.parametrize("tp", [1, 2])
 def test_the_copies_take_what_the_plan_says(tp: int) -> None:
-    options = replace(engine(tp=tp), bf12_weights=0.5)
-    planned = bf12_copy(SMALL, options, dtype="bfloat16", quant=None, capability=(9, 0), memory_bytes=1 << 30)
+    options = replace(engine(tp=tp), decode_weights=0.5)
+    planned = decode_copy(
+        SMALL, options, dtype="bfloat16", quant=None, capability=(9, 0), memory_bytes=1 << 30
+    )
     tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0, tp=tp)
-    copies = bf12_copies(tensors, planned.layers, rank=tp - 1, tp=tp)
+    copies = decode_copies(tensors, planned.layers, rank=tp - 1, tp=tp)
     assert len(planned.layers) == 9 and len(copies) == 18
     assert sum(copy.nbytes for copy in copies.values()) == planned.num_bytes
 
 
 def test_a_layer_under_a_name_brings_its_copy_and_its_bias() -> None:
     tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
-    copies = bf12_copies(tensors, copied_layers(SMALL, None, tp=1), rank=0, tp=1)
+    copies = decode_copies(tensors, layer_copies(SMALL, None, tp=1), rank=0, tp=1)
     bias = torch.randn(256).to(BF16)
     name = "decoder.layers.1.down"
     layer = linear_weight(tensors | copies | {f"{name}.bias": bias}, name)
@@ -62,7 +64,7 @@ def test_a_head_that_is_the_embedding_is_copied_from_this_ranks_rows_of_it() -> 
     tensors = random_tensors(tied, device=CPU, dtype=BF16, seed=0, tp=2)
     assert "decoder.head.weight" not in tensors
     for rank in (0, 1):
-        copies = bf12_copies(tensors, ["decoder.head"], rank=rank, tp=2)
+        copies = decode_copies(tensors, ["decoder.head"], rank=rank, tp=2)
         wanted = bf12_of(tensors["decoder.embed.weight"].chunk(2)[rank])
         assert wanted is not None
         assert torch.equal(copies["decoder.head.bf12_tiles"], wanted.tiles_YXB)
@@ -73,17 +75,19 @@ def test_a_layer_that_12_bits_cannot_hold_is_named_and_the_others_are_copied(
 ) -> None:
     tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
     tensors["decoder.layers.0.o.weight"][3, 5] = float("inf")
-    with caplog.at_level(logging.INFO, logger="engines.quant.bf12_copies"):
-        copies = bf12_copies(tensors, copied_layers(SMALL, None, tp=1), rank=0, tp=1)
+    with caplog.at_level(logging.INFO, logger="engines.quant.decode_copies"):
+        copies = decode_copies(tensors, layer_copies(SMALL, None, tp=1), rank=0, tp=1)
     assert len(copies) == 16 and "decoder.layers.0.o.bf12_tiles" not in copies
     told, warned = (record.getMessage() for record in caplog.records)
-    assert told.startswith("weights of 8 layers kept in 12 bits too for decode: 0.00 GiB, packed in ")
+    assert told.startswith(
+        "weights of 8 layers kept a second time for decode, bf16 in 12 bits: 0.00 GiB, packed in "
+    )
     assert warned.startswith("1 layers have weights of 65,536 and more") and warned.endswith(
         ": decoder.layers.0.o"
     )
 
 
 def test_nothing_is_said_where_nothing_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.INFO, logger="engines.quant.bf12_copies"):
-        assert bf12_copies({}, [], rank=0, tp=1) == {}
+    with caplog.at_level(logging.INFO, logger="engines.quant.decode_copies"):
+        assert decode_copies({}, [], rank=0, tp=1) == {}
     assert not caplog.records

@@ -1,0 +1,142 @@
+"""Whether a rank keeps its weights a second time in fewer bits, for decode to read. Torch-free.
+
+All that the decoder has in bf16, linear layers and head (of a quantized checkpoint the head), or none:
+half a copy would have steps of which nobody can say how fast they are. The planner asks what the engine asks.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from engines.options import EngineOptions
+from engines.quant.bf12_shape import bf12_bytes, takes_shape
+from engines.quant.weight_quant import WeightQuant
+from engines.spec import ModelSpec
+from engines.weights.parameter import Parameter
+from engines.weights.parameters import parameters
+from engines.weights.quantized_bytes import is_quantized, parameter_bytes
+from engines.weights.split import local_shape
+
+CopyFormat = Literal["bf12"]
+
+HEAD = "decoder.head"
+CAPABILITY = (9, 0)  # compute capability that the kernels are made for that read copies
+# Rows of a step whose products read a copy, at most; more rows read the weights.
+MOST_ROWS: Mapping[CopyFormat, int] = {"bf12": 128}
+
+_COPIED = re.compile(r"(decoder\.layers\.\d+\.(qkv|o|gate_up|down)|decoder\.head)\.weight")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerCopy:
+    """The copy of one layer on a rank, or of several in the same format."""
+
+    format: CopyFormat
+    num_bytes: int
+    saved_bytes: int  # that a step which reads the copy does not read of the weights
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DecodeCopy:
+    """The second copy of a rank's weights."""
+
+    wanted: Mapping[str, LayerCopy]  # of `decoder.layers.0.qkv` and the like, what there is or would be
+    why_not: str | None  # why there is no copy; None: there is one
+
+    @property
+    def layers(self) -> Mapping[str, LayerCopy]:
+        """The layers that have a copy, by name."""
+        return self.wanted if self.why_not is None else {}
+
+    @property
+    def num_bytes(self) -> int:
+        """What the copy takes on a rank."""
+        return sum(layer.num_bytes for layer in self.layers.values())
+
+
+def decode_copy(
+    spec: ModelSpec,
+    options: EngineOptions,
+    *,
+    dtype: str,
+    quant: WeightQuant | None,
+    capability: tuple[int, int] | None,
+    memory_bytes: int,
+) -> DecodeCopy:
+    """Return the copy that a rank keeps on a device of so much memory, or why it keeps none.
+
+    `dtype` is the compute dtype by torch's name, `capability` a GPU's compute capability; `quant` says what
+    is in bf16 no more.
+    """
+    why_not = _why_nothing_reads_it(options, dtype=dtype, capability=capability)
+    if why_not is not None:
+        return DecodeCopy(wanted={}, why_not=why_not)
+    wanted = layer_copies(spec, quant, tp=options.tp)
+    if not wanted:
+        return DecodeCopy(wanted={}, why_not="no layer is whole tiles of 16 outputs and 128 inputs")
+    needed = sum(layer.num_bytes for layer in wanted.values())
+    limit = options.decode_weights * memory_bytes
+    if needed <= limit:
+        return DecodeCopy(wanted=wanted, why_not=None)
+    return DecodeCopy(
+        wanted=wanted,
+        why_not=(
+            f"it takes {needed / 2**30:.2f} GiB, {needed / memory_bytes:.1%} of this GPU's memory, and "
+            f"engine.decode_weights={options.decode_weights:g} allows {limit / 2**30:.2f} GiB"
+        ),
+    )
+
+
+def layer_copies(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> dict[str, LayerCopy]:
+    """Return the copies of a rank by layer, of those whose weights are whole tiles there."""
+    found = (
+        (parameter.name.removesuffix(".weight"), _copy_of(parameter, spec, quant, tp=tp))
+        for parameter in parameters(spec)
+        if may_be_copied(parameter.name)
+    )
+    return {name: layer for name, layer in found if layer is not None}
+
+
+def may_be_copied(parameter_name: str) -> bool:
+    """Tell whether a parameter is a weight that decode could read in fewer bits."""
+    return _COPIED.fullmatch(parameter_name) is not None
+
+
+def by_format(layers: Iterable[LayerCopy]) -> tuple[LayerCopy, ...]:
+    """Return the sum of copies in each format that occurs."""
+    sums: dict[CopyFormat, LayerCopy] = {}
+    for layer in layers:
+        before = sums.get(layer.format, LayerCopy(format=layer.format, num_bytes=0, saved_bytes=0))
+        sums[layer.format] = LayerCopy(
+            format=layer.format,
+            num_bytes=before.num_bytes + layer.num_bytes,
+            saved_bytes=before.saved_bytes + layer.saved_bytes,
+        )
+    return tuple(sums.values())
+
+
+def _copy_of(
+    parameter: Parameter, spec: ModelSpec, quant: WeightQuant | None, *, tp: int
+) -> LayerCopy | None:
+    outputs, inputs = local_shape(parameter, tp=tp)
+    if (quant is not None and is_quantized(parameter, spec, quant)) or not takes_shape(outputs, inputs):
+        return None
+    num_bytes = bf12_bytes(outputs, inputs)
+    read = parameter_bytes(parameter, spec, quant, dtype_bytes=2, tp=tp)
+    return LayerCopy(format="bf12", num_bytes=num_bytes, saved_bytes=read - num_bytes)
+
+
+def _why_nothing_reads_it(
+    options: EngineOptions, *, dtype: str, capability: tuple[int, int] | None
+) -> str | None:
+    if options.decode_weights == 0:
+        return "engine.decode_weights=0"
+    if options.kind != "turbomind":
+        return f"engine={options.kind} reads none"
+    if dtype != "bfloat16":
+        return f"the engine computes in {dtype}, and what reads it in bfloat16 alone"
+    if capability != CAPABILITY:
+        has = "none" if capability is None else ".".join(map(str, capability))
+        return f"what reads it is made for compute capability {'.'.join(map(str, CAPABILITY))}, not {has}"
+    return None
