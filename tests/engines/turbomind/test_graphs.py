@@ -94,9 +94,17 @@ def decode(network: Network, kv: list, counts: list[int], *, device: str) -> tor
     return torch.cat(rows)
 
 
+def finish(result: torch.Tensor) -> None:
+    """Wait for what makes a tensor."""
+    if result.is_cuda:
+        torch.cuda.synchronize(result.device)
+
+
 def replay(graphs: DecodeGraphs, runs: list[Run]) -> torch.Tensor:
     """Return the logits of a replayed step, which the next one does not write over."""
-    logits = graphs.replay(decode_rows(runs, page_tokens=16), None).logits_SV.float().clone()
+    rows = decode_rows(runs, page_tokens=16)
+    logits = graphs.replay(rows, None).logits_SV.float().clone()
+    finish(logits)  # the GPU reads `rows` until then
     for run in runs:
         run.done += 1
     return logits
@@ -196,7 +204,8 @@ def test_a_token_that_only_the_gpu_knows_is_read_where_the_last_step_left_it(net
         run_step(network, kv, [(run, run.num_prompt)], device=device)
         run.token_ids.append(9)
     greedy = PlainRows(choices_S6=None)
-    first = graphs.replay(decode_rows(runs, page_tokens=16), greedy).ids_S
+    known = decode_rows(runs, page_tokens=16)
+    first = graphs.replay(known, greedy).ids_S
     known = first.tolist()
     for run in runs:
         run.done += 1
