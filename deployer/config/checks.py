@@ -6,15 +6,22 @@ A rule yields the key that it objects to and the rest of the message: the rule a
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
 
 from deployer.config.adapters import adapters_are_there
-from deployer.config.hyper_parameters import head_dim, max_positions, num_kv_heads
+from deployer.config.hyper_parameters import max_positions, num_kv_heads
+from deployer.config.kv_checks import kv_format_suits_the_dtype, kv_format_suits_the_heads
 from deployer.config.origins import Origins
 from deployer.config.qos_checks import classes_fit_together
 from deployer.config.ranges import out_of_range
 from deployer.config.rule import Complaints, Rule
 from deployer.config.schema import DeployConfig
+from deployer.config.server_checks import (
+    endpoint_is_a_url,
+    origins_are_origins,
+    ports_differ,
+    tls_needs_both_files,
+)
+from deployer.config.suggest import any_of
 from deployer.config.target_checks import (
     gradio_runs_here,
     ranks_fit_a_node,
@@ -22,11 +29,8 @@ from deployer.config.target_checks import (
     target_has_a_label_for_a_name,
 )
 from deployer.config.unbuilt import UnbuiltValueError
-from engines.memory.kv_bytes import dtype_rule, head_dim_rule
-from engines.options import KvFormat
 
 SMALLEST_CACHE_BYTES = 1 << 20
-KV_FORMATS: tuple[KvFormat, ...] = ("none", "bf12", "int8", "fp8", "int4")
 
 
 def broken_rules(config: DeployConfig, origins: Origins) -> list[str]:
@@ -81,7 +85,7 @@ def tp_divides_kv_heads(config: DeployConfig) -> Complaints:
     heads = num_kv_heads(config.model.hyper_parameters or {})
     if heads is not None and config.engine.tp > 0 and heads % config.engine.tp:
         good = [str(tp) for tp in range(1, heads + 1) if heads % tp == 0]
-        yield "engine.tp", f"must divide the {heads} KV heads of `{config.model.name}`; use {_any_of(good)}"
+        yield "engine.tp", f"must divide the {heads} KV heads of `{config.model.name}`; use {any_of(good)}"
 
 
 def page_is_a_power_of_two(config: DeployConfig) -> Complaints:
@@ -132,32 +136,10 @@ def copies_for_decode_are_read(config: DeployConfig) -> Complaints:
         )
 
 
-def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
-    dim, form = head_dim(config.model.hyper_parameters or {}), config.quantization.kv
-    rule = head_dim_rule(dim, form) if dim is not None else None
-    if rule is not None:
-        good: list[str] = [name for name in KV_FORMATS if head_dim_rule(dim or 0, name) is None]
-        yield "quantization.kv", f"{rule}; use {_any_of(good)}"
-
-
-def kv_format_suits_the_dtype(config: DeployConfig) -> Complaints:
-    rule = dtype_rule(config.engine.dtype, config.quantization.kv)
-    if rule is not None:
-        yield "quantization.kv", f"{rule}; use none, int8, fp8 or int4, or engine.dtype=bfloat16"
-
-
 def tiles_are_in_order(config: DeployConfig) -> Complaints:
     low, high = config.vision.min_tiles, config.vision.max_tiles
     if low is not None and high is not None and low > high:
         yield "vision.min_tiles", f"must not be above vision.max_tiles={high}"
-
-
-def tls_needs_both_files(config: DeployConfig) -> Complaints:
-    key, certificate = config.server.ssl_keyfile, config.server.ssl_certfile
-    if certificate is not None and key is None:
-        yield "server.ssl_certfile", "a certificate needs its private key; set server.ssl_keyfile=<file>"
-    if key is not None and certificate is None:
-        yield "server.ssl_keyfile", "a private key needs its certificate; set server.ssl_certfile=<file>"
 
 
 def named_files_are_there(config: DeployConfig) -> Complaints:
@@ -176,16 +158,6 @@ def named_files_are_there(config: DeployConfig) -> Complaints:
         yield "vision.file_root", f"there is no such folder; the path is relative to {Path.cwd()}"
 
 
-def ports_differ(config: DeployConfig) -> Complaints:
-    server, users = config.server, {config.server.port: "server.port has it for HTTP"}
-    for name, port in (("grpc_port", server.grpc_port), ("gradio_port", server.gradio_port)):
-        if port and port in users:  # 0 is any free port, of which two differ
-            rule = f"{users[port]}, and each needs a port of its own"
-            yield f"server.{name}", f"{rule}; use another port, 0 for any free one or null for none"
-        elif port:
-            users[port] = f"server.{name} has it"
-
-
 def texts_are_not_empty(config: DeployConfig) -> Complaints:
     texts = {
         "model.name": config.model.name,
@@ -201,41 +173,6 @@ def texts_are_not_empty(config: DeployConfig) -> Complaints:
         yield "server.api_keys", "must hold no empty key; use [] for no check"
     if not all(config.chat_template.stop_words):
         yield "chat_template.stop_words", "must hold no empty text: it would end every answer at once"
-
-
-def origins_are_origins(config: DeployConfig) -> Complaints:
-    bad = [origin for origin in config.server.cors_origins if not _is_web_origin(origin)]
-    if bad:
-        yield "server.cors_origins", 'each must read scheme://host or scheme://host:port, or be "*" for all'
-
-
-def endpoint_is_a_url(config: DeployConfig) -> Complaints:
-    endpoint = config.server.otel_endpoint
-    if endpoint is None:
-        return
-    parts = _url(endpoint)
-    if parts is None or parts.scheme not in ("http", "https") or not parts.hostname:
-        yield "server.otel_endpoint", "must be a URL; as http://localhost:4318/v1/traces"
-
-
-def _is_web_origin(text: str) -> bool:
-    parts = _url(text)
-    if text == "*" or parts is None:
-        return text == "*"
-    bare = not parts.path and not parts.query and not parts.fragment
-    return bool(parts.scheme) and bool(parts.hostname) and bare
-
-
-def _url(text: str) -> SplitResult | None:
-    """Return the parts of a URL, or None where it has none: brackets that do not close."""
-    try:
-        return urlsplit(text)
-    except ValueError:
-        return None
-
-
-def _any_of(words: list[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 RULES: tuple[Rule, ...] = (

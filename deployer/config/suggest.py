@@ -1,6 +1,6 @@
 """Did-you-mean, one way for keys, options and choices."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 # what a choice is called elsewhere
@@ -22,6 +22,11 @@ def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
 def quoted(names: Iterable[str]) -> str:
     """Return the names in backticks, separated by commas."""
     return ", ".join(f"`{name}`" for name in names)
+
+
+def any_of(words: Sequence[str]) -> str:
+    """Return the words as a choice: a, b or c."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} or {words[-1]}"
 
 
 def way_out(word: str, known: Iterable[str], *, kind: str, prefix: str = "", listed_by: str = "") -> str:

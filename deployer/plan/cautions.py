@@ -6,11 +6,10 @@ from deployer.plan.case import Case, proven
 from deployer.plan.figures import Figures
 from deployer.plan.hardware import flops_per_s, supports
 from deployer.plan.number_formats import math_format
-from engines.memory.kv_bytes import dtype_rule
+from deployer.plan.start_faults import OLDEST
 from engines.weights.split import padded_vocab
 
 Cautions = Iterator[str]
-OLDEST = [7, 5]  # compute capability that CUDA 13, which compiles our kernels, still has
 
 
 def cautions(case: Case, figures: Figures) -> list[str]:
@@ -108,24 +107,12 @@ def dtype_was_replaced(case: Case, figures: Figures) -> Cautions:
         )
 
 
-def kv_format_does_not_suit_the_dtype(case: Case, figures: Figures) -> Cautions:
-    form = case.options.kv.format
-    rule = dtype_rule(case.dtype, form)
-    if rule is not None:
-        yield (
-            f"quantization.kv={form}: {rule}; an engine does not start so: use int8, fp8, int4 or none, or "
-            "engine.dtype=bfloat16"
-        )
-
-
 def engine_is_untried(case: Case, figures: Figures) -> Cautions:
     capability, kind = case.hardware.capability, case.options.kind
     if capability is None or proven(case.hardware):
         return
     where = "compute capability " + ".".join(map(str, capability))
-    if capability < OLDEST and kind == "turbomind":
-        yield f"engine=turbomind does not run on {where}: CUDA 13 has no compiler for it; use engine=pytorch"
-    elif kind == "turbomind":
+    if kind == "turbomind":
         yield f"engine=turbomind has not been run on {where} yet: engine=auto takes pytorch there"
     elif capability >= OLDEST:
         yield (
@@ -156,7 +143,6 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     session_is_beyond_the_model,
     format_has_no_units,
     dtype_was_replaced,
-    kv_format_does_not_suit_the_dtype,
     engine_is_untried,
     times_are_limits,
 )

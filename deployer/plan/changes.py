@@ -14,6 +14,7 @@ from deployer.plan.case import Case, case_of
 from deployer.plan.figures import Figures, figures_of
 from deployer.plan.hardware import Hardware, supports
 from deployer.plan.options import PlanOptions
+from deployer.plan.start_faults import start_faults
 from engines.errors import CheckpointError
 from engines.spec import ModelSpec
 
@@ -134,8 +135,7 @@ def _smaller_weights(question: Question) -> Iterator[str]:
 
 def _smaller_kv(question: Question) -> Iterator[str]:
     if question.case().options.kv.format == "none":
-        if question.case().dtype == "bfloat16":
-            yield "bf12"
+        yield "bf12"
         yield "fp8" if supports(question.hardware, "fp8") else "int8"
         yield "int4"
 
@@ -153,13 +153,14 @@ def _other_copy(question: Question) -> Iterator[float]:
 
 
 def _change(question: Question, keys: Keys) -> Change | None:
-    """Return the figures of a changed plan; None where tp cannot divide the model, or it does not fit."""
+    """Return the figures of a changed plan; None where no engine starts so, or it does not fit."""
     config = changed(question.config, keys)
     try:
-        then = figures_of(replace(question, config=config).case(), question.options)
+        case = replace(question, config=config).case()
+        then = figures_of(case, question.options)
     except CheckpointError:
         return None
-    if not fits(then):
+    if start_faults(case) or not fits(then):
         return None
     return Change(
         words=" ".join(f"{key}={value}" for key, value in keys.items()),

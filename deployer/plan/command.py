@@ -13,6 +13,7 @@ from deployer.plan.hardware import Hardware, check_hardware
 from deployer.plan.options import PlanOptions, check_options
 from deployer.plan.plan import Plan
 from deployer.plan.report import print_json, print_tables
+from deployer.plan.start_faults import start_faults
 from engines.families import read_spec
 
 
@@ -53,6 +54,9 @@ def make_plan(config: DeployConfig, options: PlanOptions, hardware: Hardware) ->
     }
     question = Question(config=changed(config, asked), spec=spec, hardware=hardware, options=options)
     case = question.case()
+    faults = start_faults(case, kv_key="plan.kv" if options.kv else "quantization.kv")
+    if faults:
+        raise ConfigError(faults)
     figures = figures_of(case, options)
     does_fit = fits(figures)
     return Plan(

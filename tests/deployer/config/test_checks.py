@@ -39,11 +39,11 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["engine.model_format=awq"], "is now quantization.weights; write quantization.weights=awq"),
         (
             ["model.hyper_parameters.llm_config.num_attention_heads=51", "quantization.kv=int4"],
-            "needs heads of a multiple of 32 numbers, this model's have 80; use none, int8 or fp8",
+            "needs heads of a multiple of 32 numbers, this model's have 80; use none, fp8 or int8",
         ),
         (
             ["engine.dtype=float16", "quantization.kv=bf12"],
-            "keeps numbers of bfloat16, float16 has three more bits of mantissa; use none, int8, fp8 or int4",
+            "keeps numbers of bfloat16, float16 has three more bits of mantissa; use none, fp8, int8 or int4",
         ),
         (["vision.min_tiles=6", "vision.max_tiles=4"], "must not be above vision.max_tiles=4"),
         (["server.ssl_certfile=/dev/null/x"], "set server.ssl_keyfile=<file>"),

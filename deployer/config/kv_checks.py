@@ -1,0 +1,36 @@
+"""Rules of `quantization.kv`: which formats of keys and values suit a model and its dtype."""
+
+from collections.abc import Sequence
+from typing import get_args
+
+from deployer.config.hyper_parameters import head_dim
+from deployer.config.rule import Complaints
+from deployer.config.schema import DeployConfig
+from deployer.config.suggest import any_of
+from engines.memory.kv_bytes import dtype_rule, head_dim_rule
+from engines.options import KvFormat
+
+
+def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
+    """Yield a format that wants other heads than the model has."""
+    dim, form = head_dim(config.model.hyper_parameters or {}), config.quantization.kv
+    rule = head_dim_rule(dim, form) if dim is not None else None
+    if dim is not None and rule is not None:
+        yield "quantization.kv", f"{rule}; use {any_of(kv_formats(dim, config.engine.dtype))}"
+
+
+def kv_format_suits_the_dtype(config: DeployConfig) -> Complaints:
+    """Yield a format that wants another dtype than `engine.dtype`; what `auto` becomes is not known here."""
+    dim, dtype = head_dim(config.model.hyper_parameters or {}) or 0, config.engine.dtype
+    rule = dtype_rule(dtype, config.quantization.kv)
+    if rule is not None:
+        yield (
+            "quantization.kv",
+            f"{rule}; use {any_of(kv_formats(dim, dtype))}, or engine.dtype=bfloat16",
+        )
+
+
+def kv_formats(head_dim: int, dtype: str) -> Sequence[KvFormat]:
+    """Return the formats that heads of so many numbers, computed in this dtype, can be kept in."""
+    forms: tuple[KvFormat, ...] = get_args(KvFormat)
+    return [form for form in forms if not head_dim_rule(head_dim, form) and not dtype_rule(dtype, form)]

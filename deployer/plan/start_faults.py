@@ -1,0 +1,39 @@
+"""What keeps an engine from starting on a device whatever the memory: such a deployment has no plan.
+
+`deployer/config/checks.py` refuses what the config tree alone rules out; here the device has a say.
+"""
+
+from collections.abc import Iterator
+
+from deployer.config.kv_checks import kv_formats
+from deployer.config.suggest import any_of
+from deployer.plan.case import Case
+from deployer.plan.hardware import supports
+from engines.memory.kv_bytes import dtype_rule, head_dim_rule
+
+OLDEST = [7, 5]  # compute capability that CUDA 13, which compiles our kernels, still has
+
+
+def start_faults(case: Case, *, kv_key: str = "quantization.kv") -> list[str]:
+    """Return why an engine does not start with such a case, a line each; `kv_key` names its KV format."""
+    return [*_kv_format(case, kv_key), *_compiler(case)]
+
+
+def _kv_format(case: Case, key: str) -> Iterator[str]:
+    form, dim, device = case.options.kv.format, case.spec.decoder.head_dim, case.hardware
+    way_out = f"use {any_of(kv_formats(dim, case.dtype))}"
+    if (rule := head_dim_rule(dim, form)) is not None:
+        yield f"{key}={form}: {rule}; {way_out}"
+    elif (rule := dtype_rule(case.dtype, form)) is not None:
+        other = ", or engine.dtype=bfloat16" if supports(device, "bfloat16") else ""
+        yield f"{key}={form} (computed in {case.dtype} on {device.name}): {rule}; {way_out}{other}"
+
+
+def _compiler(case: Case) -> Iterator[str]:
+    capability = case.hardware.capability
+    if case.options.kind == "turbomind" and capability is not None and capability < OLDEST:
+        found, oldest = (".".join(map(str, pair)) for pair in (capability, OLDEST))
+        yield (
+            f"engine=turbomind (on {case.hardware.name}, compute capability {found}): CUDA 13, which "
+            f"compiles its kernels, begins with {oldest}; use engine=pytorch"
+        )

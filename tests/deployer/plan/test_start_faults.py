@@ -1,0 +1,69 @@
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from plan_cases import case
+
+from deployer.cli import main
+from deployer.plan.case import Case
+from deployer.plan.start_faults import start_faults
+from engines.options import KvFormat
+
+
+def kept_in(what: Case, form: KvFormat, **engine: Any) -> Case:
+    """Return the case with another format of keys and values, and other engine options."""
+    options = replace(what.options, kv=replace(what.options.kv, format=form), **engine)
+    return replace(what, options=options)
+
+
+def test_what_starts_has_no_fault() -> None:
+    for what in (case(), case(device="t4"), kept_in(case(), "bf12"), kept_in(case(), "int4")):
+        assert start_faults(what) == []
+
+
+def test_keys_in_12_bits_computed_in_float16_are_a_fault_with_a_way_out_that_the_device_has() -> None:
+    (fault,) = start_faults(kept_in(case(), "bf12", dtype="float16"))
+    assert fault == (
+        "quantization.kv=bf12 (computed in float16 on h200): keeps numbers of bfloat16, float16 has three "
+        "more bits of mantissa; use none, fp8, int8 or int4, or engine.dtype=bfloat16"
+    )
+    (fault,) = start_faults(kept_in(case(device="t4"), "bf12", dtype="float16"))
+    assert fault.endswith("use none, fp8, int8 or int4")
+
+
+def test_heads_that_a_planned_format_does_not_suit_are_a_fault_of_the_key_that_asked() -> None:
+    decoder = replace(case().spec.decoder, head_dim=80)
+    what = kept_in(replace(case(), spec=replace(case().spec, decoder=decoder)), "int4")
+    assert start_faults(what, kv_key="plan.kv") == [
+        "plan.kv=int4: needs heads of a multiple of 32 numbers, this model's have 80; use none, fp8 or int8"
+    ]
+
+
+def test_a_gpu_that_the_compiler_no_longer_knows_is_a_fault_of_our_kernels_alone() -> None:
+    (fault,) = start_faults(case(device="v100"))
+    assert fault.startswith("engine=turbomind (on v100, compute capability 7.0): CUDA 13")
+    assert start_faults(kept_in(case(device="v100"), "none", kind="pytorch")) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("+model=llava_v1_5_7b", "quantization.kv=bf12"),  # a checkpoint in float16
+        ("+model=internvl2_8b", "quantization.kv=bf12", "hardware=t4"),
+        ("+model=internvl2_8b", "plan.kv=bf12", "engine.dtype=float16"),
+        ("+model=internvl2_2b", "engine=turbomind", "hardware=v100"),
+    ],
+)
+def test_a_deployment_that_cannot_start_is_refused_and_never_said_to_fit(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert main(["plan", *words]) == 3
+    captured = capsys.readouterr()
+    assert "fits" not in captured.out
+    assert "; use " in captured.err
+
+
+def test_no_change_is_offered_with_which_an_engine_does_not_start(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "+model=llava_v1_5_7b"]) == 0
+    out = capsys.readouterr().out
+    assert "quantization.kv=int4" in out and "bf12" not in out
