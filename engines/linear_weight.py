@@ -1,4 +1,4 @@
-"""What a linear layer is stored as: a matrix, numbers of 12 bits, or codes of 4 or 8 bits with their scales.
+"""What a linear layer is stored as: a matrix, codes of 4 or 8 bits with scales, copies in 12 and 7 bits.
 
 `engines/ops.py` says what an op makes of one; `engines/quant/` makes them.
 
@@ -21,6 +21,19 @@ class Bf12:
 
     tiles_YXB: Tensor  # uint8 [I / 128, O / 16, 3072]: 128 inputs x 16 outputs a tile
     factor_O: Tensor  # bf16 [O], powers of two
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fp7:
+    """An e4m3 matrix in numbers of 7 bits: a sign, 3 bits of exponent and 3 of mantissa, each itself e4m3.
+
+    weight[o, i] = number[o, i] * scale[o]: exact from 2^-6 of the power of two in a row's largest code, the
+    rest rounded to multiples of 2^-9 of it. `fp7_of` of `engines/quant/fp7_tiles.py` makes one; the order in
+    a tile stands there.
+    """
+
+    tiles_YXB: Tensor  # uint8 [I / 256, O / 16, 3584]: 256 inputs x 16 outputs a tile
+    scale_O: Tensor  # fp32 [O], that of the codes times a power of two
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +78,7 @@ class Fp8:
     weight_OI: Tensor  # float8_e4m3fn [O, I], contiguous
     scale_O: Tensor  # fp32 [O]
     bias_O: Tensor | None  # in the dtype of x
+    fp7: Fp7 | None = None  # the same weight once more, for kernels that multiply few rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
