@@ -7,6 +7,7 @@ from typing import Literal
 
 from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, Range
 from deployer.config.schema import QuantizationConfig
+from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
 from engines.memory.kv_bytes import dtype_rule, head_dim_rule
 from engines.options import KvFormat
@@ -59,6 +60,11 @@ class QuantizeOptions:
 def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
     """Raise ConfigError with every value that cannot be quantized with."""
     faults = _compare_faults(options, asked)
+    if asked.kv != "none" and options.questions:
+        faults.append(
+            f"quantization.kv={asked.kv}: formats of keys and values are judged as rows of quantize.compare: "
+            f"{', '.join(KEPT)}; leave it at none"
+        )
     if options.compare is None and asked.weights in ("auto", "none"):
         faults.append(f"quantization.weights={asked.weights}: names no format to make; use {OPTIONS}")
     allowed = {
@@ -114,6 +120,9 @@ def _compare_faults(options: QuantizeOptions, asked: QuantizationConfig) -> list
         faults.append(
             f"quantize.compare=[{','.join(options.compare)}]: must be of {', '.join([*MADE, BF12, *KEPT])}"
         )
+    doubled = sorted({name for name in options.compare if options.compare.count(name) > 1})
+    if doubled:
+        faults.append(f"quantize.compare: {quoted(doubled)} more than once: each format has one row")
     if asked.weights != "auto":
         faults.append(
             f"quantization.weights={asked.weights}: quantize.compare names the formats; leave it at auto"

@@ -29,15 +29,17 @@ def listen_lines(url: str, grpc_address: str | None) -> list[str]:
     return lines if grpc_address is None else [*lines, f"grpc     {grpc_address}"]
 
 
-def start_lines(config: DeployConfig, ready: Ready, *, engine: str) -> list[str]:
-    """Return what runs, where the seconds of its start went, and what its memory holds."""
+def start_lines(config: DeployConfig, model: OpenedModel, ready: Ready, *, engine: str) -> list[str]:
+    """Return what runs in which formats, where the seconds of its start went, and what its memory holds."""
     phases = ", ".join(f"{name} {seconds:.1f} s" for name, seconds in ready.phase_s.items())
     memory = ", ".join(f"{name} {_bytes(count)}" for name, count in sorted(ready.bytes_by_part.items()))
-    cache_bytes = ready.num_pages * ready.page_bytes
+    quant, kv = model.spec.quantization, config.quantization.kv
+    weights = "" if quant is None else f", {quant.format} weights"
+    pages = f"{ready.num_pages} pages of {ready.page_tokens} tokens in {ready.dtype if kv == 'none' else kv}"
     return [
         f"model    {config.model.name}, {ready.session_len} tokens a session",
-        f"engine   {engine} on {ready.device}, {ready.dtype}, tp {config.engine.tp}",
-        f"cache    {ready.num_pages} pages of {ready.page_tokens} tokens, {_bytes(cache_bytes)}",
+        f"engine   {engine} on {ready.device}, {ready.dtype}{weights}, tp {config.engine.tp}",
+        f"cache    {pages}, {_bytes(ready.num_pages * ready.page_bytes)}",
         *([f"memory   {memory}"] if memory else []),
         *([f"start    {phases}"] if phases else []),
     ]

@@ -131,7 +131,7 @@ async def _serve(
     with ExitStack() as when_nobody_asks:
         try:
             ready = await unless(signals.first, deployment.start())
-            _print(start_lines(config, ready, engine=deployment.choice.kind))
+            _print(start_lines(config, deployment.model, ready, engine=deployment.choice.kind))
             service = when_nobody_asks.enter_context(closing(service_of(starting, deployment)))
             _watch_limits(service, device=ready.device)
             front.app = create_app(service)

@@ -1,5 +1,5 @@
 """Applying name rules: each checkpoint tensor is claimed once, each parameter written once, or one error
-lists it all.
+tells of all that is not.
 
 Works on names and shapes only; `engines/weights/load.py` reads the tensors afterwards. Torch-free.
 """
@@ -14,6 +14,8 @@ from engines.errors import CheckpointError
 from engines.weights.parameter import Parameter
 from engines.weights.rules import NameRules, Rule
 from engines.weights.split import source_shape
+
+MOST_SHOWN = 6  # tensors of one kind of fault: the first and their number tell what is wrong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,9 +32,9 @@ def match(
 ) -> list[Claim]:
     """Pair the tensors of a checkpoint with the parameters of a network.
 
-    `shapes` are the checkpoint's tensors. Raises CheckpointError, naming `origin`, with every tensor that no
-    rule claims, every parameter that no tensor writes or that several write, and every shape that is not as
-    it must be.
+    `shapes` are the checkpoint's tensors. Raises CheckpointError, naming `origin`, with the number and the
+    first of the tensors that no rule claims, of the parameters that no tensor writes or that several write,
+    and of the shapes that are not as they must be.
     """
     by_name = {parameter.name: parameter for parameter in wanted}
     patterns = [(rule, _pattern(rule.source)) for rule in table.rules]
@@ -138,4 +140,6 @@ def _misshapen(claims: Sequence[Claim], shapes: Mapping[str, tuple[int, ...]]) -
 def _fault(what: str, noun: str, lines: Sequence[str]) -> str:
     if not lines:
         return ""
-    return f"{len(lines)} {noun}{'s' if len(lines) > 1 else ''} {what}: {', '.join(sorted(lines))}"
+    shown, more = sorted(lines)[:MOST_SHOWN], len(lines) - MOST_SHOWN
+    rest = f" and {more} more" if more > 0 else ""
+    return f"{len(lines)} {noun}{'s' if len(lines) > 1 else ''} {what}: {', '.join(shown)}{rest}"

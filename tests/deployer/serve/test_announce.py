@@ -10,6 +10,7 @@ from fake_engine import FakeEngine
 from serving_configs import SERVER
 
 from deployer.serve.announce import ready_lines, start_lines, warnings
+from engines.quant.weight_quant import WeightQuant
 
 NO_DIFFERENCES: Any = SimpleNamespace(differences=())
 
@@ -19,7 +20,12 @@ def config(**server: Any) -> Any:
         server=replace(SERVER, **server),
         model=SimpleNamespace(name="tiny"),
         engine=SimpleNamespace(tp=1, load_format="checkpoint"),
+        quantization=SimpleNamespace(kv="none"),
     )
+
+
+def loaded(quantization: WeightQuant | None = None) -> Any:
+    return SimpleNamespace(spec=SimpleNamespace(quantization=quantization))
 
 
 def test_the_curl_line_is_a_command_with_a_valid_body() -> None:
@@ -51,11 +57,23 @@ def test_what_differs_from_the_checkpoint_is_warned_of() -> None:
 
 def test_sizes_and_phases_are_told(engine: FakeEngine) -> None:
     assert engine.ready is not None
-    lines = start_lines(config(), engine.ready, engine="pytorch")
+    lines = start_lines(config(), loaded(), engine.ready, engine="pytorch")
     assert lines == [
         "model    tiny, 4096 tokens a session",
         "engine   pytorch on cpu, float32, tp 1",
-        "cache    64 pages of 16 tokens, 64.0 KiB",
+        "cache    64 pages of 16 tokens in float32, 64.0 KiB",
         "memory   weights 1000 B",
         "start    load 0.1 s",
+    ]
+
+
+def test_formats_of_weights_and_of_keys_and_values_are_told(engine: FakeEngine) -> None:
+    assert engine.ready is not None
+    asked = config()
+    asked.quantization.kv = "int8"
+    awq = WeightQuant(format="awq", group_size=128, decoder_only=True)
+    lines = start_lines(asked, loaded(awq), engine.ready, engine="pytorch")
+    assert lines[1:3] == [
+        "engine   pytorch on cpu, float32, awq weights, tp 1",
+        "cache    64 pages of 16 tokens in int8, 64.0 KiB",
     ]

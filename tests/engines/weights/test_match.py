@@ -49,6 +49,19 @@ def test_everything_wrong_is_in_one_message() -> None:
     ]
 
 
+def test_of_many_tensors_the_first_are_named_and_all_are_counted() -> None:
+    shapes = shapes_of("qwen2")
+    blocks = [name for name in sorted(shapes) if name.startswith("language_model.model.layers.")]
+    for name in blocks:
+        del shapes[name]
+    with pytest.raises(CheckpointError) as caught:
+        match_case("qwen2", shapes)
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.startswith(f"  {len(blocks)} tensors missing: `{blocks[0]}` ")
+    assert line.endswith(f" and {len(blocks) - 6} more")
+    assert line.count("`") == 12
+
+
 def test_a_parameter_written_whole_and_in_part_is_refused() -> None:
     spec = golden("qwen2").spec
     table = rules_for(spec)
