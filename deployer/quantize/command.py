@@ -15,13 +15,23 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel, check_family, open_model
 from deployer.quantize.make_copy import CopyJob, check_job, make_copy
-from deployer.quantize.options import BF12, KEPT, MADE, QuantizeOptions, check_kept, check_options, method_of
+from deployer.quantize.options import (
+    KEPT,
+    MADE,
+    READ,
+    QuantizeOptions,
+    check_kept,
+    check_options,
+    made_for,
+    method_of,
+)
 from deployer.quantize.prompts import calibration_prompts
 from deployer.quantize.quality import Quality, print_quality, quality_of
 from deployer.quantize.questions import question_prompts
 from deployer.quantize.report import print_json, print_report
 from deployer.quantize.samples import samples
 from engines.quant.method import Method
+from engines.weights.decode_copy import CopyFormat
 
 if TYPE_CHECKING:
     from engines.quant.judge_answers import AnswerJudge, JudgedAnswers
@@ -61,36 +71,42 @@ def _compare(config: DeployConfig, options: QuantizeOptions, model: OpenedModel,
     assert options.compare is not None, "asked of a comparison"
     kept = [KEPT[name] for name in options.compare if name in KEPT]
     check_kept(kept, head_dim=model.spec.decoder.head_dim, dtype=_dtype(config, model, choice))
-    jobs = {}
-    for name in options.compare:
-        if name in MADE:
-            form, search = MADE[name]
-            method = method_of(replace(options, search=search), form)
-            jobs[name] = _job(config, options, model, method, Path(options.out).expanduser() / name)
-            check_job(jobs[name])
+    held = None if model.spec.quantization is None else model.spec.quantization.format
+    made = {name: made_for(name, held) for name in options.compare}
+    jobs = {name: _part(config, options, model, name) for name in made.values() if name is not None}
     prompts = _calibration(config, options, model) if jobs else []
     for job in jobs.values():
         make_copy(job, prompts, choice)
     judge = _judge(config, options, model, choice)
     original = _original(model, judge)
     judged = {
-        name: _judged_copy(config, jobs[name], judge)
-        if name in jobs
-        else judge.judge(
-            model.folder, model.spec, KEPT.get(name, "none"), same_tower=True, in_bf12=name == BF12
+        name: judge.judge(
+            model.folder, model.spec, KEPT.get(name, "none"), same_tower=True, read_as=READ.get(name)
         )
-        for name in options.compare
+        if folder is None
+        else _judged_copy(config, jobs[folder], judge, read_as=READ.get(name))
+        for name, folder in made.items()
     }
     rows = [original]
     for name, found in judged.items():
-        size = _weight_bytes(jobs[name].out) if name in jobs else original.num_bytes
-        nearest = judged.get("nearest") if name in jobs and name != "nearest" else None
+        folder = made[name]
+        size = original.num_bytes if folder is None else _weight_bytes(jobs[folder].out)
+        nearest = judged.get("nearest") if folder not in (None, "nearest") else None
         rows.append(quality_of(name, found, num_bytes=size, nearest=nearest))
     if options.output == "json":
         print_json([row.values() for row in rows], out=sys.stdout)
     else:
         print_quality(rows, out=sys.stdout)
     return 0
+
+
+def _part(config: DeployConfig, options: QuantizeOptions, model: OpenedModel, name: str) -> CopyJob:
+    """Return what makes one copy of a comparison; raises as `check_job` does."""
+    form, search = MADE[name]
+    method = method_of(replace(options, search=search), form)
+    job = _job(config, options, model, method, Path(options.out).expanduser() / name)
+    check_job(job)
+    return job
 
 
 def _dtype(config: DeployConfig, model: OpenedModel, choice: EngineChoice) -> str:
@@ -155,11 +171,13 @@ def _original(model: OpenedModel, judge: "AnswerJudge") -> Quality:
     return quality_of("original", judge.original(), num_bytes=_weight_bytes(model.folder), nearest=None)
 
 
-def _judged_copy(config: DeployConfig, job: CopyJob, judge: "AnswerJudge") -> "JudgedAnswers":
+def _judged_copy(
+    config: DeployConfig, job: CopyJob, judge: "AnswerJudge", *, read_as: CopyFormat | None = None
+) -> "JudgedAnswers":
     copy = open_model(
         replace(config.model, hub="folder", path=str(job.out), repo=None), tower=config.vision.name
     )
-    return judge.judge(copy.folder, copy.spec, "none", same_tower=not job.method.vision)
+    return judge.judge(copy.folder, copy.spec, "none", same_tower=not job.method.vision, read_as=read_as)
 
 
 def _weight_bytes(folder: Path) -> int:

@@ -13,6 +13,7 @@ from engines.memory.kv_bytes import dtype_rule, head_dim_rule
 from engines.options import KvFormat
 from engines.quant.method import Method
 from engines.quant.weight_quant import WeightFormat
+from engines.weights.decode_copy import CopyFormat
 
 OPTIONS = "quantization=awq, gptq, smooth_quant or fp8"
 # Which formats an option has an effect on.
@@ -30,7 +31,8 @@ MADE: Mapping[str, tuple[WeightFormat, bool]] = {  # format, and whether it is s
     "gptq": ("gptq", True),
 }
 KEPT: Mapping[str, KvFormat] = {"kv_bf12": "bf12", "kv_int8": "int8", "kv_fp8": "fp8", "kv_int4": "int4"}
-BF12 = "bf12"  # in `compare`: the weights that decode reads in 12 bits, as these hold them
+# Weights as decode reads them from a second copy; fp7: of an fp8 copy where the checkpoint is in bf16.
+READ: Mapping[str, CopyFormat] = {"bf12": "bf12", "fp7": "fp7"}
 AUTO_GROUP = 0  # `Method.group_size`: chosen by `fitted`
 
 
@@ -53,7 +55,7 @@ class QuantizeOptions:
     vision: bool
     questions: int
     first_picture: int
-    compare: list[str] | None  # of MADE, BF12 and KEPT
+    compare: list[str] | None  # of MADE, READ and KEPT
     output: Literal["table", "json"]
 
 
@@ -103,6 +105,20 @@ def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
         raise ConfigError(faults)
 
 
+def made_for(name: str, held: WeightFormat | None) -> str | None:
+    """Return which of MADE the answers of a name in `compare` are of; None: the checkpoint's own weights.
+
+    `held` is what the checkpoint is quantized to. Raises ConfigError where it has no weights to read so.
+    """
+    if name != "fp7" or held == "fp8":
+        return name if name in MADE else None
+    if held is None:
+        return "fp8"
+    raise ConfigError(
+        [f"quantize.compare: fp7: reads e4m3 weights, this checkpoint's are {held}; leave it out"]
+    )
+
+
 def check_kept(forms: Sequence[KvFormat], *, head_dim: int, dtype: str) -> None:
     """Raise ConfigError where keys and values of such heads, computed in this dtype, cannot be kept so."""
     rules = {form: head_dim_rule(head_dim, form) or dtype_rule(dtype, form) for form in forms}
@@ -115,10 +131,10 @@ def _compare_faults(options: QuantizeOptions, asked: QuantizationConfig) -> list
     if options.compare is None:
         return []
     faults = []
-    unknown = sorted(set(options.compare) - MADE.keys() - KEPT.keys() - {BF12})
+    unknown = sorted(set(options.compare) - MADE.keys() - READ.keys() - KEPT.keys())
     if unknown or not options.compare:
         faults.append(
-            f"quantize.compare=[{','.join(options.compare)}]: must be of {', '.join([*MADE, BF12, *KEPT])}"
+            f"quantize.compare=[{','.join(options.compare)}]: must be of {', '.join([*MADE, *READ, *KEPT])}"
         )
     doubled = sorted({name for name in options.compare if options.compare.count(name) > 1})
     if doubled:

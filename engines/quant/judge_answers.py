@@ -5,7 +5,7 @@ The original runs once; its logits are kept on the host.
 Legend: S tokens of answers, Q questions, V vocabulary.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,13 +16,13 @@ from engines.backends import open_backend
 from engines.devices import DTYPES
 from engines.network import Network
 from engines.options import EngineOptions, KvFormat
-from engines.quant import bf12_tiles
+from engines.quant import bf12_tiles, fp7_tiles
 from engines.quant.answer_logits import AnswerLogits, answer_logits
 from engines.quant.next_tokens import NextTokens, compare, joined
 from engines.quant.prompt_steps import CalibrationPrompt
 from engines.quant.tower import Features, encoded
 from engines.spec import ModelSpec
-from engines.weights.decode_copy import may_be_copied
+from engines.weights.decode_copy import CopyFormat, may_be_copied
 from engines.weights.load import Change, load_network
 
 
@@ -68,16 +68,22 @@ class AnswerJudge:
         return self._judged(parts)
 
     def judge(
-        self, folder: Path, spec: ModelSpec, form: KvFormat, *, same_tower: bool, in_bf12: bool = False
+        self,
+        folder: Path,
+        spec: ModelSpec,
+        form: KvFormat,
+        *,
+        same_tower: bool,
+        read_as: CopyFormat | None = None,
     ) -> JudgedAnswers:
         """Hold a copy, or the original with other keys and values, to the original.
 
-        `same_tower`: its pictures become the rows that they are to the original. `in_bf12`: with the weights
-        that decode would read in 12 bits as these hold them.
+        `same_tower`: its pictures become the rows that they are to the original. `read_as`: with weights as
+        decode reads them from a second copy in this format.
         """
         parts = []
         with torch.inference_mode():
-            network = self._load(folder, spec, change=_in_bf12 if in_bf12 else None)
+            network = self._load(folder, spec, change=None if read_as is None else READ[read_as])
             features = self._features if same_tower else self._encode(network)
             for before, after in zip(self._original, self._answers(network, features, form), strict=True):
                 before_SV = before.logits_SV.to(self._backend.device)
@@ -106,7 +112,17 @@ class AnswerJudge:
         return answer_logits(network, self._prompts, there, form, device=device, dtype=dtype)
 
 
+def _in_fp7(name: str, tensor: Tensor) -> Tensor:
+    """Return e4m3 codes as 7 bits hold them; what is beside them in bf16, as the head, in 12."""
+    if may_be_copied(name) and tensor.dtype == torch.float8_e4m3fn:
+        return fp7_tiles.rounded(tensor)
+    return _in_bf12(name, tensor)
+
+
 def _in_bf12(name: str, tensor: Tensor) -> Tensor:
     if not may_be_copied(name) or tensor.dtype not in DTYPES.values():
         return tensor
     return bf12_tiles.rounded(tensor.to(torch.bfloat16)).to(tensor.dtype)
+
+
+READ: Mapping[CopyFormat, Change] = {"bf12": _in_bf12, "fp7": _in_fp7}

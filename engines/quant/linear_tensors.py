@@ -2,7 +2,7 @@
 
 16 bits  name.weight; of a second copy in 12 bits name.bf12_tiles, name.bf12_factor
 4 bits   name.tiles, name.scales, name.zeros, with act-order name.perm; name.group_size, one int on the host
-8 bits   name.weight in e4m3 or int8, name.scale
+8 bits   name.weight in e4m3 or int8, name.scale; of e4m3's copy in 7 bits name.fp7_tiles, name.fp7_scale
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from engines.ops import Bf12, Dense, Fp8, Int4, Int8, Weight
+from engines.ops import Bf12, Dense, Fp7, Fp8, Int4, Int8, Weight
 
 
 def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
@@ -28,8 +28,10 @@ def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
     weight = params[f"{name}.weight"]
     if f"{name}.scale" not in params:
         return Dense(weight_OI=weight, bias_O=bias, bf12=bf12_under(params, name))
-    kind = Fp8 if weight.dtype == torch.float8_e4m3fn else Int8
-    return kind(weight_OI=weight, scale_O=params[f"{name}.scale"], bias_O=bias)
+    scale = params[f"{name}.scale"]
+    if weight.dtype == torch.float8_e4m3fn:
+        return Fp8(weight_OI=weight, scale_O=scale, bias_O=bias, fp7=_fp7_under(params, name))
+    return Int8(weight_OI=weight, scale_O=scale, bias_O=bias)
 
 
 def bf12_under(params: Mapping[str, Tensor], name: str) -> Bf12 | None:
@@ -42,6 +44,11 @@ def bf12_under(params: Mapping[str, Tensor], name: str) -> Bf12 | None:
 def bf12_tensors(bf12: Bf12, name: str) -> dict[str, Tensor]:
     """Return the tensors of a copy in 12 bits under their names."""
     return {f"{name}.bf12_tiles": bf12.tiles_YXB, f"{name}.bf12_factor": bf12.factor_O}
+
+
+def fp7_tensors(fp7: Fp7, name: str) -> dict[str, Tensor]:
+    """Return the tensors of a copy in 7 bits under their names."""
+    return {f"{name}.fp7_tiles": fp7.tiles_YXB, f"{name}.fp7_scale": fp7.scale_O}
 
 
 def tensors_of(weight: Int4 | Fp8 | Int8, name: str) -> dict[str, Tensor]:
@@ -64,3 +71,9 @@ def shape_of(weight: Weight) -> tuple[int, int]:
         return outputs, groups * weight.group_size
     outputs, inputs = weight.weight_OI.shape
     return outputs, inputs
+
+
+def _fp7_under(params: Mapping[str, Tensor], name: str) -> Fp7 | None:
+    if f"{name}.fp7_tiles" not in params:
+        return None
+    return Fp7(tiles_YXB=params[f"{name}.fp7_tiles"], scale_O=params[f"{name}.fp7_scale"])

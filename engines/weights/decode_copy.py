@@ -18,7 +18,7 @@ from engines.weights.parameters import parameters
 from engines.weights.quantized_bytes import is_quantized, parameter_bytes
 from engines.weights.split import local_shape
 
-CopyFormat = Literal["bf12"]
+CopyFormat = Literal["bf12", "fp7"]
 
 HEAD = "decoder.head"
 CAPABILITY = (9, 0)  # compute capability that the kernels are made for that read copies

@@ -73,6 +73,30 @@ def test_weights_in_12_bits_answer_as_those_in_16_but_not_to_the_bit(
     assert not (tmp_path / "out").exists()
 
 
+def test_an_fp8_copy_is_judged_as_decode_reads_it_from_7_bits(quantize: Quantize, tmp_path: Path) -> None:
+    code, out, err = quantize("quantize.compare=[fp8,fp7]", "quantize.questions=4")
+    assert code == 0, err
+    _, whole, rounded = json.loads(out)
+    assert (rounded["name"], rounded["num_bytes"]) == ("fp7", whole["num_bytes"])
+    assert rounded["divergence"] != whole["divergence"]
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["fp8"]
+    own = (f"model.path={tmp_path / 'out/fp8'}", f"quantize.out={tmp_path / 'other'}")
+    code, out, err = quantize("quantize.compare=[fp7]", "quantize.questions=4", *own)
+    assert code == 0, err
+    original, again = json.loads(out)
+    assert (original["loss"], again["loss"]) == (whole["loss"], rounded["loss"])
+    assert again["moved"] > 0 and not (tmp_path / "other").exists()
+
+
+def test_weights_of_another_format_are_not_judged_in_7_bits(quantize: Quantize, tmp_path: Path) -> None:
+    code, _, err = quantize("quantization=gptq", "quantize.group_size=8")
+    assert code == 0, err
+    own = (f"model.path={tmp_path / 'out'}", f"quantize.out={tmp_path / 'other'}")
+    code, _, err = quantize("quantize.compare=[fp7]", "quantize.questions=4", *own)
+    assert code == 3
+    assert "quantize.compare: fp7: reads e4m3 weights, this checkpoint's are gptq; leave it out" in err
+
+
 def test_answers_are_judged_from_the_picture_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,9 +8,11 @@ import torch
 from plan_cases import engine
 
 from engines.decoder.layers import linear_weight
-from engines.ops import Dense
+from engines.ops import Dense, Fp8
+from engines.quant import fp7_tiles
 from engines.quant.bf12_tiles import bf12_of, weight_of
 from engines.quant.decode_copies import decode_copies
+from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.weights.decode_copy import decode_copy, layer_copies
 from engines.weights.load import random_tensors
@@ -59,6 +61,17 @@ def test_a_layer_under_a_name_brings_its_copy_and_its_bias() -> None:
     assert (weight_of(layer.bf12) - layer.weight_OI).abs().max() <= layer.weight_OI.abs().max() * 2.0**-21
 
 
+def test_layers_of_e4m3_are_copied_in_7_bits_and_the_head_beside_them_in_12() -> None:
+    spec = replace(SMALL, quantization=WeightQuant(format="fp8", decoder_only=True))
+    tensors = random_tensors(spec, device=CPU, dtype=BF16, seed=0)
+    copies = decode_copies(tensors, ["decoder.layers.1.gate_up", "decoder.head"], rank=0, tp=1)
+    layer = linear_weight(tensors | copies, "decoder.layers.1.gate_up")
+    assert isinstance(layer, Fp8) and layer.fp7 is not None
+    read = fp7_tiles.weight_of(layer.fp7)
+    assert torch.equal(read, fp7_tiles.rounded(layer.weight_OI).float() * layer.scale_O[:, None])
+    assert "decoder.head.bf12_tiles" in copies
+
+
 def test_a_head_that_is_the_embedding_is_copied_from_this_ranks_rows_of_it() -> None:
     tied = replace(SMALL, decoder=replace(SMALL.decoder, tied_head=True))
     tensors = random_tensors(tied, device=CPU, dtype=BF16, seed=0, tp=2)
@@ -80,11 +93,10 @@ def test_a_layer_that_12_bits_cannot_hold_is_named_and_the_others_are_copied(
     assert len(copies) == 16 and "decoder.layers.0.o.bf12_tiles" not in copies
     told, warned = (record.getMessage() for record in caplog.records)
     assert told.startswith(
-        "weights of 8 layers kept a second time for decode, bf16 in 12 bits: 0.00 GiB, packed in "
+        "weights kept a second time for decode, 8 layers of bf16 in 12 bits and 0 of e4m3 in 7: 0.00 GiB, "
     )
-    assert warned.startswith("1 layers have weights of 65,536 and more") and warned.endswith(
-        ": decoder.layers.0.o"
-    )
+    assert warned.startswith("1 layers have no copy for decode, as it does not hold their numbers (NaNs, ")
+    assert warned.endswith(": decoder.layers.0.o")
 
 
 def test_nothing_is_said_where_nothing_is_asked_for(caplog: pytest.LogCaptureFixture) -> None:
