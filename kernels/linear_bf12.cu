@@ -45,6 +45,7 @@ struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
         float sums[TURNS][ROWS][kPitch];
     };
     Barrier codes_full[CODE_STAGES], codes_empty[CODE_STAGES], x_full[X_STAGES], x_empty[X_STAGES];
+    NormPart norm;
 };
 
 // One lane: the tiles of the block, group by group of each slab.
@@ -156,7 +157,7 @@ DEVICE void multiply(Layout& shared, float (&sum)[ROWS / 2], const bf16* factors
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void linear_bf12(
     const unsigned char* tiles, const bf16* factors, const __grid_constant__ TensorMap x_map, const bf16* bias, bf16* out, int num_rows,
-    int num_outputs, int num_slabs) {
+    int num_outputs, int num_slabs NORM_PARAMETERS) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
     const Tile tile(num_rows);
@@ -173,16 +174,14 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         keep_registers<kCopyRegisters>();
         if (threadIdx.x == kConsumers) copy_codes(shared, tiles, share, tile, num_outputs);
         if (threadIdx.x == kConsumers + 32) copy_x(shared, x_map, share, tile.first_row, num_rows);
+        prepare_norm(shared, NORM_ARGUMENTS, tile, num_rows, num_outputs, 128 * num_slabs);
         __syncwarp();
         meet();
     } else {
         if constexpr (kRegisters > kEqualRegisters) take_registers<kRegisters>();
         float sum[ROWS / 2];
         multiply(shared, sum, factors, share, tile, num_outputs);
-        leave(shared, sum);
-        wait_for_predecessor();  // it may still read what this kernel writes
-        meet();
-        finish(shared, bias, out, tile, num_rows, num_outputs);
+        write(shared, sum, {bias, out, NORM_ARGUMENTS, tile, num_rows, num_outputs});
     }
     if constexpr (CLUSTER > 1) cluster_meet();  // none ends while another reads its sums
 }

@@ -50,6 +50,7 @@ struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
         unsigned char zeros[kOutputs];
     } groups[SHARE_GROUPS];
     Barrier codes_full[CODE_STAGES], codes_empty[CODE_STAGES], x_full[X_STAGES], x_empty[X_STAGES];
+    NormPart norm;
 };
 
 // One lane: the codes of the block, in the order of slabs.
@@ -217,7 +218,7 @@ DEVICE void multiply(Layout& shared, float (&sum)[ROWS / 2], Share share) {
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void linear_int4_hopper(
     const __grid_constant__ TensorMap code_map, const __grid_constant__ TensorMap x_map, const unsigned short* scales,
-    const unsigned char* zeros, const SCALAR* bias, SCALAR* out, int num_rows, int num_outputs, int num_slabs) {
+    const unsigned char* zeros, const SCALAR* bias, SCALAR* out, int num_rows, int num_outputs, int num_slabs NORM_PARAMETERS) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
     const Tile tile(num_rows);
@@ -235,6 +236,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         keep_registers<kCopyRegisters>();
         if (threadIdx.x == kConsumers) copy_codes(shared, code_map, share, tile, num_outputs);
         if (threadIdx.x == kConsumers + 32) copy_x(shared, x_map, share, tile.first_row, num_rows);
+        prepare_norm(shared, NORM_ARGUMENTS, tile, num_rows, num_outputs, 128 * num_slabs);
         __syncwarp();
         meet();
     } else {
@@ -242,10 +244,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         float sum[ROWS / 2];
         fetch_groups(shared, scales, zeros, share, tile, num_outputs);
         multiply(shared, sum, share);
-        leave(shared, sum);
-        wait_for_predecessor();  // it may still read what this kernel writes
-        meet();
-        finish(shared, bias, out, tile, num_rows, num_outputs);
+        write(shared, sum, {bias, out, NORM_ARGUMENTS, tile, num_rows, num_outputs});
     }
     if constexpr (CLUSTER > 1) cluster_meet();  // none ends while another reads its sums
 }

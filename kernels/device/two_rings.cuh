@@ -2,12 +2,14 @@
 
    A block multiplies 64 * GROUPS outputs, in warpgroups of 64, by ROWS rows; TURNS warpgroups take turns at the slabs of 128 inputs of
    a group, and CLUSTER blocks share the inputs of an output. Here: which outputs, rows and slabs are a block's, the ring of x, and the end,
-   where sums of turns and blocks are added, biased, gated and written. The kernel brings what makes operands of its weight's numbers.
+   where sums of turns and blocks are added, biased, gated and written, beside a norm where the kernel is compiled for one
+   (`folded_norm.cuh`). The kernel brings what makes operands of its weight's numbers.
 
-   Its `Layout` of shared memory has `x[X_STAGES][kXBytes]` with barriers `x_full` and `x_empty`, and `sums[TURNS][ROWS][kPitch]`, which
-   may lie over the rings. Consumers are the first threads of a block.
+   Its `Layout` of shared memory has `x[X_STAGES][kXBytes]` with barriers `x_full` and `x_empty`, `sums[TURNS][ROWS][kPitch]`, which
+   may lie over the rings, and last `NormPart norm`, which may not. Consumers are the first threads of a block.
 */
 #pragma once
+#include "device/folded_norm.cuh"
 #include "device/narrow_products.cuh"
 #include "device/silu.cuh"
 #include "device/vector.cuh"
@@ -90,9 +92,28 @@ DEVICE void release(Barrier& empty) {
     if (threadIdx.x % 32 == 0) barrier_arrive(empty);
 }
 
+#if ADDED
+using NormPart = NormWeight<kOwn>;
+#else
+using NormPart = RowScales<NORMED>;
+#endif
+
+// What a norm needs at the end, by the two warps that copy nothing.
+template <class Layout>
+DEVICE void prepare_norm(Layout& shared, const FoldedNorm& norm, Tile tile, int num_rows, int num_outputs, int num_inputs) {
+    const int warp = threadIdx.x / 32 % 4 - 2;
+    if constexpr (ADDED) {
+        if (warp == 0) shared.norm.fetch(norm.weight, tile.first_output + blockIdx.x % CLUSTER * kOwn, num_outputs);
+    } else if constexpr (NORMED > 0) {
+        if (warp >= 0) shared.norm.make(norm, warp, tile.first_row, num_rows, num_inputs);
+    }
+}
+
 constexpr int kColumns = kOwn / 4;             // of four outputs that a block writes; a thread keeps to one of them
 constexpr int kRowStep = kConsumers / kColumns;
+constexpr int kItems = CLUSTER > 1 ? 2 : 1;    // rows of a thread whose parts are under way
 static_assert(kConsumers % kColumns == 0, "see finish");
+static_assert(!ADDED || (!GATED && !NORMED && 32 % kColumns == 0), "a warp has all of a block's outputs of its rows");
 
 // Add up the turns of other blocks' outputs, so that they fetch one part of each: what crosses a cluster takes long.
 template <class Layout>
@@ -137,14 +158,15 @@ DEVICE void load_parts(float (&parts)[kShares][4], Layout& shared, int row, int 
     for (int turn = 0; turn < TURNS; turn++) unpack16<fp32>(load16(&shared.sums[turn][row][o]), parts[turn]);
 }
 
-// Their sum and the bias, rounded.
-DEVICE uint2 add_up(const float (&parts)[kShares][4], const float (&bias)[4]) {
+// Their sum, scaled where a norm is due, and the bias, rounded.
+DEVICE uint2 add_up(const float (&parts)[kShares][4], const float (&bias)[4], float scale) {
     float total[4];
 #pragma unroll
     for (int j = 0; j < 4; j++) {
         total[j] = parts[0][j];
 #pragma unroll
         for (int share = 1; share < kShares; share++) total[j] += parts[share][j];
+        if constexpr (NORMED > 0) total[j] *= scale;
         total[j] += bias[j];
     }
     return make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
@@ -156,17 +178,29 @@ DEVICE unsigned gate2(unsigned gate, unsigned up) {
     return pack2<SCALAR>(low_half<SCALAR>(open) * low_half<SCALAR>(up), high_half<SCALAR>(open) * high_half<SCALAR>(up));
 }
 
+// What the end of a product reads and writes.
+struct Result {
+    const SCALAR* bias;
+    SCALAR* out;
+    FoldedNorm norm;
+    Tile tile;
+    int num_rows, num_outputs;
+
+    DEVICE int end() const { return min(ROWS, num_rows - tile.first_row); }  // of the block's rows
+    DEVICE long long at(int row, int output) const { return (long long)(tile.first_row + row) * num_outputs + output; }
+};
+
+DEVICE int own_output() { return blockIdx.x % CLUSTER * kOwn + threadIdx.x % kColumns * 4; }  // of the block's, a thread's first
+
 // Add up the sums of this block's own outputs and write them.
 template <class Layout>
-DEVICE void finish(Layout& shared, const SCALAR* bias, SCALAR* out, Tile tile, int num_rows, int num_outputs) {
-    constexpr int kItems = CLUSTER > 1 ? 2 : 1;  // rows whose parts are under way
-    const int o = blockIdx.x % CLUSTER * kOwn + threadIdx.x % kColumns * 4, output = tile.first_output + o;
-    const int end = min(ROWS, num_rows - tile.first_row);
-    if (output >= num_outputs) return;
+DEVICE void finish(Layout& shared, const Result& result) {
+    const int o = own_output(), output = result.tile.first_output + o, end = result.end();
+    if (output >= result.num_outputs) return;
     float added[1 + GATED][4] = {};
-    if (bias) {
+    if (result.bias) {
 #pragma unroll
-        for (int j = 0; j < 4 * (1 + GATED); j++) added[j / 4][j % 4] = to_float(bias[j / 4 * num_outputs + output + j % 4]);
+        for (int j = 0; j < 4 * (1 + GATED); j++) added[j / 4][j % 4] = to_float(result.bias[j / 4 * result.num_outputs + output + j % 4]);
     }
 #pragma unroll 1
     for (int first = threadIdx.x / kColumns; first < end; first += kItems * kRowStep) {
@@ -179,12 +213,50 @@ DEVICE void finish(Layout& shared, const SCALAR* bias, SCALAR* out, Tile tile, i
         for (int i = 0; i < kItems; i++) {
             const int row = first + i * kRowStep;
             if (row >= end) continue;
-            uint2 y = add_up(parts[i][0], added[0]);
+            const float scale = shared.norm.of(row);
+            uint2 y = add_up(parts[i][0], added[0], scale);
             if constexpr (GATED) {
-                const uint2 up = add_up(parts[i][GATED], added[GATED]);
+                const uint2 up = add_up(parts[i][GATED], added[GATED], scale);
                 y = make_uint2(gate2(y.x, up.x), gate2(y.y, up.y));
             }
-            *reinterpret_cast<uint2*>(out + (long long)(tile.first_row + row) * num_outputs + output) = y;
+            *reinterpret_cast<uint2*>(result.out + result.at(row, output)) = y;
+        }
+    }
+}
+
+// ADDED: what a thread's rows from `first` on are added to; rows past the end are read as the last.
+DEVICE void fetch_residual(uint2 (&residual)[kItems], const Result& result, int first) {
+    const int output = min(result.tile.first_output + own_output(), result.num_outputs - 4);
+#pragma unroll
+    for (int i = 0; i < kItems; i++) residual[i] = load8(result.norm.residual + result.at(min(first + i * kRowStep, result.end() - 1), output));
+}
+
+// ADDED: the same as `finish` with the residual added. The rows of a warp go on together, for sums over its lanes. Blocks write whole.
+template <class Layout>
+DEVICE void finish_added(Layout& shared, uint2 (&residual)[kItems], const Result& result) {
+    const int o = own_output(), output = result.tile.first_output + o, end = result.end(), parts_a_row = result.num_outputs / kOwn;
+    if (output >= result.num_outputs) return;
+    float bias[4] = {}, weight[4];
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        if (result.bias) bias[j] = to_float(result.bias[output + j]);
+        weight[j] = to_float(shared.norm.of[threadIdx.x % kColumns * 4 + j]);
+    }
+#pragma unroll 1
+    for (int first = threadIdx.x / kColumns; first - threadIdx.x % 32 / kColumns < end; first += kItems * kRowStep) {
+        float parts[kItems][kShares][4];
+        if (first >= kRowStep) fetch_residual(residual, result, first);
+#pragma unroll
+        for (int i = 0; i < kItems; i++) load_parts(parts[i], shared, min(first + i * kRowStep, end - 1), o);
+#pragma unroll
+        for (int i = 0; i < kItems; i++) {
+            const int row = first + i * kRowStep;
+            const uint2 h = add_pairs(add_up(parts[i], bias, 1.f), residual[i]);
+            const float squares = sum_neighbours<kColumns>(squares_of(h));
+            if (row >= end) continue;
+            *reinterpret_cast<uint2*>(result.norm.h + result.at(row, output)) = h;
+            *reinterpret_cast<uint2*>(result.out + result.at(row, output)) = weighted(h, weight);
+            if (threadIdx.x % kColumns == 0) result.norm.squares[(result.tile.first_row + row) * parts_a_row + output / kOwn] = squares;
         }
     }
 }
@@ -195,4 +267,19 @@ DEVICE void meet() {
     } else {
         cluster_meet();
     }
+}
+
+// From the sums of each consumer to what the block writes.
+template <class Layout>
+DEVICE void write(Layout& shared, const float (&sum)[ROWS / 2], const Result& result) {
+    uint2 residual[kItems];
+    if constexpr (ADDED) {
+        wait_for_predecessor();
+        fetch_residual(residual, result, threadIdx.x / kColumns);  // comes while blocks meet
+    }
+    leave(shared, sum);
+    wait_for_predecessor();  // it may still read what this kernel writes
+    meet();
+    if constexpr (ADDED) finish_added(shared, residual, result);
+    else finish(shared, result);
 }

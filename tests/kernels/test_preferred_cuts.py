@@ -5,9 +5,11 @@ import pytest
 from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.bf12_cut import bf12_cut
+from engines.turbomind.ops.folded_norm import parts_of
 from engines.turbomind.ops.hopper_cut import Kind, hopper_cut
 from engines.turbomind.ops.int4_cut import int4_cut
 from engines.turbomind.ops.linear_hopper import constants
+from engines.turbomind.ops.two_rings_cut import TwoRingsCut
 
 pytest.importorskip("cuda.bindings.nvrtc", reason="the extra `cuda` is not installed")
 
@@ -20,6 +22,11 @@ def check(file: str, settings: dict[str, int | str]) -> None:
     (use,) = resource_usage(log).values()
     assert not use.spill_bytes and not use.stack_bytes, (settings, use)
     assert "Performance Loss" not in log, "products of a warpgroup wait for each other"
+
+
+def norms(cut: TwoRingsCut) -> list[dict[str, int | str]]:
+    """Return what a cut is compiled with: no norm, one behind it, one before it."""
+    return [{}, {"NORMED": 128}, *([{"ADDED": 1}] if parts_of(cut, 4096) else [])]
 
 
 @pytest.mark.parametrize(("kind", "num_rows"), [("int8", 256), ("dense", 64), ("dense", 128), ("e4m3", 128)])
@@ -38,7 +45,8 @@ def test_preferred_cuts_of_4_bit_codes_keep_their_sums_in_registers(num_rows: in
     cuts.add(int4_cut(num_rows=num_rows, outputs=outputs, inputs=inputs, group_size=128, gated=True, **H200))
     for cut in cuts:
         assert cut is not None
-        check("linear_int4_hopper.cu", dict(cut.constants("bf16", 128)))
+        for norm in norms(cut):
+            check("linear_int4_hopper.cu", dict(cut.constants("bf16", 128)) | norm)
 
 
 @pytest.mark.parametrize("num_rows", [8, 16, 32, 64, 128])
@@ -48,4 +56,5 @@ def test_preferred_cuts_of_weights_in_12_bits_keep_their_sums_in_registers(num_r
     cuts.add(bf12_cut(num_rows=num_rows, outputs=outputs, inputs=inputs, gated=True, **H200))
     for cut in cuts:
         assert cut is not None
-        check("linear_bf12.cu", dict(cut.constants()))
+        for norm in norms(cut):
+            check("linear_bf12.cu", dict(cut.constants()) | norm)

@@ -38,11 +38,18 @@ class Bf12Cut(TwoRingsCut):
 
 @lru_cache(maxsize=256)
 def bf12_cut(
-    *, num_rows: int, outputs: int, inputs: int, num_sms: int, bytes_per_block: int, gated: bool = False
+    *,
+    num_rows: int,
+    outputs: int,
+    inputs: int,
+    num_sms: int,
+    bytes_per_block: int,
+    gated: bool = False,
+    kept_bytes: int = 0,
 ) -> Bf12Cut | None:
     """Return the preferred cut that fits, or None where none does: too little shared memory, too few inputs.
 
-    `outputs` are those that are multiplied.
+    `outputs` are those that are multiplied; `kept_bytes` of a block's memory are for others.
     """
     rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
     for groups, turns, cluster in _preferences(-(-outputs // GROUP_OUTPUTS) / num_sms, gated=gated):
@@ -54,6 +61,7 @@ def bf12_cut(
             turns=turns,
             cluster=cluster,
             gated=gated,
+            kept_bytes=kept_bytes,
         )
         if cut is not None:
             return cut
@@ -82,10 +90,12 @@ def make_cut(
     cluster: int = 1,
     gated: bool = False,
     x_bytes: int | None = None,
+    kept_bytes: int = 0,
 ) -> Bf12Cut | None:
     """Return a cut whose rings fill what a block has of shared memory, or None where there is none.
 
-    A given `x_bytes` replaces the preferred share of the ring of x (benchmarks).
+    A given `x_bytes` replaces the preferred share of the ring of x (benchmarks), which gives what is kept for
+    others: a stage of codes is larger and comes a few at a time.
     """
     if x_bytes is None:
         x_bytes = (_X_KB if groups == 1 else _X_KB_OF_SEVERAL)[rows] * _KB_WITH_BARRIERS
@@ -103,12 +113,14 @@ def make_cut(
     x_stages = max(2, turns, min(most, x_bytes // x_stage)) // turns * turns
     code_stages = min(most * groups, (room - x_stages * x_stage) // code_stage)
     code_stages -= code_stages % (groups * turns)  # a stage is one warpgroup's
+    too_many = kept_bytes - (room - x_stages * x_stage - code_stages * code_stage)
+    x_stages -= _whole(-(-max(0, too_many) // x_stage), turns)
     if code_stages < groups * max(2, turns) or x_stages < 2 or slabs < turns:
         return None
     ring = code_stages * (code_stage - _BARRIER_BYTES) + x_stages * (x_stage - _BARRIER_BYTES)
     sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
     needed = (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums)
-    if needed > room:
+    if needed > room - kept_bytes:
         return None
     return Bf12Cut(
         rows=rows,
@@ -121,6 +133,11 @@ def make_cut(
         x_stages=x_stages,
         shared_bytes=_ALIGNMENT + needed,
     )
+
+
+def _whole(stages: int, turns: int) -> int:
+    """Return the least multiple of turns that is not less."""
+    return -(-stages // turns) * turns
 
 
 def _has_registers(rows: int, warpgroups: int, steps: int) -> bool:

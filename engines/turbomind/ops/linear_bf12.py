@@ -7,22 +7,29 @@ from engines.ops import Bf12
 from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import check, rows
+from engines.turbomind.ops import folded_norm
 from engines.turbomind.ops.bf12_cut import Bf12Cut, bf12_cut
+from engines.turbomind.ops.folded_norm import Added, Normed
 from engines.turbomind.ops.two_rings_cut import ROWS
 from engines.turbomind.tensor_map import lines
 
 MOST_ROWS = ROWS[-1]
 
 
-def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Bf12, *, gated: bool = False) -> bool:
-    """Return whether the kernel takes this product, and applies gates where `gated`."""
+def fits(
+    gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Bf12, *, gated: bool = False, kept_bytes: int = 0
+) -> bool:
+    """Return whether the kernel takes this product, and applies gates where `gated`.
+
+    `kept_bytes` of shared memory are for a norm (`folded_norm.py`).
+    """
     outputs = len(weight.factor_O)
     return (
         gpu.capability == (9, 0)
         and 0 < num_rows <= MOST_ROWS
         and dtype == torch.bfloat16
         and outputs % (TILE_OUTPUTS * (2 if gated else 1)) == 0
-        and _cut(gpu, num_rows, weight, gated=gated) is not None
+        and _cut(gpu, num_rows, weight, gated=gated, kept_bytes=kept_bytes) is not None
     )
 
 
@@ -33,11 +40,13 @@ def linear_bf12(
     bias_O: Tensor | None,
     *,
     gated: bool = False,
+    norm: Added | Normed | None = None,
     cut: Bf12Cut | None = None,
 ) -> Tensor:
     """Return y = x @ W.T + b in bf16, or silu(first half of y) * second half where `gated`.
 
-    A given `cut` replaces the preferred one (benchmarks).
+    With a norm y is scaled before the bias, or added to a residual and weighted (`folded_norm.py`). A given
+    `cut` replaces the preferred one (benchmarks).
     """
     outputs, slabs = len(weight.factor_O), len(weight.tiles_YXB)
     x = rows(x_TI)
@@ -49,15 +58,17 @@ def linear_bf12(
         factors=(weight.factor_O, torch.bfloat16, (outputs,)),
         **({} if bias_O is None else {"bias": (bias_O, torch.bfloat16, (outputs,))}),
     )
-    cut = cut or _cut(gpu, x.shape[0], weight, gated=gated)
+    kept = folded_norm.kept_bytes_of(norm)
+    cut = cut or _cut(gpu, x.shape[0], weight, gated=gated, kept_bytes=kept)
     assert cut is not None and cut.gated == gated, "what fits has a cut"
+    folded_norm.check_norm(gpu, "linear_bf12", norm, cut, outputs=outputs, num_rows=x.shape[0])
     kernel = gpu.kernel(
         "linear_bf12.cu",
         "linear_bf12",
-        cut.constants(),
-        "PPMPPiii",
+        cut.constants() + folded_norm.constants(norm),
+        "PPMPPiii" + folded_norm.letters(norm),
         threads=cut.threads,
-        shared_bytes=cut.shared_bytes,
+        shared_bytes=cut.shared_bytes + kept,
     )
     written = outputs // 2 if gated else outputs
     out = torch.empty(x.shape[0], written, dtype=x.dtype, device=x.device)
@@ -72,11 +83,18 @@ def linear_bf12(
         x.shape[0],
         written,
         slabs,
+        *folded_norm.arguments(norm),
     )
     return out.view(*x_TI.shape[:-1], written)
 
 
-def _cut(gpu: Gpu, num_rows: int, weight: Bf12, *, gated: bool) -> Bf12Cut | None:
+def squares_parts(gpu: Gpu, num_rows: int, weight: Bf12) -> int | None:
+    """Return in how many parts a product that is added to a residual leaves squares, None where it cannot."""
+    cut = _cut(gpu, num_rows, weight, gated=False, kept_bytes=folded_norm.kept_bytes(None))
+    return None if cut is None else folded_norm.parts_of(cut, len(weight.factor_O))
+
+
+def _cut(gpu: Gpu, num_rows: int, weight: Bf12, *, gated: bool, kept_bytes: int = 0) -> Bf12Cut | None:
     return bf12_cut(
         num_rows=num_rows,
         outputs=len(weight.factor_O),
@@ -84,4 +102,5 @@ def _cut(gpu: Gpu, num_rows: int, weight: Bf12, *, gated: bool) -> Bf12Cut | Non
         num_sms=gpu.num_sms,
         bytes_per_block=gpu.shared_bytes_per_block,
         gated=gated,
+        kept_bytes=kept_bytes,
     )

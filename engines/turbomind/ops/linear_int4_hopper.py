@@ -6,6 +6,8 @@ from torch import Tensor
 from engines.ops import Int4
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import scalar_name
+from engines.turbomind.ops import folded_norm
+from engines.turbomind.ops.folded_norm import Added, Normed
 from engines.turbomind.ops.int4_cut import SLAB, Int4Cut, int4_cut
 from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, check_int4, has_whole_slabs, permuted_rows
 from engines.turbomind.tensor_map import TensorView, lines
@@ -14,8 +16,13 @@ MOST_ROWS = 512  # blocks of 128 rows share the codes; more take less time with 
 _LINE = 64  # elements of 16 bits in a row of a box
 
 
-def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4, *, gated: bool = False) -> bool:
-    """Return whether the kernel takes this product, and applies gates where `gated`."""
+def fits(
+    gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4, *, gated: bool = False, kept_bytes: int = 0
+) -> bool:
+    """Return whether the kernel takes this product, and applies gates where `gated`.
+
+    `kept_bytes` of shared memory are for a norm (`folded_norm.py`).
+    """
     outputs = weight.scales_GO.shape[1]
     return (
         gpu.capability == (9, 0)
@@ -23,29 +30,38 @@ def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4, *, gated: bo
         and dtype in (torch.bfloat16, torch.float16)
         and outputs % (TILE_OUTPUTS * (2 if gated else 1)) == 0
         and has_whole_slabs(weight, SLAB)
-        and _cut(gpu, num_rows, weight, gated=gated) is not None
+        and _cut(gpu, num_rows, weight, gated=gated, kept_bytes=kept_bytes) is not None
     )
 
 
 def linear_int4_hopper(
-    gpu: Gpu, x_TI: Tensor, weight: Int4, *, gated: bool = False, cut: Int4Cut | None = None
+    gpu: Gpu,
+    x_TI: Tensor,
+    weight: Int4,
+    *,
+    gated: bool = False,
+    norm: Added | Normed | None = None,
+    cut: Int4Cut | None = None,
 ) -> Tensor:
     """Return y = x[:, perm] @ W.T + b, or silu(first half of y) * second half where `gated`.
 
-    A given `cut` replaces the preferred one (benchmarks).
+    With a norm y is scaled before the bias, or added to a residual and weighted (`folded_norm.py`). A given
+    `cut` replaces the preferred one (benchmarks).
     """
     x = permuted_rows(x_TI, weight)
     outputs, inputs, bias = weight.scales_GO.shape[1], x.shape[1], weight.bias_O
     check_int4(gpu, "linear_int4_hopper", x, weight)
-    cut = cut or _cut(gpu, x.shape[0], weight, gated=gated)
+    kept = folded_norm.kept_bytes_of(norm)
+    cut = cut or _cut(gpu, x.shape[0], weight, gated=gated, kept_bytes=kept)
     assert cut is not None and cut.gated == gated, "what fits has a cut"
+    folded_norm.check_norm(gpu, "linear_int4_hopper", norm, cut, outputs=outputs, num_rows=x.shape[0])
     kernel = gpu.kernel(
         "linear_int4_hopper.cu",
         "linear_int4_hopper",
-        cut.constants(scalar_name("linear_int4_hopper", x), weight.group_size),
-        "MMPPPPiii",
+        cut.constants(scalar_name("linear_int4_hopper", x), weight.group_size) + folded_norm.constants(norm),
+        "MMPPPPiii" + folded_norm.letters(norm),
         threads=cut.threads,
-        shared_bytes=cut.shared_bytes,
+        shared_bytes=cut.shared_bytes + kept,
     )
     written = outputs // 2 if gated else outputs
     out = torch.empty(x.shape[0], written, dtype=x.dtype, device=x.device)
@@ -61,8 +77,15 @@ def linear_int4_hopper(
         x.shape[0],
         written,
         inputs // SLAB,
+        *folded_norm.arguments(norm),
     )
     return out.view(*x_TI.shape[:-1], written)
+
+
+def squares_parts(gpu: Gpu, num_rows: int, weight: Int4) -> int | None:
+    """Return in how many parts a product that is added to a residual leaves squares, None where it cannot."""
+    cut = _cut(gpu, num_rows, weight, gated=False, kept_bytes=folded_norm.kept_bytes(None))
+    return None if cut is None else folded_norm.parts_of(cut, weight.scales_GO.shape[1])
 
 
 def _codes(tiles_XYB: Tensor, cut: Int4Cut) -> TensorView:
@@ -77,7 +100,7 @@ def _codes(tiles_XYB: Tensor, cut: Int4Cut) -> TensorView:
     )
 
 
-def _cut(gpu: Gpu, num_rows: int, weight: Int4, *, gated: bool) -> Int4Cut | None:
+def _cut(gpu: Gpu, num_rows: int, weight: Int4, *, gated: bool, kept_bytes: int = 0) -> Int4Cut | None:
     groups, outputs = weight.scales_GO.shape
     return int4_cut(
         num_rows=num_rows,
@@ -85,6 +108,6 @@ def _cut(gpu: Gpu, num_rows: int, weight: Int4, *, gated: bool) -> Int4Cut | Non
         inputs=groups * weight.group_size,
         group_size=weight.group_size,
         num_sms=gpu.num_sms,
-        bytes_per_block=gpu.shared_bytes_per_block,
+        bytes_per_block=gpu.shared_bytes_per_block - kept_bytes,
         gated=gated,
     )
