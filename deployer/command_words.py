@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_type_hints
 
 from deployer.errors import UsageError
+from deployer.typed_words import as_lmdeploy, as_model, as_setting
 from deployer.verb import Verb
 from deployer.verbs import VERBS
 
@@ -89,57 +89,38 @@ def _without_flags(words: Sequence[str], verb: Verb) -> Iterator[str]:
             if value is None:
                 raise UsageError(f"{flag}: needs a value; write {flag} VALUE")
             yield f"{flag.removeprefix('--')}={value}"
+        elif verb.takes == "command":
+            raise UsageError(f"unknown flag `{word}`: flags of the other command stand behind `--`")
         else:
             known = ", ".join([FLAGS, *(f"`{name.removesuffix('=')}`" for name in verb.flags)])
             value = given or next(waiting, None)
             shown = value if value is not None and is_bare(value) else None
-            raise UsageError(f"unknown flag `{word}`: known flags: {known}; {_as_setting(flag, shown)}")
+            raise UsageError(f"unknown flag `{word}`: known flags: {known}; {as_setting(flag, shown)}")
 
 
 def refuse_bare_words(command: Command) -> None:
+    """Raise UsageError where a verb that reads settings alone was given other words."""
     from deployer.config.tree import config_tree
 
     bare = [word for word in command.words if is_bare(word)]
-    if bare:
-        shown = ", ".join(f"`{word}`" for word in bare)
-        rule = f"{shown}: after `deploy {command.name}` come key=value words only"
-        tree = config_tree(None, ())
-        if len(bare) == 1 and tree.has_option("model", bare[0]):
-            rule += f"; for the model write +model={bare[0]}"
-        elif len(bare) == 1 and (tree.is_group(bare[0].partition(".")[0])):
-            rule += f"; give it a value: {bare[0]}=<value>"
-        raise UsageError(rule)
-
-
-def _as_setting(flag: str, value: str | None) -> str:
-    """Return how a setting is written, that of the same name where there is one: --port is server.port=.
-
-    `value`: what was typed for it; None: nothing.
-    """
-    from deployer.config.arms import arms_of
-    from deployer.config.schema import DeployConfig
-
-    name = flag.strip("-").replace("-", "_")
-    groups = get_type_hints(DeployConfig)
-    keys = [group if group == name else f"{group}.{name}" for group in groups]
-    found = [
-        key
-        for key, kind in zip(keys, groups.values(), strict=True)
-        if key == name or any(name in get_type_hints(arm) for arm in arms_of(kind))
-    ]
-    if not found:
-        return "settings read key=value"
-    start = "+" if found[0] == "model" else ""  # as everywhere else: a deployment has no model of its own
-    return f"settings read key=value: write {start}{found[0]}={value or '<value>'}"
+    if not bare:
+        return
+    hint = as_lmdeploy(bare)
+    if len(bare) == 1 and hint is None:
+        is_group = config_tree(None, ()).is_group(bare[0].partition(".")[0])
+        hint = as_model(bare[0]) or (f"give it a value: {bare[0]}=<value>" if is_group else None)
+    shown = ", ".join(f"`{word}`" for word in bare)
+    rule = f"{shown}: after `deploy {command.name}` come key=value words only"
+    raise UsageError(rule if hint is None else f"{rule}; {hint}")
 
 
 def unknown_verb(name: str) -> str:
+    """Return the message about a first word that is no verb."""
     from deployer.config.suggest import way_out
-    from deployer.config.tree import config_tree
 
-    if config_tree(None, ()).has_option("model", name):
-        return f"unknown verb `{name}`: it is a model; write deploy +model={name}"
-    return f"unknown verb `{name}`: {way_out(name, VERBS, kind='verbs')}; `deploy --help` explains them"
+    hint = as_model(name) or as_lmdeploy([name])
+    rest = hint or f"{way_out(name, VERBS, kind='verbs')}; `deploy --help` explains them"
+    return f"unknown verb `{name}`: {rest}"
 
 
 def is_bare(word: str) -> bool:

@@ -106,7 +106,7 @@ VERBS: Mapping[str, Verb] = {
     ),
     "import-lmdeploy": Verb(
         section="Understand",
-        summary="translate a command of LMDeploy: api_server, chat, auto_awq",
+        summary="translate a command of LMDeploy: servers, chat, quantization",
         usage="[output=json] -- lmdeploy ...",
         examples=(
             ("deploy import-lmdeploy -- lmdeploy serve api_server OpenGVLab/InternVL2-8B --tp 2", "a server"),

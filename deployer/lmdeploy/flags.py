@@ -1,6 +1,6 @@
-"""What each flag of LMDeploy is here, as data.
+"""What each flag of LMDeploy that serves or chats is here, as data.
 
-Flags and their meaning: LMDeploy 0.5.3 (`lmdeploy serve api_server -h`, `chat -h`, `lite auto_awq -h`) and
+Flags and their meaning: LMDeploy 0.5.3 (`lmdeploy serve api_server -h`, `serve gradio -h`, `chat -h`) and
 those added up to 0.15. A flag is read with dashes or underscores.
 """
 
@@ -70,8 +70,8 @@ _SWITCHES_NOT_HERE = {
     "disable-metrics": "/metrics is always there",
     "language-model-only": "a vision tower is loaded with its model",
 }
-_DTYPES = {"auto": "", "float16": "engine.dtype=float16", "bfloat16": "engine.dtype=bfloat16"}
-_DEVICES = {
+DTYPES = {"auto": "", "float16": "engine.dtype=float16", "bfloat16": "engine.dtype=bfloat16"}
+DEVICES = {
     "cuda": "engine.device_type=cuda",
     "cpu": "engine.device_type=cpu",
     "npu": "engine.device_type=npu",
@@ -86,8 +86,8 @@ MODEL: Mapping[str, Flag] = {
 ENGINE: Mapping[str, Flag] = {
     **MODEL,
     "backend": Flag(words={"turbomind": "engine=turbomind", "pytorch": "engine=pytorch"}),
-    "device": Flag(words=_DEVICES),
-    "dtype": Flag(words=_DTYPES),
+    "device": Flag(words=DEVICES),
+    "dtype": Flag(words=DTYPES),
     "tp": Flag(key="engine.tp"),
     "session-len": Flag(key="engine.session_len"),
     "max-batch-size": Flag(key="engine.max_batch_size"),
@@ -164,54 +164,8 @@ CHAT: Mapping[str, Flag] = {
         }
     ),
 }
-AUTO_AWQ: Mapping[str, Flag] = {
-    **MODEL,
-    "work-dir": Flag(key="quantize.out"),
-    "calib-dataset": Flag(
-        note="its own text, without pictures; here seeded pictures and text ship: quantize.samples"
-    ),
-    "calib-samples": Flag(key="quantize.num_samples"),
-    "calib-seqlen": Flag(key="quantize.max_tokens", note="samples with more tokens are left out, not cut"),
-    "batch-size": Flag(note="samples go through one by one", dead="without --search-scale"),
-    "w-bits": Flag(words={"4": ""}, note="AWQ has 4 bits"),
-    "w-group-size": Flag(key="quantize.group_size"),
-    "w-sym": Flag(
-        arity="switch", note="AWQ is written with zero points", dead="but in the metadata it writes"
-    ),
-    "search-scale": Flag(arity="switch", key="quantize.search"),
-    "device": Flag(words=_DEVICES),
-    "dtype": Flag(words=_DTYPES),
-}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Program:
-    """One command of LMDeploy."""
-
-    verb: str  # of ours; empty: serve
-    flags: Mapping[str, Flag]
-    fixed: tuple[str, ...]  # overrides that say what LMDeploy does by itself
-    defaults: Mapping[str, str]  # flag -> override where the flag is not given
-    remarks: tuple[str, ...]  # where the two differ without a flag
-
-
-PROGRAMS: Mapping[tuple[str, ...], Program] = {
-    ("serve", "api_server"): Program(
-        verb="",
-        flags=API_SERVER,
-        fixed=(),
-        defaults={"server-name": "server.host=0.0.0.0"},
-        remarks=(
-            "prefix caching is on here; for LMDeploy's default add engine.enable_prefix_caching=false",
-            "browsers of other origins are refused here; LMDeploy lets all in: server.cors_origins=['*']",
-        ),
-    ),
-    ("chat",): Program(verb="chat", flags=CHAT, fixed=(), defaults={}, remarks=()),
-    ("lite", "auto_awq"): Program(
-        verb="quantize",
-        flags=AUTO_AWQ,
-        fixed=("quantization=awq",),
-        defaults={"work-dir": "quantize.out=./work_dir"},
-        remarks=("scales and clipping are searched here; for LMDeploy's default add quantize.search=false",),
-    ),
+GRADIO: Mapping[str, Flag] = {
+    **{name: API_SERVER[name] for name in (*ENGINE, "server-name", "model-name", "api-keys", "ssl")},
+    "server-port": Flag(key="server.gradio_port", note="of the chat; the API has server.port"),
+    "share": Flag(arity="switch", note="no tunnel is opened; put a proxy before the chat"),
 }

@@ -11,7 +11,8 @@ from deployer.config.repositories import options_by_repository
 from deployer.config.suggest import quoted, way_out
 from deployer.config.tree import ConfigTree
 from deployer.errors import UsageError
-from deployer.lmdeploy.flags import PROGRAMS, Flag, Program
+from deployer.lmdeploy.flags import Flag
+from deployer.lmdeploy.programs import ELSEWHERE, PROGRAMS, Program
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
@@ -78,6 +79,9 @@ def _program(words: Sequence[str]) -> tuple[Program, list[str]]:
     for names, program in PROGRAMS.items():
         if tuple(rest[: len(names)]) == names:
             return program, rest[len(names) :]
+    for names, counterpart in ELSEWHERE.items():
+        if tuple(rest[: len(names)]) == names:
+            raise UsageError(f"`lmdeploy {' '.join(names)}`: is not translated; {counterpart}")
     known = quoted(f"lmdeploy {' '.join(names)}" for names in PROGRAMS)
     raise UsageError(f"`{shlex.join(words)}`: is none of the commands that are read: {known}")
 
@@ -153,6 +157,11 @@ def _template(typed: str, values: Sequence[str], tree: ConfigTree) -> Line:
 
 def _model(name: str, tree: ConfigTree) -> Line:
     """Return the option of ours for a repository or a folder."""
+    if "://" in name:
+        raise UsageError(
+            f"lmdeploy command: `{name}`: is a server and no model; it has a page of its own at `/`, and "
+            f"`deploy chat chat.url={name}` talks to it"
+        )
     known = options_by_repository(tree)
     if name.lower() in known:
         return Line(flag=name, words=(f"+model={known[name.lower()]}",), note="")

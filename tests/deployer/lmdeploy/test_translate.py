@@ -9,7 +9,7 @@ from deployer.cli import main
 from deployer.config import load_config
 from deployer.config.tree import config_tree
 from deployer.errors import ConfigError, UsageError
-from deployer.lmdeploy.flags import PROGRAMS
+from deployer.lmdeploy.programs import ELSEWHERE, PROGRAMS
 from deployer.lmdeploy.translate import Translation, translate
 
 Captured = pytest.CaptureFixture[str]
@@ -123,13 +123,41 @@ def test_chat_and_auto_awq_are_read_as_well(tmp_path: Path) -> None:
     )
 
 
+def test_gradio_is_the_server_with_a_chat_beside_it() -> None:
+    found = translated(f"lmdeploy serve gradio {MODEL} --server-port 7000 --tp 2 --share")
+    assert found.command == (
+        "deploy +model=internvl2_8b server=gradio server.gradio_port=7000 engine.tp=2 server.host=0.0.0.0"
+    )
+    assert "no tunnel" in found.lines[3].note
+    assert load_config(found.words).server.gradio_port == 7000
+
+
+def test_gptq_and_smooth_quant_are_made_as_lmdeploy_makes_them() -> None:
+    assert translated(f"lmdeploy lite auto_gptq {MODEL} --w-group-size 64").command == (
+        "deploy quantize +model=internvl2_8b quantization=gptq quantize.symmetric=true "
+        "quantize.group_size=64 quantize.out=./work_dir"
+    )
+    assert translated(f"lmdeploy lite smooth_quant {MODEL} --work-dir w8").command == (
+        "deploy quantize +model=internvl2_8b quantize.out=w8 quantization=smooth_quant"
+    )
+    assert translated(f"lmdeploy lite smooth_quant {MODEL} --quant-dtype fp8").command == (
+        "deploy quantize +model=internvl2_8b quantization=fp8 quantize.out=./work_dir"
+    )
+
+
+def test_no_command_is_both_translated_and_elsewhere() -> None:
+    assert not PROGRAMS.keys() & ELSEWHERE.keys()
+
+
 @pytest.mark.parametrize(
     ("command", "message"),
     [
         (f"lmdeploy serve api_server {MODEL} --tpp 2", "`--tpp`: nearest flags: `--tp`"),
         (f"lmdeploy serve api_server {MODEL} --tp", "`--tp`: needs a value"),
         ("lmdeploy serve api_server", "names 0 models"),
-        ("lmdeploy serve gradio x", "is none of the commands that are read: `lmdeploy serve api_server`"),
+        ("lmdeploy serve nobody x", "is none of the commands that are read: `lmdeploy serve api_server`"),
+        ("lmdeploy check_env --dump-file x", "`lmdeploy check_env`: is not translated; `deploy doctor`"),
+        ("lmdeploy serve gradio http://h:1", "is a server and no model; it has a page of its own at `/`"),
     ],
 )
 def test_what_is_no_such_command_is_refused(command: str, message: str) -> None:
