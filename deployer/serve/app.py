@@ -79,11 +79,14 @@ async def _api_error(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     """Answer what the router itself refuses: a path or a method that is not served."""
     assert isinstance(error, HTTPException), "registered for HTTPException only"
-    code = {404: "path_not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-    record_of(request).error = code
-    message = f"{request.method} {request.url.path}: {error.detail}"
-    headers = error.headers or {}
-    if error.status_code == 405:  # the router names the methods of one route, and a path may have several
+    path, code, rule, headers = request.url.path, "invalid_request", error.detail, error.headers or {}
+    if error.status_code == 404:
+        code, rule = "path_not_found", "no such path; GET / lists those that are served"
+    elif error.status_code == 405:  # the router names the methods of one route, and a path may have several
         headers = {"allow": allowed_methods(request.app, request.scope)}
-    fault = ApiFault(status=error.status_code, message=message, code=code, headers=headers)
+        code, rule = "method_not_allowed", f"the path takes {headers['allow']}"
+    record_of(request).error = code
+    fault = ApiFault(
+        status=error.status_code, message=f"{request.method} {path}: {rule}", code=code, headers=headers
+    )
     return fault.response()

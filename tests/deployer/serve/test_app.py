@@ -33,8 +33,12 @@ async def test_a_request_id_is_given_or_kept(api: httpx.AsyncClient) -> None:
 async def test_a_path_or_method_that_is_not_served_has_openai_s_error_shape(api: httpx.AsyncClient) -> None:
     reply = await api.get("/v1/embeddings")
     assert (reply.status_code, reply.json()["error"]["code"]) == (404, "path_not_found")
+    assert reply.json()["error"]["message"] == (
+        "GET /v1/embeddings: no such path; GET / lists those that are served"
+    )
     reply = await api.get("/v1/chat/completions")
     assert (reply.status_code, reply.json()["error"]["code"]) == (405, "method_not_allowed")
+    assert reply.json()["error"]["message"] == "GET /v1/chat/completions: the path takes POST"
 
 
 async def test_v1_needs_one_of_the_keys(serve: Callable[..., Service]) -> None:
