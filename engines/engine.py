@@ -8,7 +8,8 @@ from collections.abc import AsyncGenerator
 from typing import Literal, Protocol
 
 from engines.ipc.pixel_files import PixelFiles
-from engines.messages import Ready, Reply, Stats, Submit
+from engines.messages import Ready, Reply, Submit
+from engines.stats import Stats
 
 EngineState = Literal["starting", "ready", "restarting", "dead"]
 

@@ -24,7 +24,8 @@ from deployer.prompt.assemble import Prompt
 from engines.engine import Engine
 from engines.errors import EngineError
 from engines.ipc.client import EngineClient
-from engines.messages import Delta, Failed, ImageInput, Stats, Submit, greedy
+from engines.messages import Delta, Failed, ImageInput, Submit, greedy
+from engines.stats import Stats
 
 SETTLE_S = 5.0  # how long the engine's figures may be behind its last answer
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployer.bench.samples import quantile
-from engines.messages import Stats
+from engines.stats import Stats
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

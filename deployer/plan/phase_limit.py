@@ -2,7 +2,7 @@
 
 from deployer.plan.rates import Rates
 from deployer.plan.step_times import DecoderWork
-from engines.messages import PhaseFigures
+from engines.stats import PhaseFigures
 
 
 def phase_limit_s(work: DecoderWork, limits: Rates, done: PhaseFigures) -> float:

@@ -2,9 +2,10 @@
 
 from random import Random
 
-from deployer.pocket_vl import facts, phrases, wordings
+from deployer.pocket_vl import facts, phrases, reading_wordings, wordings
 from deployer.pocket_vl.scene import Scene
 from deployer.pocket_vl.turns import Turn
+from deployer.pocket_vl.typing_manner import vary
 from deployer.pocket_vl.words import COLOURS, SHAPES, STRANGERS
 
 NO_PICTURE = "I do not see a picture."
@@ -81,7 +82,7 @@ def absent(rng: Random, scene: Scene) -> Turn | None:
         question = rng.choice(wordings.RELATION[rng.choice(facts.DIRECTIONS)])
     else:
         question = "What is written on {the}?"
-    question = wordings.vary(rng, question.format(the=f"the {name}", The=f"The {name}"))
+    question = vary(rng, question.format(the=f"the {name}", The=f"The {name}"))
     return Turn(kind="absent", question=question, answer=no_such(name))
 
 
@@ -111,13 +112,13 @@ def _no_text(rng: Random, scene: Scene) -> Turn | None:
         return None
     noun = rng.choice(("sign", "sign", "text", "word", "number"))
     pool = {
-        "sign": wordings.READ,
-        "text": wordings.READ_ANY,
-        "word": wordings.READ_WORD,
-        "number": wordings.READ_NUMBER,
+        "sign": reading_wordings.READ,
+        "text": reading_wordings.READ_ANY,
+        "word": reading_wordings.READ_WORD,
+        "number": reading_wordings.READ_NUMBER,
     }
     question = rng.choice(pool[noun]).format(noun="sign")
-    return Turn(kind="absent", question=wordings.vary(rng, question), answer=no_such(noun))
+    return Turn(kind="absent", question=vary(rng, question), answer=no_such(noun))
 
 
 def without_picture(rng: Random) -> Turn:
@@ -134,10 +135,10 @@ def without_picture(rng: Random) -> Turn:
             wordings.SHAPE,
             wordings.COUNT,
             wordings.RELATION[rng.choice(facts.DIRECTIONS)],
-            wordings.READ,
-            wordings.READ_ANY,
-            wordings.READ_WORD,
-            wordings.READ_NUMBER,
+            reading_wordings.READ,
+            reading_wordings.READ_ANY,
+            reading_wordings.READ_WORD,
+            reading_wordings.READ_NUMBER,
             wordings.EXISTS,
             wordings.WHERE,
             wordings.LARGEST,
@@ -156,7 +157,7 @@ def without_picture(rng: Random) -> Turn:
         colour=rng.choice(list(COLOURS)),
         noun=rng.choice(("sign", "board", "label")),
     )
-    return Turn(kind="no_picture", question=wordings.vary(rng, question), answer=NO_PICTURE)
+    return Turn(kind="no_picture", question=vary(rng, question), answer=NO_PICTURE)
 
 
 def small_talk(rng: Random) -> Turn:

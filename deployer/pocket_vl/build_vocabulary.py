@@ -7,7 +7,7 @@ import sys
 from argparse import ArgumentParser
 from collections.abc import Iterator, Sequence
 
-from deployer.pocket_vl import absence, follow_ups, wordings
+from deployer.pocket_vl import absence, follow_ups, reading_wordings, typing_manner, wordings
 from deployer.pocket_vl.prompts import SYSTEM_TEXTS
 from deployer.pocket_vl.vocabulary import build_tokenizer
 from deployer.pocket_vl.words import COLOURS, PLURALS, SHAPES, STRANGERS
@@ -21,7 +21,7 @@ _ANSWERS = (
 
 def texts() -> Iterator[str]:
     """Return everything that is asked and answered, without fillings."""
-    for module in (wordings, follow_ups):
+    for module in (wordings, reading_wordings, typing_manner, follow_ups):
         for value in vars(module).values():
             for group in value.values() if isinstance(value, dict) else (value,):
                 if isinstance(group, tuple):

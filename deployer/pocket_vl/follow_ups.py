@@ -7,6 +7,7 @@ from deployer.pocket_vl import absence, facts, phrases, wordings
 from deployer.pocket_vl.facts import DIRECTIONS, Unclear
 from deployer.pocket_vl.scene import Item, Scene
 from deployer.pocket_vl.turns import Turn
+from deployer.pocket_vl.typing_manner import vary
 from deployer.pocket_vl.words import SHAPES
 
 _COLOUR = (
@@ -58,7 +59,7 @@ def _turn(
 ) -> Turn:
     return Turn(
         kind="follow_up",
-        question=wordings.vary(rng, question),
+        question=vary(rng, question),
         answer=answer,
         focus=focus,
         focus_kind=focus_kind,

@@ -7,6 +7,7 @@ from deployer.pocket_vl.facts import DIRECTIONS, Unclear
 from deployer.pocket_vl.questions import pick_item, the
 from deployer.pocket_vl.scene import Item, Scene
 from deployer.pocket_vl.turns import Turn
+from deployer.pocket_vl.typing_manner import vary
 
 
 def relation(rng: Random, scene: Scene) -> Turn | None:
@@ -20,7 +21,7 @@ def relation(rng: Random, scene: Scene) -> Turn | None:
         return None
     filled = [pair for pair in found if pair[1] is not None]
     direction, other = rng.choice(filled if filled and rng.random() < 0.85 else found)
-    question = wordings.vary(rng, rng.choice(wordings.RELATION[direction]).format(the=the(name)))
+    question = vary(rng, rng.choice(wordings.RELATION[direction]).format(the=the(name)))
     answer = phrases.a_thing(other) if other is not None else "nothing"
     return Turn(kind="relation", question=question, answer=answer, focus=other)
 
@@ -45,9 +46,7 @@ def relation_yes_no(rng: Random, scene: Scene) -> Turn | None:
     question = rng.choice(wordings.RELATION_YES_NO).format(
         the=the(first[1]), where=where, other=the(second[1])
     )
-    return Turn(
-        kind="relation_yes_no", question=wordings.vary(rng, question), answer="yes" if wanted else "no"
-    )
+    return Turn(kind="relation_yes_no", question=vary(rng, question), answer="yes" if wanted else "no")
 
 
 def between(rng: Random, scene: Scene) -> Turn | None:
@@ -63,7 +62,7 @@ def between(rng: Random, scene: Scene) -> Turn | None:
             question = rng.choice(wordings.BETWEEN).format(the=the(first[1]), other=the(second[1]))
             return Turn(
                 kind="between",
-                question=wordings.vary(rng, question),
+                question=vary(rng, question),
                 answer=phrases.a_thing(found),
                 focus=found,
             )
@@ -81,5 +80,5 @@ def where_turn(rng: Random, scene: Scene, item: Item, name: str) -> Turn | None:
     place = facts.region(scene, item)
     if isinstance(place, Unclear):
         return None
-    question = wordings.vary(rng, rng.choice(wordings.WHERE).format(the=the(name)))
+    question = vary(rng, rng.choice(wordings.WHERE).format(the=the(name)))
     return Turn(kind="where", question=question, answer=place, focus=item, focus_kind="where")

@@ -7,10 +7,11 @@ None means that this scene has no clear question of the kind. `place_questions.p
 from itertools import pairwise
 from random import Random
 
-from deployer.pocket_vl import facts, phrases, wordings
+from deployer.pocket_vl import facts, phrases, reading_wordings, wordings
 from deployer.pocket_vl.facts import Unclear
 from deployer.pocket_vl.scene import Item, Scene
 from deployer.pocket_vl.turns import Turn
+from deployer.pocket_vl.typing_manner import vary
 from deployer.pocket_vl.words import COLOURS, SHAPES, STRANGERS
 
 _MOST_DESCRIBED = 3  # things
@@ -51,7 +52,7 @@ def colour_turn(rng: Random, item: Item, name: str) -> Turn:
     question = rng.choice(wordings.COLOUR).format(the=the(name), The=the(name).capitalize())
     return Turn(
         kind="colour",
-        question=wordings.vary(rng, question),
+        question=vary(rng, question),
         answer=item.shape.colour,
         focus=item,
         focus_kind="colour",
@@ -72,7 +73,9 @@ def _colour_of_several(rng: Random, scene: Scene) -> Turn | None:
         ("What colour are the {many}?", "Which colour do the {many} have?", "What colours are the {many}?")
     )
     return Turn(
-        kind="colour", question=wordings.vary(rng, question.format(many=many)), answer=phrases.listed(colours)
+        kind="colour",
+        question=vary(rng, question.format(many=many)),
+        answer=phrases.listed(colours),
     )
 
 
@@ -82,14 +85,14 @@ def shape(rng: Random, scene: Scene) -> Turn | None:
         return None
     if len(scene.items) == 1 and rng.random() < 0.6:
         item = scene.items[0]
-        question = wordings.vary(rng, rng.choice(wordings.ONLY_SHAPE))
+        question = vary(rng, rng.choice(wordings.ONLY_SHAPE))
         return Turn(kind="shape", question=question, answer=scene.shapes[0].kind, focus=item)
     alone = [s for s in scene.shapes if len(facts.matching(scene, colour=s.colour)) == 1]
     if not alone:
         return None
     chosen = rng.choice(alone)
     name = phrases.written_colour(rng, chosen.colour)
-    question = wordings.vary(rng, rng.choice(wordings.SHAPE).format(colour=name))
+    question = vary(rng, rng.choice(wordings.SHAPE).format(colour=name))
     return Turn(kind="shape", question=question, answer=chosen.kind, focus=Item(shape=chosen, text=None))
 
 
@@ -127,7 +130,7 @@ def count_turn(rng: Random, scene: Scene, kind: str) -> Turn:
 
 
 def _count_turn(rng: Random, many: str, number: int) -> Turn:
-    question = wordings.vary(rng, rng.choice(wordings.COUNT).format(many=many))
+    question = vary(rng, rng.choice(wordings.COUNT).format(many=many))
     return Turn(kind="count", question=question, answer=str(number), focus_kind="count")
 
 
@@ -138,9 +141,7 @@ def exists(rng: Random, scene: Scene) -> Turn | None:
     if roll < 0.06:
         noun = rng.choice(("text", "writing", "sign"))
         question = f"Is there any {noun}?" if noun != "sign" else "Is there a sign?"
-        return Turn(
-            kind="exists", question=wordings.vary(rng, question), answer="yes" if scene.texts else "no"
-        )
+        return Turn(kind="exists", question=vary(rng, question), answer="yes" if scene.texts else "no")
     if wanted:
         if not scene.shapes:
             return None
@@ -164,7 +165,11 @@ def exists_turn(rng: Random, scene: Scene, kind: str, tint: str | None) -> Turn:
     focus = Item(shape=found[0], text=None) if len(found) == 1 else None
     answer = "yes" if found else "no"
     return Turn(
-        kind="exists", question=wordings.vary(rng, question), answer=answer, focus=focus, focus_kind="exists"
+        kind="exists",
+        question=vary(rng, question),
+        answer=answer,
+        focus=focus,
+        focus_kind="exists",
     )
 
 
@@ -176,9 +181,7 @@ def size(rng: Random, scene: Scene) -> Turn | None:
         return None
     question = rng.choice(wordings.LARGEST if largest else wordings.SMALLEST)
     focus = Item(shape=found, text=None)
-    return Turn(
-        kind="size", question=wordings.vary(rng, question), answer=phrases.a_shape(found), focus=focus
-    )
+    return Turn(kind="size", question=vary(rng, question), answer=phrases.a_shape(found), focus=focus)
 
 
 def text_colour(rng: Random, scene: Scene) -> Turn | None:
@@ -187,7 +190,7 @@ def text_colour(rng: Random, scene: Scene) -> Turn | None:
         return None
     text = scene.texts[0]
     names = ["text", "text", "writing"] + ([text.noun] if text.noun != "text" else [])
-    question = wordings.vary(rng, rng.choice(wordings.TEXT_COLOUR).format(noun=rng.choice(names)))
+    question = vary(rng, rng.choice(reading_wordings.TEXT_COLOUR).format(noun=rng.choice(names)))
     return Turn(kind="text_colour", question=question, answer=text.colour)
 
 
@@ -195,7 +198,7 @@ def background(rng: Random, scene: Scene) -> Turn | None:
     """What colour is the background?"""
     if scene.background.colour is None:
         return None
-    question = wordings.vary(rng, rng.choice(wordings.BACKGROUND))
+    question = vary(rng, rng.choice(wordings.BACKGROUND))
     return Turn(kind="background", question=question, answer=scene.background.colour)
 
 
@@ -212,7 +215,7 @@ def describe(rng: Random, scene: Scene) -> Turn | None:
     answer = phrases.listed(parts) if parts else "nothing"
     pool = wordings.DESCRIBE if len(items) != 1 or rng.random() < 0.6 else wordings.WHAT_IS_SEEN
     focus = items[0] if len(items) == 1 else None
-    return Turn(kind="describe", question=wordings.vary(rng, rng.choice(pool)), answer=answer, focus=focus)
+    return Turn(kind="describe", question=vary(rng, rng.choice(pool)), answer=answer, focus=focus)
 
 
 def _ordered(scene: Scene, xs: list[float]) -> bool:

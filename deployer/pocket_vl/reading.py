@@ -3,9 +3,10 @@
 from itertools import pairwise
 from random import Random
 
-from deployer.pocket_vl import phrases, wordings
+from deployer.pocket_vl import phrases, reading_wordings
 from deployer.pocket_vl.scene import Item, Scene, Text
 from deployer.pocket_vl.turns import Turn
+from deployer.pocket_vl.typing_manner import vary
 
 
 def read(rng: Random, scene: Scene) -> Turn | None:
@@ -15,13 +16,13 @@ def read(rng: Random, scene: Scene) -> Turn | None:
     if len(scene.texts) > 1:
         return _one_of_several(rng, scene)
     text = scene.texts[0]
-    pool = [wordings.READ_ANY, wordings.READ]
+    pool = [reading_wordings.READ_ANY, reading_wordings.READ]
     if text.host is not None:
-        pool.append(wordings.READ)
+        pool.append(reading_wordings.READ)
         if rng.random() < 0.35 and (turn := _on_its_shape(rng, scene, text)) is not None:
             return turn
     if text.noun != "text":
-        pool.append(wordings.READ_WORD if text.noun == "word" else wordings.READ_NUMBER)
+        pool.append(reading_wordings.READ_WORD if text.noun == "word" else reading_wordings.READ_NUMBER)
     question = rng.choice(rng.choice(pool)).format(noun=rng.choice(("sign", "sign", "board", "label")))
     return _turn(rng, question, text)
 
@@ -44,7 +45,7 @@ def _on_its_shape(rng: Random, scene: Scene, text: Text) -> Turn | None:
     names = phrases.names_of(scene, Item(shape=scene.shapes[text.host], text=None))
     if not names:
         return None
-    return _turn(rng, rng.choice(wordings.READ_ON).format(the=f"the {rng.choice(names)}"), text)
+    return _turn(rng, rng.choice(reading_wordings.READ_ON).format(the=f"the {rng.choice(names)}"), text)
 
 
 def _by_colour(rng: Random, scene: Scene, text: Text) -> Turn | None:
@@ -52,7 +53,7 @@ def _by_colour(rng: Random, scene: Scene, text: Text) -> Turn | None:
         return None
     noun = "text" if text.noun == "text" else rng.choice(("text", text.noun))
     colour = phrases.written_colour(rng, text.colour)
-    return _turn(rng, rng.choice(wordings.READ_COLOURED).format(colour=colour, noun=noun), text)
+    return _turn(rng, rng.choice(reading_wordings.READ_COLOURED).format(colour=colour, noun=noun), text)
 
 
 def _at_the_edge(rng: Random, scene: Scene) -> Turn | None:
@@ -60,7 +61,7 @@ def _at_the_edge(rng: Random, scene: Scene) -> Turn | None:
     if ranked is None:
         return None
     top = rng.random() < 0.5
-    question = rng.choice(wordings.READ_TOP if top else wordings.READ_BOTTOM)
+    question = rng.choice(reading_wordings.READ_TOP if top else reading_wordings.READ_BOTTOM)
     return _turn(rng, question, ranked[0] if top else ranked[-1])
 
 
@@ -69,7 +70,11 @@ def _all(rng: Random, scene: Scene) -> Turn | None:
     if ranked is None:
         return None
     answer = phrases.listed([text.spoken for text in ranked])
-    return Turn(kind="read_word", question=wordings.vary(rng, rng.choice(wordings.READ_ANY)), answer=answer)
+    return Turn(
+        kind="read_word",
+        question=vary(rng, rng.choice(reading_wordings.READ_ANY)),
+        answer=answer,
+    )
 
 
 def _from_the_top(scene: Scene) -> list[Text] | None:
@@ -83,4 +88,4 @@ def _from_the_top(scene: Scene) -> list[Text] | None:
 def _turn(rng: Random, question: str, text: Text) -> Turn:
     focus = Item(shape=None, text=text) if text.host is None else None
     kind = "read_number" if text.noun == "number" else "read_word"
-    return Turn(kind=kind, question=wordings.vary(rng, question), answer=text.spoken, focus=focus)
+    return Turn(kind=kind, question=vary(rng, question), answer=text.spoken, focus=focus)

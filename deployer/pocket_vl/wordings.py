@@ -1,10 +1,7 @@
 """The wordings of questions, by what they ask. `{...}` fields are filled by `questions.py`.
 
-`colour` stands for both spellings; `vary` picks one, and writes as people do: without capitals, without
-a question mark.
+`colour` stands for both spellings (`typing_manner.py`); questions about texts are in `reading_wordings.py`.
 """
-
-from random import Random
 
 COLOUR = (
     "What colour is {the}?",
@@ -121,85 +118,6 @@ BETWEEN = (
     "What lies between {the} and {other}?",
     "Which object is between {the} and {other}?",
 )
-READ = (
-    "What does the {noun} say?",
-    "What does the {noun} say?",
-    "What does the {noun} read?",
-    "What is written on the {noun}?",
-    "Read the {noun}.",
-    "What does it say on the {noun}?",
-    "What is on the {noun}?",
-    "Can you read the {noun}?",
-)
-READ_ANY = (
-    "What is written in the picture?",
-    "What is written here?",
-    "What does the text say?",
-    "What text is in the picture?",
-    "What text do you see?",
-    "Read the text.",
-    "What does it say?",
-    "What is printed in the picture?",
-    "What can you read?",
-    "Which text is in the picture?",
-    "Please read the text in the picture.",
-    "What is written there?",
-)
-READ_WORD = (
-    "What is the word?",
-    "Which word is in the picture?",
-    "What word do you see?",
-    "What word is written?",
-    "Read the word.",
-    "Which word is written there?",
-    "What does the word say?",
-)
-READ_NUMBER = (
-    "What number is it?",
-    "What is the number?",
-    "Which number is in the picture?",
-    "What number do you see?",
-    "What number is written there?",
-    "Read the number.",
-    "Which number do you see?",
-    "What number is shown?",
-)
-READ_ON = (
-    "What is written on {the}?",
-    "What does {the} say?",
-    "What is on {the}?",
-    "What text is on {the}?",
-    "Read the text on {the}.",
-)
-READ_COLOURED = (
-    "What does the {colour} {noun} say?",
-    "What does the {colour} {noun} say?",
-    "What is the {colour} {noun}?",
-    "What is written in {colour}?",
-    "Read the {colour} {noun}.",
-    "What text is {colour}?",
-)
-READ_TOP = (
-    "What is written at the top?",
-    "What does the text at the top say?",
-    "What is the first line?",
-    "Read the first line.",
-    "What does the top text say?",
-)
-READ_BOTTOM = (
-    "What is written at the bottom?",
-    "What does the text at the bottom say?",
-    "What is the last line?",
-    "Read the last line.",
-    "What does the bottom text say?",
-)
-TEXT_COLOUR = (
-    "What colour is the {noun}?",
-    "Which colour does the {noun} have?",
-    "What is the colour of the {noun}?",
-    "In what colour is the {noun} written?",
-    "What colour are the letters?",
-)
 EXISTS = (
     "Is there {a}?",
     "Is there {a}?",
@@ -253,44 +171,3 @@ DESCRIBE = (
     "List everything in the picture.",
     "Tell me what you see.",
 )
-PREFIXES = (
-    "Look at the picture. ",
-    "In this picture, ",
-    "Please tell me: ",
-    "Hi! ",
-    "Hello, ",
-    "Please answer: ",
-    "Question: ",
-    "OK, ",
-)
-SUFFIXES = (
-    " Answer in one word.",
-    " Answer with one word.",
-    " Answer briefly.",
-    " Please answer shortly.",
-    " Answer the question using a single word or phrase.",
-    " Thanks.",
-    " Be brief.",
-)
-
-
-def vary(rng: Random, question: str) -> str:
-    """Return the question in one spelling and one of the manners in which people type."""
-    if "olour" in question and rng.random() < 0.5:
-        question = question.replace("olour", "olor")
-    elif "olor" in question and "olour" not in question and rng.random() < 0.5:
-        question = question.replace("olor", "olour")
-    if rng.random() < 0.06:
-        question = question.replace("picture", rng.choice(("image", "photo", "drawing")))
-    roll = rng.random()
-    if roll < 0.06:
-        question = rng.choice(PREFIXES) + question[0].lower() + question[1:]
-    elif roll < 0.12:
-        question += rng.choice(SUFFIXES)
-    elif roll < 0.18:
-        question = question[0].lower() + question[1:]
-    elif roll < 0.23:
-        question = question.rstrip("?.")
-    elif roll < 0.28:
-        question = question[0].lower() + question[1:].rstrip("?.")
-    return question

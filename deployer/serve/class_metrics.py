@@ -8,7 +8,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 
 from deployer.serve.class_places import ClassPlaces
 from deployer.serve.request_record import RequestRecord
-from engines.messages import Stats
+from engines.stats import Stats
 
 QUEUE_S = (0.001, 0.005, 0.025, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 LABELS = ("class",)

@@ -18,7 +18,7 @@ from deployer.serve.phase_metrics import PhaseMetrics
 from deployer.serve.pricing import Pricing
 from deployer.serve.request_record import RequestRecord
 from engines.engine import Engine
-from engines.messages import Stats
+from engines.stats import Stats
 
 KNOWN_PATHS = frozenset((*ENDPOINTS, "/"))
 FIRST_TOKEN_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 
 from deployer.plan.phase_limit import phase_limit_s
 from deployer.serve.pricing import Pricing
-from engines.messages import PhaseFigures, Stats
+from engines.stats import PhaseFigures, Stats
 
 LABELS = ("phase",)
 WINDOW_S = 5.0  # the percentage is of at least so long, where somebody looked that long ago

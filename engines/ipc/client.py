@@ -8,19 +8,19 @@ is answered either way.
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from engines.engine import EngineState
 from engines.errors import EngineDeadError, EngineError
 from engines.ipc.child import EngineChild
+from engines.ipc.liveness import messages_of
 from engines.ipc.pixel_files import PixelFiles
 from engines.ipc.reply_streams import ReplyStreams
 from engines.ipc.standing import Standing
 from engines.ipc.until_ready import until_ready
 from engines.messages import (
-    HEARTBEAT_S,
     Abort,
     Delta,
     Done,
@@ -30,16 +30,15 @@ from engines.messages import (
     Ready,
     Reply,
     Start,
-    Stats,
     Submit,
     Vocabulary,
 )
 from engines.options import EngineOptions
 from engines.spec import ModelSpec
+from engines.stats import Stats
 
 ENGINE_COMMAND = (sys.executable, "-m", "engines.ipc.process")
 STOP_GRACE_S = 5.0
-STOPPED_S = 5.0  # of silence, after which a process that a signal holds up is lost
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +61,6 @@ class EngineClient:
         self._start_timeout_s = start_timeout_s
         self._standing = Standing(max_restarts=max_restarts)
         self._command = command
-        self._silence_s = options.step_timeout_s + HEARTBEAT_S
         self._pixels = PixelFiles()
         self._ready: Ready | None = None
         self._stats: Stats | None = None
@@ -209,7 +207,9 @@ class EngineClient:
                 if child is None:
                     child = await self._spawn()
                     logger.warning("the engine is back as process %d", child.pid)
-                await self._route(child)
+                async with aclosing(messages_of(child, self._start.options)) as messages:
+                    async for message in messages:
+                        self._take(message)
             except EngineError as error:
                 self._standing.fault = str(error)
             logger.error("engine lost: %s", self.fault)
@@ -223,32 +223,6 @@ class EngineClient:
                 logger.error("engine dead: engine.max_restarts are used up; restart the server")
                 return
             await asyncio.sleep(wait_s)
-
-    async def _route(self, child: EngineChild) -> None:
-        """Hand every reply to its stream; raises EngineDeadError on death or silence.
-
-        A process that a signal holds up takes no step, however long one may take: it is lost sooner.
-        """
-        heard = time.monotonic()
-        while True:
-            left_s = heard + self._silence_s - time.monotonic()
-            try:
-                messages = await child.receive(min(max(left_s, 0.0), STOPPED_S))
-            except TimeoutError:
-                if child.is_stopped:
-                    raise EngineDeadError(
-                        f"the engine process {child.pid} is stopped by a signal (SIGSTOP) and said nothing "
-                        f"for {time.monotonic() - heard:.0f} s"
-                    ) from None
-                if time.monotonic() - heard < self._silence_s:
-                    continue
-                raise EngineDeadError(
-                    f"the engine process {child.pid} said nothing for {self._silence_s:g} s "
-                    f"(engine.step_timeout_s={self._start.options.step_timeout_s:g})"
-                ) from None
-            heard = time.monotonic()
-            for message in messages:
-                self._take(message)
 
     def _take(self, message: FromEngine) -> None:
         match message:

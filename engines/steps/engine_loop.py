@@ -13,12 +13,13 @@ from collections.abc import Callable, Iterator
 from zlib import crc32
 
 from engines.errors import RequestError
-from engines.messages import Abort, Compile, Failed, Flush, Order, Reply, Stats, Submit
+from engines.messages import Abort, Compile, Failed, Flush, Order, Reply, Submit
 from engines.sampling.grammar import Grammars
 from engines.schedule.batch_plan import BatchPlan, Progress
 from engines.schedule.scheduler import Scheduler
 from engines.schedule.sequence import Sequence
 from engines.spec import ModelSpec
+from engines.stats import Stats
 from engines.steps.batch import touched_images
 from engines.steps.intake import take_sequence
 from engines.steps.launched import Launched, TokenChoice

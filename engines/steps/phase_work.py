@@ -5,8 +5,8 @@ Steps without prompt tokens are `decode`, all others `prefill`; decoding rows of
 
 from dataclasses import asdict, dataclass, field
 
-from engines.messages import PhaseFigures
 from engines.schedule.batch_plan import BatchPlan
+from engines.stats import PhaseFigures
 
 
 @dataclass(slots=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from engines.engine import EngineState
 from engines.errors import EngineError
 from engines.ipc.pixel_files import PixelFiles
-from engines.messages import Delta, Done, Failed, Ready, Reply, Stats, Submit, TokenLogprobs, Usage
+from engines.messages import Delta, Done, Failed, Ready, Reply, Submit, TokenLogprobs, Usage
+from engines.stats import Stats
 
 EOS = 256
 

@@ -17,7 +17,8 @@ from deployer.plan.hardware import Hardware
 from deployer.verb import OptionGroup
 from deployer.verbs import VERBS
 from engines.families import read_spec
-from engines.messages import Ready, Stats
+from engines.messages import Ready
+from engines.stats import Stats
 
 TOKENS = load_option(VERBS["bench"].groups[0], "decode")
 READY = Ready(

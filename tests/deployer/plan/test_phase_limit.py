@@ -8,7 +8,7 @@ from deployer.plan.phase_limit import phase_limit_s
 from deployer.plan.rates import limit
 from deployer.plan.step_times import decode_time, decoder_work, prefill_time
 from deployer.plan.weight_bytes import weight_parts
-from engines.messages import PhaseFigures
+from engines.stats import PhaseFigures
 
 
 @pytest.mark.parametrize("what", [case(), with_copy(case())], ids=["16 bits", "12 bits"])

@@ -16,7 +16,7 @@ from deployer.config.schema import QosClass
 from deployer.prompt.pixel_pool import PixelPool, PoolFigures
 from deployer.serve.app import create_app
 from deployer.serve.service import Service
-from engines.messages import PhaseFigures
+from engines.stats import PhaseFigures
 
 DECODE = PhaseFigures(phase="decode", seconds=1.0, steps=1, rows=1, sampled=1, keys=1, pairs=1)
 BOARD = json.loads((Path(__file__).parents[3] / "docs" / "grafana.json").read_text(encoding="utf-8"))

@@ -12,7 +12,7 @@ from deployer.plan.phase_limit import phase_limit_s
 from deployer.serve.app import create_app
 from deployer.serve.phase_metrics import PhaseMetrics
 from deployer.serve.service import Service
-from engines.messages import PhaseFigures, Stats
+from engines.stats import PhaseFigures, Stats
 
 PRICING = pricing_of(case())
 

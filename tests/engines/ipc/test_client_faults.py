@@ -91,7 +91,7 @@ async def test_a_stuck_engine_is_ended_and_comes_back() -> None:
 async def test_an_engine_that_a_signal_holds_up_is_lost_long_before_a_step_may_time_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("engines.ipc.client.STOPPED_S", 1.5)
+    monkeypatch.setattr("engines.ipc.liveness.STOPPED_S", 1.5)
     async with running(replace(OPTIONS, step_timeout_s=300.0)) as engine:
         pid = engine.pid
         assert pid is not None
@@ -104,7 +104,7 @@ async def test_an_engine_that_a_signal_holds_up_is_lost_long_before_a_step_may_t
 
 
 async def test_a_long_step_is_no_stopped_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.ipc.client.STOPPED_S", 0.05)
+    monkeypatch.setattr("engines.ipc.liveness.STOPPED_S", 0.05)
     async with running() as engine:
         _, end = await ask(engine, submit(engine, [SLOW_ID], max_new_tokens=5))
         assert isinstance(end, Done)
