@@ -204,8 +204,8 @@ def test_a_token_that_only_the_gpu_knows_is_read_where_the_last_step_left_it(net
         run_step(network, kv, [(run, run.num_prompt)], device=device)
         run.token_ids.append(9)
     greedy = PlainRows(choices_S6=None)
-    known = decode_rows(runs, page_tokens=16)
-    first = graphs.replay(known, greedy).ids_S
+    rows = decode_rows(runs, page_tokens=16)
+    first = graphs.replay(rows, greedy).ids_S
     known = first.tolist()
     for run in runs:
         run.done += 1
