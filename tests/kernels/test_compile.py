@@ -17,6 +17,7 @@ from linear_constants import (
     linear_int4_hopper,
     linear_rows,
     linear_skinny,
+    linear_skinny_bf12,
     linear_skinny_int4,
     linear_tiles,
 )
@@ -141,6 +142,7 @@ KERNELS = {
     "linear_int4_hopper.cu": linear_int4_hopper,
     "linear_rows.cu": linear_rows,
     "linear_skinny.cu": linear_skinny,
+    "linear_skinny_bf12.cu": linear_skinny_bf12,
     "linear_skinny_int4.cu": linear_skinny_int4,
     "linear_tiles.cu": linear_tiles,
     "norm.cu": norm,

@@ -15,6 +15,7 @@ from engines.turbomind.ops.linear_hopper import constants as linear_hopper_const
 from engines.turbomind.ops.linear_rows import After as RowsAfter
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
+from engines.turbomind.ops.linear_skinny_bf12 import bf12_skinny_shape
 from engines.turbomind.ops.linear_skinny_int4 import skinny_int4_shape
 from engines.turbomind.ops.linear_tiles import constants as linear_tiles_constants
 from engines.turbomind.ops.rows_cut import CUTS as ROWS_CUTS
@@ -107,18 +108,20 @@ def linear_skinny(arch: str) -> list[dict[str, int | str]]:
         shape = skinny_shape(
             num_rows=num_rows, num_outputs=outputs, num_sms=132, bytes_per_block=SHARED[arch][0]
         )
-        cases.append(
-            {
-                "SCALAR": matrix_scalar(arch),
-                "INPUTS": 4096,
-                "COLUMNS": shape.columns,
-                "TILES": shape.tiles,
-                "PASSES": shape.passes,
-                "WARPS": shape.warps,
-                "STAGES": shape.stages,
-            }
-        )
+        cases.append({"SCALAR": matrix_scalar(arch), **dict(shape.constants(4096))})
     return cases
+
+
+def linear_skinny_bf12(arch: str) -> list[dict[str, int | str]]:
+    return [
+        dict(
+            bf12_skinny_shape(
+                num_rows=num_rows, num_outputs=outputs, num_sms=132, bytes_per_block=SHARED[arch][0]
+            ).constants(4096)
+        )
+        for num_rows, outputs in ((1, 28672), (16, 28672), (16, 92608), (8, 6144))
+        if matrix_scalar(arch) == "bf16"
+    ]
 
 
 def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:

@@ -8,16 +8,20 @@ runs in a process of its own, since a kernel that faults takes its process's con
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch.nn.functional as F
 
 from engines.ops import Dense
+from engines.quant.bf12_shape import bf12_bytes
+from engines.quant.bf12_tiles import bf12_of
 from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.linear_skinny import linear_skinny
+from engines.turbomind.ops.linear_skinny_bf12 import MOST_ROWS, linear_skinny_bf12
 
 NUM_ROWS = (1, 8, 16, 32)
 
@@ -27,10 +31,10 @@ def linears(gpu: Gpu) -> Iterator[Row]:
     for name, (outputs, inputs) in LINEARS.items():
         size = outputs * inputs * 2
         weights = [random(outputs, inputs) for _ in range(num_sets(size))]
-        layers = [Dense(weight_OI=weight, bias_O=None) for weight in weights]
+        layers = [Dense(weight_OI=weight, bias_O=None, bf12=bf12_of(weight)) for weight in weights]
         for num_rows in NUM_ROWS:
             x = random(num_rows, inputs)
-            yield Row(
+            row = Row(
                 op="linear_skinny",
                 shape=f"M={num_rows} {name} {outputs}x{inputs}",
                 us=time_us([partial(linear_skinny, gpu, x, layer) for layer in layers]),
@@ -38,6 +42,12 @@ def linears(gpu: Gpu) -> Iterator[Row]:
                 num_flops=2.0 * num_rows * outputs * inputs,
                 torch_us=time_us([partial(F.linear, x, weight) for weight in weights]),
             )
+            yield row
+            if num_rows > MOST_ROWS:
+                continue
+            copies = [layer.bf12 for layer in layers if layer.bf12 is not None]
+            us = time_us([partial(linear_skinny_bf12, gpu, x, copy, None) for copy in copies])
+            yield replace(row, op="linear_skinny_bf12", us=us, num_bytes=bf12_bytes(outputs, inputs))
 
 
 # Seconds of measuring, without start and compilation.

@@ -18,6 +18,7 @@ from engines.turbomind.ops import (
     linear_hopper,
     linear_int4_hopper,
     linear_skinny,
+    linear_skinny_bf12,
     linear_skinny_int4,
     linear_tiles,
 )
@@ -152,6 +153,8 @@ def _way(gpu: Gpu, weight: Dense | Fp8 | Int8, num_rows: int) -> Way:
 def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
     if bf12 := _bf12(gpu, num_rows, x_TI.dtype, weight):
         return linear_bf12.linear_bf12(gpu, x_TI, bf12, weight.bias_O)
+    if weight.bf12 is not None and linear_skinny_bf12.fits(gpu, num_rows, x_TI.dtype):
+        return linear_skinny_bf12.linear_skinny_bf12(gpu, x_TI, weight.bf12, weight.bias_O)
     chosen = _way(gpu, weight, num_rows)
     if chosen == "skinny" and linear_skinny.fits(gpu, x_TI, weight):
         return linear_skinny.linear_skinny(gpu, x_TI, weight)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from engines.errors import KernelError
 from engines.ops import Dense
-from engines.turbomind.gpu import Gpu
+from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import check, rows, scalar_name
 from engines.turbomind.ops.flash_shape import matrix_fault
 
@@ -18,7 +18,7 @@ _STAGE_BYTES = 16 * SLAB * 2
 _MOST_TILES = 8
 _WARPS = (8, 4)  # the first that leaves room for a ring
 _MOST_STAGES = 6
-_LEAST_STAGES = 3
+_LEAST_RING = 3 * _STAGE_BYTES  # of a warp
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,9 +32,32 @@ class SkinnyShape:
     stages: int
     shared_bytes: int
 
+    @property
+    def block_outputs(self) -> int:
+        """Outputs of a block."""
+        return 16 * self.tiles * self.passes
+
+    def constants(self, inputs: int) -> Constants:
+        """Return what `few_rows.cuh` is compiled with."""
+        return (
+            ("INPUTS", inputs),
+            ("COLUMNS", self.columns),
+            ("TILES", self.tiles),
+            ("PASSES", self.passes),
+            ("WARPS", self.warps),
+            ("STAGES", self.stages),
+        )
+
 
 @lru_cache(maxsize=256)
-def skinny_shape(*, num_rows: int, num_outputs: int, num_sms: int, bytes_per_block: int) -> SkinnyShape:
+def skinny_shape(
+    *,
+    num_rows: int,
+    num_outputs: int,
+    num_sms: int,
+    bytes_per_block: int,
+    stage_bytes: int = _STAGE_BYTES,
+) -> SkinnyShape:
     """Return the cut with the least work in the fullest block, one block an SM, and the deepest ring.
 
     Raises KernelError where shared memory holds no ring that is worth its name.
@@ -46,8 +69,8 @@ def skinny_shape(*, num_rows: int, num_outputs: int, num_sms: int, bytes_per_blo
         for tiles in range(1, min(_MOST_TILES, 16 // columns) + 1):  # sums stay in registers
             passes = int(-(-per_block // tiles))
             sums = warps * 16 * tiles * (8 * columns + 1) * 4
-            stages = min(_MOST_STAGES, (bytes_per_block - sums) // (warps * _STAGE_BYTES))
-            if stages >= _LEAST_STAGES:
+            stages = min(_MOST_STAGES, (bytes_per_block - sums) // (warps * stage_bytes))
+            if stages * stage_bytes >= _LEAST_RING:
                 cuts.append((tiles * passes, -tiles, stages, sums))
         if cuts:
             work, tiles, stages, sums = min(cuts)
@@ -57,7 +80,7 @@ def skinny_shape(*, num_rows: int, num_outputs: int, num_sms: int, bytes_per_blo
                 columns=columns,
                 warps=warps,
                 stages=stages,
-                shared_bytes=sums + warps * stages * _STAGE_BYTES,
+                shared_bytes=sums + warps * stages * stage_bytes,
             )
     raise KernelError(f"`linear_skinny`: {bytes_per_block} bytes of shared memory a block are too few")
 
@@ -97,19 +120,10 @@ def linear_skinny(gpu: Gpu, x_TI: Tensor, weight: Dense, *, shape: SkinnyShape |
         num_sms=gpu.num_sms,
         bytes_per_block=gpu.shared_bytes_per_block,
     )
-    constants = (
-        ("SCALAR", scalar_name("linear_skinny", x)),
-        ("INPUTS", inputs),
-        ("COLUMNS", shape.columns),
-        ("TILES", shape.tiles),
-        ("PASSES", shape.passes),
-        ("WARPS", shape.warps),
-        ("STAGES", shape.stages),
-    )
     kernel = gpu.kernel(
         "linear_skinny.cu",
         "linear_skinny",
-        constants,
+        (("SCALAR", scalar_name("linear_skinny", x)), *shape.constants(inputs)),
         "PPPPii",
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
@@ -117,7 +131,7 @@ def linear_skinny(gpu: Gpu, x_TI: Tensor, weight: Dense, *, shape: SkinnyShape |
     out = torch.empty(x.shape[0], outputs, dtype=x.dtype, device=x.device)
     kernel(
         gpu.stream(),
-        (-(-outputs // (16 * shape.tiles * shape.passes)), 1),
+        (-(-outputs // shape.block_outputs), 1),
         x.data_ptr(),
         weight.weight_OI.data_ptr(),
         0 if bias is None else bias.data_ptr(),

@@ -9,6 +9,7 @@ from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.bf12_tiles import bf12_of
 from engines.quant.int4_tiles import linear_int4
+from engines.turbomind.ops import linear_skinny_bf12
 from engines.turbomind.ops.linear import (
     add_rms_norm_gated,
     add_rms_norm_linear,
@@ -117,6 +118,16 @@ def test_few_rows_read_the_copy_in_12_bits_and_others_the_weight(gpu) -> None:
     x = torch.randn(1, 256, dtype=torch.float16, device=gpu.device)
     half = Dense(weight_OI=layer.weight_OI.half(), bias_O=None, bf12=layer.bf12)
     assert relative_error(linear(gpu, x, half), twin.linear(x, half).float()) < 5e-3
+
+
+@pytest.mark.parametrize(("capability", "read"), [((8, 0), 2), ((8, 9), 2), ((7, 5), 1)])
+def test_gpus_before_hopper_read_the_copy_in_12_bits_for_few_rows(gpu, monkeypatch, capability, read) -> None:
+    monkeypatch.setattr(gpu, "capability", capability)
+    layer = copied(gpu, 48, 256)
+    for num_rows, factor in ((1, read), (linear_skinny_bf12.MOST_ROWS, read), (17, 1)):
+        x = torch.randn(num_rows, 256, dtype=BF16, device=gpu.device)
+        wanted = factor * twin.linear(x, layer).float()
+        assert relative_error(linear(gpu, x, layer), wanted) < 5e-3
 
 
 @pytest.mark.parametrize(("half", "num_rows"), [(208, 3), (208, 128), (96, 3)])
