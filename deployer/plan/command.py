@@ -13,7 +13,7 @@ from deployer.plan.hardware import Hardware, check_hardware
 from deployer.plan.options import PlanOptions, check_options
 from deployer.plan.plan import Plan
 from deployer.plan.report import print_json, print_tables
-from deployer.plan.start_faults import start_faults
+from deployer.plan.start_faults import device_faults, start_faults
 from engines.families import read_spec
 
 
@@ -54,7 +54,8 @@ def make_plan(config: DeployConfig, options: PlanOptions, hardware: Hardware) ->
     }
     question = Question(config=changed(config, asked), spec=spec, hardware=hardware, options=options)
     case = question.case()
-    faults = start_faults(case, kv_key="plan.kv" if options.kv else "quantization.kv")
+    kv_key = "plan.kv" if options.kv else "quantization.kv"
+    faults = [*device_faults(config, hardware), *start_faults(case, kv_key=kv_key)]
     if faults:
         raise ConfigError(faults)
     figures = figures_of(case, options)

@@ -6,9 +6,10 @@
 from collections.abc import Iterator
 
 from deployer.config.kv_checks import kv_formats
+from deployer.config.schema import DeployConfig
 from deployer.config.suggest import any_of
 from deployer.plan.case import Case
-from deployer.plan.hardware import supports
+from deployer.plan.hardware import Hardware, supports
 from engines.memory.kv_bytes import dtype_rule, head_dim_rule
 
 OLDEST = [7, 5]  # compute capability that CUDA 13, which compiles our kernels, still has
@@ -17,6 +18,17 @@ OLDEST = [7, 5]  # compute capability that CUDA 13, which compiles our kernels, 
 def start_faults(case: Case, *, kv_key: str = "quantization.kv") -> list[str]:
     """Return why an engine does not start with such a case, a line each; `kv_key` names its KV format."""
     return [*_kv_format(case, kv_key), *_compiler(case)]
+
+
+def device_faults(config: DeployConfig, hardware: Hardware) -> list[str]:
+    """Return why the planned device is none that `engine.device_type` may take, one line at most."""
+    asked = config.engine.device_type
+    device = "cuda" if hardware.kind == "gpu" else "cpu"
+    if asked in ("auto", device):
+        return []
+    ways = {"cpu": "add hardware=cpu", "cuda": "name the GPU with hardware=<name>"}
+    way_out = ways.get(asked, "none of conf/hardware is, so it has no plan")
+    return [f"engine.device_type={asked}: {hardware.name}, which is planned, is no such device; {way_out}"]
 
 
 def _kv_format(case: Case, key: str) -> Iterator[str]:

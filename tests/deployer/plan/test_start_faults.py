@@ -46,6 +46,22 @@ def test_a_gpu_that_the_compiler_no_longer_knows_is_a_fault_of_our_kernels_alone
 
 
 @pytest.mark.parametrize(
+    ("words", "fault"),
+    [
+        (("engine.device_type=cpu",), "engine.device_type=cpu (command line `engine.device_type=cpu`): h200"),
+        (("engine=pytorch", "engine.device_type=cuda", "hardware=cpu"), "name the GPU with hardware=<name>"),
+        (("engine=pytorch", "engine.device_type=npu"), "none of conf/hardware is, so it has no plan"),
+    ],
+)
+def test_a_device_that_is_not_the_planned_one_is_refused(
+    capsys: pytest.CaptureFixture[str], words: tuple[str, ...], fault: str
+) -> None:
+    assert main(["plan", "+model=pocket_vl", *words]) == 3
+    assert fault in capsys.readouterr().err
+    assert main(["plan", "+model=pocket_vl", "engine.device_type=cpu", "hardware=cpu"]) == 0
+
+
+@pytest.mark.parametrize(
     "words",
     [
         ("+model=llava_v1_5_7b", "quantization.kv=bf12"),  # a checkpoint in float16
