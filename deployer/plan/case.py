@@ -35,15 +35,20 @@ class Case:
         return "none" if self.quant is None else self.quant.format
 
     @property
+    def capability(self) -> tuple[int, int] | None:
+        """The GPU's compute capability; None for any other device."""
+        version = self.hardware.capability
+        return None if version is None else (version[0], version[1])
+
+    @property
     def second_copy(self) -> DecodeCopy:
         """The second copy of the weights for decode, by the engine's own rule."""
-        major_minor = self.hardware.capability
         return decode_copy(
             self.spec,
             self.options,
             dtype=self.dtype,
             quant=self.quant,
-            capability=None if major_minor is None else (major_minor[0], major_minor[1]),
+            capability=self.capability,
             memory_bytes=self.hardware.memory_bytes,
         )
 

@@ -6,6 +6,7 @@ move few bytes; what is expected of a device that was measured counts them.
 Legend: T rows of the input, W weights of the matrices, B sequences, C tokens that each has in the cache.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployer.plan.case import Case
@@ -15,7 +16,7 @@ from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
 from engines.memory.kv_bytes import kv_token_bytes
 from engines.spec import DecoderSpec, VisionSpec
 from engines.vision.parts import ImagePlan
-from engines.weights.decode_copy import HEAD, MOST_ROWS, LayerCopy, by_format
+from engines.weights.decode_copy import HEAD, CopyFormat, LayerCopy, by_format, most_rows
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +29,7 @@ class DecoderWork:
     head_bytes: int
     layer_copies: tuple[LayerCopy, ...]  # that a step of few rows reads in place of weights, by format
     head_copies: tuple[LayerCopy, ...]  # one or none
+    copy_rows: Mapping[CopyFormat, int]  # of a step that reads them, at most
     kv_token_bytes: int
     flops_per_pair: int  # attention of one query to one key, over all layers
     small_row_bytes: int  # what norms, rotation and activations move for one token, over all layers
@@ -39,6 +41,10 @@ class DecoderWork:
     def saved_bytes(self) -> int:
         """What a step that reads every copy does not read of layers and head."""
         return sum(copy.saved_bytes for copy in (*self.layer_copies, *self.head_copies))
+
+    def read(self, copies: tuple[LayerCopy, ...], rows: int) -> list[LayerCopy]:
+        """Return the copies that a step of so many rows reads."""
+        return [copy for copy in copies if rows <= self.copy_rows[copy.format]]
 
 
 def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
@@ -62,6 +68,7 @@ def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
         head_bytes=bytes_of(heads, "head"),
         layer_copies=by_format(copy for name, copy in copies.items() if name != HEAD),
         head_copies=by_format(copy for name, copy in copies.items() if name == HEAD),
+        copy_rows={copy.format: most_rows(copy.format, case.capability) for copy in copies.values()},
         kv_token_bytes=kv_token_bytes(
             decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, tp=case.tp
         ),
@@ -159,10 +166,14 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
     Few rows read the second copy of a weight that has one.
     """
     layer_bytes, layer_share = _streamed(
-        work.layer_bytes, work.layer_copies, rates, rows=rows, share=rates.layer_share(rows)
+        work.layer_bytes, work.read(work.layer_copies, rows), rates, rows=rows, share=rates.layer_share(rows)
     )
     head_bytes, head_share = _streamed(
-        work.head_bytes, work.head_copies, rates, rows=head_rows, share=rates.plain_share(head_rows)
+        work.head_bytes,
+        work.read(work.head_copies, head_rows),
+        rates,
+        rows=head_rows,
+        share=rates.plain_share(head_rows),
     )
     layers_s = 2 * rows * work.layer_weights / rates.layer_flops_per_s
     head_s = 2 * head_rows * work.head_weights / rates.flops_per_s
@@ -179,13 +190,12 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
 
 
 def _streamed(
-    num_bytes: int, copies: tuple[LayerCopy, ...], rates: Rates, *, rows: int, share: float
+    num_bytes: int, read: list[LayerCopy], rates: Rates, *, rows: int, share: float
 ) -> tuple[int, float]:
     """Return the bytes that products over so many rows read, and which share of the limit they reach.
 
-    `num_bytes` and `share` are those of the weights alone.
+    `num_bytes` and `share` are those of the weights alone; `read` are the copies in place of some of them.
     """
-    read = [copy for copy in copies if rows <= MOST_ROWS[copy.format]]
     parts = [(copy.num_bytes, rates.copy_share(copy.format, rows)) for copy in read]
     parts.append((num_bytes - sum(copy.num_bytes + copy.saved_bytes for copy in read), share))
     streamed = sum(part for part, _ in parts)

@@ -21,8 +21,10 @@ from engines.weights.split import local_shape
 CopyFormat = Literal["bf12", "fp7"]
 
 HEAD = "decoder.head"
-CAPABILITY = (9, 0)  # compute capability that the kernels are made for that read copies
-# Rows of a step whose products read a copy, at most; more rows read the weights.
+CAPABILITY = (9, 0)  # compute capability whose kernels read every copy
+FEW_ROWS_CAPABILITY = (8, 0)  # from which on others read those of bf16, in steps of so many rows
+FEW_ROWS = 16
+# Rows of a step whose products read a copy on 9.0, at most; more rows read the weights.
 MOST_ROWS: Mapping[CopyFormat, int] = {"bf12": 128}
 
 _COPIED = re.compile(r"(decoder\.layers\.\d+\.(qkv|o|gate_up|down)|decoder\.head)\.weight")
@@ -72,7 +74,11 @@ def decode_copy(
     why_not = _why_nothing_reads_it(options, dtype=dtype, capability=capability)
     if why_not is not None:
         return DecodeCopy(wanted={}, why_not=why_not)
-    wanted = layer_copies(spec, quant, tp=options.tp)
+    wanted = {
+        name: layer
+        for name, layer in layer_copies(spec, quant, tp=options.tp).items()
+        if most_rows(layer.format, capability)
+    }
     if not wanted:
         return DecodeCopy(wanted={}, why_not="no layer is whole tiles of 16 outputs and 128 inputs")
     needed = sum(layer.num_bytes for layer in wanted.values())
@@ -96,6 +102,14 @@ def layer_copies(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> dict
         if may_be_copied(parameter.name)
     )
     return {name: layer for name, layer in found if layer is not None}
+
+
+def most_rows(form: CopyFormat, capability: tuple[int, int] | None) -> int:
+    """Return the rows of a step whose products read such a copy, at most; more read the weights. 0: none."""
+    if capability == CAPABILITY:
+        return MOST_ROWS[form]
+    few = form == "bf12" and capability is not None and capability >= FEW_ROWS_CAPABILITY
+    return FEW_ROWS if few else 0
 
 
 def may_be_copied(parameter_name: str) -> bool:
@@ -136,7 +150,15 @@ def _why_nothing_reads_it(
         return f"engine={options.kind} reads none"
     if dtype != "bfloat16":
         return f"the engine computes in {dtype}, and what reads it in bfloat16 alone"
-    if capability != CAPABILITY:
-        has = "none" if capability is None else ".".join(map(str, capability))
-        return f"what reads it is made for compute capability {'.'.join(map(str, CAPABILITY))}, not {has}"
+    if capability is None or capability < FEW_ROWS_CAPABILITY:
+        return f"what reads it is made for compute capability 8.0 and newer, not {_version(capability)}"
+    if capability != CAPABILITY and options.scheduler.max_batch_size > FEW_ROWS:
+        return (
+            f"on compute capability {_version(capability)} steps of up to {FEW_ROWS} rows read it, and "
+            f"engine.max_batch_size={options.scheduler.max_batch_size} lets more sequences decode at once"
+        )
     return None
+
+
+def _version(capability: tuple[int, int] | None) -> str:
+    return "none" if capability is None else ".".join(map(str, capability))

@@ -149,6 +149,18 @@ def test_few_rows_read_the_copy_in_12_bits(batch: int, share: float) -> None:
     assert after.linear_s == pytest.approx(before.linear_s * share, rel=1e-3)  # and a factor an output
 
 
+@pytest.mark.parametrize(("batch", "share"), [(1, 0.75), (16, 0.75), (17, 1.0)])
+def test_on_gpus_before_hopper_fewer_rows_read_the_copy(batch: int, share: float) -> None:
+    plain = case(device="a100")
+    few = replace(plain.options.scheduler, max_batch_size=16)
+    plain = replace(plain, options=replace(plain.options, scheduler=few))
+    times = [
+        decode_time(what, decoder_work(what, weight_parts(what)), limit(what), batch=batch, context=1)
+        for what in (plain, with_copy(plain))
+    ]
+    assert times[1].linear_s == pytest.approx(times[0].linear_s * share, rel=1e-3)
+
+
 def test_of_quantized_layers_the_head_alone_is_read_in_12_bits() -> None:
     plain, copied = case(weights="awq"), with_copy(case(weights="awq"))
     before, after = (decoder_work(what, weight_parts(what)) for what in (plain, copied))

@@ -96,6 +96,16 @@ def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: 
     assert len(asked) > len(named) / 2, "these steps say something about the survey"
 
 
+def test_gpus_before_hopper_have_the_kernel_named_that_reads_a_copy_in_12_bits() -> None:
+    spec, named = model(None), list[Module]()
+    how = options(page_tokens=16, max_batch_size=16, max_prefill_token_num=64, session_len=512)
+    ampere = Facts(capability=(8, 0), shared_bytes_per_block=166_912)
+    survey(outline_of(spec, 1, bf12=True), spec, how, ampere, dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
+    files = {file for file, _ in named}
+    assert "linear_skinny_bf12.cu" in files
+    assert "linear_bf12.cu" not in files
+
+
 def test_no_picture_asks_for_a_module_that_was_not_named() -> None:
     assert SPEC.vision is not None
     tower = replace(SPEC.vision.towers[0], hidden=1024, num_heads=16, ffn=4096, num_layers=2)

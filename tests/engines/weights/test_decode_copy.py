@@ -8,7 +8,14 @@ from plan_cases import engine, spec
 
 from engines.options import EngineOptions
 from engines.quant.weight_quant import WeightFormat, WeightQuant
-from engines.weights.decode_copy import DecodeCopy, LayerCopy, by_format, decode_copy
+from engines.weights.decode_copy import (
+    FEW_ROWS,
+    DecodeCopy,
+    LayerCopy,
+    by_format,
+    decode_copy,
+    most_rows,
+)
 
 H200 = 150_109_880_320
 # (outputs, inputs) of a layer, and the head with its vocabulary padded to 64
@@ -67,14 +74,35 @@ def test_all_is_copied_or_nothing() -> None:
             {"dtype": "float16"},
             "the engine computes in float16, and what reads it in bfloat16 alone",
         ),
-        (options(), {"capability": (8, 0)}, "made for compute capability 9.0, not 8.0"),
-        (options(), {"capability": None}, "made for compute capability 9.0, not none"),
+        (options(), {"capability": (7, 5)}, "made for compute capability 8.0 and newer, not 7.5"),
+        (options(), {"capability": None}, "made for compute capability 8.0 and newer, not none"),
+        (
+            options(scheduler=replace(engine().scheduler, max_batch_size=17)),
+            {"capability": (8, 9)},
+            "on compute capability 8.9 steps of up to 16 rows read it, and engine.max_batch_size=17 lets "
+            "more sequences decode at once",
+        ),
     ],
 )
 def test_there_is_no_copy_that_nothing_reads(how: EngineOptions, facts: dict[str, Any], why: str) -> None:
     found = copy(how=how, **facts)
     assert not found.layers and not found.wanted
     assert found.why_not is not None and found.why_not.endswith(why)
+
+
+@pytest.mark.parametrize("capability", [(8, 0), (8, 6), (8, 9)])
+def test_gpus_before_hopper_keep_a_copy_where_every_batch_reads_it(
+    capability: Any,
+) -> None:
+    few = options(scheduler=replace(engine().scheduler, max_batch_size=FEW_ROWS))
+    found = copy(how=few, capability=capability)
+    assert found.why_not is None
+    assert found.layers == copy().layers
+
+
+def test_how_many_rows_read_a_copy_hangs_on_the_gpu() -> None:
+    versions = (None, (7, 5), (8, 0), (8, 9), (9, 0))
+    assert [most_rows("bf12", version) for version in versions] == [0, 0, FEW_ROWS, FEW_ROWS, 128]
 
 
 @pytest.mark.parametrize("form", ["fp8", "int8", "awq", "gptq"])

@@ -1,8 +1,9 @@
 from typing import get_args
 
+from engines.turbomind.ops import linear_skinny_bf12
 from engines.turbomind.ops.hopper_cut import Kind
 from engines.turbomind.ops.linear_choice import gates, reads_bf12, way
-from engines.weights.decode_copy import MOST_ROWS
+from engines.weights.decode_copy import most_rows
 
 
 def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
@@ -47,5 +48,6 @@ def test_a_copy_in_12_bits_is_read_where_that_was_measured_to_be_faster() -> Non
 
     o, qkv, gate_up, head = 4096, 6144, 28672, 92608
     assert [most(outputs) for outputs in (o, qkv, gate_up, head)] == [64, 64, 128, 128]
-    assert most(head) == MOST_ROWS["bf12"]  # beyond which the plan has no row read a copy
+    assert most(head) == most_rows("bf12", (9, 0))  # beyond which the plan has no row read a copy
+    assert most_rows("bf12", linear_skinny_bf12.LEAST_CAPABILITY) == linear_skinny_bf12.MOST_ROWS
     assert [most(outputs, gated=True) for outputs in (o, qkv, gate_up)] == [0, 0, 128]
