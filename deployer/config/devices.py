@@ -105,8 +105,11 @@ def choose_engine(engine: EngineConfig, *, probe: Callable[[], Machine] = probe_
 
     Raises UnavailableError where the device that was asked for is missing or too few of it are there.
     """
-    if engine.kind == "pytorch" and engine.device_type == "cpu":
-        return EngineChoice(kind="pytorch", device="cpu", reason=None)
+    if (
+        engine.kind != "turbomind" and engine.device_type == "cpu"
+    ):  # every machine has one: torch need not say
+        told = f"engine={engine.kind} -> pytorch on cpu: engine.device_type=cpu"
+        return EngineChoice(kind="pytorch", device="cpu", reason=told if engine.kind == "auto" else None)
     machine = probe()
     if engine.kind == "turbomind":
         _require_cuda(machine, engine, "engine=turbomind", "use engine=pytorch here")

@@ -72,12 +72,15 @@ def test_a_device_that_was_asked_for_is_never_replaced() -> None:
     assert "torch_npu does not import" in refused(engine("engine.device_type=npu"), TWO_GPUS)
 
 
-def test_pytorch_on_a_cpu_asks_nobody() -> None:
+def test_an_engine_on_a_cpu_asks_nobody() -> None:
     def never() -> Machine:
         raise AssertionError("torch was asked")
 
     choice = choose_engine(engine("engine=pytorch", "engine.device_type=cpu"), probe=never)
     assert (choice.kind, choice.device, choice.reason) == ("pytorch", "cpu", None)
+    choice = choose_engine(engine("engine.device_type=cpu"), probe=never)
+    assert (choice.kind, choice.device) == ("pytorch", "cpu")
+    assert choice.reason == "engine=auto -> pytorch on cpu: engine.device_type=cpu"
 
 
 def test_this_machine_can_be_asked() -> None:

@@ -41,6 +41,7 @@ def quantize(plain: Path, samples: Path, tmp_path: Path, capsys: pytest.CaptureF
             f"model.path={plain}",
             f"quantize.samples={samples}",
             f"quantize.out={tmp_path / 'out'}",
+            "engine.device_type=cpu",
             *FEW,
         )
         code = main(["quantize", *with_own(shared, words)])
