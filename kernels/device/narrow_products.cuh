@@ -18,7 +18,7 @@ DEVICE void multiply_narrow(float (&d)[N / 2], Operand a, Operand b, bool add);
 template <class T, int N>
 DEVICE void multiply_narrow(unsigned (&d)[N / 2], Operand a, Operand b, bool add);
 
-// a [64, 16] from registers, as the first operand of mma m16n8k16 in each warp.
+// a [64, 16] from registers, as the first operand of mma m16n8k16 in each warp; e4m3: [64, 32], of m16n8k32.
 template <class T, int N>
 DEVICE void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], Operand b, bool add);
 
@@ -55,11 +55,11 @@ DEVICE void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], O
                      : OPERANDS##COUNT(KIND, 0)                                                                                      \
                      : "l"(a), "l"(b), "r"(int(add)));                                                                        \
     }
-#define FROM_REGISTERS(T, TYPE, N, COUNT, I0, I1, I2, I3, I4, I5)                                                            \
+#define FROM_REGISTERS(T, SHAPE, TAIL, N, COUNT, I0, I1, I2, I3, I4, I5)                                                    \
     template <>                                                                                                               \
     DEVICE void multiply_from_registers<T, N>(float (&d)[N / 2], const unsigned (&a)[4], Operand b, bool add) {               \
-        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " I5 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N "k16.f32." TYPE "." TYPE \
-                     " {" REGISTERS##COUNT "}, {" I0 ", " I1 ", " I2 ", " I3 "}, " I4 ", p, 1, 1, 0;\n}"                              \
+        asm volatile("{\n.reg .pred p;\nsetp.ne.b32 p, " I5 ", 0;\nwgmma.mma_async.sync.aligned.m64n" #N SHAPE                     \
+                     " {" REGISTERS##COUNT "}, {" I0 ", " I1 ", " I2 ", " I3 "}, " I4 ", p" TAIL ";\n}"                              \
                      : OPERANDS##COUNT(FLOATS, 0)                                                                                    \
                      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b), "r"(int(add)));                                    \
     }
@@ -68,8 +68,9 @@ DEVICE void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], O
     BY_ROWS(fp16, float, FLOATS, "k16.f32.f16.f16", ", 1, 1, 0, 0", N, COUNT, I0, I1, I2)      \
     BY_ROWS(e4m3, float, FLOATS, "k32.f32.e4m3.e4m3", ", 1, 1", N, COUNT, I0, I1, I2)          \
     BY_ROWS(int8, unsigned, INTS, "k32.s32.s8.s8", "", N, COUNT, I0, I1, I2)                        \
-    FROM_REGISTERS(bf16, "bf16", N, COUNT, I0, I1, I2, I3, I4, I5)                             \
-    FROM_REGISTERS(fp16, "f16", N, COUNT, I0, I1, I2, I3, I4, I5)
+    FROM_REGISTERS(bf16, "k16.f32.bf16.bf16", ", 1, 1, 0", N, COUNT, I0, I1, I2, I3, I4, I5)   \
+    FROM_REGISTERS(fp16, "k16.f32.f16.f16", ", 1, 1, 0", N, COUNT, I0, I1, I2, I3, I4, I5)     \
+    FROM_REGISTERS(e4m3, "k32.f32.e4m3.e4m3", ", 1, 1", N, COUNT, I0, I1, I2, I3, I4, I5)
 
 NARROW(8, 4, "%4", "%5", "%6", "%7", "%8", "%9")
 NARROW(16, 8, "%8", "%9", "%10", "%11", "%12", "%13")

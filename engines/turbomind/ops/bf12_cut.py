@@ -7,22 +7,22 @@ from functools import lru_cache
 
 from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
 from engines.turbomind.gpu import Constants
-from engines.turbomind.ops.two_rings_cut import GROUP_OUTPUTS, ROWS, TwoRingsCut
+from engines.turbomind.ops.two_rings_cut import (
+    GROUP_OUTPUTS,
+    MOST_WARPGROUPS,
+    ROWS,
+    TwoRingsCut,
+    has_registers,
+    rings,
+)
 
-_MOST_WARPGROUPS = 4  # that unpack and multiply in an SM
 _MOST_TURNS = 3  # at the slabs of a group: a fourth is no faster, kernels/LOG.md
 _WIDE_ROWS = 128  # of whose sums so few registers are left that less is unpacked at once
-_ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
 _GROUP_BYTES = GROUP_OUTPUTS // TILE_OUTPUTS * TILE_BYTES  # of a slab, the 128 inputs of a stage
-_BARRIER_BYTES = 16  # full and empty, a stage
 _KB_WITH_BARRIERS = 1024 + 8  # stages of x have 2 KB and more
 # KB of x under way, by rows, where a block has one group of outputs and where it has several: kernels/LOG.md.
 _X_KB = {8: 32, 16: 64, 32: 96, 64: 144, 128: 128}
 _X_KB_OF_SEVERAL = {8: 32, 16: 32, 32: 96, 64: 96, 128: 128}
-_MOST_STAGES = 24
-_COPY_REGISTERS = 32  # of a thread of the warpgroup that copies
-_OTHER_REGISTERS = 24  # beside sums, and operands and their words of every step that is unpacked at once
-_START_REGISTERS = 30  # beside sums, of what a kernel is compiled for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,10 +72,10 @@ def _preferences(groups_an_sm: float, *, gated: bool) -> Iterator[tuple[int, int
     """Yield groups, turns and cluster, best first: one block an SM, as many of them as there are SMs."""
     if groups_an_sm <= 0.5:
         yield from ((1, _MOST_TURNS, 2), (1, 2, 2))
-    waves = math.ceil(groups_an_sm / _MOST_WARPGROUPS)
+    waves = math.ceil(groups_an_sm / MOST_WARPGROUPS)
     groups = math.ceil(groups_an_sm / waves)
     groups += groups % 2 if gated else 0
-    yield groups, min(_MOST_TURNS, _MOST_WARPGROUPS // groups), 1
+    yield groups, min(_MOST_TURNS, MOST_WARPGROUPS // groups), 1
     yield (2, 1, 1)  # gates need two
     yield (1, 1, 1)
 
@@ -103,24 +103,20 @@ def make_cut(
     if (
         cluster > 2
         or (gated and (groups % 2 or cluster > 1))
-        or not _has_registers(rows, groups * turns, steps)
+        or not has_registers(rows, groups * turns, 11 * steps)
     ):
         return None
-    slabs = -(-(inputs // TILE_INPUTS) // cluster)
-    room = shared_bytes - _ALIGNMENT
-    code_stage, x_stage = _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * TILE_INPUTS + _BARRIER_BYTES
-    most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
-    x_stages = max(2, turns, min(most, x_bytes // x_stage)) // turns * turns
-    code_stages = min(most * groups, (room - x_stages * x_stage) // code_stage)
-    code_stages -= code_stages % (groups * turns)  # a stage is one warpgroup's
-    too_many = kept_bytes - (room - x_stages * x_stage - code_stages * code_stage)
-    x_stages -= _whole(-(-max(0, too_many) // x_stage), turns)
-    if code_stages < groups * max(2, turns) or x_stages < 2 or slabs < turns:
-        return None
-    ring = code_stages * (code_stage - _BARRIER_BYTES) + x_stages * (x_stage - _BARRIER_BYTES)
-    sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
-    needed = (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums)
-    if needed > room - kept_bytes:
+    found = rings(
+        rows=rows,
+        slabs=-(-(inputs // TILE_INPUTS) // cluster),
+        group_bytes=_GROUP_BYTES,
+        groups=groups,
+        turns=turns,
+        x_bytes=x_bytes,
+        shared_bytes=shared_bytes,
+        kept_bytes=kept_bytes,
+    )
+    if found is None:
         return None
     return Bf12Cut(
         rows=rows,
@@ -129,19 +125,6 @@ def make_cut(
         turns=turns,
         cluster=cluster,
         steps=steps,
-        code_stages=code_stages,
-        x_stages=x_stages,
-        shared_bytes=_ALIGNMENT + needed,
+        **found._asdict(),
     )
 
-
-def _whole(stages: int, turns: int) -> int:
-    """Return the least multiple of turns that is not less."""
-    return -(-stages // turns) * turns
-
-
-def _has_registers(rows: int, warpgroups: int, steps: int) -> bool:
-    """Return whether sums, operands and the rest fit into a thread's registers; tests ask the compiler."""
-    equal = 512 // (warpgroups + 1) // 8 * 8  # what all start with
-    own = min(240, (equal * (warpgroups + 1) - _COPY_REGISTERS) // warpgroups // 8 * 8)
-    return rows // 2 + 11 * steps + _OTHER_REGISTERS <= own and rows // 2 + _START_REGISTERS <= equal

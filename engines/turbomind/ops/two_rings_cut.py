@@ -1,11 +1,20 @@
 """What cuts of the kernels on `kernels/device/two_rings.cuh` have in common: pure arithmetic on sizes."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from engines.turbomind.gpu import Constants
 
 ROWS = (8, 16, 32, 64, 128)  # of x, as the kernels are compiled for
 GROUP_OUTPUTS = 64  # of a warpgroup
+X_LINE_BYTES = 256  # of a row, in a stage
+MOST_WARPGROUPS = 4  # that unpack and multiply in an SM
+_MOST_STAGES = 24
+_ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
+_BARRIER_BYTES = 16  # full and empty, a stage
+_COPY_REGISTERS = 32  # of a thread of the warpgroup that copies
+_OTHER_REGISTERS = 24  # beside sums, and operands and their words of every step that is unpacked at once
+_START_REGISTERS = 30  # beside sums, of what a kernel is compiled for
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,3 +59,53 @@ class TwoRingsCut:
             ("CODE_STAGES", self.code_stages),
             ("X_STAGES", self.x_stages),
         )
+
+
+class Rings(NamedTuple):
+    """The stages of both rings, and what they take of shared memory with all else."""
+
+    code_stages: int
+    x_stages: int
+    shared_bytes: int
+
+
+def rings(
+    *,
+    rows: int,
+    slabs: int,
+    group_bytes: int,
+    groups: int,
+    turns: int,
+    x_bytes: int,
+    shared_bytes: int,
+    kept_bytes: int = 0,
+) -> Rings | None:
+    """Return rings that fill what a block has of shared memory, or None where they are too short.
+
+    `slabs` are those of a block, `group_bytes` the codes of one in a group. The ring of x gives what is kept
+    for others: a stage of codes is larger and comes a few at a time.
+    """
+    room = shared_bytes - _ALIGNMENT
+    code_stage, x_stage = group_bytes + _BARRIER_BYTES, rows * X_LINE_BYTES + _BARRIER_BYTES
+    most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
+    x_stages = max(2, turns, min(most, x_bytes // x_stage)) // turns * turns
+    code_stages = min(most * groups, (room - x_stages * x_stage) // code_stage)
+    code_stages -= code_stages % (groups * turns)  # a stage is one warpgroup's
+    too_many = kept_bytes - (room - x_stages * x_stage - code_stages * code_stage)
+    x_stages -= -(-max(0, too_many) // x_stage // turns) * turns
+    if code_stages < groups * max(2, turns) or x_stages < 2 or slabs < turns:
+        return None
+    ring = code_stages * group_bytes + x_stages * rows * X_LINE_BYTES
+    sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
+    needed = (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums)
+    if needed > room - kept_bytes:
+        return None
+    return Rings(code_stages, x_stages, _ALIGNMENT + needed)
+
+
+def has_registers(rows: int, warpgroups: int, operand_registers: int, *, sums: int = 1) -> bool:
+    """Return whether so many `sums` of a thread, its operands and the rest fit; tests ask the compiler."""
+    equal = 512 // (warpgroups + 1) // 8 * 8  # what all start with
+    own = min(240, (equal * (warpgroups + 1) - _COPY_REGISTERS) // warpgroups // 8 * 8)
+    needed = sums * rows // 2 + operand_registers + _OTHER_REGISTERS
+    return needed <= own and rows // 2 + _START_REGISTERS <= equal

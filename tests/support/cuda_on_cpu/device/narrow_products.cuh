@@ -65,14 +65,17 @@ void multiply_narrow(unsigned (&d)[N / 2], Operand a, Operand b, bool add) {
 
 template <class T, int N>
 void multiply_from_registers(float (&d)[N / 2], const unsigned (&a)[4], Operand b, bool add) {
+    constexpr int kInputs = 32 / sizeof(T), kOfWord = 4 / sizeof(T);
     const uint64_t words[2] = {a[0] | uint64_t(a[1]) << 32, a[2] | uint64_t(a[3]) << 32};
-    std::vector<std::vector<float>> mine(16, std::vector<float>(16));  // rows g and g + 8 count
+    std::vector<std::vector<float>> mine(16, std::vector<float>(kInputs));  // rows g and g + 8 count
     const int g = threadIdx.x % 32 / 4;
     on_cpu::exchange(words, 2, [&](auto read) {
         for (int half = 0; half < 2; half++)
-            for (int k = 0; k < 16; k++) {
-                const uint64_t word = read(4 * g + k % 8 / 2, k / 8);
-                mine[g + 8 * half][k] = to_float(T{(unsigned short)(word >> (32 * half + 16 * (k % 2)))});
+            for (int k = 0; k < kInputs; k++) {
+                const uint64_t word = read(4 * g + k % (kInputs / 2) / kOfWord, k / (kInputs / 2)) >> (32 * half);
+                T element;
+                memcpy(&element, reinterpret_cast<const char*>(&word) + k % kOfWord * sizeof(T), sizeof(T));
+                mine[g + 8 * half][k] = to_float(element);
             }
         return 0;
     });
