@@ -6,6 +6,7 @@ from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
 from engines.turbomind.ops.bf12_cut import bf12_cut
 from engines.turbomind.ops.folded_norm import parts_of
+from engines.turbomind.ops.fp7_cut import fp7_cut
 from engines.turbomind.ops.hopper_cut import Kind, hopper_cut
 from engines.turbomind.ops.int4_cut import int4_cut
 from engines.turbomind.ops.linear_hopper import constants
@@ -58,3 +59,13 @@ def test_preferred_cuts_of_weights_in_12_bits_keep_their_sums_in_registers(num_r
         assert cut is not None
         for norm in norms(cut):
             check("linear_bf12.cu", dict(cut.constants()) | norm)
+
+
+@pytest.mark.parametrize("num_rows", [8, 16, 32, 64, 128])
+def test_preferred_cuts_of_weights_in_7_bits_keep_their_sums_in_registers(num_rows: int) -> None:
+    cuts = {fp7_cut(num_rows=num_rows, outputs=o, inputs=i, **H200) for o, i in LAYERS}
+    outputs, inputs = LAYERS[-1]
+    cuts.add(fp7_cut(num_rows=num_rows, outputs=outputs, inputs=inputs, gated=True, **H200))
+    for cut in cuts:
+        assert cut is not None
+        check("linear_fp7.cu", dict(cut.constants()))

@@ -5,6 +5,7 @@ from typing import get_args
 from gpu_limits import SHARED, matrix_scalar
 
 from engines.turbomind.ops.bf12_cut import make_cut as make_bf12_cut
+from engines.turbomind.ops.fp7_cut import make_cut as make_fp7_cut
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
 from engines.turbomind.ops.linear_chain_int4 import make_shape as chain_int4_shape
@@ -89,6 +90,33 @@ def linear_bf12(arch: str) -> list[dict[str, int | str]]:
     cases = []
     for rows, groups, turns, cluster, gated in cuts if arch == "sm_90a" else ():
         cut = make_bf12_cut(
+            rows=rows,
+            groups=groups,
+            turns=turns,
+            cluster=cluster,
+            gated=gated,
+            inputs=4096,
+            shared_bytes=SHARED[arch][0],
+        )
+        assert cut is not None
+        cases.append(dict(cut.constants()))
+    return cases
+
+
+def linear_fp7(arch: str) -> list[dict[str, int | str]]:
+    # rows, groups, turns, cluster, gated: where registers are shortest, by steps at once and where sums are
+    cuts = (
+        (8, 4, 1, 1, True),
+        (32, 1, 3, 1, False),
+        (64, 4, 1, 1, True),
+        (64, 1, 3, 2, False),
+        (128, 4, 1, 1, True),
+        (128, 1, 3, 2, False),
+        (128, 1, 2, 2, False),
+    )
+    cases = []
+    for rows, groups, turns, cluster, gated in cuts if arch == "sm_90a" else ():
+        cut = make_fp7_cut(
             rows=rows,
             groups=groups,
             turns=turns,

@@ -151,5 +151,6 @@ VARIANTS: dict[str, Callable[[torch.device], Ops]] = {
     "int4-half-rings": _other("nibble", half=True),
     "fp8": _other("e4m3", half=False),
     "fp8-half-rings": _other("e4m3", half=True),
+    "fp7": _other("fp7", half=False),
     "int8": _other("int8", half=False),
 }

@@ -1,8 +1,8 @@
 """Cases of the linear layer for few rows, against cuBLASLt.
 
 `python -m engines.turbomind.bench.linear [KIND ...]` compares the cuts of `linear_hopper` for each kind of
-weight, dense, e4m3, int8, those of `linear_int4_hopper`: nibble, and those of `linear_bf12`: bf12. Each kind
-runs in a process of its own, since a kernel that faults takes its process's context with it.
+weight, dense, e4m3, int8, and those of `linear_int4_hopper`: nibble, `linear_bf12`: bf12, `linear_fp7`: fp7.
+Each kind runs in a process of its own, since a kernel that faults takes its process's context with it.
 """
 
 import subprocess
@@ -51,8 +51,12 @@ def linears(gpu: Gpu) -> Iterator[Row]:
 
 
 # Seconds of measuring, without start and compilation.
-SECONDS = {"dense": 30.0, "nibble": 30.0, "bf12": 30.0, "e4m3": 20.0, "int8": 10.0}
-_APART = {"nibble": "int4_cuts", "bf12": "bf12_cuts"}  # kinds whose cuts another module compares
+SECONDS = {"dense": 30.0, "nibble": 30.0, "bf12": 30.0, "fp7": 20.0, "e4m3": 20.0, "int8": 10.0}
+_APART = {
+    "nibble": "int4_cuts",
+    "bf12": "bf12_cuts",
+    "fp7": "fp7_cuts",
+}  # kinds whose cuts another module compares
 _STARTING = 30.0  # seconds: imports, compilation, random weights
 
 

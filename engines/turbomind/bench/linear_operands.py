@@ -12,15 +12,22 @@ from torch import Tensor
 from engines.ops import Dense, Fp8, Int4, Int8
 from engines.pytorch.linear import quantize_rows_fp8, quantize_rows_int8
 from engines.quant import int4_tiles
+from engines.quant.fp7_tiles import fp7_of
 from engines.turbomind.bench.timing import random
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.hopper_cut import HopperCut, Kind
 from engines.turbomind.ops.linear_hopper import linear_codes, linear_dense
 from engines.turbomind.ops.linear_skinny import MOST_ROWS, linear_skinny
 
-LayerKind = Kind | Literal["nibble"]
+LayerKind = Kind | Literal["nibble", "fp7"]  # fp7: e4m3 with a copy in 7 bits
 GROUP_SIZE = 128
-_BYTES: dict[LayerKind, float] = {"dense": 2, "e4m3": 1, "int8": 1, "nibble": 0.5 + 3 / GROUP_SIZE}
+_BYTES: dict[LayerKind, float] = {
+    "dense": 2,
+    "e4m3": 1,
+    "int8": 1,
+    "fp7": 7 / 8,
+    "nibble": 0.5 + 3 / GROUP_SIZE,
+}
 
 Layer = Dense | Fp8 | Int8 | Int4
 
@@ -46,9 +53,10 @@ def make_layer(kind: LayerKind, outputs: int, inputs: int) -> Layer:
     match kind:
         case "dense":
             return Dense(weight_OI=random(outputs, inputs) * size, bias_O=None)
-        case "e4m3":
+        case "e4m3" | "fp7":
             weight = random(outputs, inputs).to(torch.float8_e4m3fn)
-            return Fp8(weight_OI=weight, scale_O=scale_O, bias_O=None)
+            copy = fp7_of(weight, scale_O) if kind == "fp7" else None
+            return Fp8(weight_OI=weight, scale_O=scale_O, bias_O=None, fp7=copy)
         case "int8":
             codes = torch.randint(-127, 128, (outputs, inputs), dtype=torch.int8, device="cuda")
             return Int8(weight_OI=codes, scale_O=scale_O / 73, bias_O=None)  # codes spread by 73

@@ -127,4 +127,3 @@ def make_cut(
         steps=steps,
         **found._asdict(),
     )
-

@@ -21,9 +21,13 @@ _GROUP_BYTES = GROUP_OUTPUTS // TILE_OUTPUTS * TILE_BYTES  # of a slab, the 256 
 _SCALE_BYTES = 4  # a row
 _SCALE_BARRIER_BYTES = 16
 _KB_WITH_BARRIERS = 1024 + 8  # stages of x have 2 KB and more
-# KB of x under way, by rows, where a block has one group of outputs and where it has several: kernels/LOG.md.
-_X_KB = {8: 32, 16: 64, 32: 96, 64: 144, 128: 128}
-_X_KB_OF_SEVERAL = {8: 32, 16: 32, 32: 96, 64: 96, 128: 96}
+_SHORT_SLABS = 24  # of so many inputs clusters take longer than half of the SMs
+_WIDE_ROWS = 64  # of which a third turn's sums leave rings that are too short
+# KB of x under way, by rows, where a block has one group of outputs and where it has several, and where one
+# has two turns: kernels/LOG.md.
+_X_KB = {8: 32, 16: 64, 32: 96, 64: 96, 128: 128}
+_X_KB_OF_SEVERAL = {8: 16, 16: 32, 32: 48, 64: 64, 128: 96}
+_X_KB_OF_TWO_TURNS = 144
 # Registers of the steps that are unpacked at once: two sets of operands and the words of one.
 _OPERAND_REGISTERS = {2: 2 * 8 + 7, 4: 2 * 16 + 14}
 # Steps unpacked at once, and whether sums are added in fp32: the first that registers allow.
@@ -51,7 +55,9 @@ def fp7_cut(
     `outputs` are those that are multiplied.
     """
     rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
-    for groups, turns, cluster in _preferences(-(-outputs // GROUP_OUTPUTS) / num_sms, gated=gated):
+    groups_an_sm = -(-outputs // GROUP_OUTPUTS) / num_sms
+    slabs = inputs // TILE_INPUTS
+    for groups, turns, cluster in _preferences(groups_an_sm, rows=rows, slabs=slabs, gated=gated):
         cut = make_cut(
             rows=rows,
             inputs=inputs,
@@ -66,10 +72,13 @@ def fp7_cut(
     return None
 
 
-def _preferences(groups_an_sm: float, *, gated: bool) -> Iterator[tuple[int, int, int]]:
+def _preferences(
+    groups_an_sm: float, *, rows: int, slabs: int, gated: bool
+) -> Iterator[tuple[int, int, int]]:
     """Yield groups, turns and cluster, best first: one block an SM, as many of them as there are SMs."""
-    if groups_an_sm <= 0.5:
-        yield from ((1, _MOST_TURNS, 2), (1, 2, 2))
+    if groups_an_sm <= 0.5 and slabs > _SHORT_SLABS:
+        yield 1, 2 if rows >= _WIDE_ROWS else _MOST_TURNS, 2
+        yield 1, 2, 2
     waves = math.ceil(groups_an_sm / MOST_WARPGROUPS)
     groups = math.ceil(groups_an_sm / waves)
     groups += groups % 2 if gated else 0
@@ -96,7 +105,7 @@ def make_cut(
     (benchmarks).
     """
     if x_bytes is None:
-        x_bytes = (_X_KB if groups == 1 else _X_KB_OF_SEVERAL)[rows] * _KB_WITH_BARRIERS
+        x_bytes = _x_kb(rows, groups=groups, turns=turns) * _KB_WITH_BARRIERS
     unpacking = next(
         (
             (steps, sums)
@@ -133,3 +142,10 @@ def make_cut(
         x_stages=found.x_stages,
         shared_bytes=found.shared_bytes + scale_bytes,
     )
+
+
+def _x_kb(rows: int, *, groups: int, turns: int) -> int:
+    """Return the preferred KB of x under way."""
+    if (groups, turns) == (1, 2):
+        return _X_KB_OF_TWO_TURNS
+    return (_X_KB if groups == 1 else _X_KB_OF_SEVERAL)[rows]

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import Bf12, Dense, Fp8, Int4, Int8, Weight
+from engines.ops import Bf12, Dense, Fp7, Fp8, Int4, Int8, Weight
 from engines.parallel import TpGroup
 from engines.pytorch import linear as torch_linear
 from engines.quant.linear_tensors import shape_of
@@ -15,6 +15,7 @@ from engines.turbomind.ops import (
     dequantize_int4,
     linear_bf12,
     linear_even,
+    linear_fp7,
     linear_hopper,
     linear_int4_hopper,
     linear_skinny,
@@ -22,7 +23,7 @@ from engines.turbomind.ops import (
     linear_skinny_int4,
     linear_tiles,
 )
-from engines.turbomind.ops.linear_choice import Way, gates, reads_bf12, way
+from engines.turbomind.ops.linear_choice import Way, gates, reads_bf12, reads_fp7, way
 from engines.turbomind.ops.norm_of_sum import add_rms_norm, add_rms_norm_codes
 from engines.turbomind.ops.product_operands import takes_shape
 from engines.turbomind.ops.quantize_rows import quantize_rows, silu_mul_codes
@@ -67,7 +68,7 @@ def silu_mul_linear(gpu: Gpu, gate_up_T2F: Tensor, weight: Weight) -> Tensor | N
     if not _multiplies_codes(gpu, gate_up_T2F.dtype, weight, len(gate_up_T2F)):
         return None
     codes_TF, scale_T = silu_mul_codes(gpu, gate_up_T2F, weight.weight_OI.dtype)
-    return _product_of_codes(gpu, codes_TF, scale_T, weight, gate_up_T2F.dtype)
+    return product_of_codes(gpu, codes_TF, scale_T, weight, gate_up_T2F.dtype)
 
 
 def add_rms_norm_linear(
@@ -89,7 +90,7 @@ def add_rms_norm_linear(
         return None
     dtype = weight.weight_OI.dtype
     codes_TH, scale_T, sum_TH = add_rms_norm_codes(gpu, x_TH, residual_TH, norm_H, eps, dtype, group)
-    return _product_of_codes(gpu, codes_TH, scale_T, weight, x_TH.dtype), sum_TH
+    return product_of_codes(gpu, codes_TH, scale_T, weight, x_TH.dtype), sum_TH
 
 
 def add_rms_norm_gated(
@@ -118,6 +119,11 @@ def add_rms_norm_gated(
     if isinstance(gate_up, Dense) and (bf12 := _bf12(gpu, num_rows, x_TH.dtype, gate_up, gated=True)):
         normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps, group)
         return linear_bf12.linear_bf12(gpu, normed_TH, bf12, gate_up.bias_O, gated=True), sum_TH
+    if fp7 := _fp7(gpu, num_rows, x_TH.dtype, gate_up, gated=True):
+        codes_TH, scale_T, sum_TH = add_rms_norm_codes(
+            gpu, x_TH, residual_TH, norm_H, eps, torch.float8_e4m3fn, group
+        )
+        return linear_fp7.linear_fp7(gpu, codes_TH, scale_T, fp7, gate_up.bias_O, gated=True), sum_TH
     chosen = gates(kind, num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms)
     if chosen is None or outputs % 16:
         return None
@@ -174,6 +180,18 @@ def _bf12(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense, *, gated: 
     return bf12 if linear_bf12.fits(gpu, num_rows, dtype, bf12, gated=gated) else None
 
 
+def _fp7(
+    gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Fp8 | Int8, *, gated: bool = False
+) -> Fp7 | None:
+    """Return the copy of a weight in 7 bits where this product reads it."""
+    if not isinstance(weight, Fp8) or weight.fp7 is None:
+        return None
+    outputs, sms = weight.weight_OI.shape[0], gpu.num_sms
+    if not reads_fp7(num_rows=num_rows, outputs=outputs, num_sms=sms, gated=gated):
+        return None
+    return weight.fp7 if linear_fp7.fits(gpu, num_rows, dtype, weight.fp7, gated=gated) else None
+
+
 def _int4(gpu: Gpu, x_TI: Tensor, weight: Int4, num_rows: int) -> Tensor:
     if linear_skinny_int4.fits(gpu, num_rows, x_TI.dtype, weight):
         return linear_skinny_int4.linear_skinny_int4(gpu, x_TI, weight)
@@ -196,7 +214,7 @@ def _codes(gpu: Gpu, x_TI: Tensor, weight: Fp8 | Int8, num_rows: int) -> Tensor:
     if not _multiplies_codes(gpu, x_TI.dtype, weight, num_rows):
         return torch_linear.linear(x_TI, weight)
     codes_TI, scale_T = quantize_rows(gpu, x_TI, weight.weight_OI.dtype)
-    return _product_of_codes(gpu, codes_TI, scale_T, weight, x_TI.dtype).view(*x_TI.shape[:-1], -1)
+    return product_of_codes(gpu, codes_TI, scale_T, weight, x_TI.dtype).view(*x_TI.shape[:-1], -1)
 
 
 def _multiplies_codes(gpu: Gpu, dtype: torch.dtype, weight: Fp8 | Int8, num_rows: int) -> bool:
@@ -206,10 +224,13 @@ def _multiplies_codes(gpu: Gpu, dtype: torch.dtype, weight: Fp8 | Int8, num_rows
     return not awkward and dtype in linear_hopper.FLOATS and gpu.capability >= oldest
 
 
-def _product_of_codes(
+def product_of_codes(
     gpu: Gpu, codes_TI: Tensor, scale_T: Tensor, weight: Fp8 | Int8, dtype: torch.dtype
 ) -> Tensor:
+    """Return (codes @ W.T) * row scale * output scale + b as `dtype`; codes are of the weight's type."""
     num_rows = len(codes_TI)
+    if fp7 := _fp7(gpu, num_rows, dtype, weight):
+        return linear_fp7.linear_fp7(gpu, codes_TI, scale_T, fp7, weight.bias_O)
     chosen = _way(gpu, weight, num_rows)
     if chosen == "hopper" and linear_hopper.fits(gpu, num_rows, dtype, weight):
         return linear_hopper.linear_codes(gpu, codes_TI, scale_T, weight, dtype)

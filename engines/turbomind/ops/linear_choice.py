@@ -39,6 +39,8 @@ _GATED_ROWS: dict[Kind, range] = {
 _GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "e4m3": None, "int8": 257}
 # The most rows that `linear_bf12` takes in less time than all others that read 16 bits, for the same layers.
 _MOST_BF12_ROWS = (64, 64, 128, 128)
+# The most rows that `linear_fp7` takes in less time than all others that read 8 bits.
+_MOST_FP7_ROWS = (64, 64, 128, 128)
 
 
 def reads_bf12(*, num_rows: int, outputs: int, num_sms: int, gated: bool = False) -> bool:
@@ -46,8 +48,17 @@ def reads_bf12(*, num_rows: int, outputs: int, num_sms: int, gated: bool = False
 
     `gated`: and applies the gates to it.
     """
+    return _reads(_MOST_BF12_ROWS, num_rows=num_rows, outputs=outputs, num_sms=num_sms, gated=gated)
+
+
+def reads_fp7(*, num_rows: int, outputs: int, num_sms: int, gated: bool = False) -> bool:
+    """Return whether a product reads a weight's copy in 7 bits, as `reads_bf12`."""
+    return _reads(_MOST_FP7_ROWS, num_rows=num_rows, outputs=outputs, num_sms=num_sms, gated=gated)
+
+
+def _reads(most: tuple[int, ...], *, num_rows: int, outputs: int, num_sms: int, gated: bool) -> bool:
     too_few_gates = gated and outputs <= OUTPUTS_A_GROUP * num_sms
-    return not too_few_gates and num_rows <= _MOST_BF12_ROWS[_size(outputs, num_sms)]
+    return not too_few_gates and num_rows <= most[_size(outputs, num_sms)]
 
 
 def way(kind: Kind, *, num_rows: int, outputs: int, num_sms: int) -> Way:

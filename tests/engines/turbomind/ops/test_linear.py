@@ -8,6 +8,7 @@ from engines.ops import Dense, Fp8, Int4, Int8, Weight
 from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.bf12_tiles import bf12_of
+from engines.quant.fp7_tiles import fp7_of
 from engines.quant.int4_tiles import linear_int4
 from engines.turbomind.ops import linear_skinny_bf12
 from engines.turbomind.ops.linear import (
@@ -143,6 +144,44 @@ def test_a_gate_behind_a_norm_reads_the_copy_in_12_bits(gpu, half: int, num_rows
         return
     assert done is not None
     doubled = Dense(weight_OI=2 * layer.weight_OI, bias_O=None)
+    gate_up, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, doubled)
+    assert relative_error(done[0], truth.silu_mul(gate_up).float()) < 2e-2
+    assert torch.equal(done[1], total)
+
+
+def copied_codes(gpu, outputs: int, inputs: int) -> tuple[Fp8, Fp8]:
+    """Return a layer whose copy in 7 bits is of twice the weight, and one of twice the weight without."""
+    codes = (torch.randn(outputs, inputs, device=gpu.device) * 50).clamp(-448, 448).to(torch.float8_e4m3fn)
+    scale = (torch.rand(outputs, device=gpu.device) + 0.5) / 800
+    copy = fp7_of(codes, 2 * scale)
+    assert copy is not None
+    layer = Fp8(weight_OI=codes, scale_O=scale, bias_O=None, fp7=copy)
+    return layer, Fp8(weight_OI=codes, scale_O=2 * scale, bias_O=None)
+
+
+def test_few_rows_read_the_copy_in_7_bits_and_others_the_codes(gpu) -> None:
+    if gpu.capability != (9, 0):
+        pytest.skip("the kernel's instructions are those of sm_90a")
+    layer, doubled = copied_codes(gpu, 48, 256)
+    for num_rows, wanted in ((1, doubled), (16, doubled), (129, layer)):
+        x = torch.randn(num_rows, 256, dtype=BF16, device=gpu.device)
+        assert relative_error(linear(gpu, x, layer), twin.linear(x, wanted).float()) < 5e-3
+    x = torch.randn(1, 256, dtype=torch.float16, device=gpu.device)
+    assert relative_error(linear(gpu, x, layer), twin.linear(x, layer).float()) < 5e-3
+
+
+@pytest.mark.parametrize(("half", "num_rows"), [(208, 3), (208, 128), (96, 3)])
+def test_a_gate_behind_a_norm_reads_the_copy_in_7_bits(gpu, half: int, num_rows: int) -> None:
+    if gpu.capability != (9, 0):
+        pytest.skip("the kernel's instructions are those of sm_90a")
+    (layer, doubled), truth = copied_codes(gpu, 2 * half, 256), TorchOps()
+    x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
+    done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, layer)
+    if 2 * half <= 64 * gpu.num_sms:
+        assert done is None
+        return
+    assert done is not None
     gate_up, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, doubled)
     assert relative_error(done[0], truth.silu_mul(gate_up).float()) < 2e-2
     assert torch.equal(done[1], total)

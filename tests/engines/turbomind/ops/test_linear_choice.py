@@ -1,8 +1,11 @@
+from collections.abc import Callable
 from typing import get_args
+
+import pytest
 
 from engines.turbomind.ops import linear_skinny_bf12
 from engines.turbomind.ops.hopper_cut import Kind
-from engines.turbomind.ops.linear_choice import gates, reads_bf12, way
+from engines.turbomind.ops.linear_choice import gates, reads_bf12, reads_fp7, way
 from engines.weights.decode_copy import most_rows
 
 
@@ -39,15 +42,23 @@ def test_a_product_takes_the_way_that_was_measured_to_be_the_fastest() -> None:
     assert not gates("dense", num_rows=64, outputs=o, num_sms=132)
 
 
-def test_a_copy_in_12_bits_is_read_where_that_was_measured_to_be_faster() -> None:
-    def most(outputs: int, *, gated: bool = False) -> int:
-        rows = range(1, 300)
-        reading = [n for n in rows if reads_bf12(num_rows=n, outputs=outputs, num_sms=132, gated=gated)]
-        assert reading == [*rows[: len(reading)]]
-        return len(reading)
+Reads = Callable[..., bool]
 
+
+def most(reads: Reads, outputs: int, *, gated: bool = False) -> int:
+    rows = range(1, 300)
+    reading = [n for n in rows if reads(num_rows=n, outputs=outputs, num_sms=132, gated=gated)]
+    assert reading == [*rows[: len(reading)]]
+    return len(reading)
+
+
+@pytest.mark.parametrize("reads", [reads_bf12, reads_fp7])
+def test_a_copy_is_read_where_that_was_measured_to_be_faster(reads: Reads) -> None:
     o, qkv, gate_up, head = 4096, 6144, 28672, 92608
-    assert [most(outputs) for outputs in (o, qkv, gate_up, head)] == [64, 64, 128, 128]
-    assert most(head) == most_rows("bf12", (9, 0))  # beyond which the plan has no row read a copy
+    assert [most(reads, outputs) for outputs in (o, qkv, gate_up, head)] == [64, 64, 128, 128]
+    assert [most(reads, outputs, gated=True) for outputs in (o, qkv, gate_up)] == [0, 0, 128]
+
+
+def test_the_plan_has_rows_read_a_copy_as_far_as_the_kernels_do() -> None:
+    assert most(reads_bf12, 92608) == most_rows("bf12", (9, 0))
     assert most_rows("bf12", linear_skinny_bf12.LEAST_CAPABILITY) == linear_skinny_bf12.MOST_ROWS
-    assert [most(outputs, gated=True) for outputs in (o, qkv, gate_up)] == [0, 0, 128]

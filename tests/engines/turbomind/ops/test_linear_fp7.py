@@ -97,7 +97,9 @@ def test_numbers_of_every_size_reach_the_product_to_the_bit(hopper) -> None:
     largest = torch.linspace(8, 126, outputs).to(torch.int32)[:, None]  # of a row: from subnormals to 448
     bits = (torch.arange(inputs) * 11 + torch.arange(outputs)[:, None]) % (largest + 1)
     bits[:, 1::2] |= 0x80
-    weight = fp7_of(bits.to(torch.uint8).view(E4M3).to(hopper.device), torch.ones(outputs, device=hopper.device))
+    weight = fp7_of(
+        bits.to(torch.uint8).view(E4M3).to(hopper.device), torch.ones(outputs, device=hopper.device)
+    )
     assert weight is not None and len(codes_of(weight).view(torch.uint8).unique()) > 100
     x = torch.eye(inputs, device=hopper.device).to(E4M3)
     got = linear_fp7(hopper, x, torch.ones(inputs, device=hopper.device), weight, None)
@@ -174,3 +176,19 @@ def test_blocks_cover_the_outputs_and_fit_into_shared_memory(layer, num_rows: in
     assert blocks * width // cut.cluster >= written * -(-num_rows // cut.rows)
     assert blocks % cut.cluster == 0
     assert cut.shared_bytes <= H200["bytes_per_block"]
+
+
+def test_the_cuts_that_were_measured_to_be_the_fastest_are_preferred() -> None:
+    # qkv, o, gate_up, down of a decoder of 4,096: groups, turns, cluster / stages; kernels/LOG.md
+    for num_rows, wanted in (
+        (1, "131/12+15 131/12+15 411/12+8 132/12+15"),
+        (16, "131/9+15 131/9+15 411/12+8 132/9+15"),
+        (32, "131/9+12 131/9+12 411/12+6 132/9+12"),
+        (64, "131/9+6 131/9+6 411/8+4 122/6+8"),
+        (128, "131/9+3 131/9+3 411/8+3 122/6+4"),
+    ):
+        cuts = (
+            fp7_cut(num_rows=num_rows, outputs=outputs, inputs=inputs, gated=outputs == 28672, **H200)
+            for outputs, inputs in LAYERS[:4]
+        )
+        assert [cut.label() for cut in cuts if cut] == wanted.split()
