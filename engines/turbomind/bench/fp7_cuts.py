@@ -7,6 +7,7 @@ gate_up is gated.
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -32,7 +33,18 @@ NUM_ROWS = (1, 8, 16, 32, 64, 128)
 GATED = "gate_up"
 TOLERANCE = {False: 3e-3, True: 6e-3}  # one rounding to bf16; with gates three
 # groups, turns, cluster; KB of x by rows
-SHAPES = ((1, 3, 1), (1, 3, 2), (1, 2, 2), (1, 4, 2), (2, 2, 1), (2, 2, 2), (2, 1, 2), (3, 1, 1), (4, 1, 1))
+SHAPES = (
+    (1, 3, 1),
+    (1, 3, 2),
+    (1, 2, 2),
+    (1, 4, 2),
+    (2, 2, 1),
+    (2, 1, 1),
+    (2, 2, 2),
+    (2, 1, 2),
+    (3, 1, 1),
+    (4, 1, 1),
+)
 X_KB = {8: (16, 32), 16: (32, 64), 32: (48, 64, 96), 64: (64, 96, 144), 128: (96, 128)}
 
 Codes = tuple[Tensor, Tensor]  # and the scale of each row
@@ -96,6 +108,7 @@ def wanted_of(x: Codes, layer: Fp8, *, gated: bool) -> Tensor:
 
 def whole(gpu: Gpu, x: Codes, gated: bool, layer: Fp8) -> Tensor:
     """Return what the engine makes of the weight in 8 bits."""
+    layer = replace(layer, fp7=None)
     if gated:
         return linear_codes(gpu, *x, layer, torch.bfloat16, gated=True)
     return product_of_codes(gpu, *x, layer, torch.bfloat16)

@@ -16,7 +16,7 @@ from engines.turbomind.ops.two_rings_cut import (
     rings,
 )
 
-_MOST_TURNS = 3  # at the slabs of a group
+_MOST_TURNS = 3  # at the slabs of a group where a block has one; of several there is one turn
 _GROUP_BYTES = GROUP_OUTPUTS // TILE_OUTPUTS * TILE_BYTES  # of a slab, the 256 inputs of a stage
 _SCALE_BYTES = 4  # a row
 _SCALE_BARRIER_BYTES = 16
@@ -79,10 +79,11 @@ def _preferences(
     if groups_an_sm <= 0.5 and slabs > _SHORT_SLABS:
         yield 1, 2 if rows >= _WIDE_ROWS else _MOST_TURNS, 2
         yield 1, 2, 2
-    waves = math.ceil(groups_an_sm / MOST_WARPGROUPS)
-    groups = math.ceil(groups_an_sm / waves)
-    groups += groups % 2 if gated else 0
-    yield groups, min(_MOST_TURNS, MOST_WARPGROUPS // groups), 1
+    least = 2 if gated or groups_an_sm > 1 else 1
+    sizes = range(MOST_WARPGROUPS, least - 1, -2 if gated else -1)
+    # The fewest outputs in the SM that has the most; of equals the largest blocks, which fetch x least often.
+    groups = min(sizes, key=lambda groups: math.ceil(groups_an_sm / groups) * groups)
+    yield groups, _MOST_TURNS if groups == 1 else 1, 1
     yield (2, 1, 1)  # gates need two
     yield (1, 1, 1)
 

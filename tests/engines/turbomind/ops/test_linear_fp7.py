@@ -192,3 +192,15 @@ def test_the_cuts_that_were_measured_to_be_the_fastest_are_preferred() -> None:
             for outputs, inputs in LAYERS[:4]
         )
         assert [cut.label() for cut in cuts if cut] == wanted.split()
+
+
+def test_blocks_are_of_a_size_that_loads_the_sms_evenly() -> None:
+    # gate_up of other decoders: groups, turns, cluster
+    for outputs, inputs, wanted in (
+        (37888, 3584, "211"),  # blocks of four groups are 148, a second wave of 16
+        (14336, 4096, "211"),
+        (22016, 2048, "411"),
+        (59392, 8192, "411"),
+    ):
+        cut = fp7_cut(num_rows=8, outputs=outputs, inputs=inputs, gated=True, **H200)
+        assert cut is not None and cut.label().startswith(wanted)
