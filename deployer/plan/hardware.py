@@ -42,7 +42,8 @@ class Shares:
     linear_fp8: list[float] | None
     linear_int8: list[float] | None
     linear_int4: list[float] | None
-    linear_bf12: list[float] | None  # of few rows that read the copy in 12 bits, the head too
+    linear_bf12: list[float] | None  # of few rows that read bf16's second copy in 12 bits, the head too
+    linear_fp7: list[float] | None  # of few rows that read e4m3's second copy in 7 bits
     decode_attention: float  # of the bandwidth, pages in the compute dtype
     decode_attention_12bit: float | None
     decode_attention_8bit: float | None

@@ -16,7 +16,7 @@ WEIGHT_CURVES = {
     "awq": "linear_int4",
     "gptq": "linear_int4",
 }
-COPY_CURVES: Mapping[CopyFormat, str] = {"bf12": "linear_bf12"}
+COPY_CURVES: Mapping[CopyFormat, str] = {"bf12": "linear_bf12", "fp7": "linear_fp7"}
 KV_SHARES = {
     "none": "decode_attention",
     "bf12": "decode_attention_12bit",

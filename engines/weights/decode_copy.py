@@ -1,7 +1,10 @@
 """Whether a rank keeps its weights a second time in fewer bits, for decode to read. Torch-free.
 
-All that the decoder has in bf16, linear layers and head (of a quantized checkpoint the head), or none:
-half a copy would have steps of which nobody can say how fast they are. The planner asks what the engine asks.
+    bf12   of bf16, linear layers of the decoder and its head: 12 bits a weight
+    fp7    of e4m3, linear layers of the decoder: 7 bits
+
+All that may be copied, or none: half a copy would have steps of which nobody can say how fast they are. The
+planner asks what the engine asks.
 """
 
 import re
@@ -10,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engines.options import EngineOptions
-from engines.quant.bf12_shape import bf12_bytes, takes_shape
+from engines.quant import bf12_shape, fp7_shape
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
 from engines.weights.parameter import Parameter
@@ -25,8 +28,12 @@ CAPABILITY = (9, 0)  # compute capability whose kernels read every copy
 FEW_ROWS_CAPABILITY = (8, 0)  # from which on others read those of bf16, in steps of so many rows
 FEW_ROWS = 16
 # Rows of a step whose products read a copy on 9.0, at most; more rows read the weights.
-MOST_ROWS: Mapping[CopyFormat, int] = {"bf12": 128}
+MOST_ROWS: Mapping[CopyFormat, int] = {"bf12": 128, "fp7": 128}
 
+_NO_TILES = (
+    f"no layer is whole tiles of {bf12_shape.TILE_OUTPUTS} outputs and {bf12_shape.TILE_INPUTS} inputs, or "
+    f"in e4m3 {fp7_shape.TILE_OUTPUTS} and {fp7_shape.TILE_INPUTS}"
+)
 _COPIED = re.compile(r"(decoder\.layers\.\d+\.(qkv|o|gate_up|down)|decoder\.head)\.weight")
 
 
@@ -80,7 +87,7 @@ def decode_copy(
         if most_rows(layer.format, capability)
     }
     if not wanted:
-        return DecodeCopy(wanted={}, why_not="no layer is whole tiles of 16 outputs and 128 inputs")
+        return DecodeCopy(wanted={}, why_not=_NO_TILES)
     needed = sum(layer.num_bytes for layer in wanted.values())
     limit = options.decode_weights * memory_bytes
     if needed <= limit:
@@ -133,12 +140,19 @@ def by_format(layers: Iterable[LayerCopy]) -> tuple[LayerCopy, ...]:
 def _copy_of(
     parameter: Parameter, spec: ModelSpec, quant: WeightQuant | None, *, tp: int
 ) -> LayerCopy | None:
+    """Return the copy of a parameter; None where its format or its shape on a rank has none."""
     outputs, inputs = local_shape(parameter, tp=tp)
-    if (quant is not None and is_quantized(parameter, spec, quant)) or not takes_shape(outputs, inputs):
-        return None
-    num_bytes = bf12_bytes(outputs, inputs)
     read = parameter_bytes(parameter, spec, quant, dtype_bytes=2, tp=tp)
-    return LayerCopy(format="bf12", num_bytes=num_bytes, saved_bytes=read - num_bytes)
+    if quant is None or not is_quantized(parameter, spec, quant):
+        if bf12_shape.takes_shape(outputs, inputs):
+            return _layer_copy("bf12", bf12_shape.bf12_bytes(outputs, inputs), read)
+    elif quant.format == "fp8" and fp7_shape.takes_shape(outputs, inputs):
+        return _layer_copy("fp7", fp7_shape.fp7_bytes(outputs, inputs), read)
+    return None
+
+
+def _layer_copy(form: CopyFormat, num_bytes: int, read_bytes: int) -> LayerCopy:
+    return LayerCopy(format=form, num_bytes=num_bytes, saved_bytes=read_bytes - num_bytes)
 
 
 def _why_nothing_reads_it(
@@ -149,7 +163,7 @@ def _why_nothing_reads_it(
     if options.kind != "turbomind":
         return f"engine={options.kind} reads none"
     if dtype != "bfloat16":
-        return f"the engine computes in {dtype}, and what reads it in bfloat16 alone"
+        return f"an engine in {dtype} reads none, only one in bfloat16 does"
     if capability is None or capability < FEW_ROWS_CAPABILITY:
         return f"what reads it is made for compute capability 8.0 and newer, not {_version(capability)}"
     if capability != CAPABILITY and options.scheduler.max_batch_size > FEW_ROWS:

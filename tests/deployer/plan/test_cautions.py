@@ -46,7 +46,7 @@ def test_a_second_copy_that_nothing_would_read_is_told_where_a_share_is_given() 
     assert "steps of up to 16 rows read it, and engine.max_batch_size=128 lets more" in said(
         with_copy(case(device="a100"))
     )
-    assert "decode: the engine computes in float16" in said(with_engine(with_copy(case()), dtype="float16"))
+    assert "decode: an engine in float16 reads none" in said(with_engine(with_copy(case()), dtype="float16"))
     assert "second copy" not in said(case(device="a100"))
 
 

@@ -47,6 +47,7 @@ def test_a_device_that_cannot_be_is_refused_with_every_fault() -> None:
         linear_int8=None,
         linear_int4=None,
         linear_bf12=None,
+        linear_fp7=None,
         prefill_attention=2,
         layer_us=-1,
     )

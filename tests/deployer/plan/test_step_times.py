@@ -14,6 +14,7 @@ from deployer.plan.case import Case
 from deployer.plan.rates import expected, limit
 from deployer.plan.step_times import decode_time, decoder_work, encode_time, prefill_time, tile_flops
 from deployer.plan.weight_bytes import weight_parts
+from engines.quant.weight_quant import WeightQuant
 
 
 def decode_rate(what: Case, batch: int, context: int = 1024) -> float:
@@ -168,6 +169,32 @@ def test_of_quantized_layers_the_head_alone_is_read_in_12_bits() -> None:
     (head,) = after.head_copies
     assert head.num_bytes + head.saved_bytes == before.head_bytes
     assert after.saved_bytes == pytest.approx(before.head_bytes / 4, rel=1e-3)
+
+
+@pytest.mark.parametrize(("batch", "share"), [(1, 0.875), (128, 0.875)])
+def test_few_rows_read_e4m3_layers_in_7_bits(batch: int, share: float) -> None:
+    what = with_copy(case(weights="fp8"))
+    work = decoder_work(what, weight_parts(what))
+    took = decode_time(what, work, limit(what), batch=batch, context=1).linear_s * 4.3e12
+    assert took == pytest.approx(work.layer_bytes * share + work.head_bytes * 0.75, rel=1e-3)
+
+
+def test_what_is_expected_of_layers_in_two_formats_is_the_mean_of_their_shares() -> None:
+    quant = WeightQuant(format="fp8", decoder_only=True, kept=("re:.*feed_forward.w2",))
+    what = with_copy(case(quant=quant))
+    shares = what.hardware.shares
+    assert shares is not None and shares.linear_bf12 is not None
+    measured = replace(shares, linear_fp7=[0.5] * len(shares.linear_tokens))
+    what = replace(what, hardware=replace(what.hardware, shares=measured))
+    work, hoped = decoder_work(what, weight_parts(what)), expected(what)
+    assert hoped is not None
+    by_form = {copy.format: copy.num_bytes for copy in work.layer_copies}
+    assert by_form.keys() == {"fp7", "bf12"}
+    took = decode_time(what, work, hoped, batch=1, context=1).linear_s * 4.3e12
+    head = work.head_copies[0].num_bytes
+    assert took == pytest.approx(by_form["fp7"] / 0.5 + (by_form["bf12"] + head) / shares.linear_bf12[0])
+    unmeasured = replace(what.hardware, shares=replace(measured, linear_fp7=None))
+    assert expected(replace(what, hardware=unmeasured)) is None
 
 
 def test_what_is_expected_of_12_bits_is_a_share_of_their_own_floor() -> None:

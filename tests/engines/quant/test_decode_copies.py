@@ -61,10 +61,13 @@ def test_a_layer_under_a_name_brings_its_copy_and_its_bias() -> None:
     assert (weight_of(layer.bf12) - layer.weight_OI).abs().max() <= layer.weight_OI.abs().max() * 2.0**-21
 
 
-def test_layers_of_e4m3_are_copied_in_7_bits_and_the_head_beside_them_in_12() -> None:
+@pytest.mark.parametrize("tp", [1, 2])
+def test_layers_of_e4m3_are_copied_in_7_bits_and_the_head_beside_them_in_12_as_the_plan_says(tp: int) -> None:
     spec = replace(SMALL, quantization=WeightQuant(format="fp8", decoder_only=True))
-    tensors = random_tensors(spec, device=CPU, dtype=BF16, seed=0)
-    copies = decode_copies(tensors, ["decoder.layers.1.gate_up", "decoder.head"], rank=0, tp=1)
+    wanted = layer_copies(spec, spec.quantization, tp=tp)
+    tensors = random_tensors(spec, device=CPU, dtype=BF16, seed=0, tp=tp)
+    copies = decode_copies(tensors, wanted, rank=tp - 1, tp=tp)
+    assert sum(copy.nbytes for copy in copies.values()) == sum(layer.num_bytes for layer in wanted.values())
     layer = linear_weight(tensors | copies, "decoder.layers.1.gate_up")
     assert isinstance(layer, Fp8) and layer.fp7 is not None
     read = fp7_tiles.weight_of(layer.fp7)

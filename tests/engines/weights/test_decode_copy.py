@@ -72,7 +72,7 @@ def test_all_is_copied_or_nothing() -> None:
         (
             options(),
             {"dtype": "float16"},
-            "the engine computes in float16, and what reads it in bfloat16 alone",
+            "an engine in float16 reads none, only one in bfloat16 does",
         ),
         (options(), {"capability": (7, 5)}, "made for compute capability 8.0 and newer, not 7.5"),
         (options(), {"capability": None}, "made for compute capability 8.0 and newer, not none"),
@@ -103,14 +103,34 @@ def test_gpus_before_hopper_keep_a_copy_where_every_batch_reads_it(
 def test_how_many_rows_read_a_copy_hangs_on_the_gpu() -> None:
     versions = (None, (7, 5), (8, 0), (8, 9), (9, 0))
     assert [most_rows("bf12", version) for version in versions] == [0, 0, FEW_ROWS, FEW_ROWS, 128]
+    assert [most_rows("fp7", version) for version in versions] == [0, 0, 0, 0, 128]
 
 
-@pytest.mark.parametrize("form", ["fp8", "int8", "awq", "gptq"])
+@pytest.mark.parametrize("form", ["int8", "awq", "gptq"])
 def test_of_a_quantized_checkpoint_only_what_stays_in_bf16_is_copied(form: WeightFormat) -> None:
     quant = WeightQuant(format=form, group_size=128 if form in ("awq", "gptq") else None, decoder_only=True)
     found = copy(quant=quant)
     assert found.layers.keys() == {"decoder.head"}
     assert found.num_bytes == 92_608 * 4096 * 3 // 2 + 2 * 92_608
+
+
+@pytest.mark.parametrize("tp", [1, 2])
+def test_of_e4m3_layers_7_bits_a_weight_are_copied_and_of_the_head_12(tp: int) -> None:
+    found = copy(how=options(tp=tp), quant=WeightQuant(format="fp8", decoder_only=True))
+    layers = ((6144 // tp, 4096), (4096, 4096 // tp), (28672 // tp, 4096), (4096, 14336 // tp))
+    sevens = sum(outputs * inputs * 7 // 8 + 4 * outputs for outputs, inputs in layers * 32)
+    (fp7, bf12) = by_format(found.layers.values())
+    assert (fp7.format, fp7.num_bytes) == ("fp7", sevens)
+    assert fp7.saved_bytes == sum(outputs * inputs // 8 for outputs, inputs in layers * 32)
+    head = {1: 92_608, 2: 46_336}[tp]  # padded to 64
+    assert (bf12.format, bf12.num_bytes) == ("bf12", head * 4096 * 3 // 2 + 2 * head)
+    assert found.num_bytes == fp7.num_bytes + bf12.num_bytes
+
+
+def test_layers_that_an_fp8_checkpoint_keeps_in_bf16_are_copied_in_12_bits() -> None:
+    kept = WeightQuant(format="fp8", decoder_only=True, kept=("re:.*feed_forward.w2",))
+    formats = {name.rpartition(".")[2]: layer.format for name, layer in copy(quant=kept).layers.items()}
+    assert formats == {"qkv": "fp7", "o": "fp7", "gate_up": "fp7", "down": "bf12", "head": "bf12"}
 
 
 def test_layers_that_are_not_whole_tiles_are_read_in_16_bits() -> None:
@@ -124,7 +144,8 @@ def test_a_model_without_whole_tiles_is_told_so() -> None:
     odd = spec("1b")
     odd = replace(odd, decoder=replace(odd.decoder, hidden=904, ffn=4860, num_heads=13, num_kv_heads=1))
     found = decode_copy(odd, options(), dtype="bfloat16", quant=None, capability=(9, 0), memory_bytes=H200)
-    assert found.why_not == "no layer is whole tiles of 16 outputs and 128 inputs"
+    told = "no layer is whole tiles of 16 outputs and 128 inputs, or in e4m3 16 and 256"
+    assert found.why_not == told
 
 
 def test_a_quarter_of_the_bytes_is_saved_but_for_the_factors() -> None:
