@@ -41,7 +41,7 @@ def compile_ahead(gpu: Gpu, network: Vlm, options: EngineOptions, *, dtype: torc
     A model whose steps cannot be walked through without numbers is reported: its kernels are compiled when
     they are first asked for.
     """
-    # Which weights have a copy in 12 bits follows from their numbers and the GPU's memory.
+    # Which weights have a copy in fewer bits follows from their numbers and the GPU's memory.
     shapes = sorted((name, tuple(x.shape), x.dtype) for name, x in network.outline.items())
     facts = (gpu.num_sms, gpu.shared_bytes_per_block, gpu.shared_bytes_per_sm, str(dtype), options)
 

@@ -52,34 +52,36 @@ def model(format: Any = None, **changes: Any) -> ModelSpec:
     return replace(SPEC, vision=None, decoder=replace(DECODER, **changes), quantization=quantization)
 
 
-def outline_of(spec: ModelSpec, tp: int, *, bf12: bool = False) -> dict[str, torch.Tensor]:
+def outline_of(spec: ModelSpec, tp: int, *, copied: bool = False) -> dict[str, torch.Tensor]:
     tensors = random_tensors(spec, device=torch.device("cpu"), dtype=BF16, seed=0, tp=tp)
-    copies = decode_copies(tensors, layer_copies(spec, None, tp=tp), rank=0, tp=tp) if bf12 else {}
+    layers = layer_copies(spec, spec.quantization, tp=tp) if copied else ()
+    copies = decode_copies(tensors, layers, rank=0, tp=tp)
     return without_numbers(tensors | copies)
 
 
 @pytest.mark.parametrize(
-    ("format", "kv", "tp"),
+    ("format", "kv", "tp", "copied"),
     [
-        (None, "none", 1),
-        ("bf12", "none", 1),
-        ("bf12", "none", 2),
-        (None, "int8", 2),
-        ("fp8", "fp8", 1),
-        ("int8", "none", 1),
-        ("awq", "int4", 1),
+        (None, "none", 1, False),
+        (None, "none", 1, True),
+        (None, "none", 2, True),
+        (None, "int8", 2, False),
+        ("fp8", "fp8", 1, False),
+        ("fp8", "fp8", 1, True),
+        ("int8", "none", 1, False),
+        ("awq", "int4", 1, False),
     ],
 )
-def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: int) -> None:
-    bf12 = format == "bf12"
-    spec = model(None if bf12 else format)
+def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: int, copied: bool) -> None:
+    spec = model(format)
     how = options(
         tp=tp, format=kv, page_tokens=16, max_batch_size=48, max_prefill_token_num=3000, session_len=4096
     )
-    outline, named = outline_of(spec, tp, bf12=bf12), list[Module]()
+    outline, named = outline_of(spec, tp, copied=copied), list[Module]()
     survey(outline, spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
     assert len(named) == len(set(named)) > 12
-    assert any(file == "linear_bf12.cu" for file, _ in named) == bf12
+    assert any(file == "linear_bf12.cu" for file, _ in named) == copied  # of fp8 the head's
+    assert any(file == "linear_fp7.cu" for file, _ in named) == (copied and format == "fp8")
     assert any(file == "linear_chain_int4.cu" for file, _ in named) == (format == "awq")
     asked: set[Module] = set()
     noting = NotingGpu(Facts(), asked.add)  # type: ignore[arg-type]
@@ -100,7 +102,7 @@ def test_gpus_before_hopper_have_the_kernel_named_that_reads_a_copy_in_12_bits()
     spec, named = model(None), list[Module]()
     how = options(page_tokens=16, max_batch_size=16, max_prefill_token_num=64, session_len=512)
     ampere = Facts(capability=(8, 0), shared_bytes_per_block=166_912)
-    survey(outline_of(spec, 1, bf12=True), spec, how, ampere, dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
+    survey(outline_of(spec, 1, copied=True), spec, how, ampere, dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
     files = {file for file, _ in named}
     assert "linear_skinny_bf12.cu" in files
     assert "linear_bf12.cu" not in files
