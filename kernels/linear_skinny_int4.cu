@@ -10,7 +10,8 @@
    -D       SCALAR = bf16 | fp16; ROWS = 1 | 8; TILES of 16 outputs in a pass; PASSES; WARPS; STAGES; EARLY, of which so many
             are asked for before x; CLUSTER, blocks that share the inputs of an output, above 1 on sm_90a only; SHARE_SLABS, that
             one takes, ceil(num_slabs / CLUSTER); GROUP_INPUTS, divides or is a multiple of 128, at least 32; X_IN_RING = 0 | 1
-            (ROWS of 8, PASSES and EARLY of 1): x comes with the codes of a slab, where all of it would leave no room for codes
+            (ROWS of 8, PASSES and EARLY of 1): x comes with the codes of a slab, where all of it would leave no room for codes;
+            ADDED (PASSES of 1, whole blocks), NORMED (at most 128): of a norm that is folded in, `device/folded_norm.cuh`
    launch   grid ceil(num_outputs / (16 * block_tiles)) * CLUSTER, block 32 * WARPS, shared sizeof(Layout)
    moves    the codes with their scales and zero points once; x comes from L2, once a block
    numbers  products summed in fp32, one rounding at the end
@@ -21,7 +22,7 @@
    it; kCodeValue + zero times the sum of x over the group is taken off once a group. A row of ones beside the codes gives that sum.
 */
 #include "device/codes.cuh"
-#include "device/vector.cuh"
+#include "device/folded_norm.cuh"
 
 #if !defined(SCALAR) || !defined(ROWS) || !defined(TILES) || !defined(PASSES) || !defined(WARPS) || !defined(STAGES) || \
     !defined(EARLY) || !defined(CLUSTER) || !defined(SHARE_SLABS) || !defined(GROUP_INPUTS) || !defined(X_IN_RING)
@@ -61,6 +62,7 @@ struct Layout {  // of the dynamic shared memory
     unsigned char x[ROWS][kRowBytes];
 #endif
     uint4 zero;  // what rows past the last hold
+    float row_scales[ROWS];  // NORMED
 };
 
 // What one lane fetches of the tiles of its block: 16 bytes of the codes of each, and a piece of scales or zero points.
@@ -238,31 +240,70 @@ DEVICE void load_part(float (&part)[4], const float* at, int rank) {
 #endif
 }
 
+// The sum of all warps' sums of four outputs of a row, scaled where a norm is due, and the bias.
+DEVICE uint2 add_up(const float (&sums)[WARPS][ROWS][kPitch], int row, int o, const float* row_scales, const SCALAR* bias) {
+    float total[4] = {};
+#pragma unroll
+    for (int share = 0; share < CLUSTER * WARPS; share++) {
+        float part[4];
+        load_part(part, &sums[share % WARPS][row][o], share / WARPS);
+#pragma unroll
+        for (int j = 0; j < 4; j++) total[j] += part[j];
+    }
+#pragma unroll
+    for (int j = 0; j < 4; j++) {
+        if constexpr (NORMED > 0) total[j] *= row_scales[row];
+        if (bias) total[j] += to_float(bias[j]);
+    }
+    return make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
+}
+
 // Add up all warps' sums of this block's own outputs and write them.
-DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const SCALAR* bias, SCALAR* out, int first_output, int end_output,
-                   int num_rows, int num_outputs) {
+DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const float* row_scales, const SCALAR* bias, SCALAR* out, int first_output,
+                   int end_output, int num_rows, int num_outputs) {
     for (int item = threadIdx.x; item < num_rows * (kOwn / 4); item += kThreads) {
         const int row = item / (kOwn / 4), o = blockIdx.x % CLUSTER * kOwn + item % (kOwn / 4) * 4, output = first_output + o;
         if (output >= end_output) continue;
-        float total[4] = {};
-#pragma unroll
-        for (int share = 0; share < CLUSTER * WARPS; share++) {
-            float part[4];
-            load_part(part, &sums[share % WARPS][row][o], share / WARPS);
-#pragma unroll
-            for (int j = 0; j < 4; j++) total[j] += part[j];
-        }
-#pragma unroll
-        for (int j = 0; j < 4; j++)
-            if (bias) total[j] += to_float(bias[output + j]);
-        const uint2 packed = make_uint2(pack2<SCALAR>(total[0], total[1]), pack2<SCALAR>(total[2], total[3]));
-        *reinterpret_cast<uint2*>(out + (long long)row * num_outputs + output) = packed;
+        *reinterpret_cast<uint2*>(out + (long long)row * num_outputs + output) = add_up(sums, row, o, row_scales, bias ? bias + output : nullptr);
     }
+}
+
+#if ADDED
+// A thread's row and outputs, one item for each; what they are added to and multiplied by is asked for before it is needed.
+struct Addend {
+    static constexpr int kItems = ROWS * kOwn / 4, kLanes = kOwn / 4;
+    static_assert(PASSES == 1 && kItems <= kThreads && 32 % kLanes == 0, "see the header");
+    int row, own;  // of the block's outputs
+    uint2 weight, residual;
+
+    DEVICE Addend() : row(threadIdx.x / kLanes), own(blockIdx.x % CLUSTER * kOwn + threadIdx.x % kLanes * 4) {}
+
+    DEVICE void finish(const float (&sums)[WARPS][ROWS][kPitch], const bf16* bias, bf16* out, const FoldedNorm& norm, int first_output,
+                       int num_rows, int num_outputs) const {
+        if (threadIdx.x / 32 * 32 >= kItems) return;
+        const int output = first_output + own;
+        const long long at = (long long)row * num_outputs + output;
+        const uint2 h = add_pairs(add_up(sums, min(row, ROWS - 1), own, nullptr, bias ? bias + output : nullptr), residual);
+        const float squares = sum_neighbours<kLanes>(squares_of(h));
+        if (row >= num_rows) return;
+        const float by[4] = {low_half<bf16>(weight.x), high_half<bf16>(weight.x), low_half<bf16>(weight.y), high_half<bf16>(weight.y)};
+        *reinterpret_cast<uint2*>(norm.h + at) = h;
+        *reinterpret_cast<uint2*>(out + at) = weighted(h, by);
+        if (threadIdx.x % kLanes == 0) norm.squares[row * (num_outputs / kOwn) + output / kOwn] = squares;
+    }
+};
+#endif
+
+// NORMED: what a row is multiplied by, from the lane's part of its squares.
+DEVICE float row_scale(uint4 squares, int num_inputs, float eps) {
+    float part[4];
+    unpack16<fp32>(squares, part);
+    return rsqrtf(warp_sum((part[0] + part[1]) + (part[2] + part[3])) / num_inputs + eps);
 }
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThreads) void linear_skinny_int4(
     const SCALAR* x, const unsigned char* tiles, const unsigned short* scales, const unsigned char* zeros, const SCALAR* bias,
-    SCALAR* out, int num_rows, int num_outputs, int num_slabs, int block_tiles) {
+    SCALAR* out, int num_rows, int num_outputs, int num_slabs, int block_tiles NORM_PARAMETERS) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory);
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, rank = blockIdx.x % CLUSTER;
@@ -289,7 +330,18 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThr
     for (int i = 0; i < EARLY; i++) fetch_next();  // codes do not depend on what ran before
 
     if (lane == 0) shared.zero = make_uint4(0, 0, 0, 0);
+#if ADDED
+    Addend addend;
+    addend.weight = load8(norm_weight + min(first_tile * 16 + addend.own, num_outputs - 4));
+#endif
     wait_for_predecessor();
+#if ADDED
+    addend.residual = load8(residual + (long long)min(addend.row, num_rows - 1) * num_outputs + min(first_tile * 16 + addend.own, num_outputs - 4));
+#elif NORMED
+    static_assert(NORMED <= 128 && ROWS <= WARPS, "a warp has a row, a lane four parts");
+    const bool has_squares = warp < num_rows && lane < NORMED / 4;
+    const uint4 row_squares = has_squares ? load16(squares + warp * NORMED + lane * 4) : make_uint4(0, 0, 0, 0);
+#endif
 #if X_IN_RING
     if (num_own > 0) fetch_x(shared.ring[warp][0], x, num_rows, num_slabs * 128, first_slab + warp);  // of the codes asked for early
     copies_commit();
@@ -322,8 +374,16 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 512 / kThr
         }
         auto& sums = shared.sums[PASSES > 1 ? pass % 2 : 0];
         leave(sums[warp], sum);
+#if NORMED
+        const float scale = row_scale(row_squares, num_slabs * 128, eps);
+        if (lane == 0 && warp < ROWS) shared.row_scales[warp] = scale;
+#endif
         meet();
-        finish(sums, bias, out, (first_tile + pass * TILES) * 16, end_tile * 16, num_rows, num_outputs);
+#if ADDED
+        addend.finish(sums, bias, out, NORM_ARGUMENTS, first_tile * 16, num_rows, num_outputs);
+#else
+        finish(sums, shared.row_scales, bias, out, (first_tile + pass * TILES) * 16, end_tile * 16, num_rows, num_outputs);
+#endif
     }
     copies_wait<0>();
 #if CLUSTER > 1

@@ -25,6 +25,7 @@ from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
 from engines.turbomind.ops.cut_tiles import cut_tiles
+from engines.turbomind.ops.folded_layers import folded_layers, folds
 from engines.turbomind.ops.hopper_shape import full_shape
 from engines.turbomind.ops.layer_norm import layer_norm
 from engines.turbomind.ops.norm_of_sum import add_rms_norm
@@ -119,10 +120,12 @@ class TurbomindOps:
     ) -> tuple[Tensor, Tensor]:
         """Return (qkv of the next layer, the residual that its norm saw).
 
-        Few rows of 4-bit layers go through all of it in one kernel.
+        Few rows of 4-bit layers go through all of it in one kernel; of some more norms are parts of products.
         """
         if linear_chain_int4.takes(self.gpu, len(attended_TA), attended_TA.dtype, between):
             return linear_chain_int4.linear_chain_int4(self.gpu, attended_TA, residual_TH, between)
+        if folds(self.gpu, len(attended_TA), attended_TA.dtype, between):
+            return folded_layers(self.gpu, attended_TA, residual_TH, between)
         x_TH, residual_TH = self.add_rms_norm_ffn(
             self.linear(attended_TA, between.o),
             residual_TH,

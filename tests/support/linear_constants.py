@@ -160,6 +160,7 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
         (8, 6144, 32),
         (8, 28672, 128),
         (8, 28672, 64),
+        (8, 4096, 128),
     ):
         shape = skinny_int4_shape(
             num_rows=num_rows,
@@ -172,6 +173,8 @@ def linear_skinny_int4(arch: str) -> list[dict[str, int | str]]:
         )
         if shape is not None:
             cases.append(dict(shape.constants(matrix_scalar(arch), group_size)))
+        if shape is not None and arch == "sm_90a" and num_rows == 8:
+            cases.append(cases[-1] | ({"ADDED": 1} if shape.parts(outputs) else {"NORMED": 128}))
     return cases
 
 

@@ -12,16 +12,18 @@ from torch import Tensor
 from engines.ops import BetweenAttentions, Dense, Int4, Weight
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import rows
-from engines.turbomind.ops import linear_bf12, linear_int4_hopper
+from engines.turbomind.ops import linear_bf12, linear_int4_hopper, linear_skinny_int4
 from engines.turbomind.ops.folded_norm import Added, Normed, added, kept_bytes
 from engines.turbomind.ops.linear_choice import reads_bf12
 from engines.turbomind.ops.two_rings_cut import ROWS
 
-# Of 4-bit layers: fewer are faster in `linear_chain_int4` and `linear_skinny_int4`. kernels/LOG.md
-_INT4_ROWS = range(9, 65)
+# Rows at which this takes less time in whole steps. Else norms apart cost nothing: they run while the weights
+# of the product behind them are on their way, kernels/LOG.md. Fewer rows of 4 bits are `linear_chain_int4`'s.
+_INT4_ROWS = frozenset((*range(5, 9), *range(17, 65)))
+_BF12_ROWS = frozenset(range(17, 65))
 
 
-def takes(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
+def folds(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
     """Return whether these layers go this way: all four are 4-bit or have a copy in 12 bits.
 
     Layers in fp16 do not: rows that are not scaled yet may leave its range.
@@ -58,6 +60,8 @@ def _normed(before: Added, between: BetweenAttentions) -> Normed:
 
 
 def _product(gpu: Gpu, x_TI: Tensor, layer: Weight, norm: Added | Normed, *, gated: bool = False) -> Tensor:
+    if isinstance(layer, Int4) and _is_skinny(len(x_TI), gated=gated):
+        return linear_skinny_int4.linear_skinny_int4(gpu, x_TI, layer, norm=norm)
     if isinstance(layer, Int4):
         return linear_int4_hopper.linear_int4_hopper(gpu, x_TI, layer, gated=gated, norm=norm)
     assert isinstance(layer, Dense) and layer.bf12 is not None, "what is taken has a copy"
@@ -68,18 +72,29 @@ def _fits(gpu: Gpu, num_rows: int, layer: Weight, *, gated: bool = False, parts:
     """Return whether the kernel takes the product and should: before a norm, or behind one of many parts."""
     kept, dtype = kept_bytes(parts), torch.bfloat16
     match layer:
+        case Int4() if _is_skinny(num_rows, gated=gated):
+            fits = linear_skinny_int4.fits(gpu, num_rows, dtype, layer, parts=parts or 0)
+            return fits and num_rows in _INT4_ROWS
         case Int4():
             fits = linear_int4_hopper.fits(gpu, num_rows, dtype, layer, gated=gated, kept_bytes=kept)
             return fits and num_rows in _INT4_ROWS
         case Dense(weight_OI=weight_OI, bf12=bf12) if bf12 is not None:
             fits = linear_bf12.fits(gpu, num_rows, dtype, bf12, gated=gated, kept_bytes=kept)
             outputs, num_sms = weight_OI.shape[0], gpu.num_sms
-            return fits and reads_bf12(num_rows=num_rows, outputs=outputs, num_sms=num_sms, gated=gated)
+            reads = reads_bf12(num_rows=num_rows, outputs=outputs, num_sms=num_sms, gated=gated)
+            return fits and reads and num_rows in _BF12_ROWS
         case _:
             return False
 
 
+def _is_skinny(num_rows: int, *, gated: bool) -> bool:
+    """Return whether a product of 4-bit codes is that of few rows, which applies no gates."""
+    return num_rows <= linear_skinny_int4.ROWS[-1] and not gated
+
+
 def _parts(gpu: Gpu, num_rows: int, layer: Weight) -> int | None:
+    if isinstance(layer, Int4) and _is_skinny(num_rows, gated=False):
+        return linear_skinny_int4.squares_parts(gpu, num_rows, layer)
     if isinstance(layer, Int4):
         return linear_int4_hopper.squares_parts(gpu, num_rows, layer)
     assert isinstance(layer, Dense) and layer.bf12 is not None, "what fits has a copy"

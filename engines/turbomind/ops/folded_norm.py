@@ -49,9 +49,13 @@ def parts_of(cut: TwoRingsCut, outputs: int) -> int | None:
     """Return in how many parts a product leaves the squares of a row, or None where it cannot."""
     own = cut.width // cut.cluster
     whole_rows_a_warp = cut.groups in (1, 2) and not cut.gated
-    if not whole_rows_a_warp or outputs % own or (outputs // own) % _PARTS_TOGETHER:
-        return None
-    return outputs // own
+    return whole_parts(outputs, own=own) if whole_rows_a_warp else None
+
+
+def whole_parts(outputs: int, *, own: int) -> int | None:
+    """Return how many blocks of `own` outputs there are, or None where they are not whole or no fours."""
+    parts, rest = divmod(outputs, own)
+    return None if rest or parts % _PARTS_TOGETHER else parts
 
 
 def kept_bytes(parts: int | None) -> int:
@@ -101,15 +105,16 @@ def arguments(norm: Added | Normed | None) -> tuple[float, ...]:
 
 
 def check_norm(
-    gpu: Gpu, op: str, norm: Added | Normed | None, cut: TwoRingsCut, *, outputs: int, num_rows: int
+    gpu: Gpu, op: str, norm: Added | Normed | None, parts: int | None, *, outputs: int, num_rows: int
 ) -> None:
-    """Hold a norm's operands to what a launch believes of them."""
+    """Hold a norm's operands to what a launch believes of them; `parts` of squares are what it leaves."""
     if norm is None:
         return
-    parts = norm.squares_TP.shape[1]
+    if isinstance(norm, Normed):
+        parts = norm.squares_TP.shape[1]
+    assert parts is not None, "what is added leaves squares"
     check(gpu, op, squares=(norm.squares_TP, torch.float32, (num_rows, parts)))
     if isinstance(norm, Added):
-        assert parts == parts_of(cut, outputs), "squares have the parts of the cut"
         check(
             gpu,
             op,

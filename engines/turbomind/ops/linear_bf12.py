@@ -61,7 +61,8 @@ def linear_bf12(
     kept = folded_norm.kept_bytes_of(norm)
     cut = cut or _cut(gpu, x.shape[0], weight, gated=gated, kept_bytes=kept)
     assert cut is not None and cut.gated == gated, "what fits has a cut"
-    folded_norm.check_norm(gpu, "linear_bf12", norm, cut, outputs=outputs, num_rows=x.shape[0])
+    parts = folded_norm.parts_of(cut, outputs)
+    folded_norm.check_norm(gpu, "linear_bf12", norm, parts, outputs=outputs, num_rows=x.shape[0])
     kernel = gpu.kernel(
         "linear_bf12.cu",
         "linear_bf12",

@@ -10,7 +10,9 @@ from engines.errors import KernelError
 from engines.ops import Int4
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import scalar_name
+from engines.turbomind.ops import folded_norm
 from engines.turbomind.ops.flash_shape import matrix_fault
+from engines.turbomind.ops.folded_norm import Added, Normed
 from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, check_int4, has_whole_slabs, permuted_rows
 
 SLAB = 128  # inputs of a stage
@@ -23,6 +25,9 @@ _MOST_TILES = 4
 _MOST_STAGES = 3  # deeper rings ask for more before x comes: kernels/LOG.md
 _LEAST_STAGES = 2
 _RING_TILES = 2  # of a block, up to which x comes with the codes: kernels/LOG.md
+_ROW_LANES = (2, 4, 8, 16, 32)  # of a warp
+_MOST_PARTS = 128  # of a row's squares: four a lane
+_SCALES_BYTES = 4 * ROWS[-1]  # of rows that are normed
 _EARLY_BYTES = 32 * 1024  # but one stage at least: x waits behind what an SM has asked for before it
 
 
@@ -41,6 +46,14 @@ class SkinnyInt4Shape:
     share_slabs: int  # that one of them takes
     x_in_ring: bool  # a slab of x with its codes, instead of all before
     shared_bytes: int
+
+    def parts(self, outputs: int) -> int | None:
+        """Return in how many parts a product leaves the squares of a row, or None where it cannot."""
+        lanes = 4 * self.tiles // self.cluster  # that write a row
+        if self.passes > 1 or self.block_tiles != self.tiles or lanes not in _ROW_LANES:
+            return None
+        whole = outputs % (TILE_OUTPUTS * self.tiles) == 0
+        return folded_norm.whole_parts(outputs, own=4 * lanes) if whole else None
 
     def constants(self, scalar: str, group_size: int) -> Constants:
         """Return what the kernel is compiled with."""
@@ -79,7 +92,7 @@ def make_shape(
     passes = -(-block_tiles // tiles)
     slabs = -(-(inputs // SLAB) // cluster)
     sums = min(2, passes) * warps * compiled_rows * (16 * tiles + 4) * 4
-    fixed = sums + 16 + (0 if x_in_ring else compiled_rows * (256 * slabs + 16))
+    fixed = sums + 16 + _SCALES_BYTES + (0 if x_in_ring else compiled_rows * (256 * slabs + 16))
     pieces = max(1, SLAB // group_size)
     stage = tiles * (_TILE_BYTES + _PIECE_BYTES * pieces) + (compiled_rows * 256 if x_in_ring else 0)
     own_stages = -(-slabs // warps) * passes
@@ -140,8 +153,8 @@ def skinny_int4_shape(
     return None
 
 
-def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4) -> bool:
-    """Return whether the kernel takes this product."""
+def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4, *, parts: int = 0) -> bool:
+    """Return whether the kernel takes this product; `parts`: of the squares that its rows are normed by."""
     outputs = weight.scales_GO.shape[1]
     return (
         0 < num_rows <= ROWS[-1]
@@ -149,14 +162,23 @@ def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Int4) -> bool:
         and has_whole_slabs(weight, SLAB)
         and dtype in (torch.bfloat16, torch.float16)
         and not matrix_fault(gpu, dtype)
+        and parts <= _MOST_PARTS
         and _shape(gpu, num_rows, weight) is not None
     )
 
 
 def linear_skinny_int4(
-    gpu: Gpu, x_TI: Tensor, weight: Int4, *, shape: SkinnyInt4Shape | None = None
+    gpu: Gpu,
+    x_TI: Tensor,
+    weight: Int4,
+    *,
+    norm: Added | Normed | None = None,
+    shape: SkinnyInt4Shape | None = None,
 ) -> Tensor:
-    """Return x[:, perm] @ W.T + b for few rows. A given `shape` replaces the preferred one (benchmarks)."""
+    """Return x[:, perm] @ W.T + b for few rows. A given `shape` replaces the preferred one (benchmarks).
+
+    With a norm the product is scaled before the bias, or added to a residual and weighted (`folded_norm.py`).
+    """
     x = permuted_rows(x_TI, weight)
     outputs, inputs, bias = weight.scales_GO.shape[1], x.shape[1], weight.bias_O
     check_int4(gpu, "linear_skinny_int4", x, weight)
@@ -168,11 +190,14 @@ def linear_skinny_int4(
         )
     shape = shape or _shape(gpu, x.shape[0], weight)
     assert shape is not None, "what fits has a shape"
+    parts = shape.parts(outputs)
+    folded_norm.check_norm(gpu, "linear_skinny_int4", norm, parts, outputs=outputs, num_rows=x.shape[0])
     kernel = gpu.kernel(
         "linear_skinny_int4.cu",
         "linear_skinny_int4",
-        shape.constants(scalar_name("linear_skinny_int4", x), weight.group_size),
-        "PPPPPPiiii",
+        shape.constants(scalar_name("linear_skinny_int4", x), weight.group_size)
+        + folded_norm.constants(norm),
+        "PPPPPPiiii" + folded_norm.letters(norm),
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
     )
@@ -190,8 +215,15 @@ def linear_skinny_int4(
         outputs,
         inputs // SLAB,
         shape.block_tiles,
+        *folded_norm.arguments(norm),
     )
     return out.view(*x_TI.shape[:-1], outputs)
+
+
+def squares_parts(gpu: Gpu, num_rows: int, weight: Int4) -> int | None:
+    """Return in how many parts a product that is added to a residual leaves squares, None where it cannot."""
+    shape = _shape(gpu, num_rows, weight)
+    return None if shape is None else shape.parts(weight.scales_GO.shape[1])
 
 
 def _shape(gpu: Gpu, num_rows: int, weight: Int4) -> SkinnyInt4Shape | None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from engines.ops import BetweenAttentions, Dense, Int4, Weight
 from engines.quant.bf12_tiles import bf12_of, weight_of
 from engines.quant.int4_tiles import dequantize, linear_int4
-from engines.turbomind.ops.folded_layers import folded_layers, takes
+from engines.turbomind.ops.folded_layers import folded_layers, folds
+from engines.turbomind.ops_table import TurbomindOps
 
 BF16 = torch.bfloat16
 # Of the largest: numbers of bf16 are rounded at every layer's end, 2^-9 of each, some ten times on the way.
@@ -19,12 +20,14 @@ TOLERANCE = 1.2e-2
 # kind, multiprocessors, rows, hidden, attended, ffn, qkv, biases: rows that end inside a block, rings that
 # are filled again; pairs of blocks for o and down, blocks of one group of outputs, of two
 SMALL = [
-    ("int4", 132, 9, 128, 128, 128, 48, False),
+    ("int4", 132, 20, 128, 128, 128, 48, False),
+    ("int4", 4, 5, 128, 384, 256, 80, True),
+    ("int4", 132, 8, 256, 2304, 640, 208, False),
     ("int4", 132, 17, 384, 256, 512, 208, True),
     ("int4", 8, 40, 256, 640, 384, 512, False),
     ("int4", 132, 64, 1408, 128, 128, 64, True),
-    ("bf12", 8, 1, 256, 512, 768, 48, False),
-    ("bf12", 8, 9, 512, 256, 512, 208, True),
+    ("bf12", 8, 20, 256, 512, 768, 48, False),
+    ("bf12", 8, 17, 512, 256, 512, 208, True),
     ("bf12", 4, 33, 512, 640, 384, 512, False),
     ("bf12", 22, 64, 640, 512, 768, 64, True),
 ]
@@ -104,7 +107,7 @@ def exact(attended: Tensor, residual: Tensor, between: BetweenAttentions) -> tup
 
 def check(gpu, num_rows: int, between: BetweenAttentions, mean: float = 0.0) -> None:
     attended, residual = random_rows(gpu, num_rows, between, mean)
-    assert takes(gpu, num_rows, BF16, between)
+    assert folds(gpu, num_rows, BF16, between)
     results = folded_layers(gpu, attended, residual, between)
     for result, wanted in zip(results, exact(attended, residual, between), strict=True):
         assert relative_error(result, wanted) < TOLERANCE
@@ -123,37 +126,50 @@ def test_inputs_in_another_order_are_taken(hopper) -> None:
         for name in ("o", "gate_up", "down", "qkv")
         for layer in (getattr(between, name),)
     }
-    check(hopper, 10, dataclasses.replace(between, **permuted))
+    check(hopper, 6, dataclasses.replace(between, **permuted))
 
 
 def test_a_large_mean_of_the_rows_costs_no_accuracy(hopper) -> None:
     hopper.num_sms = 8
-    check(hopper, 9, random_between(hopper, "bf12", 256, 512, 768, 384), mean=4.0)
+    check(hopper, 17, random_between(hopper, "bf12", 256, 512, 768, 384), mean=4.0)
 
 
 def test_what_has_no_such_ends_is_left_to_norms_apart(hopper) -> None:
     between = random_between(hopper, "int4", 256, 256, 512, 384)
-    assert takes(hopper, 9, BF16, between) and takes(hopper, 64, BF16, between)
-    assert not takes(hopper, 0, BF16, between)
-    assert not takes(hopper, 8, BF16, between)  # faster apart
-    assert not takes(hopper, 65, BF16, between)
-    assert not takes(hopper, 16, torch.float16, between)  # rows that are not scaled leave its range
+    assert all(folds(hopper, num_rows, BF16, between) for num_rows in (5, 8, 17, 64))
+    assert not folds(hopper, 0, BF16, between)
+    assert not folds(hopper, 4, BF16, between)  # all in one kernel
+    assert not folds(hopper, 9, BF16, between)  # norms apart cost nothing
+    assert not folds(hopper, 65, BF16, between)
+    assert not folds(hopper, 20, torch.float16, between)  # rows that are not scaled leave its range
     fp8 = random_plain("fp8", hidden=256, attended=256, ffn=512, qkv=384, device=hopper.device)
     dense = random_plain("dense", hidden=256, attended=256, ffn=512, qkv=384, device=hopper.device)
     for other in (fp8, dense):
-        assert not takes(hopper, 16, BF16, other)
+        assert not folds(hopper, 20, BF16, other)
         for name in ("o", "gate_up", "down", "qkv"):
             mixed = dataclasses.replace(between, **{name: getattr(other, name)})
-            assert not takes(hopper, 16, BF16, mixed)
+            assert not folds(hopper, 20, BF16, mixed)
     hopper.num_sms = 3  # blocks of several groups of outputs: a row's squares are no four parts
-    assert not takes(hopper, 16, BF16, random_between(hopper, "int4", 128, 256, 512, 384))
+    assert not folds(hopper, 20, BF16, random_between(hopper, "int4", 128, 256, 512, 384))
+
+
+def test_the_op_takes_norms_inside_where_they_take_less_time(hopper) -> None:
+    between, ops = random_between(hopper, "int4", 128, 128, 128, 48), TurbomindOps(hopper)
+    rows = random_rows(hopper, 6, between)
+    inside = folded_layers(hopper, *rows, between)
+    assert all(torch.equal(*pair) for pair in zip(ops.layer_products(*rows, between), inside, strict=True))
+    apart = TurbomindOps.add_rms_norm_ffn(
+        ops, ops.linear(rows[0], between.o), rows[1], between.ffn_norm_H, 1e-5, between.gate_up, between.down
+    )
+    total = apart[0] + apart[1]
+    assert relative_error(inside[1], total.float()) < TOLERANCE
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("kind", ["int4", "bf12"])
 def test_norms_inside_products_give_what_norms_apart_give_at_model_sizes(cuda_gpu, kind: str) -> None:
     between = random_between(cuda_gpu, kind, 4096, 4096, 14336, 6144)
-    for num_rows in (16, 64, 9):
+    for num_rows in (17, 32, 64, *((5, 8) if kind == "int4" else ())):
         check(cuda_gpu, num_rows, between)
 
 
@@ -161,9 +177,10 @@ def test_norms_inside_products_give_what_norms_apart_give_at_model_sizes(cuda_gp
 @pytest.mark.parametrize("kind", ["int4", "bf12"])
 def test_launches_that_overlap_give_the_same_bits_each_time(cuda_gpu, kind: str) -> None:
     layers = [random_between(cuda_gpu, kind, 4096, 4096, 14336, 6144) for _ in range(2)]
-    attended, residual = random_rows(cuda_gpu, 32, layers[0])
-    wanted = [folded_layers(cuda_gpu, attended, residual, layer) for layer in layers]
-    torch.cuda.synchronize()
-    for _ in range(50):
-        got = [folded_layers(cuda_gpu, attended, residual, layer) for layer in layers]
-        assert all(torch.equal(*pair) for pair in zip(sum(got, ()), sum(wanted, ()), strict=True))
+    for num_rows in (8, 32):
+        attended, residual = random_rows(cuda_gpu, num_rows, layers[0])
+        wanted = [folded_layers(cuda_gpu, attended, residual, layer) for layer in layers]
+        torch.cuda.synchronize()
+        for _ in range(50):
+            got = [folded_layers(cuda_gpu, attended, residual, layer) for layer in layers]
+            assert all(torch.equal(*pair) for pair in zip(sum(got, ()), sum(wanted, ()), strict=True))
