@@ -61,4 +61,5 @@ def test_a_copy_is_read_where_that_was_measured_to_be_faster(reads: Reads) -> No
 
 def test_the_plan_has_rows_read_a_copy_as_far_as_the_kernels_do() -> None:
     assert most(reads_bf12, 92608) == most_rows("bf12", (9, 0))
+    assert most(reads_fp7, 28672) == most_rows("fp7", (9, 0))
     assert most_rows("bf12", linear_skinny_bf12.LEAST_CAPABILITY) == linear_skinny_bf12.MOST_ROWS
