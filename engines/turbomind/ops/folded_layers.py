@@ -15,7 +15,6 @@ from engines.turbomind.operands import rows
 from engines.turbomind.ops import linear_bf12, linear_int4_hopper, linear_skinny_int4
 from engines.turbomind.ops.folded_norm import Added, Normed, added, kept_bytes
 from engines.turbomind.ops.linear_choice import reads_bf12
-from engines.turbomind.ops.two_rings_cut import ROWS
 
 # Rows at which this takes less time in whole steps. Else norms apart cost nothing: they run while the weights
 # of the product behind them are on their way, kernels/LOG.md. Fewer rows of 4 bits are `linear_chain_int4`'s.
@@ -28,7 +27,7 @@ def folds(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttention
 
     Layers in fp16 do not: rows that are not scaled yet may leave its range.
     """
-    if dtype is not torch.bfloat16 or not 0 < num_rows <= ROWS[-1]:
+    if dtype is not torch.bfloat16 or num_rows not in _INT4_ROWS | _BF12_ROWS:
         return False
     for before, behind, gated in ((between.o, between.gate_up, True), (between.down, between.qkv, False)):
         parts = _parts(gpu, num_rows, before) if _fits(gpu, num_rows, before, parts=None) else None
