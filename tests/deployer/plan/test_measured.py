@@ -14,18 +14,19 @@ from engines.quant.weight_quant import WeightFormat
 BATCHES = (1, 8, 32, 64, 128, 256)
 CONTEXT = 1024 + 128 // 2  # halfway through the answers
 Key = tuple[WeightFormat | None, str, int, float]
-# weights, KV, ranks, share for a copy in 12 bits -> tok/s while so many sequences decode, prompt tok/s of
+# weights, KV, ranks, share for a copy -> tok/s while so many sequences decode, prompt tok/s of
 # 2,048-token prompts
 MEASURED: dict[Key, tuple[tuple[float, ...], float | None]] = {
     (None, "none", 1, 0.0): ((263.7, 1919, 6175, 9803, 13416, 15617), 45357),
-    (None, "none", 1, 0.15): ((329.8, 2432, 7412, 10908, 13801, 15358), 44601),
-    (None, "bf12", 1, 0.15): ((329.3, 2418, 7731, 11530, 14794, 16653), None),
+    (None, "none", 1, 0.15): ((333.5, 2462, 7695, 11486, 14422, 16051), 45620),
+    (None, "bf12", 1, 0.15): ((330.9, 2440, 8032, 12156, 15485, 17397), None),
     (None, "int8", 1, 0.0): ((263.6, 1948, 6789, 11511, 16610, 20344), 44489),
     (None, "int4", 1, 0.0): ((259.5, 1918, 6993, 12180, 18220, 23177), 44725),
-    ("fp8", "fp8", 1, 0.15): ((418.7, 3093, 10071, 15689, 21332, 25057), 73834),
+    ("fp8", "fp8", 1, 0.15): ((481.5, 3501, 11243, 17175, 23285, 26359), 73708),
     ("int8", "int8", 1, 0.0): ((414.5, 3050, 10061, 15738, 22010, 25655), 79549),
-    ("awq", "int8", 1, 0.15): ((678.4, 4099, 11504, 16119, 19890, 20508), 47206),
+    ("awq", "int8", 1, 0.15): ((678.9, 4254, 11674, 16656, 20518, 21193), 47206),
     (None, "none", 4, 0.0): ((450.9, 3210, 10865, 17640, 27277, 37080), 120718),
+    (None, "none", 4, 0.15): ((511.5, 3659, 12655, 19968, 28793, 38036), None),
 }
 NAMES = ["-".join(str(part or "bfloat16") for part in key) for key in MEASURED]
 

@@ -11,7 +11,7 @@ def test_the_list_says_what_was_measured(deploy: Deploy) -> None:
     assert code == 0
     rows = {line.split()[0]: line for line in out.splitlines()}
     assert "planned, not measured" in rows["internvl2_8b_a100"]
-    assert "measured 2026-11-26" in rows["internvl2_8b_h200"]
+    assert "measured 2026-11-27" in rows["internvl2_8b_h200"]
     assert "measured 20" in rows["pocket_vl_cpu"]
 
 
