@@ -19,7 +19,7 @@ from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
 from engines.steps.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import activation, linear, linear_chain_int4, linear_rows, norm, rope
+from engines.turbomind.ops import activation, linear, linear_chain_int4, linear_codes, linear_rows, norm, rope
 from engines.turbomind.ops.attention_decode import NewTokens, attention_decode, takes_new_tokens
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
@@ -65,7 +65,7 @@ class TurbomindOps:
 
         8-bit codes are made in the kernel that norms.
         """
-        done = linear.add_rms_norm_linear(self.gpu, x_TH, residual_TH, norm_H, eps, weight, group)
+        done = linear_codes.add_rms_norm_linear(self.gpu, x_TH, residual_TH, norm_H, eps, weight, group)
         if done is not None:
             return done
         normed_TH, sum_TH = self.add_rms_norm(x_TH, residual_TH, norm_H, eps, group)
@@ -91,7 +91,7 @@ class TurbomindOps:
 
     def silu_mul_linear(self, gate_up_T2F: Tensor, weight: Weight) -> Tensor:
         """Return linear(silu_mul(gate_up), weight); 8-bit codes are made in the kernel that gates."""
-        y_TO = linear.silu_mul_linear(self.gpu, gate_up_T2F, weight)
+        y_TO = linear_codes.silu_mul_linear(self.gpu, gate_up_T2F, weight)
         return self.linear(self.silu_mul(gate_up_T2F), weight) if y_TO is None else y_TO
 
     def add_rms_norm_ffn(

@@ -22,7 +22,7 @@ from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.fp7_cut import Fp7Cut, fp7_cut, make_cut
-from engines.turbomind.ops.linear import product_of_codes
+from engines.turbomind.ops.linear_codes import product_of_codes
 from engines.turbomind.ops.linear_fp7 import linear_fp7
 from engines.turbomind.ops.linear_hopper import linear_codes
 from engines.turbomind.ops.quantize_rows import quantize_rows

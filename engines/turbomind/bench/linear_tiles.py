@@ -20,7 +20,7 @@ from engines.turbomind.bench.timing import random, sustained_us, time_us
 from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.activation import silu_mul
-from engines.turbomind.ops.linear import library_codes
+from engines.turbomind.ops.linear_codes import library_codes
 from engines.turbomind.ops.linear_tiles import constants, linear_tiles, linear_tiles_codes
 from engines.turbomind.ops.quantize_rows import quantize_rows, silu_mul_codes
 from engines.turbomind.ops.tiles_cut import CUTS, TilesCut, make_cut, tiles_cut

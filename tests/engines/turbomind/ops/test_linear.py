@@ -2,9 +2,10 @@
 
 import pytest
 import torch
+from linear_layers import layers
 from paged_attention import relative_error
 
-from engines.ops import Dense, Fp8, Int4, Int8, Weight
+from engines.ops import Dense, Fp8, Int4
 from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant.bf12_tiles import bf12_of
@@ -13,33 +14,10 @@ from engines.quant.int4_tiles import linear_int4
 from engines.turbomind.ops import linear_skinny_bf12
 from engines.turbomind.ops.linear import (
     add_rms_norm_gated,
-    add_rms_norm_linear,
-    library_codes,
     linear,
-    silu_mul_linear,
 )
 
 BF16 = torch.bfloat16
-
-
-def layers(gpu, outputs: int, inputs: int, group_size: int) -> dict[str, Weight]:
-    device = gpu.device
-    weight, scale = torch.randn(outputs, inputs, device=device), torch.rand(outputs, device=device)
-    bias = torch.randn(outputs, dtype=BF16, device=device)
-    groups = inputs // group_size
-    int4 = linear_int4(
-        torch.randint(0, 16, (outputs, inputs), dtype=torch.uint8, device=device),
-        scales_GO=torch.rand(groups, outputs, device=device).half(),
-        zeros_GO=torch.randint(0, 17, (groups, outputs), dtype=torch.uint8, device=device),
-        perm_I=torch.randperm(inputs, device=device),
-        bias_O=bias,
-    )
-    return {
-        "dense": Dense(weight_OI=weight.to(BF16), bias_O=bias),
-        "int4": int4,
-        "fp8": Fp8(weight_OI=weight.to(torch.float8_e4m3fn), scale_O=scale, bias_O=bias),
-        "int8": Int8(weight_OI=(30 * weight).clamp(-127, 127).to(torch.int8), scale_O=scale, bias_O=bias),
-    }
 
 
 # The first is taken by our kernels where there are any; of the second no kernel takes 4-bit codes.
@@ -54,24 +32,6 @@ def test_every_kind_of_weight_gives_the_twins_result(
     got, wanted = linear(gpu, x, weight), twin.linear(x, weight)
     assert got.shape == wanted.shape and got.dtype == wanted.dtype
     assert not got.numel() or relative_error(got, wanted.float()) < 5e-3  # both are rounded
-
-
-@pytest.mark.parametrize("num_rows", [3, 300])
-@pytest.mark.parametrize("kind", ["fp8", "int8"])
-def test_codes_of_gated_and_of_normed_rows_give_the_twins_result(gpu, kind: str, num_rows: int) -> None:
-    weight, truth = layers(gpu, 48, 256, 64)[kind], TorchOps()
-    x, residual, gate_up = (
-        torch.randn(num_rows, width, dtype=BF16, device=gpu.device) for width in (256, 256, 512)
-    )
-    norm = torch.rand(256, dtype=BF16, device=gpu.device)
-    gated = silu_mul_linear(gpu, gate_up, weight)
-    assert gated is not None
-    assert relative_error(gated, truth.silu_mul_linear(gate_up, weight).float()) < 2e-2
-    normed = add_rms_norm_linear(gpu, x, residual, norm, 1e-5, weight)
-    assert normed is not None
-    wanted, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, weight)
-    assert relative_error(normed[0], wanted.float()) < 2e-2  # a code may be its neighbour
-    assert torch.equal(normed[1], total)
 
 
 # The last has too few outputs to be gated where they are multiplied.
@@ -238,20 +198,6 @@ def test_an_unpacked_weight_is_whole_when_it_is_multiplied(cuda_gpu) -> None:
     assert all(bool(result.isfinite().all()) and torch.equal(result, results[0]) for result in results)
 
 
-def test_products_of_the_library_go_in_parts_of_rows(gpu, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engines.turbomind.ops.linear._LIBRARY_ROWS", 128)
-    weight = layers(gpu, 48, 256, 64)["fp8"]
-    x = torch.randn(300, 256, dtype=BF16, device=gpu.device)
-    assert relative_error(linear(gpu, x, weight), twin.linear(x, weight).float()) < 5e-3
-
-
-def test_what_has_no_codes_is_two_ops(gpu) -> None:
-    weight = layers(gpu, 48, 256, 64)["dense"]
-    x = torch.zeros(2, 256, dtype=BF16, device=gpu.device)
-    assert silu_mul_linear(gpu, torch.zeros(2, 512, dtype=BF16, device=gpu.device), weight) is None
-    assert add_rms_norm_linear(gpu, x, x, x[0], 1e-5, weight) is None
-
-
 def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:
     weight = layers(gpu, 48, 256, 64)["int4"]
     assert isinstance(weight, Int4)
@@ -262,16 +208,3 @@ def test_int4_without_a_permutation_takes_inputs_in_their_order(gpu) -> None:
     )
     x = torch.randn(3, 256, dtype=BF16, device=gpu.device)
     assert relative_error(linear(gpu, x, plain), twin.linear(x, plain).float()) < 5e-3
-
-
-@pytest.mark.parametrize("num_rows", [3, 1024, 2051])  # under the library's least; one part; a last part of 3
-def test_int8_sums_of_many_rows_are_scaled_part_by_part(num_rows: int) -> None:
-    codes = torch.randint(-127, 128, (num_rows, 32), dtype=torch.int8)
-    scale, bias = torch.rand(num_rows) / 100, torch.randn(24, dtype=BF16)
-    weight = Int8(
-        weight_OI=torch.randint(-127, 128, (24, 32), dtype=torch.int8), scale_O=torch.rand(24), bias_O=bias
-    )
-    sums = codes.double() @ weight.weight_OI.double().t()
-    expected = (sums * scale[:, None] * weight.scale_O + bias).to(BF16)
-    got = library_codes(codes, scale, weight, BF16)
-    torch.testing.assert_close(got, expected, rtol=2**-7, atol=1e-6)
