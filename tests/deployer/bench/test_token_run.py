@@ -57,7 +57,9 @@ def test_every_request_gets_all_its_tokens_and_every_row_its_figures(report: dic
         assert 0 < row["host_ms"] <= row["step_ms"]
         assert 0 <= row["gap_share"] < 1
         assert all(figure["limit"] > 0 for figure in row["figures"])
-    assert [figure["name"] for figure in rows[1]["figures"]] == ["prompt tok/s", "decode tok/s", "req/s"]
+    # On a busy machine one of three short answers may end before the last one begins.
+    decode = [] if rows[1]["decode_tokens_per_s"] is None else ["decode tok/s"]
+    assert [figure["name"] for figure in rows[1]["figures"]] == ["prompt tok/s", *decode, "req/s"]
 
 
 def test_the_report_says_that_weights_are_random_and_what_ran(report: dict) -> None:  # type: ignore[type-arg]
