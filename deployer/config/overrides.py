@@ -53,7 +53,7 @@ def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
         try:
             parsed = parser.parse_override(word)
         except HydraException:
-            faults.append(_unreadable(word))
+            faults.append(_unreadable(word, tree))
             if "=" not in word:
                 bare.append(word)
             continue
@@ -91,10 +91,13 @@ def _given_again(flags: Sequence[Flag]) -> Iterator[str]:
             yield f"`{slot}` (command line {quoted(given)}): is given {len(given)} times; keep one of them"
 
 
-def _unreadable(word: str) -> str:
+def _unreadable(word: str, tree: ConfigTree) -> str:
     """Return the message for a word outside the override grammar."""
     key, equals, value = word.partition("=")
     if not equals:
+        model = word if tree.has_option("model", word) else options_by_repository(tree).get(word.lower())
+        if model is not None:
+            return f"`{word}`: names a model; write +model={model}"
         return f"`{word}`: is neither a verb nor key=value; write {word.lstrip('-+')}=<value>"
     is_list = value.startswith("[") and value.endswith("]")
     texts = [_as_text(item) for item in (value[1:-1].split(",") if is_list else [value])]

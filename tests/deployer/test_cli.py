@@ -60,6 +60,12 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
             "`engine.tp` (command line `engine.tp=1`, `engine.tp=2`): is given 2 times; keep one of them",
         ),
         (["+model"], 2, "`+model`: is neither a verb nor key=value; write model=<value>"),
+        (
+            ["chat", "OpenGVLab/InternVL2-8B"],
+            2,
+            "`OpenGVLab/InternVL2-8B`: names a model; write +model=internvl2_8b",
+        ),
+        (["chat", "pocket_vl"], 2, "`pocket_vl`: names a model; write +model=pocket_vl"),
         (["+model", "engine=turbo"], 3, "`+model`: is neither a verb nor key=value"),
         (["pocket_vl"], 2, "unknown verb `pocket_vl`: it is a model; write +model=pocket_vl"),
         (["explain", "--config-dir"], 2, "write --config-dir DIR"),
