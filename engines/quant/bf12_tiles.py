@@ -25,6 +25,7 @@ from torch import Tensor
 from engines.ops import Bf12
 from engines.quant.bf12_numbers import base_of, numbers_of
 from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS, takes_shape
+from engines.quant.packed_tiles import tiles_of
 
 MOST_BASE = 127  # 2^127 is bf16's largest power of two; a row beyond has numbers of 2^16 and more
 _NUMBERS_AT_ONCE = 1 << 24  # whose integers wait in memory while they are packed, some 250 MB
@@ -45,21 +46,13 @@ def bf12_of(weight_OI: Tensor) -> Bf12 | None:
     base_O = torch.cat([base_of(part_RI) for part_RI in parts])
     if int(base_O.max()) > MOST_BASE:
         return None
-    tiles_YXB = torch.empty(
-        inputs // TILE_INPUTS,
-        outputs // TILE_OUTPUTS,
-        TILE_BYTES,
-        dtype=torch.uint8,
-        device=weight_OI.device,
+    packed = (
+        _words(numbers_of(part_RI, base_R))
+        for part_RI, base_R in zip(parts, torch.split(base_O, stretch), strict=True)
     )
-    for part_RI, base_R, tiles in zip(
-        parts,
-        torch.split(base_O, stretch),
-        torch.split(tiles_YXB, stretch // TILE_OUTPUTS, dim=1),
-        strict=True,
-    ):
-        words = tiles.view(torch.int32).view(*tiles.shape[:2], 6, 8, 4, 4)
-        words.copy_(_words(numbers_of(part_RI, base_R)))
+    tiles_YXB = tiles_of(
+        packed, inputs // TILE_INPUTS, outputs // TILE_OUTPUTS, TILE_BYTES, device=weight_OI.device
+    )
     return Bf12(tiles_YXB=tiles_YXB, factor_O=_factor(base_O))
 
 

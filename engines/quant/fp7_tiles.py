@@ -24,6 +24,7 @@ from torch import Tensor
 from engines.ops import Fp7
 from engines.quant.fp7_numbers import NAN_BASE, base_of, numbers_of
 from engines.quant.fp7_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS, takes_shape
+from engines.quant.packed_tiles import tiles_of
 
 CARRIED = (7, 5, 4, 3, 2, 1, 0)  # bits of a byte of W7, by the word that carries them
 _NUMBERS_AT_ONCE = 1 << 25  # whose integers wait in memory while they are packed, some 250 MB
@@ -44,21 +45,13 @@ def fp7_of(codes_OI: Tensor, scale_O: Tensor) -> Fp7 | None:
     scaled_O = scale_O * _power(base_O)
     if not bool(((base_O != NAN_BASE) & scaled_O.isfinite()).all()):
         return None
-    tiles_YXB = torch.empty(
-        inputs // TILE_INPUTS,
-        outputs // TILE_OUTPUTS,
-        TILE_BYTES,
-        dtype=torch.uint8,
-        device=codes_OI.device,
+    packed = (
+        _words(numbers_of(part_RI, base_R))
+        for part_RI, base_R in zip(parts, torch.split(base_O, stretch), strict=True)
     )
-    for part_RI, base_R, tiles in zip(
-        parts,
-        torch.split(base_O, stretch),
-        torch.split(tiles_YXB, stretch // TILE_OUTPUTS, dim=1),
-        strict=True,
-    ):
-        words = tiles.view(torch.int32).view(*tiles.shape[:2], 7, 8, 4, 4)
-        words.copy_(_words(numbers_of(part_RI, base_R)))
+    tiles_YXB = tiles_of(
+        packed, inputs // TILE_INPUTS, outputs // TILE_OUTPUTS, TILE_BYTES, device=codes_OI.device
+    )
     return Fp7(tiles_YXB=tiles_YXB, scale_O=scaled_O)
 
 

@@ -1,10 +1,13 @@
 """Constants that kernels of linear layers are compiled with, by architecture."""
 
+from collections.abc import Callable, Iterable
 from typing import get_args
 
 from gpu_limits import SHARED, matrix_scalar
 
+from engines.turbomind.ops.bf12_cut import Bf12Cut
 from engines.turbomind.ops.bf12_cut import make_cut as make_bf12_cut
+from engines.turbomind.ops.fp7_cut import Fp7Cut
 from engines.turbomind.ops.fp7_cut import make_cut as make_fp7_cut
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
@@ -87,20 +90,7 @@ def linear_bf12(arch: str) -> list[dict[str, int | str]]:
         (128, 4, 1, 1, True),
         (128, 1, 2, 2, False),
     )
-    cases = []
-    for rows, groups, turns, cluster, gated in cuts if arch == "sm_90a" else ():
-        cut = make_bf12_cut(
-            rows=rows,
-            groups=groups,
-            turns=turns,
-            cluster=cluster,
-            gated=gated,
-            inputs=4096,
-            shared_bytes=SHARED[arch][0],
-        )
-        assert cut is not None
-        cases.append(dict(cut.constants()))
-    return cases
+    return _cut_constants(arch, make_bf12_cut, cuts)
 
 
 def linear_fp7(arch: str) -> list[dict[str, int | str]]:
@@ -114,9 +104,16 @@ def linear_fp7(arch: str) -> list[dict[str, int | str]]:
         (128, 1, 3, 2, False),
         (128, 1, 2, 2, False),
     )
+    return _cut_constants(arch, make_fp7_cut, cuts)
+
+
+def _cut_constants(
+    arch: str, make: Callable[..., Bf12Cut | Fp7Cut | None], cuts: Iterable[tuple[int, int, int, int, bool]]
+) -> list[dict[str, int | str]]:
+    """Return what a kernel for sm_90a is compiled with, by rows, groups, turns, cluster and gates."""
     cases = []
     for rows, groups, turns, cluster, gated in cuts if arch == "sm_90a" else ():
-        cut = make_fp7_cut(
+        cut = make(
             rows=rows,
             groups=groups,
             turns=turns,
