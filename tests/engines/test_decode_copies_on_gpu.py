@@ -77,7 +77,9 @@ def test_answers_part_only_at_ties_and_the_copy_takes_what_is_planned(
     parted = num_parted(wide, narrow, tie=TIES["bfloat16" if weights is None else "codes"])
     copied = layer_copies(spec, spec.quantization, tp=tp)
     took = after.bytes_by_part["weights"] - before.bytes_by_part["weights"]
-    assert len(copied) == (1 if weights == "awq" else 4 * LAYERS + 1)
+    # Of 2,816 inputs two ranks hold 1,408 each, no whole tiles of 7 bits: `down` has no copy there.
+    layers = {"awq": 0, "fp8": 4 if tp == 1 else 3}.get(weights, 4) * LAYERS
+    assert len(copied) == layers + 1
     assert 0 <= took - sum(layer.num_bytes for layer in copied.values()) <= 2 * len(copied) * UNSPLIT_BYTES
     seconds = [ready.phase_s["weights"] for ready in (before, after)]
     print(
