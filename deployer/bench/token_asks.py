@@ -10,6 +10,7 @@ from PIL import Image
 from deployer.bench.options import BenchOptions
 from deployer.bench.workload import drawn
 from deployer.config.schema import VisionConfig
+from deployer.prompt.fineness import AS_DEPLOYED
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage, image_tiles
 from deployer.prompt.images import Picture, open_picture
 from engines.spec import ModelSpec
@@ -59,7 +60,7 @@ class TokenPrompts:
         tiles = self._picture_tiles()
         return tiles.prepare(
             self._opened(picture.image),
-            "auto",
+            AS_DEPLOYED,
             plan=picture.plan,
             shared=tiles.shared([picture.plan]),
             start=picture.start,
@@ -84,7 +85,7 @@ class TokenPrompts:
     def _place(self, image: Image.Image, *, start: int) -> AskedPicture:
         """Return the picture's stretch of the prompt; a text between rows counts one token, as planned."""
         tiles = self._picture_tiles()
-        plan = tiles.plan(self._opened(image), "auto", num_images=1)
+        plan = tiles.plan(self._opened(image), AS_DEPLOYED)
         rows, offset = [], 0
         for segment in tiles.segments(plan):
             if isinstance(segment, int):

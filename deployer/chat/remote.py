@@ -94,7 +94,8 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
 def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
-    return {"type": "image_url", "image_url": {"url": _url(part), "detail": part.detail}}
+    asked = {"detail": part.fineness.detail, **part.fineness.bounds()}
+    return {"type": "image_url", "image_url": {"url": _url(part), **asked}}
 
 
 def _url(part: ImagePart) -> str:

@@ -15,11 +15,12 @@ from typing import Any
 from PIL import Image
 
 from deployer.config.suggest import quoted
-from deployer.prompt.messages import Detail, ImagePart, Message, Part, TextPart
+from deployer.prompt.fineness import BOUNDS, Detail, Fineness
+from deployer.prompt.messages import ImagePart, Message, Part, TextPart
 from engines.errors import RequestError
 
 _ROLES = ("assistant", "developer", "system", "user")
-_DETAILS: Mapping[str, Detail] = {"auto": "auto", "high": "high", "low": "low"}
+_DETAILS: Mapping[str, Detail] = {"auto": "auto", "high": "high", "low": "low", "medium": "medium"}
 
 
 def is_message(value: object) -> bool:
@@ -66,14 +67,23 @@ def _part(part: Any, at: str) -> Part:
     if not isinstance(value, Mapping):
         raise RequestError(f"{at}.{kind}: is {_named(value)}: must be a mapping")
     key, kinds = ("url", (str,)) if kind == "image_url" else ("data", (Image.Image, bytes, Path))
-    _no_others(value, (key, "detail"), f"{at}.{kind}")
-    source, detail = value.get(key), value.get("detail") or "auto"
+    _no_others(value, (key, "detail", *BOUNDS), f"{at}.{kind}")
+    source = value.get(key)
     if not isinstance(source, kinds):
         names = "a URL" if key == "url" else "a PIL image, bytes or a Path"
         raise RequestError(f"{at}.{kind}.{key}: is {_named(source)}: must be {names}")
+    return ImagePart(source=source, fineness=_fineness(value, f"{at}.{kind}"))
+
+
+def _fineness(value: Mapping[str, Any], at: str) -> Fineness:
+    detail = value.get("detail") or "auto"
     if detail not in _DETAILS:
-        raise RequestError(f"{at}.{kind}.detail={detail!r}: must be one of {', '.join(_DETAILS)}")
-    return ImagePart(source=source, detail=_DETAILS[detail])
+        raise RequestError(f"{at}.detail={detail!r}: must be one of {', '.join(_DETAILS)}")
+    for word in BOUNDS:
+        bound = value.get(word)
+        if bound is not None and (type(bound) is not int or bound < 1):
+            raise RequestError(f"{at}.{word}={bound!r}: must be a whole number of at least 1")
+    return Fineness.of(_DETAILS[detail], value)
 
 
 def _no_others(value: Mapping[str, Any], known: Sequence[str], at: str) -> None:

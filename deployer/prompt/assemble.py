@@ -186,10 +186,10 @@ class PromptBuilder:
         if self._tiles is None or self._image_id is None:
             return []
         slots = []
-        for picture, part in zip(pictures, parts, strict=True):
-            plan = self._tiles.plan(picture, part.detail, num_images=len(pictures))
+        for index, (picture, part) in enumerate(zip(pictures, parts, strict=True)):
+            plan = self._tiles.plan(picture, part.fineness, index=index, num_images=len(pictures))
             segments = self._tiles.segments(plan)
-            shapes = self._tiles.shapes(plan, part.detail)
+            shapes = self._tiles.shapes(plan, part.fineness)
             slots.append(
                 image_tokens(plan, segments, shapes=shapes, image_id=self._image_id, tokenizer=self.tokenizer)
             )

@@ -10,14 +10,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from deployer.config.schema import VisionConfig
+from deployer.prompt.fineness import Fineness, faults, grown_too_far, looked_at
+from deployer.prompt.image_errors import ImageError
 from deployer.prompt.images import Picture, to_rgb
-from deployer.prompt.messages import Detail, ImageSize
+from deployer.prompt.messages import ImageSize
 from deployer.prompt.picture_key import KeyOf, PictureKeys
 from deployer.prompt.picture_limits import PictureLimits, picture_limits
 from deployer.prompt.picture_memory import colours, keep_in_one_piece
 from deployer.prompt.pixel_options import configured
 from engines.spec import VisionSpec
-from engines.vision.parts import ImagePlan, PixelSpec, Segment
+from engines.vision.parts import ImagePlan, Segment
 from engines.vision.pixels.side_by_side import THREADS, bands
 
 _PART_PIXELS = 1 << 19  # digested at once; a constant, since keys follow from it
@@ -75,13 +77,23 @@ class ImageTiles:
         """The most that one picture costs."""
         return picture_limits(self._pixels, self._assembly)
 
-    def plan(self, picture: Picture | ImageSize, detail: Detail, *, num_images: int = 1) -> ImagePlan:
-        """Return what becomes of the picture in a prompt with so many. Raises RequestError."""
-        return self._spec(detail).plan(picture.width, picture.height, num_images=num_images)
+    def plan(
+        self, picture: Picture | ImageSize, fineness: Fineness, *, index: int = 0, num_images: int = 1
+    ) -> ImagePlan:
+        """Return what becomes of picture `index` in a prompt with so many. Raises RequestError."""
+        wrong = faults(self._pixels, fineness)
+        if wrong:
+            raise ImageError("; ".join(wrong), code="image_option_refused", index=index)
+        spec = looked_at(self._pixels, fineness)
+        plan = spec.plan(picture.width, picture.height, num_images=num_images)
+        grown = grown_too_far(self._pixels, plan, fineness)
+        if grown is not None:
+            raise ImageError(grown, code="image_option_refused", index=index)
+        return plan
 
-    def shapes(self, plan: ImagePlan, detail: Detail) -> tuple[tuple[int, ...], ...]:
+    def shapes(self, plan: ImagePlan, fineness: Fineness) -> tuple[tuple[int, ...], ...]:
         """Return the shapes of the arrays that a plan gives."""
-        return self._spec(detail).shapes(plan)
+        return looked_at(self._pixels, fineness).shapes(plan)
 
     def segments(self, plan: ImagePlan) -> tuple[Segment, ...]:
         """Return what the picture puts into the prompt: stretches of rows, texts between them."""
@@ -94,7 +106,7 @@ class ImageTiles:
     def prepare(
         self,
         picture: Picture,
-        detail: Detail,
+        fineness: Fineness,
         *,
         plan: ImagePlan,
         shared: tuple[int, ...],
@@ -103,7 +115,7 @@ class ImageTiles:
         num_tokens: int,
     ) -> PreparedImage:
         """Decode and cut the picture, whose tokens begin at `start`. Raises ImageError."""
-        spec = self._spec(detail)
+        spec = looked_at(self._pixels, fineness)
         begun_s = time.perf_counter()
         rgb = to_rgb(picture)
         decoded_s = time.perf_counter()
@@ -133,9 +145,6 @@ class ImageTiles:
                 cut_s=time.perf_counter() - decoded_s,
             ),
         )
-
-    def _spec(self, detail: Detail) -> PixelSpec:
-        return self._pixels.low_detail() if detail == "low" else self._pixels
 
 
 def image_tiles(vision: VisionSpec | None, config: VisionConfig, *, uncut_pixels: int) -> ImageTiles | None:

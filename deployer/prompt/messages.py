@@ -7,11 +7,12 @@ from typing import Any, Literal
 
 from PIL import Image
 
+from deployer.prompt.fineness import AS_DEPLOYED, Fineness
+
 Role = Literal["system", "user", "assistant", "tool"]
 ToolSpec = Mapping[
     str, Any
 ]  # OpenAI's: {"type": "function", "function": {"name", "description", "parameters"}}
-Detail = Literal["auto", "low", "high"]
 # str: a data:, http(s): or file: URL, checked against the limits of `vision`. The others never come from a
 # client: bytes are an encoded picture, a Path is read as it is, a PIL image is taken as it is.
 ImageSource = str | bytes | Path | Image.Image
@@ -29,7 +30,7 @@ class ImagePart:
     """A picture and how finely it is looked at."""
 
     source: ImageSource
-    detail: Detail = "auto"  # low: one tile; high and auto: as `vision` says
+    fineness: Fineness = AS_DEPLOYED
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,7 +39,7 @@ class ImageSize:
 
     width: int  # pixels, upright
     height: int
-    detail: Detail = "auto"
+    fineness: Fineness = AS_DEPLOYED
 
 
 Part = TextPart | ImagePart

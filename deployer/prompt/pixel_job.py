@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import msgspec
 
 from deployer.config.schema import VisionConfig
-from deployer.prompt.messages import Detail
+from deployer.prompt.fineness import Fineness
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan
 
@@ -25,7 +25,7 @@ class PixelJob:
 
     data: bytes  # the encoded picture
     index: int  # of the picture in its request
-    detail: Detail
+    fineness: Fineness
     plan: ImagePlan
     shared: tuple[int, ...]
     path: str

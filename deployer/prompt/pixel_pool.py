@@ -119,7 +119,7 @@ class PixelPool:
         job = PixelJob(
             data=data,
             index=image.picture.index,
-            detail=image.part.detail,
+            fineness=image.part.fineness,
             plan=image.slot.plan,
             shared=shared,
             path=str(self._folder.path / str(next(self._names))),

@@ -33,7 +33,7 @@ async def prepare_images(
 def _prepare(image: PlannedImage, tiles: ImageTiles, *, shared: tuple[int, ...]) -> PreparedImage:
     return tiles.prepare(
         image.picture,
-        image.part.detail,
+        image.part.fineness,
         plan=image.slot.plan,
         shared=shared,
         start=image.start,

@@ -41,7 +41,8 @@ def chat_routes(service: Service) -> APIRouter:
         tools = await tool_use(service, body)
         rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
         begun_s = time.perf_counter()
-        prompt = await service.prompts.chat(conversation(body.messages), tools=tools.specs)
+        messages = conversation(body.messages, bounds=body.mm_processor_kwargs)
+        prompt = await service.prompts.chat(messages, tools=tools.specs)
         record.prompt_is_built(begun_s=begun_s)
         completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = choices_of(

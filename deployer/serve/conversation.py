@@ -8,14 +8,18 @@ from deployer.prompt.messages import Part as PromptPart
 from deployer.serve import message_types as api
 from deployer.serve import tool_types
 from deployer.serve.api_errors import invalid
+from deployer.serve.fineness_body import Bounds
 
 
-def conversation(messages: Sequence[api.Message]) -> list[Message]:
-    """Return the conversation; `developer` is another word for `system`. Raises ApiError."""
+def conversation(messages: Sequence[api.Message], *, bounds: Bounds | None = None) -> list[Message]:
+    """Return the conversation; `developer` is another word for `system`. Raises ApiError.
+
+    `bounds`: of all pictures that say nothing of their own.
+    """
     called: set[str] = set()
     found = []
     for place, message in enumerate(messages):
-        one = _message(message, place)
+        one = _message(message, place, bounds)
         if one.tool_call_id is not None and one.tool_call_id not in called:
             raise invalid(
                 f"`messages[{place}].tool_call_id`: `{one.tool_call_id}` is no call of an earlier message",
@@ -26,13 +30,13 @@ def conversation(messages: Sequence[api.Message]) -> list[Message]:
     return found
 
 
-def _message(message: api.Message, place: int) -> Message:
+def _message(message: api.Message, place: int, bounds: Bounds | None) -> Message:
     role = "system" if message.role == "developer" else message.role
     parts: tuple[PromptPart, ...]
     if isinstance(message.content, str):
         parts = (TextPart(text=message.content),)
     else:
-        parts = tuple(_part(part) for part in message.content or ())
+        parts = tuple(_part(part, bounds) for part in message.content or ())
     calls = tuple(
         _call(call, f"messages[{place}].tool_calls[{number}]")
         for number, call in enumerate(message.tool_calls or ())
@@ -50,7 +54,7 @@ def _call(call: tool_types.ToolCall, at: str) -> ToolCall:
     return ToolCall(id=call.id, name=call.function.name, arguments=arguments)
 
 
-def _part(part: api.TextPart | api.ImagePart) -> PromptPart:
+def _part(part: api.TextPart | api.ImagePart, bounds: Bounds | None) -> PromptPart:
     if isinstance(part, api.TextPart):
         return TextPart(text=part.text)
-    return ImagePart(source=part.image_url.url, detail=part.image_url.detail or "auto")
+    return ImagePart(source=part.image_url.url, fineness=part.image_url.fineness(bounds))

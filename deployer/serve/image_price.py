@@ -44,11 +44,10 @@ def price_routes(service: Service) -> APIRouter:
 
 
 def _asked(image: PricedImage) -> ImagePart | ImageSize:
-    detail = image.detail or "auto"
     if image.url is not None:
-        return ImagePart(source=image.url, detail=detail)
+        return ImagePart(source=image.url, fineness=image.fineness())
     assert image.width is not None and image.height is not None, "checked with the body"
-    return ImageSize(width=image.width, height=image.height, detail=detail)
+    return ImageSize(width=image.width, height=image.height, fineness=image.fineness())
 
 
 def _price(slot: ImageTokens, pricing: Pricing | None) -> dict[str, Any]:

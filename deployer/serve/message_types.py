@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag, model_validator
 
 from deployer.serve.field_types import NotServed, string_or_list
+from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.schema_rules import absent, both, fits_one, given, limited
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import ToolCall
@@ -17,11 +18,10 @@ class TextPart(Body):
     text: str
 
 
-class ImageUrl(Body):
-    """Where a picture comes from."""
+class ImageUrl(FinenessBody):
+    """Where a picture comes from, and how finely it is cut."""
 
     url: str
-    detail: Literal["auto", "low", "high"] | None = None
 
 
 class ImagePart(Body):

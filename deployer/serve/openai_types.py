@@ -20,6 +20,7 @@ from deployer.serve.field_types import (
     StopTexts,
     TokenId,
 )
+from deployer.serve.fineness_body import Bounds
 from deployer.serve.message_types import Message
 from deployer.serve.schema_rules import absent, fits, fits_one, given
 from deployer.serve.strict_body import Body
@@ -121,6 +122,7 @@ class ChatBody(SamplingBody):
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None  # None: auto
     parallel_tool_calls: bool | None = None  # False: at most one call
+    mm_processor_kwargs: Bounds | None = None  # of pictures that say nothing of their own
 
     audio: NotServed
     function_call: NotServed

@@ -82,7 +82,8 @@ def _content(content: str | list[api.Part]) -> str | list[messages.Part]:
 
 def _part(part: api.Part) -> messages.Part:
     if isinstance(part, api.InputImage):
-        url = messages.ImageUrl(url=part.image_url, detail=part.detail)
+        own = part.model_dump(exclude={"type", "image_url", "file_id"})
+        url = messages.ImageUrl(url=part.image_url, **own)
         return messages.ImagePart(type="image_url", image_url=url)
     return messages.TextPart(type="text", text=part.text)
 

@@ -9,6 +9,7 @@ from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import MAX_LOGPROBS
 from deployer.serve.field_types import AnswerTokens, Metadata, NotServed, OnlyFalse, string_or_list
+from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
 
@@ -23,12 +24,11 @@ class InputText(Body):
     text: str
 
 
-class InputImage(Body):
+class InputImage(FinenessBody):
     """A picture that goes in."""
 
     type: Literal["input_image"]
     image_url: str
-    detail: Literal["auto", "low", "high"] | None = None
     file_id: NotServed
 
 

@@ -1,10 +1,11 @@
 """Bodies of the endpoints that count and price: /tokenize, /detokenize, /v1/encode, /v1/images/price."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import Field, model_validator
 
 from deployer.serve.field_types import TokenId
+from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.message_types import Message
 from deployer.serve.schema_rules import absent, both, fits_one, given
 from deployer.serve.strict_body import Body
@@ -48,7 +49,7 @@ class EncodeBody(Body):
     add_bos: bool = True
 
 
-class PricedImage(Body):
+class PricedImage(FinenessBody):
     """A picture, or one that is not there yet: its size."""
 
     model_config = fits_one(
@@ -57,7 +58,6 @@ class PricedImage(Body):
     url: str | None = None
     width: Annotated[int, Field(ge=1, le=2**20)] | None = None
     height: Annotated[int, Field(ge=1, le=2**20)] | None = None
-    detail: Literal["auto", "low", "high"] | None = None
 
     @model_validator(mode="after")
     def _url_or_size(self) -> "PricedImage":

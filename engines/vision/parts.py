@@ -105,6 +105,10 @@ class PixelSpec(ABC):
         """Return the preprocessing of `detail: "low"`: itself where nothing cheaper exists."""
         return self
 
+    def medium_detail(self) -> Self:
+        """Return the preprocessing of `detail: "medium"`, half of what it allows; likewise."""
+        return self
+
     def changed(self, options: Mapping[str, Any]) -> Self:
         """Return the preprocessing with some of `options` replaced."""
         return replace(self, **options)  # type: ignore[type-var]  # every kind is a dataclass

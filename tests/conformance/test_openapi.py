@@ -24,7 +24,7 @@ ENGINE = FakeEngine()
 # What the message of such a refusal says -> what it rests on.
 BEYOND_A_SCHEMA = {
     r"together at most|tokens: must be fewer": "how many tokens a text has",
-    r"image \d+: ": "what a URL leads to",
+    r"image \d+: ": "what a URL leads to, and how finely it may be cut",
     r"is no call of an earlier message": "a result names a call of a message before it",
     r"arguments`(?: is not JSON|: must be a JSON object)": "a text that is JSON again",
     r"is not stored": "which responses the server keeps",

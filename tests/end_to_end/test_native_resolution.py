@@ -50,14 +50,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
         yield running
 
 
-def ask(server: LiveServer, *sizes: tuple[int, int]) -> httpx.Response:
+def ask(server: LiveServer, *sizes: tuple[int, int], **options: Any) -> httpx.Response:
     content: list[dict[str, Any]] = []
     for seed, (width, height) in enumerate(sizes):
         pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
         buffer = io.BytesIO()
         Image.fromarray(pixels).save(buffer, "PNG")
         url = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
-        content.append({"type": "image_url", "image_url": {"url": url}})
+        content.append({"type": "image_url", "image_url": {"url": url, **options}})
     content.append({"type": "text", "text": "hi"})
     body = {
         "model": "native",
@@ -85,6 +85,22 @@ def test_a_picture_that_does_not_fit_is_refused_with_its_cost(server: LiveServer
     answer = ask(server, (2800, 280))
     assert answer.status_code == 400
     assert "image 1 (2800x280, 1 tiles) 1,000" in answer.json()["error"]["message"]
+
+
+def test_a_picture_is_resized_to_the_pixels_that_its_request_allows(server: LiveServer) -> None:
+    def tokens(**options: Any) -> int:
+        details = ask(server, (112, 112), **options).json()["usage"]["prompt_tokens_details"]
+        return int(details["image_tokens"])
+
+    assert tokens() == 16
+    assert tokens(max_pixels=4 * 28 * 28) == 4
+    assert tokens(min_pixels=36 * 28 * 28) == 36
+    answer = ask(server, (112, 112), max_dynamic_patch=3)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "image_option_refused")
+    assert (
+        "`max_dynamic_patch`: this model's pictures have no such option, but `detail`, `max_pixels`, "
+        in (answer.json()["error"]["message"])
+    )
 
 
 def test_a_picture_far_too_long_is_refused(server: LiveServer) -> None:

@@ -123,7 +123,7 @@ class FakePrompts:
 def _measured(image: ImagePart | ImageSize) -> ImageTokens:
     """Return three tiles of four tokens, one where little detail is asked for."""
     width, height = (image.width, image.height) if isinstance(image, ImageSize) else (56, 28)
-    tiles, grid = (1, (1, 1)) if image.detail == "low" else (3, (2, 1))
+    tiles, grid = (1, (1, 1)) if image.fineness.detail == "low" else (3, (2, 1))
     return ImageTokens(
         plan=ImagePlan(width=width, height=height, grid=grid, num_tiles=tiles),
         token_ids=(IMAGE_ID,) * 4 * tiles, rows=((0, 4 * tiles),), shapes=((tiles, 28, 28, 3),),

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from deployer.prompt.assemble import Prompt, PromptBuilder
+from deployer.prompt.fineness import Fineness
 from deployer.prompt.messages import ImagePart, Message, TextPart
 from engines.errors import RequestError
 
@@ -18,14 +19,14 @@ def picture(width: int = 28, height: int = 28) -> Image.Image:
     return Image.fromarray(RNG.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-async def chat(builder: PromptBuilder, text: str, *sources: Any, detail: Any = "auto") -> Prompt:
-    parts = [ImagePart(source=source, detail=detail) for source in sources]
+async def chat(builder: PromptBuilder, text: str, *sources: Any, **fineness: Any) -> Prompt:
+    parts = [ImagePart(source=source, fineness=Fineness(**fineness)) for source in sources]
     return await builder.chat([Message(role="user", parts=(*parts, TextPart(text=text)))])
 
 
-async def refused(builder: PromptBuilder, text: str, *sources: Any) -> RequestError:
+async def refused(builder: PromptBuilder, text: str, *sources: Any, **fineness: Any) -> RequestError:
     with pytest.raises(RequestError) as caught:
-        await chat(builder, text, *sources)
+        await chat(builder, text, *sources, **fineness)
     return caught.value
 
 

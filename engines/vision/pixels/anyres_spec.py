@@ -59,6 +59,11 @@ class AnyresSpec(PixelSpec):
         """Return the whole picture alone."""
         return replace(self, max_tiles=0)
 
+    def medium_detail(self) -> "AnyresSpec":
+        """Return half the tiles, or the whole picture alone where no such grid is known."""
+        halved = replace(self, max_tiles=self.max_tiles // 2)
+        return self.low_detail() if halved.faults() else halved
+
     def cheaper(self) -> Iterator[dict[str, Any]]:
         """Yield half the tiles."""
         halved = replace(self, max_tiles=self.max_tiles // 2)

@@ -58,6 +58,10 @@ class DynamicTilesSpec(PixelSpec):
         """Return one tile a picture."""
         return replace(self, min_tiles=1, max_tiles=1)
 
+    def medium_detail(self) -> "DynamicTilesSpec":
+        """Return half the tiles, though never fewer than `min_tiles`."""
+        return replace(self, max_tiles=max(self.min_tiles, self.max_tiles // 2))
+
     def cheaper(self) -> Iterator[dict[str, Any]]:
         """Yield half the tiles."""
         if self.max_tiles // 2 >= self.min_tiles:

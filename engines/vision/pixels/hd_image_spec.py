@@ -65,6 +65,10 @@ class HdImageSpec(PixelSpec):
         """Return one tile and the global view."""
         return replace(self, max_tiles=1)
 
+    def medium_detail(self) -> "HdImageSpec":
+        """Return half the tiles and the global view."""
+        return replace(self, max_tiles=max(1, self.max_tiles // 2))
+
     def cheaper(self) -> Iterator[dict[str, Any]]:
         """Yield half the tiles."""
         if self.max_tiles > 1:

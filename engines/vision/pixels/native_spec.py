@@ -45,9 +45,14 @@ class NativeSpec(PixelSpec):
         return ImagePlan(width=width, height=height, grid=(columns, rows), num_tiles=1)
 
     def largest(self) -> ImagePlan:
-        """Return the plan of a square of `max_pixels`."""
-        side = math.isqrt(self.max_pixels)
-        return self.plan(side, side)
+        """Return the plan of most cells; of equals the one nearest to a square."""
+        cells = self.max_pixels // self.cell**2
+
+        def columns(rows: int) -> int:
+            return min(cells // rows, MAX_ASPECT * rows)
+
+        rows = max(range(math.isqrt(cells), 0, -1), key=lambda rows: rows * columns(rows))
+        return self.plan(columns(rows) * self.cell, rows * self.cell)
 
     def shapes(self, plan: ImagePlan) -> tuple[tuple[int, ...], ...]:
         """Return the resized picture."""
@@ -64,6 +69,10 @@ class NativeSpec(PixelSpec):
         """Return at most 256 rows a picture."""
         limit = max(self.min_pixels, LOW_DETAIL_CELLS * self.cell**2)
         return replace(self, max_pixels=min(self.max_pixels, limit))
+
+    def medium_detail(self) -> "NativeSpec":
+        """Return half the area, though never less than little detail has."""
+        return replace(self, max_pixels=max(self.low_detail().max_pixels, self.max_pixels // 2))
 
     def cheaper(self) -> Iterator[dict[str, Any]]:
         """Yield a quarter of the area."""

@@ -58,6 +58,10 @@ class SlicesSpec(PixelSpec):
         """Return the whole picture alone."""
         return replace(self, max_tiles=1)
 
+    def medium_detail(self) -> "SlicesSpec":
+        """Return half the slices and the whole picture."""
+        return replace(self, max_tiles=max(1, self.max_tiles // 2))
+
     def cheaper(self) -> Iterator[dict[str, Any]]:
         """Yield half the slices."""
         if self.max_tiles > 1:

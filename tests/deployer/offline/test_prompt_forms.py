@@ -8,6 +8,7 @@ from PIL import Image
 
 from deployer.offline.openai_messages import conversation_of
 from deployer.offline.prompt_forms import conversation, conversations, image_source
+from deployer.prompt.fineness import Fineness
 from deployer.prompt.messages import ImagePart, Message, TextPart
 from engines.errors import RequestError
 
@@ -83,7 +84,7 @@ def test_openai_messages_keep_their_order_and_detail() -> None:
                 "content": [
                     {"type": "text", "text": "one"},
                     {"type": "image_url", "image_url": {"url": "https://host/x.png", "detail": "low"}},
-                    {"type": "image_data", "image_data": {"data": IMAGE}},
+                    {"type": "image_data", "image_data": {"data": IMAGE, "max_dynamic_patch": 3}},
                 ],
             },
         ]
@@ -91,8 +92,8 @@ def test_openai_messages_keep_their_order_and_detail() -> None:
     assert first == Message.of("system", "Be brief")
     assert second.parts == (
         TextPart(text="one"),
-        ImagePart(source="https://host/x.png", detail="low"),
-        ImagePart(source=IMAGE),
+        ImagePart(source="https://host/x.png", fineness=Fineness(detail="low")),
+        ImagePart(source=IMAGE, fineness=Fineness(max_tiles=3)),
     )
 
 
@@ -113,7 +114,14 @@ def test_openai_messages_keep_their_order_and_detail() -> None:
         ),
         (
             {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x", "detail": "xl"}}]},
-            "detail='xl': must be one of auto, high, low",
+            "detail='xl': must be one of auto, high, low, medium",
+        ),
+        (
+            {
+                "role": "user",
+                "content": [{"type": "image_url", "image_url": {"url": "x", "max_pixels": 0.5}}],
+            },
+            "image_url.max_pixels=0.5: must be a whole number of at least 1",
         ),
     ],
 )

@@ -14,6 +14,7 @@ from reference_prompts import REFERENCE, ReferenceTokenizer
 
 from deployer.prompt import assemble, image_tiles
 from deployer.prompt.assemble import PromptBuilder
+from deployer.prompt.fineness import Fineness
 from deployer.prompt.messages import ImagePart, ImageSize, Message
 from deployer.prompt.tokenizer import decode
 from engines.errors import RequestError
@@ -177,7 +178,7 @@ async def test_pictures_are_measured_by_their_headers_or_sizes_alone(builder: Pr
     parts = [
         ImagePart(source=whole[:60]),
         ImageSize(width=56, height=28),
-        ImageSize(width=84, height=28, detail="low"),
+        ImageSize(width=84, height=28, fineness=Fineness(detail="low")),
     ]
     torn, sized, low = await builder.measure(parts)  # the file is torn behind its header: nothing is decoded
     assert torn.plan == sized.plan

@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from prompt_requests import chat, picture
+from prompt_requests import chat, picture, refused
 from prompt_setup import PIXELS, deploy_config, encoded, model_spec
 
 from deployer.errors import ConfigError
 from deployer.prompt.assemble import PromptBuilder
+from deployer.prompt.fineness import Fineness
+from deployer.prompt.messages import ImagePart, Message, TextPart
 from engines.vision.pixels.dynamic_tiles import dynamic_tiles
 
 
@@ -33,7 +35,8 @@ async def test_the_key_tells_pictures_and_options_apart(folder: Path, builder: P
     keys = {(await chat(each, "q", image)).images[0].key for each in builders}
     keys |= {(await chat(builder, "q", changed)).images[0].key for changed in (other, turned)}
     keys.add((await chat(builder, "q", image, detail="low")).images[0].key)
-    assert len(keys) == len(builders) + 3
+    keys.add((await chat(builder, "q", image, max_tiles=4)).images[0].key)
+    assert len(keys) == len(builders) + 4
     same = [encoded(image), encoded(image, "BMP"), image.convert("RGBA")]
     assert {(await chat(builder, "another text", source)).images[0].key for source in same} < keys
     assert all(len(key) == 16 for key in keys)
@@ -42,9 +45,37 @@ async def test_the_key_tells_pictures_and_options_apart(folder: Path, builder: P
 async def test_detail_low_is_one_tile(builder: PromptBuilder) -> None:
     image = picture(140, 30)
     tokens = {
-        d: (await chat(builder, "q", image, detail=d)).images[0].num_tokens for d in ("low", "high", "auto")
+        d: (await chat(builder, "q", image, detail=d)).images[0].num_tokens
+        for d in ("low", "medium", "high", "auto")
     }
-    assert tokens == {"low": 4, "high": 24, "auto": 24}  # 5 tiles and a thumbnail
+    assert tokens == {"low": 4, "medium": 16, "high": 24, "auto": 24}  # 1, 3 and 5 tiles, and a thumbnail
+
+
+@pytest.mark.parametrize("uncut_pixels", [0, 100_000], ids=["on the host", "left to the engine"])
+async def test_each_picture_of_a_prompt_is_cut_as_it_asks(folder: Path, uncut_pixels: int) -> None:
+    builder = PromptBuilder(deploy_config(), model_spec(), folder, uncut_pixels=uncut_pixels)
+    image = picture(140, 30)
+    asked = [Fineness(max_tiles=2), Fineness(), Fineness(min_tiles=6), Fineness(detail="low")]
+    parts = [ImagePart(source=image, fineness=fineness) for fineness in asked]
+    prompt = await builder.chat([Message(role="user", parts=(*parts, TextPart(text="q")))])
+    assert [one.plan.num_tiles for one in prompt.images] == [3, 6, 7, 1]
+    assert [one.num_tokens for one in prompt.images] == [4 * tiles for tiles in (3, 6, 7, 1)]
+    assert len({one.key for one in prompt.images}) == 4
+    if not uncut_pixels:
+        assert [one.arrays[0].shape[0] for one in prompt.images] == [3, 6, 7, 1]
+        assert np.array_equal(
+            prompt.images[0].arrays[0], dynamic_tiles(image, PIXELS.changed({"max_tiles": 2}))
+        )
+
+
+async def test_more_than_the_deployment_reserves_is_refused_by_picture(folder: Path) -> None:
+    builder = PromptBuilder(deploy_config(vision={"max_tiles": 4}), model_spec(), folder)
+    error = await refused(builder, "q", picture(), max_tiles=6)
+    assert error.code == "image_option_refused"
+    assert str(error) == (
+        "image 1: `max_dynamic_patch`=6: must be at most 4, what this deployment reserves for a picture; "
+        "lower it, or serve with a higher vision.max_tiles"
+    )
 
 
 async def test_vision_settings_override_the_checkpoint_s(folder: Path) -> None:

@@ -15,6 +15,7 @@ from prompt_requests import chat, picture, refused
 from prompt_setup import deploy_config, encoded, model_spec
 
 from deployer.prompt.assemble import PromptBuilder
+from deployer.prompt.fineness import AS_DEPLOYED
 from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.messages import ImageSize
 from deployer.prompt.pixel_job import PixelJob
@@ -146,9 +147,14 @@ def test_without_room_in_shared_memory_the_arrays_come_through_the_connection(tm
     vision = model_spec().vision
     assert vision is not None
     tiles = ImageTiles(vision, config)
-    plan = tiles.plan(ImageSize(width=56, height=28), "auto")
+    plan = tiles.plan(ImageSize(width=56, height=28), AS_DEPLOYED)
     job = PixelJob(
-        data=TWO_TILES, index=0, detail="auto", plan=plan, shared=(), path=str(tmp_path / "no" / "such")
+        data=TWO_TILES,
+        index=0,
+        fineness=AS_DEPLOYED,
+        plan=plan,
+        shared=(),
+        path=str(tmp_path / "no" / "such"),
     )
     reply = answer(job, tiles, max_pixels=10_000)
     assert reply.inline is not None

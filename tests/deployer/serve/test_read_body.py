@@ -171,7 +171,7 @@ async def test_all_faults_are_named_at_once(api: httpx.AsyncClient) -> None:
         (
             [{"type": "image_url", "image_url": {"url": "x", "detail": "max"}}],
             "messages[0].content[0].image_url.detail",
-            "'auto', 'low' or 'high'",
+            "'auto', 'high', 'medium' or 'low'",
         ),
     ],
 )
