@@ -25,7 +25,7 @@ from engines.turbomind.ops.linear import linear
 from engines.turbomind.ops.linear_bf12 import linear_bf12
 from engines.turbomind.ops.linear_choice import gates
 from engines.turbomind.ops.linear_hopper import linear_dense
-from engines.turbomind.ops.two_rings_cut import ROWS
+from engines.turbomind.ops.two_rings_cut import rows_of_cut
 
 LIMIT_GBPS = 4300.0  # of one H200, kernels/LOG.md: a copy
 NUM_ROWS = (1, 8, 16, 32, 64, 128)
@@ -113,7 +113,7 @@ def _cuts(gpu: Gpu, name: str, num_rows: int) -> Iterator[Bf12Cut]:
     assert first is not None, "the layers of the bench fit"
     yield first
     seen = {first}
-    rows = next(rows for rows in ROWS if rows >= num_rows)
+    rows = rows_of_cut(num_rows)
     for groups, turns, cluster in SHAPES:
         for kb in X_KB:
             cut = make_cut(

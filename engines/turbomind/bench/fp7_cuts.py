@@ -26,7 +26,7 @@ from engines.turbomind.ops.linear_codes import product_of_codes
 from engines.turbomind.ops.linear_fp7 import linear_fp7
 from engines.turbomind.ops.linear_hopper import linear_codes
 from engines.turbomind.ops.quantize_rows import quantize_rows
-from engines.turbomind.ops.two_rings_cut import ROWS
+from engines.turbomind.ops.two_rings_cut import rows_of_cut
 
 LIMIT_GBPS = 4300.0  # of one H200, kernels/LOG.md: a copy
 NUM_ROWS = (1, 8, 16, 32, 64, 128)
@@ -134,7 +134,7 @@ def cuts_of(gpu: Gpu, name: str, num_rows: int) -> Iterator[Fp7Cut]:
     assert first is not None, "the layers of the bench fit"
     yield first
     seen = {first}
-    rows = next(rows for rows in ROWS if rows >= num_rows)
+    rows = rows_of_cut(num_rows)
     for groups, turns, cluster in SHAPES:
         for kb in X_KB[rows]:
             cut = make_cut(

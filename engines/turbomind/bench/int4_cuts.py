@@ -23,7 +23,7 @@ from engines.turbomind.ops.dequantize_int4 import dequantize_int4
 from engines.turbomind.ops.int4_cut import Int4Cut, int4_cut, make_cut
 from engines.turbomind.ops.linear import linear
 from engines.turbomind.ops.linear_int4_hopper import linear_int4_hopper
-from engines.turbomind.ops.two_rings_cut import ROWS
+from engines.turbomind.ops.two_rings_cut import ROWS, rows_of_cut
 
 # Limits of one H200, kernels/LOG.md: GB/s of a copy; TFLOP/s of 8192 x 8192 x 8192 in bf16.
 LIMIT_GBPS, LIMIT_TFLOPS = 4300.0, 790.0
@@ -101,7 +101,7 @@ def _cuts(gpu: Gpu, num_rows: int, name: str) -> Iterator[Int4Cut]:
     assert first is not None, "the layers of the bench fit"
     yield first
     seen = {first}
-    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
+    rows = rows_of_cut(num_rows)
     for groups, turns, cluster in CUTS:
         cut = make_cut(
             rows=rows,

@@ -3,17 +3,19 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from engines.quant.bf12_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
 from engines.turbomind.gpu import Constants
 from engines.turbomind.ops.two_rings_cut import (
     GROUP_OUTPUTS,
     MOST_WARPGROUPS,
-    ROWS,
+    Shape,
     TwoRingsCut,
+    first_that_fits,
     has_registers,
     rings,
+    rows_of_cut,
 )
 
 _MOST_TURNS = 3  # at the slabs of a group: a fourth is no faster, kernels/LOG.md
@@ -51,33 +53,28 @@ def bf12_cut(
 
     `outputs` are those that are multiplied; `kept_bytes` of a block's memory are for others.
     """
-    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
-    for groups, turns, cluster in _preferences(-(-outputs // GROUP_OUTPUTS) / num_sms, gated=gated):
-        cut = make_cut(
-            rows=rows,
-            inputs=inputs,
-            shared_bytes=bytes_per_block,
-            groups=groups,
-            turns=turns,
-            cluster=cluster,
-            gated=gated,
-            kept_bytes=kept_bytes,
-        )
-        if cut is not None:
-            return cut
-    return None
+    rows = rows_of_cut(num_rows)
+    make = partial(
+        make_cut,
+        rows=rows,
+        inputs=inputs,
+        shared_bytes=bytes_per_block,
+        gated=gated,
+        kept_bytes=kept_bytes,
+    )
+    return first_that_fits(make, _preferences(-(-outputs // GROUP_OUTPUTS) / num_sms, gated=gated))
 
 
-def _preferences(groups_an_sm: float, *, gated: bool) -> Iterator[tuple[int, int, int]]:
-    """Yield groups, turns and cluster, best first: one block an SM, as many of them as there are SMs."""
+def _preferences(groups_an_sm: float, *, gated: bool) -> Iterator[Shape]:
+    """Yield shapes, best first: one block an SM, as many of them as there are SMs."""
     if groups_an_sm <= 0.5:
-        yield from ((1, _MOST_TURNS, 2), (1, 2, 2))
+        yield from (Shape(1, _MOST_TURNS, 2), Shape(1, 2, 2))
     waves = math.ceil(groups_an_sm / MOST_WARPGROUPS)
     groups = math.ceil(groups_an_sm / waves)
     groups += groups % 2 if gated else 0
-    yield groups, min(_MOST_TURNS, MOST_WARPGROUPS // groups), 1
-    yield (2, 1, 1)  # gates need two
-    yield (1, 1, 1)
+    yield Shape(groups, min(_MOST_TURNS, MOST_WARPGROUPS // groups), 1)
+    yield Shape(2, 1, 1)  # gates need two
+    yield Shape(1, 1, 1)
 
 
 def make_cut(

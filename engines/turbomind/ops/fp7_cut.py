@@ -3,17 +3,19 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from engines.quant.fp7_shape import TILE_BYTES, TILE_INPUTS, TILE_OUTPUTS
 from engines.turbomind.gpu import Constants
 from engines.turbomind.ops.two_rings_cut import (
     GROUP_OUTPUTS,
     MOST_WARPGROUPS,
-    ROWS,
+    Shape,
     TwoRingsCut,
+    first_that_fits,
     has_registers,
     rings,
+    rows_of_cut,
 )
 
 _MOST_TURNS = 3  # at the slabs of a group where a block has one; of several there is one turn
@@ -54,38 +56,24 @@ def fp7_cut(
 
     `outputs` are those that are multiplied.
     """
-    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
-    groups_an_sm = -(-outputs // GROUP_OUTPUTS) / num_sms
-    slabs = inputs // TILE_INPUTS
-    for groups, turns, cluster in _preferences(groups_an_sm, rows=rows, slabs=slabs, gated=gated):
-        cut = make_cut(
-            rows=rows,
-            inputs=inputs,
-            shared_bytes=bytes_per_block,
-            groups=groups,
-            turns=turns,
-            cluster=cluster,
-            gated=gated,
-        )
-        if cut is not None:
-            return cut
-    return None
+    rows = rows_of_cut(num_rows)
+    make = partial(make_cut, rows=rows, inputs=inputs, shared_bytes=bytes_per_block, gated=gated)
+    groups_an_sm, slabs = -(-outputs // GROUP_OUTPUTS) / num_sms, inputs // TILE_INPUTS
+    return first_that_fits(make, _preferences(groups_an_sm, rows=rows, slabs=slabs, gated=gated))
 
 
-def _preferences(
-    groups_an_sm: float, *, rows: int, slabs: int, gated: bool
-) -> Iterator[tuple[int, int, int]]:
-    """Yield groups, turns and cluster, best first: one block an SM, as many of them as there are SMs."""
+def _preferences(groups_an_sm: float, *, rows: int, slabs: int, gated: bool) -> Iterator[Shape]:
+    """Yield shapes, best first: one block an SM, as many of them as there are SMs."""
     if groups_an_sm <= 0.5 and slabs > _SHORT_SLABS:
-        yield 1, 2 if rows >= _WIDE_ROWS else _MOST_TURNS, 2
-        yield 1, 2, 2
+        yield Shape(1, 2 if rows >= _WIDE_ROWS else _MOST_TURNS, 2)
+        yield Shape(1, 2, 2)
     least = 2 if gated or groups_an_sm > 1 else 1
     sizes = range(MOST_WARPGROUPS, least - 1, -2 if gated else -1)
     # The fewest outputs in the SM that has the most; of equals the largest blocks, which fetch x least often.
     groups = min(sizes, key=lambda groups: math.ceil(groups_an_sm / groups) * groups)
-    yield groups, _MOST_TURNS if groups == 1 else 1, 1
-    yield (2, 1, 1)  # gates need two
-    yield (1, 1, 1)
+    yield Shape(groups, _MOST_TURNS if groups == 1 else 1, 1)
+    yield Shape(2, 1, 1)  # gates need two
+    yield Shape(1, 1, 1)
 
 
 def make_cut(

@@ -3,10 +3,21 @@
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from engines.turbomind.gpu import Constants
-from engines.turbomind.ops.two_rings_cut import GROUP_OUTPUTS, ROWS, TwoRingsCut
+from engines.turbomind.ops.two_rings_cut import (
+    ALIGNMENT,
+    BARRIER_BYTES,
+    GROUP_OUTPUTS,
+    X_LINE_BYTES,
+    Shape,
+    TwoRingsCut,
+    first_that_fits,
+    most_stages,
+    ring_bytes,
+    rows_of_cut,
+)
 
 SLAB = 128  # inputs of a stage
 _MOST_WARPGROUPS = {8: 4, 16: 4, 32: 4, 64: 4, 128: 2}  # by rows: that registers hold sums for
@@ -18,13 +29,10 @@ _MOST_TURNS = {
     128: 2,
 }  # at the slabs of a group: a fourth lacks registers for 64 rows
 _PAIR_TURNS = 3  # of a pair of blocks: a fourth warpgroup waits for codes, kernels/LOG.md
-_ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
 _GROUP_BYTES = 4096  # codes of a group's slab
 _SCALE_BYTES = 3  # a scale and a zero point
-_BARRIER_BYTES = 16  # full and empty, a stage
 # Under way: more lose time where x comes late behind them, kernels/LOG.md.
 _CODE_BYTES = {8: 100 * 1024, 16: 50 * 1024, 32: 50 * 1024, 64: 50 * 1024, 128: 50 * 1024}
-_MOST_STAGES = 24
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -63,32 +71,27 @@ def int4_cut(
 
     `outputs` are those that are multiplied.
     """
-    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
-    for groups, turns, cluster in _preferences(rows, -(-outputs // GROUP_OUTPUTS) / num_sms):
-        cut = make_cut(
-            rows=rows,
-            inputs=inputs,
-            group_size=group_size,
-            shared_bytes=bytes_per_block,
-            groups=groups,
-            turns=turns,
-            cluster=cluster,
-            gated=gated,
-        )
-        if cut is not None:
-            return cut
-    return None
+    rows = rows_of_cut(num_rows)
+    make = partial(
+        make_cut,
+        rows=rows,
+        inputs=inputs,
+        group_size=group_size,
+        shared_bytes=bytes_per_block,
+        gated=gated,
+    )
+    return first_that_fits(make, _preferences(rows, -(-outputs // GROUP_OUTPUTS) / num_sms))
 
 
-def _preferences(rows: int, groups_an_sm: float) -> Iterator[tuple[int, int, int]]:
-    """Yield groups, turns and cluster, best first: a wave of blocks, as many warpgroups as registers hold."""
+def _preferences(rows: int, groups_an_sm: float) -> Iterator[Shape]:
+    """Yield shapes, best first: a wave of blocks, as many warpgroups as registers hold."""
     most = _MOST_WARPGROUPS[rows]
     if groups_an_sm <= 0.5:
-        yield from ((1, turns, 2) for turns in range(min(_MOST_TURNS[rows], _PAIR_TURNS), 0, -1))
+        yield from (Shape(1, turns, 2) for turns in range(min(_MOST_TURNS[rows], _PAIR_TURNS), 0, -1))
     waves = math.ceil(groups_an_sm / most)
     groups = math.ceil(groups_an_sm / waves)
-    yield from ((groups, turns, 1) for turns in range(min(_MOST_TURNS[rows], most // groups), 0, -1))
-    yield (2, 1, 1)  # gates need two
+    yield from (Shape(groups, turns, 1) for turns in range(min(_MOST_TURNS[rows], most // groups), 0, -1))
+    yield Shape(2, 1, 1)  # gates need two
 
 
 def make_cut(
@@ -111,16 +114,22 @@ def make_cut(
         return None
     slabs = -(-(inputs // SLAB) // cluster)
     share_groups = slabs * SLAB // group_size + 2
-    fixed = _ALIGNMENT + share_groups * GROUP_OUTPUTS * groups * _SCALE_BYTES
-    code_stage, x_stage = groups * _GROUP_BYTES + _BARRIER_BYTES, rows * 2 * SLAB + _BARRIER_BYTES
-    most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
-    under_way = (code_bytes or _CODE_BYTES[rows]) // code_stage
-    code_stages = _whole_turns(max(2, turns, min(most, under_way)), turns)
-    x_stages = _whole_turns(min(most, (shared_bytes - fixed - code_stages * code_stage) // x_stage), turns)
+    scale_bytes = share_groups * GROUP_OUTPUTS * groups * _SCALE_BYTES
+    stage_bytes, most = groups * _GROUP_BYTES, most_stages(slabs, turns)
+    under_way = min(most, (code_bytes or _CODE_BYTES[rows]) // (stage_bytes + BARRIER_BYTES))
+    code_stages = _whole_turns(max(2, turns, under_way), turns)
+    left = shared_bytes - ALIGNMENT - scale_bytes - code_stages * (stage_bytes + BARRIER_BYTES)
+    x_stages = _whole_turns(min(most, left // (rows * X_LINE_BYTES + BARRIER_BYTES)), turns)
     if x_stages < 2 or slabs < turns:
         return None
-    ring = code_stages * (code_stage - _BARRIER_BYTES) + x_stages * (x_stage - _BARRIER_BYTES)
-    sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
+    rings = ring_bytes(
+        rows=rows,
+        groups=groups,
+        turns=turns,
+        code_stages=code_stages,
+        code_bytes=stage_bytes,
+        x_stages=x_stages,
+    )
     return Int4Cut(
         rows=rows,
         groups=groups,
@@ -130,7 +139,7 @@ def make_cut(
         code_stages=code_stages,
         x_stages=x_stages,
         share_groups=share_groups,
-        shared_bytes=fixed + (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums),
+        shared_bytes=scale_bytes + rings,
     )
 
 

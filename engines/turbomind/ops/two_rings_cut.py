@@ -1,7 +1,8 @@
 """What cuts of the kernels on `kernels/device/two_rings.cuh` have in common: pure arithmetic on sizes."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from engines.turbomind.gpu import Constants
 
@@ -10,8 +11,8 @@ GROUP_OUTPUTS = 64  # of a warpgroup
 X_LINE_BYTES = 256  # of a row, in a stage
 MOST_WARPGROUPS = 4  # that unpack and multiply in an SM
 _MOST_STAGES = 24
-_ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
-_BARRIER_BYTES = 16  # full and empty, a stage
+ALIGNMENT = 1024  # of the rings; the launcher's memory may start below
+BARRIER_BYTES = 16  # full and empty, a stage
 _COPY_REGISTERS = 32  # of a thread of the warpgroup that copies
 _OTHER_REGISTERS = 24  # beside sums, and operands and their words of every step that is unpacked at once
 _START_REGISTERS = 30  # beside sums, of what a kernel is compiled for
@@ -61,6 +62,28 @@ class TwoRingsCut:
         )
 
 
+_Cut = TypeVar("_Cut", bound=TwoRingsCut)
+
+
+class Shape(NamedTuple):
+    """How warpgroups of a block, and blocks, are laid over outputs and inputs: fields of a cut."""
+
+    groups: int
+    turns: int
+    cluster: int
+
+
+def first_that_fits(make_cut: Callable[..., _Cut | None], shapes: Iterable[Shape]) -> _Cut | None:
+    """Return the cut of the first shape that `make_cut` makes one of, None where it makes none."""
+    cuts = (make_cut(**shape._asdict()) for shape in shapes)
+    return next((cut for cut in cuts if cut is not None), None)
+
+
+def rows_of_cut(num_rows: int) -> int:
+    """Return the fewest rows of a cut that take so many at once, else the most there are."""
+    return next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
+
+
 class Rings(NamedTuple):
     """The stages of both rings, and what they take of shared memory with all else."""
 
@@ -85,9 +108,9 @@ def rings(
     `slabs` are those of a block, `group_bytes` the codes of one in a group. The ring of x gives what is kept
     for others: a stage of codes is larger and comes a few at a time.
     """
-    room = shared_bytes - _ALIGNMENT
-    code_stage, x_stage = group_bytes + _BARRIER_BYTES, rows * X_LINE_BYTES + _BARRIER_BYTES
-    most = max(2, min(_MOST_STAGES, slabs)) + turns - 1
+    room = shared_bytes - ALIGNMENT
+    code_stage, x_stage = group_bytes + BARRIER_BYTES, rows * X_LINE_BYTES + BARRIER_BYTES
+    most = most_stages(slabs, turns)
     x_stages = max(2, turns, min(most, x_bytes // x_stage)) // turns * turns
     code_stages = min(most * groups, (room - x_stages * x_stage) // code_stage)
     code_stages -= code_stages % (groups * turns)  # a stage is one warpgroup's
@@ -95,12 +118,31 @@ def rings(
     x_stages -= -(-max(0, too_many) // x_stage // turns) * turns
     if code_stages < groups * max(2, turns) or x_stages < 2 or slabs < turns:
         return None
-    ring = code_stages * group_bytes + x_stages * rows * X_LINE_BYTES
-    sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
-    needed = (code_stages + x_stages) * _BARRIER_BYTES + max(ring, sums)
-    if needed > room - kept_bytes:
+    needed = ring_bytes(
+        rows=rows,
+        groups=groups,
+        turns=turns,
+        code_stages=code_stages,
+        code_bytes=group_bytes,
+        x_stages=x_stages,
+    )
+    if needed > shared_bytes - kept_bytes:
         return None
-    return Rings(code_stages, x_stages, _ALIGNMENT + needed)
+    return Rings(code_stages, x_stages, needed)
+
+
+def most_stages(slabs: int, turns: int) -> int:
+    """Return how many stages a ring has use for where a block meets so many slabs."""
+    return max(2, min(_MOST_STAGES, slabs)) + turns - 1
+
+
+def ring_bytes(
+    *, rows: int, groups: int, turns: int, code_stages: int, code_bytes: int, x_stages: int
+) -> int:
+    """Return what both rings take of shared memory: stages or, once they are read, sums in their place."""
+    stages = code_stages * code_bytes + x_stages * rows * X_LINE_BYTES
+    sums = turns * rows * (GROUP_OUTPUTS * groups + 4) * 4
+    return ALIGNMENT + (code_stages + x_stages) * BARRIER_BYTES + max(stages, sums)
 
 
 def has_registers(rows: int, warpgroups: int, operand_registers: int, *, sums: int = 1) -> bool:

@@ -9,7 +9,7 @@ from engines.ops import Bf12
 from engines.quant.bf12_tiles import bf12_of, weight_of
 from engines.turbomind.ops.bf12_cut import Bf12Cut, bf12_cut, make_cut
 from engines.turbomind.ops.linear_bf12 import MOST_ROWS, fits, linear_bf12
-from engines.turbomind.ops.two_rings_cut import ROWS
+from engines.turbomind.ops.two_rings_cut import rows_of_cut
 
 BF16 = torch.bfloat16
 TOLERANCE = 2.5e-3  # the result is rounded once
@@ -53,7 +53,7 @@ def exact(x: Tensor, weight: Bf12, bias: Tensor) -> Tensor:
 
 def small_cut(num_rows: int, inputs: int, *, groups: int, turns: int, gated: bool = False, **how) -> Bf12Cut:
     """Return a cut whose rings are short, so that stages are filled again."""
-    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
+    rows = rows_of_cut(num_rows)
     stages = max(2, turns)
     sums = turns * rows * (64 * groups + 4) * 4
     ring = stages * (groups * 12304 + rows * 256 + 16)

@@ -9,7 +9,7 @@ from engines.ops import Fp7
 from engines.quant.fp7_tiles import codes_of, fp7_of, weight_of
 from engines.turbomind.ops.fp7_cut import Fp7Cut, fp7_cut, make_cut
 from engines.turbomind.ops.linear_fp7 import MOST_ROWS, fits, linear_fp7
-from engines.turbomind.ops.two_rings_cut import ROWS
+from engines.turbomind.ops.two_rings_cut import rows_of_cut
 
 BF16, E4M3 = torch.bfloat16, torch.float8_e4m3fn
 TOLERANCE = 2.5e-3  # the result is rounded once
@@ -56,7 +56,7 @@ def exact(x: tuple[Tensor, Tensor], weight: Fp7, bias: Tensor) -> Tensor:
 
 def small_cut(num_rows: int, inputs: int, *, groups: int, turns: int, **how) -> Fp7Cut:
     """Return a cut whose rings are short, so that stages are filled again."""
-    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
+    rows = rows_of_cut(num_rows)
     stages = max(2, turns)
     sums = turns * rows * (64 * groups + 4) * 4
     ring = stages * (groups * 14352 + rows * 256 + 16)

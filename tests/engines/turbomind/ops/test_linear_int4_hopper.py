@@ -10,7 +10,7 @@ from engines.ops import Int4
 from engines.quant.int4_tiles import dequantize, linear_int4
 from engines.turbomind.ops.int4_cut import Int4Cut, int4_cut, make_cut
 from engines.turbomind.ops.linear_int4_hopper import fits, linear_int4_hopper
-from engines.turbomind.ops.two_rings_cut import ROWS
+from engines.turbomind.ops.two_rings_cut import rows_of_cut
 
 BF16, FP16 = torch.bfloat16, torch.float16
 TOLERANCE = {BF16: 2.5e-3, FP16: 4e-4}  # the result is rounded once
@@ -55,7 +55,7 @@ def exact(x: torch.Tensor, layer: Int4) -> torch.Tensor:
 
 def small_cut(num_rows: int, inputs: int, group_size: int, *, groups: int, turns: int, **how) -> Int4Cut:
     """Return a cut whose rings are short, so that stages are filled again."""
-    rows = next((rows for rows in ROWS if rows >= num_rows), ROWS[-1])
+    rows = rows_of_cut(num_rows)
     cut = make_cut(
         rows=rows,
         inputs=inputs,
