@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 
 from deployer.ray_serve.affinity import affinity_key
 from deployer.ray_serve.messages import Asked, Head
+from deployer.serve.anthropic_errors import error_event, speaks_anthropic
 from deployer.serve.api_errors import ApiFault, fault_of_code
 
 EVENT = b"data: "
@@ -59,8 +60,8 @@ async def answer(replicas: Replicas, request: Request, *, retries: int) -> Respo
     )
     begun = await first_bytes(replicas, asked, retries=retries)
     if isinstance(begun, ApiFault):
-        return begun.response()
-    reply = StreamingResponse(_body(begun), status_code=begun.head.status)
+        return begun.response(asked.path, request_id=None)
+    reply = StreamingResponse(_body(begun, asked.path), status_code=begun.head.status)
     reply.raw_headers = [pair for pair in begun.head.headers if pair[0].lower() not in NOT_PASSED_ON]
     reply.headers["x-replica"] = begun.head.replica
     return reply
@@ -105,7 +106,7 @@ def _is_away(begun: Begun) -> bool:
     return begun.head.status == 503
 
 
-async def _body(begun: Begun) -> AsyncGenerator[bytes, None]:
+async def _body(begun: Begun, path: str) -> AsyncGenerator[bytes, None]:
     yield begun.first
     try:
         async for piece in begun.rest:
@@ -114,4 +115,4 @@ async def _body(begun: Begun) -> AsyncGenerator[bytes, None]:
     except ReplicaLostError:
         log.warning("replica %s died within an answer; its stream ends with an error", begun.head.replica)
         fault = fault_of_code("engine_unavailable", "the replica died within this answer: ask again")
-        yield b"data: " + fault.json() + b"\n\n"
+        yield error_event(fault) if speaks_anthropic(path) else b"data: " + fault.json() + b"\n\n"

@@ -131,7 +131,7 @@ class AdmissionGate:
             receive = await self.arrivals.whole(scope, receive)
         except ApiError as error:
             record.error = error.fault.code
-            await error.fault.response()(scope, receive, send)
+            await error.fault.response(record.path, request_id=record.id)(scope, receive, send)
             return
         if await self._is_refused(self.admission.refusal(qos), scope, receive, send):
             return
@@ -140,10 +140,11 @@ class AdmissionGate:
     async def _is_refused(self, refusal: ApiFault | None, scope: Scope, receive: Receive, send: Send) -> bool:
         if refusal is None:
             return False
-        record_in(scope).error = refusal.code
+        record = record_in(scope)
+        record.error = refusal.code
         if self.admission.latency is not None:
             self.admission.latency.was_full()
-        await refusal.response()(scope, receive, send)
+        await refusal.response(record.path, request_id=record.id)(scope, receive, send)
         return True
 
     async def _admitted(self, scope: Scope, receive: Receive, send: Send, qos: str | None) -> None:
@@ -160,7 +161,7 @@ class AdmissionGate:
                 raise
             request.uncancel()
             record.error = fault.code
-            await fault.response()(scope, receive, send)
+            await fault.response(record.path, request_id=record.id)(scope, receive, send)
         finally:
             self.admission.requests.discard(request)
             self.admission.leave(entered_s, qos)

@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from deployer.generation.generate import AnswerError
 from deployer.generation.generation_config import InvalidFieldError
+from deployer.serve.anthropic_errors import error_body, speaks_anthropic
 from engines.errors import EngineDeadError, EngineError, RequestError
 
 # HTTP status of the codes that are not a plain 400.
@@ -56,9 +57,10 @@ class ApiFault:
         error = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return msgspec.json.encode({"error": error})
 
-    def response(self) -> Response:
-        """Return the whole HTTP answer."""
-        return Response(self.json(), self.status, dict(self.headers), "application/json")
+    def response(self, path: str, *, request_id: str | None) -> Response:
+        """Return the whole HTTP answer, in the shape of the API that a path speaks."""
+        body = error_body(self, request_id=request_id) if speaks_anthropic(path) else self.json()
+        return Response(body, self.status, dict(self.headers), "application/json")
 
 
 class ApiError(Exception):

@@ -13,7 +13,7 @@ from deployer.serve.request_record import record_in
 
 
 class ApiKeys:
-    """Lets a request pass whose `Authorization: Bearer` header carries a known key."""
+    """Lets a request pass whose `Authorization: Bearer` or `x-api-key` header carries a known key."""
 
     def __init__(self, app: ASGIApp, *, keys: Sequence[ClientKey]) -> None:
         self.app = app
@@ -29,14 +29,16 @@ class ApiKeys:
             record.owner, record.qos = digest.hex(), self.classes[digest]
             await self.app(scope, receive, send)
             return
-        record_in(scope).error = "invalid_api_key"
+        record = record_in(scope)
+        record.error = "invalid_api_key"
         fault = ApiFault(
             status=401,
-            message="the request carries no known API key: send one as `Authorization: Bearer KEY`",
+            message="the request carries no known API key: send one as `Authorization: Bearer KEY` or "
+            "`x-api-key: KEY`",
             code="invalid_api_key",
             headers={"www-authenticate": "Bearer"},
         )
-        await fault.response()(scope, receive, send)
+        await fault.response(record.path, request_id=record.id)(scope, receive, send)
 
     def _known(self, headers: Headers) -> bytes | None:
         """Return the digest of a known key.
@@ -44,9 +46,11 @@ class ApiKeys:
         It is compared with every one, by digest, so that the time taken tells nothing about any of them.
         """
         scheme, _, key = headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer":
+            key = headers.get("x-api-key", "")
         given = _digest(key.strip())
         matches = [hmac.compare_digest(given, digest) for digest in self.classes]
-        return given if scheme.lower() == "bearer" and any(matches) else None
+        return given if key and any(matches) else None
 
 
 def is_served_work(path: str) -> bool:

@@ -7,6 +7,8 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
+from deployer.serve.anthropic_body import CountBody, MessagesBody
+from deployer.serve.anthropic_errors import speaks_anthropic
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.openai_types import ChatBody, CompletionBody
 from deployer.serve.response_types import PromptBody, ResponseBody
@@ -18,6 +20,8 @@ BODIES: dict[str, type[BaseModel]] = {
     "/v1/completions": CompletionBody,
     "/v1/responses": ResponseBody,
     "/v1/responses/input_tokens": PromptBody,
+    "/v1/messages": MessagesBody,
+    "/v1/messages/count_tokens": CountBody,
     "/v1/encode": EncodeBody,
     "/v1/images/price": PriceBody,
     "/tokenize": TokenizeBody,
@@ -41,15 +45,31 @@ _ERROR: dict[str, Any] = {
         }
     },
 }
-_REFUSED = {"description": "refused", "content": {"application/json": {"schema": _ERROR}}}
+_ANTHROPIC_ERROR: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "error", "request_id"],
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "required": ["type", "message", "code"],
+            "properties": {name: {"type": "string"} for name in ("type", "message", "code")},
+        },
+        "request_id": {"type": ["string", "null"]},
+    },
+}
 # One server-sent event; its data is JSON, or `[DONE]` behind the last one.
 _EVENT: dict[str, Any] = {
     "type": "object",
     "required": ["data"],
     "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
 }
-_STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
+_STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
 _METHODS = ("get", "post", "delete")
+_KEYS = {  # either will do
+    "key": {"type": "http", "scheme": "bearer"},
+    "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+}
 
 
 # Where an answer has what another path needs: path, and for each parameter that it fills the place in it.
@@ -88,9 +108,9 @@ def describe_bodies(
                 if method in operations:
                     operations[method]["responses"] = _responses(path)
                     if needs_key and is_served_work(path):
-                        operations[method]["security"] = [{"key": []}]
+                        operations[method]["security"] = [{name: []} for name in _KEYS]
         if needs_key:
-            described["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+            described["components"]["securitySchemes"] = _KEYS
         for (method, path), filled in _LINKS.items():
             described["paths"][path][method]["responses"]["200"]["links"] = _links(described["paths"], filled)
         return described
@@ -120,5 +140,7 @@ def _responses(path: str) -> dict[str, Any]:
     if path in ("/health", "/ready"):
         answers["503"] = {"description": "not now", "content": kinds}
     else:
-        answers |= {"4XX": _REFUSED, "5XX": _REFUSED}
+        schema = _ANTHROPIC_ERROR if speaks_anthropic(path) else _ERROR
+        refused = {"description": "refused", "content": {"application/json": {"schema": schema}}}
+        answers |= {"4XX": refused, "5XX": refused}
     return answers

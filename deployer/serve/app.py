@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from deployer.serve.admin import admin_routes
+from deployer.serve.anthropic_messages import message_routes
 from deployer.serve.api_errors import ApiError, ApiFault, fault_of
 from deployer.serve.api_schema import describe_bodies
 from deployer.serve.chat_completions import chat_routes
@@ -31,6 +32,7 @@ ROUTES = (
     chat_routes,
     completion_routes,
     response_routes,
+    message_routes,
     token_routes,
     price_routes,
     model_routes,
@@ -73,7 +75,7 @@ async def _api_error(request: Request, error: Exception) -> Response:
     record.error = fault.code
     if fault.status == 500:
         log_failure(record, error)
-    return fault.response()
+    return fault.response(record.path, request_id=record.id)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:
@@ -85,8 +87,9 @@ async def _http_error(request: Request, error: Exception) -> Response:
     elif error.status_code == 405:  # the router names the methods of one route, and a path may have several
         headers = {"allow": allowed_methods(request.app, request.scope)}
         code, rule = "method_not_allowed", f"the path takes {headers['allow']}"
-    record_of(request).error = code
+    record = record_of(request)
+    record.error = code
     fault = ApiFault(
         status=error.status_code, message=f"{request.method} {path}: {rule}", code=code, headers=headers
     )
-    return fault.response()
+    return fault.response(record.path, request_id=record.id)

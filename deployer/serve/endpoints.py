@@ -7,6 +7,8 @@ ENDPOINTS = (
     "/v1/completions",
     "/v1/responses",
     "/v1/responses/input_tokens",
+    "/v1/messages",
+    "/v1/messages/count_tokens",
     "/v1/encode",
     "/v1/images/price",
     "/tokenize",

@@ -11,6 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from deployer.generation.generate import AnswerError
+from deployer.serve.anthropic_errors import speaks_anthropic
 from deployer.serve.api_errors import ApiError, fault_of
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.metrics import Metrics
@@ -48,7 +49,10 @@ class RequestLog:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 record.status = message["status"]
-                MutableHeaders(raw=message["headers"])["x-request-id"] = record.id
+                headers = MutableHeaders(raw=message["headers"])
+                headers["x-request-id"] = record.id
+                if speaks_anthropic(record.path):
+                    headers["request-id"] = record.id
             await send(message)
 
         try:
@@ -58,7 +62,7 @@ class RequestLog:
             record.error = fault.code
             log_failure(record, error)
             if record.status == 0:
-                await fault.response()(scope, receive, send_with_id)
+                await fault.response(record.path, request_id=record.id)(scope, receive, send_with_id)
         finally:
             duration_s = time.perf_counter() - record.start_s
             self.metrics.request_ended(record, duration_s=duration_s)

@@ -15,7 +15,13 @@ _NO_TOOLS: Schemas = {"tools": {"anyOf": [{"type": "array", "maxItems": 0}, _NUL
 _NO_CHOICE: Schemas = {"tool_choice": {"enum": ["none", None]}, "parallel_tool_calls": _NULL}
 _NO_CALLS: Schemas = {"tool_calls": _NULL, "tool_call_id": _NULL}
 _COUNTED_ONLY = "PromptBody"  # what is only counted may choose among no tools
-_OF_CALLS = ("CallItem", "CallOutputItem")  # items of an input that are about calls
+_NAMED_CHOICES = ("CountBody", "MessagesBody")  # their choice is an object
+_OF_CALLS = (  # items and blocks of an input that are about calls
+    "CallItem",
+    "CallOutputItem",
+    "ToolResultBlock",
+    "ToolUseBlock",
+)
 
 
 def bound_numbers(schemas: Schemas, *, num_token_ids: int, session_len: int) -> None:
@@ -35,6 +41,8 @@ def leave_out_tools(schemas: Schemas) -> None:
     for name, schema in schemas.items():
         properties = schema.get("properties", {})
         rules = _NO_TOOLS | _NO_CALLS | ({} if name == _COUNTED_ONLY else _NO_CHOICE)
+        if name in _NAMED_CHOICES:
+            rules |= {"tool_choice": _NULL}
         properties.update({field: rule for field, rule in rules.items() if field in properties})
     roles = schemas["Message"]["properties"]["role"]["enum"]
     roles.remove("tool")

@@ -136,13 +136,14 @@ def _routes(starting: Starting) -> APIRouter:
         page = page_for(request, starting.config.server) if request.url.path == "/" else None
         if page is not None:
             return page
-        record_of(request).error = "engine_unavailable"
+        record = record_of(request)
+        record.error = "engine_unavailable"
         return ApiFault(
             status=503,
             message=f"the engine is starting, for {progress.state_s:.0f} s (phase `{progress.phase}`): come "
             "back after the time in the Retry-After header; GET /health says how far it is",
             code="engine_unavailable",
             headers={"retry-after": str(retry_after_s(progress))},
-        ).response()
+        ).response(record.path, request_id=record.id)
 
     return router

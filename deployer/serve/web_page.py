@@ -48,7 +48,9 @@ def page_routes(server: ServerConfig) -> APIRouter:
         if name not in files:
             record_of(request).error = "path_not_found"
             message = f"GET /page/{name}: no file of the page"
-            return ApiFault(status=404, message=message, code="path_not_found").response()
+            return ApiFault(status=404, message=message, code="path_not_found").response(
+                request.url.path, request_id=None
+            )
         return _file(name, files[name])
 
     return router

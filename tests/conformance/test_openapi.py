@@ -26,6 +26,7 @@ BEYOND_A_SCHEMA = {
     r"together at most|tokens: must be fewer": "how many tokens a text has",
     r"image \d+: ": "what a URL leads to, and how finely it may be cut",
     r"is no call of an earlier message": "a result names a call of a message before it",
+    r"must come first in a turn|must stand in front of|the last turn is": "the order of turns and blocks",
     r"arguments`(?: is not JSON|: must be a JSON object)": "a text that is JSON again",
     r"is not stored": "which responses the server keeps",
     r"two functions have the same name|`tool_choice`": "names within a list",

@@ -15,7 +15,10 @@ def described(service: Service) -> dict[str, Any]:
 
 def test_paths_behind_a_key_say_so_and_no_others(serve: Callable[..., Service]) -> None:
     kept = described(serve(api_keys=["client"]))
-    assert kept["components"]["securitySchemes"] == {"key": {"type": "http", "scheme": "bearer"}}
+    assert kept["components"]["securitySchemes"] == {
+        "key": {"type": "http", "scheme": "bearer"},
+        "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    }
     wanting = {path for path, methods in kept["paths"].items() if "security" in next(iter(methods.values()))}
     assert wanting == {path for path in kept["paths"] if path.startswith("/v1/") or path.endswith("tokenize")}
     free = described(serve())

@@ -1,0 +1,130 @@
+"""Bodies of /v1/messages and /v1/messages/count_tokens: Anthropic's fields as far as they are served.
+
+All else is refused; `docs/server.md` says what each field does.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Tag, model_validator
+
+from deployer.serve.anthropic_blocks import (
+    TEXT_OR_BLOCKS,
+    AssistantBlock,
+    CacheControl,
+    TextBlock,
+    UserBlock,
+)
+from deployer.serve.field_types import AnswerTokens, NonNegative, NotServed, StopText
+from deployer.serve.schema_rules import absent, both, fits_one, given
+from deployer.serve.strict_body import Body
+from deployer.serve.tool_types import FunctionName
+
+
+class UserTurn(Body):
+    """What the user says, shows and answers to calls."""
+
+    role: Literal["user"]
+    content: Annotated[
+        Annotated[str, Tag("(string)")] | Annotated[list[UserBlock], Field(min_length=1), Tag("(list)")],
+        TEXT_OR_BLOCKS,
+    ]
+
+
+class AssistantTurn(Body):
+    """What the model said and called."""
+
+    role: Literal["assistant"]
+    content: Annotated[
+        Annotated[str, Tag("(string)")] | Annotated[list[AssistantBlock], Field(min_length=1), Tag("(list)")],
+        TEXT_OR_BLOCKS,
+    ]
+
+
+class ClientTool(Body):
+    """A function that the client runs."""
+
+    name: FunctionName
+    description: str | None = None
+    input_schema: dict[str, Any]
+    type: Literal["custom"] | None = None
+    strict: bool | None = None  # hold a call to the schema also where the model is free to call
+    cache_control: CacheControl | None = None
+
+
+class ToolWanted(Body):
+    """Whether and what to call."""
+
+    model_config = fits_one(
+        given("name", type=("tool",)),
+        both(given(type=("auto", "any", "none")), absent("name")),
+    )
+    type: Literal["auto", "any", "tool", "none"]
+    name: FunctionName | None = None
+    disable_parallel_tool_use: bool | None = None
+
+    @model_validator(mode="after")
+    def _names_its_tool(self) -> "ToolWanted":
+        if (self.name is not None) != (self.type == "tool"):
+            raise ValueError("must hold `name` where its `type` is `tool`, and only there")
+        return self
+
+
+class SchemaForm(Body):
+    """The form of an answer."""
+
+    type: Literal["json_schema"]
+    schema_: Annotated[dict[str, Any], Field(alias="schema")]
+
+
+class OutputConfig(Body):
+    """What the answer is held to."""
+
+    format: SchemaForm | None = None
+    effort: NotServed
+
+
+class Thinking(Body):
+    """Models that think aloud are not served."""
+
+    type: Literal["disabled"]
+
+
+class User(Body):
+    """Who asks; stands in the log line."""
+
+    user_id: Annotated[str, Field(max_length=256)] | None = None
+
+
+class CountBody(Body):
+    """Body of POST /v1/messages/count_tokens."""
+
+    model: str
+    messages: Annotated[
+        list[Annotated[UserTurn | AssistantTurn, Field(discriminator="role")]], Field(min_length=1)
+    ]
+    system: (
+        Annotated[Annotated[str, Tag("(string)")] | Annotated[list[TextBlock], Tag("(list)")], TEXT_OR_BLOCKS]
+        | None
+    ) = None
+    tools: list[ClientTool] | None = None
+    tool_choice: ToolWanted | None = None
+    output_config: OutputConfig | None = None
+    thinking: Thinking | None = None
+    cache_control: CacheControl | None = None
+    context_management: NotServed
+    mcp_servers: NotServed
+
+
+class MessagesBody(CountBody):
+    """Body of POST /v1/messages."""
+
+    max_tokens: AnswerTokens
+    metadata: User | None = None
+    stop_sequences: list[StopText] | None = None
+    stream: bool | None = None
+    temperature: Annotated[float, Field(ge=0, le=1)] | None = None
+    top_k: NonNegative | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None  # there is one tier
+    container: NotServed
+    inference_geo: NotServed
