@@ -38,6 +38,7 @@ from engines.errors import RequestError
 from engines.messages import Vocabulary
 from engines.spec import ModelSpec, VisionSpec
 
+MARKER = "<IMAGE_TOKEN>"  # of a picture in a text that no template writes
 SHORT_TEXT = 1024  # characters: 0.1 to 0.2 ms of tokenizing
 
 
@@ -122,6 +123,24 @@ class PromptBuilder:
         rendered = self._template.render(
             messages, system=self._system, tools=tools, add_generation_prompt=add_generation_prompt
         )
+        return await self._planned(rendered)
+
+    async def marked(self, text: str, images: Sequence[ImagePart]) -> Prompt:
+        """Return the prompt of a text through no template, a picture at each of its `<IMAGE_TOKEN>`.
+
+        Raises RequestError.
+        """
+        self._pictures.check([Message(role="user", parts=tuple(images))])
+        pieces = tuple(text.split(MARKER))
+        if len(pieces) != len(images) + 1:
+            raise RequestError(
+                f"{len(images)} pictures, {len(pieces) - 1} `{MARKER}` in the text: must be as many; mark "
+                "where each stands, among the words that the model's template puts around it",
+                code="image_placement",
+            )
+        return await self.prepare(await self._planned(Rendered(pieces=pieces, images=tuple(images))))
+
+    async def _planned(self, rendered: Rendered) -> PlannedPrompt:
         pictures = await self._pictures.open(rendered.images)
         slots = self._slots(pictures, rendered.images)
         ids, starts = await self._encoded(rendered, slots)

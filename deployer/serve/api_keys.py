@@ -1,4 +1,4 @@
-"""ASGI layer: requests below /v1/, /tokenize and /detokenize need one of the configured keys."""
+"""ASGI layer: requests below /v1/, /generate, /tokenize and /detokenize need one of the configured keys."""
 
 import hashlib
 import hmac
@@ -55,7 +55,7 @@ class ApiKeys:
 
 def is_served_work(path: str) -> bool:
     """Tell whether a path is for clients, and not for probes and operators."""
-    return path.startswith("/v1/") or path in ("/tokenize", "/detokenize")
+    return path.startswith("/v1/") or path in ("/generate", "/tokenize", "/detokenize")
 
 
 def _digest(key: str) -> bytes:

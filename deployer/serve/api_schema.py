@@ -10,6 +10,7 @@ from pydantic.json_schema import models_json_schema
 from deployer.serve.anthropic_body import CountBody, MessagesBody
 from deployer.serve.anthropic_errors import speaks_anthropic
 from deployer.serve.api_keys import is_served_work
+from deployer.serve.generate_body import GenerateBody
 from deployer.serve.openai_types import ChatBody, CompletionBody
 from deployer.serve.response_types import PromptBody, ResponseBody
 from deployer.serve.served_schema import bound_numbers, leave_out_tools
@@ -24,6 +25,7 @@ BODIES: dict[str, type[BaseModel]] = {
     "/v1/messages/count_tokens": CountBody,
     "/v1/encode": EncodeBody,
     "/v1/images/price": PriceBody,
+    "/generate": GenerateBody,
     "/tokenize": TokenizeBody,
     "/detokenize": DetokenizeBody,
 }
@@ -64,7 +66,7 @@ _EVENT: dict[str, Any] = {
     "required": ["data"],
     "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
 }
-_STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages")
+_STREAMED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/messages", "/generate")
 _METHODS = ("get", "post", "delete")
 _KEYS = {  # either will do
     "key": {"type": "http", "scheme": "bearer"},

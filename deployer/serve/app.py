@@ -21,6 +21,7 @@ from deployer.serve.key_file import needs_key
 from deployer.serve.layers import layers
 from deployer.serve.methods import allowed_methods
 from deployer.serve.models import model_routes
+from deployer.serve.native_generate import generate_routes
 from deployer.serve.request_log import log_failure
 from deployer.serve.request_record import record_of
 from deployer.serve.responses import response_routes
@@ -33,6 +34,7 @@ ROUTES = (
     completion_routes,
     response_routes,
     message_routes,
+    generate_routes,
     token_routes,
     price_routes,
     model_routes,

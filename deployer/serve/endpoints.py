@@ -11,6 +11,7 @@ ENDPOINTS = (
     "/v1/messages/count_tokens",
     "/v1/encode",
     "/v1/images/price",
+    "/generate",
     "/tokenize",
     "/detokenize",
     "/health",

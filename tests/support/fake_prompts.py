@@ -9,7 +9,7 @@ from deployer.prompt.assemble import Prompt
 from deployer.prompt.image_errors import ImageError
 from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens
-from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
+from deployer.prompt.messages import ImagePart, ImageSize, Message, TextPart, ToolSpec
 from deployer.prompt.picture_limits import PictureLimits
 from deployer.prompt.planned import PlannedPrompt
 from deployer.prompt.tool_format import ToolFormat, check_tools
@@ -88,6 +88,9 @@ class FakePrompts:
                 images.append(image)
                 ids += [IMAGE_ID] * IMAGE_TOKENS
         return Prompt(token_ids=tuple(ids), images=tuple(images))
+
+    async def marked(self, text: str, images: Sequence[ImagePart]) -> Prompt:
+        return await self.chat([Message(role="user", parts=(*images, TextPart(text=text)))])
 
     async def plan(
         self,

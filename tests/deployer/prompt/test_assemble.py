@@ -186,6 +186,18 @@ async def test_pictures_are_measured_by_their_headers_or_sizes_alone(builder: Pr
     assert (low.plan.num_tiles, low.shapes) == (1, ((1, 28, 28, 3),))
 
 
+async def test_pictures_stand_at_the_marks_of_a_text_without_a_template(builder: PromptBuilder) -> None:
+    picture_of = ImagePart(source=encoded(Image.new("RGB", (28, 28))))
+    prompt = await builder.marked("a<IMAGE_TOKEN>b", [picture_of])
+    [image] = prompt.images
+    text = builder.text("a").token_ids
+    assert prompt.token_ids[: image.start] == text
+    behind = prompt.token_ids[image.start + image.num_tokens :]
+    assert behind == tuple(builder.tokenizer.encode("b", special=False))
+    with pytest.raises(RequestError, match="1 pictures, 0 `<IMAGE_TOKEN>` in the text: must be as many"):
+        await builder.marked("a", [picture_of])
+
+
 async def test_a_size_is_held_to_the_limits_of_pictures(builder: PromptBuilder) -> None:
     with pytest.raises(RequestError, match="must be at most 1,000,000"):
         await builder.measure([ImageSize(width=2000, height=2000)])

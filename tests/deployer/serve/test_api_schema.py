@@ -20,7 +20,9 @@ def test_paths_behind_a_key_say_so_and_no_others(serve: Callable[..., Service]) 
         "x-api-key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
     }
     wanting = {path for path, methods in kept["paths"].items() if "security" in next(iter(methods.values()))}
-    assert wanting == {path for path in kept["paths"] if path.startswith("/v1/") or path.endswith("tokenize")}
+    assert wanting == {
+        path for path in kept["paths"] if path.startswith("/v1/") or path.endswith(("tokenize", "generate"))
+    }
     free = described(serve())
     assert "securitySchemes" not in free["components"]
     assert not any("security" in one for methods in free["paths"].values() for one in methods.values())
