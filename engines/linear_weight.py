@@ -1,4 +1,4 @@
-"""What a linear layer is stored as: a matrix, codes of 4 or 8 bits with scales, copies in 12 and 7 bits.
+"""What a linear layer is stored as: a matrix, 12 bits a number, codes of 4 or 8 bits, copies in 12 and 7 bits.
 
 `engines/ops.py` says what an op makes of one; `engines/quant/` makes them.
 
@@ -43,6 +43,14 @@ class Dense:
     weight_OI: Tensor
     bias_O: Tensor | None
     bf12: Bf12 | None = None  # the same weight once more, for kernels that multiply few rows
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Dense12:
+    """A layer of bf16 that lies in memory in 12 bits alone, y = x @ weight.T + bias."""
+
+    bf12: Bf12
+    bias_O: Tensor | None  # in the dtype of x
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,4 +103,4 @@ class Int8:
     bias_O: Tensor | None  # in the dtype of x
 
 
-Weight = Dense | Int4 | Fp8 | Int8
+Weight = Dense | Dense12 | Int4 | Fp8 | Int8

@@ -17,6 +17,7 @@ from torch import Tensor
 from engines.decoder.rope import Rope
 from engines.linear_weight import Bf12 as Bf12
 from engines.linear_weight import Dense as Dense
+from engines.linear_weight import Dense12 as Dense12
 from engines.linear_weight import Fp7 as Fp7
 from engines.linear_weight import Fp8 as Fp8
 from engines.linear_weight import Int4 as Int4

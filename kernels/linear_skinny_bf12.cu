@@ -26,21 +26,6 @@
 
 constexpr int kSteps = kSlab / 16;  // of a slab, a product each
 
-// Word i of lane c becomes word c of lane i, of the four lanes 4g + c.
-DEVICE void turn_over(unsigned (&w)[4]) {
-    const bool odd = threadIdx.x % 2, high = threadIdx.x / 2 % 2;
-#pragma unroll
-    for (int i = 0; i < 4; i += 2) {
-        const unsigned got = __shfl_xor_sync(0xffffffffu, odd ? w[i] : w[i + 1], 1);
-        (odd ? w[i] : w[i + 1]) = got;
-    }
-#pragma unroll
-    for (int i = 0; i < 2; i++) {
-        const unsigned got = __shfl_xor_sync(0xffffffffu, high ? w[i] : w[i + 2], 2);
-        (high ? w[i] : w[i + 2]) = got;
-    }
-}
-
 // Inputs 2c, 2c + 1 and those 8 behind them of each 16, as the format has them.
 struct TurnedSlab {
     unsigned x[COLUMNS][kSteps][2];

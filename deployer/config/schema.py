@@ -57,7 +57,7 @@ class EngineConfig:
 class QuantizationConfig:
     """Number formats of weights and cache."""
 
-    weights: Literal["auto", "none", "awq", "gptq", "int8", "fp8"]  # auto: told by the checkpoint
+    weights: Literal["auto", "none", "bf12", "awq", "gptq", "int8", "fp8"]  # auto: told by the checkpoint
     kv: KvFormat
 
 

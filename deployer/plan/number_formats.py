@@ -4,11 +4,11 @@ from typing import Literal
 
 from deployer.plan.hardware import Dtype, MathFormat
 
-WeightFormat = Literal["none", "awq", "gptq", "fp8", "int8"]
+WeightFormat = Literal["none", "bf12", "awq", "gptq", "fp8", "int8"]
 
 
 def math_format(form: WeightFormat, dtype: Dtype) -> MathFormat:
-    """Return what the units multiply: 4-bit weights widened to the compute dtype, 8-bit ones as they are."""
+    """Return what the units multiply: 12 and 4 bits widened to the compute dtype, 8 bits as they are."""
     if form == "fp8":
         return "fp8"
     return "int8" if form == "int8" else dtype

@@ -15,10 +15,10 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from engines.decoder.layers import Attention, GatedFfn, Params, between_attentions
+from engines.decoder.layers import Attention, GatedFfn, Params, between_attentions, linear_weight
 from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope
-from engines.ops import Dense, KvLayer, Ops
+from engines.ops import Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
 from engines.quant.linear_tensors import bf12_under
 from engines.spec import DecoderSpec
@@ -34,9 +34,7 @@ class LlamaLike:
         self._group = group
         self._embed_VH = params["decoder.embed.weight"]
         self._norm_H = params["decoder.norm.weight"]
-        self._head = Dense(
-            weight_OI=self._head_table(params), bias_O=None, bf12=bf12_under(params, "decoder.head")
-        )
+        self._head = self._head_layer(params)
         self._rope = Rope(spec.rope, spec.head_dim, self._embed_VH.device)
         self._layers = [
             LlamaLayer(spec, params, f"decoder.layers.{i}", ops=ops, group=group)
@@ -78,11 +76,12 @@ class LlamaLike:
         every = step.samples_every_row or _adds_on_images(self._spec, step)
         return None if every else step.sample_rows_S
 
-    def _head_table(self, params: Params) -> Tensor:
-        """Return the head's own table if there is one, else this rank's rows of the embedding."""
-        if "decoder.head.weight" in params:
-            return params["decoder.head.weight"]
-        return self._embed_VH.chunk(self._group.size)[self._group.rank]
+    def _head_layer(self, params: Params) -> Weight:
+        """Return the head if there is one, else a layer of this rank's rows of the embedding."""
+        if "decoder.head.weight" in params or "decoder.head.factor" in params:
+            return linear_weight(params, "decoder.head")
+        own_VH = self._embed_VH.chunk(self._group.size)[self._group.rank]
+        return Dense(weight_OI=own_VH, bias_O=None, bf12=bf12_under(params, "decoder.head"))
 
 
 class LlamaLayer:

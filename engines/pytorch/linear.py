@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import Dense, Fp8, Int4, Int8, Weight
+from engines.ops import Dense, Dense12, Fp8, Int4, Int8, Weight
+from engines.quant.bf12_tiles import weight_of
 from engines.quant.int4_tiles import dequantize
 
 E4M3_MAX = 448.0  # the largest finite e4m3
@@ -21,6 +22,8 @@ def linear(x_TI: Tensor, weight: Weight) -> Tensor:
     match weight:
         case Dense():
             return F.linear(x_TI, weight.weight_OI, weight.bias_O)
+        case Dense12():
+            return F.linear(x_TI, weight_of(weight.bf12).to(x_TI.dtype), weight.bias_O)
         case Int4():
             x_TI = x_TI if weight.perm_I is None else x_TI.index_select(-1, weight.perm_I)
             return F.linear(x_TI, dequantize(weight, x_TI.dtype), weight.bias_O)

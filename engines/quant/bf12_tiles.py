@@ -57,10 +57,24 @@ def bf12_of(weight_OI: Tensor) -> Bf12 | None:
 
 
 def weight_of(bf12: Bf12) -> Tensor:
-    """Return the matrix that the numbers stand for, bf16 [O, I]."""
+    """Return the matrix that the numbers stand for, bf16 [O, I], on their device."""
     tiles_y, tiles_x, _ = bf12.tiles_YXB.shape
-    #                                                    y        x       piece g  c  word
-    words = bf12.tiles_YXB.view(torch.int32).view(tiles_y, tiles_x, 6, 8, 4, 4)
+    outputs, inputs = tiles_x * TILE_OUTPUTS, tiles_y * TILE_INPUTS
+    weight_OI = torch.empty(outputs, inputs, dtype=torch.bfloat16, device=bf12.factor_O.device)
+    stretch = max(1, _NUMBERS_AT_ONCE // inputs // TILE_OUTPUTS)
+    for first in range(0, tiles_x, stretch):
+        tiles = slice(first, first + stretch)
+        rows = slice(first * TILE_OUTPUTS, (first + stretch) * TILE_OUTPUTS)
+        numbers_RI = _unpacked(bf12.tiles_YXB[:, tiles])
+        torch.mul(numbers_RI, bf12.factor_O[rows, None], out=weight_OI[rows])
+    return weight_OI
+
+
+def _unpacked(tiles_YXB: Tensor) -> Tensor:
+    """Return the numbers of a stretch of tiles without their factors, bf16 [R, I]."""
+    tiles_y, tiles_x, _ = tiles_YXB.shape
+    #                                               y        x       piece g  c  word
+    words = tiles_YXB.view(torch.int32).view(tiles_y, tiles_x, 6, 8, 4, 4)
     steps = words.permute(1, 3, 0, 2, 5, 4).reshape(tiles_x, 8, tiles_y, 8, 3, 4)  # x g y step i c
     a0, a1, a2 = steps.unbind(dim=4)
     last = (a0 >> 3 & 0x07000700) | (a1 >> 7 & 0x00F000F0) | (a2 >> 11 & 0x000F000F)
@@ -68,9 +82,7 @@ def weight_of(bf12: Bf12) -> Tensor:
     low = torch.stack([a0 & _OWN, a2 & _OWN], dim=-2)
     high = torch.stack([a1 & _OWN, last], dim=-2)
     pairs = torch.stack([low, high], dim=1)  # x half g y step h c
-    outputs, inputs = tiles_x * TILE_OUTPUTS, tiles_y * TILE_INPUTS
-    numbers_OI = pairs.reshape(outputs, inputs // 2).view(torch.bfloat16)
-    return numbers_OI * bf12.factor_O[:, None]
+    return pairs.reshape(tiles_x * TILE_OUTPUTS, tiles_y * TILE_INPUTS // 2).view(torch.bfloat16)
 
 
 def rounded(weight_OI: Tensor) -> Tensor:

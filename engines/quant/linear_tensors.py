@@ -1,6 +1,7 @@
 """A linear layer among the named tensors of a network: `name.*` to `Weight` and back.
 
 16 bits  name.weight; of a second copy in 12 bits name.bf12_tiles, name.bf12_factor
+12 bits  name.tiles, name.factor
 4 bits   name.tiles, name.scales, name.zeros, with act-order name.perm; name.group_size, one int on the host
 8 bits   name.weight in e4m3 or int8, name.scale; of e4m3's copy in 7 bits name.fp7_tiles, name.fp7_scale
 """
@@ -10,12 +11,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from engines.ops import Bf12, Dense, Fp7, Fp8, Int4, Int8, Weight
+from engines.ops import Bf12, Dense, Dense12, Fp7, Fp8, Int4, Int8, Weight
+from engines.quant.bf12_shape import TILE_INPUTS
 
 
 def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
     """Return the linear layer stored under a name, with its bias if it has one."""
     bias = params.get(f"{name}.bias")
+    if f"{name}.factor" in params:
+        bf12 = Bf12(tiles_YXB=params[f"{name}.tiles"], factor_O=params[f"{name}.factor"])
+        return Dense12(bf12=bf12, bias_O=bias)
     if f"{name}.tiles" in params:
         return Int4(
             tiles_XYB=params[f"{name}.tiles"],
@@ -51,8 +56,10 @@ def fp7_tensors(fp7: Fp7, name: str) -> dict[str, Tensor]:
     return {f"{name}.fp7_tiles": fp7.tiles_YXB, f"{name}.fp7_scale": fp7.scale_O}
 
 
-def tensors_of(weight: Int4 | Fp8 | Int8, name: str) -> dict[str, Tensor]:
+def tensors_of(weight: Dense12 | Int4 | Fp8 | Int8, name: str) -> dict[str, Tensor]:
     """Return the tensors of a quantized layer without its bias, under their names."""
+    if isinstance(weight, Dense12):
+        return {f"{name}.tiles": weight.bf12.tiles_YXB, f"{name}.factor": weight.bf12.factor_O}
     if not isinstance(weight, Int4):
         return {f"{name}.weight": weight.weight_OI, f"{name}.scale": weight.scale_O}
     tensors = {
@@ -69,6 +76,8 @@ def shape_of(weight: Weight) -> tuple[int, int]:
     if isinstance(weight, Int4):
         groups, outputs = weight.scales_GO.shape
         return outputs, groups * weight.group_size
+    if isinstance(weight, Dense12):
+        return len(weight.bf12.factor_O), len(weight.bf12.tiles_YXB) * TILE_INPUTS
     outputs, inputs = weight.weight_OI.shape
     return outputs, inputs
 

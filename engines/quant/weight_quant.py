@@ -1,4 +1,4 @@
-"""How the quantized linear layers of a checkpoint are stored. Torch-free.
+"""How the quantized linear layers of a model are stored. Torch-free.
 
 `engines/families/quantization.py` reads it from the checkpoint's own files, `engines/quant/packed_layers.py`
 reads the layers by it.
@@ -8,12 +8,12 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-WeightFormat = Literal["awq", "gptq", "int8", "fp8"]
+WeightFormat = Literal["awq", "gptq", "int8", "fp8", "bf12"]  # bf12: made of bfloat16 while it is loaded
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class WeightQuant:
-    """The number format of the quantized linear layers of a checkpoint."""
+    """The number format of the quantized linear layers of a model."""
 
     format: WeightFormat
     group_size: int | None = None  # awq, gptq: inputs that share a scale; None: all of a layer
@@ -27,6 +27,11 @@ class WeightQuant:
     def is_4_bit(self) -> bool:
         """Whether weights are codes of 4 bits with scales and zero points of groups."""
         return self.format in ("awq", "gptq")
+
+    @property
+    def is_stored(self) -> bool:
+        """Whether a checkpoint holds the weights so; else they become so as they are loaded."""
+        return self.format != "bf12"
 
     def keeps(self, module: str) -> bool:
         """Tell whether a module of the checkpoint stays unquantized."""

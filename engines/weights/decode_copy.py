@@ -78,7 +78,7 @@ def decode_copy(
     `dtype` is the compute dtype by torch's name, `capability` a GPU's compute capability; `quant` says what
     is in bf16 no more.
     """
-    why_not = _why_nothing_reads_it(options, dtype=dtype, capability=capability)
+    why_not = _why_nothing_reads_it(options, quant, dtype=dtype, capability=capability)
     if why_not is not None:
         return DecodeCopy(wanted={}, why_not=why_not)
     wanted = {
@@ -143,7 +143,7 @@ def _copy_of(
     """Return the copy of a parameter; None where its format or its shape on a rank has none."""
     outputs, inputs = local_shape(parameter, tp=tp)
     read = parameter_bytes(parameter, spec, quant, dtype_bytes=2, tp=tp)
-    if quant is None or not is_quantized(parameter, spec, quant):
+    if quant is None or not is_quantized(parameter, spec, quant, tp=tp):
         if bf12_shape.takes_shape(outputs, inputs):
             return _layer_copy("bf12", bf12_shape.bf12_bytes(outputs, inputs), read)
     elif quant.format == "fp8" and fp7_shape.takes_shape(outputs, inputs):
@@ -156,10 +156,16 @@ def _layer_copy(form: CopyFormat, num_bytes: int, read_bytes: int) -> LayerCopy:
 
 
 def _why_nothing_reads_it(
-    options: EngineOptions, *, dtype: str, capability: tuple[int, int] | None
+    options: EngineOptions,
+    quant: WeightQuant | None,
+    *,
+    dtype: str,
+    capability: tuple[int, int] | None,
 ) -> str | None:
     if options.decode_weights == 0:
         return "engine.decode_weights=0"
+    if quant is not None and not quant.is_stored:
+        return "quantization.weights=bf12: they lie in 12 bits already"
     if options.kind != "turbomind":
         return f"engine={options.kind} reads none"
     if dtype != "bfloat16":

@@ -6,10 +6,11 @@
 A rank reads its share of each tensor only. `random_network` builds the same structure without a checkpoint.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import prod
 from pathlib import Path
+from threading import Lock
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ from engines.families import rules_for
 from engines.network import Network
 from engines.ops import Ops
 from engines.parallel import TpGroup
+from engines.quant.bf12_layer import layer_in_12_bits, log_12_bits
 from engines.quant.decode_copies import decode_copies
 from engines.quant.linear_tensors import tensors_of
 from engines.quant.packed_layers import PACKED_SUFFIXES, PackedLayer, packed_layers
@@ -27,12 +29,14 @@ from engines.spec import ModelSpec
 from engines.vision.vlm import Vlm
 from engines.weights.adapter import load_adapters
 from engines.weights.checkpoint import Checkpoint
+from engines.weights.in_12_bits import left_in_16_bits
 from engines.weights.match import Claim, match
 from engines.weights.parameters import Parameter, parameters
 from engines.weights.quantized import WEIGHT, packed_shapes, quantized_linear
-from engines.weights.quantized_bytes import is_linear, is_quantized
+from engines.weights.quantized_bytes import is_quantized
 from engines.weights.random_quantized import random_quantized
 from engines.weights.split import local_shape, pieces, source_shape, split_pairs
+from engines.weights.storage import by_storage
 
 NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
 
@@ -62,28 +66,40 @@ def load_network(
     Raises CheckpointError with everything that is wrong with the folder, its files, names or shapes.
     """
     checkpoint = Checkpoint(Path(folder), spec.companions)
-    packed = _packed(checkpoint, spec.quantization, origin=str(folder))
+    quant = spec.quantization
+    packed = _packed(checkpoint, quant, origin=str(folder))
     shapes = packed_shapes(checkpoint.shapes, packed, aside=PACKED_SUFFIXES)
     claims = match(shapes, rules_for(spec), parameters(spec), origin=str(folder))
-    dense, quantized = _by_storage(claims, packed)
+    stored = by_storage(claims, packed, quant, tp=tp)
+    packing = Lock()  # one matrix of 16 bits on the device at a time
     tensors = {
         claim.parameter.name: torch.zeros(
             local_shape(claim.parameter, tp=tp),
             dtype=_own_dtype(checkpoint, claim) if claim.parameter.keeps_dtype else dtype,
             device=device,
         )
-        for claim in dense
+        for claim in stored.plain
     }
 
     def copy(claims: Sequence[Claim]) -> dict[str, Tensor]:
-        if claims[0].parameter.name in tensors:
-            copy_claim(tensors[claims[0].parameter.name], checkpoint, claims[0], rank=rank, tp=tp)
+        parameter = claims[0].parameter
+        if parameter.name in tensors:
+            copy_claim(tensors[parameter.name], checkpoint, claims[0], rank=rank, tp=tp)
             return {}
-        weight = quantized_linear(claims, packed, rank=rank, tp=tp, device=device)
-        return tensors_of(weight, claims[0].parameter.name.removesuffix(WEIGHT))
+        name = parameter.name.removesuffix(WEIGHT)
+        if claims[0].source.removesuffix(WEIGHT) in packed:
+            weight = quantized_linear(claims, packed, rank=rank, tp=tp, device=device)
+            return tensors_of(weight, name)
+        weight_OI = torch.zeros(local_shape(parameter, tp=tp), dtype=torch.bfloat16)
+        for claim in claims:
+            copy_claim(weight_OI, checkpoint, claim, rank=rank, tp=tp)
+        with packing:
+            return tensors_of(layer_in_12_bits(weight_OI.to(device), name), name)
 
-    jobs = [(claim,) for claim in dense] + quantized
+    jobs = [*((claim,) for claim in stored.plain), *stored.packed, *stored.in_12_bits]
     tensors |= _run(copy, jobs, progress)
+    if stored.in_12_bits:
+        log_12_bits(tensors, left_in_16_bits(spec, tp=tp))
     tensors |= load_adapters(
         spec.adapters, rules_for(spec), parameters(spec), dtype=dtype, device=device, rank=rank, tp=tp
     )
@@ -109,6 +125,8 @@ def random_network(
     `copied_layers` have a copy for decode, too.
     """
     tensors = random_tensors(spec, device=device, dtype=dtype, seed=seed, tp=tp)
+    if spec.quantization is not None and not spec.quantization.is_stored:
+        log_12_bits(tensors, left_in_16_bits(spec, tp=tp))
     tensors |= decode_copies(tensors, copied_layers, rank=rank, tp=tp)
     return Vlm(spec, tensors, ops=ops, group=TpGroup(rank=rank, size=tp))
 
@@ -119,16 +137,19 @@ def random_tensors(
     """Return the tensors of a rank of a random network, by our names."""
     generator = torch.Generator(device).manual_seed(seed)
     tensors: dict[str, Tensor] = {}
+    quant = spec.quantization
     for parameter in parameters(spec):
-        if spec.quantization is not None and is_quantized(parameter, spec, spec.quantization):
-            tensors |= random_quantized(parameter, spec.quantization, generator, tp=tp)
-        elif not parameter.optional:
+        if parameter.optional:
+            continue
+        if quant is not None and is_quantized(parameter, spec, quant, tp=tp):
+            tensors |= random_quantized(parameter, quant, generator, tp=tp)
+        else:
             tensors[parameter.name] = _random(parameter, generator, tp=tp, dtype=dtype)
     return tensors
 
 
 def _packed(checkpoint: Checkpoint, quant: WeightQuant | None, *, origin: str) -> dict[str, PackedLayer]:
-    if quant is not None:
+    if quant is not None and quant.is_stored:
         return packed_layers(checkpoint, quant, origin=origin)
     if any(name.endswith(".qweight") for name in checkpoint.shapes):
         raise CheckpointError(
@@ -136,32 +157,6 @@ def _packed(checkpoint: Checkpoint, quant: WeightQuant | None, *, origin: str) -
             "`quantization_config` in config.json, quantize_config.json or quant_config.json"
         )
     return {}
-
-
-def _by_storage(
-    claims: Sequence[Claim], packed: Mapping[str, PackedLayer]
-) -> tuple[list[Claim], list[tuple[Claim, ...]]]:
-    """Return the claims of plain tensors, and those of packed layers, together what is one parameter."""
-    dense, by_parameter = [], dict[str, list[Claim]]()
-    for claim in claims:
-        if claim.source.removesuffix(WEIGHT) in packed:
-            by_parameter.setdefault(claim.parameter.name, []).append(claim)
-        else:
-            dense.append(claim)
-    for claim in dense:
-        if claim.parameter.name in by_parameter:
-            other = by_parameter[claim.parameter.name][0].source
-            raise CheckpointError(
-                f"`{claim.source}` is not quantized and `{other}` is: they run as one layer and must be "
-                "alike; quantize the checkpoint again"
-            )
-    for name, parts in by_parameter.items():
-        if not is_linear(parts[0].parameter):
-            raise CheckpointError(
-                f"`{parts[0].source}` is quantized: `{name}` must be in a floating dtype; quantize the "
-                "linear layers of decoder, tower and projector alone"
-            )
-    return dense, [tuple(parts) for parts in by_parameter.values()]
 
 
 def _run(

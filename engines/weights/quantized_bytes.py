@@ -1,4 +1,4 @@
-"""Which parameters a quantized checkpoint packs, and the bytes that they take on one rank. Torch-free.
+"""Which parameters of a quantized model are packed, and the bytes that they take on one rank. Torch-free.
 
 The planner predicts with it; tests hold it to what the loader makes.
 """
@@ -7,8 +7,10 @@ import re
 from math import prod
 
 from engines.families import rules_for
+from engines.quant import bf12_shape
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
+from engines.weights.in_12_bits import lies_in_12_bits
 from engines.weights.parameter import Parameter
 from engines.weights.split import local_shape
 
@@ -26,11 +28,14 @@ def is_linear(parameter: Parameter) -> bool:
     return len(parameter.shape) == 2 and _LINEAR.fullmatch(parameter.name) is not None
 
 
-def is_quantized(parameter: Parameter, spec: ModelSpec, quant: WeightQuant) -> bool:
-    """Tell whether a checkpoint of this quantization packs a parameter.
+def is_quantized(parameter: Parameter, spec: ModelSpec, quant: WeightQuant, *, tp: int) -> bool:
+    """Tell whether a model of this quantization packs a parameter.
 
     4-bit formats pack the decoder alone, 8-bit ones every linear layer; what the config keeps is left out.
+    12 bits are made of the decoder and its head, as far as they are whole tiles on a rank.
     """
+    if not quant.is_stored:
+        return lies_in_12_bits(parameter, tp=tp)
     decoder_only = quant.is_4_bit or quant.decoder_only
     if not is_linear(parameter) or (decoder_only and not parameter.name.startswith("decoder.")):
         return False
@@ -41,9 +46,12 @@ def quantized_bytes(parameter: Parameter, quant: WeightQuant, *, tp: int) -> int
     """Return the bytes of a quantized weight on one rank, its bias apart.
 
     4 bits: 512 bytes a tile of 16 outputs and 64 inputs, and for each output and group a 2-byte scale and a
-    1-byte zero point; with act-order 8 bytes an input. 8 bits: a byte a weight and 4 bytes an output.
+    1-byte zero point; with act-order 8 bytes an input. 8 bits: a byte a weight and 4 bytes an output. 12
+    bits: `bf12_shape.bf12_bytes`.
     """
     outputs, inputs = local_shape(parameter, tp=tp)
+    if not quant.is_stored:
+        return bf12_shape.bf12_bytes(outputs, inputs)
     if not quant.is_4_bit:
         return outputs * inputs + 4 * outputs
     tiles = -(-outputs // TILE_OUTPUTS) * -(-inputs // TILE_INPUTS)
@@ -55,7 +63,7 @@ def parameter_bytes(
     parameter: Parameter, spec: ModelSpec, quant: WeightQuant | None, *, dtype_bytes: int, tp: int
 ) -> int:
     """Return the bytes of any parameter on one rank."""
-    if quant is not None and is_quantized(parameter, spec, quant):
+    if quant is not None and is_quantized(parameter, spec, quant, tp=tp):
         return quantized_bytes(parameter, quant, tp=tp)
     return dtype_bytes * prod(local_shape(parameter, tp=tp))
 

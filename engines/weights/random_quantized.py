@@ -6,7 +6,8 @@ Scales are such that activations keep their size, as in `engines/weights/load.py
 import torch
 from torch import Tensor
 
-from engines.ops import Fp8, Int4, Int8
+from engines.ops import Dense12, Fp8, Int4, Int8
+from engines.quant.bf12_layer import layer_in_12_bits
 from engines.quant.int4_tiles import linear_int4
 from engines.quant.linear_tensors import tensors_of
 from engines.quant.weight_quant import WeightQuant
@@ -21,14 +22,17 @@ def random_quantized(
     parameter: Parameter, quant: WeightQuant, generator: torch.Generator, *, tp: int
 ) -> dict[str, Tensor]:
     """Return the tensors of one rank's share of a layer."""
-    outputs, inputs = local_shape(parameter, tp=tp)
+    name, (outputs, inputs) = parameter.name.removesuffix(".weight"), local_shape(parameter, tp=tp)
     deviation = parameter.shape[1] ** -0.5
-    weight = (
-        _int4(outputs, inputs, quant, deviation, generator)
-        if quant.is_4_bit
-        else _eight_bits(outputs, inputs, quant, deviation, generator)
-    )
-    return tensors_of(weight, parameter.name.removesuffix(".weight"))
+    weight: Dense12 | Int4 | Int8 | Fp8
+    if quant.is_4_bit:
+        weight = _int4(outputs, inputs, quant, deviation, generator)
+    elif quant.is_stored:
+        weight = _eight_bits(outputs, inputs, quant, deviation, generator)
+    else:
+        drawn = torch.empty(outputs, inputs, dtype=torch.bfloat16, device=generator.device)
+        weight = layer_in_12_bits(drawn.normal_(std=deviation, generator=generator), name)
+    return tensors_of(weight, name)
 
 
 def _int4(

@@ -1,4 +1,4 @@
-/* vector.cuh - 16 bytes of global memory as floats, and sums over warps and blocks. */
+/* vector.cuh - 16 bytes of global memory as floats, sums over warps and blocks, words turned over among four lanes. */
 #pragma once
 #include "device/ptx.cuh"
 
@@ -92,4 +92,19 @@ DEVICE float block_max(float x, float* partial) {
 #pragma unroll
     for (int distance = 16; distance > 0; distance /= 2) x = max(x, __shfl_xor_sync(0xffffffffu, x, distance));
     return x;
+}
+
+// Word i of lane c becomes word c of lane i, of the four lanes 4g + c.
+DEVICE void turn_over(unsigned (&w)[4]) {
+    const bool odd = threadIdx.x % 2, high = threadIdx.x / 2 % 2;
+#pragma unroll
+    for (int i = 0; i < 4; i += 2) {
+        const unsigned got = __shfl_xor_sync(0xffffffffu, odd ? w[i] : w[i + 1], 1);
+        (odd ? w[i] : w[i + 1]) = got;
+    }
+#pragma unroll
+    for (int i = 0; i < 2; i++) {
+        const unsigned got = __shfl_xor_sync(0xffffffffu, high ? w[i] : w[i + 2], 2);
+        (high ? w[i] : w[i + 2]) = got;
+    }
 }

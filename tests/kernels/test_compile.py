@@ -78,6 +78,10 @@ def dequantize_int4(arch: str) -> list[dict[str, int | str]]:
     return [{"SCALAR": scalar, "INPUTS": 14336, "GROUP_INPUTS": 128} for scalar in ("bf16", "fp16")]
 
 
+def dequantize_bf12(arch: str) -> list[dict[str, int | str]]:
+    return [{"INPUTS": 4096}]
+
+
 def dequantize_pages(arch: str) -> list[dict[str, int | str]]:
     return [
         {"SCALAR": "bf16", "KV_HEADS": 8, "DIM": dim, "PAGE_TOKENS": 64, "KV_FORMAT": format}
@@ -133,6 +137,7 @@ KERNELS = {
     "attention_prefill_hopper.cu": attention_prefill_hopper,
     "choose_token.cu": choose_token,
     "cut_tiles.cu": cut_tiles,
+    "dequantize_bf12.cu": dequantize_bf12,
     "dequantize_int4.cu": dequantize_int4,
     "dequantize_pages.cu": dequantize_pages,
     "layer_norm.cu": layer_norm,

@@ -9,7 +9,7 @@ Legend: T rows, A attended, H hidden, X qkv.
 import torch
 from torch import Tensor
 
-from engines.ops import BetweenAttentions, Dense, Int4, Weight
+from engines.ops import BetweenAttentions, Dense, Dense12, Int4, Weight
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.operands import rows
 from engines.turbomind.ops import linear_bf12, linear_int4_hopper, linear_skinny_int4
@@ -23,7 +23,7 @@ _BF12_ROWS = frozenset(range(17, 65))
 
 
 def folds(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
-    """Return whether these layers go this way: all four are 4-bit or have a copy in 12 bits.
+    """Return whether these layers go this way: all four are of 4 bits or are there in 12.
 
     Layers in fp16 do not: rows that are not scaled yet may leave its range.
     """
@@ -63,7 +63,7 @@ def _product(gpu: Gpu, x_TI: Tensor, layer: Weight, norm: Added | Normed, *, gat
         return linear_skinny_int4.linear_skinny_int4(gpu, x_TI, layer, norm=norm)
     if isinstance(layer, Int4):
         return linear_int4_hopper.linear_int4_hopper(gpu, x_TI, layer, gated=gated, norm=norm)
-    assert isinstance(layer, Dense) and layer.bf12 is not None, "what is taken has a copy"
+    assert isinstance(layer, Dense | Dense12) and layer.bf12 is not None, "what is taken is there in 12 bits"
     return linear_bf12.linear_bf12(gpu, x_TI, layer.bf12, layer.bias_O, gated=gated, norm=norm)
 
 
@@ -77,9 +77,9 @@ def _fits(gpu: Gpu, num_rows: int, layer: Weight, *, gated: bool = False, parts:
         case Int4():
             fits = linear_int4_hopper.fits(gpu, num_rows, dtype, layer, gated=gated, kept_bytes=kept)
             return fits and num_rows in _INT4_ROWS
-        case Dense(weight_OI=weight_OI, bf12=bf12) if bf12 is not None:
+        case Dense(bf12=bf12) | Dense12(bf12=bf12) if bf12 is not None:
             fits = linear_bf12.fits(gpu, num_rows, dtype, bf12, gated=gated, kept_bytes=kept)
-            outputs, num_sms = weight_OI.shape[0], gpu.num_sms
+            outputs, num_sms = len(bf12.factor_O), gpu.num_sms
             reads = reads_bf12(num_rows=num_rows, outputs=outputs, num_sms=num_sms, gated=gated)
             return fits and reads and num_rows in _BF12_ROWS
         case _:
@@ -96,5 +96,5 @@ def _parts(gpu: Gpu, num_rows: int, layer: Weight) -> int | None:
         return linear_skinny_int4.squares_parts(gpu, num_rows, layer)
     if isinstance(layer, Int4):
         return linear_int4_hopper.squares_parts(gpu, num_rows, layer)
-    assert isinstance(layer, Dense) and layer.bf12 is not None, "what fits has a copy"
+    assert isinstance(layer, Dense | Dense12) and layer.bf12 is not None, "what fits is there in 12 bits"
     return linear_bf12.squares_parts(gpu, num_rows, layer.bf12)

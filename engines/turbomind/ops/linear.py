@@ -6,12 +6,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.ops import Bf12, Dense, Int4, Weight
+from engines.ops import Bf12, Dense, Dense12, Int4, Weight
 from engines.parallel import TpGroup
 from engines.pytorch import linear as torch_linear
 from engines.quant.linear_tensors import shape_of
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import (
+    dequantize_bf12,
     dequantize_int4,
     linear_bf12,
     linear_even,
@@ -50,6 +51,8 @@ def linear(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
     match weight:
         case Dense():
             return _dense(gpu, x_TI, weight, num_rows)
+        case Dense12():
+            return _dense12(gpu, x_TI, weight, num_rows)
         case Int4():
             return _int4(gpu, x_TI, weight, num_rows)
         case _:
@@ -78,10 +81,18 @@ def add_rms_norm_gated(
             return linear_int4_hopper.linear_int4_hopper(gpu, normed_TH, gate_up, gated=True), sum_TH
         x_TI, dense = _unpacked(gpu, normed_TH, gate_up)
         return linear_tiles.linear_tiles(gpu, x_TI, dense, gated=True, new_weight=True), sum_TH
-    kind, outputs = linear_hopper.kind_of(gate_up), gate_up.weight_OI.shape[0]
-    if isinstance(gate_up, Dense) and (bf12 := _bf12(gpu, num_rows, x_TH.dtype, gate_up, gated=True)):
+    if isinstance(gate_up, Dense | Dense12) and (
+        bf12 := _bf12(gpu, num_rows, x_TH.dtype, gate_up, gated=True)
+    ):
         normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps, group)
         return linear_bf12.linear_bf12(gpu, normed_TH, bf12, gate_up.bias_O, gated=True), sum_TH
+    if isinstance(gate_up, Dense12):
+        if not _gates_unpacked(gpu, num_rows, x_TH.dtype, gate_up):
+            return None
+        normed_TH, sum_TH = add_rms_norm(gpu, x_TH, residual_TH, norm_H, eps, group)
+        dense = _widened(gpu, gate_up)
+        return linear_tiles.linear_tiles(gpu, normed_TH, dense, gated=True, new_weight=True), sum_TH
+    kind, outputs = linear_hopper.kind_of(gate_up), gate_up.weight_OI.shape[0]
     if fp7 := fp7_read(gpu, num_rows, x_TH.dtype, gate_up, gated=True):
         codes_TH, scale_T, sum_TH = add_rms_norm_codes(
             gpu, x_TH, residual_TH, norm_H, eps, torch.float8_e4m3fn, group
@@ -107,11 +118,17 @@ def _gates_int4(gpu: Gpu, num_rows: int, dtype: torch.dtype, gate_up: Int4) -> b
     """Return whether a kernel gates 4-bit layers; of many rows the one that takes the unpacked weight."""
     if num_rows in _GATED_INT4_ROWS:
         return linear_int4_hopper.fits(gpu, num_rows, dtype, gate_up, gated=True)
+    return dequantize_int4.fits(gate_up) and _gates_unpacked(gpu, num_rows, dtype, gate_up)
+
+
+def _gates_unpacked(gpu: Gpu, num_rows: int, dtype: torch.dtype, gate_up: Int4 | Dense12) -> bool:
+    """Return whether the kernel for many rows gates a layer that is unpacked for it."""
+    if isinstance(gate_up, Dense12) and dtype != torch.bfloat16:
+        return False
     outputs, inputs = shape_of(gate_up)
     if gates("dense", num_rows=num_rows, outputs=outputs, num_sms=gpu.num_sms) != "tiles":
         return False
-    line_bytes = inputs * dtype.itemsize
-    return dequantize_int4.fits(gate_up) and takes_shape(gpu, dtype, outputs, line_bytes, gated=True)
+    return takes_shape(gpu, dtype, outputs, inputs * dtype.itemsize, gated=True)
 
 
 def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
@@ -130,11 +147,29 @@ def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
     return torch_linear.linear(x_TI, weight)
 
 
-def _bf12(gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense, *, gated: bool = False) -> Bf12 | None:
-    """Return the copy of a weight in 12 bits where this product reads it."""
-    bf12, outputs = weight.bf12, weight.weight_OI.shape[0]
-    sms = gpu.num_sms
-    if bf12 is None or not reads_bf12(num_rows=num_rows, outputs=outputs, num_sms=sms, gated=gated):
+def _dense12(gpu: Gpu, x_TI: Tensor, weight: Dense12, num_rows: int) -> Tensor:
+    """Return the product of a layer that has 12 bits alone: many rows multiply it unpacked."""
+    if linear_bf12.fits(gpu, num_rows, x_TI.dtype, weight.bf12):
+        return linear_bf12.linear_bf12(gpu, x_TI, weight.bf12, weight.bias_O)
+    if linear_skinny_bf12.fits(gpu, num_rows, x_TI.dtype):
+        return linear_skinny_bf12.linear_skinny_bf12(gpu, x_TI, weight.bf12, weight.bias_O)
+    if num_rows == 0 or x_TI.dtype != torch.bfloat16:
+        return torch_linear.linear(x_TI, weight)
+    return F.linear(x_TI, _widened(gpu, weight).weight_OI, weight.bias_O)
+
+
+def _widened(gpu: Gpu, weight: Dense12) -> Dense:
+    return Dense(weight_OI=dequantize_bf12.dequantize_bf12(gpu, weight.bf12), bias_O=weight.bias_O)
+
+
+def _bf12(
+    gpu: Gpu, num_rows: int, dtype: torch.dtype, weight: Dense | Dense12, *, gated: bool = False
+) -> Bf12 | None:
+    """Return the 12 bits of a weight where this product reads them."""
+    bf12, sms = weight.bf12, gpu.num_sms
+    if bf12 is None:
+        return None
+    if not reads_bf12(num_rows=num_rows, outputs=len(bf12.factor_O), num_sms=sms, gated=gated):
         return None
     return bf12 if linear_bf12.fits(gpu, num_rows, dtype, bf12, gated=gated) else None
 
