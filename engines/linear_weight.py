@@ -1,4 +1,4 @@
-"""What a linear layer is stored as: a matrix, 12 bits a number, codes of 4 or 8 bits, copies in 12 and 7 bits.
+"""What a linear layer is stored as: a matrix, 12 bits a number, codes of 4 or 8, copies in 12 and 7.
 
 `engines/ops.py` says what an op makes of one; `engines/quant/` makes them.
 

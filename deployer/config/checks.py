@@ -29,6 +29,7 @@ from deployer.config.target_checks import (
     target_has_a_label_for_a_name,
 )
 from deployer.config.unbuilt import UnbuiltValueError
+from deployer.config.weight_checks import weight_format_suits_the_dtype
 
 SMALLEST_CACHE_BYTES = 1 << 20
 
@@ -187,6 +188,7 @@ RULES: tuple[Rule, ...] = (
     copies_for_decode_are_read,
     kv_format_suits_the_heads,
     kv_format_suits_the_dtype,
+    weight_format_suits_the_dtype,
     tiles_are_in_order,
     adapters_are_there,
     tls_needs_both_files,

@@ -33,7 +33,7 @@ def with_weights(config: DeployConfig, model: OpenedModel) -> OpenedModel:
 def planned_quant(
     asked: Literal["auto", "none"] | WeightFormat, held: WeightQuant | None
 ) -> WeightQuant | None:
-    """Return what a checkpoint holds or becomes, or would hold after `deploy quantize` as it is by default."""
+    """Return what a checkpoint holds or becomes, or would hold after `deploy quantize` by default."""
     if asked == "auto" or (held is not None and asked == held.format):
         return held
     if asked == "none":

@@ -7,6 +7,7 @@ from deployer.plan.figures import Figures
 from deployer.plan.hardware import flops_per_s, supports
 from deployer.plan.number_formats import math_format
 from deployer.plan.start_faults import OLDEST
+from engines.weights.in_12_bits import left_in_16_bits
 from engines.weights.split import padded_vocab
 
 Cautions = Iterator[str]
@@ -64,8 +65,17 @@ def session_is_longer_than_the_cache(case: Case, figures: Figures) -> Cautions:
 
 def weights_have_no_second_copy(case: Case, figures: Figures) -> Cautions:
     why_not = case.second_copy.why_not
-    if why_not is not None and case.options.decode_weights:
+    if why_not is not None and case.options.decode_weights and case.weights != "bf12":
         yield f"there is no second copy of the weights for decode: {why_not}"
+
+
+def layers_stay_in_16_bits(case: Case, figures: Figures) -> Cautions:
+    left = left_in_16_bits(case.spec, tp=case.tp) if case.weights == "bf12" else []
+    if left:
+        yield (
+            f"{len(left)} linear layers of the decoder stay in 16 bits, as they are not whole tiles of 16 "
+            f"outputs and 128 inputs on a rank: `{left[0]}` and the like"
+        )
 
 
 def batch_is_never_full(case: Case, figures: Figures) -> Cautions:
@@ -139,6 +149,7 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     tower_is_on_every_rank,
     session_is_longer_than_the_cache,
     weights_have_no_second_copy,
+    layers_stay_in_16_bits,
     batch_is_never_full,
     session_is_beyond_the_model,
     format_has_no_units,

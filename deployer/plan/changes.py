@@ -128,6 +128,8 @@ def fitting_changes(question: Question) -> Iterator[Keys]:
 
 def _smaller_weights(question: Question) -> Iterator[str]:
     if question.case().weights == "none":
+        if question.spec.dtype == "bfloat16" and question.case().dtype != "float16":
+            yield "bf12"
         if supports(question.hardware, "fp8"):
             yield "fp8"
         yield "awq"

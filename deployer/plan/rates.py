@@ -5,12 +5,14 @@ from dataclasses import dataclass, replace
 
 from deployer.plan.case import Case
 from deployer.plan.hardware import Shares, flops_per_s, share_at
+from deployer.plan.narrow_weights import narrow_weights
 from deployer.plan.number_formats import math_format
 from engines.weights.decode_copy import CopyFormat
 
 # What `Shares` calls the kernels of a format.
 WEIGHT_CURVES = {
     "none": "linear",
+    "bf12": "linear",  # of rows that multiply them unpacked; of few rows that of copies
     "fp8": "linear_fp8",
     "int8": "linear_int8",
     "awq": "linear_int4",
@@ -105,7 +107,7 @@ def expected(case: Case) -> Rates | None:
         device.shares,
         weights=case.weights,
         kv=case.options.kv.format,
-        copies={copy.format for copy in case.second_copy.layers.values()},
+        copies={copy.format for copy in narrow_weights(case).layers.values()},
     )
     if reached is None:
         return None

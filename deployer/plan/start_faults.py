@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from deployer.config.kv_checks import kv_formats
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import any_of
+from deployer.config.weight_checks import weight_rule
 from deployer.plan.case import Case
 from deployer.plan.hardware import Hardware, supports
 from engines.memory.kv_bytes import dtype_rule, head_dim_rule
@@ -17,7 +18,7 @@ OLDEST = [7, 5]  # compute capability that CUDA 13, which compiles our kernels, 
 
 def start_faults(case: Case, *, kv_key: str = "quantization.kv") -> list[str]:
     """Return why an engine does not start with such a case, a line each; `kv_key` names its KV format."""
-    return [*_kv_format(case, kv_key), *_compiler(case)]
+    return [*_kv_format(case, kv_key), *_weight_format(case), *_compiler(case)]
 
 
 def device_faults(config: DeployConfig, hardware: Hardware) -> list[str]:
@@ -39,6 +40,17 @@ def _kv_format(case: Case, key: str) -> Iterator[str]:
     elif (rule := dtype_rule(case.dtype, form)) is not None:
         other = ", or engine.dtype=bfloat16" if supports(device, "bfloat16") else ""
         yield f"{key}={form} (computed in {case.dtype} on {device.name}): {rule}; {way_out}{other}"
+
+
+def _weight_format(case: Case) -> Iterator[str]:
+    asked = f"quantization.weights={case.weights}"
+    if (rule := weight_rule(case.dtype, case.weights)) is not None:
+        other = "engine.dtype=bfloat16 or " if supports(case.hardware, "bfloat16") else ""
+        where = f"computed in {case.dtype} on {case.hardware.name}"
+        yield f"{asked} ({where}): {rule}; use {other}quantization=auto"
+    elif case.weights == "bf12" and case.spec.dtype != "bfloat16":
+        held = f"the checkpoint is in {case.spec.dtype}"
+        yield f"{asked}: {held}, and 12 bits are made of bfloat16 alone; use quantization=auto"
 
 
 def _compiler(case: Case) -> Iterator[str]:

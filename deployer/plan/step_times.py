@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from deployer.plan.case import Case
+from deployer.plan.narrow_weights import narrow_weights
 from deployer.plan.rates import Rates
 from deployer.plan.roofline import Bound, Time, all_reduce_bytes, joined, linear_time
 from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
@@ -30,6 +31,7 @@ class DecoderWork:
     layer_copies: tuple[LayerCopy, ...]  # that a step of few rows reads in place of weights, by format
     head_copies: tuple[LayerCopy, ...]  # one or none
     copy_rows: Mapping[CopyFormat, int]  # of a step that reads them, at most
+    copies_alone: bool  # steps of more rows unpack them first
     kv_token_bytes: int
     flops_per_pair: int  # attention of one query to one key, over all layers
     small_row_bytes: int  # what norms, rotation and activations move for one token, over all layers
@@ -42,9 +44,16 @@ class DecoderWork:
         """What a step that reads every copy does not read of layers and head."""
         return sum(copy.saved_bytes for copy in (*self.layer_copies, *self.head_copies))
 
-    def read(self, copies: tuple[LayerCopy, ...], rows: int) -> list[LayerCopy]:
-        """Return the copies that a step of so many rows reads."""
-        return [copy for copy in copies if rows <= self.copy_rows[copy.format]]
+    def read(self, copies: tuple[LayerCopy, ...], rows: int, *, at_limit: bool) -> list[LayerCopy]:
+        """Return the copies that a step of so many rows reads; at the limit all that have no first one."""
+        every = at_limit and self.copies_alone
+        return [copy for copy in copies if every or rows <= self.copy_rows[copy.format]]
+
+    def unpacking_bytes(self, copies: tuple[LayerCopy, ...], rows: int) -> int:
+        """Return what a step of so many rows moves to unpack copies: it reads 12 bits and writes 16."""
+        if not self.copies_alone or len(self.read(copies, rows, at_limit=False)) == len(copies):
+            return 0
+        return sum(2 * copy.num_bytes + copy.saved_bytes for copy in copies)
 
 
 def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
@@ -60,15 +69,21 @@ def decoder_work(case: Case, parts: list[WeightPart]) -> DecoderWork:
     decoder, tp = case.spec.decoder, case.tp
     layers = [part for part in parts if part.name in QUANTIZED]
     heads = [part for part in parts if part.name == "head"]
-    copies = case.second_copy.layers
+    narrow = narrow_weights(case)
+    of_layers = by_format(
+        copy for name, copy in narrow.layers.items() if name != HEAD and ".vision_" not in name
+    )
+    of_head = by_format(copy for name, copy in narrow.layers.items() if name == HEAD)
+    saved = [sum(copy.saved_bytes for copy in some) if narrow.alone else 0 for some in (of_layers, of_head)]
     return DecoderWork(
         layer_weights=sum(part.num_weights for part in layers),
-        layer_bytes=bytes_of(layers, *QUANTIZED),
+        layer_bytes=bytes_of(layers, *QUANTIZED) + saved[0],
         head_weights=sum(part.num_weights for part in heads),
-        head_bytes=bytes_of(heads, "head"),
-        layer_copies=by_format(copy for name, copy in copies.items() if name != HEAD),
-        head_copies=by_format(copy for name, copy in copies.items() if name == HEAD),
-        copy_rows={copy.format: most_rows(copy.format, case.capability) for copy in copies.values()},
+        head_bytes=bytes_of(heads, "head") + saved[1],
+        layer_copies=of_layers,
+        head_copies=of_head,
+        copy_rows={copy.format: _rows_read(case, copy.format) for copy in (*of_layers, *of_head)},
+        copies_alone=narrow.alone,
         kv_token_bytes=kv_token_bytes(
             decoder, format=case.options.kv.format, dtype_bytes=case.dtype_bytes, tp=case.tp
         ),
@@ -163,14 +178,19 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
     """Return seconds and bound of the layers' matrix products over `rows` and of the head's over its own.
 
     At the limit all of them stream and compute at once; what is reached of it is the mean of both shares.
-    Few rows read the second copy of a weight that has one.
+    Few rows read the second copy of a weight that has one; weights in 12 bits alone are unpacked for more.
     """
+    at_limit = rates.reached is None
     layer_bytes, layer_share = _streamed(
-        work.layer_bytes, work.read(work.layer_copies, rows), rates, rows=rows, share=rates.layer_share(rows)
+        work.layer_bytes,
+        work.read(work.layer_copies, rows, at_limit=at_limit),
+        rates,
+        rows=rows,
+        share=rates.layer_share(rows),
     )
     head_bytes, head_share = _streamed(
         work.head_bytes,
-        work.read(work.head_copies, head_rows),
+        work.read(work.head_copies, head_rows, at_limit=at_limit),
         rates,
         rows=head_rows,
         share=rates.plain_share(head_rows),
@@ -186,7 +206,15 @@ def _linear(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> tu
     if bound == "weights":
         of_layers = layer_bytes / (layer_bytes + head_bytes)
     slowdown = of_layers / layer_share + (1 - of_layers) / head_share
-    return least_s * slowdown, bound
+    return least_s * slowdown + _unpacking_s(work, rates, rows=rows, head_rows=head_rows), bound
+
+
+def _unpacking_s(work: DecoderWork, rates: Rates, *, rows: int, head_rows: int) -> float:
+    """Return the time in which weights of 12 bits become those of 16; at the limit that takes none."""
+    if rates.reached is None:
+        return 0.0
+    layers, head = ((work.layer_copies, rows), (work.head_copies, head_rows))
+    return (work.unpacking_bytes(*layers) + work.unpacking_bytes(*head)) / rates.bytes_per_s
 
 
 def _streamed(
@@ -200,6 +228,11 @@ def _streamed(
     parts.append((num_bytes - sum(copy.num_bytes + copy.saved_bytes for copy in read), share))
     streamed = sum(part for part, _ in parts)
     return streamed, streamed / sum(part / reached for part, reached in parts)
+
+
+def _rows_read(case: Case, form: CopyFormat) -> int:
+    """Return the rows of a step whose products read such weights as they are; engine=pytorch unpacks all."""
+    return most_rows(form, case.capability) if case.options.kind == "turbomind" else 0
 
 
 def _other_s(case: Case, work: DecoderWork, rates: Rates, *, rows: int, sampled: int) -> float:

@@ -16,6 +16,7 @@ from engines.memory.kv_bytes import kv_heads_per_rank, plain_bytes
 from engines.turbomind.batch_ladder import ladder
 from engines.turbomind.chunk_ladder import chunk_ladder
 from engines.turbomind.scratch_bytes import scratch_bytes
+from engines.weights.decode_copy import HEAD, bf12_alone
 
 # One H200, torch 2.11, 2026-11-22: a first graph took 75 MB, each of seven more, of 384 nodes, 1.05 MB.
 FIRST_GRAPH_BYTES = 75_000_000
@@ -33,10 +34,10 @@ def decoder_bytes(case: Case) -> int:
     and the rotary tables, T D float32 numbers. On top the larger of
         attention   q, k, v; q and k rotated; the output:   T D (3 N + 3 K)
         FFN         gate and up beside their product:       3 T F; in plain torch, silu apart, 4 T F
-    with this rank's heads N, K and width F.
+    with this rank's heads N, K and width F; and a weight of 12 bits, unpacked.
     """
     tables = case.step_tokens * case.spec.decoder.head_dim * 4
-    return case.step_tokens * _token_width(case) * case.dtype_bytes + tables
+    return case.step_tokens * _token_width(case) * case.dtype_bytes + tables + unpacked_bytes(case)
 
 
 def sampling_bytes(case: Case) -> int:
@@ -79,7 +80,7 @@ def graph_bytes(case: Case) -> int:
     decoder = case.spec.decoder
     most_rows = max(chunk_rows, default=0)
     activations = max(sizes[-1], most_rows) * _token_width(case) * case.dtype_bytes
-    activations += most_rows * decoder.hidden * case.dtype_bytes
+    activations += most_rows * decoder.hidden * case.dtype_bytes + bool(chunk_rows) * unpacked_bytes(case)
     nodes = (len(sizes) + len(chunk_rows)) * NODES_A_LAYER * decoder.num_layers * GRAPH_NODE_BYTES
     outputs = sum(sizes) * (decoder.hidden + decoder.vocab) + len(chunk_rows) * sizes[-1] * decoder.hidden
     plain_kv = plain_bytes(
@@ -87,6 +88,15 @@ def graph_bytes(case: Case) -> int:
     )
     each = (nodes + outputs * case.dtype_bytes) * (1 + bool(case.spec.adapters))
     return FIRST_GRAPH_BYTES + activations + each + bool(chunk_rows) * plain_kv
+
+
+def unpacked_bytes(case: Case) -> int:
+    """Return the largest layer of weights in 12 bits alone as a matrix, for steps of many rows."""
+    if case.weights != "bf12":
+        return 0
+    layers = bf12_alone(case.spec, tp=case.tp)
+    in_16_bits = (layer.num_bytes + layer.saved_bytes for name, layer in layers.items() if name != HEAD)
+    return max(in_16_bits, default=0) * case.dtype_bytes // 2
 
 
 def kernel_bytes(case: Case) -> int:

@@ -69,6 +69,11 @@ def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
         )
     if options.compare is None and asked.weights in ("auto", "none"):
         faults.append(f"quantization.weights={asked.weights}: names no format to make; use {OPTIONS}")
+    if asked.weights == "bf12":
+        faults.append(
+            "quantization.weights=bf12: is made while an engine starts, of the checkpoint as it is; use "
+            f"{OPTIONS}, or quantize.compare=[bf12] for what it costs"
+        )
     allowed = {
         "num_samples": POSITIVE,
         "held_out": POSITIVE,

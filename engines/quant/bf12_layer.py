@@ -20,8 +20,8 @@ def layer_in_12_bits(weight_OI: Tensor, name: str) -> Dense12:
     bf12 = bf12_of(weight_OI)
     if bf12 is None:
         raise CheckpointError(
-            f"`{name}` has weights of 65,536 and more, infinities or NaNs (quantization.weights=bf12): 12 bits "
-            "hold none of them; use quantization=auto"
+            f"`{name}` has weights of 65,536 and more, infinities or NaNs (quantization.weights=bf12): 12 "
+            "bits hold none of them; use quantization=auto"
         )
     return Dense12(bf12=bf12, bias_O=None)
 

@@ -17,6 +17,7 @@ _ROWS = (32, *range(64, 641, 64), 768, 896, 1024, 1280, 1536, 2048)
 # and for codes of 8 bits 1,200 TFLOP/s (round figures of steps of 512 and 1,024 tokens, kernels/LOG.md).
 _OPERATIONS: dict[str | None, float] = {
     None: 2.2e11,
+    "bf12": 3.5e11,
     "awq": 3.5e11,
     "gptq": 3.5e11,
     "fp8": 6e11,

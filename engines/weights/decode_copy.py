@@ -16,6 +16,7 @@ from engines.options import EngineOptions
 from engines.quant import bf12_shape, fp7_shape
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
+from engines.weights.in_12_bits import lies_in_12_bits
 from engines.weights.parameter import Parameter
 from engines.weights.parameters import parameters
 from engines.weights.quantized_bytes import is_quantized, parameter_bytes
@@ -109,6 +110,18 @@ def layer_copies(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> dict
         if may_be_copied(parameter.name)
     )
     return {name: layer for name, layer in found if layer is not None}
+
+
+def bf12_alone(spec: ModelSpec, *, tp: int) -> dict[str, LayerCopy]:
+    """Return what lies in 12 bits without a first copy where quantization.weights=bf12, by layer."""
+    return {
+        parameter.name.removesuffix(".weight"): _layer_copy(
+            "bf12", bf12_shape.bf12_bytes(outputs, inputs), 2 * outputs * inputs
+        )
+        for parameter in parameters(spec)
+        if lies_in_12_bits(parameter, tp=tp)
+        for outputs, inputs in [local_shape(parameter, tp=tp)]
+    }
 
 
 def most_rows(form: CopyFormat, capability: tuple[int, int] | None) -> int:

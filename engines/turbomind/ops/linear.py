@@ -149,8 +149,8 @@ def _dense(gpu: Gpu, x_TI: Tensor, weight: Dense, num_rows: int) -> Tensor:
 
 def _dense12(gpu: Gpu, x_TI: Tensor, weight: Dense12, num_rows: int) -> Tensor:
     """Return the product of a layer that has 12 bits alone: many rows multiply it unpacked."""
-    if linear_bf12.fits(gpu, num_rows, x_TI.dtype, weight.bf12):
-        return linear_bf12.linear_bf12(gpu, x_TI, weight.bf12, weight.bias_O)
+    if bf12 := _bf12(gpu, num_rows, x_TI.dtype, weight):
+        return linear_bf12.linear_bf12(gpu, x_TI, bf12, weight.bias_O)
     if linear_skinny_bf12.fits(gpu, num_rows, x_TI.dtype):
         return linear_skinny_bf12.linear_skinny_bf12(gpu, x_TI, weight.bf12, weight.bias_O)
     if num_rows == 0 or x_TI.dtype != torch.bfloat16:
@@ -169,7 +169,8 @@ def _bf12(
     bf12, sms = weight.bf12, gpu.num_sms
     if bf12 is None:
         return None
-    if not reads_bf12(num_rows=num_rows, outputs=len(bf12.factor_O), num_sms=sms, gated=gated):
+    outputs, alone = len(bf12.factor_O), isinstance(weight, Dense12)
+    if not reads_bf12(num_rows=num_rows, outputs=outputs, num_sms=sms, gated=gated, alone=alone):
         return None
     return bf12 if linear_bf12.fits(gpu, num_rows, dtype, bf12, gated=gated) else None
 

@@ -39,16 +39,22 @@ _GATED_ROWS: dict[Kind, range] = {
 _GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "e4m3": None, "int8": 257}
 # The most rows that `linear_bf12` takes in less time than all others that read 16 bits, for the same layers.
 _MOST_BF12_ROWS = (64, 64, 128, 128)
+# The same where there is nothing but the 12 bits, which other kernels take unpacked: blocks of 128 rows share
+# the weights in L2.
+_MOST_BF12_ALONE_ROWS = (256, 256, 640, 640)
 # The most rows that `linear_fp7` takes in less time than all others that read 8 bits.
 _MOST_FP7_ROWS = (64, 64, 128, 128)
 
 
-def reads_bf12(*, num_rows: int, outputs: int, num_sms: int, gated: bool = False) -> bool:
+def reads_bf12(
+    *, num_rows: int, outputs: int, num_sms: int, gated: bool = False, alone: bool = False
+) -> bool:
     """Return whether a product reads a weight's copy in 12 bits, where there is one and the kernel fits.
 
-    `gated`: and applies the gates to it.
+    `gated`: and applies the gates to it. `alone`: there is no weight in 16 bits beside it.
     """
-    return _reads(_MOST_BF12_ROWS, num_rows=num_rows, outputs=outputs, num_sms=num_sms, gated=gated)
+    most = _MOST_BF12_ALONE_ROWS if alone else _MOST_BF12_ROWS
+    return _reads(most, num_rows=num_rows, outputs=outputs, num_sms=num_sms, gated=gated)
 
 
 def reads_fp7(*, num_rows: int, outputs: int, num_sms: int, gated: bool = False) -> bool:

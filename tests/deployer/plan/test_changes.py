@@ -96,7 +96,7 @@ def test_what_does_not_fit_gets_the_nearest_changes_that_do() -> None:
     asked = question("+model=internvl2_76b")
     assert not fits(figures(asked))
     ways = nearest_fits(asked)
-    assert [change.words for change in ways][:2] == ["engine.tp=2", "quantization.weights=fp8"]
+    assert [change.words for change in ways][:2] == ["engine.tp=2", "quantization.weights=bf12"]
     again = figures(question("+model=internvl2_76b", "engine.tp=2"))
     assert fits(again)
     assert ways[0].kv_tokens == again.memory.kv_tokens

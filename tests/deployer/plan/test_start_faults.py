@@ -21,6 +21,21 @@ def test_what_starts_has_no_fault() -> None:
         assert start_faults(what) == []
 
 
+def test_weights_in_12_bits_are_computed_in_bfloat16_of_a_checkpoint_in_it() -> None:
+    assert start_faults(case(weights="bf12")) == []
+    float16 = replace(case(weights="bf12").options, dtype="float16")
+    (fault,) = start_faults(replace(case(weights="bf12"), options=float16))
+    assert fault == (
+        "quantization.weights=bf12 (computed in float16 on h200): 12 bits are those of bfloat16 numbers, "
+        "whose range float16 has not; use engine.dtype=bfloat16 or quantization=auto"
+    )
+    made_in = case(weights="bf12")
+    (fault,) = start_faults(replace(made_in, spec=replace(made_in.spec, dtype="float16")))
+    assert fault.endswith(
+        "the checkpoint is in float16, and 12 bits are made of bfloat16 alone; use quantization=auto"
+    )
+
+
 def test_keys_in_12_bits_computed_in_float16_are_a_fault_with_a_way_out_that_the_device_has() -> None:
     (fault,) = start_faults(kept_in(case(), "bf12", dtype="float16"))
     assert fault == (

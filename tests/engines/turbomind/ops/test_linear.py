@@ -1,13 +1,16 @@
 """The linear op of the table: which way a product is taken, and that every way gives the twin's result."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from linear_layers import layers
 from paged_attention import relative_error
 
-from engines.ops import Dense, Fp8, Int4
+from engines.ops import Dense, Dense12, Fp8, Int4
 from engines.pytorch import linear as twin
 from engines.pytorch.ops_torch import TorchOps
+from engines.quant.bf12_layer import layer_in_12_bits
 from engines.quant.bf12_tiles import bf12_of
 from engines.quant.fp7_tiles import fp7_of
 from engines.quant.int4_tiles import linear_int4
@@ -32,6 +35,41 @@ def test_every_kind_of_weight_gives_the_twins_result(
     got, wanted = linear(gpu, x, weight), twin.linear(x, weight)
     assert got.shape == wanted.shape and got.dtype == wanted.dtype
     assert not got.numel() or relative_error(got, wanted.float()) < 5e-3  # both are rounded
+
+
+def in_12_bits(gpu, outputs: int, inputs: int) -> Dense12:
+    layer = layer_in_12_bits(torch.randn(outputs, inputs, dtype=BF16, device=gpu.device), "layer")
+    return replace(layer, bias_O=torch.randn(outputs, dtype=BF16, device=gpu.device))
+
+
+# few rows; a block of them; several blocks, the last one small; unpacked
+@pytest.mark.parametrize("num_rows", [0, 3, 40, 135, 260])
+def test_12_bits_alone_give_the_twins_result(gpu, num_rows: int) -> None:
+    weight = in_12_bits(gpu, 48, 256)
+    x = torch.randn(num_rows, 256, dtype=BF16, device=gpu.device)
+    got, wanted = linear(gpu, x, weight), twin.linear(x, weight)
+    assert got.shape == wanted.shape and got.dtype == wanted.dtype
+    assert not num_rows or relative_error(got, wanted.float()) < 5e-3
+
+
+@pytest.mark.parametrize("num_rows", [3, 135, 130, 20])
+def test_a_gate_on_12_bits_alone_gives_the_twins_result(
+    gpu, num_rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if num_rows == 130:  # the way of many rows: unpacked, then gated
+        monkeypatch.setattr("engines.turbomind.ops.linear_choice._GATED_TILES", {"dense": 130})
+        monkeypatch.setattr("engines.turbomind.ops.linear_choice._MOST_BF12_ALONE_ROWS", (64,) * 4)
+    weight, truth = in_12_bits(gpu, 416, 256), TorchOps()
+    x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
+    norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
+    done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
+    if gpu.capability != (9, 0):
+        assert done is None
+        return
+    assert done is not None
+    gate_up, total = truth.add_rms_norm_linear(x, residual, norm, 1e-5, weight)
+    assert relative_error(done[0], truth.silu_mul(gate_up).float()) < 2e-2
+    assert torch.equal(done[1], total)
 
 
 # The last has too few outputs to be gated where they are multiplied.
