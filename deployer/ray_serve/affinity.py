@@ -40,7 +40,10 @@ def ranked(key: bytes, replicas: Sequence[str]) -> list[str]:
 
 def _pieces(asked: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield pictures and texts in order, up to the first text of the user."""
-    for field in ("instructions", "prompt", "input"):
+    shown = asked.get("image_data")  # of /generate
+    for one in shown if isinstance(shown, list) else [shown]:
+        yield from (("picture", address) for address in _addresses(one))
+    for field in ("instructions", "system", "prompt", "input"):
         if isinstance(asked.get(field), str):
             yield "text", asked[field]
     messages = asked.get("messages") or asked.get("input")
@@ -56,10 +59,15 @@ def _pieces(asked: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _pictures(message: Any) -> Iterator[str]:
     for part in _parts(message):
-        found = part.get("image_url")
-        address = found.get("url") if isinstance(found, dict) else found
-        if isinstance(address, str):
-            yield address
+        for field in ("image_url", "source"):  # OpenAI's, Anthropic's
+            yield from _addresses(part.get(field))
+
+
+def _addresses(found: Any) -> Iterator[str]:
+    """Yield where a picture is, or itself."""
+    address = (found.get("url") or found.get("data")) if isinstance(found, dict) else found
+    if isinstance(address, str):
+        yield address
 
 
 def _texts(message: Any) -> Iterator[str]:

@@ -56,6 +56,19 @@ def test_other_apis_have_keys_too() -> None:
     assert None not in keys and len(set(keys)) == 3
 
 
+def test_pictures_of_every_api_decide() -> None:
+    def image(data: str) -> dict[str, Any]:
+        return {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
+
+    assert key_of(user("one", image("AAAA"))) == key_of(user(image("AAAA"), "two"), system="s")
+    assert key_of(user("one", image("AAAA"))) != key_of(user("one", image("BBBB")))
+    keys = [
+        affinity_key(json.dumps({"prompt": text, "image_data": given}).encode())
+        for text, given in (("one", "data:x"), ("two", ["data:x"]), ("three", [{"url": "data:x"}, "data:y"]))
+    ]
+    assert len(set(keys)) == 1 and keys[0] != affinity_key(b'{"prompt": "one"}')
+
+
 def test_what_is_no_request_goes_anywhere() -> None:
     assert affinity_key(b"no json") is None and affinity_key(b"[1]") is None and affinity_key(b"{}") is None
     assert key_of({"role": "user", "content": 5}) is None and affinity_key(b'{"messages": [7]}') is None

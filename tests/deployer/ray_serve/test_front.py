@@ -43,14 +43,14 @@ def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(front, "PAUSE_S", 0.001)
 
 
-async def post(replicas: Scripted, *, retries: int = 2) -> httpx.Response:
+async def post(replicas: Scripted, *, retries: int = 2, path: str = "/v1/chat/completions") -> httpx.Response:
     async def route(request: Request) -> Response:
         return await answer(replicas, request, retries=retries)
 
     app = Starlette(routes=[Route("/{path:path}", route, methods=["POST"])])
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://front") as client:
-        return await client.post("/v1/chat/completions?x=1", content=b'{"prompt": "hello"}')
+        return await client.post(f"{path}?x=1", content=b'{"prompt": "hello"}')
 
 
 async def test_an_answer_is_passed_on_with_its_status_and_headers() -> None:
@@ -94,3 +94,11 @@ async def test_a_death_within_a_stream_ends_it_with_an_error_event() -> None:
     events = reply.text.strip().split("\n\n")
     assert events[:3] == ["data: {1}", "data: {2}", "data: {3}"]
     assert len(events) == 4 and '"code":"engine_unavailable"' in events[3]
+
+
+async def test_faults_have_the_shape_of_the_path_s_api() -> None:
+    reply = await post(Scripted([LOST], [LOST]), retries=1, path="/v1/messages")
+    assert (reply.status_code, reply.json()["error"]["type"]) == (503, "overloaded_error")
+    stream: Script = [head(), b"event: message_start\ndata: {}\n\n", LOST]
+    end = (await post(Scripted(stream), path="/v1/messages")).text.strip().split("\n\n")[-1]
+    assert end.startswith('event: error\ndata: {"type":"error"')
