@@ -108,10 +108,12 @@ class _Builder:
         return self._fault(at, value, f"must be {_NAMES[hint]}", f"write {int(value)}" if whole else "")
 
     def _choice(self, choices: tuple[Any, ...], value: Any, at: str) -> Any:
-        if self._misread(value, at, wants_text=True):
+        written = self._written(value, at)
+        if written in choices and self._misread(value, at, wants_text=True):
             return UNBUILT
         if value in choices:
             return value
+        value = written or value  # no quotes would make a choice of it
         close = near(str(value), map(str, choices), limit=1)
         return self._fault(
             at,
@@ -159,24 +161,31 @@ class _Builder:
 
     def _misread(self, value: Any, at: str, *, wants_text: bool) -> bool:
         """Report an unquoted scalar that YAML took for something else; tell whether it was one."""
-        settings = self._origins.settings.get(at)
-        if not settings or not settings[-1].plain or isinstance(value, str) or value is None:
-            return False
-        text = settings[-1].text
-        if not text or "${" in text:
+        text = self._written(value, at)
+        if not text:
             return False
         surprising = _is_surprising(text, value)
         if not wants_text and not surprising:
             return False
         read_as = str(value).lower() if isinstance(value, bool) else f"the number {value}"
         name = at.rpartition(".")[2]
-        quote = f"{name}: '{text}'" if settings[-1].flag is None else f"{at}=\"'{text}'\""
+        setting = self._origins.settings[at][-1]
+        quote = f"{name}: '{text}'" if setting.flag is None else f"{at}=\"'{text}'\""
         number = (
             f", for a number write {value}" if surprising and not wants_text and math.isfinite(value) else ""
         )
-        where = settings[-1].where
-        self.faults.append(f"{at}={text} ({where}): is read as {read_as}; for text quote it: {quote}{number}")
+        self.faults.append(
+            f"{at}={text} ({setting.where}): is read as {read_as}; for text quote it: {quote}{number}"
+        )
         return True
+
+    def _written(self, value: Any, at: str) -> str | None:
+        """Return an unquoted scalar as it is written where YAML read something else than text."""
+        settings = self._origins.settings.get(at)
+        if not settings or not settings[-1].plain or isinstance(value, str) or value is None:
+            return None
+        text = settings[-1].text
+        return None if "${" in text else text
 
     def _unknown(self, at: str, name: str, known: Mapping[str, Any], value: Any) -> None:
         key = _join(at, name)

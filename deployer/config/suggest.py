@@ -9,14 +9,24 @@ _OTHER_NAMES = {"gpu": "cuda", "bf16": "bfloat16", "fp16": "float16", "half": "f
 
 
 def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:
-    """Return the known names closest to `word`, the nearest first; one that contains it counts as close."""
+    """Return the known names closest to `word`, the nearest first; one that contains it counts as close.
+
+    Where one differs in capitals or hyphens alone, it is meant, and no other is told.
+    """
     names = sorted(set(known))
     if _OTHER_NAMES.get(word) in names:
         return [_OTHER_NAMES[word]]
+    if same := [name for name in names if _letters(name) == _letters(word)]:
+        return same[:limit]
     cutoff = 0.6 if len(word) > 3 else 0.5  # one letter of two is as far as two of five
     found = get_close_matches(word, names, n=limit, cutoff=cutoff)
     found += [name for name in names if word and word in name and name not in found]
     return found[:limit]
+
+
+def _letters(word: str) -> str:
+    """Return a word without what people write one way or another: capitals, hyphens for underscores."""
+    return word.lower().replace("-", "_")
 
 
 def quoted(names: Iterable[str]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from deployer.config.override_text import override_text
 from deployer.config.repositories import options_by_repository
-from deployer.config.suggest import quoted, way_out
+from deployer.config.suggest import near, quoted, way_out
 from deployer.config.tree import ConfigTree
 from deployer.errors import UsageError
 from deployer.lmdeploy.flags import Flag
@@ -177,4 +177,6 @@ def _model(name: str, tree: ConfigTree) -> Line:
 
 
 def _near(name: str, known: dict[str, str]) -> str:
-    return way_out(name.lower(), known, kind="repositories") if known else "`deploy list models` shows them"
+    close = near(name.lower(), known)
+    nearest = f"nearest repositories: {quoted(close)}; " if close else ""
+    return f"{nearest}`deploy list models` shows every model that has an option"

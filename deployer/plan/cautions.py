@@ -7,6 +7,7 @@ from deployer.plan.figures import Figures
 from deployer.plan.hardware import flops_per_s, supports
 from deployer.plan.number_formats import math_format
 from deployer.plan.start_faults import OLDEST
+from engines.weights.decode_copy import FP7_ON_9_ALONE, layer_copies, most_rows
 from engines.weights.in_12_bits import left_in_16_bits
 from engines.weights.split import padded_vocab
 
@@ -76,6 +77,13 @@ def layers_stay_in_16_bits(case: Case, figures: Figures) -> Cautions:
             f"{len(left)} linear layers of the decoder stay in 16 bits, as they are not whole tiles of 16 "
             f"outputs and 128 inputs on a rank: `{left[0]}` and the like"
         )
+
+
+def fp8_layers_have_no_second_copy(case: Case, figures: Figures) -> Cautions:
+    if not case.second_copy.layers or most_rows("fp7", case.capability):
+        return
+    if any(layer.format == "fp7" for layer in layer_copies(case.spec, case.quant, tp=case.tp).values()):
+        yield f"fp8 layers have no second copy, decode reads their 8 bits: {FP7_ON_9_ALONE}"
 
 
 def batch_is_never_full(case: Case, figures: Figures) -> Cautions:
@@ -150,6 +158,7 @@ RULES: tuple[Callable[[Case, Figures], Cautions], ...] = (
     session_is_longer_than_the_cache,
     weights_have_no_second_copy,
     layers_stay_in_16_bits,
+    fp8_layers_have_no_second_copy,
     batch_is_never_full,
     session_is_beyond_the_model,
     format_has_no_units,

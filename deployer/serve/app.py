@@ -15,6 +15,7 @@ from deployer.serve.api_schema import describe_bodies
 from deployer.serve.chat_completions import chat_routes
 from deployer.serve.completions import completion_routes
 from deployer.serve.described import deployment_routes
+from deployer.serve.endpoints import NO_SUCH_PATH
 from deployer.serve.health import health_routes
 from deployer.serve.image_price import price_routes
 from deployer.serve.key_file import needs_key
@@ -85,7 +86,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for HTTPException only"
     path, code, rule, headers = request.url.path, "invalid_request", error.detail, error.headers or {}
     if error.status_code == 404:
-        code, rule = "path_not_found", "no such path; GET / lists those that are served"
+        code, rule = "path_not_found", NO_SUCH_PATH
     elif error.status_code == 405:  # the router names the methods of one route, and a path may have several
         headers = {"allow": allowed_methods(request.app, request.scope)}
         code, rule = "method_not_allowed", f"the path takes {headers['allow']}"

@@ -1,4 +1,7 @@
-"""What a server answers from its first second until its engine is ready: its health, its card, 503 else."""
+"""What a server answers from its first second until its engine is ready: its health, its card, 503 else.
+
+A path that will never be served is a 404 from the beginning.
+"""
 
 import time
 from dataclasses import dataclass, field
@@ -12,6 +15,7 @@ from deployer.serve.admission import Admission
 from deployer.serve.api_errors import ApiFault
 from deployer.serve.class_places import ClassPlaces
 from deployer.serve.comeback import retry_after_s
+from deployer.serve.endpoints import NO_SUCH_PATH, is_served
 from deployer.serve.health import health_of, metrics_routes
 from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.layers import layers
@@ -137,6 +141,11 @@ def _routes(starting: Starting) -> APIRouter:
         if page is not None:
             return page
         record = record_of(request)
+        if not is_served(request.url.path, admin=starting.config.server.admin_keys_file is not None):
+            record.error = "path_not_found"
+            message = f"{request.method} {request.url.path}: {NO_SUCH_PATH}"
+            fault = ApiFault(status=404, message=message, code="path_not_found")
+            return fault.response(record.path, request_id=record.id)
         record.error = "engine_unavailable"
         return ApiFault(
             status=503,

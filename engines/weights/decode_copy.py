@@ -35,6 +35,7 @@ _NO_TILES = (
     f"no layer is whole tiles of {bf12_shape.TILE_OUTPUTS} outputs and {bf12_shape.TILE_INPUTS} inputs, or "
     f"in e4m3 {fp7_shape.TILE_OUTPUTS} and {fp7_shape.TILE_INPUTS}"
 )
+FP7_ON_9_ALONE = "what reads e4m3 layers in 7 bits is made for compute capability 9.0"
 _COPIED = re.compile(r"(decoder\.layers\.\d+\.(qkv|o|gate_up|down)|decoder\.head)\.weight")
 
 
@@ -82,13 +83,11 @@ def decode_copy(
     why_not = _why_nothing_reads_it(options, quant, dtype=dtype, capability=capability)
     if why_not is not None:
         return DecodeCopy(wanted={}, why_not=why_not)
-    wanted = {
-        name: layer
-        for name, layer in layer_copies(spec, quant, tp=options.tp).items()
-        if most_rows(layer.format, capability)
-    }
+    copies = layer_copies(spec, quant, tp=options.tp)
+    wanted = {name: layer for name, layer in copies.items() if most_rows(layer.format, capability)}
     if not wanted:
-        return DecodeCopy(wanted={}, why_not=_NO_TILES)
+        why_not = f"{FP7_ON_9_ALONE}, not {_version(capability)}" if copies else _NO_TILES
+        return DecodeCopy(wanted={}, why_not=why_not)
     needed = sum(layer.num_bytes for layer in wanted.values())
     limit = options.decode_weights * memory_bytes
     if needed <= limit:

@@ -147,3 +147,11 @@ def test_yaml_cannot_name_code(faults_of: Faults, ops: Path) -> None:
     faults = faults_of(word, config_dirs=[folder])
     assert len(faults) == 2
     assert any("unknown key `model._target_`" in fault and "model/trap.yaml:2" in fault for fault in faults)
+
+
+def test_a_choice_that_yaml_reads_as_a_number_is_answered_with_the_word_to_write(faults_of: Faults) -> None:
+    (fault,) = faults_of("+model=pocket_vl", "quantization.kv=12")
+    assert fault == (
+        "quantization.kv='12' (command line `quantization.kv=12`): must be one of `bf12`, `fp8`, `int4`, "
+        "`int8`, `none`; nearest: `bf12`"
+    )

@@ -171,6 +171,8 @@ def test_a_value_without_counterpart_and_an_unknown_repository_are_told() -> Non
     assert found.words[:2] == ("+model=local", "model.path=DIR")
     assert "opengvlab/internvl2-8b" in found.lines[0].note
     assert found.lines[1].note.startswith("no counterpart for `42`")
+    (line, *_) = translated("lmdeploy serve api_server foo/bar").lines
+    assert line.note.endswith("its folder for DIR; `deploy list models` shows every model that has an option")
 
 
 def test_the_command_goes_to_standard_output_alone(capsys: Captured) -> None:

@@ -50,6 +50,15 @@ def test_a_second_copy_that_nothing_would_read_is_told_where_a_share_is_given() 
     assert "second copy" not in said(case(device="a100"))
 
 
+def test_fp8_layers_without_a_copy_are_told_beside_a_head_that_has_one() -> None:
+    few = replace(case().options.scheduler, max_batch_size=16)
+    older, newest = (with_copy(case(device=name, weights="fp8")) for name in ("a100", "h200"))
+    assert "fp8 layers have no second copy, decode reads their 8 bits: what reads e4m3 layers in 7" in said(
+        with_engine(older, scheduler=few)
+    )
+    assert "second copy" not in said(with_engine(newest, scheduler=few))
+
+
 def test_a_tied_head_is_counted_and_said() -> None:
     assert "ties the head" in said(with_decoder(case(), tied_head=True))
     assert "ties the head" not in said(case())

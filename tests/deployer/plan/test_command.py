@@ -199,3 +199,16 @@ def _hyper_parameters() -> dict[str, Any]:
     found = load_config(["+model=internvl2_8b"]).model.hyper_parameters
     assert found is not None
     return found
+
+
+def test_a_quantized_folder_is_planned_in_its_own_format_alone(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    config = _hyper_parameters() | {"quantization_config": {"quant_method": "awq", "bits": 4}}
+    config["quantization_config"] |= {"group_size": 128, "zero_point": True, "version": "gemm"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    folder = ["model.hub=folder", f"model.path={tmp_path}", "model.repo=null"]
+    code, _, err = run(capsys, *PLAN, *folder, "quantization=fp8")
+    assert code == 3
+    assert f"{tmp_path} holds awq weights; use quantization=auto" in err
+    assert plan(capsys, *folder)["case"]["quant"]["format"] == "awq"

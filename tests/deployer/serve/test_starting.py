@@ -41,12 +41,21 @@ async def test_health_says_starting_how_long_and_in_which_phase(
     engine.pixels.close()
 
 
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/v1/anything"])
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/responses/r", "/docs"])
 async def test_work_is_answered_503_with_the_time_to_come_back(api: httpx.AsyncClient, path: str) -> None:
     reply = await api.post(path, json={})
     assert (reply.status_code, reply.json()["error"]["code"]) == (503, "engine_unavailable")
     assert int(reply.headers["retry-after"]) >= 1
     assert "the engine is starting" in reply.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/anything", "/v1/chat/completion", "/admin/drain", "/v1/responses/a/b"])
+async def test_a_path_that_is_never_served_is_a_404_from_the_beginning(
+    api: httpx.AsyncClient, path: str
+) -> None:
+    reply = await api.post(path, json={})
+    assert (reply.status_code, reply.json()["error"]["code"]) == (404, "path_not_found")
+    assert f"POST {path}: no such path" in reply.json()["error"]["message"]
 
 
 async def test_the_model_is_listed_and_needs_the_key(api: httpx.AsyncClient) -> None:
