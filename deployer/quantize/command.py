@@ -22,6 +22,7 @@ from deployer.quantize.options import (
     QuantizeOptions,
     check_kept,
     check_options,
+    check_read,
     made_for,
     method_of,
 )
@@ -70,7 +71,9 @@ def _compare(config: DeployConfig, options: QuantizeOptions, model: OpenedModel,
     """Make every format that is named and print a row each, the original first."""
     assert options.compare is not None, "asked of a comparison"
     kept = [KEPT[name] for name in options.compare if name in KEPT]
-    check_kept(kept, head_dim=model.spec.decoder.head_dim, dtype=_dtype(config, model, choice))
+    dtype = _dtype(config, model, choice)
+    check_kept(kept, head_dim=model.spec.decoder.head_dim, dtype=dtype)
+    check_read(options.compare, dtype=dtype)
     held = None if model.spec.quantization is None else model.spec.quantization.format
     made = {name: made_for(name, held) for name in options.compare}
     jobs = {name: _part(config, options, model, name) for name in made.values() if name is not None}

@@ -132,6 +132,13 @@ def check_kept(forms: Sequence[KvFormat], *, head_dim: int, dtype: str) -> None:
         raise ConfigError(faults)
 
 
+def check_read(names: Sequence[str], *, dtype: str) -> None:
+    """Raise ConfigError where `compare` names a copy in 12 bits and the engine computes in float16."""
+    if "bf12" in names and dtype == "float16":
+        rule = "an engine in float16 reads no such copy, only one in bfloat16 does"
+        raise ConfigError([f"quantize.compare: bf12: {rule}; leave it out, or set engine.dtype=bfloat16"])
+
+
 def _compare_faults(options: QuantizeOptions, asked: QuantizationConfig) -> list[str]:
     if options.compare is None:
         return []

@@ -135,6 +135,16 @@ def test_keys_and_values_that_the_dtype_does_not_allow_are_refused_before_the_mo
     )
 
 
+def test_a_copy_in_12_bits_is_refused_in_float16_which_reads_none(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(judge_answers, "load_network", None)  # which would be called with a model
+    words = ("+model=pocket_vl", "quantize.compare=[bf12]", "quantize.questions=4", "engine.dtype=float16")
+    code = main(["quantize", *words, f"quantize.out={tmp_path / 'out'}", "engine.device_type=cpu"])
+    assert code == 3
+    assert "quantize.compare: bf12: an engine in float16 reads no such copy" in capsys.readouterr().err
+
+
 def test_a_copy_is_judged_by_held_out_questions(quantize: Quantize) -> None:
     code, out, err = quantize("quantization=awq", "quantize.questions=8")
     assert code == 0, err
