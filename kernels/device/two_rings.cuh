@@ -37,7 +37,8 @@ struct Tile {  // of the result; all rows of some outputs come one after another
     DEVICE explicit Tile(int num_rows) {
         const int along_rows = (num_rows + ROWS - 1) / ROWS, index = blockIdx.x / CLUSTER;
         first_output = index / along_rows * kWidth;
-        first_row = index % along_rows * ROWS;
+        // A box that leaves x is slow: the last block takes rows of the one before once more, and writes them as that does.
+        first_row = min(index % along_rows * ROWS, max(num_rows - ROWS, 0));
     }
 
     // Which of all outputs output `o` of the block is; -1 past the last. GATED: what is gated stands behind all gates.
