@@ -17,7 +17,15 @@ from deployer.plan.weight_bytes import QUANTIZED, WeightPart, bytes_of
 from engines.memory.kv_bytes import kv_token_bytes
 from engines.spec import DecoderSpec, VisionSpec
 from engines.vision.parts import ImagePlan
-from engines.weights.decode_copy import HEAD, CopyFormat, LayerCopy, by_format, most_rows
+from engines.weights.decode_copy import (
+    CAPABILITY,
+    HEAD,
+    MOST_ROWS_ALONE,
+    CopyFormat,
+    LayerCopy,
+    by_format,
+    most_rows,
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -232,7 +240,10 @@ def _streamed(
 
 def _rows_read(case: Case, form: CopyFormat) -> int:
     """Return the rows of a step whose products read such weights as they are; engine=pytorch unpacks all."""
-    return most_rows(form, case.capability) if case.options.kind == "turbomind" else 0
+    if case.options.kind != "turbomind":
+        return 0
+    alone = case.weights == "bf12" and case.capability == CAPABILITY
+    return MOST_ROWS_ALONE if alone else most_rows(form, case.capability)
 
 
 def _other_s(case: Case, work: DecoderWork, rates: Rates, *, rows: int, sampled: int) -> float:

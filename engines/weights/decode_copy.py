@@ -30,6 +30,7 @@ FEW_ROWS_CAPABILITY = (8, 0)  # from which on others read those of bf16, in step
 FEW_ROWS = 16
 # Rows of a step whose products read a copy on 9.0, at most; more rows read the weights.
 MOST_ROWS: Mapping[CopyFormat, int] = {"bf12": 128, "fp7": 128}
+MOST_ROWS_ALONE = 256  # the same of 12 bits that have no 16 beside them: more rows unpack them
 
 _NO_TILES = (
     f"no layer is whole tiles of {bf12_shape.TILE_OUTPUTS} outputs and {bf12_shape.TILE_INPUTS} inputs, or "

@@ -16,8 +16,9 @@ from wide_llama import LAYERS, TIES, VOCAB, Answer, answers, num_parted, write_w
 
 from engines.families.registry import read_spec
 from engines.messages import Ready
+from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
-from engines.weights.decode_copy import CAPABILITY, layer_copies
+from engines.weights.decode_copy import CAPABILITY, bf12_alone, layer_copies
 
 NUM_PROMPTS, NEW_TOKENS = 48, 24
 UNSPLIT_BYTES = 1 << 20  # of a block that torch's allocator does not cut off behind a tensor, at most
@@ -88,7 +89,24 @@ def test_answers_part_only_at_ties_and_the_copy_takes_what_is_planned(
     )
 
 
-def test_adapters_add_to_products_that_read_12_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("tp", [1, pytest.param(2, marks=TWO_GPUS)])
+def test_answers_from_12_bits_alone_part_only_at_ties_and_save_what_is_planned(
+    tp: int, tmp_path: Path
+) -> None:
+    write_wide_checkpoint(tmp_path)
+    spec = spec_of(tmp_path)
+    alone = replace(spec, quantization=WeightQuant(format="bf12"))
+    (wide, before), (narrow, after) = (run(tmp_path, one, 0.0, tp=tp) for one in (spec, alone))
+    parted = num_parted(wide, narrow, tie=TIES["bfloat16"])
+    saved = before.bytes_by_part["weights"] - after.bytes_by_part["weights"]
+    layers = bf12_alone(spec, tp=tp)
+    assert len(layers) == 4 * LAYERS + 1
+    assert abs(saved - sum(layer.saved_bytes for layer in layers.values())) <= 2 * len(layers) * UNSPLIT_BYTES
+    print(f"tp={tp}: {parted} of {NUM_PROMPTS} answers part at a tie; {saved / 2**20:.1f} MiB less")
+
+
+@pytest.mark.parametrize("alone", [False, True])
+def test_adapters_add_to_products_that_read_12_bits(alone: bool, tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     write_wide_checkpoint(folder)
@@ -101,6 +119,8 @@ def test_adapters_add_to_products_that_read_12_bits(tmp_path: Path) -> None:
     }
     spec = replace(spec_of(folder), adapters=adapter_specs(adapters))
     names = [None if i % 4 == 0 else f"adapter-{i % 3}" for i in range(NUM_PROMPTS)]
-    wide, narrow = (run(folder, spec, share, adapters=names)[0] for share in (0.0, 0.15))
+    wide = run(folder, spec, 0.0, adapters=names)[0]
+    read = replace(spec, quantization=WeightQuant(format="bf12")) if alone else spec
+    narrow = run(folder, read, 0.15, adapters=names)[0]
     parted = num_parted(wide, narrow, tie=TIES["bfloat16"])
     print(f"with adapters {parted} of {NUM_PROMPTS} answers part at a tie")

@@ -12,6 +12,8 @@ from deployer.plan.rates import expected, limit
 from deployer.plan.step_times import decode_time, decoder_work, prefill_time
 from deployer.plan.weight_bytes import bytes_of, weight_parts
 from deployer.plan.workspace import decoder_bytes
+from engines.turbomind.ops.linear_choice import reads_bf12
+from engines.weights.decode_copy import MOST_ROWS_ALONE
 
 
 def token_ms(of: Case, *, batch: int, at_limit: bool = True) -> float:
@@ -48,10 +50,19 @@ def test_few_rows_take_what_they_take_with_a_second_copy(batch: int) -> None:
         assert alone == pytest.approx(token_ms(with_copy(case()), batch=batch, at_limit=at_limit))
 
 
+def test_the_plan_has_rows_read_12_bits_alone_as_far_as_the_kernels_do() -> None:
+    for outputs in (4096, 6144, 28672):
+        assert reads_bf12(num_rows=MOST_ROWS_ALONE, outputs=outputs, num_sms=132, alone=True)
+    work = decoder_work(case(weights="bf12"), weight_parts(case(weights="bf12")))
+    assert work.copy_rows == {"bf12": MOST_ROWS_ALONE}
+    on_a100 = case(weights="bf12", device="a100")
+    assert decoder_work(on_a100, weight_parts(on_a100)).copy_rows == {"bf12": 16}
+
+
 def test_at_the_limit_nothing_is_unpacked_and_in_expectation_many_rows_are() -> None:
     alone, wide = case(weights="bf12"), case()
-    assert token_ms(alone, batch=256) <= token_ms(wide, batch=256)
-    took = token_ms(alone, batch=256, at_limit=False) - token_ms(wide, batch=256, at_limit=False)
+    assert token_ms(alone, batch=512) <= token_ms(wide, batch=512)
+    took = token_ms(alone, batch=512, at_limit=False) - token_ms(wide, batch=512, at_limit=False)
     layers = [layer for name, layer in narrow_weights(alone).layers.items() if name != "decoder.head"]
     moved = sum(2 * layer.num_bytes + layer.saved_bytes for layer in layers)
     assert took == pytest.approx(1e3 * moved / (alone.hardware.memory_gbps * 1e9), rel=0.15)
