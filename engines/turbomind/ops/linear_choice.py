@@ -41,7 +41,7 @@ _GATED_TILES: dict[Kind, int | None] = {"dense": 1024, "e4m3": None, "int8": 257
 _MOST_BF12_ROWS = (64, 64, 128, 128)
 # The same where there is nothing but the 12 bits, which other kernels take unpacked: blocks of 128 rows share
 # the weights in L2.
-_MOST_BF12_ALONE_ROWS = (256, 256, 640, 640)
+_MOST_BF12_ALONE_ROWS = (384, 256, 1024, 1024)
 # The most rows that `linear_fp7` takes in less time than all others that read 8 bits.
 _MOST_FP7_ROWS = (64, 64, 128, 128)
 
