@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+import torch
 from torch import Tensor
 
 from engines.decoder.rope import Rope
@@ -53,6 +54,54 @@ class AxisPass:
     weight_KN: Tensor  # int32; 0 where first[i] + k is no pixel of the window, which may be past the edge
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class BytePixels:
+    """Pictures of bytes, and what a byte of each colour means: numbers that a tower reads."""
+
+    bytes_ISSC: Tensor  # uint8
+    numbers_C256: Tensor  # in the tower's dtype
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PatchLayout:
+    """How patches become the rows of a tower's first product.
+
+    A row has the numbers of its patch in the order of a convolution's weight, colour by colour; behind them
+    1, whose column of the weight is the bias, and zeros. Where there is a class token, each picture's first
+    row has a 1 behind the place of the bias, whose column is the token, and zeros.
+    """
+
+    patch: int  # pixels a side
+    has_class: bool
+
+    @property
+    def num_pixels(self) -> int:
+        """Return the numbers of a patch."""
+        return 3 * self.patch**2
+
+    @property
+    def width(self) -> int:
+        """Return the numbers of a row: a multiple of 8, so that fast products can read it."""
+        return -(-(self.num_pixels + 2) // 8) * 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RepeatedRows:
+    """Rows that are added to each picture's alike."""
+
+    # The first `length` and then the first ones again, so that a copy of 16 rows may run on.
+    table_RO: Tensor
+    length: int
+
+    @classmethod
+    def of(cls, rows_LO: Tensor) -> "RepeatedRows":
+        """Return these rows, copied."""
+        length = len(rows_LO)
+        places = torch.arange(length + _RUN_ON, device=rows_LO.device) % length
+        return cls(table_RO=rows_LO[places], length=length)
+
+
+_RUN_ON = 15
 Gelu = Literal["gelu", "gelu_tanh", "quick_gelu"]  # each is an op of the table, too
 
 
@@ -94,6 +143,22 @@ class Ops(Protocol):
 
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
         """Return the usual layer norm over the last axis, statistics in fp32."""
+        ...
+
+    def layer_norm_cells(
+        self,
+        x_ILH: Tensor,
+        weight_W: Tensor,
+        bias_W: Tensor,
+        eps: float,
+        *,
+        factor: int,
+        by_columns: bool,
+    ) -> Tensor:
+        """Return the layer norm of joined neighbours in square maps, [I, L / factor^2, W = factor^2 H].
+
+        A row has a cell of factor x factor rows of x, line by line. Cells come line by line, or by columns.
+        """
         ...
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
@@ -151,11 +216,16 @@ class Ops(Protocol):
         ...
 
     def linear_add(
-        self, x_TI: Tensor, weight: Weight, residual_TO: Tensor, *, scale_O: Tensor | None = None
+        self,
+        x_TI: Tensor,
+        weight: Weight,
+        residual_TO: Tensor | RepeatedRows,
+        *,
+        scale_O: Tensor | None = None,
     ) -> Tensor:
         """Return residual + linear(x, weight) * scale, in one op; the product is rounded first.
 
-        Without a scale it is 1.
+        Without a scale it is 1. Rows that repeat are added to x [.., L, I], L of them.
         """
         ...
 
@@ -245,6 +315,13 @@ class Ops(Protocol):
         groups: int = 1,
     ) -> Tensor:
         """Return the convolution of maps, channels last and zeros around them, [I, y', x', O], contiguous."""
+        ...
+
+    def patch_rows(self, pixels: Tensor | BytePixels, layout: PatchLayout) -> Tensor:
+        """Return the rows of a tower's first product, [I, L, W], of pictures of whole patches.
+
+        Pixels that are no bytes are normalised numbers, [I, S, S, C]; height and width may differ.
+        """
         ...
 
     def cut_tiles(self, picture_YX4: Tensor, passes: Sequence[AxisPass], out_ISSC: Tensor) -> None:

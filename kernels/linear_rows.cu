@@ -10,8 +10,9 @@
    in       x_map: x [num_rows, inputs] SCALAR, boxes of 128 rows x 128 bytes
             weight_map: weight [num_outputs, inputs] SCALAR, boxes of COLUMNS / CLUSTER rows x 128 bytes
             bias [num_outputs] SCALAR, or null   scale [num_outputs] SCALAR, of kAdd, or null: 1
-            residual_map: residual [num_rows, num_outputs] SCALAR, of kAdd, boxes of 16 rows x 128 bytes
-            num_outputs: a multiple of 8   num_slabs: inputs / 64, rounded up
+            residual_map: residual [period, num_outputs] SCALAR, of kAdd, boxes of 16 rows x 128 bytes; where it is repeated, the
+            first 15 rows stand behind the last, too
+            num_outputs: a multiple of 8   num_slabs: inputs / 64, rounded up   period: rows after which the residual repeats, or num_rows
    out      out_map: out [num_rows, num_outputs] SCALAR, boxes of 16 rows x 128 bytes; not the residual's memory
    -D       SCALAR = bf16 | fp16; COLUMNS = 128 | 192 | 256 of a tile; CLUSTER = 1 | 2 blocks that share weights; STAGES; AFTER
    launch   grid: blocks that stay, a multiple of CLUSTER; block 384, shared sizeof(Layout) + 1024
@@ -53,7 +54,7 @@ struct Layout {  // of the dynamic shared memory, from its first multiple of 1,0
 struct Problem {
     const TensorMap *x_map, *weight_map, *residual_map, *out_map;
     const SCALAR *bias, *scale;
-    int num_rows, num_outputs, num_slabs;
+    int num_rows, num_outputs, num_slabs, period;
 
     DEVICE int row_tiles() const { return (num_rows + kRows * CLUSTER - 1) / (kRows * CLUSTER); }  // of a cluster
     DEVICE int num_tiles() const { return row_tiles() * ((num_outputs + kWritten - 1) / kWritten); }
@@ -150,7 +151,7 @@ DEVICE void ask_residual(const Problem& problem, Layout& shared, int row, int co
     const int warp = threadIdx.x / 32 - 4;
     Barrier& there = shared.residual_there[warp][part % kBoxes];
     barrier_expect(there, 16 * 128);
-    copy_box(shared.out[warp][part % kBoxes], *problem.residual_map, column + part * 64, row + warp * 16, there);
+    copy_box(shared.out[warp][part % kBoxes], *problem.residual_map, column + part * 64, (row + warp * 16) % problem.period, there);
 }
 
 // 16 columns of a warp's rows, through shared memory with the swizzle of the copy engine.
@@ -220,10 +221,10 @@ DEVICE void consume(const Problem& problem, Layout& shared) {
 
 extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(384, 1) void linear_rows(
     const __grid_constant__ TensorMap x_map, const __grid_constant__ TensorMap weight_map, const __grid_constant__ TensorMap residual_map,
-    const __grid_constant__ TensorMap out_map, const SCALAR* bias, const SCALAR* scale, int num_rows, int num_outputs, int num_slabs) {
+    const __grid_constant__ TensorMap out_map, const SCALAR* bias, const SCALAR* scale, int num_rows, int num_outputs, int num_slabs, int period) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
-    const Problem problem{&x_map, &weight_map, &residual_map, &out_map, bias, scale, num_rows, num_outputs, num_slabs};
+    const Problem problem{&x_map, &weight_map, &residual_map, &out_map, bias, scale, num_rows, num_outputs, num_slabs, period};
     dependents_may_start();
     if (threadIdx.x == 0) {
         prefetch_map(x_map);

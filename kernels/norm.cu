@@ -3,8 +3,11 @@
    rms_norm       out[t] = cast(x[t] * rsqrt(mean(x[t]^2) + eps)) * w
    add_rms_norm   sum[t] = x[t] + residual[t], rounded to SCALAR; out[t] = rms_norm(sum[t])
    layer_norm     out[t] = (x[t] - mean) * rsqrt(var + eps) * w + b
+   layer_norm_cells   the same of rows that are cells of a map: factor x factor neighbours, line by line
 
    in       x, residual [T, HIDDEN] SCALAR with contiguous rows   w, b [HIDDEN] SCALAR   eps float
+            layer_norm_cells: x maps, `stride` elements apart, of (cells * factor)^2 rows of HIDDEN / factor^2 numbers, a multiple of 16
+            bytes; cells of a map come line by line, or column by column
    out      out, sum [T, HIDDEN] SCALAR, may alias x and residual
    -D       SCALAR = bf16 | fp16 | fp32; HIDDEN, a multiple of 16 bytes, at most 8 x 16 bytes a thread
    launch   grid T; block THREADS (multiple of 32); one row a block, held in registers between the two passes
@@ -85,14 +88,8 @@ extern "C" __global__ __launch_bounds__(THREADS) void add_rms_norm(
     write_rms_normed(row, w, out + start, eps);
 }
 
-extern "C" __global__ __launch_bounds__(THREADS) void layer_norm(
-    const SCALAR* x, const SCALAR* w, const SCALAR* b, SCALAR* out, float eps) {
+DEVICE void write_layer_normed(Row& row, const SCALAR* w, const SCALAR* b, SCALAR* out, float eps) {
     __shared__ float partial[2][32];
-    dependents_may_start();
-    wait_for_predecessor();
-    const long long start = (long long)blockIdx.x * HIDDEN;
-    Row row;
-    load_row(row, x + start);
     float total = 0.f;
     each_piece([&](int i, int) {
 #pragma unroll
@@ -111,6 +108,32 @@ extern "C" __global__ __launch_bounds__(THREADS) void layer_norm(
         unpack16<SCALAR>(load16(b + at), bias);
 #pragma unroll
         for (int j = 0; j < kN; j++) row[i][j] = (row[i][j] - mean) * scale * weight[j] + bias[j];
-        store16(out + start + at, pack16<SCALAR>(row[i]));
+        store16(out + at, pack16<SCALAR>(row[i]));
     });
+}
+
+extern "C" __global__ __launch_bounds__(THREADS) void layer_norm(
+    const SCALAR* x, const SCALAR* w, const SCALAR* b, SCALAR* out, float eps) {
+    dependents_may_start();
+    wait_for_predecessor();
+    const long long start = (long long)blockIdx.x * HIDDEN;
+    Row row;
+    load_row(row, x + start);
+    write_layer_normed(row, w, b, out + start, eps);
+}
+
+extern "C" __global__ __launch_bounds__(THREADS) void layer_norm_cells(
+    const SCALAR* x, const SCALAR* w, const SCALAR* b, SCALAR* out, int factor, int cells, int by_columns, long long stride, float eps) {
+    dependents_may_start();
+    wait_for_predecessor();
+    const int cell = blockIdx.x % (cells * cells), first = cell / cells, second = cell % cells;
+    const int down = (by_columns ? second : first) * factor, across = (by_columns ? first : second) * factor;
+    const int width = HIDDEN / (factor * factor);
+    const SCALAR* map = x + blockIdx.x / (cells * cells) * stride;
+    Row row;
+    each_piece([&](int i, int at) {
+        const int part = at / width, place = (down + part / factor) * cells * factor + across + part % factor;
+        unpack16<SCALAR>(load16(map + (long long)place * width + at % width), row[i]);
+    });
+    write_layer_normed(row, w, b, out + (long long)blockIdx.x * HIDDEN, eps);
 }

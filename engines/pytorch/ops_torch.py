@@ -13,14 +13,25 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.rope import Rope
-from engines.ops import AxisPass, BetweenAttentions, Gelu, KvLayer, Weight
+from engines.ops import (
+    AxisPass,
+    BetweenAttentions,
+    BytePixels,
+    Gelu,
+    KvLayer,
+    PatchLayout,
+    RepeatedRows,
+    Weight,
+)
 from engines.parallel import TpGroup
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.attention_paged import attention_paged
 from engines.pytorch.conv2d import conv2d
 from engines.pytorch.cut_tiles import cut_tiles
+from engines.pytorch.joined_cells import joined_cells
 from engines.pytorch.kv_rows import quantize_rows
 from engines.pytorch.linear import linear
+from engines.pytorch.patch_rows import patch_rows
 from engines.steps.step import AttentionBatch
 
 
@@ -60,6 +71,19 @@ class TorchOps:
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
         """Return the layer norm over the last axis."""
         return F.layer_norm(x_TH, weight_H.shape, weight_H, bias_H, eps)
+
+    def layer_norm_cells(
+        self,
+        x_ILH: Tensor,
+        weight_W: Tensor,
+        bias_W: Tensor,
+        eps: float,
+        *,
+        factor: int,
+        by_columns: bool,
+    ) -> Tensor:
+        """Return the layer norm of joined neighbours in square maps."""
+        return self.layer_norm(joined_cells(x_ILH, factor, by_columns=by_columns), weight_W, bias_W, eps)
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b."""
@@ -116,10 +140,17 @@ class TorchOps:
         return op(self.linear(x_TI, weight))
 
     def linear_add(
-        self, x_TI: Tensor, weight: Weight, residual_TO: Tensor, *, scale_O: Tensor | None = None
+        self,
+        x_TI: Tensor,
+        weight: Weight,
+        residual_TO: Tensor | RepeatedRows,
+        *,
+        scale_O: Tensor | None = None,
     ) -> Tensor:
         """Return residual + linear(x, weight) * scale."""
         y_TO = self.linear(x_TI, weight)
+        if isinstance(residual_TO, RepeatedRows):
+            residual_TO = residual_TO.table_RO[: residual_TO.length]
         return residual_TO + y_TO if scale_O is None else torch.addcmul(residual_TO, y_TO, scale_O)
 
     def rope_tables(self, rope: Rope, positions: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
@@ -213,6 +244,10 @@ class TorchOps:
     ) -> Tensor:
         """Return the convolution of maps, channels last."""
         return conv2d(x_IyxC, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
+
+    def patch_rows(self, pixels: Tensor | BytePixels, layout: PatchLayout) -> Tensor:
+        """Return the rows of a tower's first product."""
+        return patch_rows(pixels, layout)
 
     def cut_tiles(self, picture_YX4: Tensor, passes: Sequence[AxisPass], out_ISSC: Tensor) -> None:
         """Resize axis after axis and write tiles."""

@@ -13,13 +13,32 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.rope import Rope
-from engines.ops import AxisPass, BetweenAttentions, Gelu, KvLayer, Weight
+from engines.ops import (
+    AxisPass,
+    BetweenAttentions,
+    BytePixels,
+    Gelu,
+    KvLayer,
+    PatchLayout,
+    RepeatedRows,
+    Weight,
+)
 from engines.parallel import TpGroup
 from engines.pytorch.attention_grid import attention_grid
 from engines.pytorch.conv2d import conv2d
+from engines.pytorch.patch_rows import patch_rows as torch_patch_rows
 from engines.steps.step import AttentionBatch
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops import activation, linear, linear_chain_int4, linear_codes, linear_rows, norm, rope
+from engines.turbomind.ops import (
+    activation,
+    linear,
+    linear_chain_int4,
+    linear_codes,
+    linear_rows,
+    norm,
+    patch_rows,
+    rope,
+)
 from engines.turbomind.ops.attention_decode import NewTokens, attention_decode, takes_new_tokens
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_prefill import attention_prefill
@@ -74,6 +93,21 @@ class TurbomindOps:
     def layer_norm(self, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: float) -> Tensor:
         """Return the layer norm over the last axis."""
         return layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)
+
+    def layer_norm_cells(
+        self,
+        x_ILH: Tensor,
+        weight_W: Tensor,
+        bias_W: Tensor,
+        eps: float,
+        *,
+        factor: int,
+        by_columns: bool,
+    ) -> Tensor:
+        """Return the layer norm of joined neighbours, read where they lie."""
+        return norm.layer_norm_cells(
+            self.gpu, x_ILH, weight_W, bias_W, eps, factor=factor, by_columns=by_columns
+        )
 
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b."""
@@ -156,7 +190,12 @@ class TurbomindOps:
         return op(self.linear(x_TI, weight))
 
     def linear_add(
-        self, x_TI: Tensor, weight: Weight, residual_TO: Tensor, *, scale_O: Tensor | None = None
+        self,
+        x_TI: Tensor,
+        weight: Weight,
+        residual_TO: Tensor | RepeatedRows,
+        *,
+        scale_O: Tensor | None = None,
     ) -> Tensor:
         """Return residual + linear(x, weight) * scale; many rows go through all of it in one kernel."""
         if linear_rows.takes(weight, self.gpu, x_TI):
@@ -164,6 +203,8 @@ class TurbomindOps:
                 self.gpu, x_TI, weight, after="add", residual_TO=residual_TO, scale_O=scale_O
             )
         y_TO = self.linear(x_TI, weight)
+        if isinstance(residual_TO, RepeatedRows):
+            residual_TO = residual_TO.table_RO[: residual_TO.length].expand_as(y_TO)
         if scale_O is None:
             return residual_TO + y_TO
         if residual_TO.shape[-1] * residual_TO.itemsize % 16:
@@ -294,6 +335,12 @@ class TurbomindOps:
     ) -> Tensor:
         """Return the convolution of maps, channels last; cuDNN."""
         return conv2d(x_IyxC, weight_OCkk, bias_O, stride=stride, padding=padding, groups=groups)
+
+    def patch_rows(self, pixels: Tensor | BytePixels, layout: PatchLayout) -> Tensor:
+        """Return the rows of a tower's first product; of numbers, torch makes them."""
+        if patch_rows.takes(pixels, self.gpu, layout):
+            return patch_rows.patch_rows(self.gpu, pixels, layout)
+        return torch_patch_rows(pixels, layout)
 
     def cut_tiles(self, picture_YX4: Tensor, passes: Sequence[AxisPass], out_ISSC: Tensor) -> None:
         """Resize axis after axis and write tiles."""

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engines.ops import BytePixels
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, tower_name
 
@@ -26,6 +27,8 @@ class Normaliser:
         self._mean_C = torch.tensor(mean, device=device)
         self._std_C = torch.tensor(std, device=device)
         self._dtype = dtype
+        every_byte = torch.arange(256, dtype=torch.uint8, device=device)
+        self._numbers_C256 = self(every_byte.unsqueeze(1).expand(256, 3)).T.contiguous()
 
     @classmethod
     def of(cls, spec: VisionSpec, like: Tensor) -> "Normaliser":
@@ -39,26 +42,27 @@ class Normaliser:
         numbers_ISSC = (pixels_ISSC.to(torch.float32) / 255 - self._mean_C) / self._std_C
         return numbers_ISSC.to(self._dtype)
 
+    def later(self, pixels_ISSC: Tensor) -> Tensor | BytePixels:
+        """Return bytes with the numbers that they become, for towers that look them up; floats as above."""
+        if pixels_ISSC.is_floating_point():
+            return self(pixels_ISSC)
+        return BytePixels(bytes_ISSC=pixels_ISSC, numbers_C256=self._numbers_C256)
+
 
 def tower_weight(spec: VisionSpec, params: Mapping[str, Tensor]) -> Tensor:
     """Return a parameter of the first tower, for the device and number format of all of them."""
     return params[next(spec.towers[0].parameters(tower_name(0))).name]
 
 
-def patch_rows(pixels_ISSC: Tensor, patch: int, *, num_inputs: int | None = None) -> Tensor:
+def patch_rows(pixels_ISSC: Tensor, patch: int) -> Tensor:
     """Return the pixels of each patch as a row, [I, L, 3 * patch^2], in the order of a convolution's weight.
 
-    Tiles may have any height and width that are multiples of `patch`; patches come row by row. With
-    `num_inputs` rows have so many numbers, the last ones 0.
+    Tiles may have any height and width that are multiples of `patch`; patches come row by row.
     """
     num, height, width, _ = pixels_ISSC.shape
-    rows, columns, pixels = height // patch, width // patch, 3 * patch * patch
+    rows, columns = height // patch, width // patch
     cells = pixels_ISSC.reshape(num, rows, patch, columns, patch, 3).permute(0, 1, 3, 5, 2, 4)
-    if num_inputs is None or num_inputs == pixels:
-        return cells.reshape(num, rows * columns, pixels)
-    padded = cells.new_zeros(num, rows * columns, num_inputs)
-    padded[..., :pixels].view(cells.shape).copy_(cells)
-    return padded
+    return cells.reshape(num, rows * columns, 3 * patch * patch)
 
 
 def on_device(array: NDArray[Any] | Tensor, device: torch.device) -> Tensor:

@@ -97,6 +97,17 @@ def layer_norm(arch: str) -> list[dict[str, int | str]]:
     ]
 
 
+def patch_rows(arch: str) -> list[dict[str, int | str]]:
+    return [
+        {"SCALAR": scalar, "PATCH": patch, "COLUMNS": columns, "WIDTH": width}
+        for scalar, patch, columns, width in (
+            ("bf16", 14, 32, 592),
+            ("fp16", 16, 24, 776),
+            ("fp32", 14, 24, 592),
+        )
+    ]
+
+
 def choose_token(arch: str) -> list[dict[str, int | str]]:
     return [{"SCALAR": scalar} for scalar in ("fp32", matrix_scalar(arch))]
 
@@ -141,6 +152,7 @@ KERNELS = {
     "dequantize_int4.cu": dequantize_int4,
     "dequantize_pages.cu": dequantize_pages,
     "layer_norm.cu": layer_norm,
+    "patch_rows.cu": patch_rows,
     "linear_chain_int4.cu": linear_chain_int4,
     "linear_bf12.cu": linear_bf12,
     "linear_even.cu": linear_even,

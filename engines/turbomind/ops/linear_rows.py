@@ -8,7 +8,7 @@ from typing import Literal, TypeGuard
 import torch
 from torch import Tensor
 
-from engines.ops import Dense, Weight
+from engines.ops import Dense, RepeatedRows, Weight
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
@@ -56,17 +56,17 @@ def linear_rows(
     weight: Dense,
     *,
     after: After = "nothing",
-    residual_TO: Tensor | None = None,
+    residual_TO: Tensor | RepeatedRows | None = None,
     scale_O: Tensor | None = None,
     cut: RowsCut | None = None,
 ) -> Tensor:
     """Return y = x @ W.T + b, a GELU of it, or residual + y * scale; y is rounded before what follows.
 
-    A given `cut` replaces the preferred one (benchmarks).
+    Rows that repeat are added to those of x by turns. A given `cut` replaces the preferred one (benchmarks).
     """
     x = rows(x_TI)
     outputs, inputs = weight.weight_OI.shape
-    residual = None if residual_TO is None else rows(residual_TO)
+    residual, period = _residual(residual_TO, len(x))
     assert (after == "add") == (residual is not None), "a residual is what `add` adds to"
     optional = {"bias": weight.bias_O, "scale": scale_O, "residual": residual}
     present = {name: operand for name, operand in optional.items() if operand is not None}
@@ -74,7 +74,8 @@ def linear_rows(
         gpu,
         "linear_rows",
         (x, weight.weight_OI, *present.values()),
-        lambda: _plan(gpu, x, weight.weight_OI, present, after, cut),
+        lambda: _plan(gpu, x, weight.weight_OI, present, period, after, cut),
+        period,
         after,
         weight.bias_O is None,
         cut,
@@ -92,6 +93,7 @@ def linear_rows(
         len(x),
         outputs,
         -(-inputs // _SLAB),
+        period,
     )
     return out.view(*x_TI.shape[:-1], outputs)
 
@@ -107,12 +109,27 @@ def constants(scalar: str, cut: RowsCut, after: After) -> Constants:
     )
 
 
+def _residual(residual_TO: Tensor | RepeatedRows | None, num_rows: int) -> tuple[Tensor | None, int]:
+    """Return the residual's rows, and how many there are before they repeat."""
+    if isinstance(residual_TO, RepeatedRows):
+        once = num_rows == residual_TO.length
+        return residual_TO.table_RO[:num_rows] if once else residual_TO.table_RO, residual_TO.length
+    return None if residual_TO is None else rows(residual_TO), num_rows
+
+
 def _plan(
-    gpu: Gpu, x: Tensor, weight_OI: Tensor, present: dict[str, Tensor], after: After, cut: RowsCut | None
+    gpu: Gpu,
+    x: Tensor,
+    weight_OI: Tensor,
+    present: dict[str, Tensor],
+    period: int,
+    after: After,
+    cut: RowsCut | None,
 ) -> tuple[Kernel, RowsCut, int]:
     """Return the kernel for checked operands, its cut and how many blocks stay."""
     outputs, inputs = weight_OI.shape
-    shapes = {"bias": (outputs,), "scale": (outputs,), "residual": (len(x), outputs)}
+    residual_rows = period if period == len(x) else period + BOX_ROWS - 1
+    shapes = {"bias": (outputs,), "scale": (outputs,), "residual": (residual_rows, outputs)}
     check(
         gpu,
         "linear_rows",
@@ -130,7 +147,7 @@ def _kernel(gpu: Gpu, scalar: str, cut: RowsCut, after: After) -> Kernel:
         "linear_rows.cu",
         "linear_rows",
         constants(scalar, cut, after),
-        "MMMMPPiii",
+        "MMMMPPiiii",
         threads=THREADS,
         shared_bytes=cut.shared_bytes,
     )

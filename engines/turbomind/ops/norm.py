@@ -1,5 +1,7 @@
 """Launches `kernels/norm.cu`."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -71,6 +73,60 @@ def layer_norm(gpu: Gpu, x_TH: Tensor, weight_H: Tensor, bias_H: Tensor, eps: fl
         pointers = (x.data_ptr(), weight_H.data_ptr(), bias_H.data_ptr(), out.data_ptr())
         kernel(gpu.stream(), (x.shape[0], 1), *pointers, eps)
     return out.view(x_TH.shape)
+
+
+def layer_norm_cells(
+    gpu: Gpu, x_ILH: Tensor, weight_W: Tensor, bias_W: Tensor, eps: float, *, factor: int, by_columns: bool
+) -> Tensor:
+    """Return the layer norm of each cell of factor x factor neighbours in square maps, [I, cells, W].
+
+    Legend: I maps, L rows of a map, H their width, W that of a cell.
+    """
+    num, length, hidden = x_ILH.shape
+    maps = x_ILH if x_ILH.stride()[1:] == (hidden, 1) else x_ILH.contiguous()
+    cells = math.isqrt(length) // factor
+    kernel = planned(
+        gpu,
+        "layer_norm_cells",
+        (maps, weight_W, bias_W),
+        lambda: _cells_kernel(gpu, maps, weight_W, bias_W, factor),
+        factor,
+    )
+    out = torch.empty(num, cells * cells, factor**2 * hidden, dtype=maps.dtype, device=maps.device)
+    if out.numel():
+        pointers = (maps.data_ptr(), weight_W.data_ptr(), bias_W.data_ptr(), out.data_ptr())
+        kernel(
+            gpu.stream(),
+            (num * cells * cells, 1),
+            *pointers,
+            factor,
+            cells,
+            int(by_columns),
+            maps.stride(0),
+            eps,
+        )
+    return out
+
+
+def _cells_kernel(gpu: Gpu, maps: Tensor, weight_W: Tensor, bias_W: Tensor, factor: int) -> Kernel:
+    """Return the kernel for checked operands."""
+    num, length, hidden = maps.shape
+    wide, side = factor**2 * hidden, math.isqrt(length)
+    check(
+        gpu,
+        "layer_norm_cells",
+        x=(maps, maps.dtype, (num, side * side, hidden)),
+        weight=(weight_W, maps.dtype, (wide,)),
+        bias=(bias_W, maps.dtype, (wide,)),
+    )
+    if side % factor or hidden * maps.element_size() % 16:
+        raise KernelError(
+            f"`layer_norm_cells`: maps of {side} x {side} rows of {hidden} elements have no cells of "
+            f"{factor} x {factor} whose rows are multiples of 16 bytes"
+        )
+    threads = num_threads(wide, maps.element_size())
+    constants = (("SCALAR", scalar_name("layer_norm_cells", maps)), ("HIDDEN", wide), ("THREADS", threads))
+    return gpu.kernel("norm.cu", "layer_norm_cells", constants, "PPPPiiiqf", threads=threads)
 
 
 def _kernel(gpu: Gpu, op: str, arguments: str, x: Tensor, **others: Tensor) -> Kernel:

@@ -24,7 +24,7 @@ class Anyres:
     ) -> None:
         self._rows = rows
         self._weight = tower_weight(spec, params)
-        self._normalised = Normaliser.of(spec, self._weight)
+        self._normaliser = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
         self._projector = spec.projector.build(params, ops=ops)
         self._newline_O = params.get("newline")
@@ -36,7 +36,7 @@ class Anyres:
         return [self._joined(part, image.plan) for part, image in zip(parts, images, strict=True)]
 
     def _encode(self, tiles_ISSC: Tensor) -> Tensor:
-        return self._projector(self._tower(self._normalised(tiles_ISSC)))
+        return self._projector(self._tower(self._normaliser.later(tiles_ISSC)))
 
     def _joined(self, tiles_IMO: Tensor, plan: ImagePlan) -> Tensor:
         newline_O = self._newline_O

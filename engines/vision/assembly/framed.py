@@ -23,7 +23,7 @@ class Framed:
     ) -> None:
         self._divisor = framed.divisor
         self._weight = params[f"{tower_name(0)}.patch.weight"]
-        self._normalised = Normaliser.of(spec, self._weight)
+        self._normaliser = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
         self._projector = spec.projector.build(params, ops=ops)
         self._first_O, self._last_O = params["assembly.first"], params["assembly.last"]
@@ -34,6 +34,6 @@ class Framed:
         return per_image(rows_IMO, images)
 
     def _encode(self, tiles_ISSC: Tensor) -> Tensor:
-        rows_IMO = self._projector(self._tower(self._normalised(tiles_ISSC)))
+        rows_IMO = self._projector(self._tower(self._normaliser.later(tiles_ISSC)))
         first_I1O, last_I1O = (row.expand(len(rows_IMO), 1, -1) for row in (self._first_O, self._last_O))
         return torch.cat([first_I1O, rows_IMO, last_I1O], dim=1) / self._divisor

@@ -22,7 +22,7 @@ class Tiles:
 
     def __init__(self, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops) -> None:
         self._weight = tower_weight(spec, params)
-        self._normalised = Normaliser.of(spec, self._weight)
+        self._normaliser = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)
         self._projector = spec.projector.build(params, ops=ops)
         largest = spec.pixels.largest()
@@ -39,4 +39,4 @@ class Tiles:
         self._pass = record(self._encode, self._tile_shape, self._most_tiles)
 
     def _encode(self, tiles_ISSC: Tensor) -> Tensor:
-        return self._projector(self._tower(self._normalised(tiles_ISSC)))
+        return self._projector(self._tower(self._normaliser.later(tiles_ISSC)))

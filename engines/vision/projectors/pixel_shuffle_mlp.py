@@ -18,7 +18,7 @@ class PixelShuffleMlp:
     def __init__(self, spec: PixelShuffleMlpSpec, params: Params, *, ops: Ops) -> None:
         self._ops = ops
         self._factor = spec.factor
-        self._is_transposed = spec.shuffle_version == "v1"
+        self._by_columns = spec.shuffle_version == "v1"
         self._norm = (params["projector.norm.weight"], params["projector.norm.bias"])
         self._fc1 = linear_weight(params, "projector.fc1")
         self._fc2 = linear_weight(params, "projector.fc2")
@@ -26,20 +26,8 @@ class PixelShuffleMlp:
     def __call__(self, features_ILH: Tensor) -> Tensor:
         """Return [I, M, O]."""
         ops = self._ops
-        rows = pixel_shuffle(features_ILH, self._factor, transposed=self._is_transposed)
-        rows = ops.layer_norm(rows, *self._norm, MLP_NORM_EPS)
+        # Upstream's first version of the shuffle mixes up lines and columns.
+        rows = ops.layer_norm_cells(
+            features_ILH, *self._norm, MLP_NORM_EPS, factor=self._factor, by_columns=self._by_columns
+        )
         return ops.linear(ops.linear_gelu(rows, self._fc1, "gelu"), self._fc2)
-
-
-def pixel_shuffle(features_ILH: Tensor, factor: int, *, transposed: bool) -> Tensor:
-    """Return [I, L / factor^2, factor^2 * H]: cell (r, s) holds patches (factor r + a, factor s + b), a
-    before b.
-
-    Cells come row by row; `transposed` (upstream's version 1) gives them column by column.
-    """
-    num, length, hidden = features_ILH.shape
-    grid = round(length**0.5)
-    cells = grid // factor
-    split = features_ILH.reshape(num, cells, factor, cells, factor, hidden)
-    order = (0, 3, 1, 2, 4, 5) if transposed else (0, 1, 3, 2, 4, 5)
-    return split.permute(order).reshape(num, cells * cells, factor * factor * hidden)

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
-from engines.ops import Dense, Ops
-from engines.vision.passes import patch_rows
+from engines.ops import BytePixels, Ops
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
+from engines.vision.towers.patch_embedding import PatchEmbedding
 
 
 class ClipVit:
@@ -24,29 +24,27 @@ class ClipVit:
     def __init__(self, spec: ClipVitSpec, params: Params, *, name: str, ops: Ops) -> None:
         self._spec = spec
         self._ops = ops
-        self._patches = Dense(
-            weight_OI=params[f"{name}.patch.weight"].flatten(1), bias_O=params.get(f"{name}.patch.bias")
-        )
-        self._class_token_H = params.get(f"{name}.class_token")
         table_LH, extra = params[f"{name}.positions"], int(spec.class_token)
         self._table_LH = table_LH
-        self._positions_LH = torch.cat(
-            [table_LH[:extra], resized_table(table_LH[extra:], (spec.tile or spec.image) // spec.patch)]
+        grid = (spec.tile or spec.image) // spec.patch
+        self._embedding = PatchEmbedding(
+            weight_HCpp=params[f"{name}.patch.weight"],
+            bias_H=params.get(f"{name}.patch.bias"),
+            class_token_H=params[f"{name}.class_token"].flatten() if spec.class_token else None,
+            positions_LH=torch.cat([table_LH[:extra], resized_table(table_LH[extra:], grid)]),
+            ops=ops,
         )
         self._pre_norm = _norm_of(params, f"{name}.pre_norm") if spec.pre_norm else None
         self._post_norm = _norm_of(params, f"{name}.post_norm") if spec.post_norm else None
         self._layers = [ClipLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.depth)]
 
-    def __call__(self, pixels_ISSC: Tensor, position_ids_L: Tensor | None = None) -> Tensor:
+    def __call__(self, pixels: Tensor | BytePixels, position_ids_L: Tensor | None = None) -> Tensor:
         """Return the features of the selected layer, [I, patches, H].
 
         `position_ids_L` names the table's row of each patch, for pictures that are not square.
         """
         ops, eps = self._ops, self._spec.norm_eps
-        x_ILH = ops.linear(patch_rows(pixels_ISSC, self._spec.patch), self._patches)
-        if self._class_token_H is not None:
-            x_ILH = torch.cat([self._class_token_H.expand(len(x_ILH), 1, -1), x_ILH], dim=1)
-        x_ILH = x_ILH + (self._positions_LH if position_ids_L is None else self._table_LH[position_ids_L])
+        x_ILH = self._embedding(pixels, None if position_ids_L is None else self._table_LH[position_ids_L])
         if self._pre_norm is not None:
             x_ILH = ops.layer_norm(x_ILH, *self._pre_norm, eps)
         for layer in self._layers:

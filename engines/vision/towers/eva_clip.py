@@ -6,13 +6,12 @@
 Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), H hidden, N heads, D head dim.
 """
 
-import torch
 from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
-from engines.ops import Dense, Ops
-from engines.vision.passes import patch_rows
+from engines.ops import BytePixels, Ops
 from engines.vision.towers.eva_clip_spec import EvaClipSpec
+from engines.vision.towers.patch_embedding import PatchEmbedding
 
 
 class EvaClip:
@@ -20,19 +19,18 @@ class EvaClip:
 
     def __init__(self, spec: EvaClipSpec, params: Params, *, name: str, ops: Ops) -> None:
         self._ops = ops
-        self._patch = spec.patch
-        self._patches = Dense(
-            weight_OI=params[f"{name}.patch.weight"].flatten(1), bias_O=params[f"{name}.patch.bias"]
+        self._embedding = PatchEmbedding(
+            weight_HCpp=params[f"{name}.patch.weight"],
+            bias_H=params[f"{name}.patch.bias"],
+            class_token_H=params[f"{name}.class_token"].flatten(),
+            positions_LH=params[f"{name}.positions"],
+            ops=ops,
         )
-        self._class_token_1H = params[f"{name}.class_token"]
-        self._positions_LH = params[f"{name}.positions"]
         self._layers = [EvaLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.num_layers)]
 
-    def __call__(self, pixels_ISSC: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor | BytePixels) -> Tensor:
         """Return the features of the last layer without the class token, [I, patches, H]."""
-        x_ILH = self._ops.linear(patch_rows(pixels_ISSC, self._patch), self._patches)
-        class_I1H = self._class_token_1H.expand(len(x_ILH), 1, -1)
-        x_ILH = torch.cat([class_I1H, x_ILH], dim=1) + self._positions_LH
+        x_ILH = self._embedding(pixels)
         for layer in self._layers:
             x_ILH = layer(x_ILH)
         return x_ILH[:, 1:]

@@ -13,9 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
-from engines.ops import Dense, Ops
-from engines.vision.passes import patch_rows
+from engines.ops import BytePixels, Ops
 from engines.vision.towers.intern_vit_spec import InternVitSpec
+from engines.vision.towers.patch_embedding import PatchEmbedding
 
 
 class InternVit:
@@ -25,27 +25,18 @@ class InternVit:
         self, spec: InternVitSpec, params: Params, *, image: int, ops: Ops, name: str = "vision"
     ) -> None:
         self._ops = ops
-        self._patch = spec.patch
-        weight_HI = params[f"{name}.patch.weight"].flatten(1)
-        # 588 inputs make rows that the fast products cannot read: zeros up to the next multiple of 16 bytes.
-        self._num_inputs = weight_HI.shape[1] + -weight_HI.shape[1] % 8
-        self._patches = Dense(
-            weight_OI=F.pad(weight_HI, (0, self._num_inputs - weight_HI.shape[1])),
-            bias_O=params[f"{name}.patch.bias"],
+        self._embedding = PatchEmbedding(
+            weight_HCpp=params[f"{name}.patch.weight"],
+            bias_H=params[f"{name}.patch.bias"],
+            class_token_H=params[f"{name}.class_token"].flatten(),
+            positions_LH=_resized_positions(params[f"{name}.positions"], image // spec.patch)[0],
+            ops=ops,
         )
-        positions_1LH = _resized_positions(params[f"{name}.positions"], image // spec.patch)
-        self._first_1H = (params[f"{name}.class_token"] + positions_1LH[:, :1])[0]
-        self._positions_LH = positions_1LH[0, 1:]
         self._layers = [VitLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.depth)]
 
-    def __call__(self, pixels_ISSC: Tensor) -> Tensor:
+    def __call__(self, pixels: Tensor | BytePixels) -> Tensor:
         """Return the features of the selected layer without the class token, [I, patches, H]."""
-        rows_ILC = patch_rows(pixels_ISSC, self._patch, num_inputs=self._num_inputs)
-        patches_ILH = self._ops.linear(rows_ILC, self._patches)
-        num, length, hidden = patches_ILH.shape
-        x_ILH = patches_ILH.new_empty(num, length + 1, hidden)
-        x_ILH[:, :1] = self._first_1H
-        torch.add(patches_ILH, self._positions_LH, out=x_ILH[:, 1:])
+        x_ILH = self._embedding(pixels)
         for layer in self._layers:
             x_ILH = layer(x_ILH)
         return x_ILH[:, 1:]

@@ -6,6 +6,8 @@ Legend: I tiles, S side in pixels, C colours, H channels, L rows of the map, lin
 from torch import Tensor
 
 from engines.decoder.layers import Params
+from engines.ops import BytePixels
+from engines.pytorch.patch_rows import numbers_of
 from engines.vision.towers.timm_model import cut_behind, last_map, whole_model
 from engines.vision.towers.timm_spec import TimmSpec
 
@@ -23,6 +25,6 @@ class TimmTower:
         # Tables that timm computes itself and keeps out of its state dict go to the device here.
         self._model.to(device=like.device, dtype=like.dtype).requires_grad_(False)
 
-    def __call__(self, pixels_ISSC: Tensor) -> Tensor:
-        """Return [I, L, H] for normalised pictures."""
-        return last_map(self._model, pixels_ISSC.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+    def __call__(self, pixels: Tensor | BytePixels) -> Tensor:
+        """Return [I, L, H]."""
+        return last_map(self._model, numbers_of(pixels).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)

@@ -6,7 +6,7 @@ from paged_attention import relative_error
 from torch import Tensor
 
 from engines.errors import KernelError
-from engines.ops import Dense, Gelu
+from engines.ops import Dense, Gelu, RepeatedRows
 from engines.pytorch.ops_torch import TorchOps
 from engines.turbomind.ops.linear_rows import fits, linear_rows, takes
 from engines.turbomind.ops.rows_cut import RowsCut
@@ -94,6 +94,24 @@ def test_a_sum_is_that_of_the_ops_apart(hopper, scaled: bool) -> None:
     wanted = TorchOps().linear_add(x, layer, residual, scale_O=factor)
     assert got.shape == (2, 70, 72)
     assert relative_error(got, wanted.float()) < TOLERANCE[BF16]
+
+
+@pytest.mark.parametrize("scaled", [True, False])
+@pytest.mark.parametrize(("pictures", "length"), [(1, 150), (7, 37), (40, 5)])
+def test_rows_that_repeat_are_added_to_each_picture(hopper, pictures: int, length: int, scaled: bool) -> None:
+    shapes = ((pictures, length, 64), (72, 64), (72,), (length, 72))
+    x, weight, scale, rows = operands(hopper.device, BF16, *shapes)
+    layer, factor, repeated = (
+        Dense(weight_OI=weight, bias_O=None),
+        scale if scaled else None,
+        RepeatedRows.of(rows),
+    )
+    wanted = TorchOps().linear_add(x, layer, rows.expand(pictures, -1, -1), scale_O=factor)
+    assert torch.equal(TorchOps().linear_add(x, layer, repeated, scale_O=factor), wanted)
+    got = linear_rows(hopper, x, layer, after="add", residual_TO=repeated, scale_O=factor)
+    table = TurbomindOps(hopper).linear_add(x, layer, repeated, scale_O=factor)
+    assert relative_error(got, wanted.float()) < TOLERANCE[BF16]
+    assert relative_error(table, wanted.float()) < TOLERANCE[BF16]
 
 
 @pytest.mark.parametrize("rows", [3, 520])

@@ -10,7 +10,7 @@ import torch
 
 from engines.errors import KernelError
 from engines.pytorch.ops_torch import TorchOps
-from engines.turbomind.ops.norm import add_rms_norm, layer_norm, num_threads, rms_norm
+from engines.turbomind.ops.norm import add_rms_norm, layer_norm, layer_norm_cells, num_threads, rms_norm
 
 EPS = 1e-5
 ULP = {torch.bfloat16: 2**-7, torch.float16: 2**-10, torch.float32: 4e-7}
@@ -59,6 +59,45 @@ def test_norms_equal_the_torch_table_at_model_sizes(
     cuda_gpu, dtype: torch.dtype, tokens: int, hidden: int
 ) -> None:
     check_all(cuda_gpu, dtype, tokens, hidden)
+
+
+def check_cells(gpu, dtype: torch.dtype, shape: tuple[int, int, int], factor: int, by_columns: bool) -> None:
+    num, side, hidden = shape
+    with_class = torch.randn(num, 1 + side * side, hidden, dtype=dtype, device=gpu.device)
+    weight, bias = torch.randn(2, factor**2 * hidden, dtype=dtype, device=gpu.device)
+    how = {"factor": factor, "by_columns": by_columns}
+    torch.testing.assert_close(
+        layer_norm_cells(gpu, with_class[:, 1:], weight, bias, EPS, **how),
+        TorchOps().layer_norm_cells(with_class[:, 1:], weight, bias, EPS, **how),
+        rtol=ULP[dtype],
+        atol=2 * ULP[dtype],
+    )
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "factor", "by_columns"),
+    [
+        (torch.bfloat16, (2, 6, 64), 2, False),
+        (torch.bfloat16, (3, 4, 8), 2, True),
+        (torch.float16, (1, 6, 24), 3, True),
+        (torch.float32, (2, 2, 4), 1, False),
+    ],
+)
+def test_cells_equal_the_torch_table(gpu, dtype: torch.dtype, shape, factor: int, by_columns: bool) -> None:
+    check_cells(gpu, dtype, shape, factor, by_columns)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize(("tiles", "by_columns"), [(1, False), (8, False), (3, True)])
+def test_cells_of_internvl_equal_the_torch_table(cuda_gpu, tiles: int, by_columns: bool) -> None:
+    check_cells(cuda_gpu, torch.bfloat16, (tiles, 32, 1024), 2, by_columns)
+
+
+def test_maps_that_have_no_cells_are_refused(gpu) -> None:
+    x = torch.randn(1, 9, 8, dtype=torch.bfloat16, device=gpu.device)
+    wide = x.new_ones(32)
+    with pytest.raises(KernelError, match=r"maps of 3 x 3 rows of 8 elements have no cells of 2 x 2"):
+        layer_norm_cells(gpu, x, wide, wide, EPS, factor=2, by_columns=False)
 
 
 def test_leading_axes_and_gaps_between_rows_are_taken(gpu) -> None:
