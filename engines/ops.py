@@ -61,6 +61,12 @@ class BytePixels:
     bytes_ISSC: Tensor  # uint8
     numbers_C256: Tensor  # in the tower's dtype
 
+    def numbers(self) -> Tensor:
+        """Return what the bytes mean, [I, S, S, C]."""
+        starts_C = torch.arange(0, 3 * 256, 256, dtype=torch.int32, device=self.bytes_ISSC.device)
+        places_ISSC = self.bytes_ISSC + starts_C
+        return self.numbers_C256.flatten().index_select(0, places_ISSC.flatten()).view(places_ISSC.shape)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class PatchLayout:

@@ -3,7 +3,6 @@
 Legend: I tiles, S side in pixels, C colours, L rows of a tile, W their width.
 """
 
-import torch
 from torch import Tensor
 
 from engines.ops import BytePixels, PatchLayout
@@ -11,7 +10,7 @@ from engines.ops import BytePixels, PatchLayout
 
 def patch_rows(pixels: Tensor | BytePixels, layout: PatchLayout) -> Tensor:
     """Return [I, L, W] as `PatchLayout` says; patches come row by row."""
-    numbers_ISSC = numbers_of(pixels)
+    numbers_ISSC = pixels.numbers() if isinstance(pixels, BytePixels) else pixels
     num, height, width, _ = numbers_ISSC.shape
     patch, first, behind = layout.patch, int(layout.has_class), layout.num_pixels
     rows, columns = height // patch, width // patch
@@ -21,12 +20,3 @@ def patch_rows(pixels: Tensor | BytePixels, layout: PatchLayout) -> Tensor:
     out_ILW[:, first:, behind] = 1
     out_ILW[:, :first, behind + 1] = 1
     return out_ILW
-
-
-def numbers_of(pixels: Tensor | BytePixels) -> Tensor:
-    """Return normalised numbers, [I, S, S, C]."""
-    if isinstance(pixels, Tensor):
-        return pixels
-    starts_C = torch.arange(0, 3 * 256, 256, dtype=torch.int32, device=pixels.bytes_ISSC.device)
-    places_ISSC = pixels.bytes_ISSC + starts_C
-    return pixels.numbers_C256.flatten().index_select(0, places_ISSC.flatten()).view(places_ISSC.shape)

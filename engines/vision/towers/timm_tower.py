@@ -7,7 +7,6 @@ from torch import Tensor
 
 from engines.decoder.layers import Params
 from engines.ops import BytePixels
-from engines.pytorch.patch_rows import numbers_of
 from engines.vision.towers.timm_model import cut_behind, last_map, whole_model
 from engines.vision.towers.timm_spec import TimmSpec
 
@@ -27,4 +26,5 @@ class TimmTower:
 
     def __call__(self, pixels: Tensor | BytePixels) -> Tensor:
         """Return [I, L, H]."""
-        return last_map(self._model, numbers_of(pixels).permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)
+        numbers_ISSC = pixels.numbers() if isinstance(pixels, BytePixels) else pixels
+        return last_map(self._model, numbers_ISSC.permute(0, 3, 1, 2)).flatten(2).transpose(1, 2)

@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from internvl_golden import golden
 from torch import Tensor
 
+from engines.ops import BytePixels
 from engines.pytorch.ops_torch import TorchOps
-from engines.pytorch.patch_rows import numbers_of
 from engines.spec import ModelSpec
 from engines.vision.assembly.tiles import Tiles
 from engines.vision.parts import ImagePixels, ImagePlan
@@ -82,14 +82,14 @@ def test_normalising_happens_in_fp32_before_the_cast() -> None:
     assert spec.vision is not None
     net = random_network(spec, ops=OPS, device=torch.device("cpu"), dtype=torch.bfloat16, seed=0)
     assert isinstance(net, Vlm)
-    seen: list[Tensor] = []
+    seen: list[BytePixels] = []
     encoder = net._encoder
     assert isinstance(encoder, Tiles)
     encoder._tower = lambda pixels: seen.append(pixels) or torch.zeros(1, 36, 64).bfloat16()  # type: ignore
     tiles = torch.randint(0, 256, (1, 84, 84, 3), dtype=torch.uint8)
     assert net.encode_images([image_of(tiles)], max_tiles=1)[0].dtype == torch.bfloat16
     mean, std = torch.tensor(spec.vision.pixels.mean), torch.tensor(spec.vision.pixels.std)
-    assert torch.equal(numbers_of(seen[0]), ((tiles.float() / 255 - mean) / std).bfloat16())
+    assert torch.equal(seen[0].numbers(), ((tiles.float() / 255 - mean) / std).bfloat16())
 
 
 def test_tiles_do_not_see_each_other() -> None:
