@@ -73,14 +73,7 @@ class TorchOps:
         return F.layer_norm(x_TH, weight_H.shape, weight_H, bias_H, eps)
 
     def layer_norm_cells(
-        self,
-        x_ILH: Tensor,
-        weight_W: Tensor,
-        bias_W: Tensor,
-        eps: float,
-        *,
-        factor: int,
-        by_columns: bool,
+        self, x_ILH: Tensor, weight_W: Tensor, bias_W: Tensor, eps: float, *, factor: int, by_columns: bool
     ) -> Tensor:
         """Return the layer norm of joined neighbours in square maps."""
         return self.layer_norm(joined_cells(x_ILH, factor, by_columns=by_columns), weight_W, bias_W, eps)

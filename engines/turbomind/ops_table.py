@@ -39,10 +39,8 @@ from engines.turbomind.ops import (
     patch_rows,
     rope,
 )
-from engines.turbomind.ops.attention_decode import NewTokens, attention_decode, takes_new_tokens
 from engines.turbomind.ops.attention_full import attention_full
-from engines.turbomind.ops.attention_prefill import attention_prefill
-from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
+from engines.turbomind.ops.attention_paged import attention_paged, rope_store_attend
 from engines.turbomind.ops.cut_tiles import cut_tiles
 from engines.turbomind.ops.folded_layers import folded_layers, folds
 from engines.turbomind.ops.hopper_shape import full_shape
@@ -95,14 +93,7 @@ class TurbomindOps:
         return layer_norm(self.gpu, x_TH, weight_H, bias_H, eps)
 
     def layer_norm_cells(
-        self,
-        x_ILH: Tensor,
-        weight_W: Tensor,
-        bias_W: Tensor,
-        eps: float,
-        *,
-        factor: int,
-        by_columns: bool,
+        self, x_ILH: Tensor, weight_W: Tensor, bias_W: Tensor, eps: float, *, factor: int, by_columns: bool
     ) -> Tensor:
         """Return the layer norm of joined neighbours, read where they lie."""
         return norm.layer_norm_cells(
@@ -202,14 +193,7 @@ class TurbomindOps:
             return linear_rows.linear_rows(
                 self.gpu, x_TI, weight, after="add", residual_TO=residual_TO, scale_O=scale_O
             )
-        y_TO = self.linear(x_TI, weight)
-        if isinstance(residual_TO, RepeatedRows):
-            residual_TO = residual_TO.table_RO[: residual_TO.length].expand_as(y_TO)
-        if scale_O is None:
-            return residual_TO + y_TO
-        if residual_TO.shape[-1] * residual_TO.itemsize % 16:
-            return torch.addcmul(residual_TO, y_TO, scale_O)
-        return activation.scaled_add(self.gpu, residual_TO, y_TO, scale_O)
+        return activation.added(self.gpu, residual_TO, self.linear(x_TI, weight), scale_O)
 
     def rope_tables(self, rope: Rope, positions: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:
         """Return cos and sin of the angles of all tokens; positions of several axes are torch's."""
@@ -242,37 +226,7 @@ class TurbomindOps:
         self, q_TND: Tensor, layer: KvLayer, batch: AttentionBatch, *, scale: float, window: int | None
     ) -> Tensor:
         """Attend the decoding sequences with one kernel, the chunks with another, into one result."""
-        num = batch.num_decodes
-        out_TND = torch.empty(q_TND.shape, dtype=q_TND.dtype, device=q_TND.device)
-        if num:
-            attention_decode(
-                self.gpu,
-                q_TND[:num],
-                layer,
-                batch.pages_BP[:num],
-                batch.kv_lens_B[:num],
-                scale=scale,
-                window=window,
-                out_BND=out_TND[:num],
-            )
-        if num < len(batch.kv_lens_B):
-            # `q_starts` counts from the first row of the step, so all rows are handed over.
-            where = (batch.pages_BP[num:], batch.q_starts_B1[num:], batch.kv_lens_B[num:])
-            if layer.format == "none":
-                attention_prefill(self.gpu, q_TND, layer, *where, scale=scale, window=window, out_TND=out_TND)
-            else:
-                attention_prefill_codes(
-                    self.gpu,
-                    q_TND,
-                    layer,
-                    *where,
-                    longest=batch.max_q,
-                    lens=batch.chunk_lens,
-                    scale=scale,
-                    window=window,
-                    out_TND=out_TND,
-                )
-        return out_TND
+        return attention_paged(self.gpu, q_TND, layer, batch, scale=scale, window=window)
 
     def rope_store_attend(
         self,
@@ -288,14 +242,8 @@ class TurbomindOps:
         window: int | None,
     ) -> Tensor:
         """Rotate, write and attend in one kernel where every sequence decodes, else one after the other."""
-        whole_units = takes_new_tokens(layer.format, dim=q_TND.shape[2], num_pairs=cos_TR.shape[1])
-        if batch.num_decodes < len(batch.kv_lens_B) or not whole_units:
-            q_TND = self.rope_store_kv(q_TND, k_TKD, v_TKD, cos_TR, sin_TR, layer, batch.slots_T)
-            return self.attention_paged(q_TND, layer, batch, scale=scale, window=window)
-        new = NewTokens(k_BKD=k_TKD, v_BKD=v_TKD, cos_BR=cos_TR, sin_BR=sin_TR, slots_B=batch.slots_T)
-        return attention_decode(
-            self.gpu, q_TND, layer, batch.pages_BP, batch.kv_lens_B, scale=scale, window=window, new=new
-        )
+        qkv = (q_TND, k_TKD, v_TKD)
+        return rope_store_attend(self.gpu, *qkv, cos_TR, sin_TR, layer, batch, scale=scale, window=window)
 
     def attention_full(self, q_ILND: Tensor, k_ILND: Tensor, v_ILND: Tensor, *, scale: float) -> Tensor:
         """Return unmasked attention inside each image.

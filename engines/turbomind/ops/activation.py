@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from engines.errors import KernelError
+from engines.ops import RepeatedRows
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
@@ -46,6 +47,17 @@ def gelu(gpu: Gpu, x_TF: Tensor) -> Tensor:
         kernel = gpu.kernel("activation.cu", "gelu", constants, "PPq", threads=_THREADS)
         kernel(gpu.stream(), (-(-num // (lanes * _THREADS)), 1), x.data_ptr(), out.data_ptr(), num)
     return out
+
+
+def added(gpu: Gpu, residual_TO: Tensor | RepeatedRows, y_TO: Tensor, scale_O: Tensor | None) -> Tensor:
+    """Return residual + y * scale; what has no scale, or rows that no load of 16 bytes takes, is torch's."""
+    if isinstance(residual_TO, RepeatedRows):
+        residual_TO = residual_TO.table_RO[: residual_TO.length].expand_as(y_TO)
+    if scale_O is None:
+        return residual_TO + y_TO
+    if residual_TO.shape[-1] * residual_TO.itemsize % 16:
+        return torch.addcmul(residual_TO, y_TO, scale_O)
+    return scaled_add(gpu, residual_TO, y_TO, scale_O)
 
 
 def scaled_add(gpu: Gpu, residual_TO: Tensor, y_TO: Tensor, scale_O: Tensor) -> Tensor:
