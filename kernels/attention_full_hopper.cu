@@ -2,11 +2,13 @@
 
    in       as there, and key_map, value_map: k and v as [I, LENGTH, HEADS, DIM], boxes of KEYS tokens x 64 of one head
    out      as there
+   scratch  with LONE: shares, DIM + 8 floats for each of 3 warps of each item; arrivals, a zero for each head of each image, left so
    -D       HEADS and those of device/flash_hopper.cuh
    launch   grid at most one block an SM, block 128 * (CONSUMERS + 1), shared sizeof(Layout) + 1008
    moves    as there
 
    An item is 64 * CONSUMERS tokens of one head of one image; items of one head follow each other, so that its keys come from L2.
+   With LONE, LENGTH is a multiple of that and one token, which has no item of its own.
 */
 #if !defined(HEADS)
 #error "attention_full_hopper.cu needs -DHEADS"
@@ -19,6 +21,7 @@ struct Item {
 };
 
 #include "device/flash_hopper.cuh"
+#include "device/lone_query.cuh"
 
 struct Full {
     const TensorMap *key_map, *value_map;
@@ -28,12 +31,15 @@ struct Full {
     int num_images, length;
     long long q_stride, k_stride, v_stride;
     float scale_log2;
+    float* shares;
+    int* arrivals;
 
     static constexpr int kBoxKeys = KEYS;
     static constexpr bool kZeroFilled = true, kSplits = false;
 
+    DEVICE int num_blocks() const { return LONE ? length / kRows : (length + kRows - 1) / kRows; }
     DEVICE Item find(int index) const {
-        const int blocks = (length + kRows - 1) / kRows, pair = index / blocks;
+        const int blocks = num_blocks(), pair = index / blocks;
         Item item{};
         if (pair >= num_images * HEADS) return item;
         item.end = (length + KEYS - 1) / KEYS;
@@ -61,6 +67,17 @@ struct Full {
         return token < length ? values + offset(item, token, v_stride) : nullptr;
     }
 
+    // The last token's query against one stretch of the keys, `warp` of three beside this item.
+    DEVICE void attend_alone(const Item& item, int warp) const {
+        const int count = 3 * num_blocks(), index = item.token / kRows * 3 + warp, pair = item.image * HEADS + item.head;
+        const int first = (long long)length * index / count, end = (long long)length * (index + 1) / count;
+        const Stretch mine =
+            attend_stretch(q + offset(item, length - 1, q_stride), keys + offset(item, 0, k_stride), values + offset(item, 0, v_stride),
+                           k_stride, v_stride, first, end, scale_log2);
+        leave_stretch(mine, shares + (long long)pair * count * kStretch, index, count, arrivals[pair],
+                      out + offset(item, length - 1, HEADS * DIM));
+    }
+
     DEVICE int from(const Item&, int) const { return 0; }
     DEVICE int to(const Item&, int) const { return length; }
 
@@ -75,9 +92,9 @@ static_assert(KEYS <= 256, "a box takes a tile");
 extern "C" __global__ __launch_bounds__(kThreads, 1) void attention_full_hopper(
     const __grid_constant__ TensorMap key_map, const __grid_constant__ TensorMap value_map, const SCALAR* q,
     const SCALAR* keys, const SCALAR* values, SCALAR* out, int num_images, int length, long long q_stride, long long k_stride,
-    long long v_stride, float scale_log2) {
+    long long v_stride, float scale_log2, float* shares, int* arrivals) {
     DYNAMIC_SHARED(memory);
     const Full task{&key_map,   &value_map, q,        keys,     values,   out,       nullptr,
-                    num_images, length,     q_stride, k_stride, v_stride, scale_log2};
+                    num_images, length,     q_stride, k_stride, v_stride, scale_log2, shares,    arrivals};
     run_task(task, memory);
 }

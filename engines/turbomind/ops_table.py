@@ -43,7 +43,7 @@ from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_paged import attention_paged, rope_store_attend
 from engines.turbomind.ops.cut_tiles import cut_tiles
 from engines.turbomind.ops.folded_layers import folded_layers, folds
-from engines.turbomind.ops.hopper_shape import full_shape
+from engines.turbomind.ops.hopper_shape import runs_on
 from engines.turbomind.ops.layer_norm import layer_norm
 from engines.turbomind.ops.norm_of_sum import add_rms_norm
 from engines.turbomind.ops.rope_tables import rope_tables
@@ -252,7 +252,7 @@ class TurbomindOps:
         tiles are 16 wide; so is a resampler's everywhere, whose queries are not the keys' tokens.
         """
         dim = q_ILND.shape[-1]
-        narrow = dim % 16 and full_shape(self.gpu.capability, dim=dim) is None
+        narrow = dim % 16 and not runs_on(self.gpu.capability, dim)
         if narrow or q_ILND.shape != k_ILND.shape:
             q, k, v = (x.transpose(1, 2) for x in (q_ILND, k_ILND, v_ILND))
             return F.scaled_dot_product_attention(q, k, v, scale=scale).transpose(1, 2)

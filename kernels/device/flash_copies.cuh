@@ -109,6 +109,8 @@ DEVICE void produce(const Task& task, Layout& shared) {
             copies_wait<0>();
             publish_shared();
             barrier_arrive(shared.query_full[slot]);
+            if constexpr (LONE)
+                if (item.end > 0) task.attend_alone(item, thread / 32);
         }
         if (item.end <= 0) return;
         if (!TENSOR_COPIES) copy_tiles(task, item, shared, keys, values);

@@ -10,10 +10,11 @@
    shared   QUERIES x rows x DIM + 2 x STAGES x KEYS x DIM elements, DIM rounded up to 64: operands as in device/hopper.cuh
    barriers a tile is `full` when its bytes are there, `empty` when the 4 * CONSUMERS consumer warps have read it
 
-   -D  SCALAR = bf16 | fp16; DIM, multiple of 8; KEYS, multiple of 16; CONSUMERS = 1 | 2 | 3; STAGES; QUERIES = 1 | 2;
+   -D  SCALAR = bf16 | fp16; DIM, multiple of 8; KEYS, multiple of 16; CONSUMERS = 1 .. 4; STAGES; QUERIES = 1 | 2;
        OVERLAP (0: values wait for their own softmax); TURNS (0: consumers run as they come); TENSOR_COPIES (0: the copying
        warpgroup computes addresses); SLACK, at most 8; CODE_STAGES (tiles of codes under way; 0: keys and values are SCALARs);
-       PRODUCERS = 1 | 2 (warpgroups that decode; 1 without codes); LEAST_TILES of a part, where a task splits items
+       PRODUCERS = 1 | 2 (warpgroups that decode; 1 without codes); LEAST_TILES of a part, where a task splits items;
+       LONE (1: a query behind the items is the task's own, see `lone_query.cuh`)
 */
 #pragma once
 #include "device/flash_copies.cuh"

@@ -7,8 +7,9 @@
 #include "device/vector.cuh"
 
 #if !defined(SCALAR) || !defined(DIM) || !defined(KEYS) || !defined(CONSUMERS) || !defined(STAGES) || !defined(QUERIES) || \
-    !defined(OVERLAP) || !defined(TURNS) || !defined(TENSOR_COPIES) || !defined(SLACK) || !defined(CODE_STAGES) || !defined(PRODUCERS) || !defined(LEAST_TILES)
-#error "flash_layout.cuh needs -DSCALAR -DDIM -DKEYS -DCONSUMERS -DSTAGES -DQUERIES -DOVERLAP -DTURNS -DTENSOR_COPIES -DSLACK -DCODE_STAGES -DPRODUCERS -DLEAST_TILES"
+    !defined(OVERLAP) || !defined(TURNS) || !defined(TENSOR_COPIES) || !defined(SLACK) || !defined(CODE_STAGES) || !defined(PRODUCERS) || !defined(LEAST_TILES) || \
+    !defined(LONE)
+#error "flash_layout.cuh needs -DSCALAR -DDIM -DKEYS -DCONSUMERS -DSTAGES -DQUERIES -DOVERLAP -DTURNS -DTENSOR_COPIES -DSLACK -DCODE_STAGES -DPRODUCERS -DLEAST_TILES -DLONE"
 #endif
 #if CODE_STAGES > 0 && !defined(KV_FORMAT)
 #error "codes need -DKV_FORMAT"
@@ -23,13 +24,16 @@ constexpr int kShare = 64 * (kColumns + 8);     // floats of 64 rows that are le
 constexpr int kPieces = DIM / 8;                // of 16 bytes, in a row
 constexpr float kNone = -1e30f;                 // the score of a hidden key
 constexpr float kLow = -1e20f;                  // below every score, so far above scaled kNone that hidden keys weigh 0 from the start
-// Together 512 a lane for 16 warps, 504 for 12.
-constexpr int kProducerRegisters = PRODUCERS == 2 ? 56 : CODE_STAGES ? 72 : CONSUMERS == 3 ? 56 : 40;
-constexpr int kConsumerRegisters = PRODUCERS == 2 ? 200 : CODE_STAGES ? 216 : CONSUMERS == 3 ? 152 : 232;
-constexpr int kProducerName = 1, kConsumerName = 2, kTurnName = 5;  // named barriers
+// Together 480 a lane for 20 warps, 512 for 16, 504 for 12.
+constexpr int kProducerRegisters =
+    PRODUCERS == 2 ? 56 : CODE_STAGES ? 72 : CONSUMERS == 4 ? 64 : CONSUMERS == 3 ? (LONE ? 80 : 56) : LONE ? 88 : 40;
+constexpr int kConsumerRegisters =
+    PRODUCERS == 2 ? 200 : CODE_STAGES ? 216 : CONSUMERS == 4 ? 104 : CONSUMERS == 3 ? (LONE ? 144 : 152) : LONE ? 208 : 232;
+constexpr int kProducerName = 1, kConsumerName = 2, kTurnName = 6;  // named barriers
 constexpr bool kByEngine = TENSOR_COPIES && !CODE_STAGES;  // tiles come as the products read them
+static_assert(!LONE || kByEngine, "warps are idle only where the copy engine works");
 constexpr int kTileArrivals = CODE_STAGES ? 4 * PRODUCERS : TENSOR_COPIES ? 1 : 128;
-static_assert(DIM % 8 == 0 && KEYS % 16 == 0 && CONSUMERS + PRODUCERS <= 4 && PRODUCERS <= (CODE_STAGES ? 2 : 1), "see the header");
+static_assert(DIM % 8 == 0 && KEYS % 16 == 0 && CONSUMERS + PRODUCERS <= 5 && PRODUCERS <= (CODE_STAGES ? 2 : 1), "see the header");
 
 struct Tile {
     unsigned char block[kBlocks][KEYS * 128];

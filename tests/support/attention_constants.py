@@ -87,10 +87,13 @@ def attention_prefill_hopper(arch: str) -> list[dict[str, int | str]]:
 
 
 def attention_full_hopper(arch: str) -> list[dict[str, int | str]]:
-    shapes = {dim: full_shape((9, 0), dim=dim) for dim in (64, 72, 80, 88, 104, 128)}
-    return [
-        {**hopper(shape, dim), "HEADS": 16} for dim, shape in shapes.items() if shape and arch == "sm_90a"
+    shapes = [
+        (dim, full_shape((9, 0), dim=dim, length=length, pairs=pairs, num_sms=132))
+        for dim in (64, 72, 80, 88, 104, 128)
+        for length, pairs in ((1025, 16), (1024, 128), (577, 400))
     ]
+    cases = {(dim, shape): {**hopper(shape, dim), "HEADS": 16} for dim, shape in shapes if shape}
+    return list(cases.values()) if arch == "sm_90a" else []
 
 
 def hopper(shape: HopperShape, dim: int) -> dict[str, int | str]:

@@ -33,6 +33,10 @@ class Variant:
     dynamic: bool = True  # of prefill: items from a counter
     dim: int = DIM  # of full: the head that is timed
 
+    def shape_of(self, length: int) -> HopperShape:
+        """Return the cut for images of this length: what behind whole items is not one query is an item."""
+        return replace(self.shape, lone=self.shape.lone and self.shape.leaves_one(length))
+
 
 _PREFILL = HopperShape(keys=128, consumers=2, stages=2)
 _FULL_64 = HopperShape(keys=80, consumers=3, stages=3)
@@ -55,11 +59,25 @@ VARIANTS: dict[str, Variant] = {
     "full64-3x80-no-slack": Variant(prefill=False, dim=64, shape=replace(_FULL_64, slack=0)),
     "full64-3x80-no-turns": Variant(prefill=False, dim=64, shape=replace(_FULL_64, turns=False)),
     "full64-3x80-rows-copied": Variant(prefill=False, dim=64, shape=replace(_FULL_64, tensor_copies=False)),
+    "full64-4x80-lone": Variant(
+        prefill=False, dim=64, shape=replace(_FULL_64, consumers=4, overlap=False, lone=True)
+    ),
+    "full64-3x176": Variant(
+        prefill=False,
+        dim=64,
+        shape=HopperShape(keys=176, consumers=3, stages=2, overlap=False),
+    ),
+    "full64-2x176-lone": Variant(
+        prefill=False, dim=64, shape=HopperShape(keys=176, consumers=2, stages=2, lone=True)
+    ),
     "full64-2x208": Variant(prefill=False, dim=64, shape=HopperShape(keys=208, consumers=2, stages=2)),
     "full64-2x176": Variant(prefill=False, dim=64, shape=HopperShape(keys=176, consumers=2, stages=2)),
     "full64-2x80": Variant(prefill=False, dim=64, shape=HopperShape(keys=80, consumers=2, stages=3)),
     "full128-2x128": Variant(prefill=False, dim=128, shape=_FULL_128),
     "full128-2x80": Variant(prefill=False, dim=128, shape=HopperShape(keys=80, consumers=2, stages=3)),
+    "full128-2x80-lone": Variant(
+        prefill=False, dim=128, shape=HopperShape(keys=80, consumers=2, stages=3, lone=True)
+    ),
     "full128-2x176": Variant(
         prefill=False, dim=128, shape=HopperShape(keys=176, consumers=2, stages=2, queries=1)
     ),
@@ -87,7 +105,9 @@ def _modules(variant: Variant) -> Iterator[tuple[str, tuple[tuple[str, int | str
         yield "attention_prefill_hopper.cu", (*shape.constants("bf16", DIM), *rest)
         return
     for heads in sorted({16, *(heads for _, _, heads, dim in FULLS if dim == variant.dim)}):
-        yield "attention_full_hopper.cu", (*shape.constants("bf16", variant.dim), ("HEADS", heads))
+        for lone in {False, shape.lone}:
+            constants = replace(shape, lone=lone).constants("bf16", variant.dim)
+            yield "attention_full_hopper.cu", (*constants, ("HEADS", heads))
 
 
 def compile_to_cache(file: str, constants: Constants) -> None:
@@ -134,7 +154,7 @@ def time_variant(gpu: Gpu, name: str) -> Iterator[str]:
                 v,
                 scale=dim**-0.5,
                 strides=(q.stride(1), k.stride(1), v.stride(1)),
-                shape=variant.shape,
+                shape=variant.shape_of(length),
             )
             yield _line(
                 name, f"{images} x {length}, {heads}x{dim}", call, images * heads * length**2 * dim * 4

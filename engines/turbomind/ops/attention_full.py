@@ -43,7 +43,7 @@ def attention_full(
     if not q_ILND.numel():
         return torch.empty_like(q_ILND)
     strides = (_image_token_stride(q_ILND), _image_token_stride(k_ILND), _image_token_stride(v_ILND))
-    hopper = full_shape(gpu.capability, dim=dim)
+    hopper = full_shape(gpu.capability, dim=dim, length=length, pairs=images * heads, num_sms=gpu.num_sms)
     if shape is None and hopper:
         return attention_full_hopper(gpu, q_ILND, k_ILND, v_ILND, scale=scale, strides=strides, shape=hopper)
     out = torch.empty(q_ILND.shape, dtype=q_ILND.dtype, device=q_ILND.device)

@@ -8,7 +8,7 @@ from torch import Tensor
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import scalar_name
-from engines.turbomind.ops.hopper_shape import HopperShape
+from engines.turbomind.ops.hopper_shape import MOST_LONE, HopperShape
 from engines.turbomind.tensor_map import TensorView
 
 
@@ -26,12 +26,18 @@ def attention_full_hopper(
 
     `strides` are the distances of two tokens of q, k and v in elements.
     """
-    images, length, heads = q_ILND.shape[:3]
+    images, length, heads, dim = q_ILND.shape
     out = torch.empty(q_ILND.shape, dtype=q_ILND.dtype, device=q_ILND.device)
     kernel = _kernel(gpu, q_ILND, shape)
+    num_items = images * heads * shape.num_blocks(length)
+    shares, arrivals = None, 0
+    if shape.lone:
+        assert shape.leaves_one(length), "the shape is of images that are whole items and one query"
+        shares = torch.empty(num_items * 3 * (dim + 8), dtype=torch.float32, device=q_ILND.device)
+        arrivals = gpu.scratch("attention_full arrivals", 4 * max(MOST_LONE, images * heads)).data_ptr()
     kernel(
         gpu.stream(),
-        (min(gpu.num_sms, images * heads * -(-length // shape.rows)), 1),
+        (min(gpu.num_sms, num_items), 1),
         gpu.tensor_map(view(k_ILND, stride=strides[1], shape=shape)),
         gpu.tensor_map(view(v_ILND, stride=strides[2], shape=shape)),
         q_ILND.data_ptr(),
@@ -42,6 +48,8 @@ def attention_full_hopper(
         length,
         *strides,
         scale * math.log2(math.e),
+        shares.data_ptr() if shares is not None else 0,
+        arrivals,
     )
     return out
 
@@ -65,7 +73,7 @@ def _kernel(gpu: Gpu, q: Tensor, shape: HopperShape) -> Kernel:
         "attention_full_hopper.cu",
         "attention_full_hopper",
         constants,
-        "MMPPPPiiqqqf",
+        "MMPPPPiiqqqfPP",
         threads=shape.threads,
         shared_bytes=shape.shared_bytes(dim),
     )

@@ -27,6 +27,7 @@ class HopperShape:
     code_stages: int = 0  # tiles of codes under way; 0: keys and values are numbers
     producers: int = 1  # warpgroups that copy, and decode codes
     least_tiles: int = 4  # of a part of an item: fewer take less time than to be summed
+    lone: bool = False  # the query behind whole items is answered beside them
 
     @property
     def rows(self) -> int:
@@ -44,6 +45,14 @@ class HopperShape:
         tiles = (self.queries * self.rows + 2 * self.stages * self.keys) * row
         code_row = row_bytes(dim, format, dtype_bytes=2) + 2 * num_scales(format)
         return tiles + self.code_stages * self.keys * code_row + _BARRIER_BYTES + _ALIGNMENT_BYTES
+
+    def leaves_one(self, length: int) -> bool:
+        """Return whether images of this length are whole items and one query."""
+        return length > self.rows and length % self.rows == 1
+
+    def num_blocks(self, length: int) -> int:
+        """Return how many items a head of an image is."""
+        return length // self.rows if self.lone else math.ceil(length / self.rows)
 
     def share_bytes(self, dim: int) -> int:
         """Return the bytes of 64 rows that are left for another block: fp32 sums, peaks and weights."""
@@ -66,6 +75,7 @@ class HopperShape:
             ("CODE_STAGES", self.code_stages),
             ("PRODUCERS", self.producers),
             ("LEAST_TILES", self.least_tiles),
+            ("LONE", int(self.lone)),
         )
 
 
@@ -78,7 +88,7 @@ def prefill_shape(
     `items` are the blocks of 128 rows that the step has at most; where they leave half of the GPU without
     work, items of 64 rows do better.
     """
-    if not _runs(capability, dim) or page_tokens % 8:
+    if not runs_on(capability, dim) or page_tokens % 8:
         return None
     if dim > 128:
         return HopperShape(keys=64, consumers=2, stages=2, queries=1)
@@ -103,20 +113,51 @@ def codes_shape(
 
 
 @lru_cache(maxsize=256)
-def full_shape(capability: tuple[int, int], *, dim: int) -> HopperShape | None:
-    """Return how attention inside images is cut, None where Hopper's kernel does not run it."""
-    if not _runs(capability, dim):
+def full_shape(
+    capability: tuple[int, int], *, dim: int, length: int, pairs: int, num_sms: int
+) -> HopperShape | None:
+    """Return how attention inside images is cut, None where Hopper's kernel does not run it.
+
+    `pairs` are the heads of all images. Of the cuts for the head the one whose rounds take the least time;
+    one query behind whole items may be answered beside them.
+    """
+    if not runs_on(capability, dim):
         return None
-    if dim > 128:
-        return HopperShape(keys=64, consumers=2, stages=2, queries=1)
     if dim > 96:
-        return HopperShape(keys=80, consumers=2, stages=3)
-    return HopperShape(
-        keys=80, consumers=3, stages=3, overlap=False
-    )  # three in turn hide enough: kernels/LOG.md
+        return HopperShape(keys=80, consumers=2, stages=3) if dim <= 128 else _WIDEST
+    cuts = [
+        (time, shape)
+        for time, shape in (_HEADS_64 if dim <= 64 else _HEADS_96)
+        if not shape.lone or (pairs <= MOST_LONE and shape.leaves_one(length))
+    ]
+
+    def time_of(cut: tuple[float, HopperShape]) -> float:
+        time, shape = cut
+        rounds = math.ceil(pairs * shape.num_blocks(length) / num_sms)
+        return rounds * time * math.ceil(length / shape.keys) * shape.keys
+
+    return min(cuts, key=time_of)[1]
 
 
-def _runs(capability: tuple[int, int], dim: int) -> bool:
+# Cuts of full attention by the head's size, and an item's nanoseconds per key (one H200, kernels/LOG.md).
+# Three consumers or four in turn hide enough of their products to need no overlap; a lone query of heads of
+# more than 64 costs its item more than the rounds that it saves.
+_HEADS_64 = (
+    (21.8, HopperShape(keys=80, consumers=4, stages=3, overlap=False, lone=True)),
+    (18.9, HopperShape(keys=80, consumers=4, stages=3, overlap=False)),
+    (13.9, HopperShape(keys=176, consumers=3, stages=2, overlap=False)),
+    (12.9, HopperShape(keys=176, consumers=2, stages=2, lone=True)),
+    (11.2, HopperShape(keys=176, consumers=2, stages=2)),
+)
+_HEADS_96 = (
+    (18.6, HopperShape(keys=80, consumers=3, stages=3, overlap=False)),
+    (15.1, HopperShape(keys=80, consumers=2, stages=3)),
+)
+_WIDEST = HopperShape(keys=64, consumers=2, stages=2, queries=1)
+MOST_LONE = 4096  # lone queries that are counted at a time
+
+
+def runs_on(capability: tuple[int, int], dim: int) -> bool:
     """Return whether the GPU has warpgroup products, and one that is as wide as the head (hopper.cuh)."""
     columns = max(64, math.ceil(dim / 16) * 16)
     return capability == (9, 0) and dim % 8 == 0 and (columns <= 208 or columns == 256)

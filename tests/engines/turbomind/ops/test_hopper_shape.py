@@ -7,16 +7,17 @@ import pytest
 from engines.options import KvFormat
 from engines.turbomind.kernel_source import read_kernel
 from engines.turbomind.nvrtc import compile_cubin, resource_usage
-from engines.turbomind.ops.hopper_shape import box_keys, codes_shape, full_shape, prefill_shape
+from engines.turbomind.ops.hopper_shape import MOST_LONE, box_keys, codes_shape, full_shape, prefill_shape
 from engines.turbomind.ops.kv_pool import KV_FORMATS
 
 SHARED_BYTES = 232448  # of a block on sm_90: CUDA C++ Programming Guide 13.0
+FULL = {"dim": 64, "length": 1025, "pairs": 16, "num_sms": 132}
 PREFILL = {"dim": 128, "page_tokens": 64, "items": 512, "num_sms": 132}
 
 
 @pytest.mark.parametrize("dim", [64, 72, 80, 88, 96, 104, 112, 128, 160, 192, 256])
 def test_every_cut_fits_into_the_shared_memory_of_a_block(dim: int) -> None:
-    for shape in (full_shape((9, 0), dim=dim), prefill_shape((9, 0), **PREFILL | {"dim": dim})):
+    for shape in (full_shape((9, 0), **FULL | {"dim": dim}), prefill_shape((9, 0), **PREFILL | {"dim": dim})):
         assert shape is not None
         assert shape.shared_bytes(dim) <= SHARED_BYTES
 
@@ -66,8 +67,33 @@ def test_other_gpus_and_odd_heads_have_none() -> None:
     assert prefill_shape((9, 0), **PREFILL | {"dim": 100}) is None
     assert prefill_shape((9, 0), **PREFILL | {"dim": 240}) is None  # no product of 240 columns is written out
     assert prefill_shape((9, 0), **PREFILL | {"page_tokens": 4}) is None
-    assert full_shape((8, 0), dim=64) is None
-    assert full_shape((9, 0), dim=36) is None
+    assert full_shape((8, 0), **FULL) is None
+    assert full_shape((9, 0), **FULL | {"dim": 36}) is None
+
+
+def test_one_tile_is_one_round_of_whole_items_and_queries_beside_them() -> None:
+    shape = full_shape((9, 0), **FULL)
+    assert shape is not None
+    assert (shape.rows, shape.lone) == (128, True)
+    assert 16 * shape.num_blocks(1025) == 128
+
+
+def test_two_tiles_are_one_round_of_four_consumers() -> None:
+    shape = full_shape((9, 0), **FULL | {"pairs": 32})
+    assert shape is not None
+    assert (shape.rows, shape.lone, 32 * shape.num_blocks(1025)) == (256, True, 128)
+
+
+@pytest.mark.parametrize(
+    ("dim", "length", "pairs"), [(64, 1025, MOST_LONE + 1), (64, 1024, 16), (64, 1, 16), (72, 1025, 16)]
+)
+def test_no_query_is_answered_beside_items_where_it_is_not_single_or_costs_more(
+    dim: int, length: int, pairs: int
+) -> None:
+    shape = full_shape((9, 0), **FULL | {"dim": dim, "length": length, "pairs": pairs})
+    assert shape is not None
+    assert not shape.lone
+    assert shape.num_blocks(length) * shape.rows >= length
 
 
 def test_few_items_are_halved() -> None:
