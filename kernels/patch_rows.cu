@@ -9,7 +9,7 @@
             numbers [3, 256] SCALAR: what each byte of a colour means
    out      out [num, has_class + rows * COLUMNS, WIDTH] SCALAR
    -D       SCALAR = bf16 | fp16 | fp32; PATCH, even; COLUMNS of patches; WIDTH, a multiple of 16 bytes, above 3 * PATCH^2 + 1
-   launch   grid (rows, num); block 512; shared 3 * PATCH^2 * COLUMNS bytes
+   launch   grid (rows, num); block 1024; shared 3 * PATCH^2 * COLUMNS bytes
    moves    3 bytes a pixel; out once
    numbers  those of the table
 
@@ -22,7 +22,7 @@
 #error "patch_rows.cu needs -DSCALAR=bf16|fp16|fp32 -DPATCH=<side of a patch> -DCOLUMNS=<patches beside each other> -DWIDTH=<row length>"
 #endif
 
-constexpr int kThreads = 512;
+constexpr int kThreads = 1024;
 constexpr int kN = kLanes<SCALAR>;
 constexpr int kPixels = 3 * PATCH * PATCH;  // of a patch, in bytes
 constexpr int kLine = 3 * PATCH * COLUMNS;    // of pixels beside each other, in bytes
@@ -62,9 +62,13 @@ extern "C" __global__ __launch_bounds__(kThreads) void patch_rows(
         float row[kN];
 #pragma unroll
         for (int j = 0; j < kN; j++) {
-            const int e = start + j;
-            row[j] = e == kPixels;
-            if (e < kPixels) row[j] = to_float(meaning[e / (PATCH * PATCH) * 256 + patch[byte_of(e)]]);
+            const int e = min(start + j, kPixels - 1);  // no branch: all of a piece are looked up together
+            row[j] = to_float(meaning[e / (PATCH * PATCH) * 256 + patch[byte_of(e)]]);
+        }
+        if (start + kN > kPixels) {
+#pragma unroll
+            for (int j = 0; j < kN; j++)
+                if (start + j >= kPixels) row[j] = start + j == kPixels;
         }
         store16(out + (long long)piece * kN, pack16<SCALAR>(row));
     }

@@ -13,7 +13,7 @@ from engines.turbomind.gpu import SCALARS, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned
 
-_THREADS = 512
+_THREADS = 1024
 
 
 def takes(pixels: Tensor | BytePixels, gpu: Gpu, layout: PatchLayout) -> TypeGuard[BytePixels]:
