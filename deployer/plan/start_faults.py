@@ -44,13 +44,13 @@ def _kv_format(case: Case, key: str) -> Iterator[str]:
 
 def _weight_format(case: Case) -> Iterator[str]:
     asked = f"quantization.weights={case.weights}"
-    if (rule := weight_rule(case.dtype, case.weights)) is not None:
+    if case.weights == "bf12" and case.spec.dtype != "bfloat16":
+        held = f"the checkpoint is in {case.spec.dtype}"
+        yield f"{asked}: {held}, and 12 bits are made of bfloat16 alone; use quantization=auto"
+    elif (rule := weight_rule(case.dtype, case.weights)) is not None:
         other = "engine.dtype=bfloat16 or " if supports(case.hardware, "bfloat16") else ""
         where = f"computed in {case.dtype} on {case.hardware.name}"
         yield f"{asked} ({where}): {rule}; use {other}quantization=auto"
-    elif case.weights == "bf12" and case.spec.dtype != "bfloat16":
-        held = f"the checkpoint is in {case.spec.dtype}"
-        yield f"{asked}: {held}, and 12 bits are made of bfloat16 alone; use quantization=auto"
 
 
 def _compiler(case: Case) -> Iterator[str]:

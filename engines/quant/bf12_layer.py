@@ -36,5 +36,5 @@ def log_12_bits(tensors: Mapping[str, Tensor], left: Sequence[str]) -> None:
             "%d linear layers of the decoder stay in 16 bits, as they are not whole tiles of 16 outputs and "
             "128 inputs on a rank: %s",
             len(left),
-            ", ".join(left),
+            ", ".join(sorted({name.rpartition(".")[2] for name in left})),
         )

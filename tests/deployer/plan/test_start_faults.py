@@ -30,7 +30,8 @@ def test_weights_in_12_bits_are_computed_in_bfloat16_of_a_checkpoint_in_it() -> 
         "whose range float16 has not; use engine.dtype=bfloat16 or quantization=auto"
     )
     made_in = case(weights="bf12")
-    (fault,) = start_faults(replace(made_in, spec=replace(made_in.spec, dtype="float16")))
+    other = replace(made_in, spec=replace(made_in.spec, dtype="float16"), options=float16)
+    (fault,) = start_faults(other)
     assert fault.endswith(
         "the checkpoint is in float16, and 12 bits are made of bfloat16 alone; use quantization=auto"
     )

@@ -17,7 +17,7 @@ from engines.ipc.pixel_files import PixelFiles
 from engines.ops import Dense12
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant import bf12_tiles
-from engines.quant.bf12_layer import layer_in_12_bits
+from engines.quant.bf12_layer import layer_in_12_bits, log_12_bits
 from engines.quant.bf12_tiles import weight_of
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
@@ -62,6 +62,15 @@ def test_layers_that_are_no_whole_tiles_on_a_rank_stay_as_they_are() -> None:
     tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0, tp=4)
     assert tensors["decoder.layers.0.o.weight"].dtype == BF16
     assert "decoder.layers.0.down.weight" not in tensors
+
+
+def test_the_log_counts_the_layers_that_stay_and_names_their_kinds(caplog: pytest.LogCaptureFixture) -> None:
+    tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0, tp=4)
+    with caplog.at_level(logging.INFO, logger="engines.quant.bf12_layer"):
+        log_12_bits(tensors, left_in_16_bits(SMALL, tp=4))
+    told, warned = (record.getMessage() for record in caplog.records)
+    assert told == "weights in 12 bits: 7 layers, 0.00 GiB"
+    assert warned.startswith("2 linear layers of the decoder stay in 16 bits") and warned.endswith(": o")
 
 
 def test_random_weights_are_those_of_16_bits_rounded() -> None:
