@@ -34,7 +34,6 @@ from engines.turbomind.ops import (
     linear,
     linear_chain_int4,
     linear_codes,
-    linear_rows,
     norm,
     patch_rows,
     rope,
@@ -45,6 +44,7 @@ from engines.turbomind.ops.cut_tiles import cut_tiles
 from engines.turbomind.ops.folded_layers import folded_layers, folds
 from engines.turbomind.ops.hopper_shape import runs_on
 from engines.turbomind.ops.layer_norm import layer_norm
+from engines.turbomind.ops.linear_after import linear_after
 from engines.turbomind.ops.norm_of_sum import add_rms_norm
 from engines.turbomind.ops.rope_tables import rope_tables
 
@@ -175,8 +175,9 @@ class TurbomindOps:
 
     def linear_gelu(self, x_TI: Tensor, weight: Weight, form: Gelu) -> Tensor:
         """Return the op `form` of linear(x, weight); many rows go through both in one kernel."""
-        if linear_rows.takes(weight, self.gpu, x_TI):
-            return linear_rows.linear_rows(self.gpu, x_TI, weight, after=form)
+        done = linear_after(self.gpu, x_TI, weight, form)
+        if done is not None:
+            return done
         op = {"gelu": self.gelu, "gelu_tanh": self.gelu_tanh, "quick_gelu": self.quick_gelu}[form]
         return op(self.linear(x_TI, weight))
 
@@ -189,10 +190,9 @@ class TurbomindOps:
         scale_O: Tensor | None = None,
     ) -> Tensor:
         """Return residual + linear(x, weight) * scale; many rows go through all of it in one kernel."""
-        if linear_rows.takes(weight, self.gpu, x_TI):
-            return linear_rows.linear_rows(
-                self.gpu, x_TI, weight, after="add", residual_TO=residual_TO, scale_O=scale_O
-            )
+        done = linear_after(self.gpu, x_TI, weight, "add", residual_TO=residual_TO, scale_O=scale_O)
+        if done is not None:
+            return done
         return activation.added(self.gpu, residual_TO, self.linear(x_TI, weight), scale_O)
 
     def rope_tables(self, rope: Rope, positions: Tensor, rope_lens_T: Tensor) -> tuple[Tensor, Tensor]:

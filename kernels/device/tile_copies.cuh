@@ -32,6 +32,16 @@ DEVICE void barrier_arrive_at(Barrier& barrier, int rank) {
         : "memory");
 }
 
+/* ---- beside: to the same place of block `rank` of the cluster, whose barrier of this name counts the 16 bytes ---- */
+
+DEVICE void send_to_peer(void* to, const float (&x)[4], int rank, Barrier& barrier) {
+    asm volatile(
+        "{\n.reg .b32 there, counts;\nmapa.shared::cluster.u32 there, %0, %2;\nmapa.shared::cluster.u32 counts, %1, %2;\n"
+        "st.async.shared::cluster.mbarrier::complete_tx::bytes.v4.f32 [there], {%3,%4,%5,%6}, [counts];\n}" ::"r"(shared_address(to)),
+        "r"(shared_address(&barrier)), "r"(rank), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3])
+        : "memory");
+}
+
 /* ---- out ---- */
 
 // Four 8 x 8 matrices of 16-bit elements, spread over the warp as accumulators are; lanes 8i..8i+7 give the rows of matrix i.

@@ -12,6 +12,7 @@ from gpu_limits import ARCHITECTURES, matrix_scalar
 from linear_constants import (
     linear_bf12,
     linear_chain_int4,
+    linear_columns,
     linear_even,
     linear_fp7,
     linear_hopper,
@@ -156,6 +157,7 @@ KERNELS = {
     "linear_chain_int4.cu": linear_chain_int4,
     "linear_bf12.cu": linear_bf12,
     "linear_even.cu": linear_even,
+    "linear_columns.cu": linear_columns,
     "linear_fp7.cu": linear_fp7,
     "linear_hopper.cu": linear_hopper,
     "linear_int4_hopper.cu": linear_int4_hopper,

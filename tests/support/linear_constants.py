@@ -5,18 +5,20 @@ from typing import get_args
 
 from gpu_limits import SHARED, matrix_scalar
 
+from engines.turbomind.ops.after_product import After
 from engines.turbomind.ops.bf12_cut import Bf12Cut
 from engines.turbomind.ops.bf12_cut import make_cut as make_bf12_cut
+from engines.turbomind.ops.columns_cut import make_cut as make_columns_cut
 from engines.turbomind.ops.fp7_cut import Fp7Cut
 from engines.turbomind.ops.fp7_cut import make_cut as make_fp7_cut
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
 from engines.turbomind.ops.linear_chain_int4 import make_shape as chain_int4_shape
+from engines.turbomind.ops.linear_columns import constants as linear_columns_constants
 from engines.turbomind.ops.linear_even import ROWS as EVEN_ROWS
 from engines.turbomind.ops.linear_even import constants as linear_even_constants
 from engines.turbomind.ops.linear_even import stages_of
 from engines.turbomind.ops.linear_hopper import constants as linear_hopper_constants
-from engines.turbomind.ops.linear_rows import After as RowsAfter
 from engines.turbomind.ops.linear_rows import constants as linear_rows_constants
 from engines.turbomind.ops.linear_skinny import skinny_shape
 from engines.turbomind.ops.linear_skinny_bf12 import bf12_skinny_shape
@@ -205,10 +207,22 @@ def linear_rows(arch: str) -> list[dict[str, int | str]]:
         return []
     cuts = {cut: make_rows_cut(*cut, bytes_per_block=SHARED[arch][0]) for cut in ROWS_CUTS}
     # where registers are shortest with every end, then every other cut
-    cases: list[tuple[RowsCut, RowsAfter]] = [(cuts[256, 2], after) for after in get_args(RowsAfter)]
+    cases: list[tuple[RowsCut, After]] = [(cuts[256, 2], after) for after in get_args(After)]
     cases += [(cuts[256, 1], "gelu"), (cuts[192, 2], "add"), (cuts[192, 1], "gelu")]
     cases += [(cuts[128, 2], "gelu"), (cuts[128, 1], "add")]
     return [dict(linear_rows_constants("bf16", cut, after)) for cut, after in cases]
+
+
+def linear_columns(arch: str) -> list[dict[str, int | str]]:
+    if arch != "sm_90a":
+        return []
+    # rows, groups, cluster and what follows: where registers are shortest, then the other forms
+    cuts: list[tuple[int, int, int, After]] = [(192, 3, 1, after) for after in get_args(After)]
+    cuts += [(208, 2, 1, "gelu"), (208, 2, 2, "add"), (80, 2, 1, "add")]
+    return [
+        dict(linear_columns_constants("bf16", make_columns_cut(*cut, bytes_per_block=SHARED[arch][0]), after))
+        for *cut, after in cuts
+    ]
 
 
 def linear_even(arch: str) -> list[dict[str, int | str]]:

@@ -18,7 +18,8 @@ from engines.turbomind.bench.timing import random, time_us
 from engines.turbomind.compile_ahead import compile_all
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.activation import gelu
-from engines.turbomind.ops.linear_rows import After, constants, linear_rows
+from engines.turbomind.ops.after_product import After
+from engines.turbomind.ops.linear_rows import constants, linear_rows
 from engines.turbomind.ops.rows_cut import CUTS, RowsCut, make_cut, rows_cut
 
 TILES = (1, 2, 3, 4, 6, 8, 13)

@@ -3,7 +3,7 @@
 Legend: T rows, I inputs, O outputs.
 """
 
-from typing import Literal, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from engines.ops import Dense, RepeatedRows, Weight
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
+from engines.turbomind.ops.after_product import ENUMERATORS, After
 from engines.turbomind.ops.rows_cut import BOX_ROWS, ROWS, THREADS, RowsCut, rows_cut
 from engines.turbomind.tensor_map import lines
 
@@ -22,14 +23,6 @@ _LEAST_ROWS = 512  # below, the library and an op apart
 # InternViT 1,024 inputs take 9.4 µs against 11.7, 4,096 take 23.8 against 21.6 (kernels/LOG.md).
 _FEW_INPUTS = 2048
 _LEAST_FILL = 0.6
-After = Literal["nothing", "gelu", "gelu_tanh", "quick_gelu", "add"]
-_ENUMERATORS: dict[After, str] = {
-    "nothing": "kNothing",
-    "gelu": "kGelu",
-    "gelu_tanh": "kGeluTanh",
-    "quick_gelu": "kQuickGelu",
-    "add": "kAdd",
-}
 
 
 def fits(gpu: Gpu, x_TI: Tensor, weight: Weight) -> bool:
@@ -105,7 +98,7 @@ def constants(scalar: str, cut: RowsCut, after: After) -> Constants:
         ("COLUMNS", cut.columns),
         ("CLUSTER", cut.cluster),
         ("STAGES", cut.stages),
-        ("AFTER", _ENUMERATORS[after]),
+        ("AFTER", ENUMERATORS[after]),
     )
 
 

@@ -18,7 +18,7 @@ _MOST_BOXES = 3  # of a warp; where a row has more parts, two take turns
 _BARRIER_BYTES = 8 * _MOST_BOXES * 8  # of the residual
 # What a tile takes beside its columns, in columns, at 1,024 and 4,096 inputs alike: the bytes of its rows
 # that leave shared memory with each instruction, and those that come in. kernels/LOG.md.
-_TILE_COLUMNS = 40
+TILE_COLUMNS = 40
 _PAIRS_GAIN = 0.97  # 163 us against 170 of 13,325 rows with 0.9 % of the tiles outside
 _MOST_STAGES = 8
 
@@ -39,7 +39,7 @@ class RowsCut:
     def fill(self, num_rows: int, outputs: int, *, num_sms: int) -> float:
         """Return which part of the GPU's time goes into sums that are wanted, as far as tiles tell."""
         turns = math.ceil(self.num_tiles(num_rows, outputs) / (num_sms // self.cluster))
-        return num_rows * outputs / (turns * num_sms * ROWS * (self.columns + _TILE_COLUMNS))
+        return num_rows * outputs / (turns * num_sms * ROWS * (self.columns + TILE_COLUMNS))
 
     def num_tiles(self, num_rows: int, outputs: int) -> int:
         """Return the tiles of a product, those of a cluster as one."""
@@ -69,7 +69,7 @@ def rows_cut(num_rows: int, outputs: int, *, num_sms: int, bytes_per_block: int)
         tiles = cut.num_tiles(num_rows, outputs)
         turns = math.ceil(tiles / (num_sms // cut.cluster))
         computed = tiles * cut.cluster * cut.columns * (_PAIRS_GAIN if cut.cluster == 2 else 1)
-        return turns * (cut.columns + _TILE_COLUMNS), computed
+        return turns * (cut.columns + TILE_COLUMNS), computed
 
     return min((make_cut(*cut, bytes_per_block=bytes_per_block) for cut in CUTS), key=cost)
 

@@ -24,6 +24,18 @@ inline void copy_box_to_pair(void* to, const TensorMap& map, int x, int y, int z
 inline void copy_box_to_pair(void* to, const TensorMap& map, int x, int y, Barrier& barrier) {
     copy_box_to_pair(to, map, x, y, 0, 0, barrier);
 }
+inline void send_to_peer(void* to, const float (&numbers)[4], int rank, Barrier& barrier) {
+    const std::vector<float> x(numbers, numbers + 4);
+    require(shared_address(to) % 16 == 0, "16 bytes are sent to a multiple of 16");
+    unsigned char& there = peer_of(*static_cast<unsigned char*>(to), rank);
+    Barrier& counts = peer_of(barrier, rank);
+    memset(&there, 0xff, 16);
+    on_cpu::deliveries.push_back([=, &there, &counts] {
+        memcpy(&there, x.data(), 16);
+        counts.bytes -= 16;
+        barrier_turn(counts);
+    });
+}
 inline void barrier_arrive_at(Barrier& barrier, int rank) { barrier_arrive(peer_of(barrier, rank)); }
 
 inline void store_matrix4(void* row, const unsigned (&r)[4]) {

@@ -1,0 +1,31 @@
+"""A linear layer and what follows it in one kernel: the one that takes the least time, where there is one."""
+
+from torch import Tensor
+
+from engines.ops import Dense, RepeatedRows, Weight
+from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops import linear_columns, linear_rows
+from engines.turbomind.ops.after_product import After
+
+
+def linear_after(
+    gpu: Gpu,
+    x_TI: Tensor,
+    weight: Weight,
+    after: After,
+    *,
+    residual_TO: Tensor | RepeatedRows | None = None,
+    scale_O: Tensor | None = None,
+) -> Tensor | None:
+    """Return what follows of x @ W.T + b, or None where the library and an op apart take less time."""
+    if isinstance(weight, Dense) and not isinstance(residual_TO, RepeatedRows):
+        cut = linear_columns.cut_of(gpu, x_TI, weight, after)
+        if cut is not None:
+            return linear_columns.linear_columns(
+                gpu, x_TI, weight, cut, after=after, residual_TO=residual_TO, scale_O=scale_O
+            )
+    if linear_rows.takes(weight, gpu, x_TI):
+        return linear_rows.linear_rows(
+            gpu, x_TI, weight, after=after, residual_TO=residual_TO, scale_O=scale_O
+        )
+    return None
