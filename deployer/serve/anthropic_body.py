@@ -31,11 +31,11 @@ class UserTurn(Body):
 
 
 class AssistantTurn(Body):
-    """What the model said and called."""
+    """What the model said and called; an answer without a word has no blocks."""
 
     role: Literal["assistant"]
     content: Annotated[
-        Annotated[str, Tag("(string)")] | Annotated[list[AssistantBlock], Field(min_length=1), Tag("(list)")],
+        Annotated[str, Tag("(string)")] | Annotated[list[AssistantBlock], Tag("(list)")],
         TEXT_OR_BLOCKS,
     ]
 

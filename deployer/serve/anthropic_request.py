@@ -119,7 +119,8 @@ def _answered(placed: Sequence[Placed]) -> list[Message]:
             raise invalid(f"`{at}`: must stand in front of the turn's `tool_use` blocks", param=at)
         else:
             parts.append(_part(block))
-    return [_message(role="assistant", content=parts or None, tool_calls=calls or None)]
+    said = parts or (None if calls else "")
+    return [_message(role="assistant", content=said, tool_calls=calls or None)]
 
 
 def _asked(placed: Sequence[Placed], called: set[str]) -> Iterator[Message]:

@@ -113,6 +113,16 @@ async def test_a_message_says_why_it_ended(api: httpx.AsyncClient) -> None:
     assert cut["usage"]["output_tokens"] == 5
 
 
+async def test_an_answer_without_a_word_can_be_sent_back(api: httpx.AsyncClient, engine: FakeEngine) -> None:
+    turns = [
+        {"role": "user", "content": "Which?"},
+        {"role": "assistant", "content": []},
+        {"role": "user", "content": "Now?"},
+    ]
+    await said(api, turns)
+    assert prompt_of(engine) == "user:Which?assistant:user:Now?"
+
+
 async def test_blocks_of_turns_go_in_with_pictures(api: httpx.AsyncClient, engine: FakeEngine) -> None:
     turns = [
         {"role": "user", "content": "Hello"},

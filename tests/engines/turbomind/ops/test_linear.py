@@ -63,7 +63,8 @@ def test_a_gate_on_12_bits_alone_gives_the_twins_result(
     x, residual = (torch.randn(num_rows, 256, dtype=BF16, device=gpu.device) / 16 for _ in range(2))
     norm = torch.rand(256, dtype=BF16, device=gpu.device) / 16
     done = add_rms_norm_gated(gpu, x, residual, norm, 1e-5, weight)
-    if gpu.capability != (9, 0):
+    # 416 outputs are too few for many multiprocessors, but where the weight is unpacked.
+    if gpu.capability != (9, 0) or (num_rows != 130 and 64 * gpu.num_sms >= 416):
         assert done is None
         return
     assert done is not None
