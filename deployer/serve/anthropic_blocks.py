@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from deployer.serve.field_types import NotServed, string_or_list
+from deployer.serve.field_types import NotServed, by_type, string_or_list
 from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
@@ -62,26 +62,13 @@ class ToolUseBlock(Body):
     cache_control: CacheControl | None = None
 
 
-def _by_type(*kinds: str) -> Discriminator:
-    def tag(value: Any) -> str | None:
-        kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-        return f"({kind})" if kind in kinds else None
-
-    listed = ", ".join(f"`{kind}`" for kind in kinds)
-    return Discriminator(
-        tag,
-        custom_error_type="kind",
-        custom_error_message=f"must be an object whose `type` is one of {listed}",
-    )
-
-
 TEXT_OR_BLOCKS = Discriminator(
     string_or_list,
     custom_error_type="content_type",
     custom_error_message="must be a string or a list of blocks",
 )
 SeenBlock = Annotated[
-    Annotated[TextBlock, Tag("(text)")] | Annotated[ImageBlock, Tag("(image)")], _by_type("text", "image")
+    Annotated[TextBlock, Tag("(text)")] | Annotated[ImageBlock, Tag("(image)")], by_type("text", "image")
 ]
 
 
@@ -102,9 +89,9 @@ UserBlock = Annotated[
     Annotated[TextBlock, Tag("(text)")]
     | Annotated[ImageBlock, Tag("(image)")]
     | Annotated[ToolResultBlock, Tag("(tool_result)")],
-    _by_type("text", "image", "tool_result"),
+    by_type("text", "image", "tool_result"),
 ]
 AssistantBlock = Annotated[
     Annotated[TextBlock, Tag("(text)")] | Annotated[ToolUseBlock, Tag("(tool_use)")],
-    _by_type("text", "tool_use"),
+    by_type("text", "tool_use"),
 ]

@@ -1,6 +1,5 @@
 """One message from its prompt to its end, streamed or not."""
 
-import time
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -8,20 +7,17 @@ from typing import Any, Self
 
 import msgspec
 
-from deployer.generation.choices import Choice, choices_of
+from deployer.generation.choices import Choice
 from deployer.generation.generate import Finish, Piece
-from deployer.generation.sampling import with_tools
 from deployer.generation.tool_parser import ParsedDelta, ToolParser
 from deployer.serve.anthropic_errors import error_event
 from deployer.serve.anthropic_output import Event, MessageOutput
 from deployer.serve.api_errors import ApiFault
-from deployer.serve.conversation import conversation
+from deployer.serve.chat_prompt import chat_prompt
 from deployer.serve.openai_types import ChatBody
 from deployer.serve.request_record import RequestRecord
-from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.tool_answers import was_cut
-from deployer.serve.tools import tool_use
 from deployer.serve.usage import Tally
 
 
@@ -40,27 +36,16 @@ class MessageRun:
     @classmethod
     async def of(cls, service: Service, asked: ChatBody, record: RequestRecord, *, message_id: str) -> Self:
         """Check the request and build its prompt. Raises ApiError or RequestError."""
-        rules = await body_rules(service, asked, max_tokens=asked.max_tokens, logprobs=None)
-        tools = await tool_use(service, asked)
-        rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
-        begun_s = time.perf_counter()
-        prompt = await service.prompts.chat(conversation(asked.messages), tools=tools.specs)
-        record.prompt_is_built(begun_s=begun_s)
+        chat = await chat_prompt(service, asked, record, max_tokens=asked.max_tokens, logprobs=None)
         record.completion = message_id
-        choices = choices_of(
-            rules,
-            [prompt],
-            request_id=message_id,
-            vocabulary=service.prompts,
-            defaults=service.sampling,
-            adapter=service.adapter_of(asked.model),
-            place=service.place_of(record),
+        choices = service.choices(
+            chat.rules, [chat.prompt], request_id=message_id, model=asked.model, record=record
         )
         return cls(
             service=service,
             record=record,
             choices=choices,
-            parser=None if tools.form is None else ToolParser(tools.form, must_call=tools.must_call),
+            parser=chat.tools.parser(),
             stop_sequences=tuple(asked.stop or ()),
             message=_new_message(message_id, model=record.model),
         )

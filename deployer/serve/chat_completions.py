@@ -8,22 +8,20 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from deployer.generation.choices import Choice, choices_of
+from deployer.generation.choices import Choice
 from deployer.generation.generate import Piece
-from deployer.generation.sampling import with_tools
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.serve import openai_types as api
 from deployer.serve.answers import chunks, whole_answer
 from deployer.serve.api_errors import invalid
-from deployer.serve.conversation import conversation
+from deployer.serve.chat_prompt import chat_prompt
 from deployer.serve.logprobs import chat_logprobs
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import RequestRecord, record_of
-from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.sse import ChunkWriter, open_stream
 from deployer.serve.tool_answers import ToolStream, ended, tool_message
-from deployer.serve.tools import ToolUse, tool_use
+from deployer.serve.tools import ToolUse
 
 ROLE = b'"delta":{"role":"assistant","content":""}'
 
@@ -37,27 +35,17 @@ def chat_routes(service: Service) -> APIRouter:
         body = await read_body(request, api.ChatBody, max_bytes=service.server.max_body_bytes)
         record = record_of(request)
         service.accept(body, record)
-        rules = await body_rules(service, body, max_tokens=_max_tokens(body), logprobs=_num_logprobs(body))
-        tools = await tool_use(service, body)
-        rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
-        begun_s = time.perf_counter()
-        messages = conversation(body.messages, bounds=body.mm_processor_kwargs)
-        prompt = await service.prompts.chat(messages, tools=tools.specs)
-        record.prompt_is_built(begun_s=begun_s)
+        chat = await chat_prompt(
+            service, body, record, max_tokens=_max_tokens(body), logprobs=_num_logprobs(body)
+        )
         completion = f"chatcmpl-{secrets.token_hex(12)}"
-        choices = choices_of(
-            rules,
-            [prompt],
-            request_id=completion,
-            vocabulary=service.prompts,
-            defaults=service.sampling,
-            adapter=service.adapter_of(body.model),
-            place=service.place_of(record),
+        choices = service.choices(
+            chat.rules, [chat.prompt], request_id=completion, model=body.model, record=record
         )
         record.completion = completion
         if body.stream:
-            return await open_stream(_events(service, body, choices, record, tools), record)
-        content = partial(_content, service.prompts.tokenizer, tools)
+            return await open_stream(_events(service, body, choices, record, chat.tools), record)
+        content = partial(_content, service.prompts.tokenizer, chat.tools)
         return await whole_answer(service, choices, record, object_name="chat.completion", content=content)
 
     return router

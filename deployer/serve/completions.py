@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from deployer.generation.choices import Choice, choices_of
+from deployer.generation.choices import Choice
 from deployer.generation.generate import Piece
 from deployer.generation.generation_config import MAX_CHOICES
 from deployer.generation.sampling import SamplingRules, with_echo
@@ -42,15 +42,7 @@ def completion_routes(service: Service) -> APIRouter:
         begun_s = time.perf_counter()
         built = [service.prompts.text(prompt) for prompt in prompts]
         record.prompt_is_built(begun_s=begun_s)
-        choices = choices_of(
-            rules,
-            built,
-            request_id=completion,
-            vocabulary=service.prompts,
-            defaults=service.sampling,
-            adapter=service.adapter_of(body.model),
-            place=service.place_of(record),
-        )
+        choices = service.choices(rules, built, request_id=completion, model=body.model, record=record)
         record.completion = completion
         echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.asked.n)]
         if body.stream:

@@ -44,6 +44,23 @@ def string_or_list(value: Any) -> str | None:
     return "(string)" if isinstance(value, str) else "(list)" if isinstance(value, list) else None
 
 
+def by_type(*kinds: str, with_role: str | None = None) -> Discriminator:
+    """Return what tells objects apart by their `type`; one without, but with a role, is `with_role`."""
+
+    def tag(value: Any) -> str | None:
+        kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
+        if isinstance(value, dict) and kind is None and "role" in value:
+            kind = with_role
+        return f"({kind})" if kind in kinds else None
+
+    listed = ", ".join(f"`{kind}`" for kind in kinds)
+    return Discriminator(
+        tag,
+        custom_error_type="kind",
+        custom_error_message=f"must be an object whose `type` is one of {listed}",
+    )
+
+
 StopTexts = Annotated[
     Annotated[StopText, Tag("(string)")] | Annotated[list[StopText], Tag("(list)")],
     Discriminator(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from deployer.generation.choices import Choice, choices_of
+from deployer.generation.choices import Choice
 from deployer.generation.generate import Piece
 from deployer.prompt.assemble import Prompt
 from deployer.prompt.messages import ImagePart
@@ -51,14 +51,8 @@ def generate_routes(service: Service) -> APIRouter:
         prompt = await _prompt(service, body)
         record.prompt_is_built(begun_s=begun_s)
         record.completion = f"gen-{secrets.token_hex(12)}"
-        choices = choices_of(
-            rules,
-            [prompt],
-            request_id=record.completion,
-            vocabulary=service.prompts,
-            defaults=service.sampling,
-            adapter=service.adapter_of(body.model),
-            place=service.place_of(record),
+        choices = service.choices(
+            rules, [prompt], request_id=record.completion, model=body.model, record=record
         )
         if body.stream:
             return await open_stream(_events(service, choices, record), record)

@@ -1,7 +1,6 @@
 """One response from its prompt to its end, streamed or not, and into the store."""
 
 import secrets
-import time
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -9,12 +8,11 @@ from typing import Any, Self
 
 import msgspec
 
-from deployer.generation.choices import Choice, choices_of
+from deployer.generation.choices import Choice
 from deployer.generation.generate import Piece
-from deployer.generation.sampling import with_tools
 from deployer.generation.tool_parser import ParsedDelta, ToolParser
 from deployer.serve.api_errors import ApiFault
-from deployer.serve.conversation import conversation
+from deployer.serve.chat_prompt import chat_prompt
 from deployer.serve.logprobs import chat_logprobs
 from deployer.serve.message_types import Message
 from deployer.serve.openai_types import ChatBody
@@ -24,10 +22,8 @@ from deployer.serve.response_output import Event, ResponseOutput
 from deployer.serve.response_request import items_to_messages
 from deployer.serve.response_store import StoredResponse
 from deployer.serve.response_types import CallItem, MessageItem, ResponseBody
-from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.tool_answers import was_cut
-from deployer.serve.tools import tool_use
 from deployer.serve.usage import Tally
 
 
@@ -58,21 +54,12 @@ class ResponseRun:
     ) -> Self:
         """Check the request and build its prompt. Raises ApiError or RequestError."""
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
-        rules = await body_rules(service, asked, max_tokens=asked.max_completion_tokens, logprobs=logprobs)
-        tools = await tool_use(service, asked)
-        rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
-        begun_s = time.perf_counter()
-        prompt = await service.prompts.chat(conversation(asked.messages), tools=tools.specs)
-        record.prompt_is_built(begun_s=begun_s)
+        chat = await chat_prompt(
+            service, asked, record, max_tokens=asked.max_completion_tokens, logprobs=logprobs
+        )
         record.completion = response_id
-        choices = choices_of(
-            rules,
-            [prompt],
-            request_id=response_id,
-            vocabulary=service.prompts,
-            defaults=service.sampling,
-            adapter=service.adapter_of(asked.model),
-            place=service.place_of(record),
+        choices = service.choices(
+            chat.rules, [chat.prompt], request_id=response_id, model=asked.model, record=record
         )
         return cls(
             service=service,
@@ -80,7 +67,7 @@ class ResponseRun:
             asked=asked,
             record=record,
             choices=choices,
-            parser=None if tools.form is None else ToolParser(tools.form, must_call=tools.must_call),
+            parser=chat.tools.parser(),
             response=new_response(service, body, response_id=response_id, store=is_stored),
             is_stored=is_stored,
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import MAX_LOGPROBS
-from deployer.serve.field_types import AnswerTokens, Metadata, NotServed, OnlyFalse, string_or_list
+from deployer.serve.field_types import AnswerTokens, Metadata, NotServed, OnlyFalse, by_type, string_or_list
 from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
@@ -41,26 +41,11 @@ class OutputText(Body):
     logprobs: list[dict[str, Any]] | None = None  # said by us; not read again
 
 
-def _by_type(*kinds: str) -> Discriminator:
-    def tag(value: Any) -> str | None:
-        kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-        if isinstance(value, dict) and kind is None and "role" in value and "message" in kinds:
-            kind = "message"  # what has a role is a message without saying so
-        return f"({kind})" if kind in kinds else None
-
-    listed = ", ".join(f"`{kind}`" for kind in kinds)
-    return Discriminator(
-        tag,
-        custom_error_type="kind",
-        custom_error_message=f"must be an object whose `type` is one of {listed}",
-    )
-
-
 Part = Annotated[
     Annotated[InputText, Tag("(input_text)")]
     | Annotated[InputImage, Tag("(input_image)")]
     | Annotated[OutputText, Tag("(output_text)")],
-    _by_type("input_text", "input_image", "output_text"),
+    by_type("input_text", "input_image", "output_text"),
 ]
 
 
@@ -106,7 +91,7 @@ Item = Annotated[
     Annotated[MessageItem, Tag("(message)")]
     | Annotated[CallItem, Tag("(function_call)")]
     | Annotated[CallOutputItem, Tag("(function_call_output)")],
-    _by_type("message", "function_call", "function_call_output"),
+    by_type("message", "function_call", "function_call_output", with_role="message"),
 ]
 Input = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[list[Item], Tag("(list)"), Field(min_length=1)],

@@ -8,10 +8,11 @@ from functools import partial
 from typing import TypeVar
 
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
-from deployer.generation.choices import Choice, QueuePlace
+from deployer.generation.choices import Choice, QueuePlace, choices_of
 from deployer.generation.generate import Piece, generate
 from deployer.generation.running_sequences import RunningSequences
-from deployer.prompt.assemble import PromptBuilder
+from deployer.generation.sampling import SamplingRules
+from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.recipes.running import Running
 from deployer.serve.admission import Admission
 from deployer.serve.api_errors import ApiError, ApiFault
@@ -105,6 +106,26 @@ class Service:
         served = ", ".join(f"`{one}`" for one in self.names) + (" are" if self.adapters else " is")
         message = f"model `{name}` is not served here: {served}"
         return ApiFault(status=404, message=message, code="model_not_found", param="model")
+
+    def choices(
+        self,
+        rules: SamplingRules,
+        prompts: Sequence[Prompt],
+        *,
+        request_id: str,
+        model: str | None,
+        record: RequestRecord,
+    ) -> list[Choice]:
+        """Return the sequences of a request. Raises InvalidFieldError where an answer does not fit."""
+        return choices_of(
+            rules,
+            prompts,
+            request_id=request_id,
+            vocabulary=self.prompts,
+            defaults=self.sampling,
+            adapter=self.adapter_of(model),
+            place=self.place_of(record),
+        )
 
     def generate(self, choices: Sequence[Choice]) -> AsyncGenerator[Piece, None]:
         """Run the sequences of a request."""

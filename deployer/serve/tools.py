@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from deployer.generation.tool_grammar import special_ids, tool_grammar
+from deployer.generation.tool_parser import ToolParser
 from deployer.prompt.messages import ToolSpec
 from deployer.prompt.tool_format import ToolFormat
 from deployer.serve.api_errors import invalid
@@ -23,6 +24,10 @@ class ToolUse:
     grammar: str | None = None  # what the answer must follow; None: the model is free
     must_call: bool = False  # the answer is one call or several, and no text
     shown_ids: frozenset[int] = frozenset()  # control tokens that calls are written with
+
+    def parser(self) -> ToolParser | None:
+        """Return what reads calls out of one answer; None: they are not looked for."""
+        return None if self.form is None else ToolParser(self.form, must_call=self.must_call)
 
 
 async def tool_use(service: Service, body: ChatBody) -> ToolUse:

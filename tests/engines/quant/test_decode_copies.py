@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from plan_cases import engine
+from small_decoder import SMALL
 
 from engines.decoder.layers import linear_weight
 from engines.ops import Dense, Fp8
@@ -13,29 +14,10 @@ from engines.quant import fp7_tiles
 from engines.quant.bf12_tiles import bf12_of, weight_of
 from engines.quant.decode_copies import decode_copies
 from engines.quant.weight_quant import WeightQuant
-from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.weights.decode_copy import decode_copy, layer_copies
 from engines.weights.load import random_tensors
 
 CPU, BF16 = torch.device("cpu"), torch.bfloat16
-SMALL = ModelSpec(
-    family="internvl",
-    decoder_names="internlm2",
-    decoder=DecoderSpec(
-        num_layers=2,
-        hidden=256,
-        num_heads=8,
-        num_kv_heads=4,
-        head_dim=32,
-        ffn=512,
-        vocab=300,
-        norm_eps=1e-5,
-        rope=RopeSpec(theta=10000.0),
-        max_positions=256,
-    ),
-    vision=None,
-    dtype="bfloat16",
-)
 
 
 @pytest.mark.parametrize("tp", [1, 2])

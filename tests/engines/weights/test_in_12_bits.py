@@ -8,6 +8,7 @@ import pytest
 import torch
 from loop_engine import LoopEngine
 from safetensors.torch import load_file, save_file
+from small_decoder import SMALL
 from wide_llama import CONFIG, write_wide_checkpoint
 
 from engines.decoder.layers import linear_weight
@@ -20,62 +21,43 @@ from engines.quant import bf12_tiles
 from engines.quant.bf12_layer import layer_in_12_bits, log_12_bits
 from engines.quant.bf12_tiles import weight_of
 from engines.quant.weight_quant import WeightQuant
-from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.weights.in_12_bits import left_in_16_bits
 from engines.weights.load import load_network, random_tensors
 from engines.weights.parameters import parameters
 from engines.weights.quantized_bytes import parameter_bytes
 
 CPU, BF16, BF12 = torch.device("cpu"), torch.bfloat16, WeightQuant(format="bf12")
-SMALL = ModelSpec(
-    family="internvl",
-    decoder_names="internlm2",
-    decoder=DecoderSpec(
-        num_layers=2,
-        hidden=256,
-        num_heads=8,
-        num_kv_heads=4,
-        head_dim=32,
-        ffn=512,
-        vocab=300,
-        norm_eps=1e-5,
-        rope=RopeSpec(theta=10000.0),
-        max_positions=256,
-    ),
-    vision=None,
-    dtype="bfloat16",
-    quantization=BF12,
-)
+IN_12_BITS = replace(SMALL, quantization=BF12)
 
 
 @pytest.mark.parametrize("tp", [1, 2, 4])
 def test_a_rank_takes_the_bytes_that_are_planned(tp: int) -> None:
-    tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0, tp=tp)
-    planned = [parameter_bytes(p, SMALL, BF12, dtype_bytes=2, tp=tp) for p in parameters(SMALL)]
+    tensors = random_tensors(IN_12_BITS, device=CPU, dtype=BF16, seed=0, tp=tp)
+    planned = [parameter_bytes(p, IN_12_BITS, BF12, dtype_bytes=2, tp=tp) for p in parameters(IN_12_BITS)]
     assert sum(tensor.nbytes for tensor in tensors.values()) == sum(planned)
 
 
 def test_layers_that_are_no_whole_tiles_on_a_rank_stay_as_they_are() -> None:
-    assert left_in_16_bits(SMALL, tp=1) == []
-    left = left_in_16_bits(SMALL, tp=4)  # 64 of 256 inputs of `o`
+    assert left_in_16_bits(IN_12_BITS, tp=1) == []
+    left = left_in_16_bits(IN_12_BITS, tp=4)  # 64 of 256 inputs of `o`
     assert left == ["decoder.layers.0.o", "decoder.layers.1.o"]
-    tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0, tp=4)
+    tensors = random_tensors(IN_12_BITS, device=CPU, dtype=BF16, seed=0, tp=4)
     assert tensors["decoder.layers.0.o.weight"].dtype == BF16
     assert "decoder.layers.0.down.weight" not in tensors
 
 
 def test_the_log_counts_the_layers_that_stay_and_names_their_kinds(caplog: pytest.LogCaptureFixture) -> None:
-    tensors = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0, tp=4)
+    tensors = random_tensors(IN_12_BITS, device=CPU, dtype=BF16, seed=0, tp=4)
     with caplog.at_level(logging.INFO, logger="engines.quant.bf12_layer"):
-        log_12_bits(tensors, left_in_16_bits(SMALL, tp=4))
+        log_12_bits(tensors, left_in_16_bits(IN_12_BITS, tp=4))
     told, warned = (record.getMessage() for record in caplog.records)
     assert told == "weights in 12 bits: 7 layers, 0.00 GiB"
     assert warned.startswith("2 linear layers of the decoder stay in 16 bits") and warned.endswith(": o")
 
 
 def test_random_weights_are_those_of_16_bits_rounded() -> None:
-    packed = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
-    plain = random_tensors(replace(SMALL, quantization=None), device=CPU, dtype=BF16, seed=0)
+    packed = random_tensors(IN_12_BITS, device=CPU, dtype=BF16, seed=0)
+    plain = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
     for name in ("decoder.layers.1.gate_up", "decoder.head"):
         layer = linear_weight(packed, name)
         assert isinstance(layer, Dense12)
@@ -83,7 +65,7 @@ def test_random_weights_are_those_of_16_bits_rounded() -> None:
 
 
 def test_a_head_that_is_the_embedding_stays_as_it_is() -> None:
-    tied = replace(SMALL, decoder=replace(SMALL.decoder, tied_head=True))
+    tied = replace(IN_12_BITS, decoder=replace(IN_12_BITS.decoder, tied_head=True))
     tensors = random_tensors(tied, device=CPU, dtype=BF16, seed=0)
     assert not [name for name in tensors if name.startswith("decoder.head")]
     assert tensors["decoder.embed.weight"].dtype == BF16
@@ -129,7 +111,7 @@ def test_numbers_that_12_bits_do_not_hold_are_refused_by_name(wide: Path, tmp_pa
 
 def test_an_engine_runs_on_random_weights_in_12_bits() -> None:
     files = PixelFiles()
-    engine = LoopEngine(files, spec=SMALL)
+    engine = LoopEngine(files, spec=IN_12_BITS)
     name = engine.submit([1, 2, 3, 4], max_new_tokens=12, ignore_eos=True)
     engine.run()
     files.close()
