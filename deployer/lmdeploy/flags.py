@@ -19,6 +19,7 @@ class Flag:
     arity: Arity = "one"
     key: str | None = None  # takes the value as it is; of a switch: true
     words: Mapping[str, str] | None = None  # value -> overrides; "" where it asks for what is so anyway
+    unnamed: str | None = None  # name of a value that is no `name=value`
     note: str | None = None  # what to know of it
     dead: str | None = None  # since when, or where, it has no effect in LMDeploy itself
 
@@ -27,17 +28,10 @@ NO_REMOTE_CODE = "no code of a checkpoint runs here, and none is needed"
 ONE_ENGINE = (
     "data, context and expert parallelism and several machines are not there; a server a copy of the model"
 )
-_PARALLEL = (
-    "dp",
-    "ep",
-    "cp",
-    "nnodes",
-    "node-rank",
-    "dist-init-addr",
-    "communicator",
-    "distributed-executor-backend",
-)
+_PARALLEL = ("dp", "ep", "cp", "nnodes", "node-rank", "dist-init-addr")
 _NOT_HERE = {
+    "communicator": "sums over GPUs are kernels of our own where they are small, else NCCL's",
+    "distributed-executor-backend": "ranks are processes of one machine that the engine starts",
     "qos-config-path": "classes of service are server.qos (docs/server.md); LMDeploy removed them in 0.6",
     "proxy-url": "there is no proxy to register with; put a balancer before the servers, /ready tells it",
     "max-log-len": "prompts are not logged at all",
@@ -54,7 +48,6 @@ _NOT_HERE = {
     "kernel-block-size": "pages have one size, engine.cache_block_seq_len",
 }  # fmt: skip
 _MANY_NOT_HERE = {
-    "adapters": "LoRA adapters in PEFT's layout: say engine.adapters=[name=folder,...] (docs/adapters.md)",
     "allow-methods": "the methods that the API has are allowed",
     "allow-headers": "the headers that the API reads are allowed",
     "cudagraph-capture-batch-sizes": "graphs are recorded for the sizes up to engine.max_batch_size",
@@ -119,6 +112,9 @@ ENGINE: Mapping[str, Flag] = {
     "cache-chunk-size": Flag(note="pages are allocated at once", dead="at any version that reads it"),
     "thread-safe": Flag(arity="switch", note="every client of the engine is safe", dead="since 0.6"),
     "async": Flag(note="scheduling beside the device's work is always on"),
+    "adapters": Flag(
+        arity="many", key="engine.adapters", unnamed="default", note="a request asks for one as its `model`"
+    ),
     "chat-template": Flag(note="read in translate.py: a name or a JSON file"),
     "vision-max-batch-size": Flag(key="vision.max_batch_size"),
     **{name: Flag(note=ONE_ENGINE) for name in _PARALLEL},

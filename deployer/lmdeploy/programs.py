@@ -15,9 +15,10 @@ class Program:
     flags: Mapping[str, Flag]
     fixed: tuple[str, ...]  # overrides that say what LMDeploy does by itself
     defaults: Mapping[str, str]  # flag -> override where the flag is not given
-    remarks: tuple[str, ...]  # where the two differ without a flag
+    remarks: Mapping[str, str]  # flag -> where the two differ while it is not given; "" says it always
 
 
+CACHED = "prefix caching is on here; for LMDeploy's default add engine.enable_prefix_caching=false"
 WORK_DIR = {"work-dir": "quantize.out=./work_dir"}
 PROGRAMS: Mapping[tuple[str, ...], Program] = {
     ("serve", "api_server"): Program(
@@ -25,42 +26,46 @@ PROGRAMS: Mapping[tuple[str, ...], Program] = {
         flags=API_SERVER,
         fixed=(),
         defaults={"server-name": "server.host=0.0.0.0"},
-        remarks=(
-            "prefix caching is on here; for LMDeploy's default add engine.enable_prefix_caching=false",
-            "browsers of other origins are refused here; LMDeploy lets all in: server.cors_origins=['*']",
-        ),
+        remarks={
+            "enable-prefix-caching": CACHED,
+            "allow-origins": (
+                "browsers of other origins are refused here; LMDeploy lets all in: server.cors_origins=['*']"
+            ),
+        },
     ),
     ("serve", "gradio"): Program(
         verb="",
         flags=GRADIO,
         fixed=("server=gradio",),
         defaults={"server-name": "server.host=0.0.0.0", "server-port": "server.gradio_port=6006"},
-        remarks=(
-            "the API of OpenAI is served beside the chat, and a page without Gradio at its `/`",
-            "prefix caching is on here; for LMDeploy's default add engine.enable_prefix_caching=false",
-        ),
+        remarks={
+            "": "the API of OpenAI is served beside the chat, and a page without Gradio at its `/`",
+            "enable-prefix-caching": CACHED,
+        },
     ),
-    ("chat",): Program(verb="chat", flags=CHAT, fixed=(), defaults={}, remarks=()),
+    ("chat",): Program(verb="chat", flags=CHAT, fixed=(), defaults={}, remarks={}),
     ("lite", "auto_awq"): Program(
         verb="quantize",
         flags=AUTO_AWQ,
         fixed=("quantization=awq",),
         defaults=WORK_DIR,
-        remarks=("scales are searched for here, as with --search-scale",),
+        remarks={"search-scale": "scales are searched for here, as with --search-scale"},
     ),
     ("lite", "auto_gptq"): Program(
         verb="quantize",
         flags=AUTO_GPTQ,
         fixed=("quantization=gptq", "quantize.symmetric=true"),
         defaults=WORK_DIR,
-        remarks=("zero points make it better where nothing else reads it: leave quantize.symmetric out",),
+        remarks={"": "zero points make it better where nothing else reads it: leave quantize.symmetric out"},
     ),
     ("lite", "smooth_quant"): Program(
         verb="quantize",
         flags=SMOOTH_QUANT,
         fixed=(),
         defaults={"quant-dtype": "quantization=smooth_quant", **WORK_DIR},
-        remarks=("the strength of each layer is searched for here; LMDeploy takes 0.5 for all",),
+        remarks={
+            "search-scale": "the strength of each layer is searched for here; LMDeploy takes 0.5 for all"
+        },
     ),
 }
 # Commands without a translation: what is there for them.

@@ -38,7 +38,7 @@ class Translation:
     @property
     def command(self) -> str:
         """The command of ours, for a shell."""
-        return shlex.join(["deploy", *([self.verb] if self.verb else []), *self.words])
+        return " ".join(map(_shell_word, ["deploy", *([self.verb] if self.verb else []), *self.words]))
 
 
 def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
@@ -67,9 +67,13 @@ def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
     defaults = [word for name, word in program.defaults.items() if name not in dict(named)]
     lines = list(_last_of_each(named))
     overrides = [*model.words, *program.fixed, *(word for line in lines for word in line.words), *defaults]
-    return Translation(
-        verb=program.verb, words=tuple(overrides), lines=(model, *lines), remarks=program.remarks
-    )
+    remarks = tuple(remark for name, remark in program.remarks.items() if name not in dict(named))
+    return Translation(verb=program.verb, words=tuple(overrides), lines=(model, *lines), remarks=remarks)
+
+
+def _shell_word(word: str) -> str:
+    """Return a word as it is typed: double quotes around single ones, where nothing else needs more."""
+    return f'"{word}"' if "'" in word and not any(sign in word for sign in '"$`\\!') else shlex.quote(word)
 
 
 def _program(words: Sequence[str]) -> tuple[Program, list[str]]:
@@ -130,6 +134,8 @@ def _line(typed: str, flag: Flag, values: Sequence[str]) -> Line:
         return Line(flag=typed, words=(), note=note)
     if flag.key == "engine.rope_scaling_factor" and _NUMBER.fullmatch(value) and float(value) == 0:
         return Line(flag=typed, words=(), note="0 asks for no scaling, as here")
+    if flag.unnamed is not None:
+        values = [value if "=" in value else f"{flag.unnamed}={value}" for value in values]
     given = f"[{','.join(map(_text, values))}]" if flag.arity == "many" else _text(value)
     return Line(flag=typed, words=(f"{flag.key}={given}",), note=note)
 

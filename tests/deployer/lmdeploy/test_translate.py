@@ -1,6 +1,7 @@
 """Commands of LMDeploy in our words; each translation composes."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,20 @@ def test_a_backslash_of_a_name_stays_one() -> None:
     assert load_config(words).server.model_name == "a\\b"
 
 
+@pytest.mark.parametrize(
+    ("flags", "typed"),
+    [
+        ("--allow-origins *", "\"server.cors_origins=['*']\""),
+        ("--api-keys $KEY", "'server.api_keys=['\"'\"'$KEY'\"'\"']'"),
+        ("--api-keys k1 k2", "'server.api_keys=[k1,k2]'"),
+    ],
+)
+def test_the_command_has_no_more_quotes_than_a_shell_needs(flags: str, typed: str) -> None:
+    found = translated(f"lmdeploy serve api_server {MODEL} {flags}")
+    assert typed in found.command
+    assert shlex.split(found.command) == ["deploy", *found.words]
+
+
 def test_a_number_that_is_none_is_left_to_the_config_to_refuse() -> None:
     words = translated(f"lmdeploy serve api_server {MODEL} --rope-scaling-factor two").words
     with pytest.raises(ConfigError, match=r"engine.rope_scaling_factor='two'.*must be a number"):
@@ -62,15 +77,18 @@ def test_what_the_two_do_differently_by_default_is_said() -> None:
     assert any("engine.enable_prefix_caching=false" in remark for remark in found.remarks)
 
 
+def test_what_a_flag_has_settled_is_not_said_again() -> None:
+    found = translated(f"lmdeploy serve api_server {MODEL} --enable-prefix-caching --allow-origins *")
+    assert found.remarks == ()
+
+
 def test_flags_without_effect_and_without_counterpart_are_named() -> None:
     found = translated(
-        f"lmdeploy serve api_server {MODEL} --num-tokens-per-iter 512 --adapters a=b --thread-safe "
-        "--qos-config-path q"
+        f"lmdeploy serve api_server {MODEL} --num-tokens-per-iter 512 --thread-safe --qos-config-path q"
     )
     notes = {line.flag.split()[0]: line for line in found.lines}
     assert notes["--num-tokens-per-iter"].note == "without effect in LMDeploy since 0.12; it has one here"
     assert notes["--num-tokens-per-iter"].words == ("engine.num_tokens_per_iter=512",)
-    assert notes["--adapters"].words == () and "LoRA" in notes["--adapters"].note
     assert "without effect in LMDeploy" in notes["--thread-safe"].note
     assert "server.qos" in notes["--qos-config-path"].note
 
@@ -82,10 +100,29 @@ def test_the_last_of_equal_flags_holds_and_the_others_are_told() -> None:
     assert load_config(found.words).engine.tp == 4
 
 
+@pytest.mark.parametrize(
+    ("typed", "names"), [("fr=FOLDER legal=FOLDER", ["fr", "legal"]), ("FOLDER", ["default"])]
+)
+def test_adapters_keep_their_names_and_a_lone_folder_has_the_one_that_lmdeploy_gives_it(
+    typed: str, names: list[str], tmp_path: Path
+) -> None:
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        (tmp_path / file).touch()
+    found = translated(
+        f"lmdeploy serve api_server {MODEL} --adapters {typed.replace('FOLDER', str(tmp_path))}"
+    )
+    assert load_config(found.words).engine.adapters == [f"{name}={tmp_path}" for name in names]
+
+
+def test_what_sums_over_gpus_is_no_question_of_several_machines() -> None:
+    found = translated(f"lmdeploy serve api_server {MODEL} --communicator nccl")
+    assert found.lines[1].words == () and "NCCL" in found.lines[1].note
+
+
 def test_switches_take_no_value_and_lists_take_all_of_theirs() -> None:
     found = translated(
         f"lmdeploy serve api_server --allow-credentials {MODEL} --allow-methods GET POST --eager-mode "
-        "--adapters a=x b=y --allow-headers X-A X-B --cudagraph-capture-batch-sizes 1 2 --model-format llama"
+        "--allow-headers X-A X-B --cudagraph-capture-batch-sizes 1 2 --model-format llama"
     )
     assert found.words == ("+model=internvl2_8b", "server.host=0.0.0.0")
     assert [line.flag for line in found.lines] == [
@@ -93,7 +130,6 @@ def test_switches_take_no_value_and_lists_take_all_of_theirs() -> None:
         "--allow-credentials",
         "--allow-methods GET POST",
         "--eager-mode",
-        "--adapters a=x b=y",
         "--allow-headers X-A X-B",
         "--cudagraph-capture-batch-sizes 1 2",
         "--model-format llama",
