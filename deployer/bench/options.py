@@ -13,6 +13,7 @@ class BenchOptions:
 
     name: str  # what its rows are called where several are measured
     prompts: Literal["chat", "tokens"]
+    through: Literal["engine", "http", "both"]
     concurrency: list[int]
     requests: int | None  # None: as many as run at once
     warmup: int
@@ -27,8 +28,19 @@ class BenchOptions:
     model_name: str | None
     api_key: str | None
     timeout_s: float
+    clients: int | None  # processes that ask over HTTP; None: as many as it takes
     also: list[str]  # further options of conf/bench
     output: Literal["table", "json"]
+
+    @property
+    def asks_engine(self) -> bool:
+        """Whether the engine is measured alone."""
+        return self.url is None and self.through != "http"
+
+    @property
+    def asks_http(self) -> bool:
+        """Whether a server is measured."""
+        return self.url is not None or self.through != "engine"
 
 
 def check_options(options: BenchOptions) -> None:
@@ -42,6 +54,7 @@ def check_options(options: BenchOptions) -> None:
         "image_width": POSITIVE,
         "image_height": POSITIVE,
         "timeout_s": ABOVE_ZERO,
+        "clients": POSITIVE,
     }
     faults = range_faults("bench", options, allowed)
     faults += _without_effect(options)
@@ -55,16 +68,22 @@ def check_options(options: BenchOptions) -> None:
 
 def _without_effect(options: BenchOptions) -> list[str]:
     """Return a fault for every value that the kind of prompts leaves without effect."""
+    rules = {}
+    for name in ("model_name", "api_key"):
+        if getattr(options, name) is not None and options.url is None:
+            rules[name] = "is said to the server at bench.url, and there is none"
+    if options.clients is not None and not options.asks_http:
+        rules["clients"] = "ask over HTTP; use bench.through=http or both"
     if options.prompts == "tokens":
-        rule = "is asked through a server, which takes texts only; use bench.prompts=chat"
-        names = [name for name in ("url", "model_name", "api_key") if getattr(options, name) is not None]
-        rules = dict.fromkeys(names, rule)
         if options.images == "both":
             rules["images"] = "must be with or without where bench.prompts=tokens"
+        if options.images == "with" and options.asks_http:
+            rules["images"] = (
+                "token ids have no picture over HTTP; use bench.through=engine or bench.prompts=chat"
+            )
         if options.length_sigma and options.images == "with":
             rules["length_sigma"] = "must be 0 with pictures"
     else:
-        rules = {}
         if options.length_sigma:
             rules["length_sigma"] = "texts are all of one length; use bench.prompts=tokens"
         if options.also:

@@ -4,14 +4,16 @@ import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
+from deployer.bench.http_clients import http_clients
 from deployer.bench.machine import machine
 from deployer.bench.measured import Measured, run_until_interrupted
 from deployer.bench.offline import EngineBench, engine_bench
-from deployer.bench.online import ServerBench, http_client, served_model
+from deployer.bench.online import AskedServer, ask_server, chat_ask, served_model
 from deployer.bench.options import BenchOptions, check_options
 from deployer.bench.report import print_report
 from deployer.bench.samples import Figures, Sample, closed_loop, figures
 from deployer.bench.token_run import run_tokens
+from deployer.bench.token_server import engine_behind
 from deployer.bench.workload import Ask, asks, words_for
 from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
@@ -46,15 +48,18 @@ async def _run(config: DeployConfig, options: BenchOptions, measured: Measured[F
         raise ConfigError(
             [f"bench.images={options.images}: model `{config.model.name}` reads text only; use without"]
         )
-    async with engine_bench(deployment, output_tokens=options.output_tokens) as bench:
-        ready = bench.engine.ready
-        assert ready is not None, "a started engine has said what it got"
-        measured.ready = ready
-        engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
-        measured.about |= {"model": config.model.name, "engine": engine, "quantization": _formats(config)}
-        await _engine_rows(options, bench, measured)
-    async with own_server(config) as url:
-        await _server_rows(options, url, measured, model=None)
+    measured.about |= {"model": config.model.name, "quantization": _formats(config)}
+    if options.asks_engine:
+        async with engine_bench(deployment, output_tokens=options.output_tokens) as bench:
+            ready = bench.engine.ready
+            assert ready is not None, "a started engine has said what it got"
+            measured.ready = ready
+            engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
+            measured.about["engine"] = engine
+            await _engine_rows(options, bench, measured)
+    if options.asks_http:
+        async with own_server(config) as url:
+            await _server_rows(options, url, measured, model=None)
 
 
 async def _engine_rows(options: BenchOptions, bench: EngineBench, measured: Measured[Figures]) -> None:
@@ -73,18 +78,26 @@ async def _engine_rows(options: BenchOptions, bench: EngineBench, measured: Meas
 async def _server_rows(
     options: BenchOptions, url: str, measured: Measured[Figures], *, model: str | None
 ) -> None:
-    async with http_client(url, options) as client:
-        bench = ServerBench(client=client, model=model or await served_model(client))
+    server = AskedServer(url=url, api_key=options.api_key, timeout_s=options.timeout_s)
+    most = max(options.concurrency)
+    async with (
+        server.client() as client,
+        http_clients(server, clients=options.clients, most_at_once=most) as clients,
+    ):
+        name = model or await served_model(client)
+        if options.url is None and measured.ready is None:  # the engine was not measured alone
+            measured.ready = await engine_behind(client)
 
         async def tokens(text: str) -> int:
-            body = bench.body(Ask(text=text, picture=None), output_tokens=1)
-            return (await bench.ask(body)).prompt_tokens
+            ask = chat_ask(name, Ask(text=text, picture=None), output_tokens=1)
+            return (await ask_server(client, ask)).prompt_tokens
 
         words = await _words(options, tokens)
 
         async def measure(asked: Sequence[Ask], concurrency: int) -> tuple[list[Sample], float]:
-            bodies = [bench.body(ask, output_tokens=options.output_tokens) for ask in asked]
-            return await closed_loop(bodies, concurrency, bench.ask)
+            bodies = [chat_ask(name, ask, output_tokens=options.output_tokens) for ask in asked]
+            found = await clients.measure(bodies, concurrency)
+            return [one.without_arrivals() for one in found.samples], found.seconds
 
         await _rows(options, "http", words, measure, measured)
 

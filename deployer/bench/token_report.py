@@ -15,8 +15,8 @@ from deployer.table import print_table
 from engines.messages import Ready
 
 HEADS = (
-    "load", "at once", "requests", "prompt tok", "output tok", "figure", "measured", "limit", "of limit",
-    "steps", "ms a step", "host ms", "gaps",
+    "load", "path", "at once", "requests", "prompt tok", "output tok", "figure", "measured", "limit",
+    "of limit", "steps", "ms a step", "host ms", "gaps", "server cores", "client cores",
 )  # fmt: skip
 
 
@@ -62,7 +62,7 @@ def print_token_report(
     options: BenchOptions,
     *,
     deployment: Mapping[str, Any],
-    ready: Ready,
+    ready: Ready | None,
     out: TextIO,
 ) -> None:
     """Print what was measured, in the form that was asked for; `deployment` is its config without secrets."""
@@ -72,8 +72,8 @@ def print_token_report(
         report = {
             "about": dict(about),
             "config": dict(deployment),
-            "engine": msgspec.to_builtins(ready),
-            "bench": [asdict(own) for own in _distinct(rows)],
+            "engine": None if ready is None else msgspec.to_builtins(ready),
+            "bench": [asdict(own) | {"api_key": None} for own in _distinct(rows)],
             "rows": shown,
         }
         print(json.dumps(report, indent=2), file=out)
@@ -97,6 +97,7 @@ def _rate(name: str, measured: float, limit: float | None) -> Figure:
 def _cells(row: TokenRow, figure: Figure) -> list[str]:
     return [
         row.load,
+        row.path,
         str(row.concurrency),
         str(row.requests),
         f"{row.prompt_tokens:.0f}",
@@ -105,11 +106,17 @@ def _cells(row: TokenRow, figure: Figure) -> list[str]:
         _number(figure.measured),
         "-" if figure.limit is None else _number(figure.limit),
         "-" if figure.of_limit is None else f"{100 * figure.of_limit:.0f}%",
-        str(row.steps),
-        f"{row.step_ms:.3f}",
-        f"{row.host_ms:.3f}",
-        f"{100 * row.gap_share:.1f}%",
+        "-" if row.steps is None else str(row.steps),
+        _or_dash(row.step_ms, "{:.3f}"),
+        _or_dash(row.host_ms, "{:.3f}"),
+        _or_dash(row.gap_share, "{:.1%}"),
+        _or_dash(row.server_cores, "{:.2f}"),
+        _or_dash(row.client_cores, "{:.2f}"),
     ]
+
+
+def _or_dash(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)
 
 
 def _number(value: float) -> str:

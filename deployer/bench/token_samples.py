@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, TypedDict
 
-from deployer.bench.samples import quantile
+from deployer.bench.samples import Sample, quantile
 from engines.stats import Stats
+
+Path = Literal["engine", "http"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +31,11 @@ class TokenSample:
         return self.arrivals[-1][0]
 
     @property
+    def ttft_s(self) -> float:
+        """Seconds to the first token."""
+        return self.first_s - self.start_s
+
+    @property
     def token_s(self) -> float:
         """Mean seconds between tokens after the first."""
         return (self.last_s - self.first_s) / max(1, self.output_tokens - 1)
@@ -37,11 +45,42 @@ class TokenSample:
         """Tokens that came."""
         return sum(count for _, count in self.arrivals)
 
+    def without_arrivals(self) -> Sample:
+        """Return the same, of all arrivals the first and the last."""
+        return Sample(
+            start_s=self.start_s,
+            first_s=self.first_s,
+            last_s=self.last_s,
+            prompt_tokens=self.prompt_tokens,
+            image_tokens=self.image_tokens,
+            cached_tokens=self.cached_tokens,
+            output_tokens=self.output_tokens,
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Spent:
+    """What an engine and its server have spent so far."""
+
+    steps: int
+    step_s: float
+    wait_s: float
+    gap_s: float
+    server_cpu_s: float | None  # of the server's processes; None: there is no server
+
+    @classmethod
+    def of(cls, stats: Stats) -> "Spent":
+        """Return what an engine alone has spent."""
+        return cls(
+            steps=stats.steps, step_s=stats.step_s, wait_s=stats.wait_s, gap_s=stats.gap_s, server_cpu_s=None
+        )
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class TokenRow:
     """What one load made of the engine at one concurrency."""
 
+    path: Path = "engine"  # reports of before `bench.through` have engines alone
     load: str
     concurrency: int
     requests: int
@@ -58,10 +97,14 @@ class TokenRow:
     decode_tokens_per_s: float | None  # while all requests decode; None: there is no such time
     output_tokens_per_s: float
     requests_per_s: float
-    steps: int
-    step_ms: float  # mean time of the engine's loop for a step
-    host_ms: float  # of it, the host's own work
-    gap_share: float  # of `seconds`, how long the device waited between steps
+    steps: int | None  # None, as the next three: the server at `bench.url` does not say
+    step_ms: float | None  # mean time of the engine's loop for a step
+    host_ms: float | None  # of it, the host's own work
+    gap_share: float | None  # of `seconds`, how long the device waited between steps
+    server_cores: float | None = (
+        None  # CPU seconds a second of the server's processes; None: none, or unknown
+    )
+    client_cores: float | None = None  # of the busiest process that asks; None: the engine alone
 
 
 def token_row(
@@ -70,17 +113,18 @@ def token_row(
     *,
     load: str,
     concurrency: int,
-    before: Stats,
-    after: Stats,
+    path: Path,
+    before: Spent | None,
+    after: Spent | None,
+    client_cores: float | None,
 ) -> TokenRow:
-    """Return the row that these samples and the engine's own figures make."""
+    """Return the row that these samples make, and what the engine and the server spent meanwhile."""
     count = len(samples)
     ttft = sorted((one.first_s - one.start_s) * 1e3 for one in samples)
     token = sorted(one.token_s * 1e3 for one in samples)
     started, read = min(one.start_s for one in samples), max(one.first_s for one in samples)
-    steps, step_s = after.steps - before.steps, after.step_s - before.step_s
-    host_s = step_s - (after.wait_s - before.wait_s)
     return TokenRow(
+        path=path,
         load=load,
         concurrency=concurrency,
         requests=count,
@@ -97,11 +141,34 @@ def token_row(
         decode_tokens_per_s=decode_rate(samples, concurrency=concurrency),
         output_tokens_per_s=sum(one.output_tokens for one in samples) / seconds,
         requests_per_s=count / seconds,
-        steps=steps,
-        step_ms=step_s * 1e3 / max(steps, 1),
-        host_ms=host_s * 1e3 / max(steps, 1),
-        gap_share=(after.gap_s - before.gap_s) / seconds,
+        client_cores=client_cores,
+        **_spent_between(before, after, seconds),
     )
+
+
+class _SpentFigures(TypedDict):
+    steps: int | None
+    step_ms: float | None
+    host_ms: float | None
+    gap_share: float | None
+    server_cores: float | None
+
+
+def _spent_between(before: Spent | None, after: Spent | None, seconds: float) -> _SpentFigures:
+    if before is None or after is None:
+        return {"steps": None, "step_ms": None, "host_ms": None, "gap_share": None, "server_cores": None}
+    steps, step_s = after.steps - before.steps, after.step_s - before.step_s
+    host_s = step_s - (after.wait_s - before.wait_s)
+    cores = None
+    if before.server_cpu_s is not None and after.server_cpu_s is not None:
+        cores = (after.server_cpu_s - before.server_cpu_s) / seconds
+    return {
+        "steps": steps,
+        "step_ms": step_s * 1e3 / max(steps, 1),
+        "host_ms": host_s * 1e3 / max(steps, 1),
+        "gap_share": (after.gap_s - before.gap_s) / seconds,
+        "server_cores": cores,
+    }
 
 
 def decode_rate(samples: Sequence[TokenSample], *, concurrency: int) -> float | None:

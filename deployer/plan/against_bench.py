@@ -56,10 +56,11 @@ def compared_rates(plan: Plan, report: Mapping[str, Any]) -> Iterator[Compared]:
     loads = {load["name"]: msgspec.convert(load, BenchOptions) for load in report["bench"]}
     for told in report["rows"]:
         row = msgspec.convert(told, TokenRow)
+        over = " over HTTP" if row.path == "http" else ""
         for figure in figures_of(row, loads[row.load], limits):
             name, _, unit = figure.name.partition(" ")
             yield Compared(
-                name=f"{row.load}, {row.concurrency} at once: {name}",
+                name=f"{row.load}, {row.concurrency} at once{over}: {name}",
                 unit=unit or figure.name,
                 planned=figure.limit,
                 measured=figure.measured,
@@ -83,6 +84,14 @@ def _report(path: Path) -> dict[str, Any]:
         raise UsageError(f"--against {path}: {rule}: it lacks {quoted(missing)}")
     if not isinstance(report["bench"], list):
         raise UsageError(f"--against {path}: {rule}: it asked texts")
+    if report["engine"] is None:
+        raise UsageError(f"--against {path}: {rule}: it asked a server of which it does not know the engine")
+    try:
+        msgspec.convert(report["bench"], list[BenchOptions])
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            f"--against {path}: its loads are not of this version ({error}); measure again"
+        ) from error
     return report
 
 

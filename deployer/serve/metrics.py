@@ -6,7 +6,7 @@ when somebody scrapes.
 
 from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -79,6 +79,7 @@ class Metrics:
         in_flight.set_function(lambda: admission.in_flight)
         places = Gauge("deployer_requests_allowed", "Requests that may be in flight now", registry=here)
         places.set_function(lambda: admission.places)
+        ProcessCollector(registry=here)
         self._classes = ClassMetrics(admission.classes, here) if admission.classes.names else None
         self._engine_figures = EngineFigures(engine, class_names=admission.classes.names)
         self.registry.register(self._engine_figures)

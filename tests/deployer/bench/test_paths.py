@@ -8,7 +8,7 @@ from fake_engine import FakeEngine, Script
 from fake_prompts import IMAGE_TOKENS, FakePrompts
 
 from deployer.bench.offline import EngineBench
-from deployer.bench.online import ServerBench, served_model
+from deployer.bench.online import ask_server, chat_ask, ids_ask, served_model, shared_out
 from deployer.bench.workload import asks
 from deployer.errors import UnavailableError
 from engines.errors import EngineError
@@ -18,8 +18,7 @@ ASK = asks(1, words=5, size=(8, 8), seed=0, stream="")[0]
 
 async def http_sample(url: str) -> Any:
     async with httpx.AsyncClient(base_url=url) as client:
-        bench = ServerBench(client=client, model=await served_model(client))
-        return await bench.ask(bench.body(ASK, output_tokens=12))
+        return await ask_server(client, chat_ask(await served_model(client), ASK, output_tokens=12))
 
 
 async def test_the_engine_alone_is_asked_for_exactly_that_many_tokens(engine: FakeEngine) -> None:
@@ -52,6 +51,24 @@ async def test_a_server_is_asked_for_the_same(live: Any, engine: FakeEngine) -> 
     assert sample.prompt_tokens == len(engine.submits[0].token_ids)
     assert sample.ttft_s >= 0.002
     assert sample.token_s >= 0.0015
+
+
+async def test_a_server_is_asked_with_token_ids_and_each_event_is_an_arrival(
+    live: Any, engine: FakeEngine
+) -> None:
+    engine.script = lambda _: Script(text="x" * 100, pause_s=0.002, bunch=3)
+    async with httpx.AsyncClient(base_url=(await live()).url) as client:
+        ask = ids_ask(await served_model(client), [5, 6, 7], output_tokens=12)
+        sample = await ask_server(client, ask)
+    assert engine.submits[0].token_ids == (5, 6, 7)
+    assert engine.submits[0].sampling.max_new_tokens == 12
+    assert [count for _, count in sample.arrivals] == [3, 3, 3, 3]
+    assert sample.start_s < sample.first_s < sample.last_s
+
+
+def test_tokens_are_shared_out_over_the_events_that_had_text() -> None:
+    assert shared_out(7, [(1.0, 1), (2.0, 2), (3.0, 1)]) == ((1.0, 1), (2.0, 4), (3.0, 2))
+    assert shared_out(3, [(9.0, 1)]) == ((9.0, 3),)
 
 
 @pytest.mark.parametrize("fail_after", [0, 3])

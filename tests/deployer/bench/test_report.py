@@ -13,9 +13,10 @@ from deployer.bench.samples import Figures
 from deployer.errors import ConfigError
 
 OPTIONS = BenchOptions(
-    name="chat", prompts="chat", length_sigma=0, also=[],
+    name="chat", prompts="chat", through="both", length_sigma=0, also=[],
     concurrency=[1, 8], requests=2, warmup=0, prompt_tokens=10, output_tokens=5, images="both",
-    image_width=8, image_height=8, seed=0, url=None, model_name=None, api_key="secret", timeout_s=1,
+    image_width=8, image_height=8, seed=0, url="http://far", model_name=None, api_key="secret", timeout_s=1,
+    clients=None,
     output="table",
 )  # fmt: skip
 ALONE = Figures(
@@ -70,7 +71,17 @@ def test_the_machine_is_described() -> None:
         ({"length_sigma": 1.0}, "bench.length_sigma=1.0: texts are all of one length"),
         ({"also": ["trace"]}, "bench.also=['trace']: goes with bench.prompts=tokens only"),
         ({"prompts": "tokens", "images": "both", "api_key": None}, "bench.images=both: must be with or"),
-        ({"prompts": "tokens", "images": "with"}, r"bench.api_key=\*\*\*: is asked through a server"),
+        ({"prompts": "tokens", "images": "with"}, "bench.images=with: token ids have no picture over HTTP"),
+        ({"url": None}, r"bench.api_key=\*\*\*: is said to the server at bench.url, and there is none"),
+        (
+            {"url": None, "api_key": None, "model_name": "x"},
+            "bench.model_name=x: is said to the server at bench.url",
+        ),
+        ({"clients": 0}, "bench.clients=0: must be at least 1"),
+        (
+            {"url": None, "api_key": None, "through": "engine", "clients": 2},
+            "bench.clients=2: ask over HTTP; use bench.through=http or both",
+        ),
     ],
 )
 def test_options_that_cannot_work_are_refused(change: dict[str, object], fault: str) -> None:

@@ -10,7 +10,7 @@ import pytest
 from deployer.bench.token_asks import asked_lengths, row_stream
 from deployer.bench.token_limits import Limits, is_that_device
 from deployer.bench.token_report import figures_of, print_token_report
-from deployer.bench.token_samples import TokenSample, decode_rate, token_row
+from deployer.bench.token_samples import Spent, TokenSample, decode_rate, token_row
 from deployer.config import load_config
 from deployer.config.load import load_option
 from deployer.plan.hardware import Hardware
@@ -45,8 +45,10 @@ def row(samples: list[TokenSample], *, concurrency: int, seconds: float = 4.0) -
         seconds,
         load="decode",
         concurrency=concurrency,
-        before=stats(steps=10, step_s=1.0, wait_s=0.5, gap_s=0.25),
-        after=stats(steps=30, step_s=3.0, wait_s=2.0, gap_s=0.45),
+        path="engine",
+        before=Spent.of(stats(steps=10, step_s=1.0, wait_s=0.5, gap_s=0.25)),
+        after=Spent.of(stats(steps=30, step_s=3.0, wait_s=2.0, gap_s=0.45)),
+        client_cores=None,
     )
 
 

@@ -117,5 +117,18 @@ def test_a_file_that_cannot_be_compared_says_why(
     assert "its config is not one of this version" in said(written(tmp_path, old))
     other = {**report, "engine": {**report["engine"], "device": "cuda:0 (Other 9)"}}
     assert "which conf/hardware does not describe" in said(written(tmp_path, other))
+    assert "of which it does not know the engine" in said(written(tmp_path, {**report, "engine": None}))
+    loads = [{name: value for name, value in report["bench"][0].items() if name != "through"}]
+    assert "its loads are not of this version" in said(written(tmp_path, {**report, "bench": loads}))
     row = asdict(replace(ROW, decode_tokens_per_s=None))
     assert main(["plan", "--against", written(tmp_path, {**report, "rows": [row]})]) == 0
+
+
+def test_rows_over_http_are_told_from_those_of_the_engine_alone(
+    tmp_path: Path, report: dict[str, Any], capsys: Captured
+) -> None:
+    both = {**report, "rows": [asdict(ROW), asdict(replace(ROW, path="http", server_cores=0.5))]}
+    assert main(["plan", "--against", written(tmp_path, both)]) == 0
+    shown = capsys.readouterr().out
+    assert "decode, 8 at once: decode" in shown
+    assert "decode, 8 at once over HTTP: decode" in shown

@@ -1,6 +1,7 @@
 """What probes, Prometheus and /v1/models see."""
 
 import re
+import time
 from collections.abc import Callable
 
 import httpx
@@ -84,6 +85,18 @@ async def test_metrics_count_requests_tokens_and_times(api: httpx.AsyncClient) -
     for name in ("time_to_first_token", "time_per_output_token", "request"):
         assert found[f"deployer_{name}_seconds_count"] == 2
     assert found["deployer_requests_in_flight"] == 0
+
+
+async def test_metrics_show_the_cpu_time_of_the_server_itself(api: httpx.AsyncClient) -> None:
+    def seconds(text: str) -> float:
+        (line,) = (one for one in text.splitlines() if one.startswith("process_cpu_seconds_total "))
+        return float(line.split()[1])
+
+    before = seconds((await api.get("/metrics")).text)
+    end = time.process_time() + 0.05
+    while time.process_time() < end:
+        pass
+    assert seconds((await api.get("/metrics")).text) >= before + 0.03  # it counts in hundredths
 
 
 async def test_metrics_show_what_the_engine_says_and_survive_its_absence(
