@@ -15,7 +15,8 @@ class Program:
     flags: Mapping[str, Flag]
     fixed: tuple[str, ...]  # overrides that say what LMDeploy does by itself
     defaults: Mapping[str, str]  # flag -> override where the flag is not given
-    remarks: Mapping[str, str]  # flag -> where the two differ while it is not given; "" says it always
+    # Flag -> where the two differ while it is not given; "" says it always. `{model}` is the model as typed.
+    remarks: Mapping[str, str]
 
 
 CACHED = "prefix caching is on here; for LMDeploy's default add engine.enable_prefix_caching=false"
@@ -27,6 +28,9 @@ PROGRAMS: Mapping[tuple[str, ...], Program] = {
         fixed=(),
         defaults={"server-name": "server.host=0.0.0.0"},
         remarks={
+            "model-name": (
+                "requests ask for the model as it is named here; LMDeploy's name: server.model_name={model}"
+            ),
             "enable-prefix-caching": CACHED,
             "allow-origins": (
                 "browsers of other origins are refused here; LMDeploy lets all in: server.cors_origins=['*']"

@@ -67,7 +67,11 @@ def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
     defaults = [word for name, word in program.defaults.items() if name not in dict(named)]
     lines = list(_last_of_each(named))
     overrides = [*model.words, *program.fixed, *(word for line in lines for word in line.words), *defaults]
-    remarks = tuple(remark for name, remark in program.remarks.items() if name not in dict(named))
+    remarks = tuple(
+        remark.replace("{model}", override_text(models[0]))
+        for name, remark in program.remarks.items()
+        if name not in dict(named)
+    )
     return Translation(verb=program.verb, words=tuple(overrides), lines=(model, *lines), remarks=remarks)
 
 

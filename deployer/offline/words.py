@@ -17,6 +17,14 @@ from deployer.config.tree import config_tree
 from deployer.config.words import is_recipe_file
 from deployer.errors import UsageError
 
+# LMDeploy's arguments of `pipeline` -> what says the same here.
+LMDEPLOYS: Mapping[str, str] = {
+    "backend_config": 'engine="turbomind" or engine="pytorch", and its fields as "engine.tp=2"',
+    "chat_template_config": 'chat_template="<name>", and its fields as "chat_template.meta_instruction=..."',
+    "vision_config": 'vision={"max_batch_size": 8}',
+    "trust_remote_code": "nothing: no code of a checkpoint runs here",
+}
+
 
 def deployment_words(
     model: str | Path,
@@ -30,6 +38,10 @@ def deployment_words(
     `model`: a model option, a checkpoint folder, a recipe file or a repository that an option stands for.
     Raises UsageError for a value that has no words.
     """
+    theirs = [name for name in groups if name in LMDEPLOYS]
+    if theirs:
+        told = (f"`{name}`: is an argument of LMDeploy; write {LMDEPLOYS[name]}" for name in theirs)
+        raise UsageError("\n".join(told))
     words = _model_words(model, config_dirs)
     for name, value in groups.items():
         words += _flags(name, value)

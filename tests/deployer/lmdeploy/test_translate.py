@@ -79,7 +79,17 @@ def test_what_the_two_do_differently_by_default_is_said() -> None:
 
 def test_what_a_flag_has_settled_is_not_said_again() -> None:
     found = translated(f"lmdeploy serve api_server {MODEL} --enable-prefix-caching --allow-origins *")
-    assert found.remarks == ()
+    assert [remark for remark in found.remarks if "prefix" in remark or "origins" in remark] == []
+
+
+def test_the_name_that_clients_of_lmdeploy_ask_for_is_told_unless_it_is_given() -> None:
+    [remark] = [
+        one for one in translated(f"lmdeploy serve api_server {MODEL}").remarks if "model_name" in one
+    ]
+    word = remark.split()[-1]
+    assert load_config(["+model=internvl2_8b", word]).server.model_name == MODEL
+    named = translated(f"lmdeploy serve api_server {MODEL} --model-name vl").remarks
+    assert not any("model_name" in one for one in named)
 
 
 def test_flags_without_effect_and_without_counterpart_are_named() -> None:

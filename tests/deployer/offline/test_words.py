@@ -44,6 +44,18 @@ def test_any_value_survives_the_grammar(value: Any) -> None:
     assert override.value() == value or (isinstance(value, str) and str(override.value()) == value)
 
 
+def test_arguments_of_lmdeploy_are_all_told_what_says_the_same_here() -> None:
+    with pytest.raises(UsageError) as told:
+        words("pocket_vl", backend_config=object(), vision_config=object(), trust_remote_code=True)
+    faults = str(told.value).splitlines()
+    assert [fault.split("`")[1] for fault in faults] == [
+        "backend_config",
+        "vision_config",
+        "trust_remote_code",
+    ]
+    assert '"engine.tp=2"' in faults[0]
+
+
 def test_mappings_become_keys() -> None:
     found = words("pocket_vl", engine={"a": {"b": {"c": 1}}})
     assert found[1:] == ["engine.a.b.c=1"]
