@@ -6,10 +6,13 @@ The list of tensors, how each is shared among ranks and how the vocabulary is pa
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from math import prod
 
 from deployer.plan.case import Case
 from engines.families import rules_for
+from engines.quant.weight_quant import WeightQuant
+from engines.spec import ModelSpec
 from engines.weights.adapter_bytes import adapter_weights
 from engines.weights.parameters import Parameter, parameters
 from engines.weights.quantized_bytes import parameter_bytes
@@ -32,16 +35,27 @@ def weight_parts(case: Case) -> list[WeightPart]:
 
     Raises CheckpointError where tp divides no such model, and for adapters of another one.
     """
-    counts: dict[str, tuple[int, int]] = {}
-    for parameter in parameters(case.spec):
-        part, num = part_of(parameter), prod(local_shape(parameter, tp=case.tp))
-        size = parameter_bytes(parameter, case.spec, case.quant, dtype_bytes=case.dtype_bytes, tp=case.tp)
-        weights, before = counts.get(part, (0, 0))
-        counts[part] = (weights + num, before + size)
+    parts = list(_network_parts(case.spec, case.quant, dtype_bytes=case.dtype_bytes, tp=case.tp))
     if case.spec.adapters:
         num = adapter_weights(case.spec.adapters, rules_for(case.spec), parameters(case.spec), tp=case.tp)
-        counts["adapters"] = (num, num * case.dtype_bytes)
-    return [WeightPart(name=name, num_weights=num, num_bytes=size) for name, (num, size) in counts.items()]
+        parts.append(WeightPart(name="adapters", num_weights=num, num_bytes=num * case.dtype_bytes))
+    return parts
+
+
+@lru_cache(maxsize=64)  # a plan prices a hundred changes, of which few touch a weight
+def _network_parts(
+    spec: ModelSpec, quant: WeightQuant | None, *, dtype_bytes: int, tp: int
+) -> tuple[WeightPart, ...]:
+    """Return the weights of one rank without those of adapters."""
+    counts: dict[str, tuple[int, int]] = {}
+    for parameter in parameters(spec):
+        part, num = part_of(parameter), prod(local_shape(parameter, tp=tp))
+        size = parameter_bytes(parameter, spec, quant, dtype_bytes=dtype_bytes, tp=tp)
+        weights, before = counts.get(part, (0, 0))
+        counts[part] = (weights + num, before + size)
+    return tuple(
+        WeightPart(name=name, num_weights=num, num_bytes=size) for name, (num, size) in counts.items()
+    )
 
 
 def part_of(parameter: Parameter) -> str:

@@ -10,6 +10,7 @@ planner asks what the engine asks.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 from engines.options import EngineOptions
@@ -102,7 +103,8 @@ def decode_copy(
     )
 
 
-def layer_copies(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> dict[str, LayerCopy]:
+@lru_cache(maxsize=64)  # a plan prices a hundred changes, of which few touch a weight
+def layer_copies(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> Mapping[str, LayerCopy]:
     """Return the copies of a rank by layer, of those whose weights are whole tiles there."""
     found = (
         (parameter.name.removesuffix(".weight"), _copy_of(parameter, spec, quant, tp=tp))
@@ -112,7 +114,8 @@ def layer_copies(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> dict
     return {name: layer for name, layer in found if layer is not None}
 
 
-def bf12_alone(spec: ModelSpec, *, tp: int) -> dict[str, LayerCopy]:
+@lru_cache(maxsize=64)
+def bf12_alone(spec: ModelSpec, *, tp: int) -> Mapping[str, LayerCopy]:
     """Return what lies in 12 bits without a first copy where quantization.weights=bf12, by layer."""
     return {
         parameter.name.removesuffix(".weight"): _layer_copy(

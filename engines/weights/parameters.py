@@ -5,6 +5,7 @@ whole model's; `split` says what one rank of a tensor-parallel group holds (`eng
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from engines.decoder.registry import decoder_parameters
 from engines.spec import ModelSpec, VisionSpec
@@ -14,6 +15,7 @@ from engines.weights.parameter import Block, Parameter
 __all__ = ["Block", "Parameter", "parameters"]
 
 
+@lru_cache(maxsize=16)  # the planner asks for those of a model hundreds of times
 def parameters(spec: ModelSpec) -> tuple[Parameter, ...]:
     """Return the parameters of a model in the order in which a forward pass meets them."""
     vision = () if spec.vision is None else tuple(_vision(spec.vision, spec.decoder.hidden))

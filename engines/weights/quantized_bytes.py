@@ -4,6 +4,8 @@ The planner predicts with it; tests hold it to what the loader makes.
 """
 
 import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from math import prod
 
 from engines.families import rules_for
@@ -12,6 +14,7 @@ from engines.quant.weight_quant import WeightQuant
 from engines.spec import ModelSpec
 from engines.weights.in_12_bits import lies_in_12_bits
 from engines.weights.parameter import Parameter
+from engines.weights.parameters import parameters
 from engines.weights.split import local_shape
 
 TILE_OUTPUTS, TILE_INPUTS = 16, 64  # of 4-bit codes: `engines/quant/int4_tiles.py`
@@ -39,7 +42,7 @@ def is_quantized(parameter: Parameter, spec: ModelSpec, quant: WeightQuant, *, t
     decoder_only = quant.is_4_bit or quant.decoder_only
     if not is_linear(parameter) or (decoder_only and not parameter.name.startswith("decoder.")):
         return False
-    return not any(quant.keeps(module) for module in _modules(parameter, spec))
+    return not any(quant.keeps(module) for module in _modules(spec).get(parameter.name, ()))
 
 
 def quantized_bytes(parameter: Parameter, quant: WeightQuant, *, tp: int) -> int:
@@ -68,12 +71,13 @@ def parameter_bytes(
     return dtype_bytes * prod(local_shape(parameter, tp=tp))
 
 
-def _modules(parameter: Parameter, spec: ModelSpec) -> list[str]:
-    """Return the names of a parameter's modules in the checkpoint."""
-    numbers = [part for part in parameter.name.split(".") if part.isdigit()]
-    return [
-        rule.source.replace("{i}", number).removesuffix(".weight")
-        for rule in rules_for(spec).rules
-        for number in numbers or [""]
-        if rule.target.replace("{i}", number) == parameter.name
-    ]
+@lru_cache(maxsize=16)
+def _modules(spec: ModelSpec) -> Mapping[str, Sequence[str]]:
+    """Return the names that each parameter's modules have in the checkpoint, by the parameter's name."""
+    numbers = sorted({part for one in parameters(spec) for part in one.name.split(".") if part.isdigit()})
+    modules: dict[str, list[str]] = {}
+    for rule in rules_for(spec).rules:
+        for number in numbers if "{i}" in rule.target else [""]:
+            module = rule.source.replace("{i}", number).removesuffix(".weight")
+            modules.setdefault(rule.target.replace("{i}", number), []).append(module)
+    return modules
