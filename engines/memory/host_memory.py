@@ -29,7 +29,7 @@ def share_arenas() -> bool:
 
     By default glibc opens up to 8 arenas a core, and what is freed in one serves no other. The threads of a
     server take pictures and prompts in turn, so that each arena grows to the most that was ever held in it:
-    docs/benchmarks.md, "Load and faults", has the figures.
+    docs/load_and_faults.md has the figures.
     NOTE: glibc reads the number when it opens the second arena: call this before the first thread.
     """
     return _told({M_ARENA_MAX: SERVER_ARENAS})

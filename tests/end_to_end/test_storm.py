@@ -1,4 +1,4 @@
-"""The long load of docs/benchmarks.md: its table comes also where it is ended early."""
+"""The long load of docs/load_and_faults.md: its table comes also where it is ended early."""
 
 import os
 import signal

@@ -1,1 +1,1 @@
-"""Load and faults against `deploy` as it ships: what docs/benchmarks.md prints under "Load and faults"."""
+"""Load and faults against `deploy` as it ships: what docs/load_and_faults.md prints."""

@@ -1,4 +1,4 @@
-"""Prints the tables "Load and faults" of docs/benchmarks.md.
+"""Prints the tables of docs/load_and_faults.md.
 
     PYTHONPATH=tests/support python -m storm [SCENARIO ...] [--clients N] [--requests N] [--minutes M] \
         [--output-tokens N] [--admitted N] [-- WORDS of deploy, default +model=pocket_vl]
