@@ -14,7 +14,7 @@
    launch   grid CLUSTER * ceil(num_rows / ROWS) * ceil(num_outputs / (64 * GROUPS)), block 128 + 128 * GROUPS,
             shared sizeof(Layout) + 1024
    moves    weights from L2 once for each ROWS rows, x once for each 64 * GROUPS outputs; residual, out once
-   numbers  products summed in fp32; roundings are those of the ops apart, of Phi 1.5e-7 (Abramowitz and Stegun 7.1.26)
+   numbers  products summed in fp32; roundings are those of the ops apart, Phi(-|y|) to 6e-6 of itself
 
    Outputs are the rows of the matrix product and rows of x its columns, so that a tile may have any multiple of 16 of these: 1,025 rows
    are six tiles of 176 and not nine of 128. One thread keeps the copy engine busy with a ring of slabs; each warpgroup multiplies 64

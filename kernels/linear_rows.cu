@@ -17,7 +17,7 @@
    -D       SCALAR = bf16 | fp16; COLUMNS = 128 | 192 | 256 of a tile; CLUSTER = 1 | 2 blocks that share weights; STAGES; AFTER
    launch   grid: blocks that stay, a multiple of CLUSTER; block 384, shared sizeof(Layout) + 1024
    moves    x from L2 once for each tile, weights once for CLUSTER tiles; residual, out once
-   numbers  products summed in fp32; roundings are those of the ops apart, of Phi 1.5e-7 (Abramowitz and Stegun 7.1.26)
+   numbers  products summed in fp32; roundings are those of the ops apart, Phi(-|y|) to 6e-6 of itself
 
    A tile is 128 rows x COLUMNS outputs. One thread keeps the copy engine busy with a ring of slabs that runs on from tile to tile. Two
    warpgroups multiply 64 rows each. What follows a tile is done while the next one is multiplied, some of it beside each slab: y waits

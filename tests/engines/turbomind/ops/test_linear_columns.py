@@ -88,6 +88,16 @@ def test_a_gelu_is_exact_over_the_numbers_that_bf16_has(hopper) -> None:
     assert torch.allclose(got.double(), wanted, rtol=2**-8, atol=1e-6)
 
 
+def test_a_gelu_rounds_every_bf16_number_as_the_exact_one_does(hopper) -> None:
+    every = torch.arange(-(2**15), 2**15, dtype=torch.int16).view(BF16)
+    x = every[(every > -5.5) & (every < 12) & (every.abs() > 2**-13)]
+    x = x[: len(x) // 8 * 8].view(-1, 8).to(hopper.device)
+    identity = Dense(weight_OI=torch.eye(8, dtype=BF16, device=hopper.device), bias_O=None)
+    got = linear_columns(hopper, x, identity, cut_of_tiles(80, 2, 1, 3), after="gelu")
+    exact = x.double() * torch.special.ndtr(x.double())
+    assert len(x) > 500 and torch.equal(got, exact.to(BF16))
+
+
 @pytest.mark.parametrize("scaled", [True, False])
 def test_the_table_goes_by_the_choice(hopper, monkeypatch, scaled: bool) -> None:
     chosen = cut_of_tiles(80, 2, 1, 3)
