@@ -18,7 +18,7 @@ from torch import Tensor
 from engines.memory.kv_cache import allocate_kv
 from engines.options import EngineOptions
 from engines.sampling.plain_rows import CHOICE_WORDS
-from engines.spec import ModelSpec
+from engines.spec import ModelSpec, VisionSpec
 from engines.steps.decode_rows import PAGES
 from engines.steps.step import AttentionBatch, StepInput
 from engines.turbomind.cubins import Module
@@ -28,6 +28,7 @@ from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
 from engines.turbomind.ops_table import TurbomindOps
 from engines.turbomind.pass_graphs import pass_sizes
+from engines.turbomind.picture_products import ProductNotingOps
 from engines.vision.parts import ImagePixels, ImagePlan
 from engines.vision.vlm import Vlm
 
@@ -37,6 +38,7 @@ from engines.vision.vlm import Vlm
 _EACH = 16
 _SPANS = ((128, 8), (640, 32), (1 << 30, 128))
 _SIDES = (32, 224, 448, 672, 896, 1344, 2016)  # of pictures, in pixels
+_UNEVEN = (924, 700)  # 33 x 25 cells of 28 pixels: sizes that are no multiple of another come, too
 
 
 def survey(
@@ -53,12 +55,16 @@ def survey(
     The outline has the parameters without numbers.
     """
     noting = NotingGpu(gpu, wanted)
-    group = AloneInGroup(size=options.tp)
-    network = Vlm(_shortened(spec), outline, ops=TurbomindOps(noting), group=group)
-    walk(network, options, _shapes(network.spec, options), dtype=dtype)
+    group, spec = AloneInGroup(size=options.tp), _shortened(spec)
+    network = Vlm(spec, outline, ops=TurbomindOps(noting), group=group)
+    walk(network, options, _shapes(spec, options), dtype=dtype)
     with torch.inference_mode(), scaled_products_of_nothing():
-        _walk_passes(network, options)
         _walk_choice(noting, network, dtype=dtype)
+        if spec.vision is not None:
+            ops = ProductNotingOps(noting, {})
+            _walk_passes(Vlm(spec, outline, ops=ops, group=group), spec.vision, options)
+            if _differ_in_rows(spec.vision):
+                ops.ask_between()
 
 
 def row_counts(most: int) -> Iterator[int]:
@@ -150,19 +156,22 @@ def _ids(*shape: int, dtype: torch.dtype = torch.int64) -> Tensor:
     return torch.empty(shape, dtype=dtype, device=META)
 
 
-def _walk_passes(network: Vlm, options: EngineOptions) -> None:
+def _walk_passes(network: Vlm, vision: VisionSpec, options: EngineOptions) -> None:
     """Encode pictures of several sizes, and the smallest in numbers that fill passes to every degree."""
-    vision = network.spec.vision
-    if vision is None:
-        return
     smallest, largest = vision.pixels.low_detail().plan(_SIDES[0], _SIDES[0]), vision.pixels.largest()
     max_tiles = options.vision.max_batch_size
     full = vision.assembly.tiles_a_pass(max_tiles)
     for count in pass_sizes(full, picture_tiles=largest.num_tiles):
         _encode(network, smallest, count, max_tiles=max_tiles)
-    for side in _SIDES:
-        _encode(network, vision.pixels.plan(side, side), 1, max_tiles=max_tiles)
+    for sides in (*((side, side) for side in _SIDES), _UNEVEN):
+        _encode(network, vision.pixels.plan(*sides), 1, max_tiles=max_tiles)
     _encode(network, largest, -(-full // largest.num_tiles), max_tiles=max_tiles)
+
+
+def _differ_in_rows(vision: VisionSpec) -> bool:
+    """Return whether a tower takes pictures whole: tiles are all of one size."""
+    plans = vision.pixels.low_detail().plan(_SIDES[0], _SIDES[0]), vision.pixels.largest()
+    return any(len({tower.tile_tokens(plan) for plan in plans}) > 1 for tower in vision.towers)
 
 
 def _encode(network: Vlm, plan: ImagePlan, count: int, *, max_tiles: int) -> None:

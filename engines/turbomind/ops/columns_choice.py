@@ -8,7 +8,7 @@ import math
 from functools import lru_cache
 
 from engines.turbomind.ops.after_product import After
-from engines.turbomind.ops.columns_cut import TILES, ColumnsCut, make_cut
+from engines.turbomind.ops.columns_cut import OUTPUTS_A_GROUP, TILES, ColumnsCut, make_cut
 from engines.turbomind.ops.rows_cut import ROWS as ROWS_OF_A_TILE
 from engines.turbomind.ops.rows_cut import TILE_COLUMNS, rows_cut
 
@@ -32,7 +32,7 @@ def columns_choice(
     num_rows: int, outputs: int, inputs: int, after: After, *, num_sms: int, bytes_per_block: int
 ) -> ColumnsCut | None:
     """Return the cut that takes the least time, or None where `linear_rows` or the library take less."""
-    if num_rows < _LEAST_ROWS:
+    if num_rows < _LEAST_ROWS or num_rows > most_rows(outputs, num_sms=num_sms):
         return None
 
     def cost(cut: ColumnsCut) -> float:
@@ -51,6 +51,11 @@ def columns_choice(
         _library_us(num_rows, outputs, inputs, after),
     )
     return best if cost(best) < _CERTAIN * others else None
+
+
+def most_rows(outputs: int, *, num_sms: int) -> int:
+    """Return the most rows whose tiles are all done at once, in any cut."""
+    return max(rows * (num_sms // math.ceil(outputs / (OUTPUTS_A_GROUP * groups))) for rows, groups in TILES)
 
 
 def columns_us(cut: ColumnsCut, inputs: int, after: After) -> float:

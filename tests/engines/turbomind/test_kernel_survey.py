@@ -4,6 +4,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_engine import SPEC, options, picture
@@ -15,7 +16,12 @@ from engines.turbomind.cubins import Module
 from engines.turbomind.kernel_survey import StepShape, row_counts, survey, walk
 from engines.turbomind.noting_gpu import AloneInGroup, NotingGpu
 from engines.turbomind.ops_table import TurbomindOps
+from engines.vision.assembly.native_spec import NativeRowsSpec
+from engines.vision.parts import ImagePixels
+from engines.vision.pixels.native_spec import NativeSpec
+from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
+from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 from engines.vision.vlm import Vlm, without_numbers
 from engines.weights.decode_copy import layer_copies
 from engines.weights.load import random_tensors
@@ -126,6 +132,45 @@ def test_no_picture_asks_for_a_module_that_was_not_named() -> None:
             pictures = [picture(0, draw.choice((1, 3, 4, 5))) for _ in range(draw.randint(1, 4))]
             network.encode_images(pictures, max_tiles=how.vision.max_batch_size)
     assert asked and not asked - set(named)
+
+
+def test_no_picture_of_any_size_asks_for_a_module_that_was_not_named() -> None:
+    tower = Qwen2VitSpec(
+        patch=14,
+        frames=2,
+        merge=2,
+        hidden=1280,
+        num_layers=1,
+        num_heads=16,
+        ffn=2560,
+        norm="layer_norm",
+        norm_eps=1e-6,
+        hidden_act="quick_gelu",
+    )
+    pixels = NativeSpec(cell=28, min_pixels=3136, max_pixels=1_600_000, mean=(0.5,) * 3, std=(0.5,) * 3)
+    projector = PatchMergerSpec(merge=2, norm="layer_norm", norm_eps=1e-6)
+    assert SPEC.vision is not None
+    vision = replace(
+        SPEC.vision, towers=(tower,), projector=projector, pixels=pixels, assembly=NativeRowsSpec()
+    )
+    spec = replace(SPEC, vision=vision, decoder=DECODER)
+    how = options(page_tokens=16, max_batch_size=4, max_prefill_token_num=64)
+    outline, named = outline_of(spec, 1), list[Module]()
+    survey(outline, spec, how, Facts(num_sms=132), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
+    asked: set[Module] = set()
+    noting = NotingGpu(Facts(num_sms=132), asked.add)  # type: ignore[arg-type]
+    network = Vlm(spec, outline, ops=TurbomindOps(noting), group=AloneInGroup())
+    draw = random.Random(0)
+    with torch.inference_mode():
+        for _ in range(120):
+            plan = pixels.plan(28 * draw.randint(4, 40), 28 * draw.randint(4, 40))
+            (shape,) = pixels.shapes(plan)
+            arrays, shared = (np.zeros(shape, dtype=np.uint8),), vision.assembly.shared([plan])
+            image = ImagePixels(arrays=arrays, plan=plan, shared=shared)
+            network.encode_images([image], max_tiles=how.vision.max_batch_size)
+    assert not asked - set(named)
+    cuts = {module for module in asked if module[0] == "linear_columns.cu"}
+    assert len(cuts) > 12, "pictures of these sizes are cut in many ways"
 
 
 def test_rows_are_asked_about_on_both_sides_of_every_multiple_up_to_the_last() -> None:
