@@ -129,7 +129,7 @@ def _request_row(name: str, times: WorkloadTimes) -> list[str]:
         f"{times.token_ms:.2f}",
         f"{times.batch_token_ms:.2f}",
         f"{times.tokens_per_s:,.0f}",
-        f"{times.requests_per_s:.3g}",
+        f"{times.requests_per_s:,.0f}" if times.requests_per_s >= 100 else f"{times.requests_per_s:.3g}",
     ]
 
 

@@ -166,6 +166,11 @@ def _walk_passes(network: Vlm, vision: VisionSpec, options: EngineOptions) -> No
     for sides in (*((side, side) for side in _SIDES), _UNEVEN):
         _encode(network, vision.pixels.plan(*sides), 1, max_tiles=max_tiles)
     _encode(network, largest, -(-full // largest.num_tiles), max_tiles=max_tiles)
+    side = _SIDES[-1] - 1  # of no tile's multiple: both axes change their size
+    if options.vision.uncut_pixels and vision.pixels.cuts(plan := vision.pixels.plan(side, side)):
+        picture = np.zeros((side, side, 4), dtype=np.uint8)
+        whole = ImagePixels(arrays=(picture,), plan=plan, is_cut=False)
+        network.encode_images([whole], max_tiles=max_tiles)
 
 
 def _differ_in_rows(vision: VisionSpec) -> bool:

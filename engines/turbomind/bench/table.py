@@ -12,6 +12,7 @@ class Row:
     us: float
     num_bytes: float = 0.0
     num_flops: float = 0.0
+    rate: float = 1.0  # of the operands' format, in times of bf16's
     torch_us: float | None = None  # the same by torch, cuBLAS or cuDNN; None: not measured
 
 
@@ -30,7 +31,7 @@ def heading() -> str:
 
 def line(row: Row, ceilings: Ceilings) -> str:
     """Return one row as text."""
-    floor_us = max(row.num_bytes / ceilings.gbps / 1e3, row.num_flops / ceilings.tflops / 1e6)
+    floor_us = max(row.num_bytes / ceilings.gbps / 1e3, row.num_flops / row.rate / ceilings.tflops / 1e6)
     versus = "" if row.torch_us is None else f"{row.torch_us / row.us:.2f}x"
     return (
         f"{row.op:<20} {row.shape:<32} {row.us:>9.2f} {row.num_bytes / row.us / 1e3:>6.0f} "

@@ -57,6 +57,12 @@ def test_a_small_model_is_shown_in_mib(capsys: pytest.CaptureFixture[str], tmp_p
     assert "MiB     %  from" in out
 
 
+def test_thousands_of_requests_a_second_are_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "plan", "+model=pocket_vl", "engine=turbomind")
+    [row] = [line for line in out.splitlines() if line.startswith("limit ")]
+    assert re.fullmatch(r"\d,\d{3}", row.split()[-1]), row
+
+
 def test_json_holds_every_figure_as_a_number(capsys: pytest.CaptureFixture[str]) -> None:
     found = plan(capsys)
     assert (found["schema"], found["fits"]) == (1, True)

@@ -173,6 +173,16 @@ def test_no_picture_of_any_size_asks_for_a_module_that_was_not_named() -> None:
     assert len(cuts) > 12, "pictures of these sizes are cut in many ways"
 
 
+@pytest.mark.parametrize("uncut_pixels", [0, 1 << 20])
+def test_pictures_that_come_whole_have_the_kernel_named_that_cuts_them(uncut_pixels: int) -> None:
+    how, named = options(page_tokens=16, max_batch_size=4, max_prefill_token_num=64), list[Module]()
+    how = replace(how, vision=replace(how.vision, uncut_pixels=uncut_pixels))
+    spec = replace(SPEC, decoder=DECODER)
+    survey(outline_of(spec, 1), spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
+    cuts = [constants for file, constants in named if file == "cut_tiles.cu"]
+    assert sorted(cuts) == ([(("TILES", 0),), (("TILES", 1),)] if uncut_pixels else [])
+
+
 def test_rows_are_asked_about_on_both_sides_of_every_multiple_up_to_the_last() -> None:
     rows = [*row_counts(1500)]
     assert rows[:17] == [*range(1, 18)]
