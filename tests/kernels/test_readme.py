@@ -1,0 +1,16 @@
+"""The page of the kernels has a line for every file of the folder."""
+
+from pathlib import Path
+
+from engines.turbomind.kernel_source import kernel_dir
+
+FOLDER = Path(__file__).parents[2] / "kernels"
+
+
+def test_every_file_of_the_folder_stands_in_a_table_of_its_readme() -> None:
+    rows = [
+        line for line in (FOLDER / "README.md").read_text(encoding="utf-8").splitlines() if line[:1] == "|"
+    ]
+    files = [file.name for suffix in ("*.cu", "device/*.cuh") for file in kernel_dir().glob(suffix)]
+    assert len(files) > 60
+    assert [file for file in sorted(files) if not any(f"`{file}`" in row for row in rows)] == []
