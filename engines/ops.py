@@ -86,6 +86,13 @@ class Ops(Protocol):
         """Return x @ W.T + b in the dtype of x, any leading axes."""
         ...
 
+    def linear_tower(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return linear(x, weight) of a vision tower, whose rows come by whole pictures.
+
+        Apart from `linear`, whose rows are a step's: there each number of rows may come, and here few do.
+        """
+        ...
+
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
         """Return silu(first half) * second half, [T, F]."""
         ...

@@ -82,6 +82,10 @@ class TorchOps:
         """Return x @ W.T + b."""
         return linear(x_TI, weight)
 
+    def linear_tower(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b."""
+        return linear(x_TI, weight)
+
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
         """Return silu(first half) * second half."""
         gate_TF, up_TF = gate_up_T2F.chunk(2, dim=-1)

@@ -1,8 +1,6 @@
 """The op table of `engine=turbomind`: kernels of `kernels/` on one GPU; most large products are cuBLASLt's.
 
-Each method is one launcher of `engines/turbomind/ops/`; contracts stand in `engines/ops.py`.
-
-Legend: as in `engines/ops.py`.
+Each method is one launcher of `engines/turbomind/ops/`; contracts and the legend stand in `engines/ops.py`.
 """
 
 from collections.abc import Sequence
@@ -32,6 +30,7 @@ from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops import (
     activation,
     linear,
+    linear_after,
     linear_chain_int4,
     linear_codes,
     norm,
@@ -44,7 +43,6 @@ from engines.turbomind.ops.cut_tiles import cut_tiles
 from engines.turbomind.ops.folded_layers import folded_layers, folds
 from engines.turbomind.ops.hopper_shape import runs_on
 from engines.turbomind.ops.layer_norm import layer_norm
-from engines.turbomind.ops.linear_after import linear_after
 from engines.turbomind.ops.norm_of_sum import add_rms_norm
 from engines.turbomind.ops.rope_tables import rope_tables
 
@@ -103,6 +101,10 @@ class TurbomindOps:
     def linear(self, x_TI: Tensor, weight: Weight) -> Tensor:
         """Return x @ W.T + b."""
         return linear.linear(self.gpu, x_TI, weight)
+
+    def linear_tower(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Return x @ W.T + b; tiles that are all done at once have a kernel of their own."""
+        return linear_after.linear_tower(self.gpu, x_TI, weight)
 
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
         """Return silu(first half) * second half.
@@ -175,7 +177,7 @@ class TurbomindOps:
 
     def linear_gelu(self, x_TI: Tensor, weight: Weight, form: Gelu) -> Tensor:
         """Return the op `form` of linear(x, weight); many rows go through both in one kernel."""
-        done = linear_after(self.gpu, x_TI, weight, form)
+        done = linear_after.linear_after(self.gpu, x_TI, weight, form)
         if done is not None:
             return done
         op = {"gelu": self.gelu, "gelu_tanh": self.gelu_tanh, "quick_gelu": self.quick_gelu}[form]
@@ -190,7 +192,9 @@ class TurbomindOps:
         scale_O: Tensor | None = None,
     ) -> Tensor:
         """Return residual + linear(x, weight) * scale; many rows go through all of it in one kernel."""
-        done = linear_after(self.gpu, x_TI, weight, "add", residual_TO=residual_TO, scale_O=scale_O)
+        done = linear_after.linear_after(
+            self.gpu, x_TI, weight, "add", residual_TO=residual_TO, scale_O=scale_O
+        )
         if done is not None:
             return done
         return activation.added(self.gpu, residual_TO, self.linear(x_TI, weight), scale_O)

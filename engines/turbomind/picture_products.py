@@ -27,7 +27,7 @@ class Product:
     """A linear layer and what follows it, and with how many rows it was seen."""
 
     weight: Dense
-    after: After | None  # None: the op that only multiplies
+    after: After | None  # None: `linear`; "nothing": `linear_tower`
     scale_O: Tensor | None
     dtype: torch.dtype
     rows: set[int] = field(default_factory=set)
@@ -43,6 +43,11 @@ class ProductNotingOps(TurbomindOps):
         """Note the product, then do as the table does."""
         self._note(x_TI, weight, None, None)
         return TurbomindOps.linear(self, x_TI, weight)
+
+    def linear_tower(self, x_TI: Tensor, weight: Weight) -> Tensor:
+        """Note the product, then do as the table does."""
+        self._note(x_TI, weight, "nothing", None)
+        return TurbomindOps.linear_tower(self, x_TI, weight)
 
     def linear_gelu(self, x_TI: Tensor, weight: Weight, form: Gelu) -> Tensor:
         """Note the product, then do as the table does."""
@@ -81,6 +86,9 @@ class ProductNotingOps(TurbomindOps):
         x_TI = torch.empty(num_rows, inputs, dtype=product.dtype, device=self.gpu.device)
         if product.after is None:
             TurbomindOps.linear(self, x_TI, product.weight)
+            return
+        if product.after == "nothing":
+            TurbomindOps.linear_tower(self, x_TI, product.weight)
             return
         residual_TO = x_TI.new_empty(num_rows, outputs) if product.after == "add" else None
         linear_after(

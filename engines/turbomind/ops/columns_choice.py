@@ -1,16 +1,17 @@
 """When `kernels/linear_columns.cu` takes a product and what follows it, and in which cut.
 
-Microseconds on an H200, fitted to products of 577 to 4,100 rows of towers, and for the last product of one
-tile's layers to whole passes: kernels/LOG.md, 2026-11-27.
+Microseconds on an H200, fitted to products of 577 to 4,100 rows of towers, and what the library's products
+cost between kernels that start early to whole passes of one tile: kernels/LOG.md, 2026-11-27.
 """
 
 import math
 from functools import lru_cache
 
 from engines.turbomind.ops.after_product import After
-from engines.turbomind.ops.columns_cut import OUTPUTS_A_GROUP, TILES, ColumnsCut, make_cut
+from engines.turbomind.ops.columns_cut import OUTPUTS_A_GROUP, SLAB, TILES, ColumnsCut, make_cut
 from engines.turbomind.ops.rows_cut import ROWS as ROWS_OF_A_TILE
 from engines.turbomind.ops.rows_cut import TILE_COLUMNS, rows_cut
+from engines.turbomind.tensor_map import LINE_BYTES
 
 _LEAST_ROWS = 512  # below, the library and an op apart
 _SPLIT_INPUTS = 2048  # from which on two blocks may have half each
@@ -21,9 +22,11 @@ _ENDS_US = 3.3  # of a block: until the first slab is there, and after the last
 _WRITING_US = 1.5 / (176 * 192)  # a number of a tile
 _GELU_US = 2.0 / (176 * 192)
 _ADD_US = 0.4 / (144 * 128)
-_SENDING_US = 1.4 / (144 * 64)  # a number that a block sends to another
+_SENDING_US = 0.8 / (144 * 64)  # a number that a block sends to another
+_FED_BYTES_A_US = 115_000  # of a ring that is refilled: narrow tiles of many inputs wait for the L2
 _ROWS_PRODUCTS_A_US, _ROWS_ENDS_US = 2048 * 1700, 3.8
 _LIBRARY_PRODUCTS_A_US, _LIBRARY_ENDS_US = 388_000_000, 4.9  # on all SMs
+_LIBRARY_BETWEEN_US = 1.5  # it waits until the kernel ahead is complete, and so does the kernel behind
 _OP_ENDS_US, _OP_NUMBERS_A_US = 2.2, 5_000_000
 
 
@@ -61,7 +64,10 @@ def most_rows(outputs: int, *, num_sms: int) -> int:
 def columns_us(cut: ColumnsCut, inputs: int, after: After) -> float:
     """Return how long one tile takes; all are done at once."""
     numbers = cut.rows * cut.outputs
-    us = (cut.rows + _TILE_ROWS) * cut.outputs * (inputs / cut.cluster) / _PRODUCTS_A_US
+    slabs = inputs / cut.cluster / SLAB
+    slab_us = (cut.rows + _TILE_ROWS) * cut.outputs * SLAB / _PRODUCTS_A_US
+    fed_us = (cut.rows + cut.outputs) * LINE_BYTES / _FED_BYTES_A_US
+    us = slabs * slab_us + max(0.0, slabs - cut.stages) * max(0.0, fed_us - slab_us)
     if cut.cluster == 2:
         us += numbers / 2 * _SENDING_US
     return us + _ENDS_US + numbers * (_WRITING_US + _after_us(after))
@@ -89,4 +95,6 @@ def _library_us(num_rows: int, outputs: int, inputs: int, after: After) -> float
     """Return what cuBLASLt and an op apart take."""
     numbers = num_rows * outputs
     us = numbers * inputs / _LIBRARY_PRODUCTS_A_US + _LIBRARY_ENDS_US
-    return us if after == "nothing" else us + _OP_ENDS_US + numbers / _OP_NUMBERS_A_US
+    if after == "nothing":
+        return us + _LIBRARY_BETWEEN_US
+    return us + _OP_ENDS_US + numbers / _OP_NUMBERS_A_US

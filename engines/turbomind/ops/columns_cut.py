@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from engines.turbomind.tensor_map import LINE_BYTES
 
 OUTPUTS_A_GROUP = 64
+SLAB = 64  # inputs of a stage
 # Rows of a tile and groups of outputs that registers hold.
 TILES = (
     *((rows, 2) for rows in (80, 96, 112, 128, 144, 160, 176, 192, 208)),

@@ -12,11 +12,9 @@ from engines.turbomind.launch import Kernel
 from engines.turbomind.operands import check, planned, rows, scalar_name
 from engines.turbomind.ops.after_product import ENUMERATORS, After
 from engines.turbomind.ops.columns_choice import columns_choice
-from engines.turbomind.ops.columns_cut import ColumnsCut
+from engines.turbomind.ops.columns_cut import SLAB, ColumnsCut
 from engines.turbomind.ops.linear_rows import fits
 from engines.turbomind.tensor_map import lines
-
-_SLAB = 64  # inputs of a stage
 
 
 def cut_of(gpu: Gpu, x_TI: Tensor, weight: Dense, after: After) -> ColumnsCut | None:
@@ -72,7 +70,7 @@ def linear_columns(
         *(0 if operand is None else operand.data_ptr() for operand in (weight.bias_O, scale_O)),
         len(x),
         outputs,
-        -(-inputs // _SLAB),
+        -(-inputs // SLAB),
     )
     return out.view(*x_TI.shape[:-1], outputs)
 

@@ -80,7 +80,7 @@ class ClipLayer:
 
     def _attention(self, x_ILH: Tensor) -> Tensor:
         ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
-        q, k, v = (part.view(heads) for part in ops.linear(x_ILH, self._qkv).chunk(3, dim=-1))
+        q, k, v = (part.view(heads) for part in ops.linear_tower(x_ILH, self._qkv).chunk(3, dim=-1))
         return ops.attention_full(q, k, v, scale=self._scale).flatten(2)
 
 

@@ -76,7 +76,7 @@ class VitLayer:
 
     def _attention(self, x_ILH: Tensor) -> Tensor:
         ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
-        q, k, v = ops.linear(x_ILH, self._qkv).chunk(3, dim=-1)
+        q, k, v = ops.linear_tower(x_ILH, self._qkv).chunk(3, dim=-1)
         if self._q_norm_H is not None and self._k_norm_H is not None:
             # NOTE: over all heads together, not a head at a time.
             q, k = ops.rms_norm(q, self._q_norm_H, self._eps), ops.rms_norm(k, self._k_norm_H, self._eps)

@@ -100,7 +100,7 @@ class Qwen2VitLayer:
     ) -> Tensor:
         ops = self._ops
         heads = (len(x_LH), self._num_heads, -1)
-        q, k, v_LH = ops.linear(x_LH, self._qkv).chunk(3, dim=-1)
+        q, k, v_LH = ops.linear_tower(x_LH, self._qkv).chunk(3, dim=-1)
         q_LND, k_LND = ops.rope(q.view(heads), k.view(heads), *tables)
         v_LND = v_LH.view(heads)
         parts, start = [], 0

@@ -108,6 +108,9 @@ def test_the_table_goes_by_the_choice(hopper, monkeypatch, scaled: bool) -> None
     got = ops.linear_add(x, layer, residual, scale_O=factor)
     assert got.shape == (2, 70, 72)
     assert relative_error(got, TorchOps().linear_add(x, layer, residual, scale_O=factor).float()) < 4e-3
+    y = ops.linear_tower(x, layer)
+    assert torch.equal(y, linear_columns(hopper, x, layer, chosen))
+    assert relative_error(y, TorchOps().linear_tower(x, layer).float()) < 4e-3
     gelu = ops.linear_gelu(x, layer, "gelu")
     assert relative_error(gelu, TorchOps().linear_gelu(x, layer, "gelu").float()) < 8e-3
 
