@@ -48,9 +48,11 @@ def _weight_format(case: Case) -> Iterator[str]:
         held = f"the checkpoint is in {case.spec.dtype}"
         yield f"{asked}: {held}, and 12 bits are made of bfloat16 alone; use quantization=auto"
     elif (rule := weight_rule(case.dtype, case.weights)) is not None:
-        other = "engine.dtype=bfloat16 or " if supports(case.hardware, "bfloat16") else ""
+        fewer = (
+            "engine.dtype=bfloat16" if supports(case.hardware, "bfloat16") else "quantization=awq (4 bits)"
+        )
         where = f"computed in {case.dtype} on {case.hardware.name}"
-        yield f"{asked} ({where}): {rule}; use {other}quantization=auto"
+        yield f"{asked} ({where}): {rule}; use {fewer} or quantization=auto"
 
 
 def _compiler(case: Case) -> Iterator[str]:

@@ -156,7 +156,10 @@ def _compare_faults(options: QuantizeOptions, asked: QuantizationConfig) -> list
             f"quantization.weights={asked.weights}: quantize.compare names the formats; leave it at auto"
         )
     if options.questions == 0:
-        faults.append("quantize.questions=0: formats are compared by answers; 2000 tell 0.3 points apart")
+        faults.append(
+            "quantize.questions=0: quantize.compare judges formats by answers; set quantize.questions=2000, "
+            "which tell 0.3 points apart"
+        )
     return faults
 
 

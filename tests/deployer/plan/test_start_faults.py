@@ -29,6 +29,9 @@ def test_weights_in_12_bits_are_computed_in_bfloat16_of_a_checkpoint_in_it() -> 
         "quantization.weights=bf12 (computed in float16 on h200): 12 bits are those of bfloat16 numbers, "
         "whose range float16 has not; use engine.dtype=bfloat16 or quantization=auto"
     )
+    older = kept_in(case(weights="bf12", device="v100"), "none", kind="pytorch", dtype="float16")
+    (fault,) = start_faults(older)
+    assert fault.endswith("use quantization=awq (4 bits) or quantization=auto")
     made_in = case(weights="bf12")
     other = replace(made_in, spec=replace(made_in.spec, dtype="float16"), options=float16)
     (fault,) = start_faults(other)

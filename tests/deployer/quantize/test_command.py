@@ -14,7 +14,7 @@ Quantize = Callable[..., tuple[int, str, str]]
     [
         (("quantize.compare=[awq,fp4]", "quantize.questions=1"), "must be of fp8, smooth_quant, awq"),
         (("quantize.compare=[]", "quantize.questions=1"), "must be of fp8, smooth_quant, awq"),
-        (("quantize.compare=[awq]",), "quantize.questions=0: formats are compared by answers"),
+        (("quantize.compare=[awq]",), "judges formats by answers; set quantize.questions=2000"),
         (
             ("quantization=awq", "quantize.compare=[awq]", "quantize.questions=1"),
             "quantize.compare names the formats; leave it at auto",
