@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from deployer.config.schema import SamplingConfig
+from deployer.generation.field_names import PYTHON_NAMES, FieldNames
 from deployer.generation.generation_config import INT64, GenerationConfig, InvalidFieldError
 from deployer.generation.response_format import grammar_of
 from deployer.prompt.tokenizer import Tokenizer
@@ -62,12 +63,17 @@ class SamplingRules:
     first_seed: int
     bad_sequences: tuple[tuple[int, ...], ...]
     grammar: str | None
+    names: FieldNames = PYTHON_NAMES  # of fields in errors
     shown_ids: frozenset[int] = frozenset()  # control tokens that an answer is read by, shown in its text
     prompt_logprobs: int | None = None  # alternatives a token of the prompt; None: nothing about these
 
 
 def sampling_rules(
-    asked: GenerationConfig, *, defaults: SamplingConfig, vocabulary: Vocabulary
+    asked: GenerationConfig,
+    *,
+    defaults: SamplingConfig,
+    vocabulary: Vocabulary,
+    names: FieldNames = PYTHON_NAMES,
 ) -> SamplingRules:
     """Check what can be checked without the prompt. Raises InvalidFieldError."""
     vocab = vocabulary.tokenizer.vocab_size
@@ -79,12 +85,13 @@ def sampling_rules(
             f"`min_new_tokens`: {asked.min_new_tokens} is more than the {limit} tokens the answer may have",
             field="min_new_tokens",
         )
-    grammar = grammar_of(asked.response_format)
+    grammar = grammar_of(asked.response_format, names=names)
     if grammar is not None:
-        _check_beside_grammar(asked)
+        _check_beside_grammar(asked, names)
     return SamplingRules(
         asked=asked,
         grammar=grammar,
+        names=names,
         prompt_logprobs=asked.prompt_logprobs,
         max_new_tokens=limit,
         first_seed=_or(asked.random_seed, secrets.randbits(63)),
@@ -95,13 +102,13 @@ def sampling_rules(
     )
 
 
-def _check_beside_grammar(asked: GenerationConfig) -> None:
+def _check_beside_grammar(asked: GenerationConfig, names: FieldNames) -> None:
     """Raise InvalidFieldError for what could leave a grammar without a token that may come."""
     for field in ("bad_token_ids", "bad_words", "ignore_eos", "min_new_tokens"):
         if getattr(asked, field):
             raise InvalidFieldError(
                 f"`{field}` could leave the form of the answer no token to go on with: drop it, or drop the "
-                "form (`response_format`, tools)",
+                f"form (`{names.form}`, tools)",
                 field=field,
             )
 
@@ -109,7 +116,7 @@ def _check_beside_grammar(asked: GenerationConfig) -> None:
 def with_tools(rules: SamplingRules, *, grammar: str | None, shown_ids: frozenset[int]) -> SamplingRules:
     """Return the rules of answers that may call tools. Raises InvalidFieldError."""
     if grammar is not None:
-        _check_beside_grammar(rules.asked)
+        _check_beside_grammar(rules.asked, rules.names)
     return replace(rules, grammar=grammar or rules.grammar, shown_ids=shown_ids)
 
 
@@ -178,7 +185,7 @@ def _room(rules: SamplingRules, prompt: Counted, session_len: int) -> int:
         f"the prompt takes {used} tokens ({images} of them images), the answer may take "
         f"{rules.max_new_tokens or 1}: together at most {session_len} (`session_len`); "
         f"shorten the prompt or ask for at most {max(0, room)} tokens",
-        field="max_new_tokens",
+        field=rules.names.max_tokens,
         code="context_length_exceeded",
     )
 

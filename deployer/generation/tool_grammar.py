@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deployer.generation.field_names import PYTHON_NAMES, FieldNames
 from deployer.generation.generation_config import InvalidFieldError
 from deployer.generation.response_format import JSON_OPTIONS
 from deployer.generation.schema_faults import schema_fault
@@ -22,6 +23,7 @@ def tool_grammar(
     *,
     several: bool,
     may_write_text: bool,
+    names: FieldNames = PYTHON_NAMES,
 ) -> str:
     """Return the grammar of an answer of calls of these functions.
 
@@ -48,11 +50,14 @@ def tool_grammar(
             f"lead[suffix={_quoted((form.marker + form.open).encode())}]: /(?s:.*)/",
         ]
         lines += [f"TEXT: /(?s:.+)/ & ~/(?s:.*){_pattern(form.marker)}(?s:.*)/"]
-    return _checked("\n".join(sorted(lines, reverse=True)), schema, functions)
+    return _checked("\n".join(sorted(lines, reverse=True)), schema, functions, at=names.parameters)
 
 
-def _checked(lines: str, schema: Mapping[str, Any], functions: Sequence[Function]) -> str:
-    """Return the grammar. Raises InvalidFieldError, which names the function and the part of its schema."""
+def _checked(lines: str, schema: Mapping[str, Any], functions: Sequence[Function], *, at: str) -> str:
+    """Return the grammar. Raises InvalidFieldError, which names the function and the part of its schema.
+
+    `at`: what the client calls the schema of a function.
+    """
     from llguidance import LLMatcher, grammar_from
 
     grammar = grammar_from("lark", lines)
@@ -61,7 +66,7 @@ def _checked(lines: str, schema: Mapping[str, Any], functions: Sequence[Function
         _try_calls(schema)
         return grammar
     for function in functions:
-        fault = schema_fault(function.get("parameters") or {}, at="parameters")
+        fault = schema_fault(function.get("parameters") or {}, at=at)
         if fault is not None:
             raise InvalidFieldError(f"`tools`: function `{function['name']}`: {fault}", field="tools")
     why = refused.partition("\n")[0]  # what follows is the text of the grammar, which is ours

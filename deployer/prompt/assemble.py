@@ -19,6 +19,7 @@ from deployer.prompt import bad_words
 from deployer.prompt.chat import Rendered
 from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
+from deployer.prompt.fineness import Fineness
 from deployer.prompt.grammar_vocabulary import grammar_vocabulary
 from deployer.prompt.image_tiles import PreparedImage, image_tiles
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
@@ -154,6 +155,15 @@ class PromptBuilder:
     async def measure(self, images: Sequence[ImagePart | ImageSize]) -> list[ImageTokens]:
         """Return what the pictures of one prompt become; no pixel is decoded. Raises RequestError."""
         return self._slots(await self._pictures.sized(images), images)
+
+    def check_fineness(self, fineness: Fineness) -> None:
+        """Raise RequestError for what no picture could be asked for, whether there is one or not."""
+        if self._tiles is None:
+            wrong = ["this model reads text only"] if fineness.bounds() else []
+        else:
+            wrong = self._tiles.faults(fineness)
+        if wrong:
+            raise RequestError("; ".join(wrong), code="image_option_refused")
 
     async def prepare(self, planned: PlannedPrompt) -> Prompt:
         """Decode and cut the pictures of a planned prompt. Raises RequestError."""

@@ -77,11 +77,15 @@ class ImageTiles:
         """The most that one picture costs."""
         return picture_limits(self._pixels, self._assembly)
 
+    def faults(self, fineness: Fineness) -> list[str]:
+        """Return what is wrong with wishes, whatever the picture."""
+        return faults(self._pixels, fineness)
+
     def plan(
         self, picture: Picture | ImageSize, fineness: Fineness, *, index: int = 0, num_images: int = 1
     ) -> ImagePlan:
         """Return what becomes of picture `index` in a prompt with so many. Raises RequestError."""
-        wrong = faults(self._pixels, fineness)
+        wrong = self.faults(fineness)
         if wrong:
             raise ImageError("; ".join(wrong), code="image_option_refused", index=index)
         spec = looked_at(self._pixels, fineness)

@@ -58,6 +58,6 @@ def check_tools(
     if asked and known is None:
         raise RequestError(
             f"the chat template of this model ({origin}) knows no tools: leave out `tools`, tool calls and "
-            "tool messages, or ask for a form of answer (`response_format`)",
+            "results of tools, or ask for a form of the answer in their place",
             code="tools_not_supported",
         )

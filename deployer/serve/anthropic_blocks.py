@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag
 
-from deployer.serve.field_types import NotServed, by_type, string_or_list
+from deployer.serve.field_types import NotServed, OnlyEmpty, OnlyFalse, by_word, string_or_list
 from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
@@ -25,7 +25,7 @@ class TextBlock(Body):
 
     type: Literal["text"]
     text: str
-    citations: NotServed
+    citations: OnlyEmpty | None = None
     cache_control: CacheControl | None = None
 
 
@@ -48,8 +48,18 @@ class ImageBlock(FinenessBody):
     """A picture; how finely it is cut is an extension."""
 
     type: Literal["image"]
-    source: Annotated[PictureData | PictureUrl, Field(discriminator="type")]
+    source: Annotated[
+        Annotated[PictureData, Tag("(base64)")] | Annotated[PictureUrl, Tag("(url)")],
+        by_word("type", "base64", "url"),
+    ]
     cache_control: CacheControl | None = None
+    transformations: NotServed
+
+
+class Caller(Body):
+    """Who calls: the model itself."""
+
+    type: Literal["direct"]
 
 
 class ToolUseBlock(Body):
@@ -59,6 +69,8 @@ class ToolUseBlock(Body):
     id: str
     name: FunctionName
     input: dict[str, Any]
+    caller: Caller | None = None
+    toolset_name: NotServed
     cache_control: CacheControl | None = None
 
 
@@ -67,8 +79,56 @@ TEXT_OR_BLOCKS = Discriminator(
     custom_error_type="content_type",
     custom_error_message="must be a string or a list of blocks",
 )
-SeenBlock = Annotated[
-    Annotated[TextBlock, Tag("(text)")] | Annotated[ImageBlock, Tag("(image)")], by_type("text", "image")
+_SeenBlock = Annotated[
+    Annotated[TextBlock, Tag("(text)")] | Annotated[ImageBlock, Tag("(image)")],
+    by_word("type", "text", "image"),
+]
+
+
+class PlainText(Body):
+    """A document's text in the body."""
+
+    type: Literal["text"]
+    media_type: Literal["text/plain"]
+    data: str
+
+
+class DocumentParts(Body):
+    """A document of texts and pictures."""
+
+    type: Literal["content"]
+    content: Annotated[
+        Annotated[str, Tag("(string)")] | Annotated[list[_SeenBlock], Tag("(list)")], TEXT_OR_BLOCKS
+    ]
+
+
+class Citations(Body):
+    """Whether answers point into a document; they don't."""
+
+    enabled: OnlyFalse | None = None
+
+
+class DocumentBlock(Body):
+    """A document as its text; title and context stand in front of it."""
+
+    type: Literal["document"]
+    source: Annotated[
+        Annotated[PlainText, Tag("(text)")] | Annotated[DocumentParts, Tag("(content)")],
+        by_word(
+            "type", "text", "content", way_out="of a PDF send the text, or its pages as pictures in `content`"
+        ),
+    ]
+    title: str | None = None
+    context: str | None = None
+    citations: Citations | None = None
+    cache_control: CacheControl | None = None
+
+
+_ResultBlock = Annotated[
+    Annotated[TextBlock, Tag("(text)")]
+    | Annotated[ImageBlock, Tag("(image)")]
+    | Annotated[DocumentBlock, Tag("(document)")],
+    by_word("type", "text", "image", "document"),
 ]
 
 
@@ -78,20 +138,24 @@ class ToolResultBlock(Body):
     type: Literal["tool_result"]
     tool_use_id: str
     content: (
-        Annotated[Annotated[str, Tag("(string)")] | Annotated[list[SeenBlock], Tag("(list)")], TEXT_OR_BLOCKS]
+        Annotated[
+            Annotated[str, Tag("(string)")] | Annotated[list[_ResultBlock], Tag("(list)")], TEXT_OR_BLOCKS
+        ]
         | None
     ) = None
     is_error: bool | None = None
+    toolset_name: NotServed
     cache_control: CacheControl | None = None
 
 
 UserBlock = Annotated[
     Annotated[TextBlock, Tag("(text)")]
     | Annotated[ImageBlock, Tag("(image)")]
+    | Annotated[DocumentBlock, Tag("(document)")]
     | Annotated[ToolResultBlock, Tag("(tool_result)")],
-    by_type("text", "image", "tool_result"),
+    by_word("type", "text", "image", "document", "tool_result"),
 ]
 AssistantBlock = Annotated[
     Annotated[TextBlock, Tag("(text)")] | Annotated[ToolUseBlock, Tag("(tool_use)")],
-    by_type("text", "tool_use"),
+    by_word("type", "text", "tool_use"),
 ]

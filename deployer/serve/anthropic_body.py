@@ -5,7 +5,7 @@ All else is refused; `docs/server.md` says what each field does.
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Tag, model_validator
+from pydantic import Field, Tag, WithJsonSchema, model_validator
 
 from deployer.serve.anthropic_blocks import (
     TEXT_OR_BLOCKS,
@@ -14,7 +14,16 @@ from deployer.serve.anthropic_blocks import (
     TextBlock,
     UserBlock,
 )
-from deployer.serve.field_types import AnswerTokens, NonNegative, NotServed, StopText
+from deployer.serve.field_types import (
+    AnswerTokens,
+    NonNegative,
+    NotServed,
+    OnlyEmpty,
+    OnlyFalse,
+    StopText,
+    by_word,
+    only,
+)
 from deployer.serve.schema_rules import absent, both, fits_one, given
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
@@ -40,14 +49,44 @@ class AssistantTurn(Body):
     ]
 
 
+class SystemTurn(Body):
+    """Instructions that come later."""
+
+    role: Literal["system"]
+    content: Annotated[
+        Annotated[str, Tag("(string)")] | Annotated[list[TextBlock], Tag("(list)")], TEXT_OR_BLOCKS
+    ]
+
+
+Turn = Annotated[
+    Annotated[UserTurn, Tag("(user)")]
+    | Annotated[AssistantTurn, Tag("(assistant)")]
+    | Annotated[SystemTurn, Tag("(system)")],
+    by_word("role", "user", "assistant", "system"),
+]
+
+
 class ClientTool(Body):
     """A function that the client runs."""
 
     name: FunctionName
     description: str | None = None
     input_schema: dict[str, Any]
-    type: Literal["custom"] | None = None
+    type: (
+        Annotated[
+            str,
+            only(
+                "custom", why="since Anthropic's own tools are not served; describe it by an `input_schema`"
+            ),
+            WithJsonSchema({"const": "custom"}),
+        ]
+        | None
+    ) = None
     strict: bool | None = None  # hold a call to the schema also where the model is free to call
+    allowed_callers: list[Literal["direct"]] | None = None
+    defer_loading: OnlyFalse | None = None
+    eager_input_streaming: bool | None = None  # inputs are sent as they are written, whatever it says
+    input_examples: OnlyEmpty | None = None
     cache_control: CacheControl | None = None
 
 
@@ -80,13 +119,47 @@ class OutputConfig(Body):
     """What the answer is held to."""
 
     format: SchemaForm | None = None
-    effort: NotServed
+    effort: (
+        Annotated[
+            str,
+            only("high", why="no model here knows another effort; leave it out"),
+            WithJsonSchema({"const": "high"}),
+        ]
+        | None
+    ) = None
+    task_budget: NotServed
 
 
 class Thinking(Body):
-    """Models that think aloud are not served."""
+    """Models that think aloud are not served: one that may choose never does."""
 
-    type: Literal["disabled"]
+    type: Annotated[
+        str,
+        only("disabled", "adaptive", why="since no model here thinks aloud; leave `thinking` out"),
+        WithJsonSchema({"enum": ["disabled", "adaptive"]}),
+    ]
+    display: Literal["summarized", "omitted"] | None = None
+    budget_tokens: NotServed
+
+
+class Edit(Body):
+    """A change of the conversation ahead of the prompt: thoughts, of which there are none, may be cleared."""
+
+    type: Annotated[
+        str,
+        only(
+            "clear_thinking_20251015",
+            why="since the conversation is taken as it is; shorten it before you send it",
+        ),
+        WithJsonSchema({"const": "clear_thinking_20251015"}),
+    ]
+    keep: Any = None
+
+
+class ContextManagement(Body):
+    """What to leave out of a long conversation."""
+
+    edits: list[Edit] | None = None
 
 
 class User(Body):
@@ -99,9 +172,7 @@ class CountBody(Body):
     """Body of POST /v1/messages/count_tokens."""
 
     model: str
-    messages: Annotated[
-        list[Annotated[UserTurn | AssistantTurn, Field(discriminator="role")]], Field(min_length=1)
-    ]
+    messages: Annotated[list[Turn], Field(min_length=1)]
     system: (
         Annotated[Annotated[str, Tag("(string)")] | Annotated[list[TextBlock], Tag("(list)")], TEXT_OR_BLOCKS]
         | None
@@ -111,14 +182,11 @@ class CountBody(Body):
     output_config: OutputConfig | None = None
     thinking: Thinking | None = None
     cache_control: CacheControl | None = None
-    context_management: NotServed
-    mcp_servers: NotServed
+    context_management: ContextManagement | None = None
+    mcp_servers: OnlyEmpty | None = None
+    speed: Literal["standard"] | None = None
 
-
-class MessagesBody(CountBody):
-    """Body of POST /v1/messages."""
-
-    max_tokens: AnswerTokens
+    max_tokens: AnswerTokens | None = None  # this and what follows counts for nothing in a prompt
     metadata: User | None = None
     stop_sequences: list[StopText] | None = None
     stream: bool | None = None
@@ -127,4 +195,11 @@ class MessagesBody(CountBody):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     service_tier: Literal["auto", "standard_only"] | None = None  # there is one tier
     container: NotServed
+    diagnostics: NotServed
     inference_geo: NotServed
+
+
+class MessagesBody(CountBody):
+    """Body of POST /v1/messages."""
+
+    max_tokens: AnswerTokens

@@ -7,9 +7,9 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from deployer.serve.anthropic_body import CountBody, MessagesBody
-from deployer.serve.anthropic_request import chat_body, chat_tools, messages_of
+from deployer.serve.anthropic_request import NAMES, chat_body
 from deployer.serve.anthropic_run import MessageRun
-from deployer.serve.conversation import conversation
+from deployer.serve.chat_prompt import count_prompt
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import record_of
 from deployer.serve.service import Service
@@ -35,10 +35,7 @@ def message_routes(service: Service) -> APIRouter:
     @router.post("/v1/messages/count_tokens")
     async def count(request: Request) -> Response:
         body = await read_body(request, CountBody, max_bytes=max_bytes)
-        service.check_model(body.model)
-        tools = [tool.model_dump(exclude_none=True) for tool in chat_tools(body) or ()]
-        planned = await service.prompts.plan(conversation(messages_of(body)), tools=tools)
-        return _json({"input_tokens": len(planned.token_ids)})
+        return _json({"input_tokens": await count_prompt(service, chat_body(body), names=NAMES)})
 
     return router
 

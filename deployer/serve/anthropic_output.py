@@ -6,9 +6,9 @@ from typing import Any
 import pydantic_core
 
 from deployer.generation.tool_parser import CallDelta
+from deployer.serve.tool_types import NOT_AN_OBJECT
 
 Event = dict[str, Any]
-NOT_AN_OBJECT = "INVALID_JSON"  # the key that Anthropic's documents give to such a text
 
 
 class MessageOutput:

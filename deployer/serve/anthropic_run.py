@@ -12,6 +12,7 @@ from deployer.generation.generate import Finish, Piece
 from deployer.generation.tool_parser import ParsedDelta, ToolParser
 from deployer.serve.anthropic_errors import error_event
 from deployer.serve.anthropic_output import Event, MessageOutput
+from deployer.serve.anthropic_request import NAMES
 from deployer.serve.api_errors import ApiFault
 from deployer.serve.chat_prompt import chat_prompt
 from deployer.serve.openai_types import ChatBody
@@ -36,8 +37,9 @@ class MessageRun:
     @classmethod
     async def of(cls, service: Service, asked: ChatBody, record: RequestRecord, *, message_id: str) -> Self:
         """Check the request and build its prompt. Raises ApiError or RequestError."""
-        chat = await chat_prompt(service, asked, record, max_tokens=asked.max_tokens, logprobs=None)
-        record.completion = message_id
+        chat = await chat_prompt(
+            service, asked, record, max_tokens=asked.max_tokens, logprobs=None, names=NAMES
+        )
         choices = service.choices(
             chat.rules, [chat.prompt], request_id=message_id, model=asked.model, record=record
         )

@@ -30,8 +30,6 @@ STATUS_OF_CODE = {
 RETRY_LATER = {429, 503}
 # What asking again would undo. The openai package repeats every 503 that does not forbid it.
 _NOT_AGAIN = {"aborted": {"x-should-retry": "false"}}
-# What the API calls a field that `GenerationConfig` calls otherwise.
-_NAMES_OF_FIELDS = {"max_new_tokens": "max_tokens"}
 
 _TYPE_OF_STATUS = {
     401: "authentication_error",
@@ -81,8 +79,7 @@ def fault_of(error: Exception, *, request_id: str) -> ApiFault:
     if isinstance(error, ApiError):
         return error.fault
     if isinstance(error, InvalidFieldError):
-        name = _NAMES_OF_FIELDS.get(error.field, error.field)
-        return ApiFault(status=400, message=str(error), code=error.code, param=name)
+        return ApiFault(status=400, message=str(error), code=error.code, param=error.field)
     if isinstance(error, AnswerError):  # what the engine said for its client
         return fault_of_code(error.code, str(error))
     if isinstance(error, RequestError) and error.code != "engine_error":

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,11 +19,13 @@ from deployer.serve.chat_prompt import chat_prompt
 from deployer.serve.logprobs import chat_logprobs
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import RequestRecord, record_of
+from deployer.serve.sampling import CHAT_NAMES
 from deployer.serve.service import Service
 from deployer.serve.sse import ChunkWriter, open_stream
 from deployer.serve.tool_answers import ToolStream, ended, tool_message
 from deployer.serve.tools import ToolUse
 
+_NEWER_NAMES = replace(CHAT_NAMES, max_tokens="max_completion_tokens")
 ROLE = b'"delta":{"role":"assistant","content":""}'
 
 
@@ -36,13 +39,17 @@ def chat_routes(service: Service) -> APIRouter:
         record = record_of(request)
         service.accept(body, record)
         chat = await chat_prompt(
-            service, body, record, max_tokens=_max_tokens(body), logprobs=_num_logprobs(body)
+            service,
+            body,
+            record,
+            max_tokens=_max_tokens(body),
+            logprobs=_num_logprobs(body),
+            names=CHAT_NAMES if body.max_completion_tokens is None else _NEWER_NAMES,
         )
         completion = f"chatcmpl-{secrets.token_hex(12)}"
         choices = service.choices(
             chat.rules, [chat.prompt], request_id=completion, model=body.model, record=record
         )
-        record.completion = completion
         if body.stream:
             return await open_stream(_events(service, body, choices, record, chat.tools), record)
         content = partial(_content, service.prompts.tokenizer, chat.tools)

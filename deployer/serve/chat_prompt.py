@@ -3,14 +3,19 @@
 import time
 from dataclasses import dataclass
 
+from deployer.generation.field_names import FieldNames
 from deployer.generation.sampling import SamplingRules, with_tools
 from deployer.prompt.assemble import Prompt
+from deployer.prompt.fineness import Fineness
+from deployer.prompt.messages import Message
+from deployer.serve.api_errors import invalid
 from deployer.serve.conversation import conversation
 from deployer.serve.openai_types import ChatBody
 from deployer.serve.request_record import RequestRecord
 from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.tools import ToolUse, tool_use
+from engines.errors import RequestError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,17 +28,48 @@ class ChatPrompt:
 
 
 async def chat_prompt(
-    service: Service, body: ChatBody, record: RequestRecord, *, max_tokens: int | None, logprobs: int | None
+    service: Service,
+    body: ChatBody,
+    record: RequestRecord,
+    *,
+    max_tokens: int | None,
+    logprobs: int | None,
+    names: FieldNames,
 ) -> ChatPrompt:
     """Check what a chat asks and build its prompt, whose time is noted. Raises ApiError or RequestError.
 
-    `max_tokens` and `logprobs` come from fields that each API names in its own way.
+    `max_tokens` and `logprobs` come from fields that each API names in its own way, as errors do by `names`.
     """
-    rules = await body_rules(service, body, max_tokens=max_tokens, logprobs=logprobs)
-    tools = await tool_use(service, body)
+    rules = await body_rules(service, body, max_tokens=max_tokens, logprobs=logprobs, names=names)
+    tools = await tool_use(service, body, names)
     rules = with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
     begun_s = time.perf_counter()
-    messages = conversation(body.messages, bounds=body.mm_processor_kwargs)
+    messages = _conversation(service, body)
     prompt = await service.prompts.chat(messages, tools=tools.specs)
     record.prompt_is_built(begun_s=begun_s)
     return ChatPrompt(prompt=prompt, rules=rules, tools=tools)
+
+
+async def count_prompt(service: Service, body: ChatBody, *, names: FieldNames) -> int:
+    """Return the tokens of a chat's prompt; what would be refused there is refused here.
+
+    Of pictures the headers are read. Raises ApiError or RequestError.
+    """
+    service.check_model(body.model)
+    rules = await body_rules(service, body, max_tokens=None, logprobs=None, names=names)
+    tools = await tool_use(service, body, names)
+    with_tools(rules, grammar=tools.grammar, shown_ids=tools.shown_ids)
+    planned = await service.prompts.plan(_conversation(service, body), tools=tools.specs)
+    return len(planned.token_ids)
+
+
+def _conversation(service: Service, body: ChatBody) -> list[Message]:
+    """Return the messages; bounds of all pictures are checked where there is none, too."""
+    bounds = body.mm_processor_kwargs
+    if bounds is not None:
+        try:
+            service.prompts.check_fineness(Fineness.of(None, bounds.model_dump()))
+        except RequestError as error:
+            name = "mm_processor_kwargs"
+            raise invalid(f"`{name}`: {error}", param=name, code=error.code) from error
+    return conversation(body.messages, bounds=bounds)

@@ -43,7 +43,6 @@ def completion_routes(service: Service) -> APIRouter:
         built = [service.prompts.text(prompt) for prompt in prompts]
         record.prompt_is_built(begun_s=begun_s)
         choices = service.choices(rules, built, request_id=completion, model=body.model, record=record)
-        record.completion = completion
         echoes = [_echo(service, body, prompt) for prompt in prompts for _ in range(rules.asked.n)]
         if body.stream:
             return await open_stream(_events(service, body, choices, echoes, record), record)

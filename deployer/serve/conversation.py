@@ -7,50 +7,51 @@ from deployer.prompt.messages import ImagePart, Message, TextPart, ToolCall
 from deployer.prompt.messages import Part as PromptPart
 from deployer.serve import message_types as api
 from deployer.serve import tool_types
-from deployer.serve.api_errors import invalid
 from deployer.serve.fineness_body import Bounds
+from deployer.serve.tool_history import ToolHistory
 
 
-def conversation(messages: Sequence[api.Message], *, bounds: Bounds | None = None) -> list[Message]:
+def conversation(
+    messages: Sequence[api.Message], *, bounds: Bounds | None = None, may_end_with_calls: bool = False
+) -> list[Message]:
     """Return the conversation; `developer` is another word for `system`. Raises ApiError.
 
-    `bounds`: of all pictures that say nothing of their own.
+    `bounds`: of all pictures that say nothing of their own. `may_end_with_calls`: no answer is asked for, so
+    that the last calls need no results.
     """
-    called: set[str] = set()
-    found = []
+    history = ToolHistory()
     for place, message in enumerate(messages):
-        one = _message(message, place, bounds)
-        if one.tool_call_id is not None and one.tool_call_id not in called:
-            raise invalid(
-                f"`messages[{place}].tool_call_id`: `{one.tool_call_id}` is no call of an earlier message",
-                param=f"messages[{place}].tool_call_id",
-            )
-        called.update(call.id for call in one.tool_calls)
-        found.append(one)
-    return found
+        at = f"messages[{place}]"
+        if message.tool_call_id is not None:
+            history.result(message.tool_call_id, at=f"{at}.tool_call_id")
+            continue
+        history.turn()
+        for number, call in enumerate(message.tool_calls or ()):
+            history.call(call.id, at=f"{at}.tool_calls[{number}].id")
+    if not may_end_with_calls:
+        history.turn()
+    return [_message(message, bounds) for message in messages]
 
 
-def _message(message: api.Message, place: int, bounds: Bounds | None) -> Message:
+def _message(message: api.Message, bounds: Bounds | None) -> Message:
     role = "system" if message.role == "developer" else message.role
     parts: tuple[PromptPart, ...]
     if isinstance(message.content, str):
         parts = (TextPart(text=message.content),)
     else:
         parts = tuple(_part(part, bounds) for part in message.content or ())
-    calls = tuple(
-        _call(call, f"messages[{place}].tool_calls[{number}]")
-        for number, call in enumerate(message.tool_calls or ())
-    )
+    calls = tuple(_call(call) for call in message.tool_calls or ())
     return Message(role=role, parts=parts, tool_calls=calls, tool_call_id=message.tool_call_id)
 
 
-def _call(call: tool_types.ToolCall, at: str) -> ToolCall:
+def _call(call: tool_types.ToolCall) -> ToolCall:
+    """Return a call; arguments that a model wrote wrong go back to it as they are, under one key."""
+    written = call.function.arguments
     try:
-        arguments = json.loads(call.function.arguments or "{}")
-    except ValueError as error:
-        raise invalid(f"`{at}.function.arguments` is not JSON: {error}", param=at) from error
-    if not isinstance(arguments, dict):
-        raise invalid(f"`{at}.function.arguments`: must be a JSON object in a string", param=at)
+        found = json.loads(written or "{}")
+    except ValueError:
+        found = None
+    arguments = found if isinstance(found, dict) else {tool_types.NOT_AN_OBJECT: written}
     return ToolCall(id=call.id, name=call.function.name, arguments=arguments)
 
 

@@ -1,7 +1,7 @@
 """Types of fields that several bodies have.
 
-A field typed `NotServed` is one that OpenAI knows and we don't: only `null` passes, so that nobody believes
-it works.
+A field typed `NotServed` is one that the API knows and we don't: only `null` passes, so that nobody believes
+it works. A field that says so in words of its own is typed the same: the description is what a refusal says.
 """
 
 from typing import Annotated, Any
@@ -10,9 +10,10 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from deployer.generation.generation_config import INT64
 
-NotServed = Annotated[None, Field(default=None, description="not served in this version")]
+NotServed = Annotated[None, Field(default=None, description="not served in this version: leave it out")]
 NonNegative = Annotated[int, Field(ge=0, lt=INT64)]
 # Where token ids and lengths of answers stand in a schema; what is served bounds them (`served_schema.py`).
+NO_SUCH = "no-such-"  # begins the name of the fault of an object that `by_word` has no type for
 TOKEN_ID, TOKEN_ID_KEYS, ANSWER_TOKENS = "token-id", "token-id-keys", "answer-tokens"
 AnswerTokens = Annotated[int, Field(ge=1, lt=INT64, json_schema_extra={"format": ANSWER_TOKENS})]
 AnswerTokensOrNone = Annotated[int, Field(ge=0, lt=INT64, json_schema_extra={"format": ANSWER_TOKENS})]
@@ -32,6 +33,29 @@ def _false(value: bool) -> bool:
 
 # `Literal[False]` would take 0 for it.
 OnlyFalse = Annotated[bool, AfterValidator(_false), WithJsonSchema({"type": "boolean", "const": False})]
+
+
+def _empty(value: list[Any]) -> list[Any]:
+    if value:
+        raise ValueError("must be empty, nothing in it is served in this version; leave it out")
+    return value
+
+
+OnlyEmpty = Annotated[list[Any], AfterValidator(_empty), WithJsonSchema({"type": "array", "maxItems": 0})]
+
+
+def only(*words: str, why: str) -> Any:
+    """Return what holds a word to those that are served; `why` and the way out, behind `;`, end a refusal."""
+    listed = " or ".join(f"`{word}`" for word in words)
+
+    def check(word: str) -> str:
+        if word not in words:
+            raise ValueError(f"must be {listed}, {why}")
+        return word
+
+    return AfterValidator(check)
+
+
 # OpenAI's limits: 16 pairs, keys of 64 and values of 512 characters.
 Metadata = Annotated[
     dict[Annotated[str, Field(max_length=64)], Annotated[str, Field(max_length=512)]], Field(max_length=16)
@@ -44,21 +68,20 @@ def string_or_list(value: Any) -> str | None:
     return "(string)" if isinstance(value, str) else "(list)" if isinstance(value, list) else None
 
 
-def by_type(*kinds: str, with_role: str | None = None) -> Discriminator:
-    """Return what tells objects apart by their `type`; one without, but with a role, is `with_role`."""
+def by_word(key: str, *words: str, with_role: str | None = None, way_out: str = "") -> Discriminator:
+    """Return what tells objects apart by the word in their `key`.
+
+    `with_role`: the word of one that has none, but a role. `way_out`: what to do in place of other words.
+    """
 
     def tag(value: Any) -> str | None:
-        kind = value.get("type") if isinstance(value, dict) else getattr(value, "type", None)
-        if isinstance(value, dict) and kind is None and "role" in value:
-            kind = with_role
-        return f"({kind})" if kind in kinds else None
+        word = value.get(key) if isinstance(value, dict) else getattr(value, key, None)
+        if isinstance(value, dict) and word is None and "role" in value:
+            word = with_role
+        return f"({word})" if word in words else None
 
-    listed = ", ".join(f"`{kind}`" for kind in kinds)
-    return Discriminator(
-        tag,
-        custom_error_type="kind",
-        custom_error_message=f"must be an object whose `type` is one of {listed}",
-    )
+    listed = ", ".join(f"`{word}`" for word in words) + (f"; {way_out}" if way_out else "")
+    return Discriminator(tag, custom_error_type=f"{NO_SUCH}{key}", custom_error_message=listed)
 
 
 StopTexts = Annotated[

@@ -58,6 +58,9 @@ class GenerateBody(Body):
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
+    sampling_params: Annotated[
+        None, Field(description="SGLang's, not served here: its fields stand beside `prompt`")
+    ] = None
     session_id: NotServed
     spaces_between_special_tokens: NotServed
 

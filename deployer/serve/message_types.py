@@ -1,10 +1,10 @@
 """Messages of chat bodies: OpenAI's roles and parts as far as they are served."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from deployer.serve.field_types import NotServed, string_or_list
+from deployer.serve.field_types import NotServed, by_word, string_or_list
 from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.schema_rules import absent, both, fits_one, given, limited
 from deployer.serve.strict_body import Body
@@ -31,18 +31,9 @@ class ImagePart(Body):
     image_url: ImageUrl
 
 
-def _part_tag(part: Any) -> str | None:
-    kind = part.get("type") if isinstance(part, dict) else getattr(part, "type", None)
-    return f"({kind})" if kind in ("text", "image_url") else None
-
-
 Part = Annotated[
     Annotated[TextPart, Tag("(text)")] | Annotated[ImagePart, Tag("(image_url)")],
-    Discriminator(
-        _part_tag,
-        custom_error_type="part_type",
-        custom_error_message="must be an object whose `type` is `text` or `image_url`",
-    ),
+    by_word("type", "text", "image_url"),
 ]
 Content = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],

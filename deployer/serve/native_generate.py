@@ -30,6 +30,7 @@ _NO_SAMPLING = {
     "input_ids",
     "image_data",
     "return_logprob",
+    "sampling_params",
     "session_id",
     "spaces_between_special_tokens",
 }
@@ -50,10 +51,8 @@ def generate_routes(service: Service) -> APIRouter:
         begun_s = time.perf_counter()
         prompt = await _prompt(service, body)
         record.prompt_is_built(begun_s=begun_s)
-        record.completion = f"gen-{secrets.token_hex(12)}"
-        choices = service.choices(
-            rules, [prompt], request_id=record.completion, model=body.model, record=record
-        )
+        generation = f"gen-{secrets.token_hex(12)}"
+        choices = service.choices(rules, [prompt], request_id=generation, model=body.model, record=record)
         if body.stream:
             return await open_stream(_events(service, choices, record), record)
         pieces = [piece async for piece in _pieces(service, choices, record)]

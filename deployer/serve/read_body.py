@@ -3,12 +3,14 @@
 import difflib
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar, get_args
+from types import NoneType
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
 from deployer.serve.api_errors import ApiError, ApiFault, invalid
+from deployer.serve.field_types import NO_SUCH
 from deployer.serve.strict_body import Body
 
 BodyT = TypeVar("BodyT", bound=Body)
@@ -78,18 +80,20 @@ def body_error(error: ValidationError, kind: type[BaseModel]) -> ApiError:
     messages = [_message(fault, kind) for fault in faults[:MAX_FAULTS]]
     if len(faults) > MAX_FAULTS:
         messages.append(f"and {len(faults) - MAX_FAULTS} more")
-    return invalid("; ".join(messages), param=_path(faults[0]["loc"]) or None)
+    return invalid("; ".join(messages), param=_place(faults[0]) or None)
 
 
 def _message(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
-    path = _path(fault["loc"])
+    path = _place(fault)
     what = fault["type"]
     if what == "json_invalid":
         return f"the body is not JSON: {fault['ctx']['error']}"
     if what == "none_required":
-        return f"`{path}` is not served in this version: leave it out"
+        return f"`{path}` is {_refusal(fault['loc'], kind)}"
     if what == "extra_forbidden":
-        return f"unknown field `{path}`{_near(fault['loc'], kind)}"
+        return f"unknown field `{path}`{_known(fault['loc'], kind)}"
+    if what.startswith(NO_SUCH):
+        return _no_such_word(fault)
     if what == "missing":
         return f"`{path}` is missing"
     if what in ("too_short", "string_too_short"):
@@ -97,7 +101,34 @@ def _message(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
     rule = str(fault["msg"]).removeprefix("Input ").removeprefix("Value error, ")
     rule = rule[0].lower() + rule[1:]
     rule = rule.replace("should", "must", 1)
-    return f"`{path}`: {rule}, got {_shown(fault['input'])}" if path else f"the body {rule}"
+    if not path:
+        return f"the body {rule}"
+    rule, _, way_out = rule.partition("; ")
+    return _refused(path, rule, fault["input"], way_out)
+
+
+def _refused(path: str, rule: str, value: object, way_out: str) -> str:
+    return f"`{path}`: {rule}, got {_shown(value)}" + (f"; {way_out}" if way_out else "")
+
+
+def _no_such_word(fault: Mapping[str, Any]) -> str:
+    """Return what is wrong with an object that no type of ours has the word of."""
+    place, value = _place(fault), fault["input"]
+    key = fault["type"].removeprefix(NO_SUCH)
+    listed, _, way_out = fault["msg"].partition("; ")
+    if not isinstance(value, dict):
+        return _refused(place, f"must be an object whose `{key}` is one of {listed}", value, way_out)
+    if key not in value:
+        return f"`{place}` is missing: must be one of {listed}"
+    return _refused(place, f"must be one of {listed}", value[key], way_out)
+
+
+def _place(fault: Mapping[str, Any]) -> str:
+    """Return the place of what is wrong: of an object with a word that none of ours has, that word."""
+    path = _path(fault["loc"])
+    if fault["type"].startswith(NO_SUCH) and isinstance(fault["input"], dict):
+        return f"{path}.{fault['type'].removeprefix(NO_SUCH)}"
+    return path
 
 
 def _path(loc: Iterable[int | str]) -> str:
@@ -111,13 +142,21 @@ def _path(loc: Iterable[int | str]) -> str:
     return path
 
 
-def _near(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
-    """Return a did-you-mean for a field that stands at the top of the body."""
+def _refusal(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    """Return why a field is not served; one at the top of the body has words of its own."""
+    field = kind.model_fields.get(str(loc[0])) if len(loc) == 1 else None
+    return (field.description if field is not None else None) or "not served in this version: leave it out"
+
+
+def _known(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    """Return what is known near a field, or at the top of the body where nothing is."""
     if len(loc) != 1:
-        return ""
-    served = [name for name, field in kind.model_fields.items() if get_args(field.annotation)]
-    near = difflib.get_close_matches(str(loc[0]), served, n=1)
-    return f"; did you mean `{near[0]}`?" if near else ""
+        return ": leave it out"
+    served = sorted(name for name, field in kind.model_fields.items() if field.annotation is not NoneType)
+    if near := difflib.get_close_matches(str(loc[0]), served, n=1):
+        return f"; known near it: `{near[0]}`"
+    listed = ", ".join(f"`{name}`" for name in served)
+    return f": leave it out; this path takes {listed}"
 
 
 def _shown(value: object) -> str:

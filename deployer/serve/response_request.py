@@ -3,11 +3,22 @@
 from collections.abc import Sequence
 from typing import Any
 
+from deployer.generation.field_names import FieldNames
 from deployer.serve import message_types as messages
 from deployer.serve import openai_types as chat
 from deployer.serve import response_types as api
 from deployer.serve import tool_types
 from deployer.serve.api_errors import invalid
+from deployer.serve.tool_history import ToolHistory
+
+NAMES = FieldNames(
+    form="text.format",
+    schema="schema",
+    parameters="parameters",
+    max_tokens="max_output_tokens",
+    no_calls="tool_choice: none",
+    one_call="parallel_tool_calls",
+)
 
 
 def chat_body(body: api.ResponseBody, earlier: Sequence[messages.Message]) -> chat.ChatBody:
@@ -17,8 +28,7 @@ def chat_body(body: api.ResponseBody, earlier: Sequence[messages.Message]) -> ch
         raise invalid("log-probabilities beside `tools` are not served in this version", param="include")
     return chat.ChatBody.model_validate(
         {
-            "model": body.model,
-            "messages": messages_of(body, earlier),
+            **_prompt(body, earlier),
             "stream": body.stream,
             "max_completion_tokens": body.max_output_tokens,
             "temperature": body.temperature,
@@ -27,20 +37,49 @@ def chat_body(body: api.ResponseBody, earlier: Sequence[messages.Message]) -> ch
             "top_logprobs": body.top_logprobs,
             "user": body.user or body.safety_identifier,
             "metadata": body.metadata,
-            **_tools(body),
-            "response_format": _form(body.text),
         }
     )
 
 
+def counted_body(body: api.PromptBody, earlier: Sequence[messages.Message]) -> chat.ChatBody:
+    """Return the chat whose prompt is counted. Raises ApiError."""
+    return chat.ChatBody.model_validate(_prompt(body, earlier))
+
+
+def _prompt(body: api.PromptBody, earlier: Sequence[messages.Message]) -> dict[str, Any]:
+    return {
+        "model": body.model,
+        "messages": messages_of(body, earlier),
+        **_tools(body),
+        "response_format": _form(body.text),
+    }
+
+
 def messages_of(body: api.PromptBody, earlier: Sequence[messages.Message]) -> list[messages.Message]:
     """Return the whole conversation; instructions are of this response alone and come first."""
+    if not isinstance(body.input, str):
+        _check_calls(earlier, body.input)
     found = list(earlier)
     for message in items_to_messages(body.input):
         _append(found, message)
     if body.instructions is not None:
         found.insert(0, _turn(role="system", content=body.instructions))
     return found
+
+
+def _check_calls(earlier: Sequence[messages.Message], items: Sequence[api.Item]) -> None:
+    """Raise ApiError 400 where calls and their results do not fit each other."""
+    history = ToolHistory()
+    for call in (earlier[-1].tool_calls or ()) if earlier else ():
+        history.call(call.id, at="previous_response_id")
+    for place, item in enumerate(items):
+        if isinstance(item, api.CallItem):
+            history.call(item.call_id, at=f"input[{place}].call_id")
+        elif isinstance(item, api.CallOutputItem):
+            history.result(item.call_id, at=f"input[{place}].call_id")
+        elif item.role != "assistant":  # whose words may stand behind its calls
+            history.turn()
+    history.turn()
 
 
 def items_to_messages(given: str | Sequence[api.Item]) -> list[messages.Message]:
@@ -59,11 +98,20 @@ def _turn(**fields: Any) -> messages.Message:
 
 def _append(found: list[messages.Message], message: messages.Message) -> None:
     last = found[-1] if found else None
-    if message.tool_calls and last is not None and last.role == "assistant":
+    if message.role != "assistant" or last is None or last.role != "assistant":
+        found.append(message)
+    elif message.tool_calls:
         calls = [*(last.tool_calls or ()), *message.tool_calls]
         found[-1] = last.model_copy(update={"tool_calls": calls})
+    elif last.tool_calls:  # words behind calls; templates write them in front
+        found[-1] = last.model_copy(update={"content": [*_as_parts(last), *_as_parts(message)]})
     else:
         found.append(message)
+
+
+def _as_parts(message: messages.Message) -> list[messages.Part]:
+    content = message.content
+    return [messages.TextPart(type="text", text=content)] if isinstance(content, str) else content or []
 
 
 def _message(item: api.Item) -> messages.Message:
@@ -88,7 +136,7 @@ def _part(part: api.Part) -> messages.Part:
     return messages.TextPart(type="text", text=part.text)
 
 
-def chat_tools(body: api.PromptBody) -> list[tool_types.Tool] | None:
+def _chat_tools(body: api.PromptBody) -> list[tool_types.Tool] | None:
     """Return the functions as chat has them; OpenAI's Responses are strict where nothing is said."""
     if body.tools is None:
         return None
@@ -108,7 +156,7 @@ def _tools(body: api.PromptBody) -> dict[str, Any]:
     if isinstance(choice, api.NamedResponseTool):
         choice = tool_types.NamedTool(type="function", function=tool_types.NamedFunction(name=choice.name))
     return {
-        "tools": chat_tools(body),
+        "tools": _chat_tools(body),
         "tool_choice": choice,
         "parallel_tool_calls": body.parallel_tool_calls,
     }

@@ -19,7 +19,7 @@ from deployer.serve.openai_types import ChatBody
 from deployer.serve.request_record import RequestRecord
 from deployer.serve.response_object import end_response, new_response
 from deployer.serve.response_output import Event, ResponseOutput
-from deployer.serve.response_request import items_to_messages
+from deployer.serve.response_request import NAMES, items_to_messages
 from deployer.serve.response_store import StoredResponse
 from deployer.serve.response_types import CallItem, MessageItem, ResponseBody
 from deployer.serve.service import Service
@@ -55,9 +55,13 @@ class ResponseRun:
         """Check the request and build its prompt. Raises ApiError or RequestError."""
         logprobs = (asked.top_logprobs or 0) if asked.logprobs else None
         chat = await chat_prompt(
-            service, asked, record, max_tokens=asked.max_completion_tokens, logprobs=logprobs
+            service,
+            asked,
+            record,
+            max_tokens=asked.max_completion_tokens,
+            logprobs=logprobs,
+            names=NAMES,
         )
-        record.completion = response_id
         choices = service.choices(
             chat.rules, [chat.prompt], request_id=response_id, model=asked.model, record=record
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import MAX_LOGPROBS
-from deployer.serve.field_types import AnswerTokens, Metadata, NotServed, OnlyFalse, by_type, string_or_list
+from deployer.serve.field_types import AnswerTokens, Metadata, NotServed, OnlyFalse, by_word, string_or_list
 from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
@@ -45,7 +45,7 @@ Part = Annotated[
     Annotated[InputText, Tag("(input_text)")]
     | Annotated[InputImage, Tag("(input_image)")]
     | Annotated[OutputText, Tag("(output_text)")],
-    by_type("input_text", "input_image", "output_text"),
+    by_word("type", "input_text", "input_image", "output_text"),
 ]
 
 
@@ -91,7 +91,7 @@ Item = Annotated[
     Annotated[MessageItem, Tag("(message)")]
     | Annotated[CallItem, Tag("(function_call)")]
     | Annotated[CallOutputItem, Tag("(function_call_output)")],
-    by_type("message", "function_call", "function_call_output", with_role="message"),
+    by_word("type", "message", "function_call", "function_call_output", with_role="message"),
 ]
 Input = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[list[Item], Tag("(list)"), Field(min_length=1)],

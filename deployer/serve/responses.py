@@ -8,11 +8,11 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from deployer.serve.api_errors import ApiError, invalid
-from deployer.serve.conversation import conversation
+from deployer.serve.chat_prompt import count_prompt
 from deployer.serve.message_types import Message
 from deployer.serve.read_body import read_body
 from deployer.serve.request_record import record_of
-from deployer.serve.response_request import chat_body, chat_tools, messages_of
+from deployer.serve.response_request import NAMES, chat_body, counted_body
 from deployer.serve.response_run import ResponseRun
 from deployer.serve.response_store import ResponseStore
 from deployer.serve.response_types import PromptBody, ResponseBody
@@ -52,11 +52,9 @@ def response_routes(service: Service) -> APIRouter:
     @router.post("/v1/responses/input_tokens")
     async def input_tokens(request: Request) -> Response:
         body = await read_body(request, PromptBody, max_bytes=max_bytes)
-        service.check_model(body.model)
         earlier = _earlier(service, body, owner=record_of(request).owner)
-        tools = [tool.model_dump(exclude_none=True) for tool in chat_tools(body) or ()]
-        planned = await service.prompts.plan(conversation(messages_of(body, earlier)), tools=tools)
-        return _json({"object": "response.input_tokens", "input_tokens": len(planned.token_ids)})
+        count = await count_prompt(service, counted_body(body, earlier), names=NAMES)
+        return _json({"object": "response.input_tokens", "input_tokens": count})
 
     _add_kept(router, store)
     return router

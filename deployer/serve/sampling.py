@@ -1,13 +1,17 @@
 """From the sampling fields of a body to the value that every front end asks with."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import partial
 
+from deployer.generation.field_names import PYTHON_NAMES, FieldNames
 from deployer.generation.generation_config import GenerationConfig
 from deployer.generation.sampling import SamplingRules, sampling_rules
 from deployer.serve.api_errors import invalid
 from deployer.serve.openai_types import SamplingBody
 from deployer.serve.service import Service
+
+CHAT_NAMES = replace(PYTHON_NAMES, max_tokens="max_tokens")
 
 
 async def body_rules(
@@ -17,8 +21,11 @@ async def body_rules(
     max_tokens: int | None,
     logprobs: int | None,
     num_choices: int | None = None,
+    names: FieldNames = CHAT_NAMES,
 ) -> SamplingRules:
     """Check what can be checked without the prompt; `num_choices`: where more are made than the body's `n`.
+
+    `names`: what the client calls the fields.
 
     Raises ApiError 400 or InvalidFieldError.
     """
@@ -48,7 +55,7 @@ async def body_rules(
         logprobs=logprobs,
         response_format=None if form is None else form.model_dump(by_alias=True, exclude_none=True),
     )
-    check = partial(sampling_rules, asked, defaults=service.sampling, vocabulary=service.prompts)
+    check = partial(sampling_rules, asked, defaults=service.sampling, vocabulary=service.prompts, names=names)
     return check() if form is None else await service.beside_the_loop(check)
 
 

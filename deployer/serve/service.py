@@ -116,8 +116,11 @@ class Service:
         model: str | None,
         record: RequestRecord,
     ) -> list[Choice]:
-        """Return the sequences of a request. Raises InvalidFieldError where an answer does not fit."""
-        return choices_of(
+        """Return the sequences of a request, which has an answer to count from now on.
+
+        Raises InvalidFieldError where an answer does not fit.
+        """
+        choices = choices_of(
             rules,
             prompts,
             request_id=request_id,
@@ -126,6 +129,8 @@ class Service:
             adapter=self.adapter_of(model),
             place=self.place_of(record),
         )
+        record.completion = request_id
+        return choices
 
     def generate(self, choices: Sequence[Choice]) -> AsyncGenerator[Piece, None]:
         """Run the sequences of a request."""

@@ -66,7 +66,7 @@ async def _tokenized(service: Service, body: TokenizeBody) -> list[int]:
     if body.messages is None:
         return service.prompts.count(body.prompt or "", special=body.add_special_tokens)
     planned = await service.prompts.plan(
-        conversation(body.messages),
+        conversation(body.messages, may_end_with_calls=not body.add_generation_prompt),
         tools=[tool.model_dump(exclude_none=True) for tool in body.tools or ()],
         add_generation_prompt=body.add_generation_prompt,
     )

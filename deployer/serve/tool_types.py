@@ -6,6 +6,9 @@ from pydantic import Discriminator, Field, Tag
 
 from deployer.serve.strict_body import Body
 
+# The key under which Anthropic's documents (fine-grained tool streaming) tell clients to give a call's input
+# that is no JSON back to the model. Our answers have it too: a model that is free to call may write anything.
+NOT_AN_OBJECT = "INVALID_JSON"
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+from deployer.generation.field_names import FieldNames
 from deployer.generation.tool_grammar import special_ids, tool_grammar
 from deployer.generation.tool_parser import ToolParser
 from deployer.prompt.messages import ToolSpec
@@ -30,42 +31,42 @@ class ToolUse:
         return None if self.form is None else ToolParser(self.form, must_call=self.must_call)
 
 
-async def tool_use(service: Service, body: ChatBody) -> ToolUse:
+async def tool_use(service: Service, body: ChatBody, names: FieldNames) -> ToolUse:
     """Return what a body's tools mean. Raises ApiError or InvalidFieldError."""
     tools, choice = body.tools or [], body.tool_choice
     if not tools:
         if choice not in (None, "none"):
             raise invalid("`tool_choice` needs `tools`", param="tool_choice")
         if body.parallel_tool_calls is not None:
-            raise invalid("`parallel_tool_calls` needs `tools`", param="parallel_tool_calls")
+            raise invalid(f"`{names.one_call}` needs `tools`", param=names.one_call)
         return ToolUse()
-    names = [tool.function.name for tool in tools]
-    if len(set(names)) != len(names):
+    functions = [tool.function.name for tool in tools]
+    if len(set(functions)) != len(functions):
         raise invalid("`tools`: two functions have the same name", param="tools")
     specs = tuple(tool.model_dump(exclude_none=True) for tool in tools)
     form = service.prompts.tool_format
     if form is None or choice == "none":  # without a format the prompt is refused by its template
         return ToolUse(specs=specs)
-    _check_form(body)
+    _check_form(body, names)
     return ToolUse(
         specs=specs,
         form=form,
-        grammar=await _grammar(service, body, form),
+        grammar=await _grammar(service, body, form, names),
         must_call=body.tool_choice not in (None, "auto"),
         shown_ids=special_ids(form, service.prompts.tokenizer),
     )
 
 
-def _check_form(body: ChatBody) -> None:
+def _check_form(body: ChatBody, names: FieldNames) -> None:
     if body.response_format is not None and body.response_format.type != "text":
         raise invalid(
-            "`response_format` beside `tools`: an answer is a call or has a form; set `tool_choice: none` or "
+            f"`{names.form}` beside `tools`: an answer is a call or has a form; set `{names.no_calls}` or "
             "drop one of them",
-            param="response_format",
+            param=names.form,
         )
 
 
-async def _grammar(service: Service, body: ChatBody, form: ToolFormat) -> str | None:
+async def _grammar(service: Service, body: ChatBody, form: ToolFormat, names: FieldNames) -> str | None:
     """Return the grammar that `tool_choice`, and in free answers `strict`, ask for."""
     functions = [tool.function for tool in body.tools or []]
     several = body.parallel_tool_calls is not False
@@ -83,5 +84,13 @@ async def _grammar(service: Service, body: ChatBody, form: ToolFormat) -> str | 
     known: Sequence[dict[str, Any]] = [{"name": one.name, "parameters": one.parameters} for one in functions]
     tokenizer = service.prompts.tokenizer
     return await service.beside_the_loop(
-        partial(tool_grammar, known, form, tokenizer, several=several, may_write_text=may_write_text)
+        partial(
+            tool_grammar,
+            known,
+            form,
+            tokenizer,
+            several=several,
+            may_write_text=may_write_text,
+            names=names,
+        )
     )

@@ -24,14 +24,14 @@ ENGINE = FakeEngine()
 # What the message of such a refusal says -> what it rests on.
 BEYOND_A_SCHEMA = {
     r"together at most|tokens: must be fewer": "how many tokens a text has",
-    r"image \d+: ": "what a URL leads to, and how finely it may be cut",
-    r"is no call of an earlier message": "a result names a call of a message before it",
-    r"must come first in a turn|must stand in front of|the last turn is": "the order of turns and blocks",
-    r"arguments`(?: is not JSON|: must be a JSON object)": "a text that is JSON again",
+    r"image \d+: |^`mm_processor_kwargs`: ": "what a URL leads to, and how finely it may be cut",
+    r"is no call of the|calls without a result|has a result already|is the id of": "calls and their results",
+    r"must come first in a turn|the last turn is": "the order of turns and blocks",
     r"is not stored": "which responses the server keeps",
     r"two functions have the same name|`tool_choice`": "names within a list",
     r"`best_of`|more than the \d+ tokens|they mean the same|answers: at most": "two fields together",
-    r"^`response_format`|^`tools`: f|`tools\[\d+\]": "a regex, grammar or schema that does not compile",
+    r"^`(?:response_format|text.format|output_config.format)`": "a regex, grammar or schema that compiles",
+    r"^`tools`: f|`tools\[\d+\]": "a schema that compiles",
     r"log-probabilities beside `tools`|needs `tools`": "what does not go together yet",
 }
 BEYOND = re.compile("|".join(BEYOND_A_SCHEMA))

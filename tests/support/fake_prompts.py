@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from deployer.prompt.assemble import Prompt
+from deployer.prompt.fineness import Fineness
 from deployer.prompt.image_errors import ImageError
 from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens
@@ -88,6 +89,10 @@ class FakePrompts:
                 images.append(image)
                 ids += [IMAGE_ID] * IMAGE_TOKENS
         return Prompt(token_ids=tuple(ids), images=tuple(images))
+
+    def check_fineness(self, fineness: Fineness) -> None:
+        if fineness.max_pixels is not None:
+            raise RequestError("`max_pixels`: no such option", code="image_option_refused")
 
     async def marked(self, text: str, images: Sequence[ImagePart]) -> Prompt:
         return await self.chat([Message(role="user", parts=(*images, TextPart(text=text)))])

@@ -189,12 +189,12 @@ async def test_results_of_tools_go_in_and_their_pictures_behind_them(
     result = {"type": "tool_result", "tool_use_id": "c1"}
     turns = [
         {"role": "user", "content": "Is it warm?"},
-        {"role": "assistant", "content": [{"type": "text", "text": "I look."}, USE]},
+        {"role": "assistant", "content": [{"type": "text", "text": "I look."}, USE, {**USE, "id": "c2"}]},
         {
             "role": "user",
             "content": [
                 {**result, "content": [{"type": "text", "text": "12 C"}, PICTURE]},
-                {**result, "content": "no thermometer", "is_error": True},
+                {"type": "tool_result", "tool_use_id": "c2", "content": "no thermometer", "is_error": True},
                 {"type": "text", "text": "Well?"},
             ],
         },
@@ -211,9 +211,11 @@ async def test_an_answer_is_held_to_a_schema(api: httpx.AsyncClient, engine: Fak
 
 
 async def test_tokens_are_counted_without_an_answer(api: httpx.AsyncClient, engine: FakeEngine) -> None:
-    body = {key: value for key, value in body_of("What is it?").items() if key != "max_tokens"}
-    reply = await api.post("/v1/messages/count_tokens", json=body)
-    assert reply.json() == {"input_tokens": len("user:What is it?answer:")}
+    whole = {**body_of("What is it?"), "stream": True, "temperature": 0.5}
+    bare = {key: value for key, value in body_of("What is it?").items() if key != "max_tokens"}
+    for body in (whole, bare):
+        reply = await api.post("/v1/messages/count_tokens", json=body)
+        assert reply.json() == {"input_tokens": len("user:What is it?answer:")}
     assert engine.submits == []
 
 
@@ -227,28 +229,30 @@ UNKNOWN = {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c
     [
         ({"max_tokens": None}, "`max_tokens`"),
         ({"temperature": 1.5}, "`temperature`: must be less than or equal to 1"),
-        ({"thinking": {"type": "enabled", "budget_tokens": 1024}}, "`thinking.type`: must be 'disabled'"),
-        ({"mcp_servers": []}, "`mcp_servers` is not served in this version"),
-        ({"stopp_sequences": []}, "unknown field `stopp_sequences`; did you mean `stop_sequences`?"),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+            "`thinking.type`: must be `disabled` or `adaptive`, since no model here thinks aloud, got "
+            '"enabled"; leave `thinking` out',
+        ),
+        ({"mcp_servers": [{"url": "u"}]}, "`mcp_servers`: must be empty"),
+        ({"output_config": {"effort": "low"}}, "`output_config.effort`: must be `high`"),
+        ({"context_management": {"edits": [{"type": "clear_tool_uses_20250919"}]}}, "taken as it is"),
+        ({"stopp_sequences": []}, "unknown field `stopp_sequences`; known near it: `stop_sequences`"),
         ({"messages": [ASKED, LAST]}, "going on with the beginning of an answer is not served"),
-        ({"messages": [UNKNOWN]}, "`messages[0].content[0].tool_use_id`: `c9` is no call of an earlier"),
+        ({"messages": [UNKNOWN]}, "`messages[0].content[0].tool_use_id`: `c9` is no call of the assistant"),
         (
-            {
-                "messages": [
-                    ASKED,
-                    {"role": "assistant", "content": [USE, {"type": "text", "text": "x"}]},
-                    ASKED,
-                ]
-            },
-            "`messages[1].content[1]`: must stand in front of the turn's `tool_use` blocks",
+            {"messages": [{"role": "user", "content": [{"type": "video"}]}]},
+            "`messages[0].content[0].type`: must be one of `text`, `image`, `document`, `tool_result`, got "
+            '"video"',
         ),
         (
-            {"messages": [{"role": "user", "content": [{"type": "document"}]}]},
-            "must be an object whose `type` is one of `text`, `image`, `tool_result`",
+            {"messages": [{"role": "user", "content": [{"type": "document", "source": {"type": "base64"}}]}]},
+            'source.type`: must be one of `text`, `content`, got "base64"; of a PDF send the text',
         ),
+        ({"messages": [{"role": "tool", "content": ""}]}, "`messages[0].role`: must be one of `user`"),
         (
             {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
-            "`tools[0].type`: must be 'custom'",
+            "`tools[0].type`: must be `custom`",
         ),
         ({"tools": [WARM], "tool_choice": {"type": "tool"}}, "must hold `name` where its `type` is `tool`"),
     ],
@@ -259,6 +263,130 @@ async def test_a_fault_is_named_in_anthropic_s_shape(
     error = await refused(api, 400, {**body_of("q"), **fields})
     assert error["type"] == "invalid_request_error"
     assert words in error["message"]
+
+
+SCHEMA = {"type": "object", "properties": {"a": {"type": "objec"}}}
+FORM: dict[str, Any] = {"format": {"type": "json_schema", "schema": SCHEMA}}
+PLAIN = {"format": {"type": "json_schema", "schema": {}}}
+ANY = {"type": "any"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"output_config": FORM}, "`output_config.format`: `schema.properties.a`: `type`"),
+        ({"tools": [{**WARM, "input_schema": SCHEMA}], "tool_choice": ANY}, "`input_schema.properties.a`:"),
+        (
+            {"tools": [WARM], "output_config": PLAIN},
+            "`output_config.format` beside `tools`: an answer is a call",
+        ),
+        ({"tools": [WARM, WARM]}, "two functions have the same name"),
+        ({"tool_choice": ANY}, "`tool_choice` needs `tools`"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+async def test_tools_and_forms_are_refused_in_the_client_s_words_also_where_they_are_counted(
+    tooled: httpx.AsyncClient, path: str, fields: dict[str, Any], words: str
+) -> None:
+    reply = await tooled.post(path, json=body_of("q", **fields))
+    assert reply.status_code == 400
+    assert words in reply.json()["error"]["message"]
+
+
+async def test_what_agents_send_and_nothing_follows_from_is_taken(
+    tooled: httpx.AsyncClient, engine: FakeEngine
+) -> None:
+    hint = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    said = {"type": "text", "text": "I look.", "citations": []}
+    turns = [
+        ASKED,
+        {"role": "assistant", "content": [said, {**USE, "caller": {"type": "direct"}, "toolset_name": None}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c1", "content": "3", **hint}]},
+    ]
+    plain = await tooled.post("/v1/messages", json=body_of(turns, tools=[WARM]))
+    prompt = engine.submits[-1].token_ids
+    fields = {
+        "thinking": {"type": "adaptive", "display": "omitted"},
+        "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        "mcp_servers": [],
+        "output_config": {"effort": "high"},
+        "service_tier": "auto",
+        "speed": "standard",
+        "tools": [{**WARM, **hint, "type": "custom", "eager_input_streaming": True, "defer_loading": False}],
+        **hint,
+    }
+    headers = {"anthropic-beta": "context-management-2025-06-27", "anthropic-version": "2023-06-01"}
+    reply = await tooled.post(
+        "/v1/messages", params={"beta": "true"}, headers=headers, json=body_of(turns, **fields)
+    )
+    assert reply.status_code == 200, reply.text
+    assert engine.submits[-1].token_ids == prompt
+    assert reply.json()["content"] == plain.json()["content"]
+
+
+async def test_documents_go_in_as_their_text(tooled: httpx.AsyncClient, engine: FakeEngine) -> None:
+    plain = {"type": "text", "media_type": "text/plain", "data": "It rains."}
+    parts = {"type": "content", "content": [{"type": "text", "text": "It snows."}, PICTURE]}
+    document = {"type": "document", "title": "Oslo", "context": "of today", "citations": {"enabled": False}}
+    turns = [
+        {"role": "user", "content": [{**document, "source": plain}, {"type": "text", "text": "Well?"}]},
+        {"role": "assistant", "content": [USE, {"type": "text", "text": "I look."}]},
+        {
+            "role": "user",
+            "content": [
+                {
+                    "type": "tool_result",
+                    "tool_use_id": "c1",
+                    "content": [{"type": "document", "source": parts}],
+                }
+            ],
+        },
+    ]
+    await said(tooled, turns, tools=[WARM])
+    assert prompt_of(engine) == (
+        "user:Oslo\nof today\nIt rains.\n\nWell?assistant:I look.tool:It snows.\n\nuser:"
+    )
+    assert len(engine.submits[-1].images) == 1
+
+
+async def test_instructions_may_come_between_turns(api: httpx.AsyncClient, engine: FakeEngine) -> None:
+    await said(api, [ASKED, LAST, {"role": "system", "content": "Be brief."}, ASKED])
+    assert prompt_of(engine) == "user:qassistant:It issystem:Be brief.user:q"
+
+
+RESULT = {"type": "tool_result", "tool_use_id": "c1", "content": "3"}
+CALLS = {"role": "assistant", "content": [USE]}
+
+
+@pytest.mark.parametrize(
+    ("turns", "words"),
+    [
+        ([ASKED, CALLS, ASKED], "calls without a result: `c1` (`messages[1].content[0].id`)"),
+        (
+            [ASKED, {**CALLS, "content": [USE, USE]}, {"role": "user", "content": [RESULT]}],
+            "`messages[1].content[1].id`: `c1` is the id of `messages[1].content[0].id` too",
+        ),
+        (
+            [ASKED, CALLS, {"role": "user", "content": [RESULT, RESULT]}],
+            "`messages[2].content[1].tool_use_id`: call `c1` has a result already",
+        ),
+        (
+            [
+                ASKED,
+                CALLS,
+                {"role": "user", "content": [RESULT]},
+                LAST,
+                {"role": "user", "content": [RESULT]},
+            ],
+            "`messages[4].content[0].tool_use_id`: `c1` is no call of the assistant's turn in front of it",
+        ),
+    ],
+    ids=["none", "two of one id", "two results", "of another turn"],
+)
+async def test_calls_and_results_that_do_not_fit_are_refused(
+    tooled: httpx.AsyncClient, turns: list[Any], words: str
+) -> None:
+    assert words in (await refused(tooled, 400, body_of(turns, tools=[WARM])))["message"]
 
 
 async def test_text_in_front_of_a_result_is_refused(api: httpx.AsyncClient) -> None:

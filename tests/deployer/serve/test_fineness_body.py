@@ -67,3 +67,10 @@ async def test_a_price_is_asked_with_bounds(api: httpx.AsyncClient) -> None:
     answer = await api.post("/v1/images/price", json={"images": [sized]})
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == "images[0].max_dynamic_patch"
+
+
+async def test_bounds_that_no_picture_can_have_are_refused_without_one(api: httpx.AsyncClient) -> None:
+    body = {"messages": [{"role": "user", "content": "q"}], "mm_processor_kwargs": {"max_pixels": 1}}
+    error = (await api.post("/v1/chat/completions", json=body)).json()["error"]
+    assert (error["code"], error["param"]) == ("image_option_refused", "mm_processor_kwargs")
+    assert error["message"] == "`mm_processor_kwargs`: `max_pixels`: no such option"

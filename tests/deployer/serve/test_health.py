@@ -3,8 +3,10 @@
 import re
 import time
 from collections.abc import Callable
+from typing import Any
 
 import httpx
+import pytest
 from fake_engine import FakeEngine
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -97,6 +99,30 @@ async def test_metrics_show_the_cpu_time_of_the_server_itself(api: httpx.AsyncCl
     while time.process_time() < end:
         pass
     assert seconds((await api.get("/metrics")).text) >= before + 0.03  # it counts in hundredths
+
+
+LONG = {"model": "tiny", "max_tokens": 5000}
+SAYS = {**LONG, "messages": [{"role": "user", "content": "q"}]}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/chat/completions", SAYS),
+        ("/v1/completions", {**LONG, "prompt": "q"}),
+        ("/v1/messages", SAYS),
+        ("/v1/responses", {"input": "q", "max_output_tokens": 5000}),
+        ("/generate", {"prompt": "q", "max_tokens": 5000}),
+    ],
+)
+async def test_a_request_whose_answer_does_not_fit_is_no_answer_to_count(
+    api: httpx.AsyncClient, path: str, body: dict[str, Any]
+) -> None:
+    reply = await api.post(path, json=body)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (400, "context_length_exceeded")
+    found = await figures(api)
+    assert found[f"deployer_requests_total[400][{path}]"] == 1
+    assert found["deployer_request_seconds_count"] == 0
 
 
 async def test_metrics_show_what_the_engine_says_and_survive_its_absence(

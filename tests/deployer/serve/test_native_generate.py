@@ -65,7 +65,15 @@ async def test_pictures_go_in(api: httpx.AsyncClient, engine: FakeEngine, given:
         ({"input_ids": [1], "image_data": PNG}, "token ids have no places for pictures"),
         ({"prompt": "a", "image_data": [3]}, "must be a URL or an object with one in `url`"),
         ({"prompt": "a", "session_id": 1}, "`session_id` is not served in this version"),
-        ({"prompt": "a", "sampling_params": {}}, "unknown field `sampling_params`"),
+        (
+            {"prompt": "a", "sampling_params": {}},
+            "SGLang's, not served here: its fields stand beside `prompt`",
+        ),
+        ({"prompt": "a", "topk": 1}, "unknown field `topk`; known near it: `top_k`"),
+        (
+            {"prompt": "a", "foo": 1},
+            "unknown field `foo`: leave it out; this path takes `ignore_eos`, `image_",
+        ),
     ],
 )
 async def test_a_fault_is_named(api: httpx.AsyncClient, body: dict[str, Any], words: str) -> None:

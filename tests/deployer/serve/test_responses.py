@@ -11,6 +11,8 @@ from fake_prompts import IMAGE_ID, FakePrompts
 
 from deployer.prompt.tool_format import tool_formats
 from deployer.serve.app import create_app
+from deployer.serve.response_request import messages_of
+from deployer.serve.response_types import ResponseBody
 from deployer.serve.service import Service
 
 PNG = "data:image/png;base64,AAAA"
@@ -240,8 +242,8 @@ async def test_input_tokens_are_counted_without_an_answer(api: httpx.AsyncClient
     [
         ({}, "input"),
         ({"input": []}, "input"),
-        ({"input": [{"type": "reasoning"}]}, "input[0]"),
-        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0]"),
+        ({"input": [{"type": "reasoning"}]}, "input[0].type"),
+        ({"input": [{"role": "user", "content": [{"type": "input_file"}]}]}, "input[0].content[0].type"),
         ({"input": "a", "background": True}, "background"),
         ({"input": "a", "tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": "a", "truncation": "auto"}, "truncation"),
@@ -253,3 +255,46 @@ async def test_what_is_not_served_is_named(
     api: httpx.AsyncClient, fields: dict[str, Any], param: str
 ) -> None:
     assert (await refused(api, 400, **fields))["param"] == param
+
+
+CALLED = {"type": "function_call", "call_id": "c1", "name": "warm", "arguments": "{}"}
+RESULT = {"type": "function_call_output", "call_id": "c1", "output": "3"}
+WORDS = {"role": "assistant", "content": "I look."}
+
+
+@pytest.mark.parametrize(
+    ("items", "place", "words"),
+    [
+        ([CALLED], "input[0].call_id", "calls without a result: `c1`"),
+        ([CALLED, {"role": "user", "content": "q"}, RESULT], "input[0].call_id", "calls without a result"),
+        ([RESULT], "input[0].call_id", "`c1` is no call of the assistant's turn in front of it"),
+        ([CALLED, RESULT, RESULT], "input[2].call_id", "call `c1` has a result already"),
+        ([CALLED, CALLED, RESULT], "input[1].call_id", "`c1` is the id of `input[0].call_id` too"),
+    ],
+)
+async def test_calls_and_results_that_do_not_fit_are_refused(
+    api: httpx.AsyncClient, items: list[Any], place: str, words: str
+) -> None:
+    reply = await api.post("/v1/responses", json={"input": items})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (400, place)
+    assert words in error["message"]
+
+
+def test_words_behind_a_call_are_of_its_turn() -> None:
+    body = ResponseBody.model_validate({"input": [CALLED, WORDS, RESULT]})
+    turn, result = messages_of(body, ())
+    assert (turn.role, turn.tool_calls is not None, result.role) == ("assistant", True, "tool")
+    assert [part.text for part in turn.content] == ["I look."]
+
+
+async def test_forms_are_refused_in_the_words_of_this_api_also_where_they_are_counted(
+    api: httpx.AsyncClient,
+) -> None:
+    form = {"type": "json_schema", "name": "x", "schema": {"type": "objec"}}
+    for path in ("/v1/responses", "/v1/responses/input_tokens"):
+        error = (await api.post(path, json={"input": "q", "text": {"format": form}})).json()["error"]
+        assert error["param"] == "text.format"
+        assert error["message"].startswith("`text.format`: `schema`: `type` is `objec`")
+    body = {"input": "q", "max_output_tokens": 5000}
+    assert (await api.post("/v1/responses", json=body)).json()["error"]["param"] == "max_output_tokens"

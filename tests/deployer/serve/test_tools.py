@@ -11,6 +11,8 @@ from fake_prompts import FakePrompts
 
 from deployer.prompt.tool_format import tool_formats
 from deployer.serve.app import create_app
+from deployer.serve.conversation import conversation
+from deployer.serve.openai_types import ChatBody
 from deployer.serve.service import Service
 
 ASK = {"messages": [{"role": "user", "content": "How warm is it in Oslo?"}]}
@@ -151,7 +153,7 @@ async def test_calls_and_results_of_earlier_turns_reach_the_prompt(
         ({"tool_choice": "any"}, "`tool_choice`"),
         ({"response_format": {"type": "json_object"}}, "`response_format` beside `tools`"),
         ({"tool_choice": "required", "ignore_eos": True}, "could leave the form of the answer"),
-        ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "1"}]}, "`x` is no call of an"),
+        ({"messages": [{"role": "tool", "tool_call_id": "x", "content": "1"}]}, "`x` is no call of the"),
         ({"messages": [{"role": "tool", "content": "1"}]}, "`tool_call_id` where its role is `tool`"),
         ({"messages": [{"role": "user", "content": "1", "tool_call_id": "x"}]}, "and only there"),
         ({"messages": [{"role": "assistant"}]}, "must hold `content`"),
@@ -169,6 +171,57 @@ async def test_what_makes_no_sense_is_a_400(
     assert reply.status_code == 400
     assert message in reply.json()["error"]["message"]
     assert engine.submits == []
+
+
+CALLED: dict[str, Any] = {"id": "c1", "type": "function", "function": {"name": "warm", "arguments": "{}"}}
+CALLS = {"role": "assistant", "tool_calls": [CALLED]}
+RESULT = {"role": "tool", "tool_call_id": "c1", "content": "3"}
+SAID = {"role": "user", "content": "Well?"}
+
+
+@pytest.mark.parametrize(
+    ("turns", "place", "message"),
+    [
+        ([SAID, CALLS], "messages[1].tool_calls[0].id", "calls without a result: `c1`"),
+        ([CALLS, SAID, RESULT], "messages[0].tool_calls[0].id", "calls without a result: `c1`"),
+        (
+            [CALLS, RESULT, SAID, RESULT],
+            "messages[3].tool_call_id",
+            "`c1` is no call of the assistant's turn",
+        ),
+        ([CALLS, RESULT, RESULT], "messages[2].tool_call_id", "call `c1` has a result already"),
+        ([{**CALLS, "tool_calls": [CALLED] * 2}], "messages[0].tool_calls[1].id", "`c1` is the id of"),
+    ],
+    ids=["at the end", "in between", "of another turn", "twice", "two of one id"],
+)
+async def test_calls_and_results_that_do_not_fit_are_refused(
+    tooled: httpx.AsyncClient, engine: FakeEngine, turns: list[Any], place: str, message: str
+) -> None:
+    reply = await tooled.post("/v1/chat/completions", json={"messages": turns, "tools": [WARM]})
+    error = reply.json()["error"]
+    assert (reply.status_code, error["param"]) == (400, place)
+    assert message in error["message"]
+    assert engine.submits == []
+
+
+async def test_an_id_may_come_again_in_a_later_turn(tooled: httpx.AsyncClient) -> None:
+    assert (await chat(tooled, messages=[CALLS, RESULT, CALLS, RESULT]))["message"]["content"]
+
+
+async def test_a_conversation_that_is_counted_may_end_with_calls(tooled: httpx.AsyncClient) -> None:
+    reply = await tooled.post("/tokenize", json={"messages": [SAID, CALLS], "add_generation_prompt": False})
+    assert reply.status_code == 200
+    assert (await tooled.post("/tokenize", json={"messages": [SAID, CALLS]})).status_code == 400
+
+
+async def test_arguments_that_a_model_wrote_wrong_go_back_to_it(
+    tooled: httpx.AsyncClient,
+) -> None:
+    function = {"name": "warm", "arguments": "{place: Oslo}"}
+    turns = [{"role": "assistant", "tool_calls": [{**CALLED, "function": function}]}, RESULT]
+    [message, _] = conversation(ChatBody.model_validate({"messages": turns}).messages)
+    assert message.tool_calls[0].arguments == {"INVALID_JSON": "{place: Oslo}"}
+    await chat(tooled, messages=turns)
 
 
 async def test_a_template_that_knows_no_tools_refuses_them(api: httpx.AsyncClient) -> None:

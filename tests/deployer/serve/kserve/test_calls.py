@@ -129,7 +129,7 @@ async def test_messages_sampling_and_choices_come_as_tensors_too(
         ({"text_input": [b"a", b"b"]}, {}, "input `text_input`: must hold one element, it holds 2"),
         ({"text_input": [b"\xff"]}, {}, "input `text_input` is not UTF-8"),
         ({"messages": [b"{"]}, {}, "input `messages` is not JSON"),
-        ({"text_input": [b"a"]}, {"temperatur": 1}, "did you mean `temperature`?"),
+        ({"text_input": [b"a"]}, {"temperatur": 1}, "known near it: `temperature`"),
         ({"text_input": [b"a"]}, {"temperature": 9.5}, "temperature"),
         ({"text_input": [b"a"], "seed": [b"x"]}, {"seed": 3}, "`seed` is given twice"),
         ({"text_input": [b"a"]}, {"stream": True}, "ModelInfer answers in one piece"),
