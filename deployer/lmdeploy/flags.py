@@ -32,7 +32,7 @@ _PARALLEL = ("dp", "ep", "cp", "nnodes", "node-rank", "dist-init-addr")
 _NOT_HERE = {
     "communicator": "sums over GPUs are kernels of our own where they are small, else NCCL's",
     "distributed-executor-backend": "ranks are processes of one machine that the engine starts",
-    "qos-config-path": "classes of service are server.qos (docs/server.md); LMDeploy removed them in 0.6",
+    "qos-config-path": "classes of service are server.qos (docs/serving.md); LMDeploy removed them in 0.6",
     "proxy-url": "there is no proxy to register with; put a balancer before the servers, /ready tells it",
     "max-log-len": "prompts are not logged at all",
     "generation-config": "defaults of requests stand in the group `sampling`",

@@ -1,4 +1,4 @@
-"""Prometheus metrics of one server, in a registry of their own; names and units in `docs/server.md`.
+"""Prometheus metrics of one server, in a registry of their own; names and units in `docs/serving.md`.
 
 Requests and tokens are counted here when a request ends; what the engine knows is read from its last `Stats`
 when somebody scrapes.
