@@ -1,5 +1,6 @@
 """What a device is, how much memory it has left, and what this process has taken of it."""
 
+import gc
 import resource
 from pathlib import Path
 
@@ -29,10 +30,13 @@ def capability(device: torch.device) -> tuple[int, int] | None:
 
 
 def used_bytes(device: torch.device) -> int:
-    """Return the bytes that tensors of this process take; on a CPU, all memory that it holds."""
+    """Return the bytes that tensors of this process take.
+
+    On a CPU those of all tensors that Python knows: what the process holds beside them, packing weights
+    leaves in its heap.
+    """
     if device.type == "cpu":
-        resident_pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return resident_pages * 4096
+        return _tensor_bytes()
     return int(torch.get_device_module(device).memory_allocated(device))
 
 
@@ -41,6 +45,14 @@ def peak_bytes(device: torch.device) -> int:
     if device.type == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return int(torch.get_device_module(device).max_memory_allocated(device))
+
+
+def _tensor_bytes() -> int:
+    """Return the bytes of the host's memory that tensors lie in, each piece once."""
+    # By type, since `isinstance` asks an object for its class, which a lazy module answers by an import.
+    tensors = [one for one in gc.get_objects() if type(one) is torch.Tensor]
+    pieces = [one.untyped_storage() for one in tensors if one.device.type == "cpu"]
+    return sum({piece.data_ptr(): piece.nbytes() for piece in pieces}.values())
 
 
 def _available_host_bytes() -> int:

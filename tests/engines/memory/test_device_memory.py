@@ -1,10 +1,11 @@
-"""What a process may still take: the limits of its cgroup and of those above it."""
+"""What a process may still take, the limits of its cgroup and of those above it, and what its tensors take."""
 
 from pathlib import Path
 
 import pytest
+import torch
 
-from engines.memory.device_memory import _available_cgroup_bytes
+from engines.memory.device_memory import _available_cgroup_bytes, used_bytes
 
 
 def cgroup(folder: Path, *, limit: str, used: int) -> None:
@@ -33,3 +34,15 @@ def test_a_container_is_held_to_its_root(tmp_path: Path) -> None:
     membership.write_text("0::/\n")
     assert _available_cgroup_bytes(tmp_path, membership) == 600
     assert _available_cgroup_bytes(tmp_path, tmp_path / "absent") == 600
+
+
+def test_on_a_cpu_tensors_are_counted_and_no_other_memory() -> None:
+    cpu = torch.device("cpu")
+    before = used_bytes(cpu)
+    whole, other = torch.zeros(1 << 18), bytearray(1 << 20)
+    part = whole[3:]
+    assert used_bytes(cpu) - before == whole.nbytes
+    del whole, other
+    assert used_bytes(cpu) - before == 1 << 20
+    del part
+    assert used_bytes(cpu) == before
