@@ -194,6 +194,7 @@ class CountBody(Body):
     top_k: NonNegative | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     service_tier: Literal["auto", "standard_only"] | None = None  # there is one tier
+    thread: dict[str, Any] | None = None  # refused where it is read, in words that its client goes on from
     container: NotServed
     diagnostics: NotServed
     inference_geo: NotServed

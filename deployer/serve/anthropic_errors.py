@@ -1,6 +1,6 @@
 """Faults in the shape that Anthropic's API gives them, for its paths."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -31,5 +31,7 @@ def error_event(fault: "ApiFault", *, request_id: str | None = None) -> bytes:
 def error_body(fault: "ApiFault", *, request_id: str | None) -> bytes:
     """Return the body of an answer; `code` is ours."""
     kind = _TYPE_OF_STATUS.get(fault.status, "invalid_request_error")
-    error = {"type": kind, "message": fault.message, "code": fault.code}
+    error: dict[str, Any] = {"type": kind, "message": fault.message, "code": fault.code}
+    if fault.details is not None:
+        error["details"] = fault.details
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})

@@ -12,7 +12,7 @@ from typing import Any
 from deployer.generation.field_names import FieldNames
 from deployer.serve import anthropic_blocks as blocks
 from deployer.serve import anthropic_body as api
-from deployer.serve.api_errors import invalid
+from deployer.serve.api_errors import ApiError, ApiFault, invalid
 from deployer.serve.fineness_body import Bounds
 from deployer.serve.message_types import Message
 from deployer.serve.openai_types import ChatBody
@@ -39,6 +39,8 @@ _CHOICES = {"any": "required", "auto": "auto", "none": "none"}
 
 def chat_body(body: api.CountBody) -> ChatBody:
     """Return what to ask. Raises ApiError."""
+    if body.thread is not None:
+        raise _no_threads()
     choice = body.tool_choice
     form = None if body.output_config is None else body.output_config.format
     return ChatBody.model_validate(
@@ -59,6 +61,22 @@ def chat_body(body: api.CountBody) -> ChatBody:
             if form is None
             else {"type": "json_schema", "json_schema": {"schema": form.schema_}},
         }
+    )
+
+
+def _no_threads() -> ApiError:
+    """Return the refusal of a conversation that the server keeps.
+
+    The `anthropic` package reads `details` and sends the whole conversation in its place.
+    """
+    return ApiError(
+        ApiFault(
+            status=400,
+            message="`thread`: conversations are not kept here: leave it out and send all messages",
+            code="thread_unsupported_request",
+            param="thread",
+            details={"error_code": "thread_unsupported_request", "unsupported": ["thread"]},
+        )
     )
 
 

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import msgspec
 from starlette.responses import Response
@@ -48,6 +49,7 @@ class ApiFault:
     code: str
     param: str | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
+    details: Mapping[str, Any] | None = None  # for clients of Anthropic's API, which act on them
 
     def json(self) -> bytes:
         """Return the body, OpenAI's shape."""

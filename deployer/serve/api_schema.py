@@ -55,7 +55,10 @@ _ANTHROPIC_ERROR: dict[str, Any] = {
         "error": {
             "type": "object",
             "required": ["type", "message", "code"],
-            "properties": {name: {"type": "string"} for name in ("type", "message", "code")},
+            "properties": {
+                **{name: {"type": "string"} for name in ("type", "message", "code")},
+                "details": {"type": "object"},
+            },
         },
         "request_id": {"type": ["string", "null"]},
     },

@@ -4,11 +4,12 @@ A field typed `NotServed` is one that the API knows and we don't: only `null` pa
 it works. A field that says so in words of its own is typed the same: the description is what a refusal says.
 """
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, Tag, WithJsonSchema
 
 from deployer.generation.generation_config import INT64
+from deployer.serve.strict_body import Body
 
 NotServed = Annotated[None, Field(default=None, description="not served in this version: leave it out")]
 NonNegative = Annotated[int, Field(ge=0, lt=INT64)]
@@ -27,7 +28,7 @@ StopText = Annotated[str, Field(min_length=1)]
 
 def _false(value: bool) -> bool:
     if value:
-        raise ValueError("must be false")
+        raise ValueError("must be false; leave it out")
     return value
 
 
@@ -54,6 +55,26 @@ def only(*words: str, why: str) -> Any:
         return word
 
     return AfterValidator(check)
+
+
+NoReasoning = Annotated[
+    str, only("none", why="since no model here thinks aloud; leave it out"), WithJsonSchema({"const": "none"})
+]
+PlainVerbosity = Annotated[
+    str,
+    only("medium", why="OpenAI's default, as no model here knows another; say it in words of the prompt"),
+    WithJsonSchema({"const": "medium"}),
+]
+# Hints for OpenAI's cache of prompts: every prefix is kept and looked for anyway, as long as there is room.
+CacheKey = Annotated[str, Field(max_length=256)]
+CacheRetention = Literal["in_memory", "in-memory"]
+
+
+class CacheOptions(Body):
+    """Which prefixes to keep; how long is not promised."""
+
+    mode: Literal["implicit"] | None = None
+    ttl: NotServed
 
 
 # OpenAI's limits: 16 pairs, keys of 64 and values of 512 characters.

@@ -11,11 +11,16 @@ from deployer.generation.generation_config import INT64, MAX_CHOICES, MAX_LOGPRO
 from deployer.serve.field_types import (
     AnswerTokens,
     AnswerTokensOrNone,
+    CacheKey,
+    CacheOptions,
+    CacheRetention,
     LogitBias,
     Metadata,
     NonNegative,
+    NoReasoning,
     NotServed,
     OnlyFalse,
+    PlainVerbosity,
     StopText,
     StopTexts,
     TokenId,
@@ -31,6 +36,7 @@ class StreamOptions(Body):
     """What a stream says beside text."""
 
     include_usage: bool = False
+    include_obfuscation: OnlyFalse | None = None
 
 
 class JsonSchema(Body):
@@ -91,6 +97,7 @@ class SamplingBody(Body):
     seed: Annotated[int, Field(ge=-INT64, lt=INT64)] | None = None
     stop: StopTexts | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
+    safety_identifier: Annotated[str, Field(max_length=256)] | None = None  # OpenAI's newer name of it
 
     # Extensions; the openai package sends them through `extra_body`.
     top_k: NonNegative | None = None
@@ -129,8 +136,11 @@ class ChatBody(SamplingBody):
     functions: NotServed
     modalities: Annotated[list[Literal["text"]], Field(min_length=1, max_length=1)] | None = None
     prediction: NotServed
-    reasoning_effort: NotServed
-    verbosity: NotServed
+    prompt_cache_key: CacheKey | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: CacheRetention | None = None
+    reasoning_effort: NoReasoning | None = None
+    verbosity: PlainVerbosity | None = None
     web_search_options: NotServed
 
 

@@ -23,7 +23,7 @@ NAMES = FieldNames(
 
 def chat_body(body: api.ResponseBody, earlier: Sequence[messages.Message]) -> chat.ChatBody:
     """Return what to ask; `earlier` is the conversation of the previous response. Raises ApiError."""
-    with_logprobs = bool(body.include) or body.top_logprobs is not None
+    with_logprobs = "message.output_text.logprobs" in (body.include or ()) or body.top_logprobs is not None
     if with_logprobs and body.tools:
         raise invalid("log-probabilities beside `tools` are not served in this version", param="include")
     return chat.ChatBody.model_validate(
@@ -153,6 +153,8 @@ def _chat_tools(body: api.PromptBody) -> list[tool_types.Tool] | None:
 
 def _tools(body: api.PromptBody) -> dict[str, Any]:
     choice: Any = body.tool_choice
+    if not body.tools and choice in (None, "auto", "none"):  # OpenAI's defaults, which clients spell out
+        return {}
     if isinstance(choice, api.NamedResponseTool):
         choice = tool_types.NamedTool(type="function", function=tool_types.NamedFunction(name=choice.name))
     return {

@@ -8,7 +8,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from deployer.generation.generation_config import MAX_LOGPROBS
-from deployer.serve.field_types import AnswerTokens, Metadata, NotServed, OnlyFalse, by_word, string_or_list
+from deployer.serve.field_types import (
+    AnswerTokens,
+    CacheKey,
+    CacheOptions,
+    CacheRetention,
+    Metadata,
+    NoReasoning,
+    NotServed,
+    OnlyFalse,
+    PlainVerbosity,
+    by_word,
+    string_or_list,
+)
 from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import FunctionName
@@ -113,7 +125,7 @@ class TextOptions(Body):
     """How text is written."""
 
     format: TextFormat | None = None
-    verbosity: NotServed
+    verbosity: PlainVerbosity | None = None
 
 
 class ResponseTool(Body):
@@ -154,6 +166,20 @@ ResponseToolChoice = Annotated[
 ]
 
 
+class Reasoning(Body):
+    """Models that think aloud are not served."""
+
+    effort: NoReasoning | None = None
+    summary: NotServed
+    generate_summary: NotServed
+
+
+class ResponseStreamOptions(Body):
+    """How a stream is dressed."""
+
+    include_obfuscation: OnlyFalse | None = None
+
+
 class PromptBody(Body):
     """What a prompt is made of: body of POST /v1/responses/input_tokens."""
 
@@ -168,7 +194,7 @@ class PromptBody(Body):
     truncation: Literal["disabled"] | None = None  # what does not fit is refused
 
     conversation: NotServed
-    reasoning: NotServed
+    reasoning: Reasoning | None = None
 
 
 class ResponseBody(PromptBody):
@@ -180,15 +206,19 @@ class ResponseBody(PromptBody):
     temperature: Annotated[float, Field(ge=0, le=2)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=MAX_LOGPROBS)] | None = None
-    include: list[Literal["message.output_text.logprobs"]] | None = None
+    include: list[Literal["message.output_text.logprobs", "reasoning.encrypted_content"]] | None = None
     metadata: Metadata | None = None
     user: Annotated[str, Field(max_length=256)] | None = None
     safety_identifier: Annotated[str, Field(max_length=256)] | None = None  # stands in the log as `user` does
     background: OnlyFalse | None = None
     service_tier: Literal["auto", "default"] | None = None
 
-    max_tool_calls: NotServed
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = (
+        None  # of OpenAI's own tools, which nobody calls here
+    )
+    prompt_cache_key: CacheKey | None = None
+    prompt_cache_options: CacheOptions | None = None
+    prompt_cache_retention: CacheRetention | None = None
+    stream_options: ResponseStreamOptions | None = None
+
     prompt: NotServed
-    prompt_cache_key: NotServed
-    prompt_cache_retention: NotServed
-    stream_options: NotServed

@@ -63,7 +63,8 @@ class Service:
 
         Raises ApiError: 404 for another model, 503 while the engine is away.
         """
-        record.user, record.stream, record.metadata = body.user, bool(body.stream), body.metadata
+        record.user, record.metadata = body.user or body.safety_identifier, body.metadata
+        record.stream = bool(body.stream)
         record.wants_timings = bool(body.timings)
         self.check_model(body.model)
         record.model = body.model or self.model_name

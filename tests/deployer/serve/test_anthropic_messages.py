@@ -324,6 +324,15 @@ async def test_what_agents_send_and_nothing_follows_from_is_taken(
     assert reply.json()["content"] == plain.json()["content"]
 
 
+async def test_a_client_that_would_have_its_messages_kept_is_told_to_send_them(
+    api: httpx.AsyncClient,
+) -> None:
+    error = await refused(api, 400, {**body_of("q"), "thread": {"type": "create"}})
+    assert error["message"] == "`thread`: conversations are not kept here: leave it out and send all messages"
+    # what the `anthropic` package goes on from, with all messages
+    assert error["details"] == {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+
+
 async def test_documents_go_in_as_their_text(tooled: httpx.AsyncClient, engine: FakeEngine) -> None:
     plain = {"type": "text", "media_type": "text/plain", "data": "It rains."}
     parts = {"type": "content", "content": [{"type": "text", "text": "It snows."}, PICTURE]}

@@ -145,3 +145,42 @@ async def test_fields_that_would_mean_more_are_refused(
     reply = await api.post("/v1/chat/completions", json={**ASK, **fields})
     assert reply.status_code == 400
     assert reply.json()["error"]["param"].startswith(next(iter(fields)))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"reasoning_effort": "none", "verbosity": "medium"},
+        {"prompt_cache_key": "k", "prompt_cache_retention": "in_memory"},
+        {"prompt_cache_options": {"mode": "implicit"}},
+        {"stream_options": {"include_usage": True, "include_obfuscation": False}, "stream": True},
+        {"store": False, "service_tier": "auto", "modalities": ["text"], "safety_identifier": "ann"},
+    ],
+)
+async def test_values_that_say_what_is_done_anyway_are_taken(
+    api: httpx.AsyncClient, fields: dict[str, Any]
+) -> None:
+    reply = await api.post("/v1/chat/completions", json={**ASK, **fields})
+    assert reply.status_code == 200, reply.text
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        (
+            {"reasoning_effort": "low"},
+            '`reasoning_effort`: must be `none`, since no model here thinks aloud, got "low"',
+        ),
+        ({"verbosity": "low"}, "`verbosity`: must be `medium`"),
+        ({"prompt_cache_retention": "24h"}, "`prompt_cache_retention`: must be 'in_memory'"),
+        ({"prompt_cache_options": {"ttl": "30m"}}, "`prompt_cache_options.ttl` is not served"),
+        ({"stream_options": {"include_obfuscation": True}, "stream": True}, "must be false"),
+        ({"store": True}, "`store`: must be false, got true; leave it out"),
+    ],
+)
+async def test_other_values_of_these_fields_are_refused(
+    api: httpx.AsyncClient, fields: dict[str, Any], words: str
+) -> None:
+    reply = await api.post("/v1/chat/completions", json={**ASK, **fields})
+    assert reply.status_code == 400
+    assert words in reply.json()["error"]["message"]

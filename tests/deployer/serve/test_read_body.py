@@ -140,7 +140,7 @@ async def test_an_unknown_field_is_named_with_its_neighbour(api: httpx.AsyncClie
     ("field", "value"),
     [
         ("functions", []),
-        ("reasoning_effort", "low"),
+        ("prediction", {}),
         ("audio", {}),
     ],
 )

@@ -247,7 +247,7 @@ async def test_input_tokens_are_counted_without_an_answer(api: httpx.AsyncClient
         ({"input": "a", "background": True}, "background"),
         ({"input": "a", "tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"input": "a", "truncation": "auto"}, "truncation"),
-        ({"input": "a", "reasoning": {}}, "reasoning"),
+        ({"input": "a", "reasoning": {"summary": "auto"}}, "reasoning.summary"),
         ({"input": "a", "max_output_tokens": 0}, "max_output_tokens"),
     ],
 )
@@ -298,3 +298,25 @@ async def test_forms_are_refused_in_the_words_of_this_api_also_where_they_are_co
         assert error["message"].startswith("`text.format`: `schema`: `type` is `objec`")
     body = {"input": "q", "max_output_tokens": 5000}
     assert (await api.post("/v1/responses", json=body)).json()["error"]["param"] == "max_output_tokens"
+
+
+async def test_values_that_say_what_is_done_anyway_are_taken(api: httpx.AsyncClient) -> None:
+    await respond(
+        api,
+        "q",
+        reasoning={"effort": "none", "summary": None},
+        text={"verbosity": "medium"},
+        include=["reasoning.encrypted_content"],
+        prompt_cache_key="k",
+        prompt_cache_options={"mode": "implicit"},
+        stream_options={"include_obfuscation": False},
+        max_tool_calls=3,
+        tools=[],
+        tool_choice="auto",
+        parallel_tool_calls=True,
+    )
+    body = {"input": "q", "reasoning": {"effort": "high"}, "tool_choice": "required"}
+    error = (await api.post("/v1/responses", json=body)).json()["error"]
+    assert error["param"] == "reasoning.effort"
+    error = (await api.post("/v1/responses", json={**body, "reasoning": None})).json()["error"]
+    assert error["message"] == "`tool_choice` needs `tools`"

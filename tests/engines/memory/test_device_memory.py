@@ -1,4 +1,4 @@
-"""What a process may still take, the limits of its cgroup and of those above it, and what its tensors take."""
+"""What a process may still take: the limits of its cgroup and of those above it. What its tensors take."""
 
 from pathlib import Path
 
