@@ -15,7 +15,7 @@ from deployer.serve.anthropic_errors import speaks_anthropic
 from deployer.serve.api_errors import ApiError, fault_of
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.metrics import Metrics
-from deployer.serve.request_record import KEY, RequestRecord
+from deployer.serve.request_record import BARE_SEND, KEY, RequestRecord
 from deployer.serve.tracing import Tracing
 
 log = logging.getLogger("deployer.serve")
@@ -55,6 +55,7 @@ class RequestLog:
                     headers["request-id"] = record.id
             await send(message)
 
+        scope.setdefault(BARE_SEND, send)
         try:
             await self.app(scope, receive, send_with_id)
         except Exception as error:

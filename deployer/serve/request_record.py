@@ -10,6 +10,7 @@ from starlette.requests import Request
 from deployer.prompt.image_tiles import PictureTimes
 
 KEY = "deployer.record"
+BARE_SEND = "deployer.bare_send"  # in the scope: the server's own `send`, without our layers
 
 
 @dataclass(kw_only=True, slots=True)

@@ -3,6 +3,7 @@
 data: {"id": ..., "choices": [{"index": 0, "delta": {"content": "..."}, ...}]}
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import Any
@@ -14,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from deployer.generation.generate import Finish
 from deployer.serve.api_errors import ApiFault, fault_of
 from deployer.serve.request_log import log_failure
-from deployer.serve.request_record import RequestRecord
+from deployer.serve.request_record import BARE_SEND, RequestRecord
 
 DONE = b"data: [DONE]\n\n"
 _encode = msgspec.json.Encoder().encode
@@ -104,16 +105,21 @@ class EventStream(StreamingResponse):
         self._event_of = error_event
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        # In a task of its own: one that wakes for every token should not climb through all layers to do so.
+        await asyncio.create_task(self._stream(send, scope[BARE_SEND]))
+
+    async def _stream(self, send: Send, bare_send: Send) -> None:
+        """Send the answer; what is between its begin and its end goes past the layers, which ignore it."""
         async with aclosing(self._events):
             await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
             event = self._first
-            await send(_body(event))
+            await _send_event(event, send, bare_send)
             try:
                 async for event in self._events:
-                    await send(_body(event))
+                    await _send_event(event, send, bare_send)
             except Exception as error:
                 event = self._error_event(error)
-                await send(_body(event))
+                await _send_event(event, send, bare_send)
         if not event.endswith(DONE):
             await send(_body(b"", more=False))
 
@@ -130,7 +136,13 @@ def _fault_event(fault: ApiFault) -> bytes:
     return b"data: " + fault.json() + b"\n\n"
 
 
-def _body(event: bytes, *, more: bool | None = None) -> dict[str, Any]:
-    """Return the message of an event; [DONE] closes the answer, which saves a write to the socket."""
-    is_open = not event.endswith(DONE) if more is None else more
-    return {"type": "http.response.body", "body": event, "more_body": is_open}
+async def _send_event(event: bytes, send: Send, bare_send: Send) -> None:
+    """Send an event; [DONE] closes the answer, which saves a write to the socket."""
+    if event.endswith(DONE):
+        await send(_body(event, more=False))
+    else:
+        await bare_send(_body(event, more=True))
+
+
+def _body(event: bytes, *, more: bool) -> dict[str, Any]:
+    return {"type": "http.response.body", "body": event, "more_body": more}

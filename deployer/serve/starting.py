@@ -21,7 +21,7 @@ from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.layers import layers
 from deployer.serve.metrics import Metrics
 from deployer.serve.models import model_card
-from deployer.serve.request_record import record_of
+from deployer.serve.request_record import BARE_SEND, record_of
 from deployer.serve.tracing import Tracing, tracing_of
 from deployer.serve.web_page import page_for, page_routes
 from engines.engine import Engine, EngineState
@@ -89,6 +89,7 @@ class Front:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope[BARE_SEND] = send
         await self.app(scope, receive, send)
 
 

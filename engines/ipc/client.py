@@ -15,7 +15,7 @@ from pathlib import Path
 from engines.engine import EngineState
 from engines.errors import EngineDeadError, EngineError
 from engines.ipc.child import EngineChild
-from engines.ipc.liveness import messages_of
+from engines.ipc.liveness import frames_of
 from engines.ipc.pixel_files import PixelFiles
 from engines.ipc.reply_streams import ReplyStreams
 from engines.ipc.standing import Standing
@@ -207,9 +207,10 @@ class EngineClient:
                 if child is None:
                     child = await self._spawn()
                     logger.warning("the engine is back as process %d", child.pid)
-                async with aclosing(messages_of(child, self._start.options)) as messages:
-                    async for message in messages:
-                        self._take(message)
+                async with aclosing(frames_of(child, self._start.options)) as frames:
+                    async for messages in frames:
+                        for message in messages:
+                            self._take(message)
             except EngineError as error:
                 self._standing.fault = str(error)
             logger.error("engine lost: %s", self.fault)

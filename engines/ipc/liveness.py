@@ -11,8 +11,8 @@ from engines.options import EngineOptions
 STOPPED_S = 5.0  # of silence, after which a process that a signal holds up is lost
 
 
-async def messages_of(child: EngineChild, options: EngineOptions) -> AsyncGenerator[FromEngine, None]:
-    """Yield every message; raises EngineDeadError on death, or on a silence longer than any step.
+async def frames_of(child: EngineChild, options: EngineOptions) -> AsyncGenerator[list[FromEngine], None]:
+    """Yield the messages of each frame; raises EngineDeadError on death or a silence longer than any step.
 
     A process that a signal holds up takes no step, however long one may take: it is lost sooner.
     """
@@ -35,5 +35,4 @@ async def messages_of(child: EngineChild, options: EngineOptions) -> AsyncGenera
                 f"(engine.step_timeout_s={options.step_timeout_s:g})"
             ) from None
         heard = time.monotonic()
-        for message in messages:
-            yield message
+        yield messages
