@@ -40,9 +40,11 @@ class TokenAsk:
 class TokenPrompts:
     """Prompts for one model."""
 
-    def __init__(self, spec: ModelSpec, vision: VisionConfig, *, uncut_pixels: int = 0) -> None:
-        """`uncut_pixels`: as `ImageTiles` takes it."""
-        self._vocab = spec.decoder.vocab
+    def __init__(
+        self, spec: ModelSpec, vision: VisionConfig, *, uncut_pixels: int = 0, num_ids: int | None = None
+    ) -> None:
+        """`uncut_pixels`: as `ImageTiles` takes it. `num_ids`: that are asked; None: all of the network."""
+        self._vocab = spec.decoder.vocab if num_ids is None else min(num_ids, spec.decoder.vocab)
         self._tiles = image_tiles(spec.vision, vision, uncut_pixels=uncut_pixels)
         self._max_pixels = vision.max_image_pixels
 

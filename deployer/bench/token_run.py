@@ -22,6 +22,7 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel
 from deployer.plan.hardware import Hardware, check_hardware
+from deployer.prompt.tokenizer import load_tokenizer
 from deployer.recipes.flat import public
 from deployer.serve.own_server import own_server
 from deployer.verbs import VERBS
@@ -133,7 +134,9 @@ async def _measure_server(
     loads: Sequence[BenchOptions],
     measured: Measured[TokenLoad],
 ) -> None:
-    prompts = TokenPrompts(model.spec, config.vision)
+    # A network may have rows that no token stands for, and a server refuses their ids.
+    num_ids = load_tokenizer(model.folder).vocab_size if model.folder.is_dir() else None
+    prompts = TokenPrompts(model.spec, config.vision, num_ids=num_ids)
     for load in loads:
         server = AskedServer(url=url, api_key=load.api_key, timeout_s=load.timeout_s)
         if load.url is None and measured.ready is None:  # the engine was not measured alone

@@ -84,3 +84,14 @@ async def test_what_the_engine_behind_a_server_got_is_asked_of_the_server() -> N
     async with httpx.AsyncClient(transport=transport, base_url="http://x") as client:
         with pytest.raises(UnavailableError, match=r"http://x/v1/deployment: .*404"):
             await engine_behind(client)
+
+
+async def test_ids_that_the_network_has_and_the_vocabulary_has_not_are_not_asked(
+    live: Any, engine: FakeEngine, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at_rest(engine)
+    url = (await live()).url
+    words = ("+model=pocket_vl", "bench=prefill", "bench.concurrency=[1]", "bench.prompt_tokens=3000")
+    assert await asyncio.to_thread(main, ["bench", *words, "bench.warmup=0", f"bench.url={url}"]) == 0
+    (submit,) = engine.submits
+    assert 1000 < max(submit.token_ids) < 1246, "the network has 1,280 rows, the tokenizer 1,246 ids"

@@ -2,15 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 import pytest
 from fake_engine import FakeEngine, Script
-from starlette.types import Message
+from starlette.types import Message, Send
 
 from deployer.serve.app import create_app
+from deployer.serve.request_record import BARE_SEND, RequestRecord
 from deployer.serve.service import Service
+from deployer.serve.sse import DONE, open_stream
 
 
 async def sent(service: Service, path: str, body: dict[str, Any]) -> list[Message]:
@@ -74,3 +76,52 @@ async def test_a_stream_that_breaks_is_closed_without_its_last_event(
     _, *parts = await sent(serve(), "/v1/chat/completions", CHAT)
     assert b"the device is gone" in parts[-2]["body"] and parts[-2]["more_body"]
     assert (parts[-1]["body"], parts[-1]["more_body"]) == (b"", False)
+
+
+async def events_of(log: list[str], *, wait: asyncio.Event | None = None) -> AsyncGenerator[bytes, None]:
+    try:
+        yield b"data: 1\n\n"
+        yield b"data: 2\n\n"
+        if wait is not None:
+            await wait.wait()
+        yield b"data: 3\n\n" + DONE
+    finally:
+        log.append("closed")
+
+
+def noting(log: list[str], name: str) -> Send:
+    async def send(message: Message) -> None:
+        body = message.get("body", b"").decode().replace("\n\n", "")
+        log.append(f"{name} {message.get('status', body)}")
+
+    return send
+
+
+async def test_the_layers_see_the_begin_and_the_end_of_a_stream_and_no_event_between() -> None:
+    log: list[str] = []
+    stream = await open_stream(events_of(log), RequestRecord(id="x", method="POST", path="/"))
+    await stream({BARE_SEND: noting(log, "bare")}, no_message, noting(log, "layers"))
+    assert log == [
+        "layers 200",
+        "bare data: 1",
+        "bare data: 2",
+        "layers data: 3data: [DONE]",
+        "closed",
+    ]
+
+
+async def test_cancelling_a_request_closes_what_its_stream_reads() -> None:
+    log: list[str] = []
+    events = events_of(log, wait=asyncio.Event())
+    stream = await open_stream(events, RequestRecord(id="x", method="POST", path="/"))
+    request = asyncio.create_task(stream({BARE_SEND: noting(log, "bare")}, no_message, noting(log, "layers")))
+    while log[-1:] != ["bare data: 2"]:
+        await asyncio.sleep(0)
+    request.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await request
+    assert log[-1] == "closed"
+
+
+async def no_message() -> Message:
+    raise AssertionError("a stream reads nothing of its client")
