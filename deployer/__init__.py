@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from deployer.generation.generation_config import GenerationConfig
     from deployer.offline.async_pipeline import AsyncPipeline
     from deployer.offline.load_image import load_image
+    from deployer.offline.load_video import load_video
     from deployer.offline.pipeline import Pipeline, async_pipeline, pipeline
     from deployer.offline.response import Response
     from deployer.offline.session import Session
@@ -22,6 +23,7 @@ __all__ = [
     "Session",
     "async_pipeline",
     "load_image",
+    "load_video",
     "pipeline",
 ]
 
@@ -33,6 +35,7 @@ _PLACES = {
     "Session": "deployer.offline.session",
     "async_pipeline": "deployer.offline.pipeline",
     "load_image": "deployer.offline.load_image",
+    "load_video": "deployer.offline.load_video",
     "pipeline": "deployer.offline.pipeline",
 }
 

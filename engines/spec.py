@@ -9,6 +9,7 @@ from typing import Literal
 
 from engines.quant.weight_quant import WeightQuant
 from engines.vision.parts import AssemblySpec, ImagePlan, PixelSpec, ProjectorSpec, TowerSpec
+from engines.vision.video_spec import VideoSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,6 +103,7 @@ class VisionSpec:
     pixels: PixelSpec
     assembly: AssemblySpec
     image_token_id: int | None = None  # what slots hold in the prompt; None: the chat template names it
+    video: VideoSpec | None = None  # None: it takes no videos
 
     def num_tokens(self, plan: ImagePlan) -> int:
         """Return the tokens of a picture; a text between rows is one token in all known vocabularies."""

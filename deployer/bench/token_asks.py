@@ -65,6 +65,7 @@ class TokenPrompts:
             AS_DEPLOYED,
             plan=picture.plan,
             shared=tiles.shared([picture.plan]),
+            name="image 1",
             start=picture.start,
             rows=picture.rows,
             num_tokens=picture.num_tokens,

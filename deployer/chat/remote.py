@@ -94,6 +94,7 @@ def _content(message: Message) -> str | list[dict[str, Any]]:
 def _part(part: Part) -> dict[str, Any]:
     if isinstance(part, TextPart):
         return {"type": "text", "text": part.text}
+    assert isinstance(part, ImagePart), "the terminal has texts and pictures"
     asked = {"detail": part.fineness.detail, **part.fineness.bounds()}
     return {"type": "image_url", "image_url": {"url": _url(part), **asked}}
 

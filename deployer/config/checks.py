@@ -29,6 +29,7 @@ from deployer.config.target_checks import (
     target_has_a_label_for_a_name,
 )
 from deployer.config.unbuilt import UnbuiltValueError
+from deployer.config.video_checks import frames_of_a_video_are_said_once
 from deployer.config.weight_checks import weight_format_suits_the_dtype
 
 SMALLEST_CACHE_BYTES = 1 << 20
@@ -190,6 +191,7 @@ RULES: tuple[Rule, ...] = (
     kv_format_suits_the_dtype,
     weight_format_suits_the_dtype,
     tiles_are_in_order,
+    frames_of_a_video_are_said_once,
     adapters_are_there,
     tls_needs_both_files,
     named_files_are_there,

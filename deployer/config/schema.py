@@ -78,7 +78,13 @@ class VisionConfig:
     preprocess_workers: int  # processes; 0: threads of the server
     max_images: int
     max_image_bytes: int
-    max_image_pixels: int
+    max_image_pixels: int  # of a frame too
+    max_videos: int
+    max_video_frames: int
+    max_video_bytes: int
+    video_frames: int | None  # None: video_fps, else the model's own
+    video_fps: float | None
+    video_timeout_s: float
     fetch_timeout_s: float
     max_redirects: int
     allowed_domains: list[str] | None

@@ -22,6 +22,7 @@ EXTRAS = {
     "ray": (("ray",), "target=ray_serve"),
     "sweep": (("optuna", "matplotlib"), "searches and pictures of `deploy -m bench`"),
     "timm": (("timm", "torchvision"), "vision=timm"),
+    "video": (("av",), "videos in files"),
 }
 PROGRAMS = {"compose": "docker", "kubernetes": "kubectl", "systemd": "systemctl"}
 

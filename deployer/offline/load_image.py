@@ -12,8 +12,8 @@ from deployer.config.build import build
 from deployer.config.origins import Origins
 from deployer.config.schema import VisionConfig
 from deployer.offline.prompt_forms import Picture, image_source
-from deployer.prompt.image_bytes import image_bytes
 from deployer.prompt.images import open_picture, to_rgb
+from deployer.prompt.media_bytes import image_bytes
 
 
 def load_image(picture: Picture) -> Image.Image:
@@ -22,7 +22,7 @@ def load_image(picture: Picture) -> Image.Image:
     The limits are those of conf/vision/default.yaml: bytes, pixels, time, and public addresses only. Raises
     ImageError.
     """
-    limits = _limits()
+    limits = limits_of_vision()
     return to_rgb(open_picture(read_picture(picture, limits), index=0, max_pixels=limits.max_image_pixels))
 
 
@@ -33,18 +33,19 @@ def read_picture(picture: Picture, limits: VisionConfig) -> bytes | Image.Image:
     """
     source = image_source(picture)
     if not isinstance(source, Image.Image):
-        source = _on_a_loop(image_bytes(limits).read(source, index=0))
+        source = on_a_loop(image_bytes(limits).read(source, index=0))
     open_picture(source, index=0, max_pixels=limits.max_image_pixels)
     return source
 
 
-def _limits() -> VisionConfig:
+def limits_of_vision() -> VisionConfig:
+    """Return conf/vision/default.yaml."""
     text = (resource_dir("conf") / "vision" / "default.yaml").read_text(encoding="utf-8")
     return build(VisionConfig, yaml.safe_load(text), Origins(), at="vision")
 
 
-def _on_a_loop(work: Any) -> bytes:
-    """Run a coroutine to its end; on a thread, since the caller may be on a loop of its own."""
+def on_a_loop(work: Any) -> bytes:
+    """Return what a coroutine gives; it runs on a thread, since the caller may be on a loop of its own."""
     found: list[bytes] = []
     faults: list[BaseException] = []
 

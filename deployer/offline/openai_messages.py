@@ -3,9 +3,12 @@
     {"role": "user", "content": "text"}
     {"role": "user", "content": [{"type": "text", "text": ...},
                                  {"type": "image_url", "image_url": {"url": ..., "detail": "low"}},
-                                 {"type": "image_data", "image_data": {"data": <PIL image, bytes or Path>}}]}
+                                 {"type": "image_data", "image_data": {"data": <PIL image, bytes or Path>}},
+                                 {"type": "video_url", "video_url": {"url": ..., "num_frames": 8}},
+                                 {"type": "video_data", "video_data": {"data": <bytes, Path or frames>}}]}
 
-A URL is what it would be over HTTP, under the limits of `vision`; `image_data` is for Python.
+A URL is what it would be over HTTP, under the limits of `vision`; `image_data` and `video_data` are for
+Python.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +17,13 @@ from typing import Any
 
 from PIL import Image
 
-from deployer.config.suggest import quoted
+from deployer.offline.field_checks import check_counts, named, no_others
+from deployer.offline.video_messages import video_part
 from deployer.prompt.fineness import BOUNDS, Detail, Fineness
 from deployer.prompt.messages import ImagePart, Message, Part, TextPart
 from engines.errors import RequestError
 
+_KINDS = ("image_data", "image_url", "text", "video_data", "video_url")
 _ROLES = ("assistant", "developer", "system", "user")
 _DETAILS: Mapping[str, Detail] = {"auto": "auto", "high": "high", "low": "low", "medium": "medium"}
 
@@ -39,8 +44,8 @@ def _message(message: Any, at: str) -> Message:
     if isinstance(message, Message):
         return message
     if not isinstance(message, Mapping):
-        raise RequestError(f"{at}: is {_named(message)}: must be a mapping of `role` and `content`")
-    _no_others(message, ("role", "content"), at)
+        raise RequestError(f"{at}: is {named(message)}: must be a mapping of `role` and `content`")
+    no_others(message, ("role", "content"), at)
     role = message.get("role")
     if role not in _ROLES:
         raise RequestError(f"{at}.role={role!r}: must be one of {', '.join(_ROLES)}")
@@ -50,28 +55,30 @@ def _message(message: Any, at: str) -> Message:
     elif isinstance(content, list | tuple):
         parts = tuple(_part(part, f"{at}.content[{place}]") for place, part in enumerate(content))
     else:
-        raise RequestError(f"{at}.content: is {_named(content)}: must be text or a list of parts")
+        raise RequestError(f"{at}.content: is {named(content)}: must be text or a list of parts")
     return Message(role="system" if role == "developer" else role, parts=parts)
 
 
 def _part(part: Any, at: str) -> Part:
     kind = part.get("type") if isinstance(part, Mapping) else None
-    if kind not in ("text", "image_url", "image_data"):
-        raise RequestError(f"{at}: must be a mapping whose `type` is text, image_url or image_data")
-    _no_others(part, ("type", kind), at)
+    if kind not in _KINDS:
+        raise RequestError(f"{at}: must be a mapping whose `type` is one of {', '.join(_KINDS)}")
+    no_others(part, ("type", kind), at)
     value = part.get(kind)
     if kind == "text":
         if not isinstance(value, str):
-            raise RequestError(f"{at}.text: is {_named(value)}: must be text")
+            raise RequestError(f"{at}.text: is {named(value)}: must be text")
         return TextPart(text=value)
     if not isinstance(value, Mapping):
-        raise RequestError(f"{at}.{kind}: is {_named(value)}: must be a mapping")
+        raise RequestError(f"{at}.{kind}: is {named(value)}: must be a mapping")
+    if kind in ("video_url", "video_data"):
+        return video_part(value, f"{at}.{kind}", key="url" if kind == "video_url" else "data")
     key, kinds = ("url", (str,)) if kind == "image_url" else ("data", (Image.Image, bytes, Path))
-    _no_others(value, (key, "detail", *BOUNDS), f"{at}.{kind}")
+    no_others(value, (key, "detail", *BOUNDS), f"{at}.{kind}")
     source = value.get(key)
     if not isinstance(source, kinds):
         names = "a URL" if key == "url" else "a PIL image, bytes or a Path"
-        raise RequestError(f"{at}.{kind}.{key}: is {_named(source)}: must be {names}")
+        raise RequestError(f"{at}.{kind}.{key}: is {named(source)}: must be {names}")
     return ImagePart(source=source, fineness=_fineness(value, f"{at}.{kind}"))
 
 
@@ -79,18 +86,5 @@ def _fineness(value: Mapping[str, Any], at: str) -> Fineness:
     detail = value.get("detail") or "auto"
     if detail not in _DETAILS:
         raise RequestError(f"{at}.detail={detail!r}: must be one of {', '.join(_DETAILS)}")
-    for word in BOUNDS:
-        bound = value.get(word)
-        if bound is not None and (type(bound) is not int or bound < 1):
-            raise RequestError(f"{at}.{word}={bound!r}: must be a whole number of at least 1")
+    check_counts(value, BOUNDS, at)
     return Fineness.of(_DETAILS[detail], value)
-
-
-def _no_others(value: Mapping[str, Any], known: Sequence[str], at: str) -> None:
-    others = sorted(str(key) for key in value if key not in known and value[key] is not None)
-    if others:
-        raise RequestError(f"{at}: unknown {quoted(others)}: known are {quoted(sorted(known))}")
-
-
-def _named(value: object) -> str:
-    return "missing" if value is None else f"a {type(value).__name__}"

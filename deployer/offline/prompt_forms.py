@@ -3,6 +3,7 @@
     "text"                            one prompt
     ("text", picture)                 one prompt with a picture
     ("text", [picture, ...])          one prompt with several
+    ("text", load_video("clip.mp4"))  one prompt with a video, alone or among pictures
     [{"role": ..., "content": ...}]   one conversation, as OpenAI writes it
     [prompt, prompt, ...]             a batch of any of these
 
@@ -18,17 +19,18 @@ from typing import Any
 from PIL import Image
 
 from deployer.offline.openai_messages import conversation_of, is_message
-from deployer.prompt.messages import ImageSource, Message
+from deployer.prompt.messages import ImagePart, ImageSource, Message, TextPart, VideoPart
 from engines.errors import RequestError
 
 Picture = Image.Image | bytes | Path | str
-TextPrompt = str | tuple[str, Picture | Sequence[Picture]]
+Shown = Picture | VideoPart
+TextPrompt = str | tuple[str, Shown | Sequence[Shown]]
 Prompt = TextPrompt | Sequence[dict[str, Any] | Message]
 Prompts = TextPrompt | Sequence[Any]  # one or a batch; what a batch mixes has no type that checkers infer
 
 MOST_NAMED = 10  # faulty prompts in one error
 _URL = re.compile(r"(?:data|https?|file):", re.IGNORECASE)
-_FORMS = "text, (text, picture), (text, [pictures]), or a list of messages with `role` and `content`"
+_FORMS = "text, (text, picture or video), (text, [pictures]), or a list of messages with `role` and `content`"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,21 +69,30 @@ def conversation(prompt: Any) -> list[Message]:
         return conversation_of(prompt)
     if isinstance(prompt, tuple) and len(prompt) == 2 and isinstance(prompt[0], str):
         text, given = prompt
-        pictures = given if isinstance(given, list | tuple) else [given]
-        return [Message.of("user", text, *(image_source(picture) for picture in pictures))]
+        shown = given if isinstance(given, list | tuple) else [given]
+        return [Message(role="user", parts=(*map(_shown_part, shown), TextPart(text=text)))]
     raise RequestError(f"{_shown(prompt)}: is no prompt: must be {_FORMS}")
+
+
+def _shown_part(shown: Any) -> ImagePart | VideoPart:
+    return shown if isinstance(shown, VideoPart) else ImagePart(source=image_source(shown))
 
 
 def image_source(picture: Any) -> ImageSource:
     """Return a picture as prompts take it: text that is no URL is a path. Raises RequestError."""
     if isinstance(picture, str):
-        return picture if _URL.match(picture.lstrip()) else Path(picture).expanduser()
+        return picture if is_url(picture) else Path(picture).expanduser()
     if isinstance(picture, Image.Image | bytes | Path):
         return picture
     raise RequestError(
-        f"{_shown(picture)}: is no picture: must be a PIL image, bytes, a path or a URL",
+        f"{_shown(picture)}: is no picture: must be a PIL image, bytes, a path, a URL or a load_video(...)",
         code="image_url_invalid",
     )
+
+
+def is_url(text: str) -> bool:
+    """Tell whether text is a URL rather than a path."""
+    return _URL.match(text.lstrip()) is not None
 
 
 def raise_faults(faults: dict[int, RequestError], *, num_unread: int = 0) -> None:

@@ -21,20 +21,24 @@ from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.fineness import Fineness
 from deployer.prompt.grammar_vocabulary import grammar_vocabulary
+from deployer.prompt.image_errors import ImageError
 from deployer.prompt.image_tiles import PreparedImage, image_tiles
 from deployer.prompt.image_tokens import ImageTokens, image_tokens
 from deployer.prompt.images import Picture
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.open_pictures import PictureReader
 from deployer.prompt.open_template import open_template, token_text
+from deployer.prompt.open_videos import VideoReader
 from deployer.prompt.pixel_pool import pixel_pool
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.prepare import prepare_images
+from deployer.prompt.seen_video import FramePart, SeenVideo
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.template_choice import known_templates
 from deployer.prompt.template_fields import with_fields_file
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from deployer.prompt.tool_format import check_tools
+from deployer.prompt.video_errors import VideoError
 from engines.errors import RequestError
 from engines.messages import Vocabulary
 from engines.spec import ModelSpec, VisionSpec
@@ -76,6 +80,7 @@ class PromptBuilder:
         self.tokenizer: Tokenizer = load_tokenizer(folder)
         self.session_len = session_len or cfg.engine.session_len or spec.decoder.max_positions
         self._vocab = spec.decoder.vocab
+        self._video_timeout_s = cfg.vision.video_timeout_s
         chat = with_fields_file(cfg.chat_template, known_templates=known_templates())
         self._template, self._template_origin = open_template(chat, spec, folder, self.tokenizer)
         self.tool_format = self._template.tool_format
@@ -99,6 +104,9 @@ class PromptBuilder:
         self._pictures = PictureReader(
             cfg.vision, takes_pictures=self._tiles is not None, threads=self._threads
         )
+        self._videos = VideoReader(
+            cfg.vision, None if spec.vision is None else spec.vision.video, threads=self._threads
+        )
 
     async def chat(
         self,
@@ -121,8 +129,9 @@ class PromptBuilder:
         """Return all but the pixels: what can be refused without decoding is refused. Raises RequestError."""
         self._pictures.check(messages)
         check_tools(messages, tools, self.tool_format, origin=self._template_origin)
+        seen = await self._videos.seen(messages)
         rendered = self._template.render(
-            messages, system=self._system, tools=tools, add_generation_prompt=add_generation_prompt
+            seen, system=self._system, tools=tools, add_generation_prompt=add_generation_prompt
         )
         return await self._planned(rendered)
 
@@ -145,12 +154,13 @@ class PromptBuilder:
         pictures = await self._pictures.open(rendered.images)
         slots = self._slots(pictures, rendered.images)
         ids, starts = await self._encoded(rendered, slots)
-        check_length(len(ids), [slot.cost for slot in slots], session_len=self.session_len)
         images = tuple(
             PlannedImage(part=part, picture=picture, slot=slot, start=start)
             for picture, part, slot, start in zip(pictures, rendered.images, slots, starts, strict=True)
         )
-        return PlannedPrompt(pieces=rendered.pieces, token_ids=tuple(ids), images=images)
+        planned = PlannedPrompt(pieces=rendered.pieces, token_ids=tuple(ids), images=images)
+        check_length(len(ids), planned.costs(), session_len=self.session_len)
+        return planned
 
     async def measure(self, images: Sequence[ImagePart | ImageSize]) -> list[ImageTokens]:
         """Return what the pictures of one prompt become; no pixel is decoded. Raises RequestError."""
@@ -170,16 +180,20 @@ class PromptBuilder:
         if self._tiles is None:
             return Prompt(token_ids=planned.token_ids, images=())
         images = await prepare_images(
-            planned.images, self._tiles, pool=self.pixel_pool, threads=self._threads
+            planned.images,
+            self._tiles,
+            pool=self.pixel_pool,
+            threads=self._threads,
+            video_timeout_s=self._video_timeout_s,
         )
         return Prompt(token_ids=planned.token_ids, images=tuple(images))
 
     async def fetch(self, messages: Sequence[Message]) -> list[Message]:
-        """Return the messages with their pictures read: bytes instead of URLs and paths. Raises RequestError.
+        """Return the messages with pictures and videos read: bytes for URLs and paths. Raises RequestError.
 
         For a conversation that is sent again with each turn.
         """
-        return await self._pictures.fetch(messages)
+        return await self._videos.fetch(await self._pictures.fetch(messages))
 
     def count(self, text: str, *, special: bool) -> list[int]:
         """Return the token ids of a text, which may be none; `special` adds bos. Raises RequestError."""
@@ -209,14 +223,22 @@ class PromptBuilder:
             self.pixel_pool.close()
 
     def _slots(
-        self, pictures: Sequence[Picture | ImageSize], parts: Sequence[ImagePart | ImageSize]
+        self,
+        pictures: Sequence[Picture | SeenVideo | ImageSize],
+        parts: Sequence[ImagePart | FramePart | ImageSize],
     ) -> list[ImageTokens]:
-        """Return the tokens of each picture."""
+        """Return the tokens of each picture and each frame."""
         if self._tiles is None or self._image_id is None:
             return []
         slots = []
         for index, (picture, part) in enumerate(zip(pictures, parts, strict=True)):
-            plan = self._tiles.plan(picture, part.fineness, index=index, num_images=len(pictures))
+            try:
+                plan = self._tiles.plan(picture, part.fineness, index=index, num_images=len(pictures))
+            except ImageError as error:
+                if not isinstance(picture, SeenVideo):
+                    raise
+                code = error.code.replace("image_", "video_", 1)
+                raise VideoError(error.about, code=code, index=picture.index) from error
             segments = self._tiles.segments(plan)
             shapes = self._tiles.shapes(plan, part.fineness)
             slots.append(

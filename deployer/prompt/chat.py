@@ -14,7 +14,9 @@ A template is `chat_templates/<name>.jinja` or a file of one's own. It sees
 and writes `part.slot` exactly once for each picture, in order. At its top it sets `image_token` (the
 placeholder of the vocabulary), `stop_words`, `tool_format` where it knows tools, and `bos_each_piece` where
 the text behind each picture begins with bos again. `number` counts the pictures of the conversation from 1.
-The slot is a random string of each rendering, so that no text of a client can make a hole.
+A frame of a video is a part of type `image` that is placed by hand between texts, its label and a line
+break; `num_images` and `number` do not count it. The slot is a random string of each rendering, so that no
+text of a client can make a hole.
 """
 
 import json
@@ -31,7 +33,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from deployer.assets import resource_dir
 from deployer.errors import ConfigError
 from deployer.prompt.messages import ImagePart, Message, ToolSpec
-from deployer.prompt.placement import Placed, PlacedImage, place
+from deployer.prompt.placement import Placed, PlacedImage, PlacedText, place
+from deployer.prompt.seen_video import FramePart
 from deployer.prompt.tool_format import named_format
 from deployer.prompt.turn_words import View, Write, with_words, without_words
 from engines.errors import RequestError
@@ -42,7 +45,7 @@ class Rendered:
     """A prompt's text, cut at its pictures: one piece more than pictures."""
 
     pieces: tuple[str, ...]
-    images: tuple[ImagePart, ...]  # in prompt order
+    images: tuple[ImagePart | FramePart, ...]  # in prompt order
 
 
 class ChatTemplate:
@@ -176,14 +179,16 @@ class _Slots:
         secret = secrets.token_hex(16)
         self._slots = [f"<{secret}:{number}>" for number in range(count)]
         self._free = list(reversed(self._slots))
+        self._num_numbered = 0
 
     def next(self) -> str:
         """Return the next picture's mark."""
         return self._free.pop()
 
     def number(self) -> int:
-        """Return the number of the picture that `next` gave last, counted from 1."""
-        return len(self._slots) - len(self._free)
+        """Return the number of the next picture that is no frame, counted from 1."""
+        self._num_numbered += 1
+        return self._num_numbered
 
     def split(self, text: str, path: Path) -> tuple[str, ...]:
         """Return the text between the marks. Raises RequestError where one is lost, doubled or swapped."""
@@ -203,16 +208,16 @@ class _Slots:
 def _view(message: Message, parts: Sequence[Placed], slots: _Slots) -> dict[str, Any]:
     """Return a message as a template sees it."""
     content: list[dict[str, Any]] = []
-    for part in parts:
-        if isinstance(part, PlacedImage):
-            after_text = bool(content) and content[-1]["type"] == "text"
-            content.append(
-                {"type": "image", "slot": slots.next(), "by_hand": part.by_hand, "after_text": after_text}
-            )
-            content[-1]["number"] = slots.number()
-        else:
+    for before, part in zip((None, *parts), parts, strict=False):
+        after_text = isinstance(before, PlacedText)
+        if isinstance(part, PlacedText):
             content.append({"type": "text", "text": part.text})
-    num_images = sum(part["type"] == "image" for part in content)
+        elif isinstance(part.part, FramePart):
+            content += _frame(part.part, slots, after_text=after_text)
+        else:
+            image = {"slot": slots.next(), "number": slots.number(), "by_hand": part.by_hand}
+            content.append({"type": "image", "after_text": after_text, **image})
+    num_images = sum(isinstance(part, PlacedImage) and isinstance(part.part, ImagePart) for part in parts)
     return {
         "role": message.role,
         "content": content,
@@ -222,6 +227,15 @@ def _view(message: Message, parts: Sequence[Placed], slots: _Slots) -> dict[str,
         ],
         "tool_call_id": message.tool_call_id,
     }
+
+
+def _frame(part: FramePart, slots: _Slots, *, after_text: bool) -> list[dict[str, Any]]:
+    """Return a frame on a line of its own, behind its label."""
+    return [
+        {"type": "text", "text": ("\n" if after_text else "") + part.label},
+        {"type": "image", "slot": slots.next(), "number": 0, "by_hand": True, "after_text": True},
+        {"type": "text", "text": "\n"},
+    ]
 
 
 def plain_json(value: Any, indent: int | None = None) -> str:

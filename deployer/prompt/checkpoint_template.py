@@ -18,7 +18,8 @@ from deployer.errors import ConfigError
 from deployer.prompt.chat import Rendered, plain_json
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.messages import Message, TextPart, ToolSpec
-from deployer.prompt.placement import Placed, PlacedImage, place
+from deployer.prompt.placement import Placed, PlacedImage, PlacedText, place
+from deployer.prompt.seen_video import FramePart
 from deployer.prompt.tool_format import told_format
 from engines.errors import RequestError
 
@@ -151,10 +152,15 @@ def _view(message: Message, parts: Sequence[Placed]) -> dict[str, Any]:
 def _content(parts: Sequence[Placed]) -> str | list[dict[str, Any]]:
     if not any(isinstance(part, PlacedImage) for part in parts):
         return "".join(part.text for part in parts if not isinstance(part, PlacedImage))
-    return [
-        {"type": "image"} if isinstance(part, PlacedImage) else {"type": "text", "text": part.text}
-        for part in parts
-    ]
+    content: list[dict[str, Any]] = []
+    for part in parts:
+        if isinstance(part, PlacedText):
+            content.append({"type": "text", "text": part.text})
+            continue
+        if isinstance(part.part, FramePart):
+            content.append({"type": "text", "text": part.part.label})
+        content.append({"type": "image"})
+    return content
 
 
 def _refuse(text: str) -> NoReturn:

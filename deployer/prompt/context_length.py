@@ -1,4 +1,4 @@
-"""Holding a prompt to the context: counted before pictures are decoded, explained picture by picture."""
+"""Holding a prompt to the context: counted before pixels are decoded, explained by picture and video."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,8 +11,9 @@ _CHARACTERS_ALWAYS_ENCODED = 16  # for each token of a session; ordinary text ha
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImageCost:
-    """What one picture takes of the context."""
+    """What one picture, or all frames of a video, take of the context."""
 
+    name: str  # "image 1"
     width: int
     height: int
     num_tiles: int
@@ -30,12 +31,20 @@ def check_length(num_tokens: int, costs: Sequence[ImageCost], *, session_len: in
     if costs:
         message += f"; text {num_tokens - sum(cost.num_tokens for cost in costs):,}, "
         message += ", ".join(
-            f"image {number} ({cost.width}x{cost.height}, {cost.num_tiles} tiles) {cost.num_tokens:,}"
-            for number, cost in enumerate(costs, 1)
+            f"{cost.name} ({cost.width}x{cost.height}, {cost.num_tiles} tiles) {cost.num_tokens:,}"
+            for cost in costs
         )
-        message += '; send fewer or smaller images, or `detail: "low"`, or lower vision.max_tiles '
-        message += "(models of native resolution: vision.max_pixels)"
+        message += _way_out(costs)
     raise RequestError(message, code="context_length_exceeded")
+
+
+def _way_out(costs: Sequence[ImageCost]) -> str:
+    if any(cost.name.startswith("video") for cost in costs):
+        return "; ask for fewer frames (`num_frames`, or a lower `fps`), or send fewer images"
+    return (
+        '; send fewer or smaller images, or `detail: "low"`, or lower vision.max_tiles '
+        "(models of native resolution: vision.max_pixels)"
+    )
 
 
 def check_text(text: str, tokenizer: Tokenizer, *, session_len: int) -> None:

@@ -1,4 +1,4 @@
-"""Downloading a picture over http(s) within limits: bytes, time, redirects, hosts, addresses."""
+"""Downloading a picture or a video over http(s) within limits: bytes, time, redirects, hosts, addresses."""
 
 import asyncio
 import ssl
@@ -9,30 +9,31 @@ import httpcore
 import httpx
 
 from deployer.prompt.addresses import is_allowed_domain
-from deployer.prompt.image_errors import ImageError
+from deployer.prompt.media import MAX_BYTES, NOUNS, TIMEOUT, Medium, refused
 from deployer.prompt.pinned_network import AddressRefusedError, PinnedNetwork
+from engines.errors import RequestError
 
-_HEADERS = [
-    ("Accept", "image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff, */*;q=0.5"),
-    ("Accept-Encoding", "identity"),
-    ("User-Agent", "vlm-deployer"),
-]
+_ACCEPT: dict[Medium, str] = {
+    "image": "image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff, */*;q=0.5",
+    "video": "video/mp4, video/webm, video/*;q=0.9, */*;q=0.5",
+}
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FetchLimits:
-    """What one download may cost and reach; fields are keys of `vision`."""
+    """What one download may cost and reach; values are keys of `vision`."""
 
-    max_image_bytes: int
-    fetch_timeout_s: float
+    medium: Medium
+    max_bytes: int
+    timeout_s: float
     max_redirects: int
     allowed_domains: Sequence[str] | None
     allow_private_addresses: bool
 
 
 class Fetcher:
-    """Downloads pictures; one for a server. Every download has connections of its own."""
+    """Downloads pictures or videos; one of either for a server. Every download has connections of its own."""
 
     def __init__(self, limits: FetchLimits, *, tls: ssl.SSLContext | None = None) -> None:
         """`tls`: which certificates to trust; None: the public ones."""
@@ -40,16 +41,16 @@ class Fetcher:
         self._tls = tls  # the public ones are read on the first download
 
     async def fetch(self, url: str, *, index: int) -> bytes:
-        """Return the body behind `url`. Raises ImageError."""
+        """Return the body behind `url`. Raises RequestError."""
         limits = self._limits
         try:
-            async with asyncio.timeout(limits.fetch_timeout_s):
+            async with asyncio.timeout(limits.timeout_s):
                 return await self._follow(url, index)
         except TimeoutError as error:
-            raise ImageError(
-                f"{_shown(url)} took longer than {limits.fetch_timeout_s:g} s (vision.fetch_timeout_s), "
+            raise self._refused(
+                f"{_shown(url)} took longer than {limits.timeout_s:g} s ({TIMEOUT[limits.medium]}), "
                 "redirects included; send it as a data: URL",
-                code="image_fetch_timeout",
+                fault="fetch_timeout",
                 index=index,
             ) from error
 
@@ -63,30 +64,30 @@ class Fetcher:
                 if isinstance(body_or_target, bytes):
                     return body_or_target
                 target = body_or_target
-        raise ImageError(
+        raise self._refused(
             f"{_shown(url)} redirects more than {self._limits.max_redirects} times (vision.max_redirects)",
-            code="image_fetch_failed",
+            fault="fetch_failed",
             index=index,
         )
 
     async def _get(self, pool: httpcore.AsyncConnectionPool, url: httpx.URL, index: int) -> bytes | httpx.URL:
         """Return the body, or where the host sends us instead."""
         try:
-            async with pool.stream("GET", str(url), headers=[("Host", _host(url)), *_HEADERS]) as response:
+            async with pool.stream("GET", str(url), headers=self._headers(url)) as response:
                 headers = {name.lower(): value.decode("latin-1") for name, value in response.headers}
                 if response.status in _REDIRECTS and b"location" in headers:
-                    return self._checked(str(_join(url, headers[b"location"], index)), index)
+                    return self._checked(str(self._join(url, headers[b"location"], index)), index)
                 if response.status != 200:
-                    raise ImageError(
+                    raise self._refused(
                         f"{_shown(str(url))} answered {response.status}: must be 200",
-                        code="image_fetch_failed",
+                        fault="fetch_failed",
                         index=index,
                     )
                 return await self._read(response, headers.get(b"content-length"), index)
         except AddressRefusedError as error:
-            raise ImageError(
+            raise self._refused(
                 f"{error}: must be a public address (vision.allow_private_addresses)",
-                code="image_address_refused",
+                fault="address_refused",
                 index=index,
             ) from error
         except (
@@ -95,18 +96,19 @@ class Fetcher:
             httpcore.TimeoutException,
             ssl.SSLError,
         ) as error:
-            raise ImageError(
+            raise self._refused(
                 f"{_shown(str(url))} cannot be fetched: {error or type(error).__name__}",
-                code="image_fetch_failed",
+                fault="fetch_failed",
                 index=index,
             ) from error
 
     async def _read(self, response: httpcore.Response, length: str | None, index: int) -> bytes:
         """Return the body, given up as soon as it is known to be too long."""
-        limit = self._limits.max_image_bytes
-        too_large = ImageError(
-            f"the download is larger than {limit:,} bytes (vision.max_image_bytes); send a smaller picture",
-            code="image_too_large",
+        medium, limit = self._limits.medium, self._limits.max_bytes
+        too_large = self._refused(
+            f"the download is larger than {limit:,} bytes ({MAX_BYTES[medium]}); "
+            f"send a smaller {NOUNS[medium]}",
+            fault="too_large",
             index=index,
         )
         if length is not None and length.isdecimal() and int(length) > limit:
@@ -123,25 +125,44 @@ class Fetcher:
         try:
             parsed, host = _parsed(url)
         except ValueError as error:
-            raise ImageError(
-                f"{_shown(url)} is no URL: {error}", code="image_url_invalid", index=index
+            raise self._refused(
+                f"{_shown(url)} is no URL: {error}", fault="url_invalid", index=index
             ) from error
         if parsed.scheme not in ("http", "https") or not host or parsed.userinfo:
-            raise ImageError(
+            raise self._refused(
                 f"{_shown(url)}: must be http: or https: with a host and without a user name",
-                code="image_url_invalid",
+                fault="url_invalid",
                 index=index,
             )
         if not is_allowed_domain(host, self._limits.allowed_domains):
             allowed = (
                 ", ".join(f"`{domain}`" for domain in sorted(self._limits.allowed_domains or ())) or "none"
             )
-            raise ImageError(
+            raise self._refused(
                 f"host `{host}` is not allowed: known are {allowed} (vision.allowed_domains)",
-                code="image_address_refused",
+                fault="address_refused",
                 index=index,
             )
         return parsed.copy_with(fragment=None)
+
+    def _join(self, url: httpx.URL, location: str, index: int) -> httpx.URL:
+        try:
+            return url.join(location)
+        except (httpx.InvalidURL, ValueError) as error:
+            raise self._refused(
+                f"{_shown(str(url))} redirects to what is no URL", fault="fetch_failed", index=index
+            ) from error
+
+    def _refused(self, message: str, *, fault: str, index: int) -> RequestError:
+        return refused(self._limits.medium, message, fault=fault, index=index)
+
+    def _headers(self, url: httpx.URL) -> list[tuple[str, str]]:
+        return [
+            ("Host", url.netloc.decode("ascii")),
+            ("Accept", _ACCEPT[self._limits.medium]),
+            ("Accept-Encoding", "identity"),
+            ("User-Agent", "vlm-deployer"),
+        ]
 
 
 def _parsed(url: str) -> tuple[httpx.URL, str]:
@@ -158,19 +179,6 @@ def _parsed(url: str) -> tuple[httpx.URL, str]:
         raise ValueError(f"its host is no name that IDNA knows: {error}") from error
     httpcore.URL(str(parsed).encode("ascii"))  # the pool reads the text once more, by rules of its own
     return parsed, host
-
-
-def _join(url: httpx.URL, location: str, index: int) -> httpx.URL:
-    try:
-        return url.join(location)
-    except (httpx.InvalidURL, ValueError) as error:
-        raise ImageError(
-            f"{_shown(str(url))} redirects to what is no URL", code="image_fetch_failed", index=index
-        ) from error
-
-
-def _host(url: httpx.URL) -> str:
-    return url.netloc.decode("ascii")
 
 
 def _shown(url: str) -> str:

@@ -18,6 +18,7 @@ from deployer.prompt.picture_key import KeyOf, PictureKeys
 from deployer.prompt.picture_limits import PictureLimits, picture_limits
 from deployer.prompt.picture_memory import colours, keep_in_one_piece
 from deployer.prompt.pixel_options import configured
+from deployer.prompt.seen_video import SeenVideo
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan, Segment
 from engines.vision.pixels.side_by_side import THREADS, bands
@@ -42,6 +43,7 @@ class PreparedImage:
     """One picture as the engine takes it; tokens [start, start + num_tokens) of the prompt are its own."""
 
     key_of: KeyOf
+    name: str  # as messages call it: "image 1"; of a video's frames "video 1"
     start: int
     num_tokens: int
     rows: tuple[tuple[int, int], ...]  # which of its tokens are image rows: (offset, count)
@@ -82,7 +84,12 @@ class ImageTiles:
         return faults(self._pixels, fineness)
 
     def plan(
-        self, picture: Picture | ImageSize, fineness: Fineness, *, index: int = 0, num_images: int = 1
+        self,
+        picture: Picture | SeenVideo | ImageSize,
+        fineness: Fineness,
+        *,
+        index: int = 0,
+        num_images: int = 1,
     ) -> ImagePlan:
         """Return what becomes of picture `index` in a prompt with so many. Raises RequestError."""
         wrong = self.faults(fineness)
@@ -114,17 +121,24 @@ class ImageTiles:
         *,
         plan: ImagePlan,
         shared: tuple[int, ...],
+        name: str,
         start: int,
         rows: tuple[tuple[int, int], ...],
         num_tokens: int,
+        may_stay_whole: bool = True,
     ) -> PreparedImage:
-        """Decode and cut the picture, whose tokens begin at `start`. Raises ImageError."""
+        """Decode and cut the picture, whose tokens begin at `start`. Raises ImageError.
+
+        `may_stay_whole`: False where it is cut here, whatever a device could do: whole frames of a video
+        would fill shared memory.
+        """
         spec = looked_at(self._pixels, fineness)
         begun_s = time.perf_counter()
         rgb = to_rgb(picture)
         decoded_s = time.perf_counter()
         how = f"{rgb.width}x{rgb.height} {spec!r} {plan!r} {self._assembly!r} {shared!r}"
-        is_cut = rgb.width * rgb.height > self._uncut_pixels or not spec.cuts(plan)
+        small = may_stay_whole and rgb.width * rgb.height <= self._uncut_pixels
+        is_cut = not small or not spec.cuts(plan)
         if is_cut:
             key = self._keys.begin(how, _packed_parts(rgb))
             arrays = spec.arrays(rgb, plan)
@@ -133,6 +147,7 @@ class ImageTiles:
             key = self._keys.begin(how, _parts(*arrays))
         return PreparedImage(
             key_of=key,
+            name=name,
             start=start,
             num_tokens=num_tokens,
             rows=rows,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployer.prompt.context_length import ImageCost
 from deployer.prompt.tokenizer import Tokenizer
 from engines.vision.parts import ImagePlan, Segment
 
@@ -16,16 +15,6 @@ class ImageTokens:
     token_ids: tuple[int, ...]
     rows: tuple[tuple[int, int], ...]  # which of them are image rows: (offset, count)
     shapes: tuple[tuple[int, ...], ...]  # of the arrays that the picture is resized and cut into
-
-    @property
-    def cost(self) -> ImageCost:
-        """What the picture takes of the context."""
-        return ImageCost(
-            width=self.plan.width,
-            height=self.plan.height,
-            num_tiles=self.plan.num_tiles,
-            num_tokens=len(self.token_ids),
-        )
 
 
 def image_tokens(

@@ -8,6 +8,8 @@ from typing import Any, Literal
 from PIL import Image
 
 from deployer.prompt.fineness import AS_DEPLOYED, Fineness
+from deployer.prompt.frame_choice import NO_WISH, FrameWish
+from deployer.prompt.seen_video import FramePart
 
 Role = Literal["system", "user", "assistant", "tool"]
 ToolSpec = Mapping[
@@ -16,6 +18,7 @@ ToolSpec = Mapping[
 # str: a data:, http(s): or file: URL, checked against the limits of `vision`. The others never come from a
 # client: bytes are an encoded picture, a Path is read as it is, a PIL image is taken as it is.
 ImageSource = str | bytes | Path | Image.Image
+VideoSource = str | bytes | Path | tuple[bytes | Image.Image, ...]  # likewise; a tuple: its frames
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +45,16 @@ class ImageSize:
     fineness: Fineness = AS_DEPLOYED
 
 
-Part = TextPart | ImagePart
+@dataclass(frozen=True, kw_only=True, slots=True)
+class VideoPart:
+    """A video, which of its frames are looked at, and how finely."""
+
+    source: VideoSource
+    wish: FrameWish = NO_WISH
+    fineness: Fineness = AS_DEPLOYED
+
+
+Part = TextPart | ImagePart | VideoPart | FramePart  # a video becomes its frames before it is placed
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

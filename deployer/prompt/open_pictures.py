@@ -14,9 +14,10 @@ from functools import partial
 from PIL import Image
 
 from deployer.config.schema import VisionConfig
-from deployer.prompt.image_bytes import image_bytes
 from deployer.prompt.images import Picture, check_pixels, decode, open_picture
+from deployer.prompt.media_bytes import image_bytes
 from deployer.prompt.messages import ImagePart, ImageSize, Message
+from deployer.prompt.seen_video import FramePart, SeenVideo
 from deployer.prompt.together import together
 from engines.errors import RequestError
 
@@ -37,9 +38,11 @@ class PictureReader:
         """Raise RequestError for more pictures than a request may have."""
         self._check_count(len(_parts(messages)))
 
-    async def open(self, parts: Sequence[ImagePart]) -> list[Picture]:
-        """Return the pictures with their sizes known. Raises RequestError."""
-        return await together(self._open(part, index) for index, part in enumerate(parts))
+    async def open(self, parts: Sequence[ImagePart | FramePart]) -> list[Picture | SeenVideo]:
+        """Return the pictures with their sizes known, for a frame its video. Raises RequestError."""
+        stills = [part for part in parts if isinstance(part, ImagePart)]
+        opened = iter(await together(self._open(part, index) for index, part in enumerate(stills)))
+        return [part.video if isinstance(part, FramePart) else next(opened) for part in parts]
 
     async def sized(self, images: Sequence[ImagePart | ImageSize]) -> list[Picture | ImageSize]:
         """Return pictures with their sizes known, and sizes alone within the limits. Raises RequestError."""

@@ -127,6 +127,7 @@ class PixelPool:
         reply, arrays = await asyncio.wrap_future(self._submit(job))
         return PreparedImage(
             key_of=lambda: reply.key,
+            name=image.name,
             start=image.start,
             num_tokens=len(image.slot.token_ids),
             rows=image.slot.rows,

@@ -42,7 +42,7 @@ def answer(job: PixelJob, tiles: ImageTiles, *, max_pixels: int) -> PixelReply:
     try:
         picture = open_picture(job.data, index=job.index, max_pixels=max_pixels)
         found = tiles.prepare(
-            picture, job.fineness, plan=job.plan, shared=job.shared, start=0, rows=(), num_tokens=0
+            picture, job.fineness, plan=job.plan, shared=job.shared, name="", start=0, rows=(), num_tokens=0
         )
     except ImageError as error:
         return PixelReply(fault=error.about, code=error.code)

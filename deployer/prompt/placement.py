@@ -3,13 +3,16 @@
 - `<IMAGE_TOKEN>` in the text, or `<image>` where the message has pictures, places them by hand, in order.
 - Pictures that all come behind the text are put in front of it, where the families were trained to see them.
 - Any other order is kept.
+
+Frames of a video are placed as pictures, though never by hand: beside a marker they come first.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deployer.prompt.messages import ImagePart, Message, TextPart
+from deployer.prompt.messages import ImagePart, Message, Part, TextPart, VideoPart
+from deployer.prompt.seen_video import FramePart
 from engines.errors import RequestError
 
 _MARKERS = ("<IMAGE_TOKEN>", "<image>")
@@ -26,7 +29,7 @@ class PlacedText:
 class PlacedImage:
     """A picture's place in a message."""
 
-    part: ImagePart
+    part: ImagePart | FramePart
     by_hand: bool  # a marker in the text put it here: the template adds no line break or label
 
 
@@ -44,12 +47,11 @@ def place(message: Message, *, position: int) -> list[Placed]:
         )
     marker = _marker(texts, num_images=len(images))
     if marker is not None:
-        return _by_hand("\n".join(texts), marker, images, position)
-    parts: Sequence[TextPart | ImagePart] = [
-        part for part in message.parts if isinstance(part, ImagePart) or part.text
-    ]
-    first_image = next((i for i, part in enumerate(parts) if isinstance(part, ImagePart)), 0)
-    if all(isinstance(part, ImagePart) for part in parts[first_image:]):
+        frames = [_placed(part) for part in message.parts if isinstance(part, FramePart)]
+        return [*frames, *_by_hand("\n".join(texts), marker, images, position)]
+    parts = [part for part in message.parts if not isinstance(part, TextPart) or part.text]
+    first_image = next((i for i, part in enumerate(parts) if not isinstance(part, TextPart)), 0)
+    if not any(isinstance(part, TextPart) for part in parts[first_image:]):
         parts = [*parts[first_image:], *parts[:first_image]]
     return _join([_placed(part) for part in parts])
 
@@ -76,7 +78,8 @@ def _by_hand(text: str, marker: str, images: Sequence[ImagePart], position: int)
     return [part for part in placed if not isinstance(part, PlacedText) or part.text]
 
 
-def _placed(part: TextPart | ImagePart) -> Placed:
+def _placed(part: Part) -> Placed:
+    assert not isinstance(part, VideoPart), "videos were opened before (`open_videos.py`)"
     return PlacedText(text=part.text) if isinstance(part, TextPart) else PlacedImage(part=part, by_hand=False)
 
 

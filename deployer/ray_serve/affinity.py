@@ -1,4 +1,4 @@
-"""Which replica a request should go to: the one that has its pictures, or the beginning of its prompt.
+"""Which replica a request should go to: the one that has its pictures, or how its prompt begins.
 
 A request's key is what requests of one conversation, or about one picture, have in common; replicas are
 ranked for it by rendezvous hashing, so that one that goes or comes moves only the keys of its own.
@@ -16,8 +16,8 @@ PREFIX_CHARACTERS = 1024  # of a text: about what several pages of the KV cache 
 def affinity_key(body: bytes) -> bytes | None:
     """Return the key of a request; None: it goes wherever there is least to do.
 
-    The first picture decides where there is one (it costs most to read anew), else the system text and the
-    first text of the user.
+    The first picture or video decides where there is one (it costs most to read anew), else the system text
+    and the first text of the user.
     """
     try:
         asked = msgspec.json.decode(body)
@@ -59,7 +59,7 @@ def _pieces(asked: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 def _pictures(message: Any) -> Iterator[str]:
     for part in _parts(message):
-        for field in ("image_url", "source"):  # OpenAI's, Anthropic's
+        for field in ("image_url", "video_url", "source"):  # OpenAI's, Anthropic's
             yield from _addresses(part.get(field))
 
 

@@ -7,17 +7,17 @@ from deployer.prompt.messages import ImagePart, Message, TextPart, ToolCall
 from deployer.prompt.messages import Part as PromptPart
 from deployer.serve import message_types as api
 from deployer.serve import tool_types
-from deployer.serve.fineness_body import Bounds
 from deployer.serve.tool_history import ToolHistory
+from deployer.serve.video_body import MediaBounds
 
 
 def conversation(
-    messages: Sequence[api.Message], *, bounds: Bounds | None = None, may_end_with_calls: bool = False
+    messages: Sequence[api.Message], *, bounds: MediaBounds | None = None, may_end_with_calls: bool = False
 ) -> list[Message]:
     """Return the conversation; `developer` is another word for `system`. Raises ApiError.
 
-    `bounds`: of all pictures that say nothing of their own. `may_end_with_calls`: no answer is asked for, so
-    that the last calls need no results.
+    `bounds`: of all pictures and videos that say nothing of their own. `may_end_with_calls`: no answer is
+    asked for, so that the last calls need no results.
     """
     history = ToolHistory()
     for place, message in enumerate(messages):
@@ -33,7 +33,7 @@ def conversation(
     return [_message(message, bounds) for message in messages]
 
 
-def _message(message: api.Message, bounds: Bounds | None) -> Message:
+def _message(message: api.Message, bounds: MediaBounds | None) -> Message:
     role = "system" if message.role == "developer" else message.role
     parts: tuple[PromptPart, ...]
     if isinstance(message.content, str):
@@ -55,7 +55,9 @@ def _call(call: tool_types.ToolCall) -> ToolCall:
     return ToolCall(id=call.id, name=call.function.name, arguments=arguments)
 
 
-def _part(part: api.TextPart | api.ImagePart, bounds: Bounds | None) -> PromptPart:
+def _part(part: api.TextPart | api.ImagePart | api.VideoPart, bounds: MediaBounds | None) -> PromptPart:
     if isinstance(part, api.TextPart):
         return TextPart(text=part.text)
+    if isinstance(part, api.VideoPart):
+        return part.video_url.part(bounds)
     return ImagePart(source=part.image_url.url, fineness=part.image_url.fineness(bounds))

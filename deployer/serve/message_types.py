@@ -9,6 +9,7 @@ from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.schema_rules import absent, both, fits_one, given, limited
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import ToolCall
+from deployer.serve.video_body import VideoUrl
 
 
 class TextPart(Body):
@@ -31,9 +32,18 @@ class ImagePart(Body):
     image_url: ImageUrl
 
 
+class VideoPart(Body):
+    """A video in a message."""
+
+    type: Literal["video_url"]
+    video_url: VideoUrl
+
+
 Part = Annotated[
-    Annotated[TextPart, Tag("(text)")] | Annotated[ImagePart, Tag("(image_url)")],
-    by_word("type", "text", "image_url"),
+    Annotated[TextPart, Tag("(text)")]
+    | Annotated[ImagePart, Tag("(image_url)")]
+    | Annotated[VideoPart, Tag("(video_url)")],
+    by_word("type", "text", "image_url", "video_url"),
 ]
 Content = Annotated[
     Annotated[str, Tag("(string)")] | Annotated[list[Part], Tag("(list)")],
@@ -45,12 +55,12 @@ Content = Annotated[
 ]
 
 
-# Where pictures may stand is checked as they are placed in a prompt (`deployer/prompt/placement.py`).
+# Where pictures and videos may stand is checked as a prompt is made (`deployer/prompt/placement.py`).
 _TEXT_ALONE = {"items": {"properties": {"type": {"const": "text"}}}}
 
 
 class Message(Body):
-    """One turn of a conversation; pictures stand in the user's."""
+    """One turn of a conversation; pictures and videos stand in the user's."""
 
     model_config = fits_one(
         both(given("content", role=("user",)), absent("tool_calls", "tool_call_id")),

@@ -25,11 +25,11 @@ from deployer.serve.field_types import (
     StopTexts,
     TokenId,
 )
-from deployer.serve.fineness_body import Bounds
 from deployer.serve.message_types import Message
 from deployer.serve.schema_rules import absent, fits, fits_one, given
 from deployer.serve.strict_body import Body
 from deployer.serve.tool_types import Tool, ToolChoice
+from deployer.serve.video_body import MediaBounds
 
 
 class StreamOptions(Body):
@@ -129,7 +129,7 @@ class ChatBody(SamplingBody):
     tools: list[Tool] | None = None
     tool_choice: ToolChoice | None = None  # None: auto
     parallel_tool_calls: bool | None = None  # False: at most one call
-    mm_processor_kwargs: Bounds | None = None  # of pictures that say nothing of their own
+    mm_processor_kwargs: MediaBounds | None = None  # of pictures and videos that say nothing of their own
 
     audio: NotServed
     function_call: NotServed

@@ -22,10 +22,7 @@ class Tally:
         record.pictures = tuple(image.times for prompt in prompts for image in prompt.images)
         record.submitted_s = time.perf_counter()
         record.image_notes = tuple(
-            f"image {number}: {note}"
-            for prompt in prompts
-            for number, image in enumerate(prompt.images, 1)
-            for note in image.notes
+            f"{image.name}: {note}" for prompt in prompts for image in prompt.images for note in image.notes
         )
 
     def add(self, piece: Piece) -> None:

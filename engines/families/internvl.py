@@ -15,10 +15,14 @@ from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
+from engines.vision.video_spec import VideoSpec
 from engines.weights.rules import NameRules, prefixed, rows
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# Of a video, as the model cards of InternVL2 ask about one.
+FRAME_LABEL = "Frame{}: "
+NUM_FRAMES = 8
 
 LAYER = "vision_model.encoder.layers.{i}."
 TARGET = "vision.layers.{i}."
@@ -88,6 +92,7 @@ def _vision(section: ConfigSection, tower_section: ConfigSection) -> VisionSpec:
         ),
         pixels=pixels,
         assembly=TilesSpec(rows_per_tile=(grid // factor) ** 2),
+        video=VideoSpec(choice="segments", label=FRAME_LABEL, num_frames=NUM_FRAMES),
     )
 
 

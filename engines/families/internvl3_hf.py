@@ -7,12 +7,13 @@ from engines.families.config_section import ConfigSection
 from engines.families.decoders import decoder_rules, read_decoder
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
-from engines.families.internvl import IMAGENET_MEAN, IMAGENET_STD
+from engines.families.internvl import FRAME_LABEL, IMAGENET_MEAN, IMAGENET_STD, NUM_FRAMES
 from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
 from engines.vision.towers.intern_vit_spec import InternVitSpec
+from engines.vision.video_spec import VideoSpec
 from engines.weights.rules import NameRules, Rule, prefixed, rows
 
 LAYER = "vision_tower.encoder.layer.{i}."
@@ -106,6 +107,7 @@ def _vision(section: ConfigSection, tower_section: ConfigSection) -> VisionSpec:
         ),
         assembly=TilesSpec(rows_per_tile=rows_per_tile, before="<img>", after="</img>"),
         image_token_id=section.integer("image_token_id", 151667),
+        video=VideoSpec(choice="middles", label=FRAME_LABEL, num_frames=NUM_FRAMES),
     )
 
 

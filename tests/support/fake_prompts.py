@@ -79,6 +79,7 @@ class FakePrompts:
                     raise ImageError("damaged or truncated", code="image_unreadable", index=len(images))
                 tiles = np.full((1, 2, 2, 3), len(images), np.uint8)
                 image = PreparedImage(
+                    name=f"image {len(images) + 1}",
                     key_of=lambda: bytes(16), is_cut=True,
                     start=len(ids), num_tokens=IMAGE_TOKENS, rows=((0, IMAGE_TOKENS),),
                     arrays=(tiles,), plan=ImagePlan(width=2, height=2, grid=(1, 1), num_tiles=1), shared=(),

@@ -11,6 +11,7 @@ from deployer.config.schema import ChatTemplateConfig, DeployConfig, EngineConfi
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
+from engines.vision.video_spec import VideoSpec
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 TOKENIZERS = FIXTURES / "tokenizers"
@@ -26,8 +27,9 @@ def vision_config(**changes: Any) -> VisionConfig:
         "name": None, "min_tiles": None, "max_tiles": None, "thumbnail": None, "min_pixels": None,
         "max_pixels": None, "max_batch_size": 1, "tiles_per_iter": None, "cache_bytes": 0, "uncut_pixels": 0,
         "preprocess_workers": 0, "max_images": 8, "max_image_bytes": 1_000_000, "max_image_pixels": 1_000_000,
-        "fetch_timeout_s": 2, "max_redirects": 2, "allowed_domains": None, "allow_private_addresses": False,
-        "file_root": None,
+        "max_videos": 2, "max_video_frames": 16, "max_video_bytes": 1_000_000, "video_frames": None,
+        "video_fps": None, "video_timeout_s": 5, "fetch_timeout_s": 2, "max_redirects": 2,
+        "allowed_domains": None, "allow_private_addresses": False, "file_root": None,
     }  # fmt: skip
     return VisionConfig(**{**fields, **changes})
 
@@ -67,7 +69,11 @@ def model_spec(*, vocab: int = 500, with_vision: bool = True) -> ModelSpec:
         rope=rope, max_positions=2048,
     )  # fmt: skip
     vision = VisionSpec(
-        towers=(), projector=absent, pixels=PIXELS, assembly=TilesSpec(rows_per_tile=TOKENS_PER_TILE)
+        towers=(),
+        projector=absent,
+        pixels=PIXELS,
+        assembly=TilesSpec(rows_per_tile=TOKENS_PER_TILE),
+        video=VideoSpec(choice="segments", label="Frame{}: ", num_frames=8),
     )
     return ModelSpec(
         family="internvl", decoder_names="internlm2", decoder=decoder, vision=vision if with_vision else None,

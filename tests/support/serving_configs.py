@@ -20,8 +20,9 @@ SERVER = ServerConfig(
 VISION = VisionConfig(
     name=None, min_tiles=None, max_tiles=None, thumbnail=None, min_pixels=None, max_pixels=None,
     max_batch_size=1, tiles_per_iter=None, cache_bytes=0, uncut_pixels=0, preprocess_workers=0,
-    max_images=32, max_image_bytes=1000, max_image_pixels=1000, fetch_timeout_s=1, max_redirects=1,
-    allowed_domains=None, allow_private_addresses=False, file_root=None,
+    max_images=32, max_image_bytes=1000, max_image_pixels=1000, max_videos=4, max_video_frames=8,
+    max_video_bytes=1000, video_frames=None, video_fps=None, video_timeout_s=1, fetch_timeout_s=1,
+    max_redirects=1, allowed_domains=None, allow_private_addresses=False, file_root=None,
 )  # fmt: skip
 RUNNING = Running(
     schema=1, fingerprint="f" * 64, config={"server": {"port": 0}}, packages={"python": "3"},

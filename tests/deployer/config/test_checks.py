@@ -46,6 +46,8 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
             "keeps numbers of bfloat16, float16 has three more bits of mantissa; use none, fp8, int8 or int4",
         ),
         (["vision.min_tiles=6", "vision.max_tiles=4"], "must not be above vision.max_tiles=4"),
+        (["vision.video_frames=8", "vision.video_fps=2"], "vision.video_frames=8 says it too; set one to"),
+        (["vision.video_frames=40"], "must not be above vision.max_video_frames=32"),
         (["server.ssl_certfile=/dev/null/x"], "set server.ssl_keyfile=<file>"),
         (["chat_template.file=gone.jinja"], "there is no such file"),
         (["vision.file_root=gone"], "there is no such folder"),

@@ -18,8 +18,9 @@ from deployer.prompt.image_errors import ImageError
 
 def fetcher(**changes: Any) -> Fetcher:
     limits: dict[str, Any] = {
-        "max_image_bytes": 100_000,
-        "fetch_timeout_s": 2,
+        "medium": "image",
+        "max_bytes": 100_000,
+        "timeout_s": 2,
         "max_redirects": 2,
         "allowed_domains": None,
         "allow_private_addresses": True,
@@ -157,7 +158,7 @@ async def test_one_private_address_among_public_ones_refuses_the_host(
 async def test_a_host_that_drips_or_says_nothing_is_given_up_in_time(path: str) -> None:
     async with picture_host() as host:
         started = time.monotonic()
-        message = await refused(host.url(path), "image_fetch_timeout", fetch_timeout_s=0.3)
+        message = await refused(host.url(path), "image_fetch_timeout", timeout_s=0.3)
         assert time.monotonic() - started < 2
         assert "took longer than 0.3 s (vision.fetch_timeout_s)" in message
 

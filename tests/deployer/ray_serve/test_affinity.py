@@ -26,6 +26,11 @@ def test_questions_about_one_picture_have_one_key() -> None:
     assert len(keys) == 1 and keys != {key_of(user(picture("BBBB"), "question 0"))}
 
 
+def test_questions_about_one_video_have_one_key() -> None:
+    one, other = ({"type": "video_url", "video_url": {"url": f"https://a/{name}.mp4"}} for name in "ab")
+    assert key_of(user(one, "q")) == key_of(user(one, "p")) != key_of(user(other, "q"))
+
+
 def test_later_turns_stay_where_the_conversation_began() -> None:
     first = {"role": "user", "content": "What is left?"}
     later = [first, {"role": "assistant", "content": "A circle."}, {"role": "user", "content": "And right?"}]

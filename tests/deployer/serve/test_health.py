@@ -59,6 +59,7 @@ async def test_the_model_card_tells_length_and_limits(api: httpx.AsyncClient) ->
     card = (await api.get("/v1/models")).json()["data"][0]
     assert (card["id"], card["object"], card["max_model_len"]) == ("tiny", "model", 4096)
     assert card["limits"]["max_images"] == 32
+    assert (card["limits"]["max_videos"], card["limits"]["max_video_frames"]) == (4, 8)
     assert card["limits"]["max_body_bytes"] == 100_000
     tiles = {
         name: card["limits"][name] for name in ("max_image_tiles", "max_image_tokens", "image_tile_tokens")

@@ -164,9 +164,17 @@ async def test_all_faults_are_named_at_once(api: httpx.AsyncClient) -> None:
     [
         (3, "messages[0].content", "a string or a list of parts"),
         (None, "messages[0]", "must hold `content`: a string or a list of parts"),
-        ([{"type": "video"}], "messages[0].content[0].type", '`text`, `image_url`, got "video"'),
-        ([{"text": "a"}], "messages[0].content[0].type", "is missing: must be one of `text`, `image_url`"),
-        ([3], "messages[0].content[0]", "an object whose `type` is one of `text`, `image_url`, got 3"),
+        ([{"type": "video"}], "messages[0].content[0].type", '`text`, `image_url`, `video_url`, got "video"'),
+        (
+            [{"text": "a"}],
+            "messages[0].content[0].type",
+            "is missing: must be one of `text`, `image_url`, ",
+        ),
+        (
+            [3],
+            "messages[0].content[0]",
+            "whose `type` is one of `text`, `image_url`, `video_url`, got 3",
+        ),
         ([{"type": "text"}], "messages[0].content[0].text", "missing"),
         ([{"type": "image_url", "image_url": "x"}], "messages[0].content[0].image_url", "object"),
         (

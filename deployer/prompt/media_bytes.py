@@ -1,4 +1,4 @@
-"""From where a picture was said to be to its encoded bytes: data:, http(s): and file: URLs, paths, bytes."""
+"""From where a picture or a video is said to be to its bytes: data:, http(s), file: URLs, paths, bytes."""
 
 import asyncio
 import base64
@@ -10,22 +10,26 @@ from urllib.parse import unquote, unquote_to_bytes, urlsplit
 
 from deployer.config.schema import VisionConfig
 from deployer.prompt.fetch import Fetcher, FetchLimits
-from deployer.prompt.image_errors import ImageError
+from deployer.prompt.media import MAX_BYTES, NOUNS, Medium, refused
+from engines.errors import RequestError
 
 
-class ImageBytes:
-    """Reads pictures within the limits of `vision`."""
+class MediaBytes:
+    """Reads pictures, or videos, within the limits of `vision`."""
 
-    def __init__(self, fetcher: Fetcher, *, max_image_bytes: int, file_root: Path | None) -> None:
-        self._fetcher = fetcher
-        self._limit = max_image_bytes
+    def __init__(self, limits: FetchLimits, *, file_root: Path | None) -> None:
+        self._fetcher = Fetcher(limits)
+        self._medium: Medium = limits.medium
+        self._limit = limits.max_bytes
         self._root = file_root
 
     async def read(self, source: str | bytes | Path, *, index: int) -> bytes:
-        """Return the encoded picture, at least one byte and at most the limit. Raises ImageError."""
+        """Return the encoded file, at least one byte and at most the limit. Raises RequestError."""
         data = await self._data(source, index)
         if not data:
-            raise ImageError("0 bytes: a picture file was expected", code="image_empty", index=index)
+            raise self._refused(
+                f"0 bytes: a {NOUNS[self._medium]} file was expected", fault="empty", index=index
+            )
         if len(data) > self._limit:
             raise self._too_large(len(data), index)
         return data
@@ -42,9 +46,9 @@ class ImageBytes:
             return await asyncio.to_thread(self._file, self._below_root(source.strip(), index), index)
         if scheme in ("http", "https"):
             return await self._fetcher.fetch(source.strip(), index=index)
-        raise ImageError(
+        raise self._refused(
             f"`{source[:40]}`: must be a data:, http:, https: or file: URL",
-            code="image_url_invalid",
+            fault="url_invalid",
             index=index,
         )
 
@@ -52,7 +56,7 @@ class ImageBytes:
         """Decode `data:[type][;base64],...` (RFC 2397), its length looked at first."""
         head, comma, body = url.partition(",")
         if not comma:
-            raise ImageError("data: URL without a comma", code="image_url_invalid", index=index)
+            raise self._refused("data: URL without a comma", fault="url_invalid", index=index)
         if not head.lower().endswith(";base64"):
             return unquote_to_bytes(body)
         if len(body) > self._limit * 2:  # base64 is 4/3; line breaks and percent signs may come on top
@@ -61,27 +65,27 @@ class ImageBytes:
         try:
             return base64.b64decode(compact + "=" * (-len(compact) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
-            raise ImageError(
-                f"data: URL is not base64: {error}", code="image_url_invalid", index=index
+            raise self._refused(
+                f"data: URL is not base64: {error}", fault="url_invalid", index=index
             ) from error
 
     def _below_root(self, url: str, index: int) -> Path:
         """Return the file a file: URL means, links followed, where it lies below `vision.file_root`."""
         if self._root is None:
-            raise ImageError(
+            raise self._refused(
                 "file: URLs are off: set vision.file_root to a folder, or send a data: URL",
-                code="image_file_refused",
+                fault="file_refused",
                 index=index,
             )
         try:
             parts = urlsplit(url)
         except ValueError as error:
-            raise ImageError(
-                f"`{url[:120]}` is no URL: {error}", code="image_url_invalid", index=index
+            raise self._refused(
+                f"`{url[:120]}` is no URL: {error}", fault="url_invalid", index=index
             ) from error
-        outside = ImageError(
+        outside = self._refused(
             f"`{url[:120]}` does not name a readable file below vision.file_root",
-            code="image_file_refused",
+            fault="file_refused",
             index=index,
         )
         if parts.netloc not in ("", "localhost") or "\0" in unquote(parts.path):
@@ -101,15 +105,15 @@ class ImageBytes:
             # Links were followed before: one put there since must not lead outside `vision.file_root`.
             handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except (OSError, ValueError) as error:
-            raise ImageError(
+            raise self._refused(
                 f"{path} cannot be read: {error.strerror if isinstance(error, OSError) else error}",
-                code="image_file_refused",
+                fault="file_refused",
                 index=index,
             ) from error
         try:
             state = os.fstat(handle)
             if not stat.S_ISREG(state.st_mode):
-                raise ImageError(f"{path} is not a regular file", code="image_file_refused", index=index)
+                raise self._refused(f"{path} is not a regular file", fault="file_refused", index=index)
             if state.st_size > self._limit:
                 raise self._too_large(state.st_size, index)
             with os.fdopen(handle, "rb", closefd=False) as file:
@@ -117,23 +121,35 @@ class ImageBytes:
         finally:
             os.close(handle)
 
-    def _too_large(self, size: int, index: int) -> ImageError:
-        return ImageError(
-            f"{size:,} bytes: must be at most {self._limit:,} (vision.max_image_bytes); "
-            "send a smaller picture",
-            code="image_too_large",
+    def _too_large(self, size: int, index: int) -> RequestError:
+        return self._refused(
+            f"{size:,} bytes: must be at most {self._limit:,} ({MAX_BYTES[self._medium]}); "
+            f"send a smaller {NOUNS[self._medium]}",
+            fault="too_large",
             index=index,
         )
 
+    def _refused(self, message: str, *, fault: str, index: int) -> RequestError:
+        return refused(self._medium, message, fault=fault, index=index)
 
-def image_bytes(vision: VisionConfig) -> ImageBytes:
+
+def image_bytes(vision: VisionConfig) -> MediaBytes:
     """Return what reads pictures within these limits."""
+    return _media_bytes(vision, "image", max_bytes=vision.max_image_bytes, timeout_s=vision.fetch_timeout_s)
+
+
+def video_bytes(vision: VisionConfig) -> MediaBytes:
+    """Return what reads videos within these limits."""
+    return _media_bytes(vision, "video", max_bytes=vision.max_video_bytes, timeout_s=vision.video_timeout_s)
+
+
+def _media_bytes(vision: VisionConfig, medium: Medium, *, max_bytes: int, timeout_s: float) -> MediaBytes:
     limits = FetchLimits(
-        max_image_bytes=vision.max_image_bytes,
-        fetch_timeout_s=vision.fetch_timeout_s,
+        medium=medium,
+        max_bytes=max_bytes,
+        timeout_s=timeout_s,
         max_redirects=vision.max_redirects,
         allowed_domains=vision.allowed_domains,
         allow_private_addresses=vision.allow_private_addresses,
     )
-    root = None if vision.file_root is None else Path(vision.file_root)
-    return ImageBytes(Fetcher(limits), max_image_bytes=vision.max_image_bytes, file_root=root)
+    return MediaBytes(limits, file_root=None if vision.file_root is None else Path(vision.file_root))

@@ -6,20 +6,21 @@ from typing import Any
 import pytest
 from picture_host import ok, picture_host
 
-from deployer.prompt.fetch import Fetcher, FetchLimits
-from deployer.prompt.image_bytes import ImageBytes
+from deployer.prompt.fetch import FetchLimits
 from deployer.prompt.image_errors import ImageError
+from deployer.prompt.media_bytes import MediaBytes
 
 
-def reader(*, max_image_bytes: int = 1000, file_root: Path | None = None) -> ImageBytes:
+def reader(*, max_image_bytes: int = 1000, file_root: Path | None = None) -> MediaBytes:
     limits = FetchLimits(
-        max_image_bytes=max_image_bytes,
-        fetch_timeout_s=2,
+        medium="image",
+        max_bytes=max_image_bytes,
+        timeout_s=2,
         max_redirects=0,
         allowed_domains=None,
         allow_private_addresses=True,
     )
-    return ImageBytes(Fetcher(limits), max_image_bytes=max_image_bytes, file_root=file_root)
+    return MediaBytes(limits, file_root=file_root)
 
 
 async def refused(source: Any, code: str, **options: Any) -> str:

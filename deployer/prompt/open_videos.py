@@ -1,0 +1,186 @@
+"""The videos of a prompt, read and looked at: which frames each of them becomes. One of each is decoded.
+
+Downloads run on the event loop, files are opened on threads.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+
+from PIL import Image
+
+from deployer.config.schema import VisionConfig
+from deployer.prompt.frame_choice import FrameWish, chosen_frames, num_chosen
+from deployer.prompt.frame_list import FRAMES_URL, FrameList, open_frames
+from deployer.prompt.media_bytes import video_bytes
+from deployer.prompt.messages import Message, Part, VideoPart, VideoSource
+from deployer.prompt.seen_video import FramePart, SeenVideo
+from deployer.prompt.together import together
+from deployer.prompt.video_errors import VideoError
+from deployer.prompt.video_file import VideoFile, open_video
+from engines.errors import RequestError
+from engines.vision.video_spec import VideoSpec
+
+
+class VideoReader:
+    """Reads the videos of any number of prompts at once, within the limits of the config."""
+
+    def __init__(self, limits: VisionConfig, spec: VideoSpec | None, *, threads: ThreadPoolExecutor) -> None:
+        """`spec`: None for a model that takes none, which refuses all."""
+        self._limits = limits
+        self._deployed = FrameWish(num_frames=limits.video_frames, fps=limits.video_fps)
+        self._spec = spec
+        self._bytes = video_bytes(limits)
+        self._threads = threads
+
+    async def seen(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the messages with frames in the place of videos. Raises RequestError."""
+        self._check(messages)
+        seen = await together(self._seen(part, index) for index, part in enumerate(_videos(messages)))
+        self._check_together(seen)
+        pairs = zip(_videos(messages), seen, strict=True)
+        frames = iter([self._frames(video, part) for part, video in pairs])
+        return [_exchanged(message, frames) for message in messages]
+
+    async def fetch(self, messages: Sequence[Message]) -> list[Message]:
+        """Return the messages with their videos read: bytes for URLs and paths. Raises RequestError."""
+        self._check(messages)
+        read = await together(self._read(part.source, index) for index, part in enumerate(_videos(messages)))
+        pairs = zip(_videos(messages), read, strict=True)
+        parts = iter([(replace(part, source=source),) for part, source in pairs])
+        return [_exchanged(message, parts) for message in messages]
+
+    def _check(self, messages: Sequence[Message]) -> None:
+        for position, message in enumerate(messages):
+            count = sum(isinstance(part, VideoPart) for part in message.parts)
+            if count and self._spec is None:
+                raise RequestError(
+                    "this model takes no videos: send frames as pictures (`image_url`), or serve one "
+                    "that does",
+                    code="videos_not_supported",
+                )
+            if count and message.role != "user":
+                raise RequestError(
+                    f"message {position + 1} ({message.role}) holds a video: only user messages may",
+                    code="video_placement",
+                )
+        count, most = len(_videos(messages)), self._limits.max_videos
+        if count > most:
+            raise RequestError(
+                f"{count:,} videos: must be at most {most:,} a request (vision.max_videos)",
+                code="too_many_videos",
+            )
+
+    async def _seen(self, part: VideoPart, index: int) -> SeenVideo:
+        begun_s = time.perf_counter()
+        source = await self._read(part.source, index)
+        fetch_s = time.perf_counter() - begun_s
+        look = partial(self._look_at, source, part.wish, index)
+        footage, chosen = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        return SeenVideo(footage=footage, index=index, chosen=chosen, fetch_begun_s=begun_s, fetch_s=fetch_s)
+
+    async def _read(self, source: VideoSource, index: int) -> bytes | tuple[bytes | Image.Image, ...]:
+        """Return a video's bytes, or its frames."""
+        if isinstance(source, tuple):
+            return source
+        if isinstance(source, str) and source[:64].lstrip().lower().startswith(FRAMES_URL):
+            return await self._read_frames(source.strip()[len(FRAMES_URL) :], index)
+        return await self._bytes.read(source, index=index)
+
+    async def _read_frames(self, listed: str, index: int) -> tuple[bytes, ...]:
+        most = self._limits.max_video_bytes
+        if len(listed) > 2 * most:  # base64 is 4/3; line breaks may come on top
+            raise VideoError(
+                f"its frames are more than {most:,} bytes (vision.max_video_bytes); send fewer or smaller",
+                code="video_too_large",
+                index=index,
+            )
+        urls = [f"data:;base64,{frame}" for frame in listed.split(",")]
+        return tuple([await self._bytes.read(url, index=index) for url in urls])
+
+    def _look_at(
+        self, source: bytes | tuple[bytes | Image.Image, ...], wish: FrameWish, index: int
+    ) -> tuple[VideoFile | FrameList, tuple[int, ...]]:
+        assert self._spec is not None, "a model without videos has refused them"
+        limits = self._limits
+        footage: VideoFile | FrameList
+        if isinstance(source, tuple):
+            footage = open_frames(source, index=index, max_pixels=limits.max_image_pixels)
+            wanted = _of_list(footage, wish, index)
+        else:
+            footage = open_video(
+                source, index=index, max_pixels=limits.max_image_pixels, timeout_s=limits.video_timeout_s
+            )
+            wanted = self._of_file(footage, wish, index)
+        return footage, chosen_frames(self._spec.choice, footage.num_frames, wanted)
+
+    def _of_file(self, footage: VideoFile, wish: FrameWish, index: int) -> int:
+        """Return how many frames of a file are looked at; more than there may be are an error of who asks."""
+        assert self._spec is not None, "a model without videos has refused them"
+        most = self._limits.max_video_frames
+        wanted = num_chosen(
+            self._spec, wish, self._deployed, count=footage.num_frames, seconds=footage.seconds
+        )
+        if wanted <= most or footage.num_frames <= most:
+            return wanted
+        if wish == FrameWish():
+            return most
+        raise _too_many(_said(wish, footage, wanted), most, index)
+
+    def _check_together(self, videos: Sequence[SeenVideo]) -> None:
+        """Raise RequestError for more frames than a request may have."""
+        count, most = sum(len(video.chosen) for video in videos), self._limits.max_video_frames
+        if count > most:
+            raise (
+                _too_many(f"{count:,} frames with those of the videos before it", most, videos[-1].index)
+                if len(videos) > 1
+                else _too_many(f"{count:,} frames", most, videos[0].index)
+            )
+
+    def _frames(self, video: SeenVideo, part: VideoPart) -> tuple[FramePart, ...]:
+        assert self._spec is not None, "a model without videos has refused them"
+        fineness = part.fineness
+        if fineness.max_tiles is None:
+            fineness = replace(fineness, max_tiles=1)
+        return tuple(
+            FramePart(video=video, place=place, label=self._spec.label.format(place + 1), fineness=fineness)
+            for place in range(len(video.chosen))
+        )
+
+
+def _of_list(footage: FrameList, wish: FrameWish, index: int) -> int:
+    if wish.fps is not None:
+        raise VideoError(
+            f"`fps`={wish.fps:g} of a list of frames, which has no time: say `num_frames`, or send a file",
+            code="video_option_refused",
+            index=index,
+        )
+    return footage.num_frames if wish.num_frames is None else wish.num_frames
+
+
+def _said(wish: FrameWish, footage: VideoFile, wanted: int) -> str:
+    if wish.num_frames is not None:
+        return f"`num_frames`={wanted:,}"
+    return f"`fps`={wish.fps:g} of {footage.seconds:,.1f} s are {wanted:,} frames"
+
+
+def _too_many(what: str, most: int, index: int) -> VideoError:
+    return VideoError(
+        f"{what}: must be at most {most:,} a request (vision.max_video_frames); ask for fewer `num_frames`, "
+        "or a lower `fps`",
+        code="video_too_many_frames",
+        index=index,
+    )
+
+
+def _videos(messages: Sequence[Message]) -> list[VideoPart]:
+    return [part for message in messages for part in message.parts if isinstance(part, VideoPart)]
+
+
+def _exchanged(message: Message, others: Iterator[tuple[Part, ...]]) -> Message:
+    """Return the message with the next of `others` in the place of each video."""
+    parts = [next(others) if isinstance(part, VideoPart) else (part,) for part in message.parts]
+    return replace(message, parts=tuple(part for some in parts for part in some))

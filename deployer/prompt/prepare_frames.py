@@ -1,0 +1,61 @@
+"""The frames of one video, decoded one after the other; each is cut before the next one is decoded.
+
+No more than one whole frame is in memory at a time, whatever the video's size.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from PIL import Image
+
+from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.images import Picture
+from deployer.prompt.planned import PlannedImage
+from deployer.prompt.seen_video import SeenVideo
+
+
+def prepare_frames(
+    images: Sequence[PlannedImage],
+    video: SeenVideo,
+    tiles: ImageTiles,
+    *,
+    shared: tuple[int, ...],
+    timeout_s: float,
+) -> list[PreparedImage]:
+    """Return the frames of a video in their order. Raises VideoError."""
+    decoded = video.footage.frames(video.chosen, index=video.index, timeout_s=timeout_s)
+    prepared: list[PreparedImage] = []
+    begun_s = time.perf_counter()
+    for image, rgb in zip(images, decoded, strict=True):
+        decode_s = time.perf_counter() - begun_s
+        frame = tiles.prepare(
+            _as_picture(rgb, video, is_first=not prepared),
+            image.part.fineness,
+            plan=image.slot.plan,
+            shared=shared,
+            name=image.name,
+            start=image.start,
+            rows=image.slot.rows,
+            num_tokens=len(image.slot.token_ids),
+            may_stay_whole=False,
+        )
+        times = replace(frame.times, decode_begun_s=begun_s, decode_s=decode_s)
+        prepared.append(replace(frame, times=times))
+        begun_s = time.perf_counter()
+    return prepared
+
+
+def _as_picture(rgb: Image.Image, video: SeenVideo, *, is_first: bool) -> Picture:
+    """Return a frame as a picture; the first one has what is to be told of the whole video."""
+    return Picture(
+        image=rgb,
+        index=video.index,
+        width=rgb.width,
+        height=rgb.height,
+        orientation=1,
+        notes=video.notes if is_first else (),
+        data=None,
+        fetch_begun_s=video.fetch_begun_s,
+        fetch_s=video.fetch_s if is_first else 0.0,
+    )
