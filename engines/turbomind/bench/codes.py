@@ -1,16 +1,16 @@
-"""Cases of what makes codes of rows, makes numbers of packed weights, and makes rows of patches."""
+"""Cases of what makes codes of rows, and numbers of packed weights and of coded pages."""
 
 from collections.abc import Iterator
 from functools import partial
 
 import torch
 
-from engines.ops import Bf12, BytePixels, Int4, PatchLayout
+from engines.ops import Bf12, Int4
 from engines.pytorch.linear import quantize_rows_fp8
-from engines.pytorch.patch_rows import patch_rows as patch_rows_torch
 from engines.quant.bf12_shape import bf12_bytes
 from engines.quant.bf12_tiles import bf12_of, weight_of
 from engines.quant.int4_tiles import dequantize
+from engines.turbomind.bench.attention_cases import DIM, cache, cache_bytes, paged_batch
 from engines.turbomind.bench.elementwise import EPS, FFN, HIDDEN, TOKENS
 from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.linear_operands import make_layer, num_bytes
@@ -19,7 +19,7 @@ from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.dequantize_bf12 import dequantize_bf12
 from engines.turbomind.ops.dequantize_int4 import dequantize_int4
-from engines.turbomind.ops.patch_rows import patch_rows
+from engines.turbomind.ops.dequantize_pages import dequantize_pages
 from engines.turbomind.ops.quantize_rows import add_rms_norm_codes, quantize_rows, silu_mul_codes
 
 E4M3 = torch.float8_e4m3fn
@@ -54,7 +54,7 @@ def codes(gpu: Gpu) -> Iterator[Row]:
 
 
 def unpacked(gpu: Gpu) -> Iterator[Row]:
-    """Yield layers in 12 and 4 bits that become matrices of bf16."""
+    """Yield layers in 12 and 4 bits and pages of int8 that become numbers of bf16."""
     for name in ("qkv", "gate_up"):
         outputs, inputs = LINEARS[name]
         shape, written = f"{name} {outputs}x{inputs}", 2 * outputs * inputs
@@ -74,6 +74,22 @@ def unpacked(gpu: Gpu) -> Iterator[Row]:
             num_bytes=num_bytes("nibble", outputs, inputs) + written,
             torch_us=time_us([partial(dequantize, one, torch.bfloat16) for one in nibbles[:2]], replays=3),
         )
+    yield _pages(gpu, num_seqs=8, length=4096, page_tokens=64)
+
+
+def _pages(gpu: Gpu, *, num_seqs: int, length: int, page_tokens: int) -> Row:
+    batch = paged_batch(num_seqs=num_seqs, new=length, prefix=0, page_tokens=page_tokens)
+    layers = [cache(batch, page_tokens=page_tokens, format="int8") for _ in range(4)]
+    pages_BP, kv_lens_B, dtype = batch.pages_BP, batch.kv_lens_B, torch.bfloat16
+    call = partial(dequantize_pages, gpu, room=pages_BP.numel(), dim=DIM, dtype=dtype)
+    calls = [partial(call, layer, pages_BP, kv_lens_B) for layer in layers]
+    tokens = num_seqs * length
+    return Row(
+        op="dequantize_pages",
+        shape=f"int8, {num_seqs} x {length} tokens",
+        us=time_us(calls),
+        num_bytes=cache_bytes(tokens, "int8") + cache_bytes(tokens, "none"),
+    )
 
 
 def _packed(outputs: int, inputs: int) -> Bf12:
@@ -86,25 +102,3 @@ def _nibbles(outputs: int, inputs: int) -> Int4:
     layer = make_layer("nibble", outputs, inputs)
     assert isinstance(layer, Int4), "nibbles are codes of 4 bits"
     return layer
-
-
-def patches(gpu: Gpu) -> Iterator[Row]:
-    """Yield the rows of InternViT's first product, of bytes."""
-    layout = PatchLayout(patch=14, has_class=True)
-    numbers = torch.randn(3, 256, device="cuda").bfloat16()
-    for tiles in (1, 8, 13):
-        size = tiles * (448 * 448 * 3 + 1025 * layout.width * 2)
-        pixels = [
-            BytePixels(
-                bytes_ISSC=torch.randint(0, 256, (tiles, 448, 448, 3), dtype=torch.uint8, device="cuda"),
-                numbers_C256=numbers,
-            )
-            for _ in range(num_sets(size))
-        ]
-        yield Row(
-            op="patch_rows",
-            shape=f"{tiles} tiles of 448 pixels",
-            us=time_us([partial(patch_rows, gpu, one, layout) for one in pixels]),
-            num_bytes=size,
-            torch_us=time_us([partial(patch_rows_torch, one, layout) for one in pixels]),
-        )

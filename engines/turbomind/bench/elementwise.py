@@ -2,13 +2,21 @@
 
 from collections.abc import Iterator
 from functools import partial
+from itertools import product
 
 import torch
 import torch.nn.functional as F
 
-from engines.ops import KvLayer
+from engines.options import KvFormat
 from engines.pytorch.ops_torch import TorchOps
-from engines.turbomind.bench.attention_cases import DIM, HEADS, KV_HEADS
+from engines.turbomind.bench.attention_cases import (
+    DIM,
+    HEADS,
+    KV_HEADS,
+    cache,
+    cache_bytes,
+    paged_batch,
+)
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
@@ -77,19 +85,19 @@ def activations(gpu: Gpu) -> Iterator[Row]:
 
 
 def ropes(gpu: Gpu) -> Iterator[Row]:
-    """Yield the rotation with the write of keys and values."""
-    for tokens in TOKENS:
-        shape = (tokens // 64 + 1, KV_HEADS, 64, DIM)
-        kv = KvLayer(keys_PKTD=random(*shape), values_PKTD=random(*shape))
-        slots = torch.randperm(64 * shape[0], device="cuda")[:tokens]
-        size = tokens * (2 * HEADS + 4 * KV_HEADS) * DIM * 2
+    """Yield the rotation with the write of keys and values, as they are and as codes."""
+    formats: tuple[KvFormat, ...] = ("none", "int8")
+    for format, tokens in product(formats, TOKENS):
+        batch = paged_batch(num_seqs=1, new=tokens, prefix=0, page_tokens=64)
+        kv, slots = cache(batch, page_tokens=64, format=format), batch.slots_T
+        size = tokens * 2 * (HEADS + KV_HEADS) * DIM * 2 + cache_bytes(tokens, format)
         x = [random(tokens, HEADS + 2 * KV_HEADS, DIM) for _ in range(num_sets(size))]
         cos, sin = torch.randn(2, tokens, DIM // 2, device="cuda")
         keys = HEADS + KV_HEADS
         parts = [(one[:, :HEADS], one[:, HEADS:keys], one[:, keys:]) for one in x]
         yield Row(
-            op="rope_store_kv",
-            shape=f"T={tokens} {HEADS}/{KV_HEADS}x{DIM}",
+            op="rope_store_kv" if format == "none" else "rope_store_codes",
+            shape=f"T={tokens} {HEADS}/{KV_HEADS}x{DIM}" + ("" if format == "none" else f" {format}"),
             us=time_us([partial(rope.rope_store_kv, gpu, *qkv, cos, sin, kv, slots) for qkv in parts]),
             num_bytes=size,
             torch_us=time_us([partial(TorchOps().rope_store_kv, *qkv, cos, sin, kv, slots) for qkv in parts]),

@@ -11,11 +11,12 @@ import torch
 
 from engines.turbomind.bench.attention import decodes, fulls, prefills, prefills_of_codes
 from engines.turbomind.bench.choice import choices
-from engines.turbomind.bench.codes import codes, patches, unpacked
+from engines.turbomind.bench.codes import codes, unpacked
 from engines.turbomind.bench.elementwise import activations, norms, ropes
 from engines.turbomind.bench.linear import linears
 from engines.turbomind.bench.many_rows import gated_tiles, tower_products
 from engines.turbomind.bench.packed_linears import packed_linears
+from engines.turbomind.bench.pictures import patches, photos
 from engines.turbomind.bench.table import Ceilings, Row, heading, line
 from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops
 from engines.turbomind.gpu import Gpu
@@ -34,6 +35,7 @@ FAMILIES: dict[str, Callable[[Gpu], Iterator[Row]]] = {
     "linear_tiles": gated_tiles,
     "tower": tower_products,
     "patch_rows": patches,
+    "cut_tiles": photos,
     "codes": codes,
     "dequantize": unpacked,
     "choose_token": choices,

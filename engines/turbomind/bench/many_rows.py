@@ -18,9 +18,9 @@ from engines.turbomind.bench.packed_linears import CODES_RATE
 from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import random, sustained_us
 from engines.turbomind.gpu import Gpu
+from engines.turbomind.ops import linear_columns, linear_rows
 from engines.turbomind.ops.after_product import After
-from engines.turbomind.ops.linear_columns import cut_of, linear_columns
-from engines.turbomind.ops.linear_rows import linear_rows
+from engines.turbomind.ops.linear_after import linear_after, linear_tower
 from engines.turbomind.ops.quantize_rows import quantize_rows
 
 PROMPT_ROWS, SETS, SECONDS = 8192, 3, 0.1
@@ -46,30 +46,46 @@ def gated_tiles(gpu: Gpu) -> Iterator[Row]:
 
 
 def tower_products(gpu: Gpu) -> Iterator[Row]:
-    """Yield the layers of a vision tower by the kernel that takes them, with what follows them."""
+    """Yield the layers of a vision tower, with what follows them, that the engine leaves to no library."""
     for name, (outputs, inputs, after) in LAYERS.items():
         for tiles in TILES:
-            yield _tower_row(gpu, name, outputs, inputs, after, num_rows=tiles * TOKENS)
+            row = _tower_row(gpu, name, outputs, inputs, after, num_rows=tiles * TOKENS)
+            if row is not None:
+                yield row
 
 
-def _tower_row(gpu: Gpu, name: str, outputs: int, inputs: int, after: After, *, num_rows: int) -> Row:
+def _tower_row(gpu: Gpu, name: str, outputs: int, inputs: int, after: After, *, num_rows: int) -> Row | None:
     layers = [Dense(weight_OI=random(outputs, inputs), bias_O=random(outputs)) for _ in range(8)]
     x, residual, scale = random(num_rows, inputs), random(num_rows, outputs), random(outputs)
     adds = after == "add"
-    cut = cut_of(gpu, x, layers[0], after)
-    call = partial(linear_rows, gpu, x) if cut is None else partial(linear_columns, gpu, x, cut=cut)
-    if adds:
-        call = partial(call, residual_TO=residual, scale_O=scale)
-    calls = [partial(call, layer, after=after) for layer in layers]
+    if linear_columns.cut_of(gpu, x, layers[0], after) is not None:
+        op = "linear_columns"
+    elif after != "nothing" and linear_rows.takes(layers[0], gpu, x):
+        op = "linear_rows"
+    else:
+        return None
+    if after == "nothing":
+        calls = [partial(linear_tower, gpu, x, layer) for layer in layers]
+    else:
+        added = (residual, scale) if adds else (None, None)
+        calls = [partial(_followed, gpu, x, layer, after, *added) for layer in layers]
     elements = num_rows * (inputs + outputs * (2 if adds else 1)) + outputs * inputs
     return Row(
-        op="linear_rows" if cut is None else "linear_columns",
+        op=op,
         shape=f"M={num_rows} {name} {outputs}x{inputs} {after}",
         us=_sustained(calls),
         num_bytes=2 * elements,
         num_flops=2.0 * num_rows * outputs * inputs,
         torch_us=_sustained([partial(_by_torch, x, residual, scale, after, layer) for layer in layers]),
     )
+
+
+def _followed(
+    gpu: Gpu, x: Tensor, layer: Dense, after: After, residual: Tensor | None, scale: Tensor | None
+) -> Tensor:
+    out = linear_after(gpu, x, layer, after, residual_TO=residual, scale_O=scale)
+    assert out is not None, "one of the two kernels takes it"
+    return out
 
 
 def _by_torch(x: Tensor, residual: Tensor, scale: Tensor, after: After, layer: Dense) -> Tensor:

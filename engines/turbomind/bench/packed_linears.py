@@ -30,11 +30,11 @@ from engines.turbomind.bench.timing import num_sets, time_us
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.linear_bf12 import linear_bf12
 from engines.turbomind.ops.linear_codes import library_codes
+from engines.turbomind.ops.linear_even import linear_even
 from engines.turbomind.ops.linear_fp7 import linear_fp7
 from engines.turbomind.ops.linear_int4_hopper import linear_int4_hopper
 from engines.turbomind.ops.linear_skinny_int4 import linear_skinny_int4
 
-NAMES = ("qkv", "gate_up", "down")
 CODES_RATE = 2.0  # products of 8 bits a clock over those of bf16: H200 datasheet, 2024-11
 
 
@@ -46,6 +46,7 @@ class Case:
     kind: LayerKind
     num_rows: tuple[int, ...]
     call: Callable[[Gpu, Rows, Layer], Tensor]
+    names: tuple[str, ...] = ("qkv", "gate_up", "down")
     packed: bool = False  # in 12 bits
     rate: float = 1.0
 
@@ -54,7 +55,8 @@ def packed_linears(gpu: Gpu) -> Iterator[Row]:
     """Yield every format, layer and number of rows."""
     hopper = partial(Case, op="linear_hopper", call=partial(product, cut=None))
     cases = (
-        hopper(kind="dense", num_rows=(64, 128, 256)),
+        hopper(kind="dense", num_rows=(64, 128)),
+        Case(op="linear_even", kind="dense", num_rows=(192, 256), call=_even, names=("gate_up",)),
         Case(op="linear_bf12", kind="dense", num_rows=(1, 8, 32, 64, 128), call=_bf12, packed=True),
         hopper(kind="e4m3", num_rows=(8, 64, 256), rate=CODES_RATE),
         hopper(kind="int8", num_rows=(32, 64, 256), rate=CODES_RATE),
@@ -63,7 +65,7 @@ def packed_linears(gpu: Gpu) -> Iterator[Row]:
         Case(op="linear_int4_hopper", kind="nibble", num_rows=(16, 64, 256), call=_int4_hopper),
     )
     for case in cases:
-        for name in NAMES:
+        for name in case.names:
             yield from _rows_of(gpu, case, name)
 
 
@@ -99,6 +101,11 @@ def _library(rows: Rows, layer: Layer) -> Tensor:
             return library_codes(rows.codes_TI, rows.scale_T, layer, torch.bfloat16)
         case Int4():
             raise ValueError("the library has no codes of 4 bits")
+
+
+def _even(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
+    assert isinstance(layer, Dense), "the layers of this case have 16 bits"
+    return linear_even(gpu, rows.x_TI, layer)
 
 
 def _bf12(gpu: Gpu, rows: Rows, layer: Layer) -> Tensor:
