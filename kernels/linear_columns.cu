@@ -86,10 +86,17 @@ DEVICE bool ends(int group) { return !kSplit || group == int(blockIdx.x) % 2; }
 
 DEVICE void wait_until_left(Layout& shared, int place) { barrier_wait(shared.empty[place % STAGES], place / STAGES % 2 ^ 1); }
 
-DEVICE void produce(const Problem& problem, Layout& shared) {
-    const int num_slabs = problem.num_slabs, ahead = min(STAGES, num_slabs);
+DEVICE int slabs_ahead(const Problem& problem) { return min(STAGES, problem.num_slabs); }
+
+// Weights of the first stages: the kernel ahead cannot have written them.
+DEVICE void copy_first_weights(const Problem& problem, Layout& shared) {
     const Tile tile(problem);
-    for (int i = 0; i < ahead; i++) copy_weight(problem, shared, i, tile);
+    for (int i = 0; i < slabs_ahead(problem); i++) copy_weight(problem, shared, i, tile);
+}
+
+DEVICE void produce(const Problem& problem, Layout& shared) {
+    const int num_slabs = problem.num_slabs, ahead = slabs_ahead(problem);
+    const Tile tile(problem);
     wait_for_predecessor();
     for (int i = 0; i < ahead; i++) copy_x(problem, shared, i, tile);
     for (int i = ahead; i < num_slabs; i++) {
@@ -255,7 +262,13 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         barriers_are_set();
         if (kSplit) barrier_expect(shared.sums_there, int(sizeof shared.sums));
     }
-    cluster_meet();  // none sends before the other's barrier is set
+    if constexpr (kSplit) {
+        __syncwarp();
+        cluster_arrive();
+    }
+    if (threadIdx.x == 0) copy_first_weights(problem, shared);  // by who has set the barriers: under way while the block meets
+    __syncthreads();
+    if constexpr (kSplit) cluster_wait();  // none sends before the other's barrier is set
     if (threadIdx.x >= 128) {
         // Of the 512 registers that four lanes of different warpgroups start with, 504 of three.
         if constexpr (GROUPS == 2) take_registers<232>();
@@ -267,5 +280,5 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         if (threadIdx.x == 0) produce(problem, shared);
         __syncwarp();
     }
-    cluster_meet();  // none ends while the other still sends to it
+    // Of blocks that split the inputs each waits for all that the other sends it, so none ends before that is there.
 }

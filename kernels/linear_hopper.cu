@@ -348,8 +348,9 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(kThreads, 1) void li
         leave(shared, sum, own);
     }
     wait_for_predecessor();  // it may still read what this kernel writes, or write the scales of x
-    cluster_meet();
+    if constexpr (CLUSTER > 1) cluster_meet();
+    else __syncthreads();
     asm volatile("" : "+r"(num_rows));  // the tile is found once more: no register holds it through the products
     finish(shared, row_scales, bias, out, Tile(num_rows), num_rows, num_outputs);
-    cluster_meet();  // none ends while another reads its sums
+    if constexpr (CLUSTER > 1) cluster_meet();  // none ends while another reads its sums
 }

@@ -238,7 +238,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(384, 1) void linear_
         for (int i = 0; i < 8 * kBoxes; i++) barrier_init(shared.residual_there[i / kBoxes][i % kBoxes], 1);
         barriers_are_set();
     }
-    cluster_meet();  // none sends before the other's barriers are set
+    open_ring(problem, shared);
     if (threadIdx.x >= 128) {
         take_registers<232>();  // with the 40 below 504 in all, which 384 threads start with: who asked for more would wait for ever
         consume(problem, shared);
@@ -247,5 +247,4 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(384, 1) void linear_
         if (threadIdx.x == 0) produce(problem, shared);
         __syncwarp();
     }
-    cluster_meet();  // none ends while the other still sends to it
 }

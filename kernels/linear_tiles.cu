@@ -219,7 +219,7 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(384, 1) void linear_
         }
         barriers_are_set();
     }
-    cluster_meet();  // none sends before the other's barriers are set
+    open_ring(problem, shared);
     if (threadIdx.x >= 128) {
         take_registers<232>();
         consume(problem, shared);
@@ -228,5 +228,4 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(384, 1) void linear_
         if (threadIdx.x == 0) produce(problem, shared);
         __syncwarp();
     }
-    cluster_meet();  // none ends while the other still sends to it
 }

@@ -61,15 +61,33 @@ DEVICE void wait_for_other(Layout& shared, int stage, int parity) {
     if constexpr (CLUSTER == 2) barrier_wait(shared.free_there[stage], parity);
 }
 
-DEVICE void produce(const Problem& problem, Layout& shared) {
-    const int num_tiles = problem.num_tiles(), ahead = min(STAGES, problem.num_slabs);
-    const int first = blockIdx.x / CLUSTER, step = gridDim.x / CLUSTER;
-    const Tile opening(problem, first);
+// Weights of the first stages: the kernel ahead cannot have written them.
+DEVICE void copy_first_weights(const Problem& problem, Layout& shared) {
+    const int ahead = min(STAGES, problem.num_slabs);
+    const Tile opening(problem, blockIdx.x / CLUSTER);
     for (int i = 0; i < ahead; i++) open_stage(shared, i);
     for (int i = 0; i < ahead; i++) {
         wait_for_other(shared, i, 0);
         copy_weight(problem, shared, i, i, opening);
     }
+}
+
+// When thread 0 has set the barriers: all may use them, and the first copies are under way. No block waits for the other when it ends:
+// each has waited for all that comes from there.
+DEVICE void open_ring(const Problem& problem, Layout& shared) {
+    if constexpr (CLUSTER == 2) {
+        __syncwarp();
+        cluster_arrive();
+        cluster_wait();  // none sends before the other's barriers are set
+    }
+    if (threadIdx.x == 0) copy_first_weights(problem, shared);
+    __syncthreads();
+}
+
+DEVICE void produce(const Problem& problem, Layout& shared) {
+    const int num_tiles = problem.num_tiles(), ahead = min(STAGES, problem.num_slabs);
+    const int first = blockIdx.x / CLUSTER, step = gridDim.x / CLUSTER;
+    const Tile opening(problem, first);
     wait_for_predecessor();
     Ring ring;
     for (int i = 0; i < ahead; i++, ring.advance()) copy_x(problem, shared, i, i, opening);

@@ -41,11 +41,7 @@ def columns_choice(
     def cost(cut: ColumnsCut) -> float:
         return columns_us(cut, inputs, after)
 
-    tiles = [(*tile, 1) for tile in TILES]
-    if inputs >= _SPLIT_INPUTS:
-        tiles += [(rows, groups, 2) for rows, groups in TILES if groups == 2]
-    cuts = [make_cut(*tile, bytes_per_block=bytes_per_block) for tile in tiles]
-    cuts = [cut for cut in cuts if cut.num_blocks(num_rows, outputs) <= num_sms // cut.cluster * cut.cluster]
+    cuts = cuts_at_once(num_rows, outputs, inputs, num_sms=num_sms, bytes_per_block=bytes_per_block)
     if not cuts:
         return None  # of tiles by turns the ends are not beside the products of the next, as in `linear_rows`
     best = min(cuts, key=cost)
@@ -54,6 +50,17 @@ def columns_choice(
         _library_us(num_rows, outputs, inputs, after),
     )
     return best if cost(best) < _CERTAIN * others else None
+
+
+def cuts_at_once(
+    num_rows: int, outputs: int, inputs: int, *, num_sms: int, bytes_per_block: int
+) -> list[ColumnsCut]:
+    """Return the cuts whose tiles are all done at once."""
+    tiles = [(*tile, 1) for tile in TILES]
+    if inputs >= _SPLIT_INPUTS:
+        tiles += [(rows, groups, 2) for rows, groups in TILES if groups == 2]
+    cuts = [make_cut(*tile, bytes_per_block=bytes_per_block) for tile in tiles]
+    return [cut for cut in cuts if cut.num_blocks(num_rows, outputs) <= num_sms // cut.cluster * cut.cluster]
 
 
 def most_rows(outputs: int, *, num_sms: int) -> int:

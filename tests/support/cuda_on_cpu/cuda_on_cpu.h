@@ -59,7 +59,7 @@ struct Fiber {
     jmp_buf place;       // where it gave way
     bool begun = false, done = false;
     const Barrier* waits_for = nullptr;
-    long waits_past = 0;
+    long waits_past = 0, cluster_past = 0;  // the latter: of its last `cluster_arrive`
     std::function<bool()> goes_on;  // where it waits for something else than a barrier of threads
     std::vector<std::vector<std::function<void()>>> copies{1}, products{1}, stores{1};  // committed groups, then the open one
     struct Accumulator {
