@@ -108,7 +108,7 @@ def measure(folder: Path, spec: ModelSpec, engine: EngineOptions, options: Parit
 def unreadable(golden: GoldenFolder, case: str) -> str | None:
     """Return why a case cannot be asked here; None where it can."""
     if golden.find("pixel_values_videos", case) is not None:
-        return "a video: prompts take pictures and text"
+        return "a video: text and pictures are compared"
     return None
 
 

@@ -21,24 +21,23 @@ from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.fineness import Fineness
 from deployer.prompt.grammar_vocabulary import grammar_vocabulary
-from deployer.prompt.image_errors import ImageError
 from deployer.prompt.image_tiles import PreparedImage, image_tiles
-from deployer.prompt.image_tokens import ImageTokens, image_tokens
+from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.images import Picture
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.open_pictures import PictureReader
 from deployer.prompt.open_template import open_template, token_text
 from deployer.prompt.open_videos import VideoReader
+from deployer.prompt.picture_slots import picture_slots
 from deployer.prompt.pixel_pool import pixel_pool
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.prepare import prepare_images
-from deployer.prompt.seen_video import FramePart, SeenVideo
+from deployer.prompt.seen_video import SeenVideo, VideoShown
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.template_choice import known_templates
 from deployer.prompt.template_fields import with_fields_file
 from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from deployer.prompt.tool_format import check_tools
-from deployer.prompt.video_errors import VideoError
 from engines.errors import RequestError
 from engines.messages import Vocabulary
 from engines.spec import ModelSpec, VisionSpec
@@ -104,9 +103,9 @@ class PromptBuilder:
         self._pictures = PictureReader(
             cfg.vision, takes_pictures=self._tiles is not None, threads=self._threads
         )
-        self._videos = VideoReader(
-            cfg.vision, None if spec.vision is None else spec.vision.video, threads=self._threads
-        )
+        video = None if spec.vision is None else spec.vision.video
+        self._clip = None if video is None else video.clip
+        self._videos = VideoReader(cfg.vision, video, threads=self._threads)
 
     async def chat(
         self,
@@ -225,26 +224,13 @@ class PromptBuilder:
     def _slots(
         self,
         pictures: Sequence[Picture | SeenVideo | ImageSize],
-        parts: Sequence[ImagePart | FramePart | ImageSize],
+        parts: Sequence[ImagePart | VideoShown | ImageSize],
     ) -> list[ImageTokens]:
-        """Return the tokens of each picture and each frame."""
         if self._tiles is None or self._image_id is None:
             return []
-        slots = []
-        for index, (picture, part) in enumerate(zip(pictures, parts, strict=True)):
-            try:
-                plan = self._tiles.plan(picture, part.fineness, index=index, num_images=len(pictures))
-            except ImageError as error:
-                if not isinstance(picture, SeenVideo):
-                    raise
-                code = error.code.replace("image_", "video_", 1)
-                raise VideoError(error.about, code=code, index=picture.index) from error
-            segments = self._tiles.segments(plan)
-            shapes = self._tiles.shapes(plan, part.fineness)
-            slots.append(
-                image_tokens(plan, segments, shapes=shapes, image_id=self._image_id, tokenizer=self.tokenizer)
-            )
-        return slots
+        return picture_slots(
+            pictures, parts, self._tiles, image_id=self._image_id, clip=self._clip, tokenizer=self.tokenizer
+        )
 
     async def _encoded(self, rendered: Rendered, slots: Sequence[ImageTokens]) -> tuple[list[int], list[int]]:
         """Return what `_encode` does, without a thread for a short text: to wake one takes as long."""

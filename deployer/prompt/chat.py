@@ -34,7 +34,7 @@ from deployer.assets import resource_dir
 from deployer.errors import ConfigError
 from deployer.prompt.messages import ImagePart, Message, ToolSpec
 from deployer.prompt.placement import Placed, PlacedImage, PlacedText, place
-from deployer.prompt.seen_video import FramePart
+from deployer.prompt.seen_video import FramePart, VideoShown
 from deployer.prompt.tool_format import named_format
 from deployer.prompt.turn_words import View, Write, with_words, without_words
 from engines.errors import RequestError
@@ -45,7 +45,7 @@ class Rendered:
     """A prompt's text, cut at its pictures: one piece more than pictures."""
 
     pieces: tuple[str, ...]
-    images: tuple[ImagePart | FramePart, ...]  # in prompt order
+    images: tuple[ImagePart | VideoShown, ...]  # in prompt order
 
 
 class ChatTemplate:

@@ -1,10 +1,11 @@
 """The chat template that a checkpoint brings (`chat_template=from_checkpoint`), as transformers renders it.
 
 It stands in chat_template.jinja, chat_template.json or tokenizer_config.json. It sees messages as
-{role, content}: a string, or parts {type: "text", text} and {type: "image"} where there are pictures. It
-writes the model's own image token for each picture; a text of a client that holds it is refused.
+{role, content}: a string, or parts {type: "text", text}, {type: "image"} and {type: "video"} where there are
+pictures. It writes the model's own token for each; a text of a client that holds one is refused.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +20,7 @@ from deployer.prompt.chat import Rendered, plain_json
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.messages import Message, TextPart, ToolSpec
 from deployer.prompt.placement import Placed, PlacedImage, PlacedText, place
-from deployer.prompt.seen_video import FramePart
+from deployer.prompt.seen_video import ClipPart, FramePart
 from deployer.prompt.tool_format import told_format
 from engines.errors import RequestError
 
@@ -33,10 +34,23 @@ class CheckpointTemplate:
     image_token: str | None = None  # the id stands in config.json
     bos_each_piece = False
 
-    def __init__(self, folder: Path, *, bos_token: str, eos_token: str, image_marker: str | None) -> None:
-        """`image_marker`: what it writes for a picture; None for a text model. Raises ConfigError."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        bos_token: str,
+        eos_token: str,
+        image_marker: str | None,
+        video_marker: str | None = None,
+    ) -> None:
+        """`image_marker`: what it writes for a picture; None for a text model. Raises ConfigError.
+
+        `video_marker`: likewise for a video; None where there is none.
+        """
         self._names = {"bos_token": bos_token, "eos_token": eos_token}
-        self._marker = image_marker
+        self._markers = {
+            kind: marker for kind, marker in (("image", image_marker), ("video", video_marker)) if marker
+        }
         text, self._path = _find(folder)
         self._template = _load(text, self._path)
         self.tool_format = told_format(text)
@@ -72,20 +86,31 @@ class CheckpointTemplate:
             )
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
             raise RequestError(f"chat template {self._path}: {error}") from error
-        pieces = text.split(self._marker) if self._marker else [text]
-        if len(pieces) != len(images) + 1:
-            raise RequestError(
-                f"chat template {self._path} wrote `{self._marker}` {len(pieces) - 1} times for "
-                f"{len(images)} images: must be once each"
+        pieces, written = self._split(text)
+        kinds = ["video" if isinstance(image, ClipPart) else "image" for image in images]
+        if written != kinds:
+            shown = " and ".join(
+                f"`{marker}` {written.count(kind)} times for {kinds.count(kind)} {kind}s"
+                for kind, marker in self._markers.items()
             )
+            raise RequestError(f"chat template {self._path} wrote {shown}: must be once each, in their order")
         return Rendered(pieces=tuple(pieces), images=tuple(images))
+
+    def _split(self, text: str) -> tuple[list[str], list[str]]:
+        """Return the text around the markers, and what each stands for."""
+        if not self._markers:
+            return [text], []
+        kind_of = {marker: kind for kind, marker in self._markers.items()}
+        parts = re.split("(" + "|".join(map(re.escape, kind_of)) + ")", text)
+        return parts[::2], [kind_of[marker] for marker in parts[1::2]]
 
     def _check_markers(self, messages: Sequence[Message]) -> None:
         for position, message in enumerate(messages):
             texts = [part.text for part in message.parts if isinstance(part, TextPart)]
-            if self._marker and any(self._marker in text for text in texts):
+            held = [marker for marker in self._markers.values() if any(marker in text for text in texts)]
+            if held:
                 raise RequestError(
-                    f"message {position + 1} holds `{self._marker}`, which stands for a picture in this "
+                    f"message {position + 1} holds `{held[0]}`, which stands for a picture in this "
                     "model's prompts: send pictures as image parts, or write `<IMAGE_TOKEN>` where they go"
                 )
 
@@ -159,7 +184,7 @@ def _content(parts: Sequence[Placed]) -> str | list[dict[str, Any]]:
             continue
         if isinstance(part.part, FramePart):
             content.append({"type": "text", "text": part.part.label})
-        content.append({"type": "image"})
+        content.append({"type": "video" if isinstance(part.part, ClipPart) else "image"})
     return content
 
 

@@ -1,6 +1,7 @@
 """Which frames of a video are looked at: what its request says, else the deployment, else the family.
 
-Numbers alone. A request is never given fewer frames than it asks for, unless the video has no more.
+Numbers alone. A request is never given fewer frames than it asks for, unless the video has no more. Where
+frames are joined in steps, a number of them is rounded up to whole steps, one that follows from a rate down.
 """
 
 from dataclasses import dataclass
@@ -21,12 +22,14 @@ NO_WISH = FrameWish()
 
 def num_chosen(spec: VideoSpec, wish: FrameWish, deployed: FrameWish, *, count: int, seconds: float) -> int:
     """Return how many frames are asked for of a video of `count` frames; it may have fewer."""
-    for one in (wish, deployed):
+    step = 1 if spec.clip is None else spec.clip.step_frames
+    for one in (wish, deployed, FrameWish(num_frames=spec.num_frames, fps=spec.fps)):
         if one.num_frames is not None:
-            return one.num_frames
+            return -(-one.num_frames // step) * step
         if one.fps is not None:
-            return max(1, int(seconds * one.fps))
-    return spec.num_frames
+            least = 1 if spec.clip is None else min(spec.clip.min_frames, count)
+            return max(step, int(max(seconds * one.fps, least)) // step * step)
+    raise AssertionError("a family says how many frames it looks at, or how many a second")
 
 
 def chosen_frames(choice: Choice, count: int, wanted: int) -> tuple[int, ...]:

@@ -14,13 +14,13 @@ from deployer.prompt.fineness import Fineness, faults, grown_too_far, looked_at
 from deployer.prompt.image_errors import ImageError
 from deployer.prompt.images import Picture, to_rgb
 from deployer.prompt.messages import ImageSize
-from deployer.prompt.picture_key import KeyOf, PictureKeys
+from deployer.prompt.picture_key import KeyOf, Part, PictureKeys
 from deployer.prompt.picture_limits import PictureLimits, picture_limits
 from deployer.prompt.picture_memory import colours, keep_in_one_piece
 from deployer.prompt.pixel_options import configured
 from deployer.prompt.seen_video import SeenVideo
 from engines.spec import VisionSpec
-from engines.vision.parts import ImagePlan, Segment
+from engines.vision.parts import ImagePlan, PixelSpec, Segment
 from engines.vision.pixels.side_by_side import THREADS, bands
 
 _PART_PIXELS = 1 << 19  # digested at once; a constant, since keys follow from it
@@ -75,6 +75,11 @@ class ImageTiles:
         keep_in_one_piece(uncut_pixels)
 
     @property
+    def pixels(self) -> PixelSpec:
+        """The preprocessing with what the config overrides."""
+        return self._pixels
+
+    @property
     def limits(self) -> PictureLimits:
         """The most that one picture costs."""
         return picture_limits(self._pixels, self._assembly)
@@ -113,6 +118,10 @@ class ImageTiles:
     def shared(self, plans: Sequence[ImagePlan]) -> tuple[int, ...]:
         """Return what all pictures of a prompt have in common."""
         return self._assembly.shared(plans)
+
+    def key_of_frames(self, plan: ImagePlan, shared: tuple[int, ...], parts: Sequence[Part]) -> KeyOf:
+        """Return the key of a video whose frames are resized as its plan says."""
+        return self._keys.begin(f"video {plan!r} {self._assembly!r} {shared!r}", parts)
 
     def prepare(
         self,

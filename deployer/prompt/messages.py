@@ -9,7 +9,7 @@ from PIL import Image
 
 from deployer.prompt.fineness import AS_DEPLOYED, Fineness
 from deployer.prompt.frame_choice import NO_WISH, FrameWish
-from deployer.prompt.seen_video import FramePart
+from deployer.prompt.seen_video import VideoShown
 
 Role = Literal["system", "user", "assistant", "tool"]
 ToolSpec = Mapping[
@@ -54,7 +54,7 @@ class VideoPart:
     fineness: Fineness = AS_DEPLOYED
 
 
-Part = TextPart | ImagePart | VideoPart | FramePart  # a video becomes its frames before it is placed
+Part = TextPart | ImagePart | VideoPart | VideoShown  # a video becomes what is shown of it
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -17,7 +17,7 @@ from deployer.config.schema import VisionConfig
 from deployer.prompt.images import Picture, check_pixels, decode, open_picture
 from deployer.prompt.media_bytes import image_bytes
 from deployer.prompt.messages import ImagePart, ImageSize, Message
-from deployer.prompt.seen_video import FramePart, SeenVideo
+from deployer.prompt.seen_video import SeenVideo, VideoShown
 from deployer.prompt.together import together
 from engines.errors import RequestError
 
@@ -38,11 +38,11 @@ class PictureReader:
         """Raise RequestError for more pictures than a request may have."""
         self._check_count(len(_parts(messages)))
 
-    async def open(self, parts: Sequence[ImagePart | FramePart]) -> list[Picture | SeenVideo]:
-        """Return the pictures with their sizes known, for a frame its video. Raises RequestError."""
+    async def open(self, parts: Sequence[ImagePart | VideoShown]) -> list[Picture | SeenVideo]:
+        """Return the pictures, sizes known, and videos for what is shown of them. Raises RequestError."""
         stills = [part for part in parts if isinstance(part, ImagePart)]
         opened = iter(await together(self._open(part, index) for index, part in enumerate(stills)))
-        return [part.video if isinstance(part, FramePart) else next(opened) for part in parts]
+        return [next(opened) if isinstance(part, ImagePart) else part.video for part in parts]
 
     async def sized(self, images: Sequence[ImagePart | ImageSize]) -> list[Picture | ImageSize]:
         """Return pictures with their sizes known, and sizes alone within the limits. Raises RequestError."""

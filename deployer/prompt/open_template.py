@@ -31,7 +31,12 @@ def open_template(
         raise ConfigError(
             [f"{ORIGIN}: `{spec.family}` names no image token in config.json; choose one of ours"]
         )
-    return CheckpointTemplate(folder, bos_token=bos, eos_token=eos, image_marker=marker), ORIGIN
+    clip = None if spec.vision is None or spec.vision.video is None else spec.vision.video.clip
+    video_marker = None if clip is None else token_text(tokenizer, clip.token_id)
+    own = CheckpointTemplate(
+        folder, bos_token=bos, eos_token=eos, image_marker=marker, video_marker=video_marker
+    )
+    return own, ORIGIN
 
 
 def _check_from_checkpoint(config: ChatTemplateConfig, words: dict[str, str]) -> None:

@@ -17,7 +17,7 @@ from deployer.prompt.frame_choice import FrameWish, chosen_frames, num_chosen
 from deployer.prompt.frame_list import FRAMES_URL, FrameList, open_frames
 from deployer.prompt.media_bytes import video_bytes
 from deployer.prompt.messages import Message, Part, VideoPart, VideoSource
-from deployer.prompt.seen_video import FramePart, SeenVideo
+from deployer.prompt.seen_video import ClipPart, FramePart, SeenVideo, VideoShown
 from deployer.prompt.together import together
 from deployer.prompt.video_errors import VideoError
 from deployer.prompt.video_file import VideoFile, open_video
@@ -79,8 +79,8 @@ class VideoReader:
         source = await self._read(part.source, index)
         fetch_s = time.perf_counter() - begun_s
         look = partial(self._look_at, source, part.wish, index)
-        footage, chosen = await asyncio.get_running_loop().run_in_executor(self._threads, look)
-        return SeenVideo(footage=footage, index=index, chosen=chosen, fetch_begun_s=begun_s, fetch_s=fetch_s)
+        video = await asyncio.get_running_loop().run_in_executor(self._threads, look)
+        return replace(video, fetch_begun_s=begun_s, fetch_s=fetch_s)
 
     async def _read(self, source: VideoSource, index: int) -> bytes | tuple[bytes | Image.Image, ...]:
         """Return a video's bytes, or its frames."""
@@ -103,19 +103,39 @@ class VideoReader:
 
     def _look_at(
         self, source: bytes | tuple[bytes | Image.Image, ...], wish: FrameWish, index: int
-    ) -> tuple[VideoFile | FrameList, tuple[int, ...]]:
+    ) -> SeenVideo:
         assert self._spec is not None, "a model without videos has refused them"
         limits = self._limits
         footage: VideoFile | FrameList
         if isinstance(source, tuple):
             footage = open_frames(source, index=index, max_pixels=limits.max_image_pixels)
-            wanted = _of_list(footage, wish, index)
+            wanted, seconds = self._of_list(footage, wish, index)
         else:
             footage = open_video(
                 source, index=index, max_pixels=limits.max_image_pixels, timeout_s=limits.video_timeout_s
             )
-            wanted = self._of_file(footage, wish, index)
-        return footage, chosen_frames(self._spec.choice, footage.num_frames, wanted)
+            wanted, seconds = self._of_file(footage, wish, index), footage.seconds
+        chosen = chosen_frames(self._spec.choice, footage.num_frames, wanted)
+        return SeenVideo(
+            footage=footage, index=index, chosen=chosen, seconds=seconds, fetch_begun_s=0.0, fetch_s=0.0
+        )
+
+    def _of_list(self, footage: FrameList, wish: FrameWish, index: int) -> tuple[int, float]:
+        """Return how many frames of a list are looked at, and the seconds that it stands for.
+
+        Only a family whose steps stand in time asks for these: `fps` says how the frames were taken.
+        """
+        assert self._spec is not None, "a model without videos has refused them"
+        if wish.fps is not None and self._spec.clip is None:
+            raise VideoError(
+                f"`fps`={wish.fps:g} of a list of frames, which has no time: say `num_frames`, "
+                "or send a file",
+                code="video_option_refused",
+                index=index,
+            )
+        rate = wish.fps or self._spec.fps
+        seconds = 0.0 if rate is None else footage.num_frames / rate
+        return footage.num_frames if wish.num_frames is None else wish.num_frames, seconds
 
     def _of_file(self, footage: VideoFile, wish: FrameWish, index: int) -> int:
         """Return how many frames of a file are looked at; more than there may be are an error of who asks."""
@@ -127,7 +147,8 @@ class VideoReader:
         if wanted <= most or footage.num_frames <= most:
             return wanted
         if wish == FrameWish():
-            return most
+            step = 1 if self._spec.clip is None else self._spec.clip.step_frames
+            return max(1, most // step * step)
         raise _too_many(_said(wish, footage, wanted), most, index)
 
     def _check_together(self, videos: Sequence[SeenVideo]) -> None:
@@ -140,8 +161,10 @@ class VideoReader:
                 else _too_many(f"{count:,} frames", most, videos[0].index)
             )
 
-    def _frames(self, video: SeenVideo, part: VideoPart) -> tuple[FramePart, ...]:
+    def _frames(self, video: SeenVideo, part: VideoPart) -> tuple[VideoShown, ...]:
         assert self._spec is not None, "a model without videos has refused them"
+        if self._spec.clip is not None:
+            return (ClipPart(video=video, fineness=part.fineness),)
         fineness = part.fineness
         if fineness.max_tiles is None:
             fineness = replace(fineness, max_tiles=1)
@@ -149,16 +172,6 @@ class VideoReader:
             FramePart(video=video, place=place, label=self._spec.label.format(place + 1), fineness=fineness)
             for place in range(len(video.chosen))
         )
-
-
-def _of_list(footage: FrameList, wish: FrameWish, index: int) -> int:
-    if wish.fps is not None:
-        raise VideoError(
-            f"`fps`={wish.fps:g} of a list of frames, which has no time: say `num_frames`, or send a file",
-            code="video_option_refused",
-            index=index,
-        )
-    return footage.num_frames if wish.num_frames is None else wish.num_frames
 
 
 def _said(wish: FrameWish, footage: VideoFile, wanted: int) -> str:

@@ -4,7 +4,7 @@
 - Pictures that all come behind the text are put in front of it, where the families were trained to see them.
 - Any other order is kept.
 
-Frames of a video are placed as pictures, though never by hand: beside a marker they come first.
+A video and its frames are placed as pictures, though never by hand: beside a marker they come first.
 """
 
 import re
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployer.prompt.messages import ImagePart, Message, Part, TextPart, VideoPart
-from deployer.prompt.seen_video import FramePart
+from deployer.prompt.seen_video import ClipPart, FramePart, VideoShown
 from engines.errors import RequestError
 
 _MARKERS = ("<IMAGE_TOKEN>", "<image>")
@@ -29,7 +29,7 @@ class PlacedText:
 class PlacedImage:
     """A picture's place in a message."""
 
-    part: ImagePart | FramePart
+    part: ImagePart | VideoShown
     by_hand: bool  # a marker in the text put it here: the template adds no line break or label
 
 
@@ -47,7 +47,7 @@ def place(message: Message, *, position: int) -> list[Placed]:
         )
     marker = _marker(texts, num_images=len(images))
     if marker is not None:
-        frames = [_placed(part) for part in message.parts if isinstance(part, FramePart)]
+        frames = [_placed(part) for part in message.parts if isinstance(part, FramePart | ClipPart)]
         return [*frames, *_by_hand("\n".join(texts), marker, images, position)]
     parts = [part for part in message.parts if not isinstance(part, TextPart) or part.text]
     first_image = next((i for i, part in enumerate(parts) if not isinstance(part, TextPart)), 0)

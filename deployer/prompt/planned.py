@@ -6,15 +6,15 @@ from deployer.prompt.context_length import ImageCost
 from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.images import Picture
 from deployer.prompt.messages import ImagePart
-from deployer.prompt.seen_video import FramePart, SeenVideo
+from deployer.prompt.seen_video import SeenVideo, VideoShown
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class PlannedImage:
     """One picture of a planned prompt: tokens [start, start + len(slot.token_ids)) are its own."""
 
-    part: ImagePart | FramePart
-    picture: Picture | SeenVideo  # of a frame: its video
+    part: ImagePart | VideoShown
+    picture: Picture | SeenVideo  # of a frame, or all: their video
     slot: ImageTokens
     start: int
 

@@ -10,8 +10,9 @@ from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.images import Picture
 from deployer.prompt.pixel_pool import PixelPool
 from deployer.prompt.planned import PlannedImage
+from deployer.prompt.prepare_clip import prepare_clip
 from deployer.prompt.prepare_frames import prepare_frames
-from deployer.prompt.seen_video import SeenVideo
+from deployer.prompt.seen_video import ClipPart, SeenVideo
 from deployer.prompt.together import together
 
 
@@ -31,6 +32,9 @@ async def prepare_images(
 
     async def one(images: Sequence[PlannedImage]) -> list[PreparedImage]:
         picture = images[0].picture
+        if isinstance(picture, SeenVideo) and isinstance(images[0].part, ClipPart):
+            whole = partial(prepare_clip, images[0], picture, tiles, shared=shared, timeout_s=video_timeout_s)
+            return [await asyncio.get_running_loop().run_in_executor(threads, whole)]
         if isinstance(picture, SeenVideo):
             work = partial(prepare_frames, images, picture, tiles, shared=shared, timeout_s=video_timeout_s)
             return await asyncio.get_running_loop().run_in_executor(threads, work)

@@ -14,6 +14,7 @@ class SeenVideo:
     footage: VideoFile | FrameList
     index: int  # in its request, from 0
     chosen: tuple[int, ...]  # numbers of its frames, from 0
+    seconds: float  # all of it
     fetch_begun_s: float  # time.perf_counter()
     fetch_s: float
 
@@ -41,3 +42,14 @@ class FramePart:
     place: int  # among the chosen frames, from 0
     label: str  # text in front of it
     fineness: Fineness
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class ClipPart:
+    """All chosen frames of a video in one place of a prompt."""
+
+    video: SeenVideo
+    fineness: Fineness
+
+
+VideoShown = FramePart | ClipPart

@@ -29,9 +29,10 @@ def sequential(num_tokens: int, images: "Sequence[ImageSlots]") -> Positions:
 
 
 def mrope(num_tokens: int, images: "Sequence[ImageSlots]") -> Positions:
-    """Time, row and column: rows of an image stand on its grid, what follows starts behind its longer side.
+    """Time, row and column: rows of an image stand on its grid, what follows starts behind the last of all.
 
-    Source: Qwen2-VL, get_rope_index, for still pictures.
+    A video is a grid at each of its times. Source: Qwen2-VL, get_rope_index, as of its release; transformers
+    5.24 starts what follows behind the longer side alone, however long a video is.
     """
     axes = np.empty((3, num_tokens), dtype=np.int64)
     done, position = 0, 0
@@ -40,9 +41,10 @@ def mrope(num_tokens: int, images: "Sequence[ImageSlots]") -> Positions:
         axes[:, done : image.start] = np.arange(text) + position
         position += text
         columns, rows = image.grid
-        cells = np.arange(columns * rows)
-        axes[:, image.start : image.end] = position + np.stack([cells * 0, cells // columns, cells % columns])
-        position += max(columns, rows)
+        times, cells = np.array(image.times), np.arange(columns * rows)
+        when, where = np.repeat(times, len(cells)), np.tile(cells, len(times))
+        axes[:, image.start : image.end] = position + np.stack([when, where // columns, where % columns])
+        position += max(columns, rows, image.times[-1] + 1)
         done = image.end
     axes[:, done:] = np.arange(num_tokens - done) + position
     return axes, position - done

@@ -17,6 +17,7 @@ from engines.vision.assembly.native_spec import NativeRowsSpec
 from engines.vision.pixels.native_spec import NativeSpec
 from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
+from engines.vision.video_spec import ClipSpec, VideoSpec
 from engines.weights.rules import NameRules, Rule, rows
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -24,6 +25,11 @@ CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 # Of the released preprocessor_config.json files; config.json has no such keys.
 MIN_PIXELS = 56 * 56
 MAX_PIXELS = 12_845_056
+# Of the released video processors; pixels of a frame.
+VIDEO_FPS = 2.0
+VIDEO_MIN_FRAMES = 4
+VIDEO_MIN_PIXELS = 128 * 28 * 28
+VIDEO_MAX_PIXELS = 768 * 28 * 28
 NORM_EPS = 1e-6  # of the tower and the merger, not in config.json
 
 LAYER = "visual.blocks.{i}."
@@ -84,6 +90,7 @@ def read(section: ConfigSection) -> ModelSpec:
             projector=PatchMergerSpec(merge=tower.merge, norm=tower.norm, norm_eps=NORM_EPS),
             pixels=NativeSpec(
                 cell=tower.patch * tower.merge,
+                step_frames=tower.frames,
                 min_pixels=MIN_PIXELS,
                 max_pixels=MAX_PIXELS,
                 mean=CLIP_MEAN,
@@ -91,6 +98,7 @@ def read(section: ConfigSection) -> ModelSpec:
             ),
             assembly=NativeRowsSpec(),
             image_token_id=section.integer("image_token_id", 151655),
+            video=_video(section, tower, tower_section),
         ),
         dtype=read_dtype(section, text),
     )
@@ -100,6 +108,23 @@ def name_rules(spec: ModelSpec) -> NameRules:
     """Return vision's names and the decoder's, which have no prefix."""
     return NameRules(
         rules=VISION_RULES + decoder_rules("qwen2"), ignored=("*.inv_freq",), spellings=SPELLINGS
+    )
+
+
+def _video(section: ConfigSection, tower: Qwen2VitSpec, tower_section: ConfigSection) -> VideoSpec:
+    """Read how videos are looked at; Qwen2.5-VL alone gives steps positions by the clock."""
+    by_clock = section.values.get("model_type") == "qwen2_5_vl"
+    return VideoSpec(
+        choice="starts",
+        fps=VIDEO_FPS,
+        clip=ClipSpec(
+            token_id=section.integer("video_token_id", 151656),
+            step_frames=tower.frames,
+            min_frames=VIDEO_MIN_FRAMES,
+            min_pixels=VIDEO_MIN_PIXELS,
+            max_pixels=VIDEO_MAX_PIXELS,
+            times_a_second=tower_section.number("tokens_per_second", 4.0) if by_clock else None,
+        ),
     )
 
 

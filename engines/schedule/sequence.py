@@ -42,6 +42,12 @@ class ImageSlots:
         return self.pixels.plan.grid
 
     @property
+    def times(self) -> tuple[int, ...]:
+        """Where the steps of its video stand in time; a picture has one, at 0."""
+        assert self.pixels is not None, "an image without pixels has no plan"
+        return self.pixels.plan.times or (0,)
+
+    @property
     def num_tiles(self) -> int:
         """Tiles of its plan; 0 where nothing is ever encoded."""
         return 0 if self.pixels is None else self.pixels.plan.num_tiles

@@ -39,12 +39,13 @@ Filter = Literal["bilinear", "bicubic"]  # of Pillow
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ImagePlan:
-    """What becomes of a picture of some size."""
+    """What becomes of a picture, or of a video as a whole."""
 
     width: int  # pixels, as sent and upright
     height: int
     grid: tuple[int, int]  # columns and rows of tiles, slices or cells, whatever the pixel kind cuts
-    num_tiles: int  # what the tower encodes one by one, thumbnails included
+    num_tiles: int  # what the tower encodes one by one, thumbnails included; of a video its steps
+    times: tuple[int, ...] = ()  # of a video: where each of its steps stands in time, from 0; (): a picture
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,10 +1,13 @@
 """Pictures of any size through the Qwen2-VL tower, one after the other: each fills a pass of its own.
 
+So does each step of a video: its patches join two frames, and none sees those of another step.
+
 Legend: L patches, X numbers of a patch, M cells, O decoder hidden.
 """
 
 from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor
 
 from engines.ops import Ops
@@ -27,22 +30,31 @@ class NativeRows:
         self._projector = spec.projector.build(params, ops=ops)
 
     def __call__(self, images: Sequence[ImagePixels], max_tiles: int) -> list[Tensor]:
-        """Return [M, O] of each picture."""
-        return [self._projector(self._tower(self._patches(image), image.plan.grid)) for image in images]
+        """Return [M, O] of each picture and each video."""
+        return [self._rows(image) for image in images]
 
-    def _patches(self, image: ImagePixels) -> Tensor:
-        """Return [L, X]; an array of two axes holds patches that are cut already."""
-        pixels = self._normalised(on_device(image.arrays[0], self._weight.device))
-        return pixels if pixels.dim() == 2 else cell_patches(pixels, self._spec)
+    def _rows(self, image: ImagePixels) -> Tensor:
+        array = on_device(image.arrays[0], self._weight.device)
+        if not image.plan.times:
+            return self._encoded(array, image.plan.grid)
+        steps = torch.split(array, self._spec.frames)
+        return torch.cat([self._encoded(step, image.plan.grid) for step in steps])
+
+    def _encoded(self, array: Tensor, grid: tuple[int, int]) -> Tensor:
+        """Return the rows of one pass; an array of two axes holds patches that are cut already."""
+        pixels = self._normalised(array)
+        patches_LX = pixels if pixels.dim() == 2 else cell_patches(pixels, self._spec)
+        return self._projector(self._tower(patches_LX, grid))
 
 
 def cell_patches(pixels: Tensor, spec: Qwen2VitSpec) -> Tensor:
-    """Cut a picture [height, width, 3] into patches cell by cell, the picture repeated in each frame.
+    """Cut frames [frames, height, width, 3] into patches cell by cell; a picture [height, width, 3] is all.
 
     A patch's numbers are ordered by colour, frame, row, column, as the convolution's weight is.
     """
     side = spec.patch
-    rows, columns = pixels.shape[0] // (side * spec.merge), pixels.shape[1] // (side * spec.merge)
-    cut = pixels.reshape(rows, spec.merge, side, columns, spec.merge, side, 3)
-    patches = cut.permute(0, 3, 1, 4, 6, 2, 5).reshape(-1, 3, 1, side, side)
+    frames = pixels.unsqueeze(0) if pixels.dim() == 3 else pixels
+    rows, columns = frames.shape[1] // (side * spec.merge), frames.shape[2] // (side * spec.merge)
+    cut = frames.reshape(-1, rows, spec.merge, side, columns, spec.merge, side, 3)
+    patches = cut.permute(1, 4, 2, 5, 7, 0, 3, 6).reshape(rows * columns * spec.merge**2, 3, -1, side, side)
     return patches.expand(-1, -1, spec.frames, -1, -1).flatten(1)

@@ -1,4 +1,4 @@
-"""One row a cell, row by row, for pictures of any size. Torch-free."""
+"""One row a cell, row by row, for pictures of any size and the steps of videos. Torch-free."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -18,8 +18,8 @@ class NativeRowsSpec(AssemblySpec):
     kind: Literal["native"] = "native"
 
     def segments(self, plan: ImagePlan) -> tuple[Segment, ...]:
-        """Return one stretch of rows, as many as the grid has cells."""
-        return (plan.grid[0] * plan.grid[1],)
+        """Return one stretch of rows, as many as the grid has cells, in each step of a video."""
+        return (plan.grid[0] * plan.grid[1] * max(1, len(plan.times)),)
 
     def tiles_a_pass(self, max_tiles: int) -> int:
         """Return one: each picture fills a pass of its own."""

@@ -28,6 +28,7 @@ class NativeSpec(PixelSpec):
 
     kind: Literal["native"] = "native"
     cell: int  # pixels a side of what becomes one row: patch * merge
+    step_frames: int  # frames of a video that one step joins
     min_pixels: int
     max_pixels: int
     mean: tuple[float, float, float]
@@ -55,8 +56,9 @@ class NativeSpec(PixelSpec):
         return self.plan(columns(rows) * self.cell, rows * self.cell)
 
     def shapes(self, plan: ImagePlan) -> tuple[tuple[int, ...], ...]:
-        """Return the resized picture."""
-        return ((plan.grid[1] * self.cell, plan.grid[0] * self.cell, 3),)
+        """Return the resized picture; of a video all frames, those of a step behind each other."""
+        size = (plan.grid[1] * self.cell, plan.grid[0] * self.cell, 3)
+        return ((self.step_frames * len(plan.times), *size) if plan.times else size,)
 
     def arrays(self, rgb: "Image.Image", plan: ImagePlan) -> "tuple[NDArray[np.uint8], ...]":
         """Return the resized picture, [height, width, 3]."""

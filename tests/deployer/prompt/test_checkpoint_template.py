@@ -5,13 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prompt_requests import chat
+from prompt_requests import chat, picture
 from prompt_setup import FIXTURES, deploy_config, model_spec
 
 from deployer.errors import ConfigError
 from deployer.prompt.assemble import PromptBuilder
 from deployer.prompt.checkpoint_template import CheckpointTemplate
+from deployer.prompt.fineness import AS_DEPLOYED
+from deployer.prompt.frame_list import open_frames
 from deployer.prompt.messages import ImagePart, Message, Part, TextPart
+from deployer.prompt.seen_video import ClipPart, FramePart, SeenVideo
 from engines.errors import RequestError
 
 REFERENCE = json.loads((FIXTURES / "prompts" / "from_checkpoint.json").read_text("utf-8"))
@@ -44,6 +47,32 @@ def test_prompts_are_the_releases_to_the_character(family: str, tmp_path: Path) 
         rendered = made.render(messages, system=None, add_generation_prompt=True)
         assert MARKERS[family].join(rendered.pieces) == reference["prompts"][name]
         assert len(rendered.images) == len(rendered.pieces) - 1
+
+
+def test_a_video_is_written_as_its_release_writes_it(tmp_path: Path) -> None:
+    seen = SeenVideo(
+        footage=open_frames((picture(28, 28),) * 2, index=0, max_pixels=9999), index=0, chosen=(0, 1),
+        seconds=1.0, fetch_begun_s=0.0, fetch_s=0.0,
+    )  # fmt: skip
+    frames = [
+        FramePart(video=seen, place=place, label=f"Frame{place + 1}: ", fineness=AS_DEPLOYED)
+        for place in range(2)
+    ]
+    text = TextPart(text="what?")
+    one = template(tmp_path, REFERENCE["internvl3_hf"]["chat_template"], MARKERS["internvl3_hf"])
+    turn = Message(role="user", parts=(*frames, text))
+    rendered = one.render([turn], system=None, add_generation_prompt=False)
+    assert "@".join(rendered.pieces) == "<|im_start|>user\nFrame1: @\nFrame2: @\nwhat?<|im_end|>\n"
+    (tmp_path / "chat_template.jinja").write_text(REFERENCE["qwen2_vl"]["chat_template"])
+    other = CheckpointTemplate(
+        tmp_path, bos_token="", eos_token="", image_marker="<|image_pad|>", video_marker="<|video_pad|>"
+    )
+    still = ImagePart(source=b"picture")
+    turn = Message(role="user", parts=(still, ClipPart(video=seen, fineness=AS_DEPLOYED), text))
+    rendered = other.render([turn], system="s", add_generation_prompt=False)
+    start, end = "<|vision_start|>", "<|vision_end|>"
+    assert rendered.pieces[1:] == (f"{end}{start}", f"{end}what?<|im_end|>\n")
+    assert rendered.images == turn.parts[:2]
 
 
 def test_a_system_text_goes_in_front_unless_the_client_sent_one(tmp_path: Path) -> None:

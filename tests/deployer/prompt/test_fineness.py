@@ -20,7 +20,7 @@ CANVASES = ((336, 672), (672, 336), (672, 672), (1008, 336), (336, 1008))
 LLAVA_NEXT = AnyresSpec(image=336, canvases=CANVASES, max_tiles=4, mean=GREY, std=GREY)
 PHI3 = HdImageSpec(tile=336, max_tiles=16, may_enlarge=True, pad="around", mean=GREY, std=GREY)
 MINICPM = SlicesSpec(side=448, patch=14, max_tiles=9, mean=GREY, std=GREY)
-QWEN2 = NativeSpec(cell=28, min_pixels=3136, max_pixels=12845056, mean=GREY, std=GREY)
+QWEN2 = NativeSpec(cell=28, step_frames=2, min_pixels=3136, max_pixels=12845056, mean=GREY, std=GREY)
 LLAVA = FixedSquareSpec(image=336, mode="pad", mean=GREY, std=GREY)
 TILED: list[PixelSpec] = [INTERNVL, LLAVA_NEXT, PHI3, MINICPM]
 ALL: list[PixelSpec] = [*TILED, QWEN2, LLAVA]

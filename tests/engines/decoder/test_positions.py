@@ -27,6 +27,19 @@ def test_an_image_spans_its_grid_and_text_goes_on_behind_its_longer_side() -> No
     assert offset == 7 - 10
 
 
+def test_a_video_is_a_grid_at_each_of_its_times_and_text_goes_on_behind_the_last_of_all() -> None:
+    plan = ImagePlan(width=2, height=1, grid=(2, 1), num_tiles=3, times=(0, 2, 5))
+    video = ImageSlots(key=b"k" * 16, start=1, num_tokens=6, pixels=ImagePixels(arrays=(), plan=plan))
+    axes, offset = prompt_positions("mrope", 8, [video])
+    assert axes is not None
+    assert axes.tolist() == [
+        [0, 1, 1, 3, 3, 6, 6, 7],
+        [0, 1, 1, 1, 1, 1, 1, 7],
+        [0, 1, 2, 1, 2, 1, 2, 7],
+    ]
+    assert offset == 8 - 8
+
+
 def test_images_may_touch_begin_and_end_a_prompt() -> None:
     axes, offset = prompt_positions("mrope", 4, [image(0, 1, 2), image(2, 2, 1)])
     assert axes is not None

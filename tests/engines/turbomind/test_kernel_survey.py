@@ -147,7 +147,9 @@ def test_no_picture_of_any_size_asks_for_a_module_that_was_not_named() -> None:
         norm_eps=1e-6,
         hidden_act="quick_gelu",
     )
-    pixels = NativeSpec(cell=28, min_pixels=3136, max_pixels=1_600_000, mean=(0.5,) * 3, std=(0.5,) * 3)
+    pixels = NativeSpec(
+        cell=28, step_frames=2, min_pixels=3136, max_pixels=1_600_000, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
     projector = PatchMergerSpec(merge=2, norm="layer_norm", norm_eps=1e-6)
     assert SPEC.vision is not None
     vision = replace(

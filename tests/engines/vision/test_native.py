@@ -20,6 +20,7 @@ from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 REFERENCE = json.loads((FIXTURES / "qwen2_vl" / "preprocess.json").read_text())
 SPEC = NativeSpec(
     cell=28,
+    step_frames=2,
     min_pixels=3136,
     max_pixels=12_845_056,
     mean=(0.48145466, 0.4578275, 0.40821073),
