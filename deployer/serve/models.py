@@ -1,5 +1,6 @@
 """GET /v1/models, GET /v1/models/{name}: what is served, and within which limits."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -17,7 +18,8 @@ def model_routes(service: Service) -> APIRouter:
 
     @router.get("/v1/models")
     async def models() -> Response:
-        return _json({"object": "list", "data": [_card(service, name) for name in service.names]})
+        ends = {"first_id": service.names[0], "last_id": service.names[-1], "has_more": False}  # Anthropic's
+        return _json({"object": "list", "data": [_card(service, name) for name in service.names], **ends})
 
     @router.get("/v1/models/{name:path}")
     async def model(name: str) -> Response:
@@ -59,6 +61,9 @@ def model_card(
         "object": "model",
         "created": created,
         "owned_by": "deployer",
+        "type": "model",  # this and the next two: Anthropic's names
+        "display_name": name,
+        "created_at": datetime.fromtimestamp(created, UTC).isoformat(),
         "parent": parent,  # of a LoRA adapter: the model that it changes
         "max_model_len": session_len,
         "limits": {

@@ -8,10 +8,17 @@ import sys
 from pathlib import Path
 
 import anthropic
+from pydantic import BaseModel
 
 PICTURE = Path(__file__).parents[2] / "docs" / "pictures" / "example.png"
 MODEL = "pocket_vl"
 GREEDY = {"temperature": 0}  # the package of today has no such argument
+
+
+class Sign(BaseModel):
+    """Whether there is one; a larger schema is beyond the model."""
+
+    there: bool
 
 
 def main(url: str) -> int:
@@ -34,6 +41,22 @@ def main(url: str) -> int:
     usage = final.usage
     assert usage.input_tokens + (usage.cache_read_input_tokens or 0) == _prompt(whole.usage), usage
     print("stream  ", text, usage.input_tokens, usage.cache_read_input_tokens, usage.output_tokens)
+
+    agent = client.beta.messages.create(
+        model=MODEL,
+        max_tokens=32,
+        messages=turns,
+        betas=["context-management-2025-06-27"],
+        context_management={"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+        mcp_servers=[],
+        thinking={"type": "adaptive"},
+        extra_body=GREEDY,
+    )
+    assert agent.content[0].text == whole.content[0].text, agent
+    print("agent   ", agent.content[0].text)
+
+    held = client.messages.parse(model=MODEL, max_tokens=400, messages=turns, output_format=Sign)
+    print("parse   ", held.parsed_output)
 
     counted = client.messages.count_tokens(model=MODEL, messages=turns)
     assert counted.input_tokens == _prompt(whole.usage), counted

@@ -64,6 +64,9 @@ async def test_the_model_card_tells_length_and_limits(api: httpx.AsyncClient) ->
     tiles = {
         name: card["limits"][name] for name in ("max_image_tiles", "max_image_tokens", "image_tile_tokens")
     }
+    assert (card["type"], card["display_name"], card["created_at"]) == (
+        "model", "tiny", "1970-01-01T00:00:01+00:00"
+    )  # fmt: skip
     assert tiles == {"max_image_tiles": 3, "max_image_tokens": 12, "image_tile_tokens": 4}
     assert (await api.get("/v1/models/tiny")).json() == card
     assert (await api.get("/v1/models/other")).json()["error"]["code"] == "model_not_found"
