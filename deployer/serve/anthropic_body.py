@@ -194,7 +194,8 @@ class CountBody(Body):
     top_k: NonNegative | None = None
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     service_tier: Literal["auto", "standard_only"] | None = None  # there is one tier
-    thread: dict[str, Any] | None = None  # refused where it is read, in words that its client goes on from
+    # Refused where it is read, in words that its client goes on from.
+    thread: Annotated[dict[str, Any] | None, WithJsonSchema({"type": "null"})] = None
     container: NotServed
     diagnostics: NotServed
     inference_geo: NotServed

@@ -83,13 +83,25 @@ def _check_calls(earlier: Sequence[messages.Message], items: Sequence[api.Item])
 
 
 def items_to_messages(given: str | Sequence[api.Item]) -> list[messages.Message]:
-    """Return items as messages; calls that follow a text or each other are one turn."""
+    """Return items as messages; calls that follow a text or each other are one turn.
+
+    Pictures among results of calls stand at the beginning of the user's turn behind them: a result is text.
+    """
     if isinstance(given, str):
         return [_turn(role="user", content=given)]
     found: list[messages.Message] = []
+    shown: list[messages.Part] = []
     for item in given:
-        _append(found, _message(item))
-    return found
+        message = _message(item)
+        if isinstance(item, api.CallOutputItem):
+            shown += _pictures(item)
+        elif shown and message.role == "user":
+            message, shown = message.model_copy(update={"content": [*shown, *_as_parts(message)]}), []
+        elif shown:
+            found.append(_turn(role="user", content=shown))
+            shown = []
+        _append(found, message)
+    return [*found, _turn(role="user", content=shown)] if shown else found
 
 
 def _turn(**fields: Any) -> messages.Message:
@@ -121,10 +133,16 @@ def _message(item: api.Item) -> messages.Message:
         function = tool_types.CalledFunction(name=item.name, arguments=item.arguments)
         call = tool_types.ToolCall(id=item.call_id, function=function)
         return _turn(role="assistant", tool_calls=[call])
-    return _turn(role="tool", tool_call_id=item.call_id, content=_content(item.output))
+    given = item.output
+    texts = given if isinstance(given, str) else [one for one in given if not isinstance(one, api.InputImage)]
+    return _turn(role="tool", tool_call_id=item.call_id, content=_content(texts or ""))
 
 
-def _content(content: str | list[api.Part]) -> str | list[messages.Part]:
+def _pictures(item: api.CallOutputItem) -> list[messages.Part]:
+    return [_part(one) for one in item.output if isinstance(one, api.InputImage)]
+
+
+def _content(content: str | Sequence[api.Part]) -> str | list[messages.Part]:
     return content if isinstance(content, str) else [_part(part) for part in content]
 
 

@@ -320,3 +320,23 @@ async def test_values_that_say_what_is_done_anyway_are_taken(api: httpx.AsyncCli
     assert error["param"] == "reasoning.effort"
     error = (await api.post("/v1/responses", json={**body, "reasoning": None})).json()["error"]
     assert error["message"] == "`tool_choice` needs `tools`"
+
+
+PICTURE = {"type": "input_image", "image_url": PNG}
+
+
+@pytest.mark.parametrize(
+    ("behind", "roles"),
+    [
+        ([], ["assistant", "tool", "user"]),
+        ([{"role": "user", "content": "Well?"}], ["assistant", "tool", "user"]),
+        ([WORDS, {"role": "user", "content": "Well?"}], ["assistant", "tool", "user", "assistant", "user"]),
+    ],
+)
+def test_pictures_of_a_result_stand_in_the_user_s_turn_behind_it(behind: list[Any], roles: list[str]) -> None:
+    result = {**RESULT, "output": [{"type": "input_text", "text": "3"}, PICTURE]}
+    body = ResponseBody.model_validate({"input": [CALLED, result, *behind]})
+    found = messages_of(body, ())
+    assert [message.role for message in found] == roles
+    assert [part.type for part in found[1].content] == ["text"]
+    assert found[2].content[0].type == "image_url"
