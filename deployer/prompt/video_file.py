@@ -142,20 +142,16 @@ def _looked_at(
     data: bytes, name: str, container: "InputContainer", clock: _Clock, *, max_pixels: int
 ) -> VideoFile:
     index = clock.index
-    if not container.streams.video:
-        raise VideoError(
-            "no picture in it, sound alone: must have a video stream",
-            code="video_format_unsupported",
-            index=index,
-        )
-    stream = container.streams.video[0]
+    stream = _stream_of(container, index)
     _check_pixels(stream.width, stream.height, index, max_pixels)
     times, key_times = _counted(container, stream, clock)
     if not times:
         raise VideoError("no frame in it: must have at least one", code="video_empty", index=index)
-    whole = f"{len(times):,} of {max(stream.frames, len(times)):,} frames are there"
-    if not key_times or stream.frames > len(times):
-        raise VideoError(f"damaged or truncated: {whole}", code="video_unreadable", index=index)
+    lack = None if key_times else "no key frame"
+    if stream.frames > len(times):
+        lack = f"{len(times):,} of {stream.frames:,} frames are there"
+    if lack is not None:
+        raise VideoError(f"damaged or truncated: {lack}", code="video_unreadable", index=index)
     with closing(_Decoder(data, name)) as decoder:
         decoder.jump(None)
         first = _upright(decoder.first_from(times[0], clock))
@@ -169,6 +165,18 @@ def _looked_at(
         key_times=key_times,
         seconds=_seconds(times, stream),
     )
+
+
+def _stream_of(container: "InputContainer", index: int) -> "VideoStream":
+    """Return the stream that is shown. Raises VideoError where there is none, or none that can be decoded."""
+    lack = None
+    if not container.streams.video:
+        lack = "no picture in it, sound alone: must have a video stream"
+    elif container.streams.video[0].codec_context is None:
+        lack = "no decoder for its codec: encode it again, best as H.264"
+    if lack is not None:
+        raise VideoError(lack, code="video_format_unsupported", index=index)
+    return container.streams.video[0]
 
 
 def _counted(

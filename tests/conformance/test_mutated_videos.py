@@ -1,0 +1,81 @@
+"""Damaged videos: each is read or refused with a reason, in time, and none of them costs memory for good.
+
+The default is small. The full run, from the repository's root, prints its figures:
+
+    PYTHONPATH=tests/support python tests/conformance/test_mutated_videos.py 10000
+"""
+
+import random
+import resource
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+from mutations import mutated
+from videos import video
+
+from deployer.prompt.video_errors import VideoError
+from deployer.prompt.video_file import open_video
+
+KINDS = (
+    ("mp4", "h264"), ("webm", "libvpx-vp9"), ("avi", "mpeg4"), ("mpegts", "h264"), ("gif", "gif"),
+    ("matroska", "h264"), ("mov", "mpeg4"),
+)  # fmt: skip
+MAX_PIXELS = 1_000_000
+TIMEOUT_S = 20
+DEFAULT_COUNT = 300
+
+
+def originals() -> list[bytes]:
+    """Return a video of every format."""
+    return [video(format=format, codec=codec, count=10) for format, codec in KINDS]
+
+
+def outcome(data: bytes) -> str:
+    """Read three frames as a request would: `read`, or the code of the refusal. Anything else raises."""
+    try:
+        file = open_video(data, index=0, max_pixels=MAX_PIXELS, timeout_s=TIMEOUT_S)
+        wanted = tuple(sorted({0, file.num_frames // 2, file.num_frames - 1}))
+        frames = list(file.frames(wanted, index=0, timeout_s=TIMEOUT_S))
+    except VideoError as error:
+        assert "object has no" not in str(error), "a refusal says what is wrong with the file"
+        return error.code
+    assert [frame.size for frame in frames] == [(file.width, file.height)] * len(wanted)
+    return "read"
+
+
+def run(count: int, *, seed: int = 0) -> tuple[Counter[str], list[int]]:
+    """Return how files ended, and the resident bytes after each tenth of them."""
+    dice = random.Random(seed)
+    files = originals()
+    found: Counter[str] = Counter()
+    memory = []
+    for number in range(count):
+        found[outcome(mutated(dice.choice(files), dice))] += 1
+        if (number + 1) % max(1, count // 10) == 0:
+            memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+    return found, memory
+
+
+def test_whole_videos_of_every_format_are_read() -> None:
+    assert {outcome(data) for data in originals()} == {"read"}
+
+
+def test_damaged_videos_are_read_or_refused_with_a_reason() -> None:
+    found, _ = run(DEFAULT_COUNT)
+    assert found.total() == DEFAULT_COUNT
+    assert found["read"] > DEFAULT_COUNT // 20
+    assert found.total() - found["read"] > DEFAULT_COUNT // 20
+
+
+def main() -> None:
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    started = time.perf_counter()
+    found, memory = run(count)
+    print(f"{count} files in {time.perf_counter() - started:.0f} s: {dict(found.most_common())}")
+    print("resident MiB after each tenth:", [round(size / 2**20) for size in memory])
+
+
+if __name__ == "__main__":
+    main()
