@@ -57,8 +57,7 @@ def _prompt(body: api.PromptBody, earlier: Sequence[messages.Message]) -> dict[s
 
 def messages_of(body: api.PromptBody, earlier: Sequence[messages.Message]) -> list[messages.Message]:
     """Return the whole conversation; instructions are of this response alone and come first."""
-    if not isinstance(body.input, str):
-        _check_calls(earlier, body.input)
+    _check_calls(earlier, () if isinstance(body.input, str) else body.input)
     found = list(earlier)
     for message in items_to_messages(body.input):
         _append(found, message)

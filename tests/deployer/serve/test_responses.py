@@ -10,8 +10,9 @@ from fake_engine import FakeEngine, Script
 from fake_prompts import IMAGE_ID, FakePrompts
 
 from deployer.prompt.tool_format import tool_formats
+from deployer.serve.api_errors import ApiError
 from deployer.serve.app import create_app
-from deployer.serve.response_request import messages_of
+from deployer.serve.response_request import items_to_messages, messages_of
 from deployer.serve.response_types import ResponseBody
 from deployer.serve.service import Service
 
@@ -340,3 +341,13 @@ def test_pictures_of_a_result_stand_in_the_user_s_turn_behind_it(behind: list[An
     assert [message.role for message in found] == roles
     assert [part.type for part in found[1].content] == ["text"]
     assert found[2].content[0].type == "image_url"
+
+
+def test_a_call_of_the_previous_response_wants_its_result() -> None:
+    earlier = items_to_messages(ResponseBody.model_validate({"input": [CALLED]}).input)
+    for given in ("Well?", [{"role": "user", "content": "Well?"}]):
+        body = ResponseBody.model_validate({"input": given, "previous_response_id": "r"})
+        with pytest.raises(ApiError, match=r"calls without a result: `c1` \(`previous_response_id`\)"):
+            messages_of(body, earlier)
+    body = ResponseBody.model_validate({"input": [RESULT], "previous_response_id": "r"})
+    assert [message.role for message in messages_of(body, earlier)] == ["assistant", "tool"]
