@@ -113,11 +113,14 @@ class EmulatedGpu:
             f" {{ on_cpu::launch({entry}, x, y, {cluster}, threads, shared, args); }}\n"
             for entry in _ENTRY.findall(text)
         )
+        includes = [f"-I{folder}" for folder in (self._folder, _EMULATOR, kernel_dir())]
         _built("-x", "c++-header", str(_EMULATOR / "cuda_on_cpu.h"), into=self._folder / "cuda_on_cpu.h.gch")
+        scheduler = self._folder / "scheduler.so"
+        _built("-shared", *includes, str(_EMULATOR / "scheduler.cpp"), into=scheduler)
         unit = library.with_suffix(f".{os.getpid()}.cpp")
         unit.write_text(f'#include "cuda_on_cpu.h"\n{defines}{text}\n{entries}')
-        includes = [f"-I{folder}" for folder in (self._folder, _EMULATOR, kernel_dir())]
-        return _built("-shared", *includes, str(unit), into=library)
+        linked = (f"-L{self._folder}", f"-l:{scheduler.name}", "-Wl,-rpath,$ORIGIN")
+        return _built("-shared", *includes, str(unit), *linked, into=library)
 
 
 def _built(*arguments: str, into: Path) -> Path:

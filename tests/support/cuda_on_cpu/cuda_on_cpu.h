@@ -43,11 +43,9 @@ inline float2 make_float2(float x, float y) { return {x, y}; }
 struct Index3 {
     int x, y, z;
 };
-inline Index3 threadIdx, blockIdx, blockDim, gridDim;
+extern Index3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace on_cpu {
-
-constexpr size_t kStackBytes = 256 * 1024;
 
 struct Barrier {
     int size = 0, arrived = 0;
@@ -69,29 +67,12 @@ struct Fiber {
     std::map<float*, Accumulator> accumulators;  // of products under way
 };
 
-inline std::vector<Fiber> fibers;  // of the blocks of a cluster, each from a multiple of `block_fibers` on
-inline int current, block_fibers;
-inline ucontext_t scheduler;
-inline jmp_buf scheduler_place;
-inline std::vector<std::unique_ptr<char[]>> stacks;  // outlive their fibers: fresh memory costs more than most kernels
-inline Barrier cluster_barrier;
-inline std::vector<Barrier> block_barriers, warp_barriers;
-inline std::vector<uint64_t> mailbox;  // 4 words a thread
-inline std::vector<std::vector<unsigned char>> shared;  // of each block
-inline std::function<void()> body;
-
-// NOTE: swapcontext asks the kernel for the signal mask each time, which takes longer than what fibers do between two
-// switches. It only starts a fiber here; jumps between the stacks do the rest.
-inline void give_way() {
-    if (_setjmp(fibers[current].place) == 0) _longjmp(scheduler_place, 1);
-}
-
-inline void go_on(Fiber& fiber) {
-    if (_setjmp(scheduler_place) != 0) return;
-    if (fiber.begun) _longjmp(fiber.place, 1);
-    fiber.begun = true;
-    swapcontext(&scheduler, &fiber.context);
-}
+extern std::vector<Fiber> fibers;  // of the blocks of a cluster, each from a multiple of `block_fibers` on
+extern int current, block_fibers;
+extern Barrier cluster_barrier;
+extern std::vector<Barrier> block_barriers, warp_barriers;
+extern std::vector<uint64_t> mailbox;                   // 4 words a thread
+extern std::vector<std::vector<unsigned char>> shared;  // of each block
 
 inline int current_block() { return current / block_fibers; }
 
@@ -99,13 +80,13 @@ struct NamedBarriers {  // 16 a block
     std::vector<Barrier> all;
     Barrier& operator[](int name) { return all[current_block() * 16 + name]; }
 };
-inline NamedBarriers named_barriers;
+extern NamedBarriers named_barriers;
 
 struct Deliveries {  // of the copy engine, still to come
     std::vector<std::pair<int, std::function<void()>>> waiting;  // and the thread that asked
-    void push_back(std::function<void()> delivery) { waiting.emplace_back(current, std::move(delivery)); }
+    void push_back(std::function<void()> delivery);
 };
-inline Deliveries deliveries;
+extern Deliveries deliveries;
 
 // Count this thread in; true where it was the last.
 inline bool arrive(Barrier& barrier) {
@@ -115,20 +96,8 @@ inline bool arrive(Barrier& barrier) {
     return true;
 }
 
-inline void meet(Barrier& barrier) {
-    Fiber& self = fibers[current];
-    const long generation = barrier.generation;
-    if (arrive(barrier)) return;
-    self.waits_for = &barrier;
-    self.waits_past = generation;
-    give_way();
-}
-
-inline void wait_until(std::function<bool()> condition) {
-    if (condition()) return;
-    fibers[current].goes_on = std::move(condition);
-    give_way();
-}
+void meet(Barrier& barrier);
+void wait_until(std::function<bool()> condition);
 
 // Shared memory has addresses from 1,024 on, which is where `DYNAMIC_SHARED` starts.
 inline unsigned char* shared_at(unsigned address, int block = current_block()) {
@@ -148,62 +117,8 @@ auto exchange(const uint64_t* words, int count, Read read) {
     return result;
 }
 
-inline void run_fiber() {
-    body();
-    fibers[current].done = true;
-    give_way();
-}
-
-// Run the blocks of a cluster from block (x, y) on.
-inline void run_cluster(int x, int y, int num_blocks, int threads, size_t shared_bytes) {
-    block_fibers = (threads + 127) / 128 * 128;
-    fibers = std::vector<Fiber>(num_blocks * block_fibers);
-    cluster_barrier = {num_blocks * threads, 0, 0};
-    block_barriers.assign(num_blocks, Barrier{threads, 0, 0});
-    warp_barriers.assign(fibers.size() / 32, Barrier{});
-    mailbox.assign(fibers.size() * 4, 0);
-    named_barriers.all.assign(16 * num_blocks, Barrier{});
-    deliveries.waiting.clear();
-    shared.assign(num_blocks, std::vector<unsigned char>(shared_bytes + 1024, 0xff));
-    while (stacks.size() < fibers.size()) stacks.emplace_back(new char[kStackBytes]);
-    for (size_t t = 0; t < fibers.size(); t++) {
-        Fiber& fiber = fibers[t];
-        fiber.done = int(t) % block_fibers >= threads;
-        if (fiber.done) continue;
-        warp_barriers[t / 32].size++;
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = stacks[t].get();
-        fiber.context.uc_stack.ss_size = kStackBytes;
-        makecontext(&fiber.context, run_fiber, 0);
-    }
-    for (bool moved = true; moved;) {
-        moved = false;
-        for (int t = 0; t < int(fibers.size()); t++) {
-            Fiber& fiber = fibers[t];
-            if (fiber.done || (fiber.waits_for && fiber.waits_for->generation == fiber.waits_past)) continue;
-            if (fiber.goes_on && !fiber.goes_on()) continue;
-            fiber.waits_for = nullptr;
-            fiber.goes_on = nullptr;
-            moved = true;
-            current = t;
-            threadIdx = {t % block_fibers, 0, 0};
-            blockIdx = {x + current_block(), y, 0};
-            go_on(fiber);
-        }
-        if (!moved && !deliveries.waiting.empty()) {
-            const auto delivery = std::move(deliveries.waiting.back());  // no order is promised
-            deliveries.waiting.pop_back();
-            current = delivery.first;
-            delivery.second();
-            moved = true;
-        }
-    }
-    for (auto& fiber : fibers)
-        if (!fiber.done) {
-            fprintf(stderr, "a barrier was not reached by all of its threads (block %d, %d)\n", blockIdx.x, blockIdx.y);
-            abort();
-        }
-}
+// Run `body` as each thread of a grid.
+void run_grid(std::function<void()> body, int grid_x, int grid_y, int cluster, int threads, size_t shared_bytes);
 
 template <class... Args, size_t... I>
 void start(void (*kernel)(Args...), void** args, std::index_sequence<I...>) {
@@ -212,11 +127,8 @@ void start(void (*kernel)(Args...), void** args, std::index_sequence<I...>) {
 
 template <class... Args>
 void launch(void (*kernel)(Args...), int grid_x, int grid_y, int cluster, int threads, int shared_bytes, void** args) {
-    gridDim = {grid_x, grid_y, 1};
-    blockDim = {threads, 1, 1};
-    body = [=] { start(kernel, args, std::index_sequence_for<Args...>{}); };
-    for (int y = 0; y < grid_y; y++)
-        for (int x = 0; x < grid_x; x += cluster) run_cluster(x, y, cluster, threads, shared_bytes);
+    const auto body = [=] { start(kernel, args, std::index_sequence_for<Args...>{}); };
+    run_grid(body, grid_x, grid_y, cluster, threads, shared_bytes);
 }
 
 }  // namespace on_cpu
