@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
+from functools import cache
 from typing import Any, get_type_hints
 
 import pytest
@@ -45,13 +46,18 @@ def leaf_keys(kind: type[Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
+@cache
+def deployed(model: str) -> DeployConfig:
+    return load_config([f"+model={model}"])
+
+
 def test_every_promised_model_has_an_option() -> None:
     assert set(PROMISED.split()) <= set(MODELS)
 
 
 @pytest.mark.parametrize("model", [name for name in MODELS if name != "local"])
 def test_every_model_composes_and_holds(model: str) -> None:
-    config = load_config([f"+model={model}"])
+    config = deployed(model)
     assert config.model.name == model
     assert config.model.revision is None, "no commit is known for sure"
     assert config.chat_template.name == config.model.template
@@ -68,7 +74,7 @@ def test_every_option_of_every_group_composes(group: str) -> None:
 def test_models_of_a_family_that_runs_are_read_by_its_reader() -> None:
     read = []
     for model in MODELS:
-        config = load_config([f"+model={model}"]).model if model != "local" else None
+        config = deployed(model).model if model != "local" else None
         if config is None or config.family not in known_families() or config.hyper_parameters is None:
             continue
         spec = read_spec(without_factor_lists(config.hyper_parameters), origin=model)

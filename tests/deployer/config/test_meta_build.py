@@ -10,6 +10,7 @@ from plan_cases import hardware, options
 
 from deployer.config.hyper_parameters import without_factor_lists
 from deployer.config.load import load_config
+from deployer.config.schema import DeployConfig
 from deployer.plan.changes import Question
 from deployer.plan.weight_bytes import weight_parts
 from engines.families import read_spec, rules_for
@@ -25,15 +26,15 @@ CONF = Path(__file__).parents[3] / "conf" / "model"
 MODELS = sorted(path.stem for path in CONF.glob("*.yaml") if path.stem[0] != "_" and path.stem != "local")
 
 
-def spec_of(model: str) -> ModelSpec:
-    config = load_config([f"+model={model}"]).model
-    assert config.hyper_parameters is not None
-    return read_spec(without_factor_lists(config.hyper_parameters), origin=model)
+def spec_of(config: DeployConfig) -> ModelSpec:
+    assert config.model.hyper_parameters is not None
+    return read_spec(without_factor_lists(config.model.hyper_parameters), origin=config.model.name)
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_checkpoint_network_and_plan_are_of_the_same_tensors(model: str) -> None:
-    spec = spec_of(model)
+    config = load_config([f"+model={model}"])
+    spec = spec_of(config)
     hub = hub_tensors(spec)
     wanted = parameters(spec)
     claims = match(hub, rules_for(spec), wanted, origin=model)
@@ -43,9 +44,7 @@ def test_checkpoint_network_and_plan_are_of_the_same_tensors(model: str) -> None
     network = Vlm(spec, tensors, ops=TorchOps(), group=TpGroup(rank=0, size=1))
     assert network.spec is spec
 
-    question = Question(
-        config=load_config([f"+model={model}"]), spec=spec, hardware=hardware("h200"), options=options()
-    )
+    question = Question(config=config, spec=spec, hardware=hardware("h200"), options=options())
     planned = sum(part.num_bytes for part in weight_parts(question.case()))
     vocab = spec.decoder.vocab
     padding = (padded_vocab(vocab, tp=1) - vocab) * spec.decoder.hidden
