@@ -16,6 +16,7 @@ from torch import Tensor
 
 from deployer.errors import ConfigError
 from deployer.parity.golden_folder import GoldenFolder
+from deployer.parity.golden_videos import clip_of, clips
 from deployer.parity.placement import image_id
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, ImagePlan, PixelSpec
@@ -25,7 +26,10 @@ Reader = Callable[[GoldenFolder, str, VisionSpec], list[ImagePixels]]
 
 
 def pictures(golden: GoldenFolder, case: str, vision: VisionSpec) -> list[ImagePixels]:
-    """Return the pictures of a prompt in its order; none for a text. Raises ConfigError."""
+    """Return the pictures or videos of a prompt in its order; none for a text. Raises ConfigError."""
+    clip = clip_of(golden, case, vision)
+    if clip is not None:
+        return clips(golden, case, vision, clip)
     found = READERS[vision.pixels.kind](golden, case, vision)
     return found or drawn(golden, case, vision)
 

@@ -15,6 +15,7 @@ from deployer.parity.case import Case, read_case
 from deployer.parity.compare import Agreement, Difference, chosen, difference, said
 from deployer.parity.engine_tokens import EngineTokens, engine_tokens
 from deployer.parity.golden_folder import GoldenFolder
+from deployer.parity.golden_videos import PIXELS, clip_of
 from deployer.parity.options import Dtype, ParityOptions, Tolerance
 from deployer.parity.paged_network import PagedNetwork
 from engines.backends import Backend
@@ -68,7 +69,7 @@ class Parity:
 def measure(folder: Path, spec: ModelSpec, engine: EngineOptions, options: ParityOptions) -> Parity:
     """Run a folder. Raises ConfigError for one that cannot be read, EngineError for what cannot run."""
     golden = GoldenFolder.open(folder)
-    left_out = {name: why for name in golden.cases if (why := unreadable(golden, name))}
+    left_out = {name: why for name in golden.cases if (why := unreadable(golden, name, spec))}
     cases = [read_case(golden, name, spec) for name in golden.cases if name not in left_out]
     longest = max(len(case.token_ids) + len(case.greedy) for case in cases)
     loaded: list[tuple[Network, Backend]] = []
@@ -105,11 +106,13 @@ def measure(folder: Path, spec: ModelSpec, engine: EngineOptions, options: Parit
     )
 
 
-def unreadable(golden: GoldenFolder, case: str) -> str | None:
+def unreadable(golden: GoldenFolder, case: str, spec: ModelSpec) -> str | None:
     """Return why a case cannot be asked here; None where it can."""
-    if golden.find("pixel_values_videos", case) is not None:
-        return "a video: text and pictures are compared"
-    return None
+    if golden.find(PIXELS, case) is None:
+        return None
+    if spec.vision is None or clip_of(golden, case, spec.vision) is None:
+        return "a video, which this family reads as pictures or not at all"
+    return "pictures beside a video" if golden.find("image_grid_thw", case) is not None else None
 
 
 def _result(

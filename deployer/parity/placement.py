@@ -10,6 +10,7 @@ from typing import Any
 
 from deployer.errors import ConfigError
 from deployer.parity.golden_folder import GoldenFolder
+from deployer.parity.golden_videos import clip_of
 from engines.spec import VisionSpec
 
 PLACEHOLDER = -200  # LLaVA's, one a picture
@@ -73,7 +74,8 @@ def _starts(
         return _stretches((i for i, is_row in enumerate(mask.flatten().tolist()) if is_row), num_rows)
     if min(ids) < 0:  # -k at every row of picture k
         return [ids.index(-number) for number in range(1, len(num_rows) + 1) if -number in ids]
-    row_id = image_id(golden, vision)
+    clip = clip_of(golden, case, vision)
+    row_id = image_id(golden, vision) if clip is None else clip.token_id
     return _stretches((i for i, token in enumerate(ids) if token == row_id), num_rows)
 
 

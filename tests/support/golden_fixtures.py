@@ -6,6 +6,7 @@ from pathlib import Path
 
 from drawn_checkpoint import DRAWN, write_drawn
 from family_golden import FIXTURES
+from qwen2_video_golden import case_of
 from safetensors.torch import load_file, save_file
 
 # By family: every fixture that holds results of a reference.
@@ -38,6 +39,9 @@ def written(name: str, folder: Path) -> Path:
     else:
         shutil.copytree(source, folder)
     shutil.copytree(_PICTURES, folder / "images")
+    if (source / "video.safetensors").exists():
+        file = folder / "golden.safetensors"
+        save_file(load_file(file) | case_of(source.name), file)
     return folder
 
 

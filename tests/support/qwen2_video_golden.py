@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 FOLDER = Path(__file__).parents[1] / "fixtures" / "qwen2_vl"
 # case: frames, columns and rows of cells, seconds of a temporal step; an odd number has its last frame twice
 CASES = {"qwen2_vl": (5, 3, 2, 1.0), "qwen2_5_vl": (4, 5, 3, 2.0)}
-CELL = 28
+CELL, PATCH = 28, 14
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 NUM_LOGITS, NUM_GREEDY = 24, 16
 
 
@@ -25,6 +26,31 @@ def frames_of(case: str) -> NDArray[np.uint8]:
     count, columns, rows, _ = CASES[case]
     shape = (count, rows * CELL, columns * CELL, 3)
     return np.random.default_rng(20).integers(0, 256, shape, dtype=np.uint8)
+
+
+def patches_of(case: str) -> NDArray[np.float32]:
+    """Return the frames as upstream cuts them, normalised: the patches of a cell together, step by step."""
+    frames = frames_of(case)
+    if len(frames) % 2:
+        frames = np.concatenate([frames, frames[-1:]])
+    numbers = (frames.astype(np.float32) / 255 - np.float32(MEAN)) / np.float32(STD)
+    steps, rows, columns = len(frames) // 2, frames.shape[1] // CELL, frames.shape[2] // CELL
+    cut = numbers.reshape(steps, 2, rows, 2, PATCH, columns, 2, PATCH, 3)
+    order = cut.transpose(0, 2, 5, 3, 6, 8, 1, 4, 7)  # step, cell, patch of the cell, colour, frame, pixel
+    return np.ascontiguousarray(order.reshape(steps * rows * columns * 4, -1))
+
+
+def case_of(case: str) -> dict[str, torch.Tensor]:
+    """Return the whole case, under the names of `golden.safetensors`."""
+    _, columns, rows, step_s = CASES[case]
+    patches = torch.from_numpy(patches_of(case))
+    found = load_file(FOLDER / case / "video.safetensors")
+    found["image_features"] = found.pop("video_features")
+    grid = [len(patches) // (4 * columns * rows), 2 * rows, 2 * columns]
+    found |= {"pixel_values_videos": patches, "video_grid_thw": torch.tensor([grid])}
+    if case == "qwen2_5_vl":
+        found["second_per_grid_ts"] = torch.tensor([step_s])
+    return {f"vid1.{name}": tensor for name, tensor in found.items()}
 
 
 def main() -> None:
@@ -52,6 +78,7 @@ def _numbers(case: str) -> dict[str, torch.Tensor]:
         temporal_patch_size=how.temporal_patch_size,
         merge_size=how.merge_size,
     )
+    assert np.allclose(pixels, patches_of(case), atol=1e-5), "tests cut other patches than upstream"
     asked = {
         "pixel_values_videos": torch.from_numpy(pixels).float(),
         "video_grid_thw": torch.tensor([grid]),

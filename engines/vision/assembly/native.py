@@ -37,7 +37,7 @@ class NativeRows:
         array = on_device(image.arrays[0], self._weight.device)
         if not image.plan.times:
             return self._encoded(array, image.plan.grid)
-        steps = torch.split(array, self._spec.frames)
+        steps = array.tensor_split(len(image.plan.times))
         return torch.cat([self._encoded(step, image.plan.grid) for step in steps])
 
     def _encoded(self, array: Tensor, grid: tuple[int, int]) -> Tensor:

@@ -107,6 +107,22 @@ def test_a_video_is_left_out_and_said_so(folder: Path) -> None:
     assert "not run: `vid1`, a video" in printed
 
 
+@pytest.mark.parametrize("name", ["qwen2_vl", "qwen2_5_vl"])
+def test_a_video_of_a_family_that_takes_it_whole_is_a_case(name: str, tmp_path: Path) -> None:
+    code, printed = run(written(f"qwen2_vl/{name}", tmp_path / "m"), [*CPU, "output=json"])
+    cases = {case["name"]: case for case in json.loads(printed)["cases"]}
+    assert code == 0
+    assert cases["vid1"]["num_images"] == 1
+
+
+def test_a_video_beside_pictures_is_left_out(tmp_path: Path) -> None:
+    folder = written("qwen2_vl/qwen2_vl", tmp_path / "m")
+    changed(folder, "vid1.image_grid_thw", torch.ones(1, 3, dtype=torch.int64))
+    code, printed = run(folder, CPU)
+    assert code == 0
+    assert "not run: `vid1`, pictures beside a video" in printed
+
+
 def test_what_is_no_golden_folder_is_refused(folder: Path) -> None:
     (folder / "golden.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"its golden.safetensors cannot be read"):
