@@ -13,7 +13,7 @@ from functools import partial
 from PIL import Image
 
 from deployer.config.schema import VisionConfig
-from deployer.prompt.frame_choice import FrameWish, chosen_frames, num_chosen
+from deployer.prompt.frame_choice import NO_WISH, FrameWish, chosen_frames, num_chosen
 from deployer.prompt.frame_list import FRAMES_URL, FrameList, open_frames
 from deployer.prompt.media_bytes import video_bytes
 from deployer.prompt.messages import Message, Part, VideoPart, VideoSource
@@ -39,9 +39,11 @@ class VideoReader:
     async def seen(self, messages: Sequence[Message]) -> list[Message]:
         """Return the messages with frames in the place of videos. Raises RequestError."""
         self._check(messages)
-        seen = await together(self._seen(part, index) for index, part in enumerate(_videos(messages)))
+        videos = _videos(messages)
+        share = self._limits.max_video_frames // max(1, len(videos))
+        seen = await together(self._seen(part, index, share) for index, part in enumerate(videos))
         self._check_together(seen)
-        pairs = zip(_videos(messages), seen, strict=True)
+        pairs = zip(videos, seen, strict=True)
         frames = iter([self._frames(video, part) for part, video in pairs])
         return [_exchanged(message, frames) for message in messages]
 
@@ -74,11 +76,12 @@ class VideoReader:
                 code="too_many_videos",
             )
 
-    async def _seen(self, part: VideoPart, index: int) -> SeenVideo:
+    async def _seen(self, part: VideoPart, index: int, share: int) -> SeenVideo:
+        """`share`: frames that a video gets at most that does not say how many."""
         begun_s = time.perf_counter()
         source = await self._read(part.source, index)
         fetch_s = time.perf_counter() - begun_s
-        look = partial(self._look_at, source, part.wish, index)
+        look = partial(self._look_at, source, part.wish, index, share)
         video = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         return replace(video, fetch_begun_s=begun_s, fetch_s=fetch_s)
 
@@ -102,7 +105,7 @@ class VideoReader:
         return tuple([await self._bytes.read(url, index=index) for url in urls])
 
     def _look_at(
-        self, source: bytes | tuple[bytes | Image.Image, ...], wish: FrameWish, index: int
+        self, source: bytes | tuple[bytes | Image.Image, ...], wish: FrameWish, index: int, share: int
     ) -> SeenVideo:
         assert self._spec is not None, "a model without videos has refused them"
         limits = self._limits
@@ -114,7 +117,7 @@ class VideoReader:
             footage = open_video(
                 source, index=index, max_pixels=limits.max_image_pixels, timeout_s=limits.video_timeout_s
             )
-            wanted, seconds = self._of_file(footage, wish, index), footage.seconds
+            wanted, seconds = self._of_file(footage, wish, index, share), footage.seconds
         chosen = chosen_frames(self._spec.choice, footage.num_frames, wanted)
         return SeenVideo(
             footage=footage, index=index, chosen=chosen, seconds=seconds, fetch_begun_s=0.0, fetch_s=0.0
@@ -137,16 +140,16 @@ class VideoReader:
         seconds = 0.0 if rate is None else footage.num_frames / rate
         return footage.num_frames if wish.num_frames is None else wish.num_frames, seconds
 
-    def _of_file(self, footage: VideoFile, wish: FrameWish, index: int) -> int:
+    def _of_file(self, footage: VideoFile, wish: FrameWish, index: int, share: int) -> int:
         """Return how many frames of a file are looked at; more than there may be are an error of who asks."""
         assert self._spec is not None, "a model without videos has refused them"
-        most = self._limits.max_video_frames
+        most = share if wish == NO_WISH else self._limits.max_video_frames
         wanted = num_chosen(
             self._spec, wish, self._deployed, count=footage.num_frames, seconds=footage.seconds
         )
         if wanted <= most or footage.num_frames <= most:
             return wanted
-        if wish == FrameWish():
+        if wish == NO_WISH:
             step = 1 if self._spec.clip is None else self._spec.clip.step_frames
             return max(1, most // step * step)
         raise _too_many(_said(wish, footage, wanted), most, index)
@@ -155,11 +158,8 @@ class VideoReader:
         """Raise RequestError for more frames than a request may have."""
         count, most = sum(len(video.chosen) for video in videos), self._limits.max_video_frames
         if count > most:
-            raise (
-                _too_many(f"{count:,} frames with those of the videos before it", most, videos[-1].index)
-                if len(videos) > 1
-                else _too_many(f"{count:,} frames", most, videos[0].index)
-            )
+            others = " with those of the videos before it" if len(videos) > 1 else ""
+            raise _too_many(f"{count:,} frames{others}", most, videos[-1].index)
 
     def _frames(self, video: SeenVideo, part: VideoPart) -> tuple[VideoShown, ...]:
         assert self._spec is not None, "a model without videos has refused them"

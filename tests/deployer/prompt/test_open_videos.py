@@ -110,6 +110,13 @@ async def test_what_the_deployment_says_holds_where_the_request_is_silent(folder
         await builder.aclose()
 
 
+async def test_videos_that_say_nothing_share_what_a_request_may_have(folder: Path) -> None:
+    builder = PromptBuilder(deploy_config(vision={"video_fps": 10.0}), model_spec(), folder)
+    prompt = await ask(builder, clip(FrameWish()), clip(FrameWish()), "q")
+    assert [image.name for image in prompt.images] == ["video 1"] * 8 + ["video 2"] * 8
+    await builder.aclose()
+
+
 async def test_more_frames_than_there_may_be_are_refused(builder: PromptBuilder) -> None:
     error = await refused(builder, clip(FrameWish(num_frames=17)), "q")
     assert str(error) == (
