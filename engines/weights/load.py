@@ -6,8 +6,9 @@
 A rank reads its share of each tensor only. `random_network` builds the same structure without a checkpoint.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from threading import Lock
@@ -36,7 +37,7 @@ from engines.weights.quantized import WEIGHT, packed_shapes, quantized_linear
 from engines.weights.quantized_bytes import is_quantized
 from engines.weights.random_quantized import random_quantized
 from engines.weights.split import local_shape, pieces, source_shape, split_pairs
-from engines.weights.storage import by_storage
+from engines.weights.storage import Storage, by_storage
 
 NUM_READERS = 4  # threads; reading is bound by the disk, converting by memory
 
@@ -44,9 +45,8 @@ Change = Callable[[str, Tensor], Tensor]
 Progress = Callable[[int, int], None]  # numbers of the checkpoint that are loaded, numbers in all
 
 
-@torch.inference_mode(
-    mode=False
-)  # threads write the tensors: the mode is a thread's own, and they are not in it
+# Threads write the tensors: the mode is a thread's own, and they are not in it.
+@torch.inference_mode(mode=False)
 def load_network(
     folder: Path,
     spec: ModelSpec,
@@ -71,33 +71,8 @@ def load_network(
     shapes = packed_shapes(checkpoint.shapes, packed, aside=PACKED_SUFFIXES)
     claims = match(shapes, rules_for(spec), parameters(spec), origin=str(folder))
     stored = by_storage(claims, packed, quant, tp=tp)
-    packing = Lock()  # one matrix of 16 bits on the device at a time
-    tensors = {
-        claim.parameter.name: torch.zeros(
-            local_shape(claim.parameter, tp=tp),
-            dtype=_own_dtype(checkpoint, claim) if claim.parameter.keeps_dtype else dtype,
-            device=device,
-        )
-        for claim in stored.plain
-    }
-
-    def copy(claims: Sequence[Claim]) -> dict[str, Tensor]:
-        parameter = claims[0].parameter
-        if parameter.name in tensors:
-            copy_claim(tensors[parameter.name], checkpoint, claims[0], rank=rank, tp=tp)
-            return {}
-        name = parameter.name.removesuffix(WEIGHT)
-        if claims[0].source.removesuffix(WEIGHT) in packed:
-            weight = quantized_linear(claims, packed, rank=rank, tp=tp, device=device)
-            return tensors_of(weight, name)
-        weight_OI = torch.zeros(local_shape(parameter, tp=tp), dtype=torch.bfloat16)
-        for claim in claims:
-            copy_claim(weight_OI, checkpoint, claim, rank=rank, tp=tp)
-        with packing:
-            return tensors_of(layer_in_12_bits(weight_OI.to(device), name), name)
-
-    jobs = [*((claim,) for claim in stored.plain), *stored.packed, *stored.in_12_bits]
-    tensors |= _run(copy, jobs, progress)
+    share = _Share(device=device, dtype=dtype, rank=rank, tp=tp)
+    tensors = _stored_tensors(checkpoint, stored, packed, share, progress)
     if stored.in_12_bits:
         log_12_bits(tensors, left_in_16_bits(spec, tp=tp))
     tensors |= load_adapters(
@@ -146,6 +121,53 @@ def random_tensors(
         else:
             tensors[parameter.name] = _random(parameter, generator, tp=tp, dtype=dtype)
     return tensors
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Share:
+    """Whose part is loaded, where to, and as what."""
+
+    device: torch.device
+    dtype: torch.dtype
+    rank: int
+    tp: int
+
+
+def _stored_tensors(
+    checkpoint: Checkpoint,
+    stored: Storage,
+    packed: Mapping[str, PackedLayer],
+    share: _Share,
+    progress: Progress | None,
+) -> dict[str, Tensor]:
+    """Return this rank's part of what the checkpoint holds, by our names."""
+    packing = Lock()  # one matrix of 16 bits on the device at a time
+    tensors = {
+        claim.parameter.name: torch.zeros(
+            local_shape(claim.parameter, tp=share.tp),
+            dtype=_own_dtype(checkpoint, claim) if claim.parameter.keeps_dtype else share.dtype,
+            device=share.device,
+        )
+        for claim in stored.plain
+    }
+
+    def copy(claims: Sequence[Claim]) -> dict[str, Tensor]:
+        parameter = claims[0].parameter
+        if parameter.name in tensors:
+            copy_claim(tensors[parameter.name], checkpoint, claims[0], rank=share.rank, tp=share.tp)
+            return {}
+        name = parameter.name.removesuffix(WEIGHT)
+        if claims[0].source.removesuffix(WEIGHT) in packed:
+            weight = quantized_linear(claims, packed, rank=share.rank, tp=share.tp, device=share.device)
+            return tensors_of(weight, name)
+        weight_OI = torch.zeros(local_shape(parameter, tp=share.tp), dtype=torch.bfloat16)
+        for claim in claims:
+            copy_claim(weight_OI, checkpoint, claim, rank=share.rank, tp=share.tp)
+        with packing:
+            return tensors_of(layer_in_12_bits(weight_OI.to(share.device), name), name)
+
+    jobs = [*((claim,) for claim in stored.plain), *stored.packed, *stored.in_12_bits]
+    return tensors | _run(copy, jobs, progress)
 
 
 def _packed(checkpoint: Checkpoint, quant: WeightQuant | None, *, origin: str) -> dict[str, PackedLayer]:
