@@ -64,7 +64,7 @@ def survey(
             ops = ProductNotingOps(noting, {})
             _walk_passes(Vlm(spec, outline, ops=ops, group=group), spec.vision, options)
             if _differ_in_rows(spec.vision):
-                ops.ask_between()
+                ops.ask_between(row_counts)
 
 
 def row_counts(most: int) -> Iterator[int]:

@@ -8,7 +8,7 @@ Legend: T rows, I inputs, O outputs.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -17,9 +17,12 @@ from torch import Tensor
 from engines.ops import Dense, Gelu, RepeatedRows, Weight
 from engines.turbomind.ops.after_product import After
 from engines.turbomind.ops.columns_choice import most_rows
-from engines.turbomind.ops.linear_after import linear_after
+from engines.turbomind.ops.linear_after import linear_after, linear_at_once
 from engines.turbomind.ops.rows_cut import ROWS
 from engines.turbomind.ops_table import TurbomindOps
+
+_EACH = 640  # up to here launchers have steps of their own
+_FILLED = 16
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,35 +77,44 @@ class ProductNotingOps(TurbomindOps):
         product = Product(weight=weight, after=after, scale_O=scale_O, dtype=x_TI.dtype)
         self.products.setdefault(key, product).rows.add(x_TI.numel() // x_TI.shape[-1])
 
-    def ask_between(self) -> None:
-        """Ask for every product at numbers of rows between the fewest and the most that it was seen with."""
-        for product in self.products.values():
-            outputs = product.weight.weight_OI.shape[0]
-            for count in row_counts(product.rows, at_once=most_rows(outputs, num_sms=self.gpu.num_sms)):
-                self._ask(product, count)
+    def ask_between(self, rows_of_steps: Callable[[int], Iterator[int]]) -> None:
+        """Ask for every product at numbers of rows between the fewest and the most that it was seen with.
 
-    def _ask(self, product: Product, num_rows: int) -> None:
-        outputs, inputs = product.weight.weight_OI.shape
-        x_TI = torch.empty(num_rows, inputs, dtype=product.dtype, device=self.gpu.device)
-        if product.after is None:
-            TurbomindOps.linear(self, x_TI, product.weight)
+        What only multiplies goes the way of a step's products, and is asked about where these are.
+        """
+        for product in self.products.values():
+            if product.after is None or product.after == "nothing":
+                for count in rows_of_steps(max(product.rows)):
+                    if count >= min(product.rows):
+                        TurbomindOps.linear(self, self._rows(product, count), product.weight)
+            if product.after is not None:
+                outputs = product.weight.weight_OI.shape[0]
+                for count in row_counts(product.rows, at_once=most_rows(outputs, num_sms=self.gpu.num_sms)):
+                    self._ask(product, product.after, self._rows(product, count))
+
+    def _rows(self, product: Product, num_rows: int) -> Tensor:
+        inputs = product.weight.weight_OI.shape[1]
+        return torch.empty(num_rows, inputs, dtype=product.dtype, device=self.gpu.device)
+
+    def _ask(self, product: Product, after: After, x_TI: Tensor) -> None:
+        if after == "nothing":
+            linear_at_once(self.gpu, x_TI, product.weight)
             return
-        if product.after == "nothing":
-            TurbomindOps.linear_tower(self, x_TI, product.weight)
-            return
-        residual_TO = x_TI.new_empty(num_rows, outputs) if product.after == "add" else None
-        linear_after(
-            self.gpu, x_TI, product.weight, product.after, residual_TO=residual_TO, scale_O=product.scale_O
-        )
+        outputs = product.weight.weight_OI.shape[0]
+        residual_TO = x_TI.new_empty(len(x_TI), outputs) if after == "add" else None
+        linear_after(self.gpu, x_TI, product.weight, after, residual_TO=residual_TO, scale_O=product.scale_O)
 
 
 def row_counts(seen: set[int], *, at_once: int) -> Iterator[int]:
     """Yield numbers of rows such that each way to cut one is asked for.
 
-    What all that were seen are a multiple of, others are too. Up to `at_once` rows each number may have a cut
-    of its own; above they are cut by the tiles of so many rows that they fill.
+    What all that were seen are a multiple of, others are too. Few rows are asked about one by one; up to
+    `at_once`, tiles are filled at multiples of 16, so the first and the last number between two of these are;
+    above, one of those that fill as many tiles of `ROWS`.
     """
     step, first, last = math.gcd(*seen), min(seen), max(seen)
-    yield from range(first, min(last, at_once) + 1, step)
+    yield from range(first, min(last, _EACH) + 1, step)
+    edges = (edge // step * step for edge in range(_EACH, min(last, at_once) + 1, _FILLED))
+    yield from sorted({count for edge in edges for count in (edge, edge + step) if first <= count <= last})
     wide = max(step, ROWS // step * step)
-    yield from range(max(first, at_once // step * step), last + 1, wide)
+    yield from range(max(first, max(_EACH, at_once) // step * step), last + 1, wide)

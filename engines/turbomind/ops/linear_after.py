@@ -11,11 +11,16 @@ from engines.turbomind.ops.linear import linear
 
 def linear_tower(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor:
     """Return x @ W.T + b; products of other sizes go the way of a step's."""
-    if isinstance(weight, Dense):
-        cut = linear_columns.cut_of(gpu, x_TI, weight, "nothing")
-        if cut is not None:
-            return linear_columns.linear_columns(gpu, x_TI, weight, cut)
-    return linear(gpu, x_TI, weight)
+    done = linear_at_once(gpu, x_TI, weight)
+    return linear(gpu, x_TI, weight) if done is None else done
+
+
+def linear_at_once(gpu: Gpu, x_TI: Tensor, weight: Weight) -> Tensor | None:
+    """Return x @ W.T + b in tiles that are all done at once, or None where the library takes less time."""
+    if not isinstance(weight, Dense):
+        return None
+    cut = linear_columns.cut_of(gpu, x_TI, weight, "nothing")
+    return None if cut is None else linear_columns.linear_columns(gpu, x_TI, weight, cut)
 
 
 def linear_after(

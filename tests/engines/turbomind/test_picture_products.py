@@ -8,11 +8,14 @@ from engines.turbomind.ops.rows_cut import ROWS
 from engines.turbomind.picture_products import row_counts
 
 
-@pytest.mark.parametrize("seen", [{256, 1024, 3300, 16384}, {64, 252, 700}, {1000}])
-def test_rows_are_all_multiples_that_were_seen_up_to_a_limit(seen: set[int]) -> None:
-    step, counts = math.gcd(*seen), [*row_counts(seen, at_once=2000)]
-    assert counts[0] == min(seen) and max(counts) <= max(seen)
-    assert set(counts) >= set(range(min(seen), min(2000, max(seen)) + 1, step))
+@pytest.mark.parametrize("seen", [{256, 1024, 3300, 16384}, {64, 252, 700}, {1000}, {30, 90, 2100}])
+def test_rows_are_multiples_of_what_was_seen_on_both_sides_of_full_tiles(seen: set[int]) -> None:
+    step, counts = math.gcd(*seen), {*row_counts(seen, at_once=2000)}
+    possible = range(min(seen), max(seen) + 1, step)
+    assert counts <= set(possible)
+    assert counts >= {count for count in possible if count <= 640}
+    between = {-(-count // 16) for count in possible if count <= 2000}
+    assert {-(-count // 16) for count in counts if count <= 2000} == between
 
 
 def test_above_the_limit_each_number_of_tiles_is_asked_for() -> None:
