@@ -97,6 +97,7 @@ inline bool arrive(Barrier& barrier) {
 }
 
 void meet(Barrier& barrier);
+void wait_past(Barrier& barrier, long generation);  // stand still until this generation is over
 void wait_until(std::function<bool()> condition);
 
 // Shared memory has addresses from 1,024 on, which is where `DYNAMIC_SHARED` starts.

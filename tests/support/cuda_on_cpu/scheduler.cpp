@@ -97,11 +97,14 @@ void run_cluster(int x, int y, int num_blocks, int threads, size_t shared_bytes)
 void Deliveries::push_back(std::function<void()> delivery) { waiting.emplace_back(current, std::move(delivery)); }
 
 void meet(Barrier& barrier) {
-    Fiber& self = fibers[current];
     const long generation = barrier.generation;
-    if (arrive(barrier)) return;
-    self.waits_for = &barrier;
-    self.waits_past = generation;
+    if (!arrive(barrier)) wait_past(barrier, generation);
+}
+
+void wait_past(Barrier& barrier, long generation) {
+    if (barrier.generation != generation) return;
+    fibers[current].waits_for = &barrier;
+    fibers[current].waits_past = generation;
     give_way();
 }
 

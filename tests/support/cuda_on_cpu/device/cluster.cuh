@@ -9,13 +9,7 @@ inline void cluster_arrive() {
     on_cpu::fibers[on_cpu::current].cluster_past = on_cpu::cluster_barrier.generation;
     on_cpu::arrive(on_cpu::cluster_barrier);
 }
-inline void cluster_wait() {
-    on_cpu::Fiber& self = on_cpu::fibers[on_cpu::current];
-    if (on_cpu::cluster_barrier.generation != self.cluster_past) return;
-    self.waits_for = &on_cpu::cluster_barrier;
-    self.waits_past = self.cluster_past;
-    on_cpu::give_way();
-}
+inline void cluster_wait() { on_cpu::wait_past(on_cpu::cluster_barrier, on_cpu::fibers[on_cpu::current].cluster_past); }
 inline void load_peer4(float (&x)[4], const float* at, int rank) {
     memcpy(x, on_cpu::shared_at(shared_address(at), rank), 16);
 }
