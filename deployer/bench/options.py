@@ -78,9 +78,8 @@ def _without_effect(options: BenchOptions) -> list[str]:
         if options.images == "both":
             rules["images"] = "must be with or without where bench.prompts=tokens"
         if options.images == "with" and options.asks_http:
-            rules["images"] = (
-                "token ids have no picture over HTTP; use bench.through=engine or bench.prompts=chat"
-            )
+            way_out = "use bench.through=engine or bench.prompts=chat"
+            rules["images"] = f"token ids have no picture over HTTP; {way_out}"
         if options.length_sigma and options.images == "with":
             rules["length_sigma"] = "must be 0 with pictures"
     else:

@@ -101,9 +101,8 @@ class TokenRow:
     step_ms: float | None  # mean time of the engine's loop for a step
     host_ms: float | None  # of it, the host's own work
     gap_share: float | None  # of `seconds`, how long the device waited between steps
-    server_cores: float | None = (
-        None  # CPU seconds a second of the server's processes; None: none, or unknown
-    )
+    # CPU seconds a second of the server's processes; None: there are none, or they are not known.
+    server_cores: float | None = None
     client_cores: float | None = None  # of the busiest process that asks; None: the engine alone
 
 

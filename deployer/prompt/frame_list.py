@@ -7,6 +7,7 @@ from PIL import Image
 
 from deployer.prompt.image_errors import ImageError
 from deployer.prompt.images import open_picture, to_rgb
+from deployer.prompt.video_clock import VideoClock
 from deployer.prompt.video_errors import VideoError
 
 FRAMES_URL = "data:video/jpeg;base64,"
@@ -28,19 +29,25 @@ class FrameList:
 
     def frames(self, wanted: Sequence[int], *, index: int, timeout_s: float) -> Iterator[Image.Image]:
         """Yield frames by number, each decoded when it is asked for. Raises VideoError."""
+        clock = VideoClock.begin(timeout_s, index=index)
         for number in wanted:
+            clock.check()
             try:
                 yield to_rgb(open_picture(self.sources[number], index=index, max_pixels=self.max_pixels))
             except ImageError as error:
                 raise _of_frame(error, number, index) from error
 
 
-def open_frames(sources: Sequence[bytes | Image.Image], *, index: int, max_pixels: int) -> FrameList:
+def open_frames(
+    sources: Sequence[bytes | Image.Image], *, index: int, max_pixels: int, timeout_s: float
+) -> FrameList:
     """Read the headers of frames. Raises VideoError."""
     if not sources:
         raise VideoError("no frames: must have at least one", code="video_empty", index=index)
     sizes = []
+    clock = VideoClock.begin(timeout_s, index=index)
     for number, source in enumerate(sources):
+        clock.check()
         try:
             picture = open_picture(source, index=index, max_pixels=max_pixels)
         except ImageError as error:

@@ -19,6 +19,7 @@ from deployer.prompt.media_bytes import video_bytes
 from deployer.prompt.messages import Message, Part, VideoPart, VideoSource
 from deployer.prompt.seen_video import ClipPart, FramePart, SeenVideo, VideoShown
 from deployer.prompt.together import together
+from deployer.prompt.video_clock import VideoClock
 from deployer.prompt.video_errors import VideoError
 from deployer.prompt.video_file import VideoFile, open_video
 from engines.errors import RequestError
@@ -94,15 +95,22 @@ class VideoReader:
         return await self._bytes.read(source, index=index)
 
     async def _read_frames(self, listed: str, index: int) -> tuple[bytes, ...]:
-        most = self._limits.max_video_bytes
+        most, frames = self._limits.max_video_bytes, list[bytes]()
+        too_large = VideoError(
+            f"its frames are more than {most:,} bytes together (vision.max_video_bytes); send fewer, or "
+            "smaller ones",
+            code="video_too_large",
+            index=index,
+        )
         if len(listed) > 2 * most:  # base64 is 4/3; line breaks may come on top
-            raise VideoError(
-                f"its frames are more than {most:,} bytes (vision.max_video_bytes); send fewer or smaller",
-                code="video_too_large",
-                index=index,
-            )
-        urls = [f"data:;base64,{frame}" for frame in listed.split(",")]
-        return tuple([await self._bytes.read(url, index=index) for url in urls])
+            raise too_large
+        clock = VideoClock.begin(self._limits.video_timeout_s, index=index)
+        for frame in listed.split(","):
+            clock.check()
+            frames.append(await self._bytes.read(f"data:;base64,{frame}", index=index))
+        if sum(map(len, frames)) > most:
+            raise too_large
+        return tuple(frames)
 
     def _look_at(
         self, source: bytes | tuple[bytes | Image.Image, ...], wish: FrameWish, index: int, share: int
@@ -111,7 +119,9 @@ class VideoReader:
         limits = self._limits
         footage: VideoFile | FrameList
         if isinstance(source, tuple):
-            footage = open_frames(source, index=index, max_pixels=limits.max_image_pixels)
+            footage = open_frames(
+                source, index=index, max_pixels=limits.max_image_pixels, timeout_s=limits.video_timeout_s
+            )
             wanted, seconds = self._of_list(footage, wish, index)
         else:
             footage = open_video(

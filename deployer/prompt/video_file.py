@@ -1,11 +1,9 @@
 """A video file to upright RGB frames, through PyAV (FFmpeg): all frames are counted, few are decoded.
 
-Formats: MP4 and QuickTime, WebM and Matroska, AVI, MPEG-TS, GIF, told by their first bytes; FFmpeg is never
-left to guess, since some formats that it knows (playlists) name other files and hosts. Sound is passed over.
+Formats: those of `video_format.py`. Sound is passed over.
 """
 
 import io
-import time
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -14,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from deployer.prompt.video_clock import VideoClock
 from deployer.prompt.video_errors import VideoError
+from deployer.prompt.video_format import video_format
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -43,17 +43,30 @@ class VideoFile:
 
     def frames(self, wanted: Sequence[int], *, index: int, timeout_s: float) -> Iterator[Image.Image]:
         """Yield frames by number, ascending, each decoded when it is asked for. Raises VideoError."""
-        clock = _Clock(time.monotonic() + timeout_s, timeout_s, index)
+        clock = VideoClock.begin(timeout_s, index=index)
         try:
             with closing(_Decoder(self.data, self.format)) as decoder:
                 for number in wanted:
-                    yield _checked(_upright(self._frame(decoder, number, clock)), self, index)
+                    frame = self._frame(decoder, number, clock)
+                    self._check_size(frame, index)
+                    yield _upright(frame)
         except VideoError:
             raise
         except Exception as error:  # on damaged data a decoder may raise anything
             raise _unreadable(error, index) from error
 
-    def _frame(self, decoder: "_Decoder", number: int, clock: "_Clock") -> Any:
+    def _check_size(self, frame: Any, index: int) -> None:
+        """Raise VideoError for a frame of another size, before it takes more memory as RGB."""
+        width, height = _upright_size(frame)
+        if (width, height) != (self.width, self.height):
+            raise VideoError(
+                f"frames of {self.width}x{self.height} and of {width}x{height} pixels: must be of one size; "
+                "encode it again",
+                code="video_unreadable",
+                index=index,
+            )
+
+    def _frame(self, decoder: "_Decoder", number: int, clock: VideoClock) -> Any:
         """Return a frame by whatever is shorter: decoding on, or from the last key frame before it."""
         target = self.times[number]
         key = self.key_times[max(0, bisect_right(self.key_times, target) - 1)]
@@ -65,11 +78,7 @@ class VideoFile:
             decoder.jump(None)  # MPEG-TS has no table of frames: a jump may end behind the target
         frame = decoder.first_from(target, clock)
         if frame is None:
-            raise VideoError(
-                f"damaged or truncated: frame {number + 1:,} of {self.num_frames:,} cannot be decoded",
-                code="video_unreadable",
-                index=clock.index,
-            )
+            raise _damaged(f"frame {number + 1:,} of {self.num_frames:,} cannot be decoded", clock.index)
         return frame
 
 
@@ -92,7 +101,7 @@ class _Decoder:
             self._container.seek(key, stream=stream)
         self._frames, self.time = self._container.decode(stream), None
 
-    def first_from(self, target: int, clock: "_Clock") -> Any:
+    def first_from(self, target: int, clock: VideoClock) -> Any:
         """Return the first frame at a time or behind it; None where there is none."""
         for frame in self._frames:
             clock.check()
@@ -106,29 +115,11 @@ class _Decoder:
             self._container.close()
 
 
-@dataclass(frozen=True, slots=True)
-class _Clock:
-    """When a video has taken too long."""
-
-    deadline_s: float  # time.monotonic()
-    timeout_s: float
-    index: int
-
-    def check(self) -> None:
-        if time.monotonic() > self.deadline_s:
-            raise VideoError(
-                f"finding and decoding its frames took longer than {self.timeout_s:g} s "
-                "(vision.video_timeout_s); send a shorter or smaller video, or ask for fewer frames",
-                code="video_decode_timeout",
-                index=self.index,
-            )
-
-
 def open_video(data: bytes, *, index: int, max_pixels: int, timeout_s: float) -> VideoFile:
     """Count the frames of a video and decode the first. Raises VideoError."""
-    name = _format(data, index)
+    name = video_format(data, index=index)
     _require_av(index)
-    clock = _Clock(time.monotonic() + timeout_s, timeout_s, index)
+    clock = VideoClock.begin(timeout_s, index=index)
     try:
         with _opened(data, name) as container:
             return _looked_at(data, name, container, clock, max_pixels=max_pixels)
@@ -139,7 +130,7 @@ def open_video(data: bytes, *, index: int, max_pixels: int, timeout_s: float) ->
 
 
 def _looked_at(
-    data: bytes, name: str, container: "InputContainer", clock: _Clock, *, max_pixels: int
+    data: bytes, name: str, container: "InputContainer", clock: VideoClock, *, max_pixels: int
 ) -> VideoFile:
     index = clock.index
     stream = _stream_of(container, index)
@@ -147,20 +138,22 @@ def _looked_at(
     times, key_times = _counted(container, stream, clock)
     if not times:
         raise VideoError("no frame in it: must have at least one", code="video_empty", index=index)
-    lack = None if key_times else "no key frame"
     if stream.frames > len(times):
-        lack = f"{len(times):,} of {stream.frames:,} frames are there"
-    if lack is not None:
-        raise VideoError(f"damaged or truncated: {lack}", code="video_unreadable", index=index)
+        raise _damaged(f"{len(times):,} of {stream.frames:,} frames are there", index)
+    if not key_times:
+        raise _damaged("no key frame", index)
     with closing(_Decoder(data, name)) as decoder:
         decoder.jump(None)
-        first = _upright(decoder.first_from(times[0], clock))
-    _check_pixels(first.width, first.height, index, max_pixels)
+        first = decoder.first_from(times[0], clock)
+    if first is None:
+        raise _damaged("its first frame cannot be decoded", index)
+    width, height = _upright_size(first)
+    _check_pixels(width, height, index, max_pixels)
     return VideoFile(
         data=data,
         format=name,
-        width=first.width,
-        height=first.height,
+        width=width,
+        height=height,
         times=times,
         key_times=key_times,
         seconds=_seconds(times, stream),
@@ -180,7 +173,7 @@ def _stream_of(container: "InputContainer", index: int) -> "VideoStream":
 
 
 def _counted(
-    container: "InputContainer", stream: "VideoStream", clock: _Clock
+    container: "InputContainer", stream: "VideoStream", clock: VideoClock
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the times of all frames and of the key frames, ascending; nothing is decoded."""
     times, key_times = [], []
@@ -207,22 +200,17 @@ def _seconds(times: Sequence[int], stream: "VideoStream") -> float:
     return 1 / float(stream.average_rate) if stream.average_rate else 0.0
 
 
+def _upright_size(frame: Any) -> tuple[int, int]:
+    """Return width and height of a frame once it is turned as its file says."""
+    is_turned = round(frame.rotation) % 180 == 90
+    return (frame.height, frame.width) if is_turned else (frame.width, frame.height)
+
+
 def _upright(frame: Any) -> Image.Image:
     """Return a frame as RGB, turned as its file says."""
     rgb: Image.Image = frame.to_image()
     turn = _TURNS.get(round(frame.rotation) % 360)
     return rgb if turn is None else rgb.transpose(turn)
-
-
-def _checked(rgb: Image.Image, video: VideoFile, index: int) -> Image.Image:
-    if rgb.size != (video.width, video.height):
-        raise VideoError(
-            f"frames of {video.width}x{video.height} and of {rgb.width}x{rgb.height} pixels: "
-            "must be of one size; encode it again",
-            code="video_unreadable",
-            index=index,
-        )
-    return rgb
 
 
 def _check_pixels(width: int, height: int, index: int, max_pixels: int) -> None:
@@ -253,31 +241,10 @@ def _require_av(index: int) -> None:
         ) from error
 
 
-def _format(data: bytes, index: int) -> str:
-    """Return FFmpeg's name of a file's format. Raises VideoError."""
-    if data[4:8] in (b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"):
-        return "mov"
-    if data.startswith(b"\x1aE\xdf\xa3"):
-        return "matroska"
-    if data.startswith(b"RIFF") and data[8:12] == b"AVI ":
-        return "avi"
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if data.startswith(b"G") and data[188:189] == b"G":  # packets of 188 bytes
-        return "mpegts"
-    looks = (
-        "it starts like a web page or text"
-        if data.lstrip()[:1] in (b"<", b"{", b"#")
-        else (f"it starts with bytes {data[:4].hex(' ')}")
-    )
-    raise VideoError(
-        f"not a video format we read ({looks}): must be one of AVI, GIF, MP4, MPEG-TS, Matroska, QuickTime, "
-        "WebM",
-        code="video_format_unsupported",
-        index=index,
-    )
-
-
 def _unreadable(error: Exception, index: int) -> VideoError:
     said = getattr(error, "strerror", None) or str(error).strip() or type(error).__name__
-    return VideoError(f"damaged or truncated: {said}", code="video_unreadable", index=index)
+    return _damaged(said, index)
+
+
+def _damaged(lack: str, index: int) -> VideoError:
+    return VideoError(f"damaged or truncated: {lack}", code="video_unreadable", index=index)

@@ -13,8 +13,8 @@ from deployer.serve.strict_body import Body
 
 NotServed = Annotated[None, Field(default=None, description="not served in this version: leave it out")]
 NonNegative = Annotated[int, Field(ge=0, lt=INT64)]
-# Where token ids and lengths of answers stand in a schema; what is served bounds them (`served_schema.py`).
 NO_SUCH = "no-such-"  # begins the name of the fault of an object that `by_word` has no type for
+# Where token ids and lengths of answers stand in a schema; what is served bounds them (`served_schema.py`).
 TOKEN_ID, TOKEN_ID_KEYS, ANSWER_TOKENS = "token-id", "token-id-keys", "answer-tokens"
 AnswerTokens = Annotated[int, Field(ge=1, lt=INT64, json_schema_extra={"format": ANSWER_TOKENS})]
 AnswerTokensOrNone = Annotated[int, Field(ge=0, lt=INT64, json_schema_extra={"format": ANSWER_TOKENS})]

@@ -213,9 +213,8 @@ class ResponseBody(PromptBody):
     background: OnlyFalse | None = None
     service_tier: Literal["auto", "default"] | None = None
 
-    max_tool_calls: Annotated[int, Field(ge=1)] | None = (
-        None  # of OpenAI's own tools, which nobody calls here
-    )
+    # Of OpenAI's own tools, which nobody calls here.
+    max_tool_calls: Annotated[int, Field(ge=1)] | None = None
     prompt_cache_key: CacheKey | None = None
     prompt_cache_options: CacheOptions | None = None
     prompt_cache_retention: CacheRetention | None = None

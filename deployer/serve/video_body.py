@@ -46,7 +46,7 @@ class VideoUrl(Body):
 
 
 class MediaBounds(Bounds):
-    """What holds for all pictures, and for the frames of all videos, that say nothing of their own."""
+    """Bounds of all pictures that have none of their own, and which frames of all videos that do not say."""
 
     model_config = fits((absent("num_frames"), absent("fps")))
     num_frames: _Count | None = None

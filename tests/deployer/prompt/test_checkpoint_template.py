@@ -51,8 +51,8 @@ def test_prompts_are_the_releases_to_the_character(family: str, tmp_path: Path) 
 
 def test_a_video_is_written_as_its_release_writes_it(tmp_path: Path) -> None:
     seen = SeenVideo(
-        footage=open_frames((picture(28, 28),) * 2, index=0, max_pixels=9999), index=0, chosen=(0, 1),
-        seconds=1.0, fetch_begun_s=0.0, fetch_s=0.0,
+        footage=open_frames((picture(28, 28),) * 2, index=0, max_pixels=9999, timeout_s=20), index=0,
+        chosen=(0, 1), seconds=1.0, fetch_begun_s=0.0, fetch_s=0.0,
     )  # fmt: skip
     frames = [
         FramePart(video=seen, place=place, label=f"Frame{place + 1}: ", fineness=AS_DEPLOYED)

@@ -196,6 +196,20 @@ async def test_a_list_of_frames_in_one_url_is_a_video(builder: PromptBuilder) ->
     assert error.code == "video_too_large"
 
 
+async def test_a_list_of_frames_is_held_to_bytes_and_time_as_a_file_is(folder: Path) -> None:
+    frames = [encoded(grey(number, 28, 28), "JPEG") for number in range(6)]
+    url = "data:video/jpeg;base64," + ",".join(base64.b64encode(frame).decode() for frame in frames)
+    limits = {"max_video_bytes": sum(map(len, frames)) - 1}
+    narrow = PromptBuilder(deploy_config(vision=limits), model_spec(), folder)
+    error = await refused(narrow, VideoPart(source=url), "q")
+    assert error.code == "video_too_large"
+    assert "together (vision.max_video_bytes); send fewer, or smaller ones" in str(error)
+    hasty = PromptBuilder(deploy_config(vision={"video_timeout_s": 1e-9}), model_spec(), folder)
+    for source in (url, tuple(frames)):
+        error = await refused(hasty, VideoPart(source=source), "q")
+        assert error.code == "video_decode_timeout"
+
+
 async def test_frames_of_two_sizes_or_damaged_ones_are_named(builder: PromptBuilder) -> None:
     error = await refused(builder, VideoPart(source=(picture(28, 28), picture(56, 28))), "q")
     assert str(error).startswith("video 1: frame 2 is 56x28 pixels, frame 1 28x28: must be of one size")

@@ -1,6 +1,7 @@
 """Video files of every format that is read, and of those that are none."""
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -98,6 +99,12 @@ def test_a_file_that_says_more_frames_than_it_has_is_truncated() -> None:
 def test_large_frames_are_refused_by_the_header() -> None:
     about = refused(video(), "video_too_many_pixels", max_pixels=6000)
     assert "96x64 are 6,144 pixels: must be at most 6,000 (vision.max_image_pixels)" in about
+
+
+def test_a_frame_of_another_size_is_refused() -> None:
+    file = replace(opened(video()), width=95)
+    with pytest.raises(VideoError, match="frames of 95x64 and of 96x64 pixels: must be of one size"):
+        numbers(file, (0,))
 
 
 def test_time_runs_out() -> None:
