@@ -15,7 +15,7 @@ from engines.devices import DEVICES, compute_dtype
 from engines.errors import DeviceError
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer, Ops
-from engines.options import EngineOptions
+from engines.options import EngineOptions, SchedulerOptions
 from engines.parallel import TpGroup
 from engines.sampling.penalties import TokenCounts
 
@@ -31,8 +31,7 @@ class CaptureSteps(Protocol):
         network: Network,
         kv: Sequence[KvLayer],
         *,
-        max_batch_size: int,
-        max_chunk_tokens: int,
+        limits: SchedulerOptions,
         session_len: int,
         device: torch.device,
         dtype: torch.dtype,
@@ -127,8 +126,7 @@ def _turbomind_graphs(
     network: Network,
     kv: Sequence[KvLayer],
     *,
-    max_batch_size: int,
-    max_chunk_tokens: int,
+    limits: SchedulerOptions,
     session_len: int,
     device: torch.device,
     dtype: torch.dtype,
@@ -136,6 +134,7 @@ def _turbomind_graphs(
     counts: TokenCounts,
     tp: int,
 ) -> ChoosingNetwork:
+    from engines.turbomind.batch_ladder import proposing_ladder
     from engines.turbomind.chunk_graphs import ChunkGraphs
     from engines.turbomind.chunk_ladder import chunk_ladder
     from engines.turbomind.graphs import CudaRecorder, DecodeGraphs
@@ -145,13 +144,13 @@ def _turbomind_graphs(
 
     assert isinstance(ops, TurbomindOps), "recorded steps are launched by this engine's own table"
     recorder = CudaRecorder()
-    sizes = chunk_ladder(network.spec, tp=tp, max_tokens=max_chunk_tokens + max_batch_size)
+    sizes = chunk_ladder(network.spec, tp=tp, max_tokens=limits.max_prefill_token_num + limits.max_batch_size)
     if sizes:
         chunks = ChunkGraphs(
             network,
             kv,
             sizes=sizes,
-            max_batch_size=max_batch_size,
+            max_batch_size=limits.max_batch_size,
             session_len=session_len,
             device=device,
             dtype=dtype,
@@ -163,13 +162,14 @@ def _turbomind_graphs(
     graphs = DecodeGraphs(
         network,
         kv,
-        max_batch_size=max_batch_size,
+        max_batch_size=limits.max_batch_size,
         session_len=session_len,
         device=device,
         recorder=recorder,
         choose=partial(choose_token, ops.gpu, seen_NV=seen_NV, outputs_NV=outputs_NV),
         lay_out=partial(lay_out_rows, ops.gpu),
         copy_ids=partial(copy_ids, ops.gpu),
+        proposing_sizes=proposing_ladder(limits),
     )
     graphs.capture()
     return graphs

@@ -191,8 +191,7 @@ def _captured(
     return backend.capture_steps(
         network,
         kv,
-        max_batch_size=limits.max_batch_size,
-        max_chunk_tokens=limits.max_prefill_token_num,
+        limits=limits,
         session_len=session_len,
         device=backend.device,
         dtype=backend.dtype,

@@ -35,6 +35,19 @@ class ServiceClass:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SpeculationOptions:
+    """Tokens proposed to sequences from their own text, which the model checks (engine.speculative_*)."""
+
+    num_tokens: int  # proposed to a sequence in a step at most, from 1 on
+    match_tokens: int  # last tokens that must have stood in the sequence before
+    max_sequences: int  # a step in which more decode has no proposals
+
+    def most_rows(self, max_batch_size: int) -> int:
+        """Return the most rows of a step with proposals."""
+        return min(max_batch_size, self.max_sequences * (1 + self.num_tokens))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SchedulerOptions:
     """What one step may hold."""
 
@@ -45,6 +58,7 @@ class SchedulerOptions:
     tiles_per_iter: int | None  # tiles that a step encodes beside decodes; None: all that its prompts bring
     session_len: int | None  # prompt + output tokens of a sequence; None: what the model allows
     classes: tuple[ServiceClass, ...]  # empty: all requests are equal
+    speculation: SpeculationOptions | None  # None: a token a sequence and step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -37,6 +37,8 @@ class Stats(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     images_encoded: int
     encoder_cache_hits: int
     preemptions: int
+    proposed_tokens: int  # from sequences' own text, checked by the model
+    accepted_tokens: int  # of these
     step_s: float  # time inside steps since start
     wait_s: float  # of it, how long the host waited for results; the rest is the host's own work
     gap_s: float  # how long the device waited between steps while there was work

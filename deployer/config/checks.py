@@ -116,6 +116,16 @@ def session_fits_the_model(config: DeployConfig) -> Complaints:
     )
 
 
+def proposals_fit_a_step(config: DeployConfig) -> Complaints:
+    proposed, rows = config.engine.speculative_num_draft_tokens, config.engine.max_batch_size
+    if proposed >= rows > 0:
+        yield (
+            "engine.speculative_num_draft_tokens",
+            f"a step has engine.max_batch_size={rows} rows, one of them the sequence's last token; "
+            f"use at most {rows - 1}, or raise engine.max_batch_size",
+        )
+
+
 def answer_fits_the_session(config: DeployConfig) -> Complaints:
     answer, session = config.sampling.max_new_tokens, config.engine.session_len
     if answer is not None and session is not None and answer >= session:
@@ -184,6 +194,7 @@ RULES: tuple[Rule, ...] = (
     page_is_a_power_of_two,
     cache_is_a_share_or_bytes,
     session_fits_the_model,
+    proposals_fit_a_step,
     answer_fits_the_session,
     turbomind_runs_on_cuda,
     copies_for_decode_are_read,

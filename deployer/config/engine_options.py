@@ -1,8 +1,15 @@
 """The validated tree -> what the runtime takes."""
 
 from deployer.config.devices import EngineChoice
-from deployer.config.schema import DeployConfig
-from engines.options import EngineOptions, KvOptions, SchedulerOptions, ServiceClass, VisionOptions
+from deployer.config.schema import DeployConfig, EngineConfig
+from engines.options import (
+    EngineOptions,
+    KvOptions,
+    SchedulerOptions,
+    ServiceClass,
+    SpeculationOptions,
+    VisionOptions,
+)
 
 
 def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
@@ -33,6 +40,7 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
                 ServiceClass(name=one.name, priority=one.priority, share=one.share)
                 for one in config.server.qos
             ),
+            speculation=_speculation(engine),
         ),
         vision=VisionOptions(
             max_batch_size=config.vision.max_batch_size,
@@ -42,4 +50,14 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
         rope_scaling_factor=engine.rope_scaling_factor,
         use_logn_attn=engine.use_logn_attn,
         step_timeout_s=engine.step_timeout_s,
+    )
+
+
+def _speculation(engine: EngineConfig) -> SpeculationOptions | None:
+    if not engine.speculative_num_draft_tokens:
+        return None
+    return SpeculationOptions(
+        num_tokens=engine.speculative_num_draft_tokens,
+        match_tokens=engine.speculative_match_tokens,
+        max_sequences=engine.speculative_max_sequences,
     )

@@ -46,6 +46,9 @@ class EngineConfig:
     max_prefill_token_num: int
     num_tokens_per_iter: int | None
     max_prefill_iters: int
+    speculative_num_draft_tokens: int
+    speculative_match_tokens: int
+    speculative_max_sequences: int
     rope_scaling_factor: float | None
     use_logn_attn: bool | None
     start_timeout_s: float

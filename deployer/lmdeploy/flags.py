@@ -29,6 +29,9 @@ ONE_ENGINE = (
     "data, context and expert parallelism and several machines are not there; a server a copy of the model"
 )
 _PARALLEL = ("dp", "ep", "cp", "nnodes", "node-rank", "dist-init-addr")
+_NO_DRAFTS = (
+    "no model drafts tokens; engine.speculative_num_draft_tokens has them proposed from a sequence's own text"
+)
 _NOT_HERE = {
     "communicator": "sums over GPUs are kernels of our own where they are small, else NCCL's",
     "distributed-executor-backend": "ranks are processes of one machine that the engine starts",
@@ -40,9 +43,8 @@ _NOT_HERE = {
     "tool-call-parser": "calls of tools are told by the model's chat template",
     "reasoning-parser": "thinking is not split from the answer",
     "logprobs-mode": "logprobs are those of the raw logits, and are there where a request asks",
-    "speculative-algorithm": "speculative decoding is not there",
-    "speculative-draft-model": "speculative decoding is not there",
-    "speculative-num-draft-tokens": "speculative decoding is not there",
+    "speculative-algorithm": _NO_DRAFTS,
+    "speculative-draft-model": _NO_DRAFTS,
     "role": "prefill and decode run in one engine",
     "migration-backend": "prefill and decode run in one engine",
     "kernel-block-size": "pages have one size, engine.cache_block_seq_len",
@@ -105,6 +107,9 @@ ENGINE: Mapping[str, Flag] = {
             "16": "quantization.kv=fp8",
             "17": "quantization.kv=fp8",
         }
+    ),
+    "speculative-num-draft-tokens": Flag(
+        key="engine.speculative_num_draft_tokens", note="from the sequence's own text, not a model's drafts"
     ),
     "rope-scaling-factor": Flag(key="engine.rope_scaling_factor", dead="since 0.14"),
     "num-tokens-per-iter": Flag(key="engine.num_tokens_per_iter", dead="since 0.12"),

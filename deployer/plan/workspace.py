@@ -13,7 +13,7 @@ from math import prod
 
 from deployer.plan.case import Case
 from engines.memory.kv_bytes import kv_heads_per_rank, plain_bytes
-from engines.turbomind.batch_ladder import ladder
+from engines.turbomind.batch_ladder import ladder, proposing_ladder
 from engines.turbomind.chunk_ladder import chunk_ladder
 from engines.turbomind.scratch_bytes import scratch_bytes
 from engines.weights.decode_copy import HEAD, bf12_alone
@@ -115,8 +115,13 @@ def kernel_bytes(case: Case) -> int:
 
 
 def graph_sizes(case: Case) -> list[int]:
-    """Return the batch sizes that are captured; only engine=turbomind does so."""
-    return ladder(case.options.scheduler.max_batch_size) if case.options.kind == "turbomind" else []
+    """Return the rows of the captured steps that decode, the most last; only engine=turbomind captures."""
+    limits = case.options.scheduler
+    return (
+        [*proposing_ladder(limits), *ladder(limits.max_batch_size)]
+        if case.options.kind == "turbomind"
+        else []
+    )
 
 
 def chunk_graph_rows(case: Case) -> list[int]:

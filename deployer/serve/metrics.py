@@ -190,3 +190,7 @@ def _figures(stats: Stats) -> Iterator[Metric]:
         "deployer_encoder_cache_hits", "Images whose features were still there", stats.encoder_cache_hits
     )
     yield counter("deployer_preemptions", "Sequences that gave their pages to another", stats.preemptions)
+    yield counter(
+        "deployer_proposed_tokens", "Tokens proposed from sequences' own text", stats.proposed_tokens
+    )
+    yield counter("deployer_accepted_tokens", "Of these, chosen by the model", stats.accepted_tokens)

@@ -116,12 +116,41 @@ class GrammarState:
         if self.fault is None:
             self._follow(outputs)
         if self.fault is None:
-            bits = self._matcher.compute_bitmask()
-            if not self._matcher.is_error() and any(bits):
-                size = _num_bytes(self._vocab)
-                return bits[:size].ljust(size, b"\0")
+            bits = self._bits_of_next()
+            if bits is not None:
+                return bits
             self._give_up("no token of the vocabulary can come next")
         return _bits(self._end_ids, self._vocab)
+
+    def masks_behind(self, outputs: Seq[int], proposed: Seq[int]) -> list[bytes]:
+        """Return what may follow each token proposed behind `outputs`, up to the first that may not come.
+
+        Its own state stays at `outputs`. None that ends a text is taken for one that may come.
+        """
+        if self.fault is None:
+            self._follow(outputs)
+        if self.fault is not None:
+            return []
+        ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
+        masks: list[bytes] = []
+        for token in proposed[: self._matcher.validate_tokens(list(proposed))]:
+            bits = None if token in self._end_ids else ahead._mask_behind(token)
+            if bits is None:
+                break
+            masks.append(bits)
+        return masks
+
+    def _mask_behind(self, token: int) -> bytes | None:
+        """Take a token that may come; None where nothing can come behind it."""
+        self._matcher.consume_token(token)
+        return self._bits_of_next()
+
+    def _bits_of_next(self) -> bytes | None:
+        bits = self._matcher.compute_bitmask()
+        if self._matcher.is_error() or not any(bits):
+            return None
+        size = _num_bytes(self._vocab)
+        return bits[:size].ljust(size, b"\0")
 
     def _follow(self, outputs: Seq[int]) -> None:
         back = self._num_taken - len(outputs)

@@ -157,7 +157,7 @@ def _completes_bad_sequence(chunk: Chunk) -> Iterator[int]:
 
 def _masks(chunks: Seq[Chunk], device: torch.device) -> Masks | None:
     masks = [
-        (row, grammar.mask(chunk.sequence.token_ids[chunk.sequence.num_prompt_tokens :]))
+        (row, chunk.mask or grammar.mask(chunk.sequence.token_ids[chunk.sequence.num_prompt_tokens :]))
         for row, chunk in enumerate(chunks)
         if (grammar := chunk.sequence.grammar) is not None
     ]

@@ -1,6 +1,7 @@
 """What the scheduler decides: the chunks of one step, and what became of their sequences. No tensors."""
 
 from collections.abc import Iterable
+from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -18,6 +19,8 @@ class Chunk(NamedTuple):  # one is made a row and step: a dataclass takes three 
     source_row: int | None = None  # sampled row of the step before that is its last token; None: it is known
     attempt: int = 0  # the sequence's own, when the chunk was scheduled
     num_preemptions: int = 0  # likewise
+    proposed: int | None = None  # its one token, where that is not the sequence's own yet (`speculation.py`)
+    mask: bytes | None = None  # what a grammar lets follow a proposed token (`engines/sampling/grammar.py`)
 
     @classmethod
     def of(cls, sequence: Sequence, num_tokens: int) -> "Chunk":
@@ -27,10 +30,22 @@ class Chunk(NamedTuple):  # one is made a row and step: a dataclass takes three 
         source_row = sequence.source_row if waits else None
         return cls(sequence, start, num_tokens, source_row, sequence.attempt, sequence.num_preemptions)
 
+    def followed_by(self, proposed: Iterable[tuple[int, bytes | None]]) -> "list[Chunk]":
+        """Return a chunk for each token, and what may follow it, that is proposed behind this one."""
+        return [
+            self._replace(start=start, source_row=None, proposed=token, mask=mask)
+            for start, (token, mask) in enumerate(proposed, self.end)
+        ]
+
     @property
     def end(self) -> int:
         """The first token after the chunk."""
         return self.start + self.num_tokens
+
+    @property
+    def last_known_id(self) -> int:
+        """Its last token, where the host knows it."""
+        return self.sequence.token_ids[self.end - 1] if self.proposed is None else self.proposed
 
     @property
     def is_decode(self) -> bool:
@@ -57,48 +72,67 @@ class Chunk(NamedTuple):  # one is made a row and step: a dataclass takes three 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BatchPlan:
-    """One step: chunks that decode first, each group by rank."""
+    """One step: chunks that decode first, each group by rank; proposed tokens behind their sequence's own."""
 
     chunks: tuple[Chunk, ...]
     num_decodes: int
+    num_proposed: int  # of these, tokens that are proposed
     sampled: tuple[int, ...]  # indices of the chunks after which a token is sampled
     scored: tuple[int, ...]  # indices of the chunks with prompt tokens whose log-probabilities are wanted
     inserted_pages: tuple[int, ...]  # made findable before they are filled
 
     @classmethod
-    def of(cls, chunks: list[Chunk], inserted_pages: list[int]) -> "BatchPlan":
-        """Order the chunks of a step; those that reach the end of their sequence are sampled."""
+    def of(
+        cls, chunks: list[Chunk], inserted_pages: list[int], proposed: Seq[Seq[Chunk]] = ()
+    ) -> "BatchPlan":
+        """Order the chunks of a step; those that reach the end of their sequence are sampled.
+
+        `proposed`: for each of the chunks, which then all decode, those of tokens that may follow; or empty.
+        """
         decodes: list[Chunk] = []
         prompts: list[Chunk] = []
         for chunk in chunks:
             (decodes if chunk.is_decode else prompts).append(chunk)
+        if proposed:
+            decodes = [
+                one for chunk, behind in zip(decodes, proposed, strict=True) for one in (chunk, *behind)
+            ]
         # NOTE: one output token may also be a chunk of what a preempted sequence computes again.
         ordered = (*decodes, *prompts)
         return cls(
             chunks=ordered,
             num_decodes=len(decodes),
-            sampled=tuple([i for i, chunk in enumerate(ordered) if chunk.end == chunk.sequence.num_tokens]),
+            num_proposed=sum(map(len, proposed)),
+            sampled=tuple([i for i, chunk in enumerate(ordered) if chunk.end >= chunk.sequence.num_tokens]),
             scored=tuple([i for i, chunk in enumerate(prompts, len(decodes)) if chunk.num_scored]),
             inserted_pages=tuple(inserted_pages),
         )
 
     def counted_on(self) -> "BatchPlan":
-        """Let its sequences be as far as it will have brought them; returns itself."""
+        """Let its sequences be as far as it will have brought them; returns itself.
+
+        What a proposed token brings counts once it is known to be right.
+        """
         for chunk in self.chunks:
-            chunk.sequence.num_computed = chunk.end
+            if chunk.proposed is None:
+                chunk.sequence.num_computed = chunk.end
         for row, index in enumerate(self.sampled):
-            sequence = self.chunks[index].sequence
-            sequence.num_unknown += 1
-            sequence.source_row = row
+            sequence, proposed = self.chunks[index].sequence, self.chunks[index].proposed
+            if proposed is None:
+                sequence.num_unknown += 1
+                sequence.source_row = row
         return self
 
     def progress(self, token_ids: Iterable[int | None]) -> "list[Progress]":
-        """Give each sampled sequence its token and return what that did, where it is still wanted."""
-        return [
-            _advanced(row, chunk, token)
-            for row, (chunk, token) in enumerate(zip(self.sampling, token_ids, strict=True))
-            if chunk.is_current
-        ]
+        """Give each sampled sequence its tokens and return what they did, where they are still wanted.
+
+        The token behind a proposed one holds where the row before it chose what was proposed.
+        """
+        found: list[Progress] = []
+        for row, (chunk, token) in enumerate(zip(self.sampling, token_ids, strict=True)):
+            if chunk.is_current and (chunk.proposed is None or _is_right(chunk, row, found)):
+                found.append(_advanced(row, chunk, token))
+        return found
 
     @property
     def sampling(self) -> list[Chunk]:
@@ -121,10 +155,24 @@ class Progress(NamedTuple):
     stop_token_id: int | None
 
 
+def _is_right(chunk: Chunk, row: int, found: list[Progress]) -> bool:
+    """Tell whether the row before that of a proposed token held, chose it, and did not end the sequence."""
+    last = found[-1] if found else None
+    return (
+        last is not None
+        and last.row == row - 1
+        and last.finish_reason is None
+        and last.token_id == chunk.proposed
+    )
+
+
 def _advanced(row: int, chunk: Chunk, token: int | None) -> Progress:
     """Give a sequence the token that was sampled for it, or end it."""
     sequence, sampling = chunk.sequence, chunk.sequence.sampling
-    sequence.num_unknown -= 1
+    if chunk.proposed is None:
+        sequence.num_unknown -= 1
+    else:
+        sequence.num_computed += 1
     reason: FinishReason | None = None
     stop_token_id = None
     if token is None:

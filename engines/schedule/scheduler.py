@@ -34,6 +34,7 @@ from engines.schedule.queue_checks import check_queues
 from engines.schedule.sequence import Sequence
 from engines.schedule.sequence_pages import SequencePages
 from engines.schedule.service_classes import ServiceClasses
+from engines.schedule.speculation import Speculation
 from engines.schedule.tile_budget import TileBudget
 
 _rank = attrgetter("rank")
@@ -54,6 +55,7 @@ class Scheduler:
         self._running: list[Sequence] = []  # by rank
         self._prompt_budget = PromptBudget(options)
         self._classes = ServiceClasses(options, self._running)
+        self.speculation = Speculation(options)
         self.num_preemptions = 0
 
     @property
@@ -140,7 +142,13 @@ class Scheduler:
         if not chunks:
             assert len(moving) < len(self._running), "the first in rank must always move"
             return None
-        return BatchPlan.of(chunks, inserted).counted_on()
+        proposed = [] if prefilling else self.speculation.proposed_behind(chunks, self._pages)
+        return BatchPlan.of(chunks, inserted, proposed).counted_on()
+
+    def waits_for(self, plan: BatchPlan) -> bool:
+        """Tell whether the next step is to be scheduled once the tokens of this one, under way, are here."""
+        needs_host = any(chunk.sequence.needs_host for chunk in plan.sampling)
+        return needs_host or self.speculation.waits_for(plan)
 
     def commit(self, plan: BatchPlan, token_ids: Iterable[int | None]) -> list[Progress]:
         """Take the results of a step: one token for each chunk of `plan.sampling`, in order.
@@ -149,6 +157,7 @@ class Scheduler:
         sequence that has ended meanwhile, or started anew, is dropped.
         """
         progress = plan.progress(token_ids)
+        self.speculation.learn(plan, progress)
         for item in progress:
             if item.finish_reason == "error":
                 self._pages.forget_sequence(item.sequence)
@@ -164,7 +173,7 @@ class Scheduler:
         One that already shared such a page without being part of the step starts anew. `behind` is a step
         that is under way after it: what it was to fill for any of these is worth nothing either.
         """
-        sequences = [chunk.sequence for chunk in plan.chunks if chunk.is_current]
+        sequences = [chunk.sequence for chunk in plan.chunks if chunk.is_current and chunk.proposed is None]
         lost, anew = spoilt_by(plan, sequences, self._running, behind=behind)
         self._pages.forget(lost)
         for sequence in sequences:

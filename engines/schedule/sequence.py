@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # the scheduler needs no msgspec
 
     from engines.messages import Sampling
     from engines.sampling.grammar import GrammarState
+    from engines.schedule.proposer import Proposer
     from engines.steps.step_clock import Span
     from engines.vision.parts import ImagePixels
 
@@ -98,6 +99,7 @@ class Sequence:
     num_scored: int = 0  # tokens of the prompt whose successors' log-probabilities were given out
     grammar: "GrammarState | None" = None  # what its output follows
     encodings: "list[Span]" = field(default_factory=list)  # passes of the tower with its pictures
+    proposer: "Proposer | None" = None  # made when it is first asked for tokens that may follow
     _page_keys: list[bytes] = field(default_factory=list)
     # Looked at once, as every step asks.
     is_plain: bool = field(
@@ -105,6 +107,7 @@ class Sequence:
     )  # its next token takes no more than penalties, a temperature, cuts and noise
     is_penalized: bool = field(init=False)  # for what it contains
     edits_logits: bool = field(init=False)  # single logits are changed for it, always or at times
+    takes_proposals: bool = field(init=False)  # proposed tokens need not be counted before the next is chosen
     _bans_sequences: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -115,6 +118,7 @@ class Sequence:
         self.is_penalized = penalties != (1.0, 0.0, 0.0)
         self.edits_logits = bool(how.logit_bias or how.bad_sequences or how.min_new_tokens)
         self._bans_sequences = any(len(bad) > 1 for bad in self.sampling.bad_sequences)
+        self.takes_proposals = not (self._bans_sequences or self.is_penalized)
 
     @property
     def rank(self) -> tuple[int, int]:

@@ -70,7 +70,7 @@ def step_input(
         token_ids_T=token_ids,
         positions_T=positions,
         rope_lens_T=rope_lens,
-        attention=_attention_batch(plan.num_decodes, narrow, slots, counts_B=counts_B, kv_lens_B=kv_lens_B),
+        attention=_attention_batch(plan, narrow, slots, counts_B=counts_B, kv_lens_B=kv_lens_B),
         sample_rows_S=sample_rows,
         feature_rows_M=feature_rows,
         features_MH=features_MH,
@@ -80,19 +80,20 @@ def step_input(
 
 
 def _attention_batch(
-    num_decodes: int, narrow: Seq[Tensor], slots_T: Tensor, *, counts_B: Ints, kv_lens_B: Ints
+    plan: BatchPlan, narrow: Seq[Tensor], slots_T: Tensor, *, counts_B: Ints, kv_lens_B: Ints
 ) -> AttentionBatch:
     """Return what attention reads: starts, lengths, pages on the device, and what the host knows of them."""
     q_starts_B1, lens_B, pages_BP = narrow
     return AttentionBatch(
-        num_decodes=num_decodes,
+        num_decodes=plan.num_decodes,
         q_starts_B1=q_starts_B1,
         kv_lens_B=lens_B,
         pages_BP=pages_BP,
         slots_T=slots_T,
         max_q=int(counts_B.max()),
         max_kv=int(kv_lens_B.max()),
-        chunk_lens=tuple(kv_lens_B[num_decodes:].tolist()),
+        chunk_lens=tuple(kv_lens_B[plan.num_decodes :].tolist()),
+        has_proposals=plan.num_proposed > 0,
     )
 
 
@@ -135,8 +136,10 @@ def _adapters(chunks: Seq[Chunk], sequence_T: Ints) -> Ints | None:
 def _token_ids(chunks: Seq[Chunk]) -> Ints:
     """Return the tokens of the step, 0 for those that are not known here."""
     ids: list[int] = []
-    for sequence, start, count, source_row, *_ in chunks:
-        if source_row is None:
+    for sequence, start, count, source_row, *_, proposed, _ in chunks:
+        if proposed is not None:
+            ids.append(proposed)
+        elif source_row is None:
             ids += sequence.token_ids[start : start + count]
         elif count == 1:
             ids.append(0)

@@ -1,6 +1,8 @@
 """A step in which every sequence decodes and is sampled: for each a row of what a recording reads of it.
 
-Legend: B sequences, P pages of the longest, W words of a row, S sampled rows of the step before.
+A token that is proposed behind a sequence's last one is a row of its own, one position further on.
+
+Legend: B rows, P pages of the longest, W words of a row, S sampled rows of the step before.
 """
 
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ class DecodeRows:
     rows_BW: Tensor  # int32, W = PAGES + P; pinned where a GPU reads it
     last_ids_S: Tensor | None  # int64, on the device: what the step before samples; None: all ids are known
     has_adapters: bool  # whether any row runs through one
+    has_proposals: bool  # whether rows of one sequence see each other
 
 
 def is_decode(plan: BatchPlan) -> bool:
@@ -50,8 +53,7 @@ def decode_rows(
         "a token that only the device knows, and no step before"
     )
     rows_BW[:, ID] = [
-        chunk.sequence.token_ids[chunk.start] if source < 0 else 0
-        for chunk, source in zip(chunks, sources, strict=True)
+        chunk.last_known_id if source < 0 else 0 for chunk, source in zip(chunks, sources, strict=True)
     ]
     rows_BW[:, POSITION] = starts_B + [chunk.sequence.position_offset for chunk in chunks]
     rows_BW[:, ROPE_LEN] = prompts_B if rope_by_prompt else np.maximum(prompts_B, starts_B + 1)
@@ -63,4 +65,9 @@ def decode_rows(
     rows_BW[:, KV_LEN] = starts_B + 1
     rows_BW[:, PAGES:] = pages_BP
     has_adapters = any(adapter is not None for adapter in adapters)
-    return DecodeRows(rows_BW=host_BW, last_ids_S=last_ids_S, has_adapters=has_adapters)
+    return DecodeRows(
+        rows_BW=host_BW,
+        last_ids_S=last_ids_S,
+        has_adapters=has_adapters,
+        has_proposals=plan.num_proposed > 0,
+    )

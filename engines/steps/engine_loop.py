@@ -152,6 +152,8 @@ class EngineLoop:
             images_encoded=self._runner.images_encoded,
             encoder_cache_hits=self._runner.encoder_cache_hits,
             preemptions=self._scheduler.num_preemptions,
+            proposed_tokens=self._scheduler.speculation.num_proposed,
+            accepted_tokens=self._scheduler.speculation.num_accepted,
             step_s=self._step_s,
             wait_s=self._runner.wait_s,
             gap_s=self._runner.gap_s,
@@ -160,7 +162,7 @@ class EngineLoop:
         )
 
     def _turn(self, now: float) -> Iterator[Reply]:
-        if self._under_way is not None and _holds_the_next_up(self._under_way.plan):
+        if self._under_way is not None and self._scheduler.waits_for(self._under_way.plan):
             yield from self._settle(behind=None)
         plan = self._scheduler.schedule(now)
         if plan is None:
@@ -234,8 +236,3 @@ def _note_encoding(launched: Launched) -> None:
     for chunk in launched.plan.chunks[launched.plan.num_decodes :]:
         if any(image.key in launched.encoding.keys for image in touched_images(chunk)):
             chunk.sequence.encodings.append(launched.encoding.span)
-
-
-def _holds_the_next_up(plan: BatchPlan) -> bool:
-    """Tell whether the next step cannot be sampled before the host knows what this one gave."""
-    return any(chunk.sequence.needs_host for chunk in plan.sampling)

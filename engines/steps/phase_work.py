@@ -3,9 +3,10 @@
 Steps without prompt tokens are `decode`, all others `prefill`; decoding rows of a mixed step count there.
 """
 
+from collections.abc import Sequence as Seq
 from dataclasses import asdict, dataclass, field
 
-from engines.schedule.batch_plan import BatchPlan
+from engines.schedule.batch_plan import BatchPlan, Chunk
 from engines.stats import PhaseFigures
 
 
@@ -29,7 +30,7 @@ class PhaseWork:
         if window is not None:
             seen = sum([min(chunk.start + 1, window) for chunk in decodes])
         self.rows += len(decodes)
-        self.keys += seen
+        self.keys += seen - self._read_before(decodes, window=window) if plan.num_proposed else seen
         self.pairs += seen
         for chunk in plan.chunks[plan.num_decodes :]:
             num = chunk.num_tokens
@@ -38,6 +39,12 @@ class PhaseWork:
             # A query sees what lies before it and itself, up to the window.
             free = num if window is None else min(max(window - chunk.start, 0), num)
             self.pairs += free * chunk.start + free * (free + 1) // 2 + (num - free) * (window or 0)
+
+    @staticmethod
+    def _read_before(decodes: Seq[Chunk], *, window: int | None) -> int:
+        """Return the keys that proposed tokens see as the row before them does, of the same sequence."""
+        starts = [chunk.start for chunk in decodes if chunk.proposed is not None]
+        return sum(starts) if window is None else sum([min(start, window - 1) for start in starts])
 
 
 @dataclass(slots=True)

@@ -2,7 +2,8 @@
 
 Legend: T tokens of the step, B sequences, S rows of the head (sampled, then scored), M image rows, E those
 before the last of their image, P pages of the longest sequence.
-Sequences that decode (one token each) come first, chunks of prompts after them.
+Sequences that decode (one token each) come first, chunks of prompts after them. Tokens that are proposed to a
+sequence (`engines/schedule/speculation.py`) stand behind its own, as further sequences that decode would.
 """
 
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ class AttentionBatch:
     max_q: int  # longest query of the step
     max_kv: int
     chunk_lens: tuple[int, ...]  # of `kv_lens_B`, those behind the decodes; known to the host
+    has_proposals: bool = False  # decodes may see tokens of each other: all are stored before any attends
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

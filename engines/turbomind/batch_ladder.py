@@ -6,6 +6,8 @@ by arithmetic, and less than an eighth of it is wasted. One graph holds its logi
 some 20 ms to capture.
 """
 
+from engines.options import SchedulerOptions
+
 # Sizes below this one are this far apart.
 _STEPS = ((2, 1), (8, 2), (64, 8), (256, 16), (1 << 30, 32))
 
@@ -18,3 +20,12 @@ def ladder(max_batch_size: int) -> list[int]:
         sizes.append(size)
         size += next(step for limit, step in _STEPS if size < limit)
     return [*sizes, max_batch_size]
+
+
+def proposing_ladder(limits: SchedulerOptions) -> list[int]:
+    """Return those of the sizes that steps with proposed tokens take; they are captured a second time."""
+    if limits.speculation is None:
+        return []
+    most = limits.speculation.most_rows(limits.max_batch_size)
+    sizes = [size for size in ladder(limits.max_batch_size) if size > 1]
+    return sizes[: 1 + sum(size < most for size in sizes)]

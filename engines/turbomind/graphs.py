@@ -5,8 +5,9 @@ buffers and replayed at the next larger batch size of a ladder, LM head and the 
 every other step goes to the network behind. The choice holds for rows that are all plain
 (`engines/sampling/plain_rows.py`), after other steps too, launched behind their logits; rows that are not
 plain read the logits. Rows that fill up a batch have no keys and no slot: attention gives them zeros, nothing
-is written for them. Where adapters are loaded there is a second recording of every size, with their sums, for
-steps that have a row of one.
+is written for them. Steps with proposed tokens have recordings of their own, in which the keys and values of
+all rows are stored before any row attends. Where adapters are loaded there is a second recording of every
+size, with their sums, for steps that have a row of one.
 
 Legend: as in `engines/steps/step.py`; H hidden, V vocabulary, N the most rows, W words of a row.
 """
@@ -109,8 +110,12 @@ class DecodeGraphs:
         choose: Choose,
         lay_out: LayOut,
         copy_ids: Callable[[Tensor, Tensor], None],
+        proposing_sizes: Sequence[int] = (),
     ) -> None:
-        """`copy_ids` brings tokens [S] to other memory, that of the host too."""
+        """`copy_ids` brings tokens [S] to other memory, that of the host too.
+
+        `proposing_sizes`: of the steps with tokens that are proposed.
+        """
         self._recorder = recorder
         self._choose = choose
         self._lay_out = lay_out
@@ -119,8 +124,9 @@ class DecodeGraphs:
         self._kv = kv
         self._buffers = _Buffers(max_batch_size, -(-session_len // kv[0].page_tokens), device)
         self._greedy_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
-        self._graphs: dict[tuple[int, bool], _Captured] = {}  # by size, and whether adapters add to it
-        self._sizes = ladder(max_batch_size)
+        # By size, whether adapters add to it, and whether rows of one sequence see each other.
+        self._graphs: dict[tuple[int, bool, bool], _Captured] = {}
+        self._sizes = {False: ladder(max_batch_size), True: proposing_sizes}
         self.replays = 0
 
     @property
@@ -131,10 +137,18 @@ class DecodeGraphs:
     @torch.inference_mode()
     def capture(self) -> None:
         """Capture every size, the largest first: the others live in its memory."""
-        kinds = recordings(self._sizes, self.spec)
+        kinds = [
+            (*kind, proposing)
+            for proposing, sizes in self._sizes.items()
+            for kind in recordings(sizes, self.spec)
+        ]
         runs = [
-            partial(self._run, self._buffers.step(size, adapted=adapted), self._buffers.choices_B6[:size])
-            for size, adapted in kinds
+            partial(
+                self._run,
+                self._buffers.step(size, adapted=adapted, proposing=proposing),
+                self._buffers.choices_B6[:size],
+            )
+            for size, adapted, proposing in kinds
         ]
         for kind, (replay, outputs) in zip(kinds, self._recorder.record(runs), strict=True):
             logits_SV, ids_S = outputs
@@ -161,10 +175,10 @@ class DecodeGraphs:
     def replay(self, rows: DecodeRows, how: PlainRows | None) -> Replayed:
         """Replay a step; without `how` its logits are meant. The next replay writes over what it gives."""
         num = len(rows.rows_BW)
-        size = next(size for size in self._sizes if size >= num)
+        size = next(size for size in self._sizes[rows.has_proposals] if size >= num)
         self._buffers.fill_choices(None if how is None else how.choices_S6)
         self._buffers.fill(rows, size, self._lay_out, vocab=self.spec.decoder.vocab)
-        captured = self._graphs[size, rows.has_adapters]
+        captured = self._graphs[size, rows.has_adapters, rows.has_proposals]
         captured.replay()
         self.replays += 1
         return Replayed(captured.logits_SV[:num], captured.ids_S[:num])
@@ -194,7 +208,7 @@ class _Buffers:
         self.choices_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._is_greedy = True  # all temperatures are 0
 
-    def step(self, size: int, *, adapted: bool) -> StepInput:
+    def step(self, size: int, *, adapted: bool, proposing: bool) -> StepInput:
         """Return the step of the first `size` rows; its tensors are views of the buffers."""
         ids_B, positions_B, rope_lens_B, slots_B, adapter_B = self._tokens_5B[:, :size]
         return StepInput(
@@ -210,6 +224,7 @@ class _Buffers:
                 max_q=1,
                 max_kv=0,  # the kernels read lengths from memory
                 chunk_lens=(),
+                has_proposals=proposing,
             ),
             sample_rows_S=self._rows_B[:size],
             feature_rows_M=self._rows_B[:0],

@@ -21,6 +21,7 @@ from engines.sampling.plain_rows import CHOICE_WORDS
 from engines.spec import ModelSpec, VisionSpec
 from engines.steps.decode_rows import PAGES
 from engines.steps.step import AttentionBatch, StepInput
+from engines.turbomind.batch_ladder import proposing_ladder
 from engines.turbomind.cubins import Module
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.noting_gpu import META, AloneInGroup, NotingGpu, scaled_products_of_nothing
@@ -99,16 +100,19 @@ def _shapes(spec: ModelSpec, options: EngineOptions) -> Iterator["StepShape"]:
     """Yield the shapes of steps that are asked about.
 
     Rows decode, or are one chunk, or as many chunks as there may be; and rows that decode have a chunk beside
-    them, which has them take other kernels.
+    them, or tokens that are proposed among them, which has them take other kernels.
     """
     limits, decoder = options.scheduler, spec.decoder
     sequences = limits.max_batch_size
+    most_proposing = max(proposing_ladder(limits), default=0)
     treats_images_apart = bool(decoder.plora_rank) or decoder.kind != "llama_like"
     for rows in row_counts(limits.max_prefill_token_num + sequences):
         shapes = [StepShape(chunk_rows=rows, num_chunks=count) for count in {1, min(rows, sequences)}]
         if rows <= sequences:
             shapes.append(StepShape(num_decodes=rows))
             shapes.append(StepShape(num_decodes=rows, chunk_rows=1, num_chunks=1))
+        if rows <= most_proposing:
+            shapes.append(StepShape(num_decodes=rows, has_proposals=True))
         if treats_images_apart:
             shapes.append(StepShape(chunk_rows=rows, num_chunks=1, num_image_rows=rows))
         yield from shapes
@@ -125,6 +129,7 @@ class StepShape:
     num_chunks: int = 0
     num_image_rows: int = 0
     has_adapters: bool = False
+    has_proposals: bool = False
 
     def step(self, *, hidden: int, num_pages: int, longest: int, dtype: torch.dtype) -> StepInput:
         """Return the step without numbers."""
@@ -143,6 +148,7 @@ class StepShape:
                 max_q=max(1, -(-self.chunk_rows // max(1, self.num_chunks))),
                 max_kv=longest,
                 chunk_lens=(longest,) * self.num_chunks,
+                has_proposals=self.has_proposals,
             ),
             sample_rows_S=_ids(num_sequences),
             feature_rows_M=_ids(image_rows),

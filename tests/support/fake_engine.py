@@ -59,6 +59,7 @@ class FakeEngine:
             num_running=3, num_waiting=2, running_by_class=(), waiting_by_class=(),
             pages_used=10, pages_cached=5, pages_total=64, steps=7,
             prompt_tokens=100, cached_tokens=40, output_tokens=50, images_encoded=4, encoder_cache_hits=1,
+            proposed_tokens=30, accepted_tokens=20,
             preemptions=1, step_s=0.5, wait_s=0.25, gap_s=0.125, encode_s=0.0625, phases=(),
         )  # fmt: skip
 

@@ -107,6 +107,7 @@ def decode_rows(
     sources: Sequence[int] | None = None,
     last_ids: Tensor | None = None,
     adapters: Sequence[int] | None = None,
+    has_proposals: bool = False,
 ) -> DecodeRows:
     """Return the step that decodes the next token of each run, read from `last_ids` where it has a source."""
     sources = sources or [-1] * len(runs)
@@ -120,7 +121,12 @@ def decode_rows(
         words = [token, run.done, max(run.num_prompt, run.done + 1), slot, adapter, source]
         words += [run.done + 1, *pages]
         row[: len(words)] = torch.tensor(words, dtype=torch.int32)
-    return DecodeRows(rows_BW=rows, last_ids_S=last_ids, has_adapters=adapters is not None)
+    return DecodeRows(
+        rows_BW=rows,
+        last_ids_S=last_ids,
+        has_adapters=adapters is not None,
+        has_proposals=has_proposals,
+    )
 
 
 def run_step(

@@ -122,6 +122,7 @@ def engine(*, tp: int = 1) -> EngineOptions:
             tiles_per_iter=None,
             session_len=None,
             classes=(),
+            speculation=None,
         ),
         vision=VisionOptions(max_batch_size=16, cache_bytes=1 << 28, uncut_pixels=1 << 24),
         rope_scaling_factor=None,

@@ -64,5 +64,5 @@ def check_plan(plan: BatchPlan, options: dict[str, Any]) -> None:
     assert len(plan.chunks) <= options["max_batch_size"]
     assert prompt_tokens(plan) <= options["max_prefill_token_num"]
     assert all(chunk.num_tokens == 1 for chunk in plan.chunks[: plan.num_decodes])
-    names = [chunk.sequence.request_id for chunk in plan.chunks]
+    names = [chunk.sequence.request_id for chunk in plan.chunks if chunk.proposed is None]
     assert len(set(names)) == len(names)

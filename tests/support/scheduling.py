@@ -16,6 +16,7 @@ OPTIONS = SchedulerOptions(
     tiles_per_iter=None,
     session_len=None,
     classes=(),
+    speculation=None,
 )
 
 

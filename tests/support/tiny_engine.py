@@ -98,6 +98,7 @@ OPTIONS = EngineOptions(
         tiles_per_iter=None,
         session_len=None,
         classes=(),
+        speculation=None,
     ),
     vision=VisionOptions(max_batch_size=3, cache_bytes=1 << 20, uncut_pixels=0),
     rope_scaling_factor=None,

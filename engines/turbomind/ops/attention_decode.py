@@ -57,6 +57,7 @@ def attention_decode(
     scale: float,
     window: int | None,
     new: NewTokens | None = None,
+    in_order: bool = False,
     shape: DecodeShape | None = None,
     out_BND: Tensor | None = None,
 ) -> Tensor:
@@ -64,8 +65,9 @@ def attention_decode(
 
     With `new` tokens, which `takes_new_tokens` allows, the queries come unrotated and the newest keys and
     values are not in the pages: the kernel rotates, stores and attends, to the bit what `rope_store_kv` and
-    this would do. A given `shape` replaces the preferred one (benchmarks). The scratch memory is shared by
-    all launches of one `Gpu`, so they must run on one stream.
+    this would do. Without, the kernel ahead may have stored the last token of a sequence, which is read late;
+    `in_order` is for more tokens than that. A given `shape` replaces the preferred one (benchmarks). The
+    scratch memory is shared by all launches of one `Gpu`, so they must run on one stream.
     """
     brought = () if new is None else new.tensors
     pools = [x for pair in layer.pages for x in pair if x is not None]
@@ -73,9 +75,12 @@ def attention_decode(
         gpu,
         "attention_decode",
         (q_BND, *brought, pages_BP, kv_lens_B, *pools),
-        lambda: _plan(gpu, q_BND, new, layer, pages_BP, kv_lens_B, window=window, shape=shape),
+        lambda: _plan(
+            gpu, q_BND, new, layer, pages_BP, kv_lens_B, window=window, in_order=in_order, shape=shape
+        ),
         layer.format,
         window,
+        in_order,
         shape,
     )
     out = torch.empty(q_BND.shape, dtype=q_BND.dtype, device=q_BND.device) if out_BND is None else out_BND
@@ -118,6 +123,7 @@ def _plan(
     kv_lens: Tensor,
     *,
     window: int | None,
+    in_order: bool,
     shape: DecodeShape | None,
 ) -> tuple[Kernel, int, int, tuple[int, int, int]]:
     """Return the kernel for checked operands, workers at once, blocks of each, the strides of q, k and v."""
@@ -150,6 +156,7 @@ def _plan(
         _ARGUMENTS,
         threads=32 * shape.warps,
         shared_bytes=shape.shared_bytes,
+        in_order=in_order,
     )
     strides = (token_stride("attention_decode", q), *new_strides)
     return kernel, gpu.num_sms * shape.blocks_per_sm // shape.cluster, shape.cluster, strides

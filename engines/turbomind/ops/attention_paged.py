@@ -28,9 +28,9 @@ def rope_store_attend(
     scale: float,
     window: int | None,
 ) -> Tensor:
-    """Rotate, write and attend in one kernel where every sequence decodes, else one after the other."""
+    """Rotate, write and attend in one kernel where all decode and none is proposed, else one by one."""
     whole_units = takes_new_tokens(layer.format, dim=q_TND.shape[2], num_pairs=cos_TR.shape[1])
-    if batch.num_decodes < len(batch.kv_lens_B) or not whole_units:
+    if batch.num_decodes < len(batch.kv_lens_B) or batch.has_proposals or not whole_units:
         q_TND = rope_store_kv(gpu, q_TND, k_TKD, v_TKD, cos_TR, sin_TR, layer, batch.slots_T)
         return attention_paged(gpu, q_TND, layer, batch, scale=scale, window=window)
     new = NewTokens(k_BKD=k_TKD, v_BKD=v_TKD, cos_BR=cos_TR, sin_BR=sin_TR, slots_B=batch.slots_T)
@@ -54,6 +54,7 @@ def attention_paged(
             batch.kv_lens_B[:num],
             scale=scale,
             window=window,
+            in_order=batch.has_proposals,
             out_BND=out_TND[:num],
         )
     if num < len(batch.kv_lens_B):

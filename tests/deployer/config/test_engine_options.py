@@ -1,7 +1,7 @@
 from deployer.config import load_config
 from deployer.config.devices import EngineChoice
 from deployer.config.engine_options import engine_options
-from engines.options import EngineOptions
+from engines.options import EngineOptions, SpeculationOptions
 
 CHOICE = EngineChoice(kind="pytorch", device="cpu", reason=None)
 ON_A_GPU = EngineChoice(kind="pytorch", device="cuda", reason=None)
@@ -47,6 +47,16 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
     assert (scheduler.max_prefill_token_num, scheduler.num_tokens_per_iter) == (99, 111)
     assert scheduler.tiles_per_iter == 7
     assert (found.vision.max_batch_size, found.vision.cache_bytes) == (6, 8)
+
+
+def test_proposals_are_none_or_have_all_their_options() -> None:
+    assert options().scheduler.speculation is None
+    found = options(
+        "engine.speculative_num_draft_tokens=5",
+        "engine.speculative_match_tokens=2",
+        "engine.speculative_max_sequences=8",
+    )
+    assert found.scheduler.speculation == SpeculationOptions(num_tokens=5, match_tokens=2, max_sequences=8)
 
 
 def test_only_a_gpu_cuts_pictures() -> None:

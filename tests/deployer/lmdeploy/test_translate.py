@@ -36,6 +36,7 @@ def translated(command: str) -> Translation:
         ("--vision-max-batch-size 4", ["vision.max_batch_size=4"]),
         ("--chat-template internvl2-internlm2", ["chat_template=internvl2-internlm2"]),
         ("--revision 123e4567", ["model.revision='123e4567'"]),
+        ("--speculative-num-draft-tokens 3", ["engine.speculative_num_draft_tokens=3"]),
         ("--dtype bfloat16 --device cuda", ["engine.dtype=bfloat16", "engine.device_type=cuda"]),
     ],
 )
@@ -100,6 +101,8 @@ def test_flags_without_effect_and_without_counterpart_are_named() -> None:
     assert notes["--num-tokens-per-iter"].note == "without effect in LMDeploy since 0.12; it has one here"
     assert notes["--num-tokens-per-iter"].words == ("engine.num_tokens_per_iter=512",)
     assert "without effect in LMDeploy" in notes["--thread-safe"].note
+    drafts = translated(f"lmdeploy serve api_server {MODEL} --speculative-algorithm eagle3")
+    assert any("no model drafts tokens" in line.note for line in drafts.lines)
     assert "server.qos" in notes["--qos-config-path"].note
 
 

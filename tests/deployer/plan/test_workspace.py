@@ -16,6 +16,7 @@ from deployer.plan.workspace import (
     sampling_bytes,
 )
 from engines.memory.kept_bytes import kept_bytes
+from engines.options import SpeculationOptions
 from engines.spec import AdapterSpec
 
 
@@ -75,6 +76,13 @@ def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
     nodes = (3 + 9) * 11 * 32 * 2700
     outputs = (7 * (4096 + 92_553) + 9 * 4 * 4096) * 2
     assert graph_bytes(small) == 75_000_000 + rows + nodes + outputs
+    how = SpeculationOptions(num_tokens=3, match_tokens=3, max_sequences=1)
+    proposing = replace(
+        small, options=replace(small.options, scheduler=replace(small.options.scheduler, speculation=how))
+    )
+    assert graph_sizes(proposing) == [2, 4, 1, 2, 4]
+    more = 2 * 11 * 32 * 2700 + 6 * (4096 + 92_553) * 2
+    assert graph_bytes(proposing) == graph_bytes(small) + more
     codes = replace(small, options=replace(small.options, kv=replace(small.options.kv, format="int8")))
     assert graph_bytes(codes) == graph_bytes(small) + 2 * 16_384 * 8 * 128 * 2
     adapted = replace(small, spec=replace(small.spec, adapters=(AdapterSpec(name="fr", folder="/fr"),)))

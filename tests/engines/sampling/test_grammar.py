@@ -44,6 +44,29 @@ def test_what_is_no_longer_there_is_taken_back() -> None:
     assert allowed(state, "ad") == "e"
 
 
+def test_masks_behind_proposed_tokens_are_those_of_their_own_time_and_leave_no_trace() -> None:
+    state, later = regex("a(bc|d)e*"), regex("a(bc|d)e*")
+    masks = state.masks_behind(ids_of("a"), ids_of("bce"))
+    assert masks == [later.mask(ids_of(text)) for text in ("ab", "abc", "abce")]
+    assert allowed(state, "a") == "bd"
+    assert allowed(state, "ad") == "e$"
+
+
+@pytest.mark.parametrize(("proposed", "taken"), [("bcx", 2), ("x", 0), ("", 0)])
+def test_proposed_tokens_count_up_to_the_first_that_may_not_come(proposed: str, taken: int) -> None:
+    state = regex("a(bc|d)e*")
+    assert len(state.masks_behind(ids_of("a"), ids_of(proposed))) == taken
+    assert state.fault is None and allowed(state, "a") == "bd"
+
+
+def test_no_end_is_proposed_and_nothing_behind_a_grammar_that_was_left() -> None:
+    state = regex("ab?")
+    assert state.masks_behind(ids_of("a"), [END_ID]) == []
+    assert len(state.masks_behind(ids_of("a"), [*ids_of("b"), END_ID])) == 1
+    left = regex("ab")
+    assert left.masks_behind(ids_of("x"), ids_of("b")) == [] and left.fault is not None
+
+
 def test_a_complete_answer_can_only_end() -> None:
     assert allowed(regex("ab"), "ab") == "$"
 

@@ -31,6 +31,17 @@ def test_keys_and_pairs_are_what_each_query_sees(window: int | None, seed: int) 
     assert work.prefill.keys == len(set().union(*seen))
 
 
+@pytest.mark.parametrize("window", [None, 1, 5, 39])
+def test_keys_that_rows_of_one_sequence_share_count_once(window: int | None) -> None:
+    own = Chunk(sequence=sequence([1] * 8), start=8, num_tokens=1)
+    work = WorkByPhase(window=window)
+    work.add(BatchPlan.of([own, own], [], [own.followed_by([(4, None), (5, None), (6, None)]), []]))
+    seen = [range(max(0, 0 if window is None else last - window), last) for last in (9, 10, 11, 12)]
+    assert work.decode.rows == 5
+    assert work.decode.pairs == sum(map(len, seen)) + len(seen[0])
+    assert work.decode.keys == len(set().union(*seen)) + len(seen[0])
+
+
 def test_rows_of_scored_prompts_go_through_the_head_too() -> None:
     work = WorkByPhase(window=None)
     scored = sequence([1] * 9, prompt_logprobs=0)

@@ -4,9 +4,11 @@ On a GPU out of CUDA graphs; on a CPU the computation is repeated on the same fi
 but the capture itself.
 """
 
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,14 +18,16 @@ from paged_attention import relative_error
 from paged_steps import Run, decode_rows, empty_pages, run_step, step_input
 from repeater import Repeater
 from sequences import ends_of, sequence
+from tiny_engine import options
 
 from engines.network import Network
+from engines.options import SpeculationOptions
 from engines.parallel import TpGroup
 from engines.sampling.next_token import first_argmax
 from engines.sampling.penalties import TokenCounts
 from engines.sampling.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
-from engines.turbomind.batch_ladder import ladder
+from engines.turbomind.batch_ladder import ladder, proposing_ladder
 from engines.turbomind.graphs import Choose, CudaRecorder, DecodeGraphs, Recorder
 from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
@@ -73,6 +77,7 @@ def graphs_around(network: Network, kv: list, gpu, *, max_batch_size: int) -> De
         choose=chooser(gpu),
         lay_out=partial(lay_out_rows, gpu),
         copy_ids=partial(copy_ids, gpu),
+        proposing_sizes=[size for size in ladder(max_batch_size) if size > 1],
     )
     graphs.capture()
     return graphs
@@ -121,6 +126,47 @@ def test_graphs_give_what_eager_steps_give(network, gpu) -> None:
     assert relative_error(decode(graphs, kv, counts, device=device), wanted) < 0.01
     assert graphs.replays == len(counts)
     assert bool(torch.isnan(kv[0].keys_PKTD[8:]).all()), "a row without a sequence was written"
+
+
+def test_rows_of_one_sequence_see_each_other_whatever_their_order(network, gpu) -> None:
+    device, prompt, behind = str(gpu.device), list(range(3, 17)), [9, 31, 4, 77]  # over the end of a page
+    kv, run = pages(gpu), Run(token_ids=prompt, pages=[4, 1])
+    run_step(network, kv, [(run, run.num_prompt)], device=device)
+    run.token_ids.extend(behind)
+    wanted = torch.cat([row for _ in behind for row in run_step(network, kv, [(run, 1)], device=device)])
+    for order in ([0, 1, 2, 3], [3, 2, 1, 0]):
+        kv, run = pages(gpu), Run(token_ids=prompt[:14], pages=[4, 1])
+        graphs = graphs_around(network, kv, gpu, max_batch_size=4)
+        run_step(network, kv, [(run, run.num_prompt)], device=device)
+        run.token_ids.extend(behind)
+        rows = [copy(run) for _ in behind]
+        for row, place in zip(rows, order, strict=True):
+            row.done += place
+        found = graphs.replay(decode_rows(rows, page_tokens=16, has_proposals=True), None).logits_SV.float()
+        assert relative_error(found, wanted[order]) < 0.01
+        assert graphs.replays == 1
+
+
+def test_attention_waits_for_all_keys_that_rows_of_one_sequence_bring(network, gpu, monkeypatch) -> None:
+    """It reads keys ahead of the kernel before it has ended, up to a sequence's last ones."""
+    asked: list[tuple[str, bool]] = []
+    ask = gpu.kernel
+
+    def noted(file: str, entry: str, *how: Any, in_order: bool = False, **others: Any) -> Any:
+        asked.append((entry, in_order))
+        return ask(file, entry, *how, in_order=in_order, **others)
+
+    monkeypatch.setattr(gpu, "kernel", noted)
+    run = Run(token_ids=[3, 4], pages=[0])
+    step = step_input([(run, 1)], page_tokens=16, device=str(gpu.device))
+    for has_proposals in (False, True):
+        gpu.plans.clear()
+        decodes = replace(step.attention, num_decodes=1, has_proposals=has_proposals)
+        network.hidden(replace(step, attention=decodes), pages(gpu))
+    assert [one for one in asked if "attention" in one[0]] == [
+        ("attention_decode", False),
+        ("attention_decode", True),
+    ]
 
 
 def no_counts(device: torch.device) -> TokenCounts:
@@ -227,3 +273,18 @@ def test_the_ladder_ends_at_the_largest_batch_and_wastes_little() -> None:
     for num in range(129, 1025):  # where products are bound by arithmetic
         size = next(size for size in ladder(1024) if size >= num)
         assert size - num <= num / 8
+
+
+def test_steps_with_proposed_tokens_are_captured_up_to_the_most_rows_that_they_have() -> None:
+    limits = options().scheduler
+    how = SpeculationOptions(num_tokens=4, match_tokens=3, max_sequences=4)
+    assert proposing_ladder(replace(limits, max_batch_size=128)) == []
+    assert proposing_ladder(replace(limits, max_batch_size=128, speculation=how)) == [2, 4, 6, 8, 16, 24]
+    assert proposing_ladder(replace(limits, max_batch_size=7, speculation=how)) == [2, 4, 6, 7]
+    assert proposing_ladder(
+        replace(limits, max_batch_size=128, speculation=replace(how, max_sequences=1))
+    ) == [
+        2,
+        4,
+        6,
+    ]

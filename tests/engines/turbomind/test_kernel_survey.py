@@ -9,6 +9,7 @@ import pytest
 import torch
 from tiny_engine import SPEC, options, picture
 
+from engines.options import SpeculationOptions
 from engines.quant.decode_copies import decode_copies
 from engines.quant.weight_quant import WeightQuant
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
@@ -81,8 +82,9 @@ def outline_of(spec: ModelSpec, tp: int, *, copied: bool = False) -> dict[str, t
 def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: int, copied: bool) -> None:
     spec = model(format)
     how = options(
-        tp=tp, format=kv, page_tokens=16, max_batch_size=48, max_prefill_token_num=3000, session_len=4096
-    )
+        tp=tp, format=kv, page_tokens=16, max_batch_size=48, max_prefill_token_num=3000, session_len=4096,
+        speculation=SpeculationOptions(num_tokens=7, match_tokens=3, max_sequences=4),
+    )  # fmt: skip
     outline, named = outline_of(spec, tp, copied=copied), list[Module]()
     survey(outline, spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]
     assert len(named) == len(set(named)) > 12
@@ -99,6 +101,7 @@ def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: 
         rows = draw.choice((draw.randint(1, 48), draw.randint(1, 700), draw.randint(1, 3000)))
         chunks = draw.randint(0 if decodes else 1, min(rows, 48 - decodes)) if decodes < 48 else 0
         shapes.append(StepShape(num_decodes=decodes, chunk_rows=rows if chunks else 0, num_chunks=chunks))
+    shapes += [StepShape(num_decodes=rows, has_proposals=True) for rows in (2, 4, 6, 8, 16, 24, 32)]
     walk(network, how, shapes, dtype=BF16)
     assert not asked - set(named)
     assert len(asked) > len(named) / 2, "these steps say something about the survey"
