@@ -6,26 +6,26 @@
             keys, values [pages, KV_HEADS, PAGE_TOKENS, DIM] SCALAR, or codes; key_scales, value_scales: parameters of each
             row of codes; formats as in engines/memory/kv_layer.py   pages [B, pages_stride] int32   kv_lens [B] int32
    out      out [B, KV_HEADS * GROUP, DIM] contiguous; zeros where kv_lens[b] is 0
-   scratch  partials: 2 * (gridDim.x / CLUSTER) * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
+   scratch  partials: 2 * gridDim.x * (GROUP * DIM + 2 * GROUP, rounded up to 4) floats; counters: gridDim.x ints, zero before and after
    new      with ROTARY > 0 queries come as they were multiplied, and the step's own keys and values are not in the pages yet:
             k, v [B, KV_HEADS, DIM] SCALAR, sequences `k_stride`, `v_stride` elements apart   cos, sin [B, ROTARY] fp32
             slots [B] int64 as in rope.cu: where they are stored, rotated and in the format of the pages
    -D       SCALAR = bf16 | fp16; DIM, multiple of 16; ROTARY; KV_HEADS; GROUP (query heads a KV head); PAGE_TOKENS, multiple of 16;
             WINDOW; KV_FORMAT = 0 SCALAR | 1 int8 | 2 int4 | 3 fp8 | 4 bf12 (SCALAR bf16); WARPS; STAGES (tiles in flight + 1); CLUSTER,
-            blocks that work as one; BLOCKS_PER_SM; MAX_SEQS
+            blocks that work as one, where BLOCKS_PER_SM is above 1 on whole segments alone; BLOCKS_PER_SM; MAX_SEQS
    launch   grid any multiple of CLUSTER (one wave: BLOCKS_PER_SM * SMs), block 32 * WARPS, shared as `shared_bytes` computes
    moves    sum of min(kv_lens, WINDOW) * KV_HEADS * 2 rows of DIM elements: every key and value once
    numbers  scores and sums in fp32, probabilities rounded to SCALAR before they meet the values; within 2^-7 of the largest
             value of a head, as the twin in bf16
 
-   The work list. A tile is 16 * WARPS * CLUSTER tokens of one (sequence, KV head), a segment all tiles of one. A worker is a block,
+   The work list. A tile is 16 * WARPS * kTogether tokens of one (sequence, KV head), a segment all tiles of one. A worker is a block,
    or a cluster of them. Segments laid end to end form one line; worker i of G takes tiles [total * i / G, total * (i + 1) / G), so
    no worker has more than one tile above another, whatever the lengths. Every block derives the line from kv_lens: nothing but
    memory steers the kernel, so it lives in a graph. A segment that several workers share is summed by the last of them to arrive.
 
    Few segments may be left to clusters, whose blocks see each other's shared memory: a sum through the L2 costs 2 us (stores, fence,
-   counter, loads), as much as the keys of a short step. Where sequences are short or of about one length, each cluster takes one
-   segment, which it finds without the line.
+   counter, loads), as much as the keys of a short step. Where sequences are short or of about one length, each cluster, or block where
+   there are as many as segments, takes one segment, which it finds without the line (`device/decode_segment.cuh`).
 
    Inside a block each warp owns 16 tokens of a tile, its own ring of shared memory and its own running softmax; blocks meet
    only where a segment ends. Scores are computed transposed (tokens are the rows of the product, queries its 8 columns), so
@@ -36,36 +36,10 @@
 #error "attention_decode.cu needs -DSCALAR -DDIM -DROTARY -DKV_HEADS -DGROUP -DPAGE_TOKENS -DWINDOW -DKV_FORMAT -DWARPS -DSTAGES -DCLUSTER -DBLOCKS_PER_SM -DMAX_SEQS"
 #endif
 
-#include "device/cluster.cuh"
-#if KV_FORMAT == 0
-#include "device/decode_rows.cuh"
-#else
-#include "device/decode_codes.cuh"
+#include "device/decode_shares.cuh"
+#if CLUSTER <= 2
+#include "device/decode_segment.cuh"
 #endif
-#include "device/decode_newest.cuh"
-
-constexpr int kThreads = 32 * WARPS;
-constexpr int kTile = kRows * WARPS * CLUSTER;  // tokens of a tile
-constexpr int kOutPitch = DIM + 4;             // floats
-constexpr int kPartial = GROUP * DIM + (2 * GROUP + 3) / 4 * 4;  // floats of a worker's share of a segment: sums, (maximum, weight)
-constexpr int kItems = GROUP * DIM / 4;         // four elements each, of which a block of a cluster sums some
-constexpr int kOwnItems = (kItems + CLUSTER - 1) / CLUSTER;
-static_assert(DIM % 16 == 0 && PAGE_TOKENS % 16 == 0 && STAGES >= 2, "see the header");
-
-using Sums = float[GROUP][kOutPitch];           // of all queries, the mark behind each
-
-struct __align__(16) Layout {  // of the dynamic shared memory; two Sums follow where blocks form clusters
-    unsigned char ring[WARPS][STAGES][kStageBytes];
-    Sums sums[WARPS];
-    float2 marks[WARPS][kColumns * 8];  // maximum and weight of a query
-    int starts[MAX_SEQS + 1];  // first tile of a sequence's first segment, divided by KV_HEADS
-    int scan[WARPS];
-    int is_last;
-};
-
-DEVICE int window_start(int len) { return WINDOW > 0 && len > WINDOW ? len - WINDOW : 0; }
-DEVICE int first_tile(int len) { return window_start(len) / kTile; }
-DEVICE int tiles_of(int len) { return (len + kTile - 1) / kTile - first_tile(len); }
 
 // Fill `starts`; returns the number of tiles of one head over all sequences.
 DEVICE int build_work_list(Layout& shared, const int* kv_lens, int num_seqs) {
@@ -147,94 +121,10 @@ struct Cursor {
     }
 };
 
-#if CLUSTER > 1
-constexpr int kShortTiles = 3, kShortTokens = 1536;  // to sum shares of a segment through memory takes as long
-
-// Whether each worker takes one segment and finds it by its own number: sequences are short, or of about one length and either
-// not long or as many as keep all workers busy.
-DEVICE bool takes_segment(const int* kv_lens, int num_seqs) {
-    const int workers = gridDim.x / CLUSTER, segments = num_seqs * KV_HEADS;
-    if (num_seqs > 32 || segments > workers) return false;
-    const int lane = threadIdx.x % 32, tiles = lane < num_seqs ? tiles_of(kv_lens[lane]) : 0;
-    const int longest = __reduce_max_sync(0xffffffffu, tiles), sum = __reduce_add_sync(0xffffffffu, tiles);
-    const int num_real = __popc(__ballot_sync(0xffffffffu, tiles > 0));
-    const bool even = 4 * longest * num_real <= 5 * sum;
-    return longest <= kShortTiles || (even && (longest <= kShortTokens / kTile || segments == workers));
-}
-#endif
-
-// Lay a warp's result out for the block.
-DEVICE void close(Layout& shared, const Rows& rows) {
-    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, c = lane % 4;
-#pragma unroll
-    for (int n = 0; n < kColumns; n++)
-#pragma unroll
-        for (int j = 0; j < 2; j++) {
-            const int query = 8 * n + 2 * c + j;
-            const float weight = sum_of_tokens(rows.weight[n][j]), bias = rows.bias_of(n, j);
-            if (g == 0) shared.marks[warp][query] = make_float2(rows.peak[n][j], weight);
-            if (query >= GROUP) continue;
-#pragma unroll
-            for (int i = 0; i < kSteps; i++)
-#pragma unroll
-                for (int half = 0; half < 2; half++)
-                    shared.sums[warp][query][Rows::dim_of(i, half)] = rows.result_of(n, i, half, j) + bias;
-        }
-}
-
-struct Share {  // of a segment, for one query and four elements of the head
-    float sum[4];
-    float2 mark;
-
-    DEVICE static Share of(uint4 sums, float2 mark) {
-        return {{__uint_as_float(sums.x), __uint_as_float(sums.y), __uint_as_float(sums.z), __uint_as_float(sums.w)}, mark};
-    }
-};
-
-// Sum `count` shares. They are asked for together, AT_ONCE of them: what comes from memory takes one round trip then.
-template <int AT_ONCE, class At>
-DEVICE Share combine(int count, At at) {
-    Share all{{0.f, 0.f, 0.f, 0.f}, {kNone, 0.f}};
-#pragma unroll 1
-    for (int first = 0; first < count; first += AT_ONCE) {
-        Share some[AT_ONCE];
-        float top = all.mark.x;
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++)
-            some[i] = first + i < count ? at(first + i) : Share{{0.f, 0.f, 0.f, 0.f}, {kNone, 0.f}};
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++) top = max(top, some[i].mark.x);
-        const float before = exp2_fast(all.mark.x - top);
-        all.mark.x = top;
-        all.mark.y *= before;
-#pragma unroll
-        for (int j = 0; j < 4; j++) all.sum[j] *= before;
-#pragma unroll
-        for (int i = 0; i < AT_ONCE; i++) {
-            const float fade = exp2_fast(some[i].mark.x - top);
-            all.mark.y += fade * some[i].mark.y;
-#pragma unroll
-            for (int j = 0; j < 4; j++) all.sum[j] += fade * some[i].sum[j];
-        }
-    }
-    return all;
-}
-
 // Of numbers that are not negative; the short form wherever it is enough.
 DEVICE int quotient(long long a, long long b) { return a >> 32 ? int(a / b) : int(unsigned(a) / unsigned(b)); }
 
-DEVICE void write4(SCALAR* out, const Share& all) {
-    const float inverse = all.mark.y > 0.f ? 1.f / all.mark.y : 0.f;
-    *reinterpret_cast<uint2*>(out) = make_uint2(pack2<SCALAR>(all.sum[0] * inverse, all.sum[1] * inverse),
-                                                pack2<SCALAR>(all.sum[2] * inverse, all.sum[3] * inverse));
-}
-
-constexpr int kAtOnce = WARPS * BLOCKS_PER_SM < 16 ? 8 : 2;  // sixteen warps an SM have no registers for more
-
-// What the warps of this block have of an item.
-DEVICE Share of_warps(const Layout& shared, int query, int d) {
-    return combine<kAtOnce>(WARPS, [&](int w) { return Share::of(load16(&shared.sums[w][query][d]), shared.marks[w][query]); });
-}
+constexpr int kLineItems = (kItems + kTogether - 1) / kTogether;  // that a block sums
 
 // Of all items a block lays what its warps have where the other blocks of the cluster find it.
 DEVICE void lay_share(Sums& share, const Layout& shared) {
@@ -248,7 +138,7 @@ DEVICE void lay_share(Sums& share, const Layout& shared) {
 }
 
 DEVICE Share of_blocks(const Sums& share, int query, int d) {
-    return combine<CLUSTER>(CLUSTER, [&](int rank) {
+    return combine<kTogether>(kTogether, [&](int rank) {
         Share its;
         float mark[4];
         load_peer4(its.sum, &share[query][d], rank);
@@ -263,13 +153,13 @@ DEVICE Share of_blocks(const Sums& share, int query, int d) {
 DEVICE void finish(Layout& shared, int parity, SCALAR* out, float* partials, int* counters, int begin, int end, int own_begin,
                    int own_end, long long total, int workers) {
     const bool alone = own_begin <= begin && end <= own_end;
-    const int worker = blockIdx.x / CLUSTER, rank = blockIdx.x % CLUSTER;
-    const int from = rank * kOwnItems + threadIdx.x, to = min((rank + 1) * kOwnItems, kItems);
+    const int worker = blockIdx.x / kTogether, rank = blockIdx.x % kTogether;
+    const int from = rank * kLineItems + threadIdx.x, to = min((rank + 1) * kLineItems, kItems);
     // A worker has two places for shares. The second is of a segment that starts behind its first tile.
     float* own = partials + (2LL * worker + (own_begin < begin)) * kPartial;
     __syncthreads();
     Sums& share = reinterpret_cast<Sums*>(&shared + 1)[parity];
-    if constexpr (CLUSTER > 1) {
+    if constexpr (kTogether > 1) {
         lay_share(share, shared);
         cluster_meet();
     }
@@ -277,7 +167,7 @@ DEVICE void finish(Layout& shared, int parity, SCALAR* out, float* partials, int
     for (int item = from; item < to; item += kThreads) {
         const int query = item / (DIM / 4), d = item % (DIM / 4) * 4;
         Share all;
-        if constexpr (CLUSTER > 1) all = of_blocks(share, query, d);
+        if constexpr (kTogether > 1) all = of_blocks(share, query, d);
         else all = of_warps(shared, query, d);
         if (alone) {
             write4(out + query * DIM + d, all);
@@ -292,7 +182,7 @@ DEVICE void finish(Layout& shared, int parity, SCALAR* out, float* partials, int
     }
     const auto owner = [&](int tile) { return quotient((tile + 1LL) * workers - 1, total); };
     const int first = own_begin <= begin ? worker : owner(begin), last = end <= own_end ? worker : owner(end - 1);
-    int* counter = counters + first * CLUSTER + rank;
+    int* counter = counters + first * kTogether + rank;
     __threadfence();
     __syncthreads();
     if (threadIdx.x == 0) shared.is_last = atomicAdd(counter, 1) == last - first;
@@ -314,12 +204,6 @@ DEVICE void finish(Layout& shared, int parity, SCALAR* out, float* partials, int
     }
 }
 
-// Sequences without keys get zeros.
-DEVICE void clear_segment(SCALAR* out) {
-#pragma unroll 1
-    for (int i = threadIdx.x; i < GROUP * DIM / 8; i += kThreads) store16(out + i * 8, make_uint4(0, 0, 0, 0));
-}
-
 DEVICE void clear_empty(const Layout& shared, SCALAR* out, int num_seqs) {
 #pragma unroll 1
     for (int segment = blockIdx.x; segment < num_seqs * KV_HEADS; segment += gridDim.x) {
@@ -338,35 +222,27 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(32 * WARPS, BLOCKS_P
     constexpr bool kNew = ROTARY > 0;  // the newest tokens are not in the pages yet
     const Pool pool{keys, values, key_scales, value_scales};
     const Newest newest{k, v, cos, sin, slots, k_stride, v_stride};
-    const int warp = threadIdx.x / 32, worker = blockIdx.x / CLUSTER;
-    const int place = blockIdx.x % CLUSTER * WARPS + warp;  // of the warp's rows in a tile
     dependents_may_start();
-    Cursor here;
-    int begin = 0, end, workers = 1;
-    long long total = 0;
-    bool whole = false;
-#if CLUSTER > 1
-    whole = takes_segment(kv_lens, num_seqs);
-    if (whole) {
-        if (worker >= num_seqs * KV_HEADS) return;
-        here.head = worker % KV_HEADS;
-        here.tile = 0;
-        here.enter(kv_lens, worker / KV_HEADS);
-        end = here.num_tiles;
+#if CLUSTER <= 2
+    const Call call{q, pages, kv_lens, out, num_seqs, pages_stride, q_stride, scale_log2};
+    const int early_page = early_page_of(call);
+    if (takes_segment(kv_lens, num_seqs)) {
+        attend_segment(shared, call, pool, newest, early_page);
+        return;
     }
 #endif
-    if (!whole) {
-        total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
-        workers = min((long long)(gridDim.x / CLUSTER), total);
-        if (worker >= workers) {
-            wait_for_predecessor();
-            clear_empty(shared, out, num_seqs);
-            return;
-        }
-        begin = quotient(total * worker, workers);
-        end = quotient(total * (worker + 1), workers);
-        here.seek(shared, kv_lens, num_seqs, begin);
+    const int warp = threadIdx.x / 32, worker = blockIdx.x / kTogether;
+    const int place = blockIdx.x % kTogether * WARPS + warp;  // of the warp's rows in a tile
+    const long long total = (long long)build_work_list(shared, kv_lens, num_seqs) * KV_HEADS;
+    const int workers = min((long long)(gridDim.x / kTogether), total);
+    if (worker >= workers) {
+        wait_for_predecessor();
+        clear_empty(shared, out, num_seqs);
+        return;
     }
+    const int begin = quotient(total * worker, workers), end = quotient(total * (worker + 1), workers);
+    Cursor here;
+    here.seek(shared, kv_lens, num_seqs, begin);
 
     // The fetching cursor runs STAGES - 1 tiles ahead of the other, across segments; the page number is read a tile ahead of it.
     Cursor ahead = here;
@@ -396,20 +272,23 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(32 * WARPS, BLOCKS_P
         fetch_next();
     }
     wait_for_predecessor();
-    if (!whole) clear_empty(shared, out, num_seqs);
-    else if (here.len == 0) clear_segment(out + (long long)worker * GROUP * DIM);
+    clear_empty(shared, out, num_seqs);
 
     Rows rows;
     unsigned char* const made = reinterpret_cast<unsigned char*>(shared.sums[warp]);  // of the newest rows until the segment ends
     const auto load_queries = [&] { rows.load(q + here.seq * q_stride + (long long)here.head * GROUP * DIM); };
     const auto open = [&](int tile) {
         if (kNew && here.brings_newest(place, tile, end)) newest.make(made, here.seq, here.head, pool);
-        if (kNew) rows.rotate_all(cos + (long long)here.seq * ROTARY, sin + (long long)here.seq * ROTARY);
+        if (kNew) {
+            Angles angles;
+            angles.load(cos + (long long)here.seq * ROTARY, sin + (long long)here.seq * ROTARY);
+            rows.rotate_all(angles);
+        }
         rows.open(scale_log2);
     };
     // While a block has many tiles `open` stands twice, which keeps the loop short. A cluster has few: what a launch runs for the
     // first time comes from the L2, so there it stands once.
-    constexpr bool kInLoop = CLUSTER > 1;
+    constexpr bool kInLoop = kTogether > 1;
     load_queries();
     if (!kInLoop) open(begin);
     int parity = 0;
@@ -435,5 +314,5 @@ extern "C" __global__ CLUSTER_OF(CLUSTER) __launch_bounds__(32 * WARPS, BLOCKS_P
         if (!kInLoop && tile + 1 < end) open(tile + 1);
         parity ^= 1;
     }
-    if (CLUSTER > 1) cluster_meet();  // what others read of this block has been read
+    if (kTogether > 1) cluster_part();  // what others read of this block has been read
 }

@@ -31,6 +31,12 @@ DEVICE void cluster_wait() {
 #endif
 }
 
+// Blocks that have read of each other and write no more meet: without the fence, of 0.7 us, that shows what was written.
+DEVICE void cluster_part() {
+    cluster_arrive();
+    cluster_wait();
+}
+
 // Four floats at this address of the shared memory of block `rank`, after `cluster_meet`; many may be under way.
 DEVICE void load_peer4(float (&x)[4], const float* at, int rank) {
 #if __CUDA_ARCH__ >= 900

@@ -23,16 +23,35 @@ constexpr int kScales = 2 * kRows * kPitch;    // where they stand in a stage: k
 constexpr int kStageBytes = kScales + 2 * kRows * kScaleBytes;
 constexpr float kSlack = 8.f, kScaleSlack = 32.f;  // 2^8 * 32 stays far below what a Product holds
 
+// WHOLE: all 16 rows, for which a lane's addresses are two and constants behind them.
+template <bool WHOLE>
+DEVICE void fetch_rows(unsigned char* stage, const unsigned char* keys, const unsigned char* values, int num_rows) {
+    constexpr int kPieces = kRowBytes / 16;
+    const int lane = threadIdx.x % 32;
+    if constexpr (WHOLE && 32 % kPieces == 0 && kRows * kPieces % 32 == 0) {
+        unsigned char* to = stage + lane / kPieces * kPitch + lane % kPieces * 16;
+        const unsigned char *key = keys + lane * 16, *value = values + lane * 16;
+#pragma unroll
+        for (int i = 0; i < kRows * kPieces / 32; i++) {
+            copy16_async(to + i * (32 / kPieces) * kPitch, key + i * 512, true);
+            copy16_async(to + (kRows + i * (32 / kPieces)) * kPitch, value + i * 512, true);
+        }
+    } else {
+#pragma unroll
+        for (int i = lane; i < kRows * kPieces; i += 32) {
+            const int r = i / kPieces, column = i % kPieces;
+            unsigned char* to = stage + r * kPitch + column * 16;
+            copy16_async(to, keys + i * 16, WHOLE || r < num_rows);
+            copy16_async(to + kRows * kPitch, values + i * 16, WHOLE || r < num_rows);
+        }
+    }
+}
+
 DEVICE void fetch(unsigned char* stage, long long row, int num_rows, const Pool& pool) {
     const int lane = threadIdx.x % 32;
-    constexpr int kPieces = kRowBytes / 16;
-#pragma unroll
-    for (int i = lane; i < kRows * kPieces; i += 32) {
-        const int r = i / kPieces, column = i % kPieces;
-        unsigned char* to = stage + r * kPitch + column * 16;
-        copy16_async(to, pool.keys + row * kRowBytes + i * 16, r < num_rows);
-        copy16_async(to + kRows * kPitch, pool.values + row * kRowBytes + i * 16, r < num_rows);
-    }
+    const unsigned char *keys = pool.keys + row * kRowBytes, *values = pool.values + row * kRowBytes;
+    if (num_rows >= kRows) fetch_rows<true>(stage, keys, values, num_rows);
+    else fetch_rows<false>(stage, keys, values, num_rows);
     if (lane < 2 * kScaleBytes) {  // the parameters of 16 tokens are kScaleBytes pieces
         const unsigned char* from = lane < kScaleBytes ? pool.key_scales : pool.value_scales;
         copy16_async(stage + kScales + lane * 16, from + row * kScaleBytes + lane % kScaleBytes * 16, true);
@@ -139,9 +158,9 @@ struct Rows : Products {
 #pragma unroll
         for (int distance = 4; distance < 32; distance *= 2) largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, distance));
         largest = max(largest, unit);
-        const float shrunk = unit / largest;
+        per_unit = kTwelve ? kChance / largest : kChance * reciprocal_fast(largest);  // of a bf16 scale it may be subnormal
+        const float shrunk = unit * per_unit * (1.f / kChance);
         unit = largest;
-        per_unit = kChance / largest;
 #pragma unroll
         for (int n = 0; n < kColumns; n++)
 #pragma unroll

@@ -12,6 +12,22 @@ constexpr int kUnits = kSteps / kPairs * 2;
 constexpr int kRotated = ROTARY / (8 * kPairs);        // units that are rotated with as many behind them
 static_assert(ROTARY % (8 * kPairs) == 0, "whole units are rotated");
 
+struct Angles {  // of a token, as a lane meets them
+    uint2 cos[kRotated + 1][kPairs], sin[kRotated + 1][kPairs];
+
+    // Start to read them.
+    DEVICE void load(const float* cosines, const float* sines) {
+#pragma unroll
+        for (int u = 0; u < kRotated; u++)
+#pragma unroll
+            for (int p = 0; p < kPairs; p++) {
+                const int at = ((4 * u + threadIdx.x % 4) * kPairs + p) * 2;
+                cos[u][p] = load8(cosines + at);
+                sin[u][p] = load8(sines + at);
+            }
+    }
+};
+
 struct Queries : Softmax {
     unsigned query[kColumns][kSteps][2];  // word p of unit 2i + half: [i * kPairs + p][half]
 
@@ -41,16 +57,15 @@ struct Queries : Softmax {
     }
 
     // Rotate them by the angles of their token.
-    DEVICE void rotate_all(const float* cos, const float* sin) {
+    DEVICE void rotate_all(const Angles& by) {
 #pragma unroll
         for (int u = 0; u < kRotated; u++)
 #pragma unroll
             for (int p = 0; p < kPairs; p++) {
-                const int at = ((4 * u + threadIdx.x % 4) * kPairs + p) * 2, other = u + kRotated;
-                const uint2 c = load8(cos + at), s = load8(sin + at);
+                const int other = u + kRotated;
 #pragma unroll
                 for (int n = 0; n < kColumns; n++)
-                    rotate_words(query[n][u / 2 * kPairs + p][u % 2], query[n][other / 2 * kPairs + p][other % 2], c, s);
+                    rotate_words(query[n][u / 2 * kPairs + p][u % 2], query[n][other / 2 * kPairs + p][other % 2], by.cos[u][p], by.sin[u][p]);
             }
     }
 

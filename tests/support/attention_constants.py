@@ -26,6 +26,7 @@ def attention_decode(arch: str) -> list[dict[str, int | str]]:
         heads += [
             (128, 4, 0, format, segments, 64) for format in get_args(KvFormat) for segments in (8, 200, 512)
         ]
+        heads += [(128, 4, 0, "none", 64, 64), (128, 4, 0, "int8", 64, 64), (128, 4, 0, "int8", 128, 64)]
         heads += [(64, 7, 0, "none", 8, 32), (128, 16, 0, "none", 512, 64), (128, 4, 0, "int4", 512, 0)]
         heads += [(128, 8, 0, "fp8", 512, 32), (64, 16, 0, "int8", 8, 32), (128, 16, 0, "int4", 512, 64)]
         heads += [(64, 7, 0, "bf12", 8, 32), (96, 1, 2047, "bf12", 512, 48), (256, 2, 0, "bf12", 512, 128)]

@@ -88,8 +88,9 @@ def attention_decode(
         return out
     num_kv_heads, dim = layer.keys_PKTD.shape[1], q_BND.shape[2]
     group = q_BND.shape[1] // num_kv_heads
-    partials = gpu.scratch("attention_decode partials", 8 * most * (group * dim + -(-2 * group // 4) * 4))
-    counters = gpu.scratch("attention_decode counters", most * cluster * 4)
+    blocks = most * cluster
+    partials = gpu.scratch("attention_decode partials", 8 * blocks * (group * dim + -(-2 * group // 4) * 4))
+    counters = gpu.scratch("attention_decode counters", 4 * blocks)
     for first in range(0, q_BND.shape[0], MAX_SEQS):
         part = slice(first, first + MAX_SEQS)
         workers = num_workers(most, q_BND[part].shape[0] * num_kv_heads)

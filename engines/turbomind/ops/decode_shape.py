@@ -19,6 +19,8 @@ _FEW_SHAPES = ((8, 3, 1), (8, 2, 1))
 # once, and pairs lose where one for each segment leaves most of the GPU idle (kernels/LOG.md).
 _PAIR = 2
 _LEAST_BUSY = 0.2  # segments a multiprocessor
+# Two blocks an SM form pairs for whole segments alone, of codes of 8 bits, where these keep it busy.
+_LEAST_PAIRS = 0.7  # of as many as run at once
 _SHAPES = ((4, 2, 2), (4, 3, 1), (4, 2, 1), (2, 2, 1), (1, 2, 1))
 # Codes take more instructions a byte: sixteen warps hide their pauses, in large blocks while segments are
 # shared. Those have 128 registers a thread, enough for one column of 8 queries and results of 128 elements.
@@ -50,7 +52,8 @@ def shared_bytes(
     ring = warps * stages * 2 * ROWS * (pitch + 2 * num_scales(format))
     sums = warps * group * (dim + 4) * 4
     columns = 2 * warps * -(-group // 8) * 8 * 4
-    layout = -(-(ring + sums + columns + (MAX_SEQS + 1 + warps + 1) * 4) // 16) * 16
+    barrier = 8 if cluster == 2 else 0
+    layout = -(-(ring + sums + columns + barrier + (MAX_SEQS + 1 + warps + 1) * 4) // 16) * 16
     return layout + (2 * group * (dim + 4) * 4 if cluster > 1 else 0)
 
 
@@ -70,9 +73,9 @@ def decode_shape(
     `segments` are the (sequence, KV head) pairs, `group` the query heads of a KV head, `cluster_sms` the
     multiprocessors of a GPU whose blocks may form clusters.
     """
-    pairs = 0 < _LEAST_BUSY * cluster_sms <= segments <= min(_FEW_SEGMENTS, cluster_sms // _PAIR)
-    for warps, stages, blocks in _preferred(segments, dim=dim, group=group, format=format):
-        cluster = _PAIR if pairs and blocks == 1 else 1
+    for cut in _preferred(segments, dim=dim, group=group, format=format):
+        warps, stages, blocks = cut
+        cluster = _PAIR if _forms_pairs(segments, cut, format=format, cluster_sms=cluster_sms) else 1
         needed = shared_bytes(
             warps=warps, stages=stages, dim=dim, group=group, format=format, cluster=cluster
         )
@@ -84,6 +87,14 @@ def decode_shape(
         f"decode attention with heads of {dim}, {group} a KV head, needs more shared memory than the "
         f"{bytes_per_block} bytes of this GPU; use `engine=pytorch`"
     )
+
+
+def _forms_pairs(segments: int, cut: tuple[int, int, int], *, format: KvFormat, cluster_sms: int) -> bool:
+    blocks = cut[2]
+    most = blocks * cluster_sms // _PAIR
+    if blocks == 1:
+        return 0 < _LEAST_BUSY * cluster_sms <= segments <= min(_FEW_SEGMENTS, most)
+    return format in ("int8", "fp8") and cut == _CODES_SHARED[0] and _LEAST_PAIRS * most <= segments <= most
 
 
 def _preferred(segments: int, *, dim: int, group: int, format: KvFormat) -> tuple[tuple[int, int, int], ...]:

@@ -34,6 +34,10 @@ NEW: list[tuple[KvFormat, tuple]] = [
 NEW_MODELS = [
     (BF16, 32, 8, 128, 64, 64, None, [1024] * 32 + [1, 4097]),
     (BF16, 32, 8, 128, 64, 64, None, [1088]),
+    (BF16, 32, 8, 128, 64, 64, None, [1088] * 8),
+    (BF16, 32, 8, 128, 64, 64, None, [1030 + 9 * i for i in range(16)]),
+    (BF16, 32, 8, 128, 64, 64, None, [601 * i % 1200 for i in range(16)]),
+    (BF16, 32, 8, 128, 64, 64, None, [1088] * 32),
     (FP16, 32, 32, 128, 32, 64, 2047, [3000, 100, 2047]),
     (BF16, 14, 2, 64, 32, 128, None, [77 * i % 900 + 1 for i in range(300)]),
     (BF16, 28, 4, 128, 64, 16, None, list(range(600))),
@@ -69,11 +73,20 @@ def check_new_tokens(gpu, case, format: KvFormat, shape: DecodeShape | None = No
                 assert torch.equal(pages.view(torch.uint8), wanted_pages.view(torch.uint8))
 
 
-# blocks of a cluster, multiprocessors; lengths: a segment each, segments that clusters share, more of them
+# blocks of a cluster, multiprocessors; lengths: a segment each, of several tiles too; segments that clusters
+# share, more of them
 @pytest.mark.parametrize("format", ["none", "bf12", "int8"])
 @pytest.mark.parametrize(
     ("cluster", "num_sms", "lengths"),
-    [(2, 16, [60, 1, 0, 97]), (4, 8, [700]), (2, 9, [700, 1, 0]), (2, 4, [129, 64, 300])],
+    [
+        (2, 16, [60, 1, 0, 97]),
+        (2, 16, [200, 225, 195]),
+        (1, 6, [200, 225, 250]),
+        (1, 6, [100, 0, 130]),
+        (4, 8, [700]),
+        (2, 9, [700, 1, 0]),
+        (2, 4, [129, 64, 300]),
+    ],
 )
 def test_blocks_of_a_cluster_sum_a_segment_side_by_side(
     gpu, monkeypatch: pytest.MonkeyPatch, format: KvFormat, cluster: int, num_sms: int, lengths: list[int]
@@ -92,19 +105,40 @@ def test_blocks_of_a_cluster_sum_a_segment_side_by_side(
     assert relative_error(got, plain_attention(q, numbers, batch, **how)) < TOLERANCE[BF16]
 
 
-@pytest.mark.parametrize("lengths", [[64, 1, 0], [300, 17, 33]])
-def test_a_cluster_stores_new_tokens_as_the_two_kernels_do_it(
-    gpu, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+# blocks of a cluster, multiprocessors
+@pytest.mark.parametrize(
+    ("cluster", "num_sms", "lengths"),
+    [
+        (2, 12, [64, 1, 0]),
+        (2, 12, [300, 17, 33]),
+        (2, 12, [200, 225, 193]),
+        (1, 6, [100, 0, 130]),
+        (1, 6, [200, 225, 250]),
+    ],
+)
+def test_blocks_that_share_or_have_segments_store_new_tokens_as_the_two_kernels_do_it(
+    gpu, monkeypatch: pytest.MonkeyPatch, cluster: int, num_sms: int, lengths: list[int]
 ) -> None:
-    monkeypatch.setattr(gpu, "num_sms", 12)
+    monkeypatch.setattr(gpu, "num_sms", num_sms)
     monkeypatch.setattr(gpu, "plans", {})  # those of the same operands on the whole GPU
     case = (BF16, 6, 2, 64, 32, 16, None, lengths)
-    check_new_tokens(gpu, case, "int8", cluster_shape(2, group=3, format="int8"))
+    check_new_tokens(gpu, case, "int8", cluster_shape(cluster, group=3, format="int8"))
 
 
-def cluster_shape(cluster: int, *, group: int, format: KvFormat) -> DecodeShape:
-    needed = shared_bytes(warps=2, stages=2, dim=64, group=group, format=format, cluster=cluster)
-    return DecodeShape(warps=2, stages=2, cluster=cluster, blocks_per_sm=1, shared_bytes=needed)
+def cluster_shape(cluster: int, *, group: int, format: KvFormat, blocks_per_sm: int = 1) -> DecodeShape:
+    needed = shared_bytes(warps=2, stages=3, dim=64, group=group, format=format, cluster=cluster)
+    return DecodeShape(warps=2, stages=3, cluster=cluster, blocks_per_sm=blocks_per_sm, shared_bytes=needed)
+
+
+# whole segments of pairs; lengths that blocks share one by one
+@pytest.mark.parametrize("lengths", [[200, 225, 193], [300, 17, 33]])
+def test_pairs_of_two_blocks_an_sm_take_whole_segments_or_none(
+    gpu, monkeypatch: pytest.MonkeyPatch, lengths: list[int]
+) -> None:
+    monkeypatch.setattr(gpu, "num_sms", 6)
+    monkeypatch.setattr(gpu, "plans", {})  # those of the same operands on the whole GPU
+    shape = cluster_shape(2, group=3, format="int8", blocks_per_sm=2)
+    check_new_tokens(gpu, (BF16, 6, 2, 64, 32, 16, None, lengths), "int8", shape)
 
 
 def copied(layer: KvLayer) -> KvLayer:

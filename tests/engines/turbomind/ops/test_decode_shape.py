@@ -47,21 +47,32 @@ def test_blocks_are_larger_while_segments_of_quantized_pages_are_shared() -> Non
 
 
 def test_blocks_of_few_segments_form_pairs_where_these_keep_half_of_a_gpu_busy() -> None:
-    def cluster(segments: int, cluster_sms: int) -> int:
-        shape = decode_shape(
-            segments=segments,
-            dim=128,
-            group=4,
-            bytes_per_block=232448,
-            bytes_per_sm=233472,
-            cluster_sms=cluster_sms,
-        )
-        needed = shared_bytes(warps=shape.warps, stages=shape.stages, dim=128, group=4, cluster=shape.cluster)
-        assert shape.shared_bytes == needed <= 232448
-        return shape.cluster
-
     assert [cluster(segments, 132) for segments in (8, 24, 32, 64, 72)] == [1, 1, 2, 2, 1]
     assert cluster(32, 0) == 1
+
+
+def test_two_blocks_an_sm_form_pairs_where_these_keep_most_of_a_gpu_busy() -> None:
+    segments = (64, 72, 92, 93, 132, 133, 256)
+    assert [cluster(number, 132, "int8") for number in segments] == [2, 1, 1, 2, 2, 1, 1]
+    assert [cluster(number, 132, "fp8") for number in segments] == [2, 1, 1, 2, 2, 1, 1]
+    assert [cluster(number, 132, "int4") for number in segments] == [2, 1, 1, 1, 1, 1, 1]
+    assert [cluster(number, 0, "int8") for number in segments] == [1] * 7
+
+
+def cluster(segments: int, cluster_sms: int, format: KvFormat = "none") -> int:
+    shape = decode_shape(
+        segments=segments,
+        dim=128,
+        group=4,
+        bytes_per_block=232448,
+        bytes_per_sm=233472,
+        format=format,
+        cluster_sms=cluster_sms,
+    )
+    cut = {"warps": shape.warps, "stages": shape.stages, "cluster": shape.cluster}
+    assert shape.shared_bytes == shared_bytes(dim=128, group=4, format=format, **cut)
+    assert shape.blocks_per_sm * (shape.shared_bytes + 1024) <= 233472
+    return shape.cluster
 
 
 def test_a_gpu_without_room_is_told_so() -> None:
