@@ -1,6 +1,7 @@
 /* attention_full_hopper.cu - `attention_full.cu` on sm_90a: same contract, warpgroup products.
 
    in       as there, and key_map, value_map: k and v as [I, LENGTH, HEADS, DIM], boxes of KEYS tokens x 64 of one head
+            query_map: q as these, boxes of 64 * CONSUMERS tokens
    out      as there
    scratch  with LONE: shares, DIM + 8 floats for each of 3 warps of each item; arrivals, a zero for each head of each image, left so
    -D       HEADS and those of device/flash_hopper.cuh
@@ -22,9 +23,10 @@ struct Item {
 
 #include "device/flash_hopper.cuh"
 #include "device/lone_query.cuh"
+#include "device/narrow_products.cuh"
 
 struct Full {
-    const TensorMap *key_map, *value_map;
+    const TensorMap *key_map, *value_map, *query_map;
     const SCALAR *q, *keys, *values;
     SCALAR* out;
     int* counter;  // null: items are dealt by their index
@@ -35,7 +37,7 @@ struct Full {
     int* arrivals;
 
     static constexpr int kBoxKeys = KEYS;
-    static constexpr bool kZeroFilled = true, kSplits = false;
+    static constexpr bool kZeroFilled = true, kSplits = false, kQueriesByEngine = kByEngine;
 
     DEVICE int num_blocks() const { return LONE ? length / kRows : (length + kRows - 1) / kRows; }
     DEVICE Item find(int index) const {
@@ -81,20 +83,30 @@ struct Full {
     DEVICE int from(const Item&, int) const { return 0; }
     DEVICE int to(const Item&, int) const { return length; }
 
+    DEVICE void copy_queries(void* to, const Item& item, int block, Barrier& full) const {
+        copy_box(to, *query_map, block * 64, item.head, item.token, item.image, full);
+    }
+
     DEVICE int num_boxes(const Item&, int) const { return 1; }
     DEVICE int box(const Item& item, int tile, int) const { return tile * KEYS; }
     DEVICE void copy(void* to, bool values, const Item& item, int block, int box, Barrier& full) const {
         copy_box(to, values ? *value_map : *key_map, block * 64, item.head, box, item.image, full);
     }
 };
-static_assert(KEYS <= 256, "a box takes a tile");
+static_assert(KEYS <= 256 && kRows <= 256, "a box takes a tile, and an item's queries");
 
 extern "C" __global__ __launch_bounds__(kThreads, 1) void attention_full_hopper(
-    const __grid_constant__ TensorMap key_map, const __grid_constant__ TensorMap value_map, const SCALAR* q,
+    const __grid_constant__ TensorMap key_map, const __grid_constant__ TensorMap value_map,
+    const __grid_constant__ TensorMap query_map, const SCALAR* q,
     const SCALAR* keys, const SCALAR* values, SCALAR* out, int num_images, int length, long long q_stride, long long k_stride,
     long long v_stride, float scale_log2, float* shares, int* arrivals) {
     DYNAMIC_SHARED(memory);
-    const Full task{&key_map,   &value_map, q,        keys,     values,   out,       nullptr,
-                    num_images, length,     q_stride, k_stride, v_stride, scale_log2, shares,    arrivals};
+    if (threadIdx.x == 0) {
+        prefetch_map(query_map);
+        prefetch_map(key_map);
+        prefetch_map(value_map);
+    }
+    const Full task{&key_map,   &value_map, &query_map, q,        keys,     values,     out,    nullptr,
+                    num_images, length,     q_stride,   k_stride, v_stride, scale_log2, shares, arrivals};
     run_task(task, memory);
 }

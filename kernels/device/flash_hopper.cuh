@@ -200,6 +200,10 @@ DEVICE void consume(const Task& task, Layout& shared) {
         if (item.end <= 0) return;
         if (me.group * 64 < item.num_rows) attend(task, item, me, shared.query[slot][0]);
         else me.skip(item.end - item.first);
+        if constexpr (Task::kQueriesByEngine) {  // which writes after what these threads wrote
+            publish_shared();
+            __syncwarp();
+        }
         if (threadIdx.x % 32 == 0) barrier_arrive(shared.query_empty[slot]);
     }
 }
@@ -209,7 +213,7 @@ DEVICE void run_task(const Task& task, unsigned char* memory) {
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
     if (threadIdx.x == 0) {
         for (int i = 0; i < QUERIES; i++) {
-            barrier_init(shared.query_full[i], kByEngine ? 96 : 128 * PRODUCERS);
+            barrier_init(shared.query_full[i], Task::kQueriesByEngine ? 1 : kByEngine ? 96 : 128 * PRODUCERS);
             barrier_init(shared.query_empty[i], 4 * CONSUMERS);
         }
         for (int i = 0; i < STAGES; i++) {

@@ -38,8 +38,9 @@ def attention_full_hopper(
     kernel(
         gpu.stream(),
         (min(gpu.num_sms, num_items), 1),
-        gpu.tensor_map(view(k_ILND, stride=strides[1], shape=shape)),
-        gpu.tensor_map(view(v_ILND, stride=strides[2], shape=shape)),
+        gpu.tensor_map(view(k_ILND, stride=strides[1], tokens=shape.keys)),
+        gpu.tensor_map(view(v_ILND, stride=strides[2], tokens=shape.keys)),
+        gpu.tensor_map(view(q_ILND, stride=strides[0], tokens=shape.rows)),
         q_ILND.data_ptr(),
         k_ILND.data_ptr(),
         v_ILND.data_ptr(),
@@ -54,15 +55,15 @@ def attention_full_hopper(
     return out
 
 
-def view(x_ILND: Tensor, *, stride: int, shape: HopperShape) -> TensorView:
-    """Return keys or values as the copy engine sees them; a box is one head of a tile of tokens."""
+def view(x_ILND: Tensor, *, stride: int, tokens: int) -> TensorView:
+    """Return queries, keys or values as the copy engine sees them; a box is one head of so many tokens."""
     images, length, heads, dim = x_ILND.shape
     return TensorView(
         address=x_ILND.data_ptr(),
         dtype=x_ILND.dtype,
         sizes=(dim, heads, length, images),
         strides_bytes=(2 * dim, 2 * stride, 2 * stride * length),
-        box=(64, 1, shape.keys, 1),
+        box=(64, 1, tokens, 1),
     )
 
 
@@ -73,7 +74,7 @@ def _kernel(gpu: Gpu, q: Tensor, shape: HopperShape) -> Kernel:
         "attention_full_hopper.cu",
         "attention_full_hopper",
         constants,
-        "MMPPPPiiqqqfPP",
+        "MMMPPPPiiqqqfPP",
         threads=shape.threads,
         shared_bytes=shape.shared_bytes(dim),
     )
