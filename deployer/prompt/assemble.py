@@ -89,10 +89,7 @@ class PromptBuilder:
         self._tiles = image_tiles(spec.vision, cfg.vision, uncut_pixels=uncut_pixels)
         self.picture_limits = None if self._tiles is None else self._tiles.limits  # None: text only
         rules = stop_rules(
-            folder,
-            self.tokenizer,
-            template_words=self._template.stop_words,
-            config_words=chat.stop_words,
+            folder, self.tokenizer, template_words=self._template.stop_words, config_words=chat.stop_words
         )
         # For `messages.Sampling` and `TextStream(stop=...)`:
         self.eos_token_ids = rules.eos_token_ids
@@ -104,6 +101,7 @@ class PromptBuilder:
             cfg.vision, takes_pictures=self._tiles is not None, threads=self._threads
         )
         video = None if spec.vision is None else spec.vision.video
+        self.takes_videos = video is not None
         self._clip = None if video is None else video.clip
         self._videos = VideoReader(cfg.vision, video, threads=self._threads)
 

@@ -15,6 +15,7 @@ from deployer.serve.request_record import RequestRecord
 from deployer.serve.sampling import body_rules
 from deployer.serve.service import Service
 from deployer.serve.tools import ToolUse, tool_use
+from deployer.serve.video_body import MediaBounds
 from engines.errors import RequestError
 
 
@@ -64,12 +65,22 @@ async def count_prompt(service: Service, body: ChatBody, *, names: FieldNames) -
 
 
 def _conversation(service: Service, body: ChatBody) -> list[Message]:
-    """Return the messages; bounds of all pictures are checked where there is none, too."""
-    bounds = body.mm_processor_kwargs
-    if bounds is not None:
-        try:
-            service.prompts.check_fineness(Fineness.of(None, bounds.model_dump()))
-        except RequestError as error:
-            name = "mm_processor_kwargs"
-            raise invalid(f"`{name}`: {error}", param=name, code=error.code) from error
-    return conversation(body.messages, bounds=bounds)
+    """Return the messages; bounds of all pictures and videos are checked where there is none, too."""
+    if body.mm_processor_kwargs is not None:
+        _check_bounds(service, body.mm_processor_kwargs)
+    return conversation(body.messages, bounds=body.mm_processor_kwargs)
+
+
+def _check_bounds(service: Service, bounds: MediaBounds) -> None:
+    name = "mm_processor_kwargs"
+    for word in ("num_frames", "fps"):
+        if getattr(bounds, word) is not None and not service.prompts.takes_videos:
+            raise invalid(
+                f"`{name}.{word}`: this model takes no videos; leave it out",
+                param=f"{name}.{word}",
+                code="videos_not_supported",
+            )
+    try:
+        service.prompts.check_fineness(Fineness.of(None, bounds.model_dump()))
+    except RequestError as error:
+        raise invalid(f"`{name}`: {error}", param=name, code=error.code) from error

@@ -24,7 +24,7 @@ ENGINE = FakeEngine()
 # What the message of such a refusal says -> what it rests on.
 BEYOND_A_SCHEMA = {
     r"together at most|tokens: must be fewer": "how many tokens a text has",
-    r"(?:image|video) \d+: |^`mm_processor_kwargs`: ": "what a URL leads to, and how finely it may be cut",
+    r"(?:image|video) \d+: |^`mm_processor_kwargs\b[^`]*`: ": "what a URL leads to, and how it may be cut",
     r"is no call of the|calls without a result|has a result already|is the id of": "calls and their results",
     r"must come first in a turn|the last turn is": "the order of turns and blocks",
     r"is not stored": "which responses the server keeps",

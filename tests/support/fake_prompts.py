@@ -50,6 +50,7 @@ class FakePrompts:
         self.eos_token_ids = (256,)
         self.stop_token_ids: tuple[int, ...] = ()
         self.stop_words: tuple[str, ...] = ()
+        self.takes_videos = False
         self.picture_limits = PictureLimits(max_tiles=3, max_tokens=12, tile_tokens=4)
         self.seen: list[Sequence[Message]] = []
         self.seen_tools: list[Sequence[ToolSpec]] = []

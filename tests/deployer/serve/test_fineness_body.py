@@ -1,5 +1,7 @@
 """What requests say about how finely pictures are cut, on its way to the prompt."""
 
+from typing import Any
+
 import httpx
 import pytest
 from pydantic import ValidationError
@@ -74,3 +76,15 @@ async def test_bounds_that_no_picture_can_have_are_refused_without_one(api: http
     error = (await api.post("/v1/chat/completions", json=body)).json()["error"]
     assert (error["code"], error["param"]) == ("image_option_refused", "mm_processor_kwargs")
     assert error["message"] == "`mm_processor_kwargs`: `max_pixels`: no such option"
+
+
+@pytest.mark.parametrize("word", ["num_frames", "fps"])
+async def test_frames_are_not_asked_of_a_model_that_takes_no_videos(live: Any, word: str) -> None:
+    server = await live()
+    body = {"messages": [{"role": "user", "content": "q"}], "mm_processor_kwargs": {word: 2}}
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        error = (await client.post("/v1/chat/completions", json=body)).json()["error"]
+        assert (error["code"], error["param"]) == ("videos_not_supported", f"mm_processor_kwargs.{word}")
+        assert error["message"].endswith("this model takes no videos; leave it out")
+        server.service.prompts.takes_videos = True
+        assert (await client.post("/v1/chat/completions", json=body)).status_code == 200
