@@ -1,8 +1,9 @@
 """One of the processes that ask a server over HTTP: `python -m deployer.bench.client_process FD TICKETS`.
 
 FD is the connection to `http_clients.py`, which starts it and sends a `Round`, hears `ARMED`, says go, and
-gets an `Outcome`. TICKETS is the end of a pipe that all these processes read: each ticket is the number of a
-request that nobody has asked yet, so that together they ask as one process with one queue would.
+gets an `Outcome`. A round whose other side is gone is left at once. TICKETS is the end of a pipe that all
+these processes read: each ticket is the number of a request that nobody has asked yet, so that together they
+ask as one process with one queue would.
 """
 
 import asyncio
@@ -11,8 +12,10 @@ import signal
 import struct
 import sys
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from typing import Any
 
 import httpx
 import msgspec
@@ -62,7 +65,22 @@ async def _serve(connection: Connection, tickets: int, server: AskedServer) -> N
             work = msgspec.msgpack.decode(connection.recv_bytes(), type=Round)
             connection.send_bytes(ARMED)
             connection.recv_bytes()
-            connection.send_bytes(msgspec.msgpack.encode(await outcome_of(client, work, tickets)))
+            outcome = await _while_heard(connection, outcome_of(client, work, tickets))
+            connection.send_bytes(msgspec.msgpack.encode(outcome))
+
+
+async def _while_heard(connection: Connection, asking: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Return the outcome of a round. Raises EOFError where the other side closes before."""
+    loop, task = asyncio.get_running_loop(), asyncio.create_task(asking)
+    # Nothing is sent in the middle of a round, so that what there is to read is the end.
+    loop.add_reader(connection.fileno(), task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise EOFError from None
+    finally:
+        loop.remove_reader(connection.fileno())
+        os.set_blocking(connection.fileno(), True)  # libuv takes that away from what it watches
 
 
 async def outcome_of(client: httpx.AsyncClient, work: Round, tickets: int) -> Outcome:

@@ -1,12 +1,14 @@
 """The processes that ask over HTTP, around the fake engine."""
 
 import asyncio
+import os
 from typing import Any
 
 import pytest
 from fake_engine import FakeEngine, Script
 
-from deployer.bench.http_clients import http_clients, shares_of
+from deployer.bench.client_process import NO_MORE, TICKET, Round
+from deployer.bench.http_clients import ClientProcess, http_clients, shares_of
 from deployer.bench.online import AskedServer, ids_ask
 from deployer.errors import UnavailableError
 
@@ -57,6 +59,26 @@ async def test_a_process_that_is_gone_is_told() -> None:
         clients.processes[0].kill()
         with pytest.raises(UnavailableError, match="a process of the benchmark that asks over HTTP is gone"):
             await clients.measure([ids_ask("tiny", [1], output_tokens=1)], 1)
+
+
+async def test_a_process_whose_parent_is_killed_leaves_its_round(live: Any, engine: FakeEngine) -> None:
+    engine.gate = asyncio.Event()
+    server = AskedServer(url=(await live()).url, api_key=None, timeout_s=20)
+    tickets, write_tickets = os.pipe()
+    client = ClientProcess(server, tickets)
+    try:
+        client.arm(Round(asks=[ids_ask("tiny", [1, 2], output_tokens=4)] * 9, at_once=1))
+        os.write(write_tickets, b"".join(TICKET.pack(number) for number in (*range(9), NO_MORE)))
+        client.go()
+        while engine.running < 1:
+            await asyncio.sleep(0.01)
+        client._connection.close()  # as the kernel does it for a process that is killed
+        assert await asyncio.to_thread(client.process.wait, 10) == 0
+        assert len(engine.submits) == 1
+    finally:
+        client.close()
+        os.close(tickets)
+        os.close(write_tickets)
 
 
 def test_shares_differ_by_one_at_most() -> None:
