@@ -7,7 +7,7 @@ from PIL import Image
 
 from deployer.offline.load_image import limits_of_vision, on_a_loop
 from deployer.offline.prompt_forms import is_url
-from deployer.offline.video_messages import frame_wish
+from deployer.offline.video_messages import frame_wish, listed_frames
 from deployer.prompt.media_bytes import video_bytes
 from deployer.prompt.messages import VideoPart
 from engines.errors import RequestError
@@ -27,7 +27,7 @@ def load_video(
     """
     wish = frame_wish({"num_frames": num_frames, "fps": fps}, "load_video")
     if isinstance(video, list | tuple):
-        return VideoPart(source=tuple(video), wish=wish)
+        return VideoPart(source=listed_frames(video, "load_video.video"), wish=wish)
     if isinstance(video, str) and video.lstrip().lower().startswith("data:"):
         return VideoPart(source=video, wish=wish)  # it is here already
     if isinstance(video, str) and not is_url(video):

@@ -1,6 +1,6 @@
 """Videos in messages that somebody wrote in Python; what `openai_messages.py` is for texts and pictures."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,20 @@ def _checked(source: object, at: str, *, is_url: bool) -> VideoSource:
         raise RequestError(f"{at}: is {named(source)}: must be a URL")
     if isinstance(source, bytes | Path):
         return source
-    if isinstance(source, tuple) and all(isinstance(frame, bytes | Image.Image) for frame in source):
-        return source
+    if isinstance(source, tuple):
+        return listed_frames(source, at)
     raise RequestError(f"{at}: is {named(source)}: must be bytes, a Path, or a list of PIL images or bytes")
+
+
+def listed_frames(frames: Sequence[Any], at: str) -> tuple[bytes | Image.Image, ...]:
+    """Return a video's frames as prompts take them. Raises RequestError that names the first that is none."""
+    for index, frame in enumerate(frames):
+        if not isinstance(frame, bytes | Image.Image):
+            raise RequestError(
+                f"{at}[{index}]: is {named(frame)}: must be a PIL image or bytes of a picture file; "
+                "of an array make one by PIL.Image.fromarray"
+            )
+    return tuple(frames)
 
 
 def _fineness(value: Mapping[str, Any], at: str) -> Fineness:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 from videos import data_url, grey, video
@@ -37,7 +38,8 @@ def test_a_url_and_data_are_written_as_pictures_are() -> None:
     [
         ({"type": "video"}, "one of image_data, image_url, text, video_data, video_url"),
         ({"type": "video_url", "video_url": {"url": 3}}, r"video_url\.url: is a int: must be a URL"),
-        ({"type": "video_data", "video_data": {"data": [3]}}, "bytes, a Path, or a list of PIL images"),
+        ({"type": "video_data", "video_data": {"data": 3}}, "bytes, a Path, or a list of PIL images"),
+        ({"type": "video_data", "video_data": {"data": [b"", 3]}}, r"data\[1\]: is a int: must be a PIL"),
         ({"type": "video_url", "video_url": {"url": "x", "fps": 0}}, "fps=0: must be a number above 0"),
         ({"type": "video_url", "video_url": {"url": "x", "fps": True}}, "fps=True: must be a number"),
         ({"type": "video_url", "video_url": {"url": "x", "fps": 1, "nframes": 1}}, "at most one of"),
@@ -49,6 +51,12 @@ def test_what_is_wrong_is_named_with_its_place(fields: dict[str, Any], message: 
     with pytest.raises(RequestError, match=message) as caught:
         part(**fields)
     assert str(caught.value).startswith("messages[0].content[0]")
+
+
+def test_frames_that_are_arrays_are_refused_where_they_are_given() -> None:
+    frames: Any = [grey(0, 4, 4), np.zeros((4, 4, 3), np.uint8)]
+    with pytest.raises(RequestError, match=r"load_video\.video\[1\]: is a ndarray: .*PIL\.Image\.fromarray"):
+        load_video(frames)
 
 
 def test_load_video_reads_a_path_and_bytes_and_keeps_what_is_here_already(tmp_path: Path) -> None:
