@@ -151,6 +151,7 @@ DEVICE void expect_peer(Layout& shared) {
         barriers_are_set();
         barrier_expect(shared.sent, own * 32);
     }
+    __syncwarp();
     cluster_arrive();
 }
 #endif
