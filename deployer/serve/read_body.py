@@ -98,13 +98,21 @@ def _message(fault: Mapping[str, Any], kind: type[BaseModel]) -> str:
         return f"`{path}` is missing"
     if what in ("too_short", "string_too_short"):
         return f"`{path}` must not be empty"
-    rule = str(fault["msg"]).removeprefix("Input ").removeprefix("Value error, ")
-    rule = rule[0].lower() + rule[1:]
-    rule = rule.replace("should", "must", 1)
+    rule = _rule(fault)
     if not path:
         return f"the body {rule}"
     rule, _, way_out = rule.partition("; ")
     return _refused(path, rule, fault["input"], way_out)
+
+
+def _rule(fault: Mapping[str, Any]) -> str:
+    """Return pydantic's rule in our words."""
+    if fault["type"] == "too_long":
+        most = fault["ctx"]["max_length"]
+        return f"must hold at most {most} item{'' if most == 1 else 's'}"
+    rule = str(fault["msg"]).removeprefix("Input ").removeprefix("Value error, ")
+    rule = (rule[0].lower() + rule[1:]).replace("should", "must", 1)
+    return rule.replace("'", "`") if fault["type"] == "literal_error" else rule
 
 
 def _refused(path: str, rule: str, value: object, way_out: str) -> str:

@@ -172,7 +172,7 @@ async def test_values_that_say_what_is_done_anyway_are_taken(
             '`reasoning_effort`: must be `none`, since no model here thinks aloud, got "low"',
         ),
         ({"verbosity": "low"}, "`verbosity`: must be `medium`"),
-        ({"prompt_cache_retention": "24h"}, "`prompt_cache_retention`: must be 'in_memory'"),
+        ({"prompt_cache_retention": "24h"}, "`prompt_cache_retention`: must be `in_memory`"),
         ({"prompt_cache_options": {"ttl": "30m"}}, "`prompt_cache_options.ttl` is not served"),
         ({"stream_options": {"include_obfuscation": True}, "stream": True}, "must be false"),
         ({"store": True}, "`store`: must be false, got true; leave it out"),

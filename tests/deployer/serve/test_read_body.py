@@ -114,6 +114,9 @@ async def test_an_integer_may_be_written_as_a_number_without_a_fraction(
         ("ignore_eos", "1", "valid boolean"),
         ("top_logprobs", "21", "less than or equal to 20"),
         ("user", '"' + "x" * 257 + '"', "256"),
+        ("service_tier", '"flex"', "must be `auto` or `default`, got"),
+        ("modalities", '["text", "audio"]', "must hold at most 1 item, got"),
+        ("metadata", json.dumps({str(key): "x" for key in range(17)}), "must hold at most 16 items, got"),
         ("model", "3", "valid string"),
         ("messages", "[]", "not be empty"),
         ("messages", '"Hi"', "valid array"),
@@ -180,7 +183,7 @@ async def test_all_faults_are_named_at_once(api: httpx.AsyncClient) -> None:
         (
             [{"type": "image_url", "image_url": {"url": "x", "detail": "max"}}],
             "messages[0].content[0].image_url.detail",
-            "'auto', 'high', 'medium' or 'low'",
+            "`auto`, `high`, `medium` or `low`",
         ),
     ],
 )
