@@ -14,7 +14,6 @@ from functools import partial
 from pathlib import Path
 
 from deployer.config.schema import DeployConfig
-from deployer.errors import ConfigError
 from deployer.prompt import bad_words
 from deployer.prompt.chat import Rendered
 from deployer.prompt.context_length import check_length, check_text
@@ -26,12 +25,13 @@ from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.images import Picture
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
 from deployer.prompt.open_pictures import PictureReader
-from deployer.prompt.open_template import open_template, token_text
+from deployer.prompt.open_template import open_template, slot_id
 from deployer.prompt.open_videos import VideoReader
 from deployer.prompt.picture_slots import picture_slots
 from deployer.prompt.pixel_pool import pixel_pool
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.prepare import prepare_images
+from deployer.prompt.prompt_ids import check_ids, prompt_ids
 from deployer.prompt.seen_video import SeenVideo, VideoShown
 from deployer.prompt.stop_rules import stop_rules
 from deployer.prompt.template_choice import known_templates
@@ -40,7 +40,7 @@ from deployer.prompt.tokenizer import Tokenizer, load_tokenizer
 from deployer.prompt.tool_format import check_tools
 from engines.errors import RequestError
 from engines.messages import Vocabulary
-from engines.spec import ModelSpec, VisionSpec
+from engines.spec import ModelSpec
 
 MARKER = "<IMAGE_TOKEN>"  # of a picture in a text that no template writes
 SHORT_TEXT = 1024  # characters: 0.1 to 0.2 ms of tokenizing
@@ -85,7 +85,7 @@ class PromptBuilder:
         self.tool_format = self._template.tool_format
         system = "" if chat.capability == "completion" else chat.meta_instruction
         self._system: str | None = checkpoint.get("system_message") if system is None else system
-        self._image_id = None if spec.vision is None else self._placeholder(spec.vision)
+        self._image_id = slot_id(spec.vision, self._template, self.tokenizer, origin=self._template_origin)
         self._tiles = image_tiles(spec.vision, cfg.vision, uncut_pixels=uncut_pixels)
         self.picture_limits = None if self._tiles is None else self._tiles.limits  # None: text only
         rules = stop_rules(
@@ -201,7 +201,7 @@ class PromptBuilder:
         """Return the prompt of a plain text (bos added) or of ready token ids. Raises RequestError."""
         ids = self.count(prompt, special=True) if isinstance(prompt, str) else list(prompt)
         # A padded table has rows that stand for no token.
-        self._check_ids(ids, end=min(self._vocab, self.tokenizer.vocab_size))
+        check_ids(ids, end=min(self._vocab, self.tokenizer.vocab_size))
         check_length(len(ids), (), session_len=self.session_len)
         return Prompt(token_ids=tuple(ids), images=())
 
@@ -231,49 +231,16 @@ class PromptBuilder:
         )
 
     async def _encoded(self, rendered: Rendered, slots: Sequence[ImageTokens]) -> tuple[list[int], list[int]]:
-        """Return what `_encode` does, without a thread for a short text: to wake one takes as long."""
+        """Return what `prompt_ids` does, without a thread for a short text: to wake one takes as long."""
+        encode = partial(
+            prompt_ids,
+            rendered,
+            slots,
+            self.tokenizer,
+            session_len=self.session_len,
+            vocab=self._vocab,
+            bos_each_piece=self._template.bos_each_piece,
+        )
         if sum(map(len, rendered.pieces)) <= SHORT_TEXT:
-            return self._encode(rendered, slots)
-        encode = partial(self._encode, rendered, slots)
+            return encode()
         return await asyncio.get_running_loop().run_in_executor(self._threads, encode)
-
-    def _encode(self, rendered: Rendered, slots: Sequence[ImageTokens]) -> tuple[list[int], list[int]]:
-        """Return the token ids and where each picture's slots start.
-
-        Each piece is encoded on its own: a picture stands between control tokens, which cut a text anyway.
-        """
-        for piece in rendered.pieces:
-            check_text(piece, self.tokenizer, session_len=self.session_len)
-        bos = token_text(self.tokenizer, self.tokenizer.bos_id)
-        special = not (bos and rendered.pieces[0].startswith(bos))  # a template may write bos itself
-        ids = self.tokenizer.encode(rendered.pieces[0], special=special)
-        starts = []
-        for slot, piece in zip(slots, rendered.pieces[1:], strict=True):
-            starts.append(len(ids))
-            ids += slot.token_ids
-            ids += self.tokenizer.encode(piece, special=self._template.bos_each_piece and piece != "")
-        self._check_ids(ids, end=self._vocab)
-        return ids, starts
-
-    def _check_ids(self, ids: Sequence[int], *, end: int) -> None:
-        if not ids:
-            raise RequestError("the prompt is empty: must hold at least one token")
-        beyond = sorted({token_id for token_id in ids if not 0 <= token_id < end})
-        if beyond:
-            shown = ", ".join(str(token_id) for token_id in beyond[:5])
-            raise RequestError(f"token ids {shown} are not in the vocabulary: must be 0 to {end - 1}")
-
-    def _placeholder(self, vision: VisionSpec) -> int:
-        """Return the id that image slots hold: the config's, else the template's. Raises ConfigError."""
-        if vision.image_token_id is not None:
-            return vision.image_token_id
-        token = self._template.image_token
-        token_id = None if token is None else self.tokenizer.token_to_id(token)
-        if token_id is None:
-            raise ConfigError(
-                [
-                    f"{self._template_origin}: its `image_token` ({token or 'not set'}) must be a token of "
-                    "the checkpoint's vocabulary; choose the template that the model was trained with"
-                ]
-            )
-        return token_id

@@ -9,7 +9,7 @@ from deployer.prompt.checkpoint_template import ORIGIN, CheckpointTemplate
 from deployer.prompt.template_choice import choose_template, is_from_checkpoint
 from deployer.prompt.template_fields import replaced_words
 from deployer.prompt.tokenizer import Tokenizer
-from engines.spec import ModelSpec
+from engines.spec import ModelSpec, VisionSpec
 
 
 def open_template(
@@ -53,6 +53,33 @@ def _check_from_checkpoint(config: ChatTemplateConfig, words: dict[str, str]) ->
         faults.append(f'chat_template.meta_instruction="": {rule}')
     if faults:
         raise ConfigError(faults)
+
+
+def slot_id(
+    vision: VisionSpec | None,
+    template: ChatTemplate | CheckpointTemplate,
+    tokenizer: Tokenizer,
+    *,
+    origin: str,
+) -> int | None:
+    """Return the id that image slots hold: the config's, else the template's; None for a text model.
+
+    `origin`: the setting that chose the template, for messages. Raises ConfigError.
+    """
+    if vision is None:
+        return None
+    if vision.image_token_id is not None:
+        return vision.image_token_id
+    token = template.image_token
+    token_id = None if token is None else tokenizer.token_to_id(token)
+    if token_id is None:
+        raise ConfigError(
+            [
+                f"{origin}: its `image_token` ({token or 'not set'}) must be a token of the checkpoint's "
+                "vocabulary; choose the template that the model was trained with"
+            ]
+        )
+    return token_id
 
 
 def token_text(tokenizer: Tokenizer, token_id: int | None) -> str:
