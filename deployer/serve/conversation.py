@@ -7,6 +7,7 @@ from deployer.prompt.messages import ImagePart, Message, TextPart, ToolCall
 from deployer.prompt.messages import Part as PromptPart
 from deployer.serve import message_types as api
 from deployer.serve import tool_types
+from deployer.serve.api_errors import invalid
 from deployer.serve.tool_history import ToolHistory
 from deployer.serve.video_body import MediaBounds
 
@@ -20,17 +21,29 @@ def conversation(
     asked for, so that the last calls need no results.
     """
     history = ToolHistory()
+    functions: dict[str, str] = {}  # that the last calls are of, by the id of the call
     for place, message in enumerate(messages):
         at = f"messages[{place}]"
         if message.tool_call_id is not None:
             history.result(message.tool_call_id, at=f"{at}.tool_call_id")
+            _check_name(message, functions[message.tool_call_id], at=f"{at}.name")
             continue
         history.turn()
         for number, call in enumerate(message.tool_calls or ()):
             history.call(call.id, at=f"{at}.tool_calls[{number}].id")
+            functions[call.id] = call.function.name
     if not may_end_with_calls:
         history.turn()
     return [_message(message, bounds) for message in messages]
+
+
+def _check_name(result: api.Message, function: str, *, at: str) -> None:
+    if result.name not in (None, function):
+        raise invalid(
+            f"`{at}`: call `{result.tool_call_id}` is of the function `{function}`, not of `{result.name}`: "
+            "must be the call's; leave it out",
+            param=at,
+        )
 
 
 def _message(message: api.Message, bounds: MediaBounds | None) -> Message:

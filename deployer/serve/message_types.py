@@ -2,9 +2,9 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Tag, model_validator
 
-from deployer.serve.field_types import NotServed, by_word, string_or_list
+from deployer.serve.field_types import NotServed, OnlyEmpty, by_word, string_or_list
 from deployer.serve.fineness_body import FinenessBody
 from deployer.serve.schema_rules import absent, both, fits_one, given, limited
 from deployer.serve.strict_body import Body
@@ -57,29 +57,34 @@ Content = Annotated[
 
 # Where pictures and videos may stand is checked as a prompt is made (`deployer/prompt/placement.py`).
 _TEXT_ALONE = {"items": {"properties": {"type": {"const": "text"}}}}
+_OF_A_RESULT = ("tool_call_id", "name")
 
 
 class Message(Body):
     """One turn of a conversation; pictures and videos stand in the user's."""
 
     model_config = fits_one(
-        both(given("content", role=("user",)), absent("tool_calls", "tool_call_id")),
+        both(given("content", role=("user",)), absent("tool_calls", *_OF_A_RESULT)),
         limited(
-            both(given("content", role=("system", "developer")), absent("tool_calls", "tool_call_id")),
+            both(given("content", role=("system", "developer")), absent("tool_calls", *_OF_A_RESULT)),
             content=_TEXT_ALONE,
         ),
-        limited(both(given("content", role=("assistant",)), absent("tool_call_id")), content=_TEXT_ALONE),
-        limited(both(given("tool_calls", role=("assistant",)), absent("tool_call_id")), content=_TEXT_ALONE),
+        limited(both(given("content", role=("assistant",)), absent(*_OF_A_RESULT)), content=_TEXT_ALONE),
+        limited(
+            both(given("tool_calls", role=("assistant",)), absent(*_OF_A_RESULT)),
+            content=_TEXT_ALONE,
+            tool_calls={"minItems": 1},
+        ),
         limited(
             both(given("content", "tool_call_id", role=("tool",)), absent("tool_calls")), content=_TEXT_ALONE
         ),
     )
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Content | None = None
-    tool_calls: Annotated[list[ToolCall], Field(min_length=1)] | None = None
+    tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
-    name: NotServed
-    annotations: NotServed
+    name: str | None = None  # of the function that a result is of
+    annotations: OnlyEmpty | None = None
     function_call: NotServed
     refusal: NotServed
     audio: NotServed
@@ -90,6 +95,8 @@ class Message(Body):
             raise ValueError("must be of role `assistant` to hold `tool_calls`")
         if (self.tool_call_id is not None) != (self.role == "tool"):
             raise ValueError("must hold `tool_call_id` where its role is `tool`, and only there")
-        if self.content is None and self.tool_calls is None:
+        if self.name is not None and self.role != "tool":
+            raise ValueError("must be of role `tool` to hold `name`; say who speaks in the text")
+        if self.content is None and not self.tool_calls:
             raise ValueError("must hold `content`: a string or a list of parts")
         return self

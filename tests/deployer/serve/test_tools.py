@@ -157,6 +157,8 @@ async def test_calls_and_results_of_earlier_turns_reach_the_prompt(
         ({"messages": [{"role": "tool", "content": "1"}]}, "`tool_call_id` where its role is `tool`"),
         ({"messages": [{"role": "user", "content": "1", "tool_call_id": "x"}]}, "and only there"),
         ({"messages": [{"role": "assistant"}]}, "must hold `content`"),
+        ({"messages": [{"role": "assistant", "tool_calls": []}]}, "must hold `content`"),
+        ({"messages": [{"role": "user", "content": "1", "name": "Ann"}]}, "of role `tool` to hold `name`"),
         (
             {"tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "objec"}}}],
              "tool_choice": "required"},
@@ -191,8 +193,9 @@ SAID = {"role": "user", "content": "Well?"}
         ),
         ([CALLS, RESULT, RESULT], "messages[2].tool_call_id", "call `c1` has a result already"),
         ([{**CALLS, "tool_calls": [CALLED] * 2}], "messages[0].tool_calls[1].id", "`c1` is the id of"),
+        ([CALLS, {**RESULT, "name": "wet"}], "messages[1].name", "is of the function `warm`, not of `wet`"),
     ],
-    ids=["at the end", "in between", "of another turn", "twice", "two of one id"],
+    ids=["at the end", "in between", "of another turn", "twice", "two of one id", "of another function"],
 )
 async def test_calls_and_results_that_do_not_fit_are_refused(
     tooled: httpx.AsyncClient, engine: FakeEngine, turns: list[Any], place: str, message: str
@@ -202,6 +205,14 @@ async def test_calls_and_results_that_do_not_fit_are_refused(
     assert (reply.status_code, error["param"]) == (400, place)
     assert message in error["message"]
     assert engine.submits == []
+
+
+async def test_a_result_may_name_its_function_and_a_turn_say_that_it_calls_none(
+    tooled: httpx.AsyncClient,
+) -> None:
+    answered = {"role": "assistant", "content": "3", "tool_calls": [], "annotations": []}
+    turns = [CALLS, {**RESULT, "name": "warm"}, answered, SAID]
+    assert (await chat(tooled, messages=turns))["message"]["content"]
 
 
 async def test_an_id_may_come_again_in_a_later_turn(tooled: httpx.AsyncClient) -> None:
