@@ -45,7 +45,7 @@ RANGES: dict[str, Range] = {
     "engine.num_tokens_per_iter": POSITIVE,
     "engine.max_prefill_iters": POSITIVE,
     "engine.speculative_num_draft_tokens": NOT_NEGATIVE,
-    "engine.speculative_match_tokens": POSITIVE,
+    "engine.speculative_match_tokens": Range(low=1, high=64),  # of a longer run few stand twice in any text
     "engine.speculative_max_sequences": POSITIVE,
     "engine.rope_scaling_factor": POSITIVE,
     "engine.start_timeout_s": ABOVE_ZERO,
