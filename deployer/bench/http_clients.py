@@ -36,7 +36,7 @@ class ClientProcess:
 
     def __init__(self, server: AskedServer, tickets: int) -> None:
         ours, theirs = socket.socketpair()
-        with theirs:
+        with ours, theirs:
             command = (
                 sys.executable,
                 "-m",
@@ -51,7 +51,7 @@ class ClientProcess:
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
-        self._connection = Connection(ours.detach())
+            self._connection = Connection(ours.detach())
         self._connection.send_bytes(msgspec.msgpack.encode(server))
 
     def arm(self, work: Round) -> None:
@@ -79,7 +79,16 @@ class HttpClients:
 
     def __init__(self, server: AskedServer, *, count: int) -> None:
         self._tickets, self._write_tickets = os.pipe()
-        self._clients = [ClientProcess(server, self._tickets) for _ in range(count)]
+        self._clients: list[ClientProcess] = []
+        try:
+            for _ in range(count):
+                self._clients.append(ClientProcess(server, self._tickets))
+        except OSError as error:
+            self.close()
+            raise UnavailableError(
+                f"process {len(self._clients) + 1} of {count} that ask over HTTP does not start: "
+                f"{error.strerror or error}; set a lower bench.clients"
+            ) from error
 
     async def measure(self, asks: Sequence[HttpAsk], concurrency: int) -> HttpRound:
         """Ask everything, `concurrency` at a time. Raises UnavailableError where one is not answered."""

@@ -1,6 +1,6 @@
 """A video that comes as its frames: pictures that somebody chose, as in `data:video/jpeg;base64,...,...`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 from PIL import Image
@@ -11,6 +11,7 @@ from deployer.prompt.video_clock import VideoClock
 from deployer.prompt.video_errors import VideoError
 
 FRAMES_URL = "data:video/jpeg;base64,"
+Frames = Generator[Image.Image, None, None]  # closed by whoever takes them, done or not
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -27,7 +28,7 @@ class FrameList:
         """Frames that were sent."""
         return len(self.sources)
 
-    def frames(self, wanted: Sequence[int], *, index: int, timeout_s: float) -> Iterator[Image.Image]:
+    def frames(self, wanted: Sequence[int], *, index: int, timeout_s: float) -> Frames:
         """Yield frames by number, each decoded when it is asked for. Raises VideoError."""
         clock = VideoClock.begin(timeout_s, index=index)
         for number in wanted:

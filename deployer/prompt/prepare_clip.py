@@ -1,6 +1,7 @@
 """The frames of a video that is one thing in its prompt, decoded and resized one after the other."""
 
 import time
+from contextlib import closing
 from functools import partial
 
 import numpy as np
@@ -19,11 +20,12 @@ def prepare_clip(
     array = np.empty(shape, np.uint8)
     decode_s = cut_s = 0.0
     first_s = begun_s = time.perf_counter()
-    for place, rgb in enumerate(video.footage.frames(video.chosen, index=video.index, timeout_s=timeout_s)):
-        decoded_s = time.perf_counter()
-        array[place] = tiles.pixels.arrays(rgb, plan)[0]
-        decode_s, cut_s = decode_s + decoded_s - begun_s, cut_s + time.perf_counter() - decoded_s
-        begun_s = time.perf_counter()
+    with closing(video.footage.frames(video.chosen, index=video.index, timeout_s=timeout_s)) as decoded:
+        for place, rgb in enumerate(decoded):
+            decoded_s = time.perf_counter()
+            array[place] = tiles.pixels.arrays(rgb, plan)[0]
+            decode_s, cut_s = decode_s + decoded_s - begun_s, cut_s + time.perf_counter() - decoded_s
+            begun_s = time.perf_counter()
     array[len(video.chosen) :] = array[len(video.chosen) - 1]  # a last step that is not full
     return PreparedImage(
         key_of=tiles.key_of_frames(plan, shared, [partial(np.ndarray.tobytes, frame) for frame in array]),

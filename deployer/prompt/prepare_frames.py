@@ -5,6 +5,7 @@ No more than one whole frame is in memory at a time, whatever the video's size.
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from PIL import Image
@@ -24,25 +25,25 @@ def prepare_frames(
     timeout_s: float,
 ) -> list[PreparedImage]:
     """Return the frames of a video in their order. Raises VideoError."""
-    decoded = video.footage.frames(video.chosen, index=video.index, timeout_s=timeout_s)
     prepared: list[PreparedImage] = []
     begun_s = time.perf_counter()
-    for image, rgb in zip(images, decoded, strict=True):
-        decode_s = time.perf_counter() - begun_s
-        frame = tiles.prepare(
-            _as_picture(rgb, video, is_first=not prepared),
-            image.part.fineness,
-            plan=image.slot.plan,
-            shared=shared,
-            name=image.name,
-            start=image.start,
-            rows=image.slot.rows,
-            num_tokens=len(image.slot.token_ids),
-            may_stay_whole=False,
-        )
-        times = replace(frame.times, decode_begun_s=begun_s, decode_s=decode_s)
-        prepared.append(replace(frame, times=times))
-        begun_s = time.perf_counter()
+    with closing(video.footage.frames(video.chosen, index=video.index, timeout_s=timeout_s)) as decoded:
+        for image, rgb in zip(images, decoded, strict=True):
+            decode_s = time.perf_counter() - begun_s
+            frame = tiles.prepare(
+                _as_picture(rgb, video, is_first=not prepared),
+                image.part.fineness,
+                plan=image.slot.plan,
+                shared=shared,
+                name=image.name,
+                start=image.start,
+                rows=image.slot.rows,
+                num_tokens=len(image.slot.token_ids),
+                may_stay_whole=False,
+            )
+            times = replace(frame.times, decode_begun_s=begun_s, decode_s=decode_s)
+            prepared.append(replace(frame, times=times))
+            begun_s = time.perf_counter()
     return prepared
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from deployer.prompt.frame_list import Frames
 from deployer.prompt.video_clock import VideoClock
 from deployer.prompt.video_errors import VideoError
 from deployer.prompt.video_format import video_format
@@ -41,7 +42,7 @@ class VideoFile:
         """Frames of the file."""
         return len(self.times)
 
-    def frames(self, wanted: Sequence[int], *, index: int, timeout_s: float) -> Iterator[Image.Image]:
+    def frames(self, wanted: Sequence[int], *, index: int, timeout_s: float) -> Frames:
         """Yield frames by number, ascending, each decoded when it is asked for. Raises VideoError."""
         clock = VideoClock.begin(timeout_s, index=index)
         try:

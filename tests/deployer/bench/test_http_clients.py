@@ -1,7 +1,9 @@
 """The processes that ask over HTTP, around the fake engine."""
 
 import asyncio
+import errno
 import os
+import subprocess
 from typing import Any
 
 import pytest
@@ -85,3 +87,20 @@ def test_shares_differ_by_one_at_most() -> None:
     assert shares_of(8, 3) == [2, 3, 3]
     assert shares_of(2, 2) == [1, 1]
     assert sum(shares_of(256, 7)) == 256
+
+
+async def test_what_has_started_ends_where_one_more_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = subprocess.Popen, list[subprocess.Popen[bytes]]()
+
+    def one_alone(*words: Any, **how: Any) -> subprocess.Popen[bytes]:
+        if started:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        started.append(start(*words, **how))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", one_alone)
+    server = AskedServer(url="http://127.0.0.1:1", api_key=None, timeout_s=1)
+    with pytest.raises(UnavailableError, match=r"process 2 of 3 .*: Resource temporarily"):
+        async with http_clients(server, clients=3, most_at_once=3):
+            pass
+    assert started[0].poll() is not None

@@ -12,9 +12,11 @@ from prompt_requests import picture
 from prompt_setup import deploy_config, encoded, model_spec
 from videos import data_url, grey, number_of, video
 
+from deployer.prompt import video_file
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.fineness import Fineness
 from deployer.prompt.frame_choice import FrameWish
+from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.messages import ImagePart, Message, Part, TextPart, VideoPart
 from engines.errors import RequestError
 
@@ -226,3 +228,31 @@ async def test_a_conversation_keeps_the_bytes_of_its_videos(builder: PromptBuild
     [message] = await builder.fetch([Message(role="user", parts=(VideoPart(source=data_url(data)),))])
     [part] = message.parts
     assert isinstance(part, VideoPart) and part.source == data
+
+
+async def test_a_file_is_closed_at_once_where_a_frame_cannot_be_cut(
+    builder: PromptBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not when its error is collected: FFmpeg's threads wait that long."""
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    last: dict[int, str] = {}  # that was done to each decoder
+    jump, close = video_file._Decoder.jump, video_file._Decoder.close
+
+    def jumped(decoder: video_file._Decoder, key: int | None) -> None:
+        jump(decoder, key)
+        last[id(decoder)] = "opened"
+
+    def closed(decoder: video_file._Decoder) -> None:
+        close(decoder)
+        last[id(decoder)] = "closed"
+
+    monkeypatch.setattr(ImageTiles, "prepare", broken)
+    monkeypatch.setattr(video_file._Decoder, "jump", jumped)
+    monkeypatch.setattr(video_file._Decoder, "close", closed)
+    with pytest.raises(MemoryError) as error:
+        await ask(builder, clip())
+    assert error.traceback
+    assert set(last.values()) == {"closed"}
