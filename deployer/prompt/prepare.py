@@ -7,11 +7,11 @@ from functools import partial
 from itertools import groupby
 
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
-from deployer.prompt.images import Picture
 from deployer.prompt.pixel_pool import PixelPool
 from deployer.prompt.planned import PlannedImage
 from deployer.prompt.prepare_clip import prepare_clip
 from deployer.prompt.prepare_frames import prepare_frames
+from deployer.prompt.prepare_picture import prepare_picture
 from deployer.prompt.seen_video import ClipPart, SeenVideo
 from deployer.prompt.together import together
 
@@ -40,7 +40,7 @@ async def prepare_images(
             return await asyncio.get_running_loop().run_in_executor(threads, work)
         if pool is not None and picture.data is not None:
             return [await pool.prepare(images[0], picture.data, shared=shared)]
-        still = partial(_prepare, images[0], picture, tiles, shared=shared)
+        still = partial(prepare_picture, images[0], picture, tiles, shared=shared)
         return [await asyncio.get_running_loop().run_in_executor(threads, still)]
 
     prepared = await together(one(own) for own in _by_source(images))
@@ -50,18 +50,3 @@ async def prepare_images(
 def _by_source(images: Sequence[PlannedImage]) -> list[list[PlannedImage]]:
     """Return each picture alone, and the frames of each video together; they follow each other."""
     return [list(own) for _, own in groupby(images, key=lambda image: id(image.picture))]
-
-
-def _prepare(
-    image: PlannedImage, picture: Picture, tiles: ImageTiles, *, shared: tuple[int, ...]
-) -> PreparedImage:
-    return tiles.prepare(
-        picture,
-        image.part.fineness,
-        plan=image.slot.plan,
-        shared=shared,
-        name=image.name,
-        start=image.start,
-        rows=image.slot.rows,
-        num_tokens=len(image.slot.token_ids),
-    )

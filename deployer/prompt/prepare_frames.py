@@ -13,6 +13,7 @@ from PIL import Image
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.images import Picture
 from deployer.prompt.planned import PlannedImage
+from deployer.prompt.prepare_picture import prepare_picture
 from deployer.prompt.seen_video import SeenVideo
 
 
@@ -30,17 +31,8 @@ def prepare_frames(
     with closing(video.footage.frames(video.chosen, index=video.index, timeout_s=timeout_s)) as decoded:
         for image, rgb in zip(images, decoded, strict=True):
             decode_s = time.perf_counter() - begun_s
-            frame = tiles.prepare(
-                _as_picture(rgb, video, is_first=not prepared),
-                image.part.fineness,
-                plan=image.slot.plan,
-                shared=shared,
-                name=image.name,
-                start=image.start,
-                rows=image.slot.rows,
-                num_tokens=len(image.slot.token_ids),
-                may_stay_whole=False,
-            )
+            picture = _as_picture(rgb, video, is_first=not prepared)
+            frame = prepare_picture(image, picture, tiles, shared=shared, may_stay_whole=False)
             times = replace(frame.times, decode_begun_s=begun_s, decode_s=decode_s)
             prepared.append(replace(frame, times=times))
             begun_s = time.perf_counter()
