@@ -9,13 +9,9 @@ The same over HTTP, against a live server: `mutated_over_http.py`.
 """
 
 import random
-import resource
-import sys
-import time
 from collections import Counter
-from pathlib import Path
 
-from mutations import mutated, originals
+from mutations import originals, outcomes, print_outcomes
 
 from deployer.prompt.image_errors import ImageError
 from deployer.prompt.images import open_picture, to_rgb
@@ -38,14 +34,7 @@ def outcome(data: bytes) -> str:
 def run(count: int, *, seed: int = 0) -> tuple[Counter[str], list[int]]:
     """Return how files ended, and the resident bytes after each tenth of them."""
     dice = random.Random(seed)
-    files = originals(dice)
-    found: Counter[str] = Counter()
-    memory = []
-    for number in range(count):
-        found[outcome(mutated(dice.choice(files), dice))] += 1
-        if (number + 1) % max(1, count // 10) == 0:
-            memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
-    return found, memory
+    return outcomes(outcome, originals(dice), count, dice)
 
 
 def test_whole_pictures_of_every_kind_are_read() -> None:
@@ -59,13 +48,5 @@ def test_damaged_pictures_are_read_or_refused_with_a_reason() -> None:
     assert found.total() - found["read"] > DEFAULT_COUNT // 20
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    started = time.perf_counter()
-    found, memory = run(count)
-    print(f"{count} files in {time.perf_counter() - started:.0f} s: {dict(found.most_common())}")
-    print("resident MiB after each tenth:", [round(size / 2**20) for size in memory])
-
-
 if __name__ == "__main__":
-    main()
+    print_outcomes(run)

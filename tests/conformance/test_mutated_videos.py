@@ -6,13 +6,9 @@ The default is small. The full run, from the repository's root, prints its figur
 """
 
 import random
-import resource
-import sys
-import time
 from collections import Counter
-from pathlib import Path
 
-from mutations import mutated
+from mutations import outcomes, print_outcomes
 from videos import video
 
 from deployer.prompt.video_errors import VideoError
@@ -48,14 +44,7 @@ def outcome(data: bytes) -> str:
 def run(count: int, *, seed: int = 0) -> tuple[Counter[str], list[int]]:
     """Return how files ended, and the resident bytes after each tenth of them."""
     dice = random.Random(seed)
-    files = originals()
-    found: Counter[str] = Counter()
-    memory = []
-    for number in range(count):
-        found[outcome(mutated(dice.choice(files), dice))] += 1
-        if (number + 1) % max(1, count // 10) == 0:
-            memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
-    return found, memory
+    return outcomes(outcome, originals(), count, dice)
 
 
 def test_whole_videos_of_every_format_are_read() -> None:
@@ -69,13 +58,5 @@ def test_damaged_videos_are_read_or_refused_with_a_reason() -> None:
     assert found.total() - found["read"] > DEFAULT_COUNT // 20
 
 
-def main() -> None:
-    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
-    started = time.perf_counter()
-    found, memory = run(count)
-    print(f"{count} files in {time.perf_counter() - started:.0f} s: {dict(found.most_common())}")
-    print("resident MiB after each tenth:", [round(size / 2**20) for size in memory])
-
-
 if __name__ == "__main__":
-    main()
+    print_outcomes(run)

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import httpx
+from fake_engine import FakeEngine
+from fake_prompts import IMAGE_ID
 
 ASK = {"messages": [{"role": "user", "content": "What is it?"}]}
 
@@ -35,3 +37,20 @@ async def streamed(api: httpx.AsyncClient, **fields: Any) -> dict[int, dict[str,
                 whole["ends"].append((choice["finish_reason"], choice["stop_reason"]))
             whole["logprobs"] += (choice["logprobs"] or {"content": []})["content"]
     return found
+
+
+def named_events(reply: httpx.Response) -> list[dict[str, Any]]:
+    """Return the data of a stream whose events have names; each says its own as its type too."""
+    assert reply.headers["content-type"].startswith("text/event-stream"), reply.text
+    found = []
+    for event in reply.text.split("\n\n")[:-1]:
+        name, data = event.split("\n")
+        found.append(json.loads(data.removeprefix("data: ")))
+        assert name == f"event: {found[-1]['type']}"
+    return found
+
+
+def prompt_of(engine: FakeEngine, place: int = -1) -> str:
+    """Return the text of a prompt that the engine was given, slots of pictures left out."""
+    ids = engine.submits[place].token_ids
+    return bytes(token_id for token_id in ids if token_id != IMAGE_ID).decode()

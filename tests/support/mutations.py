@@ -5,6 +5,12 @@ With the extra `heic`, pictures of that kind are among them.
 
 import io
 import random
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -76,3 +82,25 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
         else:
             out[at:at] = dice.randbytes(dice.randrange(16))
     return bytes(out)
+
+
+def outcomes(
+    outcome: Callable[[bytes], str], files: Sequence[bytes], count: int, dice: random.Random
+) -> tuple[Counter[str], list[int]]:
+    """Return how that many damaged files ended, and the resident bytes after each tenth of them."""
+    found: Counter[str] = Counter()
+    memory = []
+    for number in range(count):
+        found[outcome(mutated(dice.choice(files), dice))] += 1
+        if (number + 1) % max(1, count // 10) == 0:
+            memory.append(int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize())
+    return found, memory
+
+
+def print_outcomes(run: Callable[[int], tuple[Counter[str], list[int]]]) -> None:
+    """Run as many files as the command says, and print what became of them."""
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+    started = time.perf_counter()
+    found, memory = run(count)
+    print(f"{count} files in {time.perf_counter() - started:.0f} s: {dict(found.most_common())}")
+    print("resident MiB after each tenth:", [round(size / 2**20) for size in memory])

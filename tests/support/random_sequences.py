@@ -12,6 +12,11 @@ from engines.schedule.batch_plan import BatchPlan
 from engines.schedule.sequence import Sequence
 
 
+def random_heads(dice: random.Random) -> list[list[int]]:
+    """A few beginnings that prompts share."""
+    return [[dice.randrange(VOCABULARY) for _ in range(24)] for _ in range(3)]
+
+
 def random_sequence(
     dice: random.Random, heads: list[list[int]], longest: int, *, num_classes: int = 1
 ) -> Sequence:

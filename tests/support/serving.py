@@ -12,6 +12,7 @@ from fake_engine import FakeEngine
 from fake_prompts import FakePrompts
 from serving_configs import RUNNING, SAMPLING, SERVER, VISION
 
+from deployer.prompt.tool_format import tool_formats
 from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
 from deployer.serve.class_places import ClassPlaces
@@ -54,6 +55,17 @@ def serve(engine: FakeEngine) -> Callable[..., Service]:
 async def api(engine: FakeEngine) -> AsyncGenerator[httpx.AsyncClient, None]:
     """A client of the app in this loop, no sockets."""
     with closing(make_service(engine)) as service:
+        transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+            yield client
+
+
+@pytest.fixture
+async def tooled(engine: FakeEngine) -> AsyncGenerator[httpx.AsyncClient, None]:
+    """A client as `api`, of a model whose template knows tools."""
+    with closing(make_service(engine)) as service:
+        assert isinstance(service.prompts, FakePrompts)
+        service.prompts.tool_format = tool_formats()["hermes"]
         transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
             yield client

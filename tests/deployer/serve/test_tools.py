@@ -1,16 +1,13 @@
 """Tools over HTTP: what reaches prompt and engine, what comes back, streamed and not, and the faults."""
 
 import json
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
 from fake_engine import FakeEngine, Script
-from fake_prompts import FakePrompts
 
-from deployer.prompt.tool_format import tool_formats
-from deployer.serve.app import create_app
 from deployer.serve.conversation import conversation
 from deployer.serve.openai_types import ChatBody
 from deployer.serve.service import Service
@@ -20,16 +17,6 @@ PLACE = {"type": "object", "properties": {"place": {"type": "string"}}, "require
 WARM: dict[str, Any] = {"type": "function", "function": {"name": "warm", "parameters": PLACE}}
 WET: dict[str, Any] = {"type": "function", "function": {"name": "wet", "description": "Whether it rains"}}
 CALL = '<tool_call>\n{"name": "warm", "arguments": {"place": "Oslo"}}\n</tool_call>'
-
-
-@pytest.fixture
-async def tooled(serve: Callable[..., Service]) -> AsyncGenerator[httpx.AsyncClient, None]:
-    service = serve()
-    assert isinstance(service.prompts, FakePrompts)
-    service.prompts.tool_format = tool_formats()["hermes"]
-    transport = httpx.ASGITransport(create_app(service), raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://test") as api:
-        yield api
 
 
 async def chat(api: httpx.AsyncClient, **fields: Any) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 import random
 
 import pytest
-from paged_memory import VOCABULARY, PagedMemory
-from random_sequences import check_plan, random_classes, random_sequence, reference_output
+from paged_memory import PagedMemory
+from random_sequences import check_plan, random_classes, random_heads, random_sequence, reference_output
 from scheduling import scheduler
 from sequences import sequence
 
@@ -25,7 +25,7 @@ def test_any_mix_of_prompts_images_aborts_failures_and_preemptions_gives_the_ref
         num_pages=num_pages, page_tokens=page_tokens, prefix_caching=dice.random() < 0.8, **options
     )
     memory = PagedMemory(num_pages, page_tokens)
-    heads = [[dice.randrange(VOCABULARY) for _ in range(24)] for _ in range(3)]
+    heads = random_heads(dice)
     expected = [
         random_sequence(dice, heads, 48, num_classes=max(len(options["classes"]), 1)) for _ in range(30)
     ]

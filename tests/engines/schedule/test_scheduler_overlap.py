@@ -4,12 +4,10 @@ import random
 
 import pytest
 from overlapped import Overlapped
-from paged_memory import VOCABULARY, PagedMemory
-from random_sequences import check_plan, random_sequence, reference_output
+from paged_memory import PagedMemory
+from random_sequences import random_heads, random_sequence
 from scheduling import scheduler, sizes
 from sequences import sequence
-
-from engines.schedule.sequence import Sequence
 
 # --- what one step may count on
 
@@ -128,52 +126,16 @@ def test_any_mix_with_a_step_under_way_gives_the_reference_output_and_leaves_no_
         num_pages=num_pages, page_tokens=page_tokens, prefix_caching=dice.random() < 0.8, **options
     )
     run = Overlapped(engine, PagedMemory(num_pages, page_tokens))
-    heads = [[dice.randrange(VOCABULARY) for _ in range(24)] for _ in range(3)]
+    heads = random_heads(dice)
     expected = [random_sequence(dice, heads, 48) for _ in range(30)]
-    queue, gone = list(expected), set[Sequence]()
-    for _ in range(20_000):
-        alive = set(expected) - set(queue) - gone - run.ended - run.failed
-        if not queue and not alive and run.under_way is None:
-            break
-        while queue and dice.random() < 0.4:
-            alive.add(queue[-1])
-            engine.add(queue.pop())
-        if alive and dice.random() < 0.03:
-            one = dice.choice(sorted(alive, key=lambda one: one.arrival))
-            assert engine.remove(one.request_id) is one
-            gone.add(one)
-        plan = run.turn(breaks=dice.random() < 0.02)
-        if plan is not None:
-            check_plan(plan, options)
-        if dice.random() < 0.2:
-            run.settle()  # as where a next token needs the last one
-    assert not queue and gone | run.ended | run.failed == set(expected), "somebody starved"
-    assert (engine.pages_used, engine.num_running, engine.num_waiting) == (0, 0, 0)
-    for one in run.ended:
-        assert one.token_ids[one.num_prompt_tokens :] == reference_output(one)
+    # settled now and then, as where a next token needs the last one
+    run.run_mix(expected, dice, options, arrives=0.4, leaves=0.03, settles=lambda: dice.random() < 0.2)
 
 
 def test_ten_thousand_steps_of_arrivals_without_end_leave_no_page() -> None:
     dice = random.Random(5)
     engine = scheduler(num_pages=40, page_tokens=4, max_batch_size=6, max_prefill_token_num=24)
     run = Overlapped(engine, PagedMemory(40, 4))
-    heads = [[dice.randrange(VOCABULARY) for _ in range(24)] for _ in range(3)]
-    added, gone = set[Sequence](), set[Sequence]()
-    steps = 0
-    while steps < 10_000:
-        if engine.num_waiting < 4:
-            one = random_sequence(dice, heads, 48)
-            added.add(one)
-            engine.add(one)
-        if dice.random() < 0.02 and engine.running:
-            one = dice.choice(engine.running)
-            engine.remove(one.request_id)
-            gone.add(one)
-        steps += run.turn(breaks=dice.random() < 0.005) is not None
-    while engine.num_running or engine.num_waiting or run.under_way:
-        run.turn()
-    assert engine.pages_used == 0
+    run.run_stream(dice, arrives=lambda: engine.num_waiting < 4, leaves=0.02, breaks=0.005)
     assert engine.num_preemptions > 100
     assert sum(one.cached_tokens for one in run.ended) > 1000
-    assert gone | run.ended | run.failed == added
-    assert all(one.token_ids[one.num_prompt_tokens :] == reference_output(one) for one in run.ended)

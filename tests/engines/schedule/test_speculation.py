@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 from overlapped import Overlapped
-from paged_memory import VOCABULARY, PagedMemory
-from random_sequences import check_plan, random_classes, random_sequence, reference_output
+from paged_memory import PagedMemory
+from random_sequences import random_classes, random_heads, random_sequence
 from scheduling import scheduler, step
 from sequences import sequence
 
@@ -230,30 +230,10 @@ def test_any_mix_gives_the_reference_output_and_leaves_no_page(seed: int, overla
         **options,
     )
     run = Overlapped(engine, PagedMemory(num_pages, page_tokens))
-    heads = [[dice.randrange(VOCABULARY) for _ in range(24)] for _ in range(3)]
+    heads = random_heads(dice)
     classes = max(len(options["classes"]), 1)
     expected = [random_sequence(dice, heads, 48, num_classes=classes) for _ in range(20)]
-    queue, gone = list(expected), set[Sequence]()
-    for _ in range(20_000):
-        alive = set(expected) - set(queue) - gone - run.ended - run.failed
-        if not queue and not alive and run.under_way is None:
-            break
-        while queue and dice.random() < 0.2:
-            alive.add(queue[-1])
-            engine.add(queue.pop())
-        if alive and dice.random() < 0.02:
-            one = dice.choice(sorted(alive, key=lambda one: one.arrival))
-            assert engine.remove(one.request_id) is one
-            gone.add(one)
-        plan = run.turn(breaks=dice.random() < 0.02)
-        if plan is not None:
-            check_plan(plan, options)
-        if not overlaps:
-            run.settle()
-    assert not queue and gone | run.ended | run.failed == set(expected), "somebody starved"
-    assert (engine.pages_used, engine.num_running, engine.num_waiting) == (0, 0, 0)
-    for one in run.ended:
-        assert one.token_ids[one.num_prompt_tokens :] == reference_output(one)
+    run.run_mix(expected, dice, options, arrives=0.2, leaves=0.02, settles=lambda: not overlaps)
 
 
 def test_ten_thousand_steps_with_proposals_leave_no_page() -> None:
@@ -267,23 +247,11 @@ def test_ten_thousand_steps_with_proposals_leave_no_page() -> None:
         max_sequences=6,
     )
     run = Overlapped(engine, PagedMemory(24, 4))
-    heads = [[dice.randrange(VOCABULARY) for _ in range(24)] for _ in range(3)]
-    added, gone = set[Sequence](), set[Sequence]()
-    steps = 0
-    while steps < 10_000:
-        if engine.num_running + engine.num_waiting < 5 and dice.random() < 0.3:
-            one = random_sequence(dice, heads, 48)
-            added.add(one)
-            engine.add(one)
-        if dice.random() < 0.01 and engine.running:
-            one = dice.choice(engine.running)
-            engine.remove(one.request_id)
-            gone.add(one)
-        steps += run.turn(breaks=dice.random() < 0.003) is not None
-    while engine.num_running or engine.num_waiting or run.under_way:
-        run.turn()
-    assert engine.pages_used == 0
+    run.run_stream(
+        dice,
+        arrives=lambda: engine.num_running + engine.num_waiting < 5 and dice.random() < 0.3,
+        leaves=0.01,
+        breaks=0.003,
+    )
     assert engine.num_preemptions > 20
     assert 300 < engine.speculation.num_accepted < engine.speculation.num_proposed
-    assert gone | run.ended | run.failed == added
-    assert all(one.token_ids[one.num_prompt_tokens :] == reference_output(one) for one in run.ended)
