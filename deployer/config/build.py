@@ -189,7 +189,7 @@ class _Builder:
 
     def _unknown(self, at: str, name: str, known: Mapping[str, Any], value: Any) -> None:
         key = _join(at, name)
-        today = replacement(name, value)
+        today = replacement(key, value)
         if today is not None:
             self.faults.append(f"{key}={value} ({self._origins.where(key)}): {today}")
             return

@@ -49,7 +49,10 @@ def complete_from_folder(composition: "Composition") -> None:
     Raises ConfigError where the folder or its config.json is not there or cannot be read.
     """
     model = composition.values.get("model")
-    if not isinstance(model, dict) or model.get("hub") not in ("folder", "package"):
+    if not isinstance(model, dict):
+        return
+    if model.get("hub") not in ("folder", "package"):
+        _refuse_untold(model, composition)
         return
     if model.get("path") == MISSING:
         where = composition.origins.where("model.path")
@@ -71,6 +74,20 @@ def complete_from_folder(composition: "Composition") -> None:
             model[name] = value
             composition.origins.add_found(f"model.{name}", value, file)
     _complete_template(composition, model.get("template"), file)
+
+
+def _refuse_untold(model: Mapping[str, Any], composition: "Composition") -> None:
+    """Raise ConfigError for a repository of a hub whose template nobody told."""
+    repo, chat = model.get("repo"), composition.values.get("chat_template")
+    told = model.get("template") is not None or (isinstance(chat, dict) and chat.get("name") is not None)
+    if repo is None or told:
+        return  # checks.py says that a repository is missing
+    fault = (
+        f"model.repo={repo} ({composition.origins.where('model.repo')}): its template is told by a folder alone; "
+        f"write +model=<what it was made from> model.repo={repo}, or download it and write +model=local "
+        f"model.path=<its folder>"
+    )
+    raise ConfigError([fault])
 
 
 def _tower(composition: "Composition") -> str | None:

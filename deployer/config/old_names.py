@@ -10,10 +10,30 @@ REPLACED: Mapping[str, tuple[str, Mapping[object, str]]] = {
     "quant_policy": ("quantization.kv", QUANT_POLICIES),
     "model_format": ("quantization.weights", MODEL_FORMATS),
 }
+# Fields of LMDeploy's configs that are one key here for both engines, or that nothing here has need of.
+TOLD: Mapping[str, str] = {
+    "engine.block_size": "is now engine.cache_block_seq_len",
+    "engine.download_dir": "is now model.download_dir",
+    "engine.revision": "is now model.revision",
+    "engine.eviction_type": (
+        "there is one way, recompute: a sequence that gives up its pages is read again; leave it out"
+    ),
+    "engine.prefill_interval": (
+        "prompts are read in every step, beside answers; engine.num_tokens_per_iter bounds how much of them"
+    ),
+    "engine.num_cpu_blocks": "pages lie on the engine's device alone, engine.num_gpu_blocks of them",
+    "engine.thread_safe": "every client of the engine is safe; leave it out",
+    "engine.communicator": "the engine chooses between kernels of its own and NCCL; leave it out",
+    "vision.thread_safe": "every client of the engine is safe; leave it out",
+    "chat_template.model_name": "is now the name of an option: chat_template=<name>",
+}
 
 
-def replacement(name: str, value: object) -> str | None:
-    """Return the words that say the same today; None: it is no old name."""
+def replacement(key: str, value: object) -> str | None:
+    """Return the words that say today what an unknown key said; None: it is no old name."""
+    if key in TOLD:
+        return TOLD[key]
+    name = key.rpartition(".")[2]
     if name not in REPLACED:
         return None
     key, values = REPLACED[name]

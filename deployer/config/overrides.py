@@ -15,7 +15,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from deployer.config.repositories import options_by_repository
-from deployer.config.suggest import quoted, way_out
+from deployer.config.suggest import MOST_SHOWN, quoted, way_out
 from deployer.config.tree import ConfigTree
 from deployer.errors import ConfigError, UsageError
 
@@ -140,17 +140,24 @@ def _option_fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
     options = tree.options(group)
     names = value if isinstance(value, list) else [value]
     if value is None:
-        return f"`{word}`: a group is not switched off by null; options of {group}: {quoted(options)}"
+        return f"`{word}`: a group is not switched off by null; {_all_options(group, options)}"
     if any(not isinstance(name, str) for name in names):
-        return f"`{word}`: {group} takes the name of an option: {quoted(options)}"
+        return f"`{word}`: {group} takes the name of an option; {_all_options(group, options)}"
     if "" in names:
-        return f"`{word}`: names no option; options of {group}: {quoted(options)}"
+        return f"`{word}`: names no option; {_all_options(group, options)}"
     unknown = [str(name) for name in names if not tree.has_option(group, str(name))]
     if unknown:
         near_it = _as_model(unknown[0], tree) if group == "model" and "/" in unknown[0] else None
-        near_it = near_it or way_out(unknown[0], options, kind="options")
+        near_it = near_it or way_out(unknown[0], options, kind="options", listed_by=f"deploy list {group}")
         return f"unknown {group} {quoted(unknown)} (command line `{word}`): {near_it}"
     return None
+
+
+def _all_options(group: str, options: Sequence[str]) -> str:
+    """Return the options of a group, or the command that shows them where they are too many for a line."""
+    if len(options) > MOST_SHOWN:
+        return f"`deploy list {group}` lists all {len(options)} options"
+    return f"options of {group}: {quoted(options)}"
 
 
 def _as_model(name: str, tree: ConfigTree) -> str:
@@ -160,4 +167,7 @@ def _as_model(name: str, tree: ConfigTree) -> str:
         return f"it is the repository of `{option}`; write +model={option}"
     if name.startswith((".", "~", "/")) or Path(name).is_dir():
         return f"for a folder write +model=local model.path={name}"
-    return "no option stands for this repository; download it and write +model=local model.path=<its folder>"
+    return (
+        f"no option stands for this repository; write +model=<what it was made from> model.repo={name}, "
+        f"or download it and write +model=local model.path=<its folder>"
+    )

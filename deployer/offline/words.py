@@ -22,6 +22,10 @@ LMDEPLOYS: Mapping[str, str] = {
     "backend_config": 'engine="turbomind" or engine="pytorch", and its fields as "engine.tp=2"',
     "chat_template_config": 'chat_template="<name>", and its fields as "chat_template.meta_instruction=..."',
     "vision_config": 'vision={"max_batch_size": 8}',
+    "model_name": 'chat_template="<name>" for the template, "server.model_name=..." for a server',
+    "log_level": 'logging.getLogger("deployer").setLevel("ERROR"), of Python itself',
+    "tp": '"engine.tp=2"',
+    "speculative_config": '"engine.speculative_num_draft_tokens=4": proposed from the text itself',
     "trust_remote_code": "nothing: no code of a checkpoint runs here",
 }
 
@@ -42,6 +46,9 @@ def deployment_words(
     if theirs:
         told = (f"`{name}`: is an argument of LMDeploy; write {LMDEPLOYS[name]}" for name in theirs)
         raise UsageError("\n".join(told))
+    for word in overrides:
+        if not isinstance(word, str):
+            raise UsageError(f'{word!r}: is no word of the command line; write text as "engine.tp=2"')
     words = _model_words(model, config_dirs)
     for name, value in groups.items():
         words += _flags(name, value)

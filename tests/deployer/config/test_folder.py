@@ -55,6 +55,13 @@ def test_rules_hold_for_a_local_folder_too(faults_of: Faults, checkpoint: Path) 
     assert "must divide the 2 KV heads of `local`; use 1 or 2" in fault
 
 
+def test_a_repository_is_no_folder_and_needs_the_option_of_its_kind(faults_of: Faults) -> None:
+    (fault,) = faults_of("+model=local", "model.hub=huggingface", "model.repo=me/tuned")
+    assert fault.startswith("model.repo=me/tuned (command line `model.repo=me/tuned`): its template is told")
+    assert "write +model=<what it was made from> model.repo=me/tuned" in fault
+    assert load_config(["+model=internvl2_1b", "model.repo=me/tuned"]).model.repo == "me/tuned"
+
+
 def test_a_path_that_was_not_given_is_asked_for(faults_of: Faults) -> None:
     (fault,) = faults_of("+model=local")
     assert fault.startswith("missing `model.path` (conf/model/local.yaml:8): set model.path=")

@@ -56,6 +56,22 @@ def test_arguments_of_lmdeploy_are_all_told_what_says_the_same_here() -> None:
     assert '"engine.tp=2"' in faults[0]
 
 
+def test_arguments_of_lmdeploy_that_were_plain_values_are_told_too() -> None:
+    with pytest.raises(UsageError) as told:
+        words("pocket_vl", model_name="vicuna", log_level="INFO", tp=2, speculative_config=object())
+    assert [line.split("; write ")[1][:16] for line in str(told.value).splitlines()] == [
+        'chat_template="<',
+        "logging.getLogge",
+        '"engine.tp=2"',
+        '"engine.speculat',
+    ]
+
+
+def test_an_override_is_text() -> None:
+    with pytest.raises(UsageError, match=r"^3: is no word of the command line; write text as"):
+        words("pocket_vl", 3)  # type: ignore[arg-type]
+
+
 def test_mappings_become_keys() -> None:
     found = words("pocket_vl", engine={"a": {"b": {"c": 1}}})
     assert found[1:] == ["engine.a.b.c=1"]
