@@ -7,6 +7,7 @@ planner and the image preprocessing read it. Sizes are the whole model's, never 
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from engines.errors import EngineError
 from engines.quant.weight_quant import WeightQuant
 from engines.vision.parts import AssemblySpec, ImagePlan, PixelSpec, ProjectorSpec, TowerSpec
 from engines.vision.video_spec import VideoSpec
@@ -54,6 +55,7 @@ class RopeSpec:
             kind="dynamic",
             factor=factor,
             max_positions=max_positions,
+            sections=self.sections,
             rotary_dim=self.rotary_dim,
         )
 
@@ -84,8 +86,16 @@ class DecoderSpec:
     positions: str = "sequential"  # a name of `engines/decoder/positions.py`
 
     def stretched(self, *, rope_scaling_factor: float | None, use_logn_attn: bool | None) -> "DecoderSpec":
-        """Return the decoder with what `engine.*` says of long prompts; None keeps the checkpoint's own."""
+        """Return the decoder with what `engine.*` says of long prompts; None keeps the checkpoint's own.
+
+        Raises EngineError for queries to be scaled by positions that are not one number a token.
+        """
         rope, logn_length = self.rope, self.logn_length
+        if use_logn_attn and rope.sections:
+            raise EngineError(
+                "engine.use_logn_attn=true: positions of this model have three axes, and queries are scaled by "
+                "the logarithm of one; use null or false"
+            )
         if use_logn_attn is not None:
             trained = rope.max_positions or rope.original_max_positions or self.max_positions
             logn_length = trained if use_logn_attn else None

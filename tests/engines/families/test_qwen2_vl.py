@@ -15,7 +15,7 @@ from tiny_engine import options
 
 from deployer.parity.case import read_case
 from deployer.parity.golden_folder import GoldenFolder
-from engines.errors import CheckpointError
+from engines.errors import CheckpointError, EngineError
 from engines.families import read_spec
 from engines.ipc.pixel_files import PixelFiles
 from engines.loading import load_engine
@@ -69,6 +69,25 @@ def test_logits_and_greedy_tokens_are_the_references(
     reference = golden(case)
     for each in ("text", tag):
         check(reference, sessions[case], each, images(reference, each), chunk=chunk)
+
+
+def stretched(reference: FamilyGolden, *, factor: float | None = None, logn: bool | None = None) -> Any:
+    decoder = replace(reference.spec.decoder, max_positions=256)
+    return decoder.stretched(rope_scaling_factor=factor, use_logn_attn=logn)
+
+
+@pytest.mark.parametrize(("case", "tag"), CASES.items())
+def test_a_rope_scaling_factor_keeps_the_axes_of_positions(case: str, tag: str) -> None:
+    """Prompts that are no longer than what the model was made for are what they were."""
+    reference = golden(case)
+    reference.__dict__["spec"] = replace(reference.spec, decoder=stretched(reference, factor=2.0))
+    check(reference, Session(reference.network()), tag, images(reference, tag), chunk=7)
+
+
+def test_queries_cannot_be_scaled_by_positions_of_several_axes() -> None:
+    with pytest.raises(EngineError, match=r"engine\.use_logn_attn=true: .* three axes.*; use null or false"):
+        stretched(golden("qwen2_vl"), logn=True)
+    assert stretched(golden("qwen2_vl"), logn=False).logn_length is None
 
 
 def test_newer_names_and_a_nested_decoder_are_the_same_checkpoint(tmp_path: Path) -> None:
