@@ -41,9 +41,9 @@ class AnyresSpec(PixelSpec):
         return ImagePlan(width=width, height=height, grid=(columns, rows), num_tiles=columns * rows + 1)
 
     def largest(self) -> ImagePlan:
-        """Return the plan of a picture that fills the canvas of most tiles."""
+        """Return the plan of a picture that fills the canvas of most tiles, of equals that of most lines."""
         canvases = self._allowed() or ((self.image, self.image),)
-        return self.plan(*max(canvases, key=lambda canvas: canvas[0] * canvas[1]))
+        return self.plan(*max(canvases, key=lambda canvas: (canvas[0] * canvas[1], canvas[1])))
 
     def shapes(self, plan: ImagePlan) -> tuple[tuple[int, ...], ...]:
         """Return one array of tiles."""

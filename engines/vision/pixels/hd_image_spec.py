@@ -47,8 +47,8 @@ class HdImageSpec(PixelSpec):
         return ImagePlan(width=width, height=height, grid=grid, num_tiles=columns * rows + 1)
 
     def largest(self) -> ImagePlan:
-        """Return the plan with most tiles: of those in one row, which is possible with any limit."""
-        return self.plan(self.tile * self.max_tiles, self.tile)
+        """Return the plan of most tiles, below each other: of so many it has the most lines of cells."""
+        return self.plan(self.tile, self.tile * self.max_tiles)
 
     def shapes(self, plan: ImagePlan) -> tuple[tuple[int, ...], ...]:
         """Return one padded picture."""

@@ -46,14 +46,20 @@ class NativeSpec(PixelSpec):
         return ImagePlan(width=width, height=height, grid=(columns, rows), num_tiles=1)
 
     def largest(self) -> ImagePlan:
-        """Return the plan of most cells; of equals the one nearest to a square."""
+        """Return the plan of most cells; of equals the one nearest to a square.
+
+        The longest picture that is taken keeps one row of cells, with more of them than `max_pixels` has where
+        that is small.
+        """
         cells = self.max_pixels // self.cell**2
 
         def columns(rows: int) -> int:
             return min(cells // rows, MAX_ASPECT * rows)
 
         rows = max(range(math.isqrt(cells), 0, -1), key=lambda rows: rows * columns(rows))
-        return self.plan(columns(rows) * self.cell, rows * self.cell)
+        filled = self.plan(columns(rows) * self.cell, rows * self.cell)
+        longest = self.plan(MAX_ASPECT * self.max_pixels, self.max_pixels)
+        return max(filled, longest, key=lambda plan: plan.grid[0] * plan.grid[1])
 
     def shapes(self, plan: ImagePlan) -> tuple[tuple[int, ...], ...]:
         """Return the resized picture; of a video all frames, those of a step behind each other."""

@@ -68,13 +68,15 @@ def test_sizes_round_to_cells_and_stay_within_the_limits() -> None:
     assert low[0] * low[1] <= 256
 
 
-@pytest.mark.parametrize("max_pixels", [200 * 784, 237 * 784 + 5, 1_000_000, 12_845_056])
+@pytest.mark.parametrize("max_pixels", [4 * 784, 50_000, 200 * 784, 237 * 784 + 5, 1_000_000, 12_845_056])
 def test_no_picture_has_more_cells_than_the_largest(max_pixels: int) -> None:
     spec = SPEC.changed({"min_pixels": 784, "max_pixels": max_pixels})
     columns, rows = spec.largest().grid
     sizes = [(28 * width, 28 * height) for width in range(1, 200, 7) for height in range(1, 200, 5)]
+    sizes += [(far * side, side) for far in (2, 20, 199, 200) for side in (3, 50, 999, 10_000)]
     found = [spec.plan(width, height).grid for width, height in sizes]
-    assert max(width * height for width, height in found) <= columns * rows <= max_pixels // 784
+    assert max(width * height for width, height in found) <= columns * rows
+    assert columns * rows <= max_pixels // 784 or rows == 1
 
 
 def test_a_picture_far_too_long_is_refused() -> None:
