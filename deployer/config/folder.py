@@ -83,7 +83,7 @@ def _refuse_untold(model: Mapping[str, Any], composition: "Composition") -> None
     if repo is None or told:
         return  # checks.py says that a repository is missing
     fault = (
-        f"model.repo={repo} ({composition.origins.where('model.repo')}): its template is told by a folder alone; "
+        f"model.repo={repo} ({composition.origins.where('model.repo')}): only a folder tells its template; "
         f"write +model=<what it was made from> model.repo={repo}, or download it and write +model=local "
         f"model.path=<its folder>"
     )

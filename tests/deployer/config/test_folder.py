@@ -57,7 +57,7 @@ def test_rules_hold_for_a_local_folder_too(faults_of: Faults, checkpoint: Path) 
 
 def test_a_repository_is_no_folder_and_needs_the_option_of_its_kind(faults_of: Faults) -> None:
     (fault,) = faults_of("+model=local", "model.hub=huggingface", "model.repo=me/tuned")
-    assert fault.startswith("model.repo=me/tuned (command line `model.repo=me/tuned`): its template is told")
+    assert fault.startswith("model.repo=me/tuned (command line `model.repo=me/tuned`): only a folder tells")
     assert "write +model=<what it was made from> model.repo=me/tuned" in fault
     assert load_config(["+model=internvl2_1b", "model.repo=me/tuned"]).model.repo == "me/tuned"
 
