@@ -93,8 +93,8 @@ class DecoderSpec:
         rope, logn_length = self.rope, self.logn_length
         if use_logn_attn and rope.sections:
             raise EngineError(
-                "engine.use_logn_attn=true: positions of this model have three axes, and queries are scaled by "
-                "the logarithm of one; use null or false"
+                "engine.use_logn_attn=true: positions of this model have three axes, and queries are scaled "
+                "by the logarithm of one; use null or false"
             )
         if use_logn_attn is not None:
             trained = rope.max_positions or rope.original_max_positions or self.max_positions

@@ -48,7 +48,7 @@ class NativeSpec(PixelSpec):
     def largest(self) -> ImagePlan:
         """Return the plan of most cells; of equals the one nearest to a square.
 
-        The longest picture that is taken keeps one row of cells, with more of them than `max_pixels` has where
+        The longest picture that is taken keeps one row of cells, which are more than `max_pixels` has where
         that is small.
         """
         cells = self.max_pixels // self.cell**2
