@@ -37,6 +37,9 @@ _ONLY: Mapping[str, tuple[Any, ...]] = {
     "alpha_pattern": ({}, None),
     "modules_to_save": ([], None),
     "layer_replication": (None,),
+    "alora_invocation_tokens": (None, []),
+    # Others, as pissa and olora, begin from a part of the weights, which they take out of the layer itself.
+    "init_lora_weights": (True, False, None, "gaussian", "eva", "orthogonal"),
 }
 
 
@@ -84,7 +87,7 @@ def load_adapters(
 
 def _read(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]) -> list[LowRank]:
     folder = Path(adapter.folder)
-    scale = _scale(folder)
+    rank, scale = _rank_and_scale(folder)
     try:
         tensors = load_file(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
@@ -104,7 +107,7 @@ def _read(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]) -
         claim = claim_of(f"{base}.weight", table, wanted)
         if claim is None or not TARGETS.fullmatch(claim.parameter.name):
             faults.append(f"`{base}`: no linear layer of this model's decoder")
-        elif fault := _misfit(base, pair, claim):
+        elif fault := _misfit(base, pair, claim, rank):
             faults.append(fault)
         else:
             a_RI, b_OR = pair["A"].float(), pair["B"].float() * scale
@@ -118,18 +121,24 @@ def _read(adapter: AdapterSpec, table: NameRules, wanted: Sequence[Parameter]) -
     return found
 
 
-def _misfit(base: str, pair: Mapping[str, Tensor], claim: Claim) -> str | None:
+def _misfit(base: str, pair: Mapping[str, Tensor], claim: Claim, rank: int) -> str | None:
     if set(pair) != {"A", "B"}:
         return f"`{base}`: lora_{min(pair)} stands alone"
     outputs, inputs = source_shape(claim.rule, claim.parameter)
     a, b = tuple(pair["A"].shape), tuple(pair["B"].shape)
-    if len(a) == len(b) == 2 and (a[1], b[0], a[0]) == (inputs, outputs, b[1]):
+    if (a, b) == ((rank, inputs), (outputs, rank)):
         return None
-    return f"`{base}`: A {list(a)} and B {list(b)}: must be [r, {inputs}] and [{outputs}, r]"
+    return (
+        f"`{base}`: A {list(a)} and B {list(b)}: must be {[rank, inputs]} and {[outputs, rank]}, `r` as "
+        f"{CONFIG} has it"
+    )
 
 
-def _scale(folder: Path) -> float:
-    """Return what B A is multiplied with. Raises CheckpointError for another adapter than plain LoRA."""
+def _rank_and_scale(folder: Path) -> tuple[int, float]:
+    """Return the rank of a pair, and what B A is multiplied with.
+
+    Raises CheckpointError for another adapter than plain LoRA.
+    """
     try:
         config = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
@@ -145,7 +154,7 @@ def _scale(folder: Path) -> float:
             f"{folder / CONFIG}: {', '.join(wrong) or f'`r`: {rank}'}: only plain LoRA is served; merge the "
             "adapter into a checkpoint of its own"
         )
-    return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    return rank, alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
 def _inputs(part: LowRank, *, rank: int, tp: int) -> Tensor:

@@ -161,6 +161,8 @@ def test_an_adapter_that_is_not_loaded_fails_alone(folders: dict[str, Path]) -> 
         ({"use_dora": True}, "`use_dora`: True: only plain LoRA is served"),
         ({"peft_type": "IA3"}, "`peft_type`: 'IA3'"),
         ({"modules_to_save": ["lm_head"]}, "`modules_to_save`"),
+        ({"init_lora_weights": "pissa_niter_16"}, "`init_lora_weights`: 'pissa_niter_16'"),
+        ({"alora_invocation_tokens": [1, 2]}, "`alora_invocation_tokens`"),
         ({"r": None}, "is no config of a LoRA adapter"),
     ],
 )
@@ -186,12 +188,22 @@ def test_everything_that_does_not_fit_is_in_one_message(folders: dict[str, Path]
         Served(folders["bare"], {"one": write_adapter(tmp_path / "a", tensors)})
     said = str(caught.value)
     for words in (
-        "A [4, 7] and B [64, 4]: must be [r, 32] and [64, r]",
+        "A [4, 7] and B [64, 4]: must be [4, 32] and [64, 4], `r` as adapter_config.json has it",
         "`language_model.output`: no linear layer",
         "`elsewhere`: no linear layer",
         "`base_model.model.odd.weight`: no LoRA matrix",
     ):
         assert words in said
+
+
+def test_matrices_of_another_rank_than_the_config_says_are_refused(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    """What they add is scaled by it."""
+    tensors = load_file(folders["two"] / "adapter_model.safetensors")
+    adapter = write_adapter(tmp_path / "a", tensors, r=2 * RANK)
+    with pytest.raises(CheckpointError, match=r"A \[4, 32\] and .*: must be \[8, 32\]"):
+        Served(folders["bare"], {"one": adapter})
 
 
 def test_layers_that_are_fused_here_get_one_pair_that_adds_the_same(tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ ATTENTION = {"q_proj": (32, 32), "v_proj": (16, 32)}  # outputs, inputs
 
 def adapter(folder: Path, ranks: Mapping[str, int]) -> AdapterSpec:
     folder.mkdir()
-    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 8}))
+    config = {"peft_type": "LORA", "r": max(ranks.values()), "lora_alpha": 8}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
     tensors = {}
     for layer, rank in ranks.items():
         outputs, inputs = ATTENTION[layer]
