@@ -35,14 +35,14 @@ class Staging:
     def __init__(self, folder: Path, *, job: Mapping[str, Any]) -> None:
         """`job` is everything that decides the result; work on another job is not gone on with.
 
-        Raises CheckpointError where the folder holds another job's work.
+        Raises CheckpointError where the folder holds another job's work, or a state that cannot be read.
         """
         self.folder, self._job = folder, dict(job)
         self._state = folder / STATE
         if self._state.is_file():
-            found = json.loads(self._state.read_text(encoding="utf-8"))
-            if found["job"] != self._job:
-                changed = sorted(key for key in self._job if found["job"].get(key) != self._job[key])
+            job = self._noted()["job"]
+            if job != self._job:
+                changed = sorted(key for key in self._job if job.get(key) != self._job[key])
                 raise CheckpointError(
                     f"{folder} holds unfinished work with another {', '.join(changed)}: give that again, or "
                     "remove the folder"
@@ -55,8 +55,18 @@ class Staging:
         """Return what an earlier run has done."""
         if not self._state.is_file():
             return Progress(layers=0, notes=[])
-        found = json.loads(self._state.read_text(encoding="utf-8"))
+        found = self._noted()
         return Progress(layers=found["layers"], notes=found["notes"])
+
+    def _noted(self) -> dict[str, Any]:
+        try:
+            found = json.loads(self._state.read_text(encoding="utf-8"))
+            return {"job": dict(found["job"]), "layers": int(found["layers"]), "notes": list(found["notes"])}
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"{self._state} cannot be read ({error!r}): it says how far this work is; remove "
+                f"{self.folder} to begin again"
+            ) from error
 
     def rows(self, layers: int) -> dict[str, Tensor]:
         """Return the rows that leave the layer before."""
