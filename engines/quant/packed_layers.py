@@ -119,11 +119,12 @@ class AwqLayer:
 
     def __init__(self, tensors: Tensors, module: str, quant: WeightQuant) -> None:
         self._tensors, self._module = tensors, module
-        inputs, words = tensors.shapes[f"{module}.qweight"]
+        inputs, words = _words(tensors, f"{module}.qweight")
         self.shape = (8 * words, inputs)
         self.perm_I: Tensor | None = None
         groups = _num_groups(inputs, quant)
         _must_be(tensors, f"{module}.qzeros", (groups, words))
+        _words(tensors, f"{module}.qzeros")
         _must_be(tensors, f"{module}.scales", (groups, 8 * words))
 
     def rows(self, start: int, length: int) -> Rows:
@@ -146,11 +147,12 @@ class GptqLayer:
 
     def __init__(self, tensors: Tensors, module: str, quant: WeightQuant) -> None:
         self._tensors, self._module, self._offset = tensors, module, quant.zero_offset
-        words, outputs = tensors.shapes[f"{module}.qweight"]
+        words, outputs = _words(tensors, f"{module}.qweight")
         inputs = 8 * words
         self.shape = (outputs, inputs)
         groups = _num_groups(inputs, quant)
         _must_be(tensors, f"{module}.qzeros", (groups, outputs // 8))
+        _words(tensors, f"{module}.qzeros")
         _must_be(tensors, f"{module}.scales", (groups, outputs))
         self.perm_I = self._permutation(inputs, groups)
 
@@ -188,15 +190,11 @@ class EightBitLayer:
 
     def __init__(self, tensors: Tensors, module: str, quant: WeightQuant) -> None:
         self._tensors, self._weight, self._scale = tensors, f"{module}.weight", module + quant.scale_suffix
-        outputs, inputs = tensors.shapes[self._weight]
-        self.shape = (outputs, inputs)
+        self.shape = _matrix(tensors, self._weight, EIGHT_BIT_DTYPES[quant.format])
         self.perm_I: Tensor | None = None
-        shape = tensors.shapes[self._scale]
+        outputs, shape = self.shape[0], tensors.shapes[self._scale]
         if shape not in ((outputs, 1), (outputs,), (1,), ()):
             raise _LayerFault(f"`{self._scale}` is {list(shape)}, must be a scale an output or one in all")
-        held = tensors.read(self._weight, axis=0, start=0, length=1).dtype
-        if held != EIGHT_BIT_DTYPES[quant.format]:
-            raise _LayerFault(f"weights are {held}")
 
     def rows(self, start: int, length: int) -> Rows:
         """Return a stretch of the outputs."""
@@ -228,6 +226,21 @@ def _num_groups(inputs: int, quant: WeightQuant) -> int:
     if inputs % size:
         raise _LayerFault(f"groups of {size} do not divide {inputs} inputs")
     return inputs // size
+
+
+def _words(tensors: Tensors, name: str) -> tuple[int, int]:
+    return _matrix(tensors, name, torch.int32)
+
+
+def _matrix(tensors: Tensors, name: str, dtype: torch.dtype) -> tuple[int, int]:
+    """Return the shape of a tensor that must be a matrix of this type."""
+    shape = tensors.shapes[name]
+    if len(shape) != 2:
+        raise _LayerFault(f"`{name}` is {list(shape)}, must be a matrix")
+    held = tensors.read(name, axis=0, start=0, length=1).dtype
+    if held != dtype:
+        raise _LayerFault(f"`{name}` is {held}, must be {dtype}")
+    return shape[0], shape[1]
 
 
 def _must_be(tensors: Tensors, name: str, shape: tuple[int, ...]) -> None:

@@ -31,7 +31,10 @@ class Shard(Protocol):
     shapes: Shapes
 
     def read(self, name: str, *, axis: int, start: int, length: int) -> Tensor:
-        """Return a stretch of a tensor along axis 0 or 1, on the CPU, in the checkpoint's dtype."""
+        """Return a stretch of a tensor along axis 0 or 1, on the CPU, in the checkpoint's dtype.
+
+        Of a single number, which has no axis, the number.
+        """
         ...
 
 
@@ -116,7 +119,8 @@ class BinShard:
 
     def read(self, name: str, *, axis: int, start: int, length: int) -> Tensor:
         """Return a stretch of a tensor."""
-        return self._tensors[name].narrow(axis, start, length)
+        tensor = self._tensors[name]
+        return tensor.narrow(axis, start, length) if tensor.dim() else tensor
 
 
 def _open(path: Path) -> Shard:

@@ -45,6 +45,7 @@ def write_shards(
     (folder / index).write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
 
 
+NAMES = {save_file: "model.safetensors", torch.save: "pytorch_model.bin"}
 WRITERS = [write_single, write_sharded, write_bin, write_old_bin, write_sharded_bin]
 
 
@@ -59,6 +60,17 @@ def test_every_container_gives_names_shapes_and_stretches(
     assert torch.equal(checkpoint.read("a", axis=1, start=1, length=2), TENSORS["a"][:, 1:])
     assert torch.equal(checkpoint.read("b", axis=0, start=0, length=5), TENSORS["b"])
     assert checkpoint.read("c", axis=0, start=0, length=2).dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("write", [save_file, torch.save])
+def test_a_single_number_is_read_whole(
+    write: Callable[[dict[str, Tensor], Path], None], tmp_path: Path
+) -> None:
+    """CLIP's `logit_scale` is one, which `deploy quantize` copies with all that it does not change."""
+    write({"logit_scale": torch.tensor(4.6)}, tmp_path / NAMES[write])
+    checkpoint = Checkpoint(tmp_path)
+    assert checkpoint.shapes == {"logit_scale": ()}
+    assert torch.equal(checkpoint.read("logit_scale", axis=0, start=0, length=1), torch.tensor(4.6))
 
 
 def test_safetensors_are_preferred_to_bin(tmp_path: Path) -> None:

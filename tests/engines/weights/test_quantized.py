@@ -168,6 +168,32 @@ def test_packing_that_is_not_what_the_config_says_is_named(
     assert words in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "suffix", "change", "words"),
+    [
+        ("awq", ".qweight", torch.Tensor.flatten, "is [1024], must be a matrix"),
+        ("awq", ".qzeros", torch.Tensor.long, "is torch.int64, must be torch.int32"),
+        ("gptq", ".qweight", torch.Tensor.half, "is torch.float16, must be torch.int32"),
+        ("gptq", ".qweight", lambda words: words[None], "is [1, 8, 128], must be a matrix"),
+        ("int8", ".weight", lambda codes: codes[:, :, None, None], "is [128, 64, 1, 1], must be a matrix"),
+    ],
+)
+def test_packed_tensors_of_another_rank_or_type_are_named(
+    kind: str,
+    suffix: str,
+    change: Callable[[Tensor], Tensor],
+    words: str,
+    loaded: Callable[..., dict[str, Tensor]],
+) -> None:
+    spec = spec_of(INTERNLM2, config(kind, group=GROUP))
+    packed, _ = quantize_names(hub_tensors(spec), decoder_linears(spec), kind, group=GROUP)
+    name = "language_model.model.layers.0.attention.wqkv" + suffix
+    packed[name] = change(packed[name])
+    with pytest.raises(CheckpointError) as caught:
+        loaded(spec, packed)
+    assert f"`{name}` {words}" in str(caught.value)
+
+
 def test_a_config_without_packed_tensors_and_packed_tensors_without_a_config_are_refused(
     loaded: Callable[..., dict[str, Tensor]],
 ) -> None:
