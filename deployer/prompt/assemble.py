@@ -103,7 +103,7 @@ class PromptBuilder:
         video = None if spec.vision is None else spec.vision.video
         self.takes_videos = video is not None
         self._clip = None if video is None else video.clip
-        self._videos = VideoReader(cfg.vision, video, threads=self._threads)
+        self._videos = VideoReader(cfg.vision, video, pool=self.pixel_pool, threads=self._threads)
 
     async def chat(
         self,

@@ -13,7 +13,7 @@ Codes, stable for clients:
     image_too_large            more bytes than `vision.max_image_bytes`
     image_too_many_pixels      more pixels than `vision.max_image_pixels`
     image_empty                0 bytes, or a side of 0 pixels
-    image_format_unsupported   not one of the formats of `images.py`, or a pixel type that has no colours
+    image_format_unsupported   none of the formats of `media_format.py`, or a pixel type that has no colours
     image_option_refused       `max_dynamic_patch`, `max_pixels` and the like: not this model's, or beyond the
                                deployment's own
     image_unreadable           said to be a picture, but truncated or damaged

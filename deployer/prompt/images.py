@@ -1,6 +1,6 @@
 """Encoded bytes or a PIL image to an upright RGB picture: the header first, pixels later.
 
-Formats: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC (`heic.py`), told by their first bytes. An EXIF orientation is
+Formats: PNG, JPEG, WebP, GIF, BMP, TIFF, HEIC (`heic.py`), told by `media_format.py`. An EXIF orientation is
 applied, which the InternVL reference does not do (it would show the model a photo lying on its side). As in
 the reference, `convert("RGB")` drops an alpha channel: transparent pixels keep the colour that is stored
 under them.
@@ -22,18 +22,19 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from deployer.prompt.heic import is_heic, open_heic
+from deployer.prompt.heic import open_heic
 from deployer.prompt.image_errors import ImageError
+from deployer.prompt.media_format import PICTURES, looks_like, picture_format
 
 # The plug-ins are called by name: `Image.open` would try every format it knows, some of which run other
 # programs, and enforces a process-wide limit on pixels of its own.
-_FORMATS: dict[str, tuple[tuple[bytes, ...], Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
-    "PNG": ((b"\x89PNG\r\n\x1a\n",), PngImagePlugin.PngImageFile),
-    "JPEG": ((b"\xff\xd8\xff",), JpegImagePlugin.JpegImageFile),
-    "WebP": ((b"RIFF",), WebPImagePlugin.WebPImageFile),
-    "GIF": ((b"GIF87a", b"GIF89a"), GifImagePlugin.GifImageFile),
-    "BMP": ((b"BM",), BmpImagePlugin.BmpImageFile),
-    "TIFF": ((b"II*\0", b"MM\0*"), TiffImagePlugin.TiffImageFile),
+_PLUGINS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+    "PNG": PngImagePlugin.PngImageFile,
+    "JPEG": JpegImagePlugin.JpegImageFile,
+    "WebP": WebPImagePlugin.WebPImageFile,
+    "GIF": GifImagePlugin.GifImageFile,
+    "BMP": BmpImagePlugin.BmpImageFile,
+    "TIFF": TiffImagePlugin.TiffImageFile,
 }
 _EXIF_ORIENTATION = 0x0112
 _UPRIGHT = {
@@ -131,32 +132,19 @@ def to_rgb(picture: Picture) -> Image.Image:
 
 
 def _open(data: bytes, index: int) -> ImageFile.ImageFile:
-    if is_heic(data):
-        try:
-            return open_heic(data, index)
-        except ImageError:
-            raise
-        except Exception as error:  # on damaged data a decoder may raise anything
-            raise _unreadable(index, error) from error
-    for name, (starts, plugin) in _FORMATS.items():
-        if data.startswith(starts) and (name != "WebP" or data[8:12] == b"WEBP"):
-            try:
-                return plugin(io.BytesIO(data))
-            except Exception as error:  # on damaged data a decoder may raise anything
-                raise _unreadable(index, error) from error
-    known = ", ".join(sorted([*_FORMATS, "HEIC"]))
-    raise ImageError(
-        f"not a picture format we read ({_looks_like(data)}): must be one of {known}",
-        code="image_format_unsupported",
-        index=index,
-    )
-
-
-def _looks_like(data: bytes) -> str:
-    """Describe unknown data by its first bytes."""
-    if data.lstrip()[:1] in (b"<", b"{"):
-        return "it starts like a web page or text"
-    return f"it starts with bytes {data[:4].hex(' ')}"
+    name = picture_format(data)
+    if name is None:
+        raise ImageError(
+            f"not a picture format we read ({looks_like(data)}): must be one of {PICTURES}",
+            code="image_format_unsupported",
+            index=index,
+        )
+    try:
+        return open_heic(data, index) if name == "HEIC" else _PLUGINS[name](io.BytesIO(data))
+    except ImageError:
+        raise
+    except Exception as error:  # on damaged data a decoder may raise anything
+        raise _unreadable(index, error) from error
 
 
 def _orientation(image: Image.Image) -> int:

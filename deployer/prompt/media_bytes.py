@@ -41,7 +41,7 @@ class MediaBytes:
             return await asyncio.to_thread(self._file, Path(os.path.realpath(source)), index)
         scheme = source[:8].partition(":")[0].strip().lower()
         if scheme == "data":
-            return await asyncio.to_thread(self._data_url, source.strip(), index)
+            return await asyncio.to_thread(self.of_data_url, source.strip(), index=index)
         if scheme == "file":
             return await asyncio.to_thread(self._file, self._below_root(source.strip(), index), index)
         if scheme in ("http", "https"):
@@ -52,8 +52,8 @@ class MediaBytes:
             index=index,
         )
 
-    def _data_url(self, url: str, index: int) -> bytes:
-        """Decode `data:[type][;base64],...` (RFC 2397), its length looked at first."""
+    def of_data_url(self, url: str, *, index: int) -> bytes:
+        """Decode `data:[type][;base64],...` (RFC 2397), its length looked at first. Raises RequestError."""
         head, comma, body = url.partition(",")
         if not comma:
             raise self._refused("data: URL without a comma", fault="url_invalid", index=index)

@@ -1,11 +1,11 @@
 """The videos of a prompt, read and looked at: which frames each of them becomes. One of each is decoded.
 
-Downloads run on the event loop, files are opened on threads.
+Downloads run on the event loop. Files are opened by processes where there are any, else on threads.
 """
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -17,6 +17,8 @@ from deployer.prompt.frame_choice import NO_WISH, FrameWish, chosen_frames, num_
 from deployer.prompt.frame_list import FRAMES_URL, FrameList, open_frames
 from deployer.prompt.media_bytes import video_bytes
 from deployer.prompt.messages import Message, Part, VideoPart, VideoSource
+from deployer.prompt.pixel_job import TableJob
+from deployer.prompt.pixel_pool import PixelPool
 from deployer.prompt.seen_video import ClipPart, FramePart, SeenVideo, VideoShown
 from deployer.prompt.together import together
 from deployer.prompt.video_clock import VideoClock
@@ -29,12 +31,20 @@ from engines.vision.video_spec import VideoSpec
 class VideoReader:
     """Reads the videos of any number of prompts at once, within the limits of the config."""
 
-    def __init__(self, limits: VisionConfig, spec: VideoSpec | None, *, threads: ThreadPoolExecutor) -> None:
-        """`spec`: None for a model that takes none, which refuses all."""
+    def __init__(
+        self,
+        limits: VisionConfig,
+        spec: VideoSpec | None,
+        *,
+        pool: PixelPool | None,
+        threads: ThreadPoolExecutor,
+    ) -> None:
+        """`spec`: None for a model that takes none, which refuses all; `pool`: None: threads do it all."""
         self._limits = limits
         self._deployed = FrameWish(num_frames=limits.video_frames, fps=limits.video_fps)
         self._spec = spec
         self._bytes = video_bytes(limits)
+        self._pool = pool
         self._threads = threads
 
     async def seen(self, messages: Sequence[Message]) -> list[Message]:
@@ -82,19 +92,28 @@ class VideoReader:
         begun_s = time.perf_counter()
         source = await self._read(part.source, index)
         fetch_s = time.perf_counter() - begun_s
-        look = partial(self._look_at, source, part.wish, index, share)
-        video = await asyncio.get_running_loop().run_in_executor(self._threads, look)
-        return replace(video, fetch_begun_s=begun_s, fetch_s=fetch_s)
+        footage = await self._opened(source, index)
+        wanted, seconds = self._wanted(footage, part.wish, index, share)
+        assert self._spec is not None, "a model without videos has refused them"
+        return SeenVideo(
+            footage=footage,
+            index=index,
+            chosen=chosen_frames(self._spec.choice, footage.num_frames, wanted),
+            seconds=seconds,
+            fetch_begun_s=begun_s,
+            fetch_s=fetch_s,
+        )
 
     async def _read(self, source: VideoSource, index: int) -> bytes | tuple[bytes | Image.Image, ...]:
         """Return a video's bytes, or its frames."""
         if isinstance(source, tuple):
             return source
         if isinstance(source, str) and source[:64].lstrip().lower().startswith(FRAMES_URL):
-            return await self._read_frames(source.strip()[len(FRAMES_URL) :], index)
+            return await asyncio.to_thread(self._frames_of_url, source.strip(), index)
         return await self._bytes.read(source, index=index)
 
-    async def _read_frames(self, listed: str, index: int) -> tuple[bytes, ...]:
+    def _frames_of_url(self, url: str, index: int) -> tuple[bytes, ...]:
+        listed = url[len(FRAMES_URL) :]
         most, frames = self._limits.max_video_bytes, list[bytes]()
         too_large = VideoError(
             f"its frames are more than {most:,} bytes together (vision.max_video_bytes); send fewer, or "
@@ -107,31 +126,33 @@ class VideoReader:
         clock = VideoClock.begin(self._limits.video_timeout_s, index=index)
         for frame in listed.split(","):
             clock.check()
-            frames.append(await self._bytes.read(f"data:;base64,{frame}", index=index))
+            frames.append(self._bytes.of_data_url(f"data:;base64,{frame}", index=index))
         if sum(map(len, frames)) > most:
             raise too_large
         return tuple(frames)
 
-    def _look_at(
-        self, source: bytes | tuple[bytes | Image.Image, ...], wish: FrameWish, index: int, share: int
-    ) -> SeenVideo:
-        assert self._spec is not None, "a model without videos has refused them"
-        limits = self._limits
-        footage: VideoFile | FrameList
-        if isinstance(source, tuple):
-            footage = open_frames(
-                source, index=index, max_pixels=limits.max_image_pixels, timeout_s=limits.video_timeout_s
-            )
-            wanted, seconds = self._of_list(footage, wish, index)
+    async def _opened(
+        self, source: bytes | tuple[bytes | Image.Image, ...], index: int
+    ) -> VideoFile | FrameList:
+        most, timeout_s = self._limits.max_image_pixels, self._limits.video_timeout_s
+        if isinstance(source, bytes) and self._pool is not None:
+            reply, _ = await self._pool.run(TableJob(data=source, index=index))
+            assert reply.table is not None, "a worker that finds no frames says why"
+            return VideoFile(data=source, table=reply.table, max_pixels=most)
+        look: Callable[[], VideoFile | FrameList]
+        if isinstance(source, bytes):
+            look = partial(open_video, source, index=index, max_pixels=most, timeout_s=timeout_s)
         else:
-            footage = open_video(
-                source, index=index, max_pixels=limits.max_image_pixels, timeout_s=limits.video_timeout_s
-            )
-            wanted, seconds = self._of_file(footage, wish, index, share), footage.seconds
-        chosen = chosen_frames(self._spec.choice, footage.num_frames, wanted)
-        return SeenVideo(
-            footage=footage, index=index, chosen=chosen, seconds=seconds, fetch_begun_s=0.0, fetch_s=0.0
-        )
+            look = partial(open_frames, source, index=index, max_pixels=most, timeout_s=timeout_s)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+
+    def _wanted(
+        self, footage: VideoFile | FrameList, wish: FrameWish, index: int, share: int
+    ) -> tuple[int, float]:
+        """Return how many frames are looked at, and the seconds that all of them stand for."""
+        if isinstance(footage, FrameList):
+            return self._of_list(footage, wish, index)
+        return self._of_file(footage, wish, index, share), footage.seconds
 
     def _of_list(self, footage: FrameList, wish: FrameWish, index: int) -> tuple[int, float]:
         """Return how many frames of a list are looked at, and the seconds that it stands for.

@@ -1,11 +1,16 @@
-"""What a process that prepares pictures is told, and what it tells back."""
+"""What a process that decodes pictures and videos is told, and what it tells back."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import msgspec
 
 from deployer.config.schema import VisionConfig
 from deployer.prompt.fineness import Fineness
+from deployer.prompt.frame_table import FrameTable
+from deployer.prompt.image_tiles import PictureTimes
+from deployer.prompt.media import Medium
+from deployer.prompt.planned import PlannedImage
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan
 
@@ -20,15 +25,46 @@ class PixelSetup:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PixelJob:
-    """One picture to decode and cut; its arrays go to the files `<path>-0`, `<path>-1`, ..."""
+class PictureJob:
+    """One picture to decode and cut."""
 
+    medium: ClassVar[Medium] = "image"
     data: bytes  # the encoded picture
     index: int  # of the picture in its request
     fineness: Fineness
     plan: ImagePlan
     shared: tuple[int, ...]
-    path: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableJob:
+    """One video file to count the frames of."""
+
+    medium: ClassVar[Medium] = "video"
+    data: bytes
+    index: int  # of the video in its request
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FramesJob:
+    """The chosen frames of one video, to decode and cut."""
+
+    medium: ClassVar[Medium] = "video"
+    images: tuple[PlannedImage, ...]  # as `prepare_video` takes them
+    index: int  # of the video in its request
+    shared: tuple[int, ...]
+
+
+PixelJob = PictureJob | TableJob | FramesJob
+
+
+class ReadyPicture(msgspec.Struct, frozen=True, kw_only=True):
+    """One picture or frame, or all of a video, decoded and cut."""
+
+    key: bytes
+    shapes: tuple[tuple[int, ...], ...]  # of its arrays
+    is_cut: bool
+    times: PictureTimes  # of what the worker did
 
 
 class PixelReply(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,12 +73,8 @@ class PixelReply(msgspec.Struct, frozen=True, kw_only=True):
     It is msgpack and never a pickle: whoever decodes what strangers send must not be able to say more.
     """
 
-    key: bytes = b""
-    shapes: tuple[tuple[int, ...], ...] = ()
-    is_cut: bool = True
-    inline: tuple[bytes, ...] | None = None  # the arrays where shared memory had no room for the files
-    fault: str | None = None  # why there are none, without the picture's place
+    pictures: tuple[ReadyPicture, ...] = ()
+    inline: tuple[bytes, ...] | None = None  # their arrays where shared memory had no room for the files
+    table: FrameTable | None = None  # of a TableJob
+    fault: str | None = None  # why there is nothing, without the place of the picture or video
     code: str = ""
-    decode_begun_s: float = 0.0  # time.perf_counter(), the same in all processes of a machine
-    decode_s: float = 0.0  # seconds of work
-    cut_s: float = 0.0

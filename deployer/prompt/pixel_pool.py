@@ -1,34 +1,29 @@
-"""Processes that decode and cut pictures beside the server (`vision.preprocess_workers`).
+"""Processes that decode and cut pictures and videos beside the server (`vision.preprocess_workers`).
 
-A worker that dies is replaced, and its picture is tried once more by another: a process may be killed for
-reasons that are not the picture's. Files of a job are unlinked as soon as they are mapped.
+A worker that dies is replaced, and its job is tried once more by another: a process may be killed for reasons
+that are not the picture's. Files of a job are unlinked as soon as they are mapped.
 """
 
 import asyncio
 import itertools
 import os
 import queue
-import socket
-import subprocess
-import sys
 import tempfile
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from deployer.config.schema import VisionConfig
-from deployer.prompt.image_errors import ImageError
-from deployer.prompt.image_tiles import PictureTimes, PreparedImage
+from deployer.prompt.media import refused
 from deployer.prompt.pixel_job import PixelJob, PixelReply, PixelSetup
-from deployer.prompt.planned import PlannedImage
+from deployer.prompt.pixel_process import PixelWorker, WorkerDiedError, WorkerLateError
+from deployer.prompt.video_clock import took_too_long
 from engines.errors import RequestError
 from engines.ipc.owned_folder import OwnedFolder, sweep
 from engines.ipc.pixel_files import SHARED_MEMORY
@@ -36,47 +31,7 @@ from engines.spec import VisionSpec
 
 PREFIX = "vlm-decoded-"
 ATTEMPTS = 2
-EXIT_S = 2.0
-
-
-class WorkerDiedError(Exception):
-    """The process at the other end is gone."""
-
-
-class PixelWorker:
-    """One process and the connection to it; used by one thread at a time."""
-
-    def __init__(self, setup: PixelSetup) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            command = [sys.executable, "-m", "deployer.prompt.pixel_worker", str(theirs.fileno())]
-            self.process = subprocess.Popen(
-                command, pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL, env=_environment()
-            )
-        self._connection = Connection(ours.detach())
-        self._connection.send(setup)
-
-    def ask(self, job: PixelJob) -> PixelReply:
-        """Wait for the answer to a job. Raises WorkerDiedError."""
-        try:
-            self._connection.send(job)
-            return msgspec.msgpack.decode(self._connection.recv_bytes(), type=PixelReply)
-        except (EOFError, OSError) as error:
-            raise WorkerDiedError from error
-
-    def close(self) -> None:
-        """End the process."""
-        self._connection.close()
-        try:
-            self.process.wait(EXIT_S)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Return an environment in which no device can be opened."""
-    return {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+LATE_S = 10.0  # beyond the time that a video may take: FFmpeg never returned from one of its frames
 
 
 @dataclass(kw_only=True, slots=True)
@@ -114,36 +69,16 @@ class PixelPool:
         for worker in taken:
             self._idle.put(worker or self._started())
 
-    async def prepare(self, image: PlannedImage, data: bytes, *, shared: tuple[int, ...]) -> PreparedImage:
-        """Decode and cut a picture of a planned prompt. Raises ImageError, or RequestError at the end."""
-        job = PixelJob(
-            data=data,
-            index=image.picture.index,
-            fineness=image.part.fineness,
-            plan=image.slot.plan,
-            shared=shared,
-            path=str(self._folder.path / str(next(self._names))),
-        )
-        reply, arrays = await asyncio.wrap_future(self._submit(job))
-        return PreparedImage(
-            key_of=lambda: reply.key,
-            name=image.name,
-            start=image.start,
-            num_tokens=len(image.slot.token_ids),
-            rows=image.slot.rows,
-            arrays=arrays,
-            is_cut=reply.is_cut,
-            plan=image.slot.plan,
-            shared=shared,
-            notes=image.picture.notes,
-            times=PictureTimes(
-                fetch_begun_s=image.picture.fetch_begun_s,
-                fetch_s=image.picture.fetch_s,
-                decode_begun_s=reply.decode_begun_s,
-                decode_s=reply.decode_s,
-                cut_s=reply.cut_s,
-            ),
-        )
+    async def run(self, job: PixelJob) -> tuple[PixelReply, tuple[NDArray[np.uint8], ...]]:
+        """Return what a worker says of a job, and the arrays of all its pictures in their order.
+
+        Raises ImageError and VideoError, or RequestError at the end of the server.
+        """
+        with self._lock:
+            self.figures.num_waiting += 1
+        future = self._threads.submit(self._run, job)
+        future.add_done_callback(self._forget_cancelled)
+        return await asyncio.wrap_future(future)
 
     def close(self) -> None:
         """End the processes; jobs that wait are cancelled, those that run fail."""
@@ -155,13 +90,6 @@ class PixelPool:
             worker.close()
         self._folder.close()
 
-    def _submit(self, job: PixelJob) -> Future[tuple[PixelReply, tuple[NDArray[np.uint8], ...]]]:
-        with self._lock:
-            self.figures.num_waiting += 1
-        future = self._threads.submit(self._run, job)
-        future.add_done_callback(self._forget_cancelled)
-        return future
-
     def _forget_cancelled(self, future: Future[Any]) -> None:
         """Uncount a job whose request went away before a worker was free."""
         if future.cancelled():
@@ -169,61 +97,73 @@ class PixelPool:
                 self.figures.num_waiting -= 1
 
     def _run(self, job: PixelJob) -> tuple[PixelReply, tuple[NDArray[np.uint8], ...]]:
-        """Give a job to a worker that is free. Raises ImageError where it cannot be done."""
+        """Give a job to a worker that is free. Raises ImageError or VideoError where it cannot be done."""
         worker = self._idle.get()
         begun_s = time.perf_counter()
         with self._lock:
             self.figures.num_waiting -= 1
             self.figures.num_busy += 1
+        path = self._folder.path / str(next(self._names))
         try:
             for _ in range(ATTEMPTS):
                 worker = worker or self._started()
                 try:
-                    reply = worker.ask(job)
-                except WorkerDiedError:
-                    self._bury(worker, job)
+                    reply = worker.ask(job, str(path), limit_s=self._limit_s(job))
+                except (WorkerDiedError, WorkerLateError) as error:
+                    self._bury(worker, path)
                     worker = None
+                    if isinstance(error, WorkerLateError):
+                        raise took_too_long(self._setup.config.video_timeout_s, index=job.index) from error
                 else:
-                    return reply, self._arrays(reply, job)
+                    return reply, _arrays(reply, job, path)
         finally:
             self._idle.put(worker)
             with self._lock:
                 self.figures.num_busy -= 1
                 self.figures.num_done += 1
                 self.figures.busy_s += time.perf_counter() - begun_s
-        raise ImageError(
-            f"{ATTEMPTS} processes died while they decoded it", code="image_unreadable", index=job.index
+        raise refused(
+            job.medium,
+            f"{ATTEMPTS} processes died while they decoded it",
+            fault="unreadable",
+            index=job.index,
         )
+
+    def _limit_s(self, job: PixelJob) -> float | None:
+        """Return how long a job may take: a worker that sees its own clock ends a video before."""
+        return self._setup.config.video_timeout_s + LATE_S if job.medium == "video" else None
 
     def _started(self) -> PixelWorker:
         worker = PixelWorker(self._setup)
         self._workers.add(worker)
         return worker
 
-    def _bury(self, worker: PixelWorker, job: PixelJob) -> None:
+    def _bury(self, worker: PixelWorker, path: Path) -> None:
         """Count a death and remove what the worker may have written; the next job starts another."""
         worker.close()
         self._workers.discard(worker)
-        for path in self._folder.path.glob(f"{Path(job.path).name}-*"):
-            path.unlink(missing_ok=True)
+        for written in self._folder.path.glob(f"{path.name}-*"):
+            written.unlink(missing_ok=True)
         with self._lock:
             self.figures.num_restarts += 1
         if self._closed:
             raise RequestError("the server is shutting down", code="shutting_down")
 
-    def _arrays(self, reply: PixelReply, job: PixelJob) -> tuple[NDArray[np.uint8], ...]:
-        """Map what a worker wrote. Raises ImageError for a fault that it tells."""
-        if reply.fault is not None:
-            raise ImageError(reply.fault, code=reply.code, index=job.index)
-        if reply.inline is not None:
-            pairs = zip(reply.inline, reply.shapes, strict=True)
-            return tuple(np.frombuffer(data, np.uint8).reshape(shape) for data, shape in pairs)
-        arrays = []
-        for number, shape in enumerate(reply.shapes):
-            path = Path(f"{job.path}-{number}")
-            arrays.append(np.memmap(path, np.uint8, mode="r", shape=shape))
-            path.unlink()
-        return tuple(arrays)
+
+def _arrays(reply: PixelReply, job: PixelJob, path: Path) -> tuple[NDArray[np.uint8], ...]:
+    """Map what a worker wrote. Raises ImageError or VideoError for a fault that it tells."""
+    if reply.fault is not None:
+        raise refused(job.medium, reply.fault, fault=reply.code.partition("_")[2], index=job.index)
+    shapes = [shape for picture in reply.pictures for shape in picture.shapes]
+    if reply.inline is not None:
+        pairs = zip(reply.inline, shapes, strict=True)
+        return tuple(np.frombuffer(data, np.uint8).reshape(shape) for data, shape in pairs)
+    arrays = []
+    for number, shape in enumerate(shapes):
+        written = path.with_name(f"{path.name}-{number}")
+        arrays.append(np.memmap(written, np.uint8, mode="r", shape=shape))
+        written.unlink()
+    return tuple(arrays)
 
 
 def _root() -> Path:

@@ -1,11 +1,12 @@
-"""A process that decodes and cuts pictures, so that a damaged one can end no more than itself.
+"""A process that decodes and cuts pictures and videos, so that a damaged one can end no more than itself.
 
-`python -m deployer.prompt.pixel_worker FD`, started by `pixel_pool.py`. It imports no torch, opens no device
-and ends with the connection.
+`python -m deployer.prompt.pixel_worker FD`, started by `pixel_process.py`. It imports no torch, opens no
+device and ends with the connection.
 """
 
 import signal
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -14,10 +15,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from deployer.config.schema import VisionConfig
+from deployer.prompt.frame_table import frame_table
 from deployer.prompt.image_errors import ImageError
-from deployer.prompt.image_tiles import ImageTiles
+from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.images import open_picture
-from deployer.prompt.pixel_job import PixelJob, PixelReply, PixelSetup
+from deployer.prompt.pixel_job import FramesJob, PixelJob, PixelReply, PixelSetup, ReadyPicture, TableJob
+from deployer.prompt.prepare_video import prepare_video
+from deployer.prompt.video_errors import VideoError
 
 
 def main(descriptor: int) -> int:
@@ -31,34 +36,53 @@ def main(descriptor: int) -> int:
         setup: PixelSetup = connection.recv()
         tiles = ImageTiles(setup.vision, setup.config, uncut_pixels=setup.uncut_pixels)
         while True:
-            job: PixelJob = connection.recv()
-            reply = answer(job, tiles, max_pixels=setup.config.max_image_pixels)
+            job, path = connection.recv()
+            reply = answer(job, path, tiles, setup.config)
             connection.send_bytes(msgspec.msgpack.encode(reply))
     return 0
 
 
-def answer(job: PixelJob, tiles: ImageTiles, *, max_pixels: int) -> PixelReply:
-    """Prepare one picture; its arrays are in the files of the job."""
+def answer(job: PixelJob, path: str, tiles: ImageTiles, limits: VisionConfig) -> PixelReply:
+    """Do a job; its arrays are in the files `<path>-0`, `<path>-1`, ..."""
     try:
-        picture = open_picture(job.data, index=job.index, max_pixels=max_pixels)
-        found = tiles.prepare(
+        if isinstance(job, TableJob):
+            return PixelReply(
+                table=frame_table(
+                    job.data,
+                    index=job.index,
+                    max_pixels=limits.max_image_pixels,
+                    timeout_s=limits.video_timeout_s,
+                )
+            )
+        prepared = _prepared(job, tiles, limits)
+    except (ImageError, VideoError) as error:
+        return PixelReply(fault=error.about, code=error.code)
+    pictures = tuple(
+        ReadyPicture(
+            key=image.key,
+            shapes=tuple(array.shape for array in image.arrays),
+            is_cut=image.is_cut,
+            times=image.times,
+        )
+        for image in prepared
+    )
+    arrays = [array for image in prepared for array in image.arrays]
+    return PixelReply(pictures=pictures, inline=_write(arrays, path))
+
+
+def _prepared(job: PixelJob, tiles: ImageTiles, limits: VisionConfig) -> list[PreparedImage]:
+    if isinstance(job, FramesJob):
+        return prepare_video(job.images, tiles, shared=job.shared, timeout_s=limits.video_timeout_s)
+    assert not isinstance(job, TableJob), "it has no pictures"
+    picture = open_picture(job.data, index=job.index, max_pixels=limits.max_image_pixels)
+    return [
+        tiles.prepare(
             picture, job.fineness, plan=job.plan, shared=job.shared, name="", start=0, rows=(), num_tokens=0
         )
-    except ImageError as error:
-        return PixelReply(fault=error.about, code=error.code)
-    inline = _write(found.arrays, job.path)
-    return PixelReply(
-        key=found.key,
-        shapes=tuple(array.shape for array in found.arrays),
-        is_cut=found.is_cut,
-        inline=inline,
-        decode_begun_s=found.times.decode_begun_s,
-        decode_s=found.times.decode_s,
-        cut_s=found.times.cut_s,
-    )
+    ]
 
 
-def _write(arrays: tuple[NDArray[np.uint8], ...], path: str) -> tuple[bytes, ...] | None:
+def _write(arrays: Sequence[NDArray[np.uint8]], path: str) -> tuple[bytes, ...] | None:
     """Put the arrays where the server maps them; returns them instead where there is no room."""
     plain = [np.ascontiguousarray(array) for array in arrays]
     try:

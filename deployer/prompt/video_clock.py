@@ -23,9 +23,14 @@ class VideoClock:
     def check(self) -> None:
         """Raise VideoError where the time is over."""
         if time.monotonic() > self.deadline_s:
-            raise VideoError(
-                f"finding and decoding its frames took longer than {self.timeout_s:g} s "
-                "(vision.video_timeout_s); send a shorter or smaller video, or ask for fewer frames",
-                code="video_decode_timeout",
-                index=self.index,
-            )
+            raise took_too_long(self.timeout_s, index=self.index)
+
+
+def took_too_long(timeout_s: float, *, index: int) -> VideoError:
+    """Return the error of a video that takes more than `vision.video_timeout_s`."""
+    return VideoError(
+        f"finding and decoding its frames took longer than {timeout_s:g} s (vision.video_timeout_s); send a "
+        "shorter or smaller video, or ask for fewer frames",
+        code="video_decode_timeout",
+        index=index,
+    )

@@ -14,7 +14,7 @@ Codes, stable for clients:
     video_too_many_pixels      more pixels a frame than `vision.max_image_pixels`
     video_too_many_frames      more frames in a request than `vision.max_video_frames`
     video_empty                0 bytes, or no frame
-    video_format_unsupported   not a format of `video_format.py`, no picture in it, or no decoder here
+    video_format_unsupported   not a format of `media_format.py`, no picture in it, or no decoder here
     video_option_refused       `num_frames`, `fps`, `max_pixels` and the like: not this model's, not of such a
                                video, or beyond the deployment's own
     video_placement            in a message that is not the user's

@@ -93,7 +93,7 @@ class Metrics:
         self._engine_figures.phases.pricing = pricing
 
     def watch_pool(self, pool: PixelPool | None) -> None:
-        """Show the figures of the processes that prepare pictures, where there are any."""
+        """Show the figures of the processes that prepare pictures and videos, where there are any."""
         if pool is not None:
             self.registry.register(PoolMetrics(pool))
 

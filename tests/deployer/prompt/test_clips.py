@@ -106,6 +106,16 @@ async def test_steps_are_counted_where_a_family_knows_no_clock(folder: Path) -> 
     await builder.aclose()
 
 
+async def test_a_process_gives_the_same_video(folder: Path, clips: PromptBuilder) -> None:
+    pooled = builder_of(folder, spec(), preprocess_workers=1)
+    one, other = await ask(pooled, clip()), await ask(clips, clip())
+    [ours], [theirs] = one.images, other.images
+    assert one.token_ids == other.token_ids
+    assert (ours.key, ours.plan, ours.notes) == (theirs.key, theirs.plan, theirs.notes)
+    assert np.array_equal(ours.arrays[0], theirs.arrays[0])
+    await pooled.aclose()
+
+
 async def test_pictures_stand_beside_it_with_their_own_token(clips: PromptBuilder) -> None:
     prompt = await ask(clips, ImagePart(source=picture(56, 28)), clip(FrameWish(num_frames=2)))
     still, moving = prompt.images

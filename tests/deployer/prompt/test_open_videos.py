@@ -12,12 +12,12 @@ from prompt_requests import picture
 from prompt_setup import deploy_config, encoded, model_spec
 from videos import data_url, grey, number_of, video
 
-from deployer.prompt import video_file
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.fineness import Fineness
 from deployer.prompt.frame_choice import FrameWish
 from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.messages import ImagePart, Message, Part, TextPart, VideoPart
+from deployer.prompt.video_decoder import VideoDecoder
 from engines.errors import RequestError
 
 
@@ -239,19 +239,19 @@ async def test_a_file_is_closed_at_once_where_a_frame_cannot_be_cut(
         raise MemoryError
 
     last: dict[int, str] = {}  # that was done to each decoder
-    jump, close = video_file._Decoder.jump, video_file._Decoder.close
+    jump, close = VideoDecoder.jump, VideoDecoder.close
 
-    def jumped(decoder: video_file._Decoder, key: int | None) -> None:
+    def jumped(decoder: VideoDecoder, key: int | None) -> None:
         jump(decoder, key)
         last[id(decoder)] = "opened"
 
-    def closed(decoder: video_file._Decoder) -> None:
+    def closed(decoder: VideoDecoder) -> None:
         close(decoder)
         last[id(decoder)] = "closed"
 
     monkeypatch.setattr(ImageTiles, "prepare", broken)
-    monkeypatch.setattr(video_file._Decoder, "jump", jumped)
-    monkeypatch.setattr(video_file._Decoder, "close", closed)
+    monkeypatch.setattr(VideoDecoder, "jump", jumped)
+    monkeypatch.setattr(VideoDecoder, "close", closed)
     with pytest.raises(MemoryError) as error:
         await ask(builder, clip())
     assert error.traceback

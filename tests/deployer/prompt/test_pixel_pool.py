@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from deployer.prompt.assemble import PromptBuilder
 from deployer.prompt.fineness import AS_DEPLOYED
 from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.messages import ImageSize
-from deployer.prompt.pixel_job import PixelJob
-from deployer.prompt.pixel_pool import PREFIX, PixelPool, PixelWorker, pixel_pool
+from deployer.prompt.pixel_job import PictureJob
+from deployer.prompt.pixel_pool import PREFIX, PixelPool, pixel_pool
+from deployer.prompt.pixel_process import PixelWorker
 from deployer.prompt.pixel_worker import answer
 from deployer.serve.metrics import PoolMetrics
 from engines.ipc.owned_folder import LOCK, OwnedFolder
@@ -110,9 +112,9 @@ async def test_a_picture_that_ends_two_processes_is_refused(
 ) -> None:
     ask = PixelWorker.ask
 
-    def ask_the_dead(worker: PixelWorker, job: PixelJob) -> object:
+    def ask_the_dead(worker: PixelWorker, *args: Any, **options: Any) -> object:
         worker.process.kill()
-        return ask(worker, job)
+        return ask(worker, *args, **options)
 
     monkeypatch.setattr(PixelWorker, "ask", ask_the_dead)
     error = await refused(pooled, "a", TWO_TILES)
@@ -148,17 +150,11 @@ def test_without_room_in_shared_memory_the_arrays_come_through_the_connection(tm
     assert vision is not None
     tiles = ImageTiles(vision, config)
     plan = tiles.plan(ImageSize(width=56, height=28), AS_DEPLOYED)
-    job = PixelJob(
-        data=TWO_TILES,
-        index=0,
-        fineness=AS_DEPLOYED,
-        plan=plan,
-        shared=(),
-        path=str(tmp_path / "no" / "such"),
-    )
-    reply = answer(job, tiles, max_pixels=10_000)
+    job = PictureJob(data=TWO_TILES, index=0, fineness=AS_DEPLOYED, plan=plan, shared=())
+    reply = answer(job, str(tmp_path / "no" / "such"), tiles, config)
     assert reply.inline is not None
-    assert [len(data) for data in reply.inline] == [int(np.prod(shape)) for shape in reply.shapes]
+    [ready] = reply.pictures
+    assert [len(data) for data in reply.inline] == [int(np.prod(shape)) for shape in ready.shapes]
 
 
 def test_what_a_killed_server_left_goes_with_the_next_that_has_no_workers(

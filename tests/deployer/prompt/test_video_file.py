@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 from itertools import pairwise
 
+import msgspec
 import pytest
 from videos import number_of, sound, video
 
@@ -45,7 +46,7 @@ def test_frames_are_found_by_their_numbers(format: str, codec: str) -> None:
 @pytest.mark.parametrize(("format", "codec"), [("mp4", "h264"), ("webm", "libvpx-vp9"), ("mpegts", "h264")])
 def test_key_frames_shorten_the_way_and_change_no_frame(format: str, codec: str) -> None:
     file = opened(video(format=format, codec=codec, g="5"))
-    assert len(file.key_times) >= 6
+    assert len(file.table.key_times) >= 6
     assert numbers(file, tuple(range(30))) == list(range(30))
     assert numbers(file, (2, 14, 15, 16, 28)) == [2, 14, 15, 16, 28]
 
@@ -66,7 +67,7 @@ def test_three_hours_cost_what_their_frames_cost() -> None:
 def test_times_ascend() -> None:
     """Frames that refer to later ones are stored behind these."""
     file = opened(video(bf="3"))
-    assert all(one < other for one, other in pairwise(file.times))
+    assert all(one < other for one, other in pairwise(file.table.times))
 
 
 @pytest.mark.parametrize("start", [b"<html>", b"#EXTM3U\nhttp://10.0.0.1/a.ts\n", b'{"a": 1}', b"ffconcat"])
@@ -102,9 +103,18 @@ def test_large_frames_are_refused_by_the_header() -> None:
 
 
 def test_a_frame_of_another_size_is_refused() -> None:
-    file = replace(opened(video()), width=95)
+    file = opened(video())
+    file = replace(file, table=msgspec.structs.replace(file.table, width=95))
     with pytest.raises(VideoError, match="frames of 95x64 and of 96x64 pixels: must be of one size"):
         numbers(file, (0,))
+
+
+def test_a_later_frame_beyond_the_limit_is_refused_before_ffmpeg_decodes_it() -> None:
+    data = video(format="mpegts", count=2) + video(format="mpegts", count=4, size=(512, 512))
+    about = refused(data, "video_unreadable", wanted=(3,), max_pixels=512 * 512)
+    assert about.startswith("frames of 96x64 and of 512x512 pixels")
+    about = refused(data, "video_unreadable", wanted=(3,), max_pixels=10_000)
+    assert about == "damaged or truncated: Invalid data found when processing input"
 
 
 def test_time_runs_out() -> None:

@@ -1,6 +1,7 @@
 """The frames of one video, decoded one after the other; each is cut before the next one is decoded.
 
-No more than one whole frame is in memory at a time, whatever the video's size.
+No more than one whole frame is in memory at a time, whatever the video's size. Called on a thread of the
+server, or by a process of `pixel_pool.py`.
 """
 
 import time
@@ -13,11 +14,23 @@ from PIL import Image
 from deployer.prompt.image_tiles import ImageTiles, PreparedImage
 from deployer.prompt.images import Picture
 from deployer.prompt.planned import PlannedImage
+from deployer.prompt.prepare_clip import prepare_clip
 from deployer.prompt.prepare_picture import prepare_picture
-from deployer.prompt.seen_video import SeenVideo
+from deployer.prompt.seen_video import ClipPart, SeenVideo
 
 
-def prepare_frames(
+def prepare_video(
+    images: Sequence[PlannedImage], tiles: ImageTiles, *, shared: tuple[int, ...], timeout_s: float
+) -> list[PreparedImage]:
+    """Return what a video is in its prompt, one thing or its frames in their order. Raises VideoError."""
+    video = images[0].picture
+    assert isinstance(video, SeenVideo), "a picture is no video"
+    if isinstance(images[0].part, ClipPart):
+        return [prepare_clip(images[0], video, tiles, shared=shared, timeout_s=timeout_s)]
+    return _prepared_frames(images, video, tiles, shared=shared, timeout_s=timeout_s)
+
+
+def _prepared_frames(
     images: Sequence[PlannedImage],
     video: SeenVideo,
     tiles: ImageTiles,
@@ -25,7 +38,6 @@ def prepare_frames(
     shared: tuple[int, ...],
     timeout_s: float,
 ) -> list[PreparedImage]:
-    """Return the frames of a video in their order. Raises VideoError."""
     prepared: list[PreparedImage] = []
     begun_s = time.perf_counter()
     with closing(video.footage.frames(video.chosen, index=video.index, timeout_s=timeout_s)) as decoded:
