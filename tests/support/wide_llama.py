@@ -46,7 +46,7 @@ CONFIG: dict[str, Any] = {
 Answer = list[tuple[int, dict[int, float]]]  # a token and the likeliest ones with their log-probabilities
 
 
-def write_wide_checkpoint(folder: Path, format: WeightFormat | None = None) -> None:
+def write_wide_checkpoint(folder: Path, format: WeightFormat | None = None, *, vocab: int = VOCAB) -> None:
     """Write a Llama of random weights whose activations keep their size, its layers rounded to a format."""
     generator = torch.Generator().manual_seed(0)
 
@@ -55,9 +55,9 @@ def write_wide_checkpoint(folder: Path, format: WeightFormat | None = None) -> N
 
     head_dim, ones = HIDDEN // HEADS, torch.ones(HIDDEN, dtype=torch.bfloat16)
     tensors = {
-        "model.embed_tokens.weight": matrix(VOCAB, HIDDEN) * HIDDEN**0.5,
+        "model.embed_tokens.weight": matrix(vocab, HIDDEN) * HIDDEN**0.5,
         "model.norm.weight": ones,
-        "lm_head.weight": 4 * matrix(VOCAB, HIDDEN),
+        "lm_head.weight": 4 * matrix(vocab, HIDDEN),
     }
     for i in range(LAYERS):
         layer = f"model.layers.{i}"
@@ -72,13 +72,13 @@ def write_wide_checkpoint(folder: Path, format: WeightFormat | None = None) -> N
             f"{layer}.mlp.up_proj.weight": matrix(FFN, HIDDEN),
             f"{layer}.mlp.down_proj.weight": matrix(HIDDEN, FFN),
         }
-    config = CONFIG
+    config = CONFIG | {"vocab_size": vocab}
     if format is not None:
         method = Method(
             format=format, group_size=128, search=False, symmetric=False, act_order=False, damping=0.0,
             vision=False,
         )  # fmt: skip
-        config = CONFIG | {"quantization_config": quantization_config(method, ["lm_head"])}
+        config |= {"quantization_config": quantization_config(method, ["lm_head"])}
         tensors = _rounded(tensors, method)
     save_file(tensors, folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(config))

@@ -14,11 +14,13 @@ from deployer.table import print_table
 from storm import faults
 from storm.latency import latency
 from storm.load import Storm, long_load
+from storm.mixed import mixed
 from storm.overload import overload
 
 Scenario = Callable[[Storm], Coroutine[None, None, Iterator[tuple[str, str]]]]
 SCENARIOS: dict[str, Scenario] = {
     "load": long_load,
+    "mixed": mixed,
     "overload": overload,
     "latency": latency,
     "engine-killed": faults.engine_killed,

@@ -19,6 +19,7 @@ from live_server import LiveServer, live_server
 from storm.clients import Outcome, ask, bodies, closed, counted, new_client
 from storm.load import Storm
 from storm.machine import with_word
+from storm.watch import held_at_rest
 
 IN_FLIGHT = 32
 Figures = Iterator[tuple[str, str]]
@@ -70,19 +71,8 @@ async def clients_gone(storm: Storm) -> Figures:
     with live_server(*storm.words) as server:
         asked = bodies(2 * IN_FLIGHT, stream="gone", output_tokens=400)[1::2]  # the streamed ones
         await asyncio.gather(*(_hangs_up(server.url, body) for body in asked))
-        begin = time.perf_counter()
-        held = ("deployer_sequences_running", "deployer_sequences_waiting", "deployer_kv_pages_used")
-        while any([await asyncio.to_thread(server.figure, name) for name in held]):
-            if time.perf_counter() - begin > 30:
-                break
-            await asyncio.sleep(0.05)
-        left = [f"{name.removeprefix('deployer_')} {server.figure(name) or 0:.0f}" for name in held]
-        return iter(
-            (
-                ("hung up", f"{len(asked)} streams after their first bytes"),
-                ("held then", f"{', '.join(left)} after {time.perf_counter() - begin:.1f} s"),
-            )
-        )
+        held = await held_at_rest(server, patience_s=30.0)
+        return iter((("hung up", f"{len(asked)} streams after their first bytes"), ("held then", held)))
 
 
 async def disk_full(storm: Storm) -> Figures:

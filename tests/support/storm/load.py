@@ -124,19 +124,25 @@ def _costs(watch: Watch, outcomes: list[Outcome]) -> list[tuple[str, str]]:
     """Return the rate, and what each part took of memory and of the cores."""
     if len(watch.samples) < 2:
         return []
-    first, last = watch.samples[0], watch.samples[-1]
     rows = [("requests a second", f"{len(outcomes) / watch.seconds:.1f}")]
     if any(one.end == "ok" for one in outcomes):
         rows.append(("p99 of a request", f"{p99_ms(outcomes):.0f} ms"))
+    return [*rows, *memory_rows(watch, len(outcomes))]
+
+
+def memory_rows(watch: Watch, num_requests: int) -> list[tuple[str, str]]:
+    """Return what each part took of memory and of the cores, over so many requests."""
+    rows = []
+    first, last = watch.samples[0], watch.samples[-1]
     for part in last.memory_mib:
         cores = watch.cores(part, since=first, until=last)
-        each_ms = (last.cpu_s[part] - first.cpu_s.get(part, 0.0)) / max(len(outcomes), 1) * 1e3
+        each_ms = (last.cpu_s[part] - first.cpu_s.get(part, 0.0)) / max(num_requests, 1) * 1e3
         grown = watch.last_growth_mib(part)
         rows += [
             (f"{part}: memory by quarters of the time", watch.quarters(part)),
             (
                 f"{part}: from the third quarter to the last",
-                f"{grown:+.1f} MiB in {len(outcomes) / 4:.0f} requests",
+                f"{grown:+.1f} MiB in {num_requests / 4:.0f} requests",
             ),
             (f"{part}: CPU", f"{cores:.2f} cores, {each_ms:.2f} ms a request"),
         ]

@@ -1,11 +1,25 @@
 """A running server seen from outside, sample by sample: memory and CPU time of its processes."""
 
+import asyncio
 import time
 from dataclasses import dataclass, field
 
 from live_server import LiveServer
 
 from storm.machine import cpu_s, family, memory_mib
+
+HELD = ("deployer_sequences_running", "deployer_sequences_waiting", "deployer_kv_pages_used")
+
+
+async def held_at_rest(server: LiveServer, *, patience_s: float) -> str:
+    """Return what the engine still holds for requests, once it is nothing or the patience is over."""
+    begin = time.perf_counter()
+    while any([await asyncio.to_thread(server.figure, name) for name in HELD]):
+        if time.perf_counter() - begin > patience_s:
+            break
+        await asyncio.sleep(0.05)
+    left = [f"{name.removeprefix('deployer_')} {server.figure(name) or 0:.0f}" for name in HELD]
+    return f"{', '.join(left)} after {time.perf_counter() - begin:.1f} s"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
