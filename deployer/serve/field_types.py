@@ -21,7 +21,7 @@ AnswerTokensOrNone = Annotated[int, Field(ge=0, lt=INT64, json_schema_extra={"fo
 TokenId = Annotated[int, Field(ge=0, lt=2**31, json_schema_extra={"format": TOKEN_ID})]
 LogitBias = Annotated[
     dict[str, Annotated[float, Field(ge=-100, le=100)]],
-    Field(json_schema_extra={"format": TOKEN_ID_KEYS, "propertyNames": {"pattern": "^[0-9]+$"}}),
+    Field(json_schema_extra={"format": TOKEN_ID_KEYS, "propertyNames": {"pattern": "^(0|[1-9][0-9]*)$"}}),
 ]
 StopText = Annotated[str, Field(min_length=1)]
 

@@ -60,7 +60,15 @@ async def body_rules(
 
 
 def _logit_bias(bias: dict[str, float], vocab: int) -> dict[int, float]:
-    wrong = sorted(key for key in bias if not (key.isascii() and key.isdigit() and int(key) < vocab))
+    last = str(vocab - 1)
+    # By their digits: an id of thousands is no number to Python, and `05` would be a second one for 5.
+    wrong = sorted(
+        key
+        for key in bias
+        if not (key.isascii() and key.isdigit())
+        or (key[0] == "0" and key != "0")
+        or (len(key), key) > (len(last), last)
+    )
     if wrong:
         raise invalid(
             f"`logit_bias`: {_listed(wrong)}: keys are token ids from 0 to {vocab - 1}", param="logit_bias"
@@ -69,5 +77,5 @@ def _logit_bias(bias: dict[str, float], vocab: int) -> dict[int, float]:
 
 
 def _listed(values: Iterable[str]) -> str:
-    shown = [f"`{value}`" for value in values]
+    shown = [f"`{value if len(value) <= 40 else value[:37] + '...'}`" for value in values]
     return ", ".join(shown[:8]) + (" ..." if len(shown) > 8 else "")

@@ -74,6 +74,8 @@ async def test_the_last_seed_is_followed_by_the_first(api: httpx.AsyncClient, en
         ({"bad_token_ids": [258]}, "bad_token_ids", "end at 257"),
         ({"logit_bias": {"999": 1}}, "logit_bias", "`999`"),
         ({"logit_bias": {"red": 1, "-1": 1}}, "logit_bias", "`-1`, `red`"),
+        ({"logit_bias": {"5" * 5000: 1}}, "logit_bias", f"`{'5' * 37}...`:"),
+        ({"logit_bias": {"5": 1, "05": 2}}, "logit_bias", "`05`"),
         ({"min_new_tokens": 9, "max_tokens": 8}, "min_new_tokens", "8 tokens"),
     ],
 )
