@@ -13,6 +13,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 MOST_GATHERED = 256  # bytes a rank brings to `TpGroup.gather`, its length included
+# Since 2.13 torch calls it all_gather_single and warns of the older name.
+_gather_single = getattr(dist, "all_gather_single", None) or dist.all_gather_into_tensor
 
 
 class Sums(Protocol):
@@ -58,7 +60,7 @@ class TpGroup:
         if self.size == 1:
             return x
         parts = x.new_empty(self.size * x.shape[0], *x.shape[1:])
-        dist.all_gather_into_tensor(parts, x.contiguous())
+        _gather_single(parts, x.contiguous())
         return torch.cat(parts.chunk(self.size), dim=-1)
 
     def gather(self, own: bytes, device: torch.device) -> list[bytes]:

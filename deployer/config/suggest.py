@@ -3,9 +3,18 @@
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
-# what a choice is called elsewhere
 MOST_SHOWN = 40  # names; a longer list is no help on a terminal
-_OTHER_NAMES = {"gpu": "cuda", "bf16": "bfloat16", "fp16": "float16", "half": "float16", "fp32": "float32"}
+# what a choice is called elsewhere
+_OTHER_NAMES = {
+    "gpu": "cuda",
+    "bf16": "bfloat16",
+    "fp16": "float16",
+    "half": "float16",
+    "fp32": "float32",
+    "smooth_quant": "int8",
+    "8": "int8",
+    "4": "int4",
+}
 
 
 def near(word: str, known: Iterable[str], *, limit: int = 3) -> list[str]:

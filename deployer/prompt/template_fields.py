@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deployer.config.schema import ChatTemplateConfig
+from deployer.config.suggest import way_out
 from deployer.errors import ConfigError
 from deployer.prompt.turn_words import WORDS
 
@@ -27,14 +28,21 @@ def with_fields_file(config: ChatTemplateConfig, *, known_templates: list[str]) 
 
     A `model_name` that is a template here names the one whose words are replaced. Any other name means that
     the file says all words, and what it leaves out is empty; contents and pictures are written as the
-    configured template writes them. Raises ConfigError with everything that is wrong with the file.
+    configured template writes them. Raises ConfigError with everything that is wrong with the file, a name
+    without words around turns included: that is a template's name, written otherwise.
     """
     if not is_fields_file(config):
         return config
     assert config.file is not None, "a file of fields has a name"
-    given = _read(Path(config.file).expanduser(), where=f"chat_template.file={config.file}")
+    where = f"chat_template.file={config.file}"
+    given = _read(Path(config.file).expanduser(), where=where)
     named = given.pop("model_name", None)
     if named is not None and named not in known_templates:
+        if given.get("capability") != "completion" and not (given.get("user") or given.get("assistant")):
+            known = way_out(named, known_templates, kind="templates")
+            raise ConfigError(
+                [f"{where}: `model_name` is {named!r}, and neither `user` nor `assistant` is said: {known}"]
+            )
         given = dict.fromkeys(_TEXTS, "") | given
     name = named if named in known_templates else config.name
     stop_words = given.pop("stop_words", None) or []

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from starlette.requests import ClientDisconnect, Request
 
+from deployer.config.suggest import quoted
 from deployer.serve.api_errors import ApiError, ApiFault, invalid
 from deployer.serve.field_types import NO_SUCH
 from deployer.serve.strict_body import Body
@@ -80,6 +81,8 @@ def body_error(error: ValidationError, kind: type[BaseModel]) -> ApiError:
     messages = [_message(fault, kind) for fault in faults[:MAX_FAULTS]]
     if len(faults) > MAX_FAULTS:
         messages.append(f"and {len(faults) - MAX_FAULTS} more")
+    if any(_is_strange(fault, kind) for fault in faults):
+        messages.append(f"this path takes {quoted(_served(kind))}")
     return invalid("; ".join(messages), param=_place(faults[0]) or None)
 
 
@@ -157,14 +160,19 @@ def _refusal(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
 
 
 def _known(loc: tuple[int | str, ...], kind: type[BaseModel]) -> str:
-    """Return what is known near a field, or at the top of the body where nothing is."""
-    if len(loc) != 1:
-        return ": leave it out"
-    served = sorted(name for name, field in kind.model_fields.items() if field.annotation is not NoneType)
-    if near := difflib.get_close_matches(str(loc[0]), served, n=1):
-        return f"; known near it: `{near[0]}`"
-    listed = ", ".join(f"`{name}`" for name in served)
-    return f": leave it out; this path takes {listed}"
+    """Return what is known near a field at the top of the body."""
+    near = difflib.get_close_matches(str(loc[0]), _served(kind), n=1) if len(loc) == 1 else []
+    return f"; known near it: `{near[0]}`" if near else ": leave it out"
+
+
+def _is_strange(fault: Mapping[str, Any], kind: type[BaseModel]) -> bool:
+    """Tell whether a field at the top of the body is like none that the path takes."""
+    unknown = fault["type"] == "extra_forbidden" and len(fault["loc"]) == 1
+    return unknown and not difflib.get_close_matches(str(fault["loc"][0]), _served(kind), n=1)
+
+
+def _served(kind: type[BaseModel]) -> list[str]:
+    return sorted(name for name, field in kind.model_fields.items() if field.annotation is not NoneType)
 
 
 def _shown(value: object) -> str:

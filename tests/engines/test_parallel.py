@@ -21,7 +21,7 @@ dist.destroy_process_group()
 
 
 def test_two_ranks_sum_and_gather(tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "ignore", "-c", RANK]
+    command = [sys.executable, "-W", "error::FutureWarning", "-c", RANK]
     ranks = [
         subprocess.Popen([*command, str(rank), str(tmp_path / "store")], stdout=subprocess.PIPE, text=True)
         for rank in range(2)

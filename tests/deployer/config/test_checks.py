@@ -37,6 +37,8 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["+quant_policy=4"], "is now quantization.kv; write quantization.kv=int4"),
         (["engine.quant_policy=42"], "is now quantization.kv: none for 0, int4 for 4, int8 for 8"),
         (["engine.model_format=awq"], "is now quantization.weights; write quantization.weights=awq"),
+        (["quantization.weights=smooth_quant"], "nearest: `int8`"),
+        (["quantization.kv=8"], "nearest: `int8`"),
         (["engine.block_size=64"], "is now engine.cache_block_seq_len"),
         (["engine.revision=main"], "is now model.revision"),
         (["engine.eviction_type=recompute"], "there is one way, recompute"),

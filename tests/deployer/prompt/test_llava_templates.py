@@ -15,6 +15,7 @@ TEMPLATES = {
     "llava-v1": ("llava", "llava_v1", "<image>"),
     "llava-mistral": ("llava", "mistral_instruct", "<image>"),
     "llava-chatml": ("llava", "chatml_direct", "<image>"),
+    "vicuna": ("mini_gemini", "vicuna_v1", "<image>"),
     "mini-gemini-vicuna": ("mini_gemini", "vicuna_v1", "<image>"),
     "yi-vl": ("yi_vl", "mm_default", "<image_placeholder>"),
     "deepseek-vl": ("deepseek_vl", "deepseek", "<image_placeholder>"),

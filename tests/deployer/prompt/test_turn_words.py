@@ -146,6 +146,17 @@ async def test_what_a_json_of_another_name_leaves_out_is_empty(folder: Path) -> 
     assert (await asked(builder(folder, name="qwen", file=file))).replace("<s>", "") == "<U>q"
 
 
+def test_a_name_without_words_around_turns_is_a_template_written_otherwise(folder: Path) -> None:
+    file = fields_file(folder, model_name="internvl2_internlm2", meta_instruction="be brief")
+    with pytest.raises(ConfigError, match=r"is 'internvl2_internlm2', .*: nearest templates: `internvl2-int"):
+        builder(folder, file=file)
+
+
+async def test_a_completion_needs_no_words_around_turns(folder: Path) -> None:
+    file = fields_file(folder, model_name="mine", capability="completion")
+    assert (await asked(builder(folder, name="qwen", file=file))).replace("<s>", "") == "q"
+
+
 def test_what_is_wrong_with_a_json_is_told_together(folder: Path) -> None:
     file = fields_file(folder, usr="x", eoh=3, capability="python", stop_words="a")
     with pytest.raises(ConfigError) as caught:

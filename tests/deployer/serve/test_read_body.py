@@ -156,6 +156,16 @@ async def test_a_field_that_is_not_served_says_so_and_null_passes(
     assert reply.status_code == 200
 
 
+async def test_unknown_fields_without_a_neighbour_are_told_once_what_the_path_takes(
+    api: httpx.AsyncClient,
+) -> None:
+    message = (await refused(api, {**CHAT, "xyzzy": 1, "do_preprocess": True}))["message"]
+    assert message.startswith(
+        "unknown field `xyzzy`: leave it out; unknown field `do_preprocess`: leave it out; "
+    )
+    assert message.count("this path takes `bad_token_ids`, ") == 1
+
+
 async def test_all_faults_are_named_at_once(api: httpx.AsyncClient) -> None:
     error = await refused(api, {"temperature": 9, "topp": 1})
     for part in ("`messages` is missing", "`temperature`: ", "unknown field `topp`"):
