@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from deployer.bench.token_samples import TokenRow
 from deployer.config.schema import DeployConfig
 from deployer.plan.case import Case, case_of
+from deployer.plan.decoder_work import DecoderWork, decoder_work
 from deployer.plan.hardware import Hardware, is_named
 from deployer.plan.rates import Rates, limit
-from deployer.plan.step_times import DecoderWork, decode_time, decoder_work, encode_time, prefill_time
+from deployer.plan.step_times import decode_time, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart, weight_parts
 from engines.spec import ModelSpec
 

@@ -3,13 +3,14 @@
 from dataclasses import dataclass
 
 from deployer.plan.case import Case
+from deployer.plan.decoder_work import DecoderWork, decoder_work
 from deployer.plan.limits import BatchLimit, ContextLimit, Limit, largest_batch, largest_context
 from deployer.plan.memory import Memory, memory_of
 from deployer.plan.options import PlanOptions
 from deployer.plan.pictures import PicturePrice, picture_prices
 from deployer.plan.rates import expected, limit
 from deployer.plan.roofline import Bound
-from deployer.plan.step_times import DecoderWork, decode_time, decoder_work, encode_time, prefill_time
+from deployer.plan.step_times import decode_time, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart, weight_parts
 from deployer.plan.workload import Workload, WorkloadTimes, workload_of, workload_times
 

@@ -1,7 +1,7 @@
 """The least time that a device needs for what an engine's steps had to do, by the planner's arithmetic."""
 
+from deployer.plan.decoder_work import DecoderWork
 from deployer.plan.rates import Rates
-from deployer.plan.step_times import DecoderWork
 from engines.stats import PhaseFigures
 
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deployer.plan.case import Case
+from deployer.plan.decoder_work import DecoderWork
 from deployer.plan.rates import Rates
-from deployer.plan.step_times import DecoderWork, encode_time, prefill_time
+from deployer.plan.step_times import encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart
 
 

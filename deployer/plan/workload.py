@@ -8,9 +8,10 @@ requests a second         1 / (encode + read + output tokens * step / batch): ev
 from dataclasses import dataclass
 
 from deployer.plan.case import Case
+from deployer.plan.decoder_work import DecoderWork
 from deployer.plan.options import PlanOptions
 from deployer.plan.rates import Rates
-from deployer.plan.step_times import DecoderWork, decode_time, encode_time, prefill_time
+from deployer.plan.step_times import decode_time, encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart
 from engines.vision.parts import ImagePlan
 

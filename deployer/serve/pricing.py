@@ -11,9 +11,10 @@ import yaml
 from deployer.assets import resource_dir
 from deployer.config.schema import DeployConfig
 from deployer.plan.case import Case, case_of
+from deployer.plan.decoder_work import DecoderWork, decoder_work
 from deployer.plan.hardware import Hardware
 from deployer.plan.rates import Rates, expected, limit
-from deployer.plan.step_times import DecoderWork, decoder_work, encode_time, prefill_time
+from deployer.plan.step_times import encode_time, prefill_time
 from deployer.plan.weight_bytes import WeightPart, weight_parts
 from engines.messages import Ready
 from engines.spec import ModelSpec

@@ -7,10 +7,10 @@ from typing import Any
 import yaml
 
 from deployer.plan.case import Case
+from deployer.plan.decoder_work import decoder_work
 from deployer.plan.hardware import Hardware, Shares, Tflops
 from deployer.plan.options import PlanOptions
 from deployer.plan.rates import limit
-from deployer.plan.step_times import decoder_work
 from deployer.plan.weight_bytes import weight_parts
 from deployer.serve.pricing import Pricing
 from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions

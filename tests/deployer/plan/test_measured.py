@@ -6,8 +6,9 @@ import pytest
 from plan_cases import case, with_copy
 
 from deployer.plan.case import Case
+from deployer.plan.decoder_work import decoder_work
 from deployer.plan.rates import expected
-from deployer.plan.step_times import decode_time, decoder_work, encode_time, prefill_time
+from deployer.plan.step_times import decode_time, encode_time, prefill_time
 from deployer.plan.weight_bytes import weight_parts
 from engines.quant.weight_quant import WeightFormat
 

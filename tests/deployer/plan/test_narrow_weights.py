@@ -5,11 +5,12 @@ from plan_cases import case, options, with_copy
 
 from deployer.plan.case import Case
 from deployer.plan.cautions import cautions
+from deployer.plan.decoder_work import decoder_work
 from deployer.plan.figures import figures_of
 from deployer.plan.memory import memory_of
 from deployer.plan.narrow_weights import narrow_weights
 from deployer.plan.rates import expected, limit
-from deployer.plan.step_times import decode_time, decoder_work, prefill_time
+from deployer.plan.step_times import decode_time, prefill_time
 from deployer.plan.weight_bytes import bytes_of, weight_parts
 from deployer.plan.workspace import decoder_bytes
 from engines.turbomind.ops.linear_choice import reads_bf12

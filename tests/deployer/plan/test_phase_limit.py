@@ -4,9 +4,10 @@ import pytest
 from plan_cases import case, with_copy
 
 from deployer.plan.case import Case
+from deployer.plan.decoder_work import decoder_work
 from deployer.plan.phase_limit import phase_limit_s
 from deployer.plan.rates import limit
-from deployer.plan.step_times import decode_time, decoder_work, prefill_time
+from deployer.plan.step_times import decode_time, prefill_time
 from deployer.plan.weight_bytes import weight_parts
 from engines.stats import PhaseFigures
 

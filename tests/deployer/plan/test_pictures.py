@@ -2,9 +2,9 @@ from dataclasses import replace
 
 from plan_cases import case
 
+from deployer.plan.decoder_work import decoder_work
 from deployer.plan.pictures import PicturePrice, picture_prices
 from deployer.plan.rates import limit
-from deployer.plan.step_times import decoder_work
 from deployer.plan.weight_bytes import weight_parts
 
 

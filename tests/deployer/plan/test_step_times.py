@@ -11,8 +11,9 @@ import pytest
 from plan_cases import case, with_copy
 
 from deployer.plan.case import Case
+from deployer.plan.decoder_work import decoder_work
 from deployer.plan.rates import expected, limit
-from deployer.plan.step_times import decode_time, decoder_work, encode_time, prefill_time, tile_flops
+from deployer.plan.step_times import decode_time, encode_time, prefill_time, tile_flops
 from deployer.plan.weight_bytes import weight_parts
 from engines.quant.weight_quant import WeightQuant
 
@@ -239,6 +240,19 @@ def test_a_sliding_window_bounds_what_is_read() -> None:
     decoder = replace(case().spec.decoder, sliding_window=1024)
     windowed = replace(case(), spec=replace(case().spec, decoder=decoder))
     assert decode_rate(windowed, 8, context=16384) == pytest.approx(decode_rate(case(), 8, context=1024))
+
+
+def test_a_sliding_window_bounds_what_a_long_prompt_attends_to() -> None:
+    decoder = replace(case().spec.decoder, sliding_window=1024)
+    windowed = replace(case(), spec=replace(case().spec, decoder=decoder))
+    work = decoder_work(windowed, weight_parts(windowed))
+
+    def attention_s(what: Case, tokens: int) -> float:
+        return prefill_time(what, work, limit(what), tokens=tokens).attention_s
+
+    assert attention_s(windowed, 1024) == attention_s(case(), 1024)
+    # The first 1,024 see half of them on average, all others 1,024.
+    assert attention_s(windowed, 131_072) == pytest.approx(attention_s(case(), 1024) * (1 + 2 * 127))
 
 
 def _scheduler(tokens: int):  # type: ignore[no-untyped-def]  # one field of the shipped options

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from plan_cases import case, options
 
+from deployer.plan.decoder_work import decoder_work
 from deployer.plan.rates import limit
-from deployer.plan.step_times import decoder_work
 from deployer.plan.weight_bytes import weight_parts
 from deployer.plan.workload import WorkloadTimes, workload_of, workload_times
 
