@@ -5,12 +5,17 @@ from pathlib import PurePosixPath
 from typing import Any
 
 from engines.families.config_section import ConfigSection
-from engines.vision.towers.clip_vit_spec import ClipVitSpec
+from engines.vision.towers.clip_vit_spec import Activation, ClipVitSpec
 from engines.weights.companion_folder import companion_folder
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
+ACTIVATIONS: Mapping[str, Activation] = {
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "quick_gelu": "quick_gelu",
+}
 LARGE_336: Mapping[str, Any] = {
     "hidden_size": 1024,
     "intermediate_size": 4096,
@@ -56,8 +61,6 @@ def named_clip(section: ConfigSection, key: str, *, select_layer: int, keep_clas
 
 def read_clip(section: ConfigSection, *, select_layer: int, keep_class_token: bool) -> ClipVitSpec:
     """Return the tower of a CLIPVisionConfig; absent keys take the defaults of that class."""
-    activations = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
-    activation = section.choice("hidden_act", activations, "quick_gelu")
     num_layers = section.integer("num_hidden_layers", 12)
     if not -num_layers - 1 <= select_layer <= num_layers:
         section.fault("num_hidden_layers", f"must cover the layer that features are taken of, {select_layer}")
@@ -76,11 +79,7 @@ def read_clip(section: ConfigSection, *, select_layer: int, keep_class_token: bo
         num_heads=num_heads,
         ffn=section.integer("intermediate_size", 3072),
         norm_eps=section.number("layer_norm_eps", 1e-5),
-        activation="gelu"
-        if activation == "gelu"
-        else "gelu_tanh"
-        if activation == "gelu_tanh"
-        else "quick_gelu",
+        activation=section.choice("hidden_act", ACTIVATIONS, "quick_gelu"),
         select_layer=select_layer,
         keep_class_token=keep_class_token,
     )

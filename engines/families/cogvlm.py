@@ -79,9 +79,8 @@ def read(section: ConfigSection) -> ModelSpec:
 
 
 def _decoder(section: ConfigSection, *, is_second: bool) -> DecoderSpec:
-    section.choice("hidden_act", {"silu": "silu"}, "silu")
-    if section.flag("tie_word_embeddings", False):
-        section.fault("tie_word_embeddings", "must be false")
+    section.must_be("hidden_act", "silu")
+    section.must_be("tie_word_embeddings", False)
     hidden, heads = section.integer("hidden_size", 4096), section.integer("num_attention_heads", 32)
     kv_heads = section.integer("num_multi_query_heads", heads)
     if hidden % heads:

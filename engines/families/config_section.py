@@ -8,9 +8,12 @@ A getter that meets a fault notes it and returns a harmless stand-in (1 for numb
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from engines.errors import CheckpointError
+
+Choice = TypeVar("Choice")
+MOST = (1 << 31) - 1  # of an integer: no size of a network is larger
 
 
 class ConfigSection:
@@ -80,10 +83,18 @@ class ConfigSection:
         value = self.values.get(key)
         if value is None and default is not None:
             return default
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= MOST:
             self.fault(key, "must be a positive integer")
             return 1
         return value
+
+    def integers(self, key: str, *, least: int = 1) -> tuple[int, ...]:
+        """Return a list of integers, none below `least`; at least one."""
+        value = self.values.get(key)
+        if isinstance(value, list) and value and all(type(v) is int and least <= v <= MOST for v in value):
+            return tuple(value)
+        self.fault(key, f"must be a list of integers from {least} on")
+        return (1,)
 
     def signed(self, key: str, default: int) -> int:
         """Return an integer of either sign."""
@@ -111,7 +122,14 @@ class ConfigSection:
             return default
         return value
 
-    def choice(self, key: str, choices: Mapping[str, str], default: str) -> str:
+    def must_be(self, key: str, right: str | bool | float, *, why: str = "") -> None:
+        """Hold a key to the one value that is read; it may be absent or null. `why` ends the message."""
+        value = self.values.get(key)
+        if value is not None and (value != right or isinstance(value, bool) != isinstance(right, bool)):
+            shown = str(right).lower() if isinstance(right, bool) else right
+            self.fault(key, f"must be {shown}{why and f': {why}'}")
+
+    def choice(self, key: str, choices: Mapping[str, Choice], default: str) -> Choice:
         """Return what the value maps to; `choices` lists every value that is understood."""
         value = self.values.get(key)
         if value is None:

@@ -14,6 +14,7 @@ from engines.families.decoders.llama import LLAMA
 from engines.families.deepseek_vl_names import VISION_IGNORED, vision_rules
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
+from engines.families.hard_coded import stated
 from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.high_low_spec import HighLowSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
@@ -71,7 +72,7 @@ def _single(section: ConfigSection) -> VisionSpec:
     params = section.nested("vision_config").nested("params")
     tower = _siglip(section, params)
     aligner = section.nested("aligner_config").nested("params")
-    aligner.choice("projector_type", {"mlp_gelu": "mlp_gelu"}, "mlp_gelu")
+    aligner.must_be("projector_type", "mlp_gelu")
     processor = section.beside("preprocessor_config.json")
     mean, std = (
         HALF if processor is None else _triple(processor, key, HALF) for key in ("image_mean", "image_std")
@@ -89,11 +90,10 @@ def _single(section: ConfigSection) -> VisionSpec:
 def _hybrid(section: ConfigSection) -> VisionSpec:
     params = section.nested("vision_config").nested("params")
     high, low = params.nested("high_res_cfg"), params.nested("low_res_cfg")
-    params.choice("concat_type", {"tuple": "tuple"}, "tuple")
+    params.must_be("concat_type", "tuple")
     aligner = section.nested("aligner_config").nested("params")
-    wanted = "low_high_hybrid_split_mlp_gelu"
-    aligner.choice("projector_type", {wanted: wanted}, wanted)
-    if aligner.integer("depth", 1) != 2:
+    aligner.must_be("projector_type", "low_high_hybrid_split_mlp_gelu")
+    if aligner.integer("depth", 1) != 2:  # 1 where there is no such key
         aligner.fault("depth", "must be 2")
     sam, siglip = _sam(section, high), _siglip(section, low)
     rows = (siglip.image // siglip.patch) ** 2
@@ -149,7 +149,9 @@ def _siglip(section: ConfigSection, params: ConfigSection) -> ClipVitSpec:
 def _sam(section: ConfigSection, params: ConfigSection) -> SamVitSpec:
     table = _table(section, params, "sam_b_downsample")
     width, image = table.integer("width"), params.integer("image_size")
-    halved, hidden = (table.values.get("downsample_channels") or (1, 1))[:2]
+    channels = table.integers("downsample_channels")
+    if len(channels) != 2:
+        table.fault("downsample_channels", "must be of two halvings")
     if params.signed("select_layer", -1) != -1:
         params.fault("select_layer", "must be -1")
     if image % SAM_PATCH:
@@ -158,25 +160,24 @@ def _sam(section: ConfigSection, params: ConfigSection) -> SamVitSpec:
         image=image,
         patch=SAM_PATCH,
         width=width,
-        hidden=hidden,
+        hidden=channels[-1],
         num_layers=table.integer("layers"),
         num_heads=table.integer("heads"),
         ffn=4 * width,
         norm_eps=NORM_EPS,
         window=SAM_WINDOW,
-        global_layers=tuple(table.values.get("global_attn_indexes") or (0,)),
+        global_layers=table.integers("global_attn_indexes", least=0),
         neck=table.integer("prompt_embed_dim"),
-        halved=halved,
+        halved=channels[0],
         resized=SAM_RESIZED,
     )
 
 
 def _table(section: ConfigSection, params: ConfigSection, default: str) -> ConfigSection:
     """Return the sizes of the tower that `model_name` names."""
-    own = section.values.get(OWN_TABLE)
-    tables = {**TABLES, **own} if isinstance(own, Mapping) else TABLES
-    name = params.choice("model_name", {known: known for known in tables}, default)
-    return params.made("model_name", tables[name])
+    own = stated(section, OWN_TABLE, {})
+    name = params.choice("model_name", {known: known for known in (*TABLES, *own.values)}, default)
+    return own.nested(name) if name in own.values else params.made("model_name", TABLES[name])
 
 
 def _triple(section: ConfigSection, key: str, default: Triple) -> Triple:

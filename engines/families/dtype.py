@@ -13,5 +13,5 @@ def read_dtype(*sections: ConfigSection) -> Dtype:
     for section in sections:
         for key in ("torch_dtype", "dtype"):
             if section.values.get(key) is not None:
-                return KNOWN[section.choice(key, {name: name for name in KNOWN}, "float32")]
+                return section.choice(key, KNOWN, "float32")
     return "float32"

@@ -43,16 +43,14 @@ def eva_clip_rules(prefix: str) -> tuple[Rule, ...]:
 
 def read_eva_clip(section: ConfigSection, *, merged: bool) -> EvaClipSpec:
     """Return the tower of a `vision_config`; `merged`: four of its patches make one row."""
-    section.choice("hidden_act", {"gelu": "gelu"}, "gelu")
-    if section.integer("in_channels", 3) != 3:
-        section.fault("in_channels", "must be 3")
+    section.must_be("hidden_act", "gelu")
+    section.must_be("in_channels", 3)
     image, patch = section.integer("image_size"), section.integer("patch_size", 14)
     side = image // patch
     if image % patch or (merged and side % 2):
         rule = "an even number of patches" if merged else "whole patches"
         section.fault("image_size", f"must be {rule} of {patch} pixels")
-    if section.integer("num_positions", side**2 + 1) != side**2 + 1:
-        section.fault("num_positions", f"must be the patches and the class token, {side**2 + 1}")
+    section.must_be("num_positions", side**2 + 1, why="the patches and the class token")
     hidden, num_heads = section.integer("hidden_size"), section.integer("num_heads")
     if hidden % num_heads:
         section.fault("num_heads", f"must divide hidden_size, {hidden}")

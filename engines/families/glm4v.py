@@ -78,8 +78,7 @@ def name_rules(spec: ModelSpec) -> NameRules:
 
 def _decoder(section: ConfigSection) -> DecoderSpec:
     for key, right in FLAGS.items():
-        if section.flag(key, right) is not right:
-            section.fault(key, f"must be {str(right).lower()}")
+        section.must_be(key, right)
     hidden, heads = section.integer("hidden_size", 4096), section.integer("num_attention_heads", 32)
     head_dim = section.integer("kv_channels", 128)
     is_grouped = section.flag("multi_query_attention", False)

@@ -10,19 +10,33 @@ from engines.families.config_section import ConfigSection
 from engines.families.decoders import decoder_rules, read_decoder
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
+from engines.families.intern_vit_config import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Layout,
+    frames,
+    read_intern_vit,
+    shuffle_factor,
+)
 from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
-from engines.vision.towers.intern_vit_spec import InternVitSpec
-from engines.vision.video_spec import VideoSpec
 from engines.weights.rules import NameRules, prefixed, rows
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-# Of a video, as the model cards of InternVL2 ask about one.
-FRAME_LABEL = "Frame{}: "
-NUM_FRAMES = 8
+# Keys and defaults of InternVisionConfig.
+LAYOUT = Layout(
+    qkv_bias="qkv_bias",
+    qk_norm="qk_normalization",
+    select_layer="select_layer",
+    image=224,
+    hidden=3200,
+    num_layers=48,
+    num_heads=25,
+    ffn=12800,
+    norm="rms_norm",
+    has_qk_norm=True,
+)
 
 LAYER = "vision_model.encoder.layers.{i}."
 TARGET = "vision.layers.{i}."
@@ -76,49 +90,20 @@ def name_rules(spec: ModelSpec) -> NameRules:
 
 
 def _vision(section: ConfigSection, tower_section: ConfigSection) -> VisionSpec:
-    tower = _tower(tower_section, select_layer=section.signed("select_layer", -1))
+    tower = read_intern_vit(tower_section, LAYOUT, select_layer=section.signed("select_layer", -1))
     pixels = _pixels(section, image=section.integer("force_image_size", tower.image))
-    downsample = section.number("downsample_ratio", 0.5)
-    factor = round(1 / downsample)
+    if pixels.image % tower.patch:
+        section.fault("force_image_size", f"must be a multiple of patch_size, {tower.patch}")
     grid = pixels.image // tower.patch
-    if pixels.image % tower.patch or abs(factor * downsample - 1) > 1e-6 or grid % factor:
-        section.fault("downsample_ratio", f"must be 1/n where n divides the {grid} patches of a side")
-    version = section.choice("ps_version", {"v1": "v1", "v2": "v2"}, "v1")
+    factor = shuffle_factor(section, grid=grid)
     return VisionSpec(
         towers=(replace(tower, tile=pixels.image),),
         projector=PixelShuffleMlpSpec(
-            downsample=downsample,
-            shuffle_version="v1" if version == "v1" else "v2",
+            factor=factor, shuffle_version=section.choice("ps_version", {"v1": "v1", "v2": "v2"}, "v1")
         ),
         pixels=pixels,
         assembly=TilesSpec(rows_per_tile=(grid // factor) ** 2),
-        video=VideoSpec(choice="segments", label=FRAME_LABEL, num_frames=NUM_FRAMES),
-    )
-
-
-def _tower(section: ConfigSection, *, select_layer: int) -> InternVitSpec:
-    section.choice("hidden_act", {"gelu": "gelu"}, "gelu")
-    norm = section.choice("norm_type", {"layer_norm": "layer_norm", "rms_norm": "rms_norm"}, "rms_norm")
-    if section.integer("num_channels", 3) != 3:
-        section.fault("num_channels", "must be 3")
-    hidden, num_heads = section.integer("hidden_size", 3200), section.integer("num_attention_heads", 25)
-    if hidden % num_heads:
-        section.fault("num_attention_heads", f"must divide hidden_size, {hidden}")
-    num_layers = section.integer("num_hidden_layers", 48)
-    if not -num_layers - 1 <= select_layer <= num_layers:
-        section.fault("num_hidden_layers", f"must cover select_layer, {select_layer}")
-    return InternVitSpec(
-        image=section.integer("image_size", 224),
-        patch=section.integer("patch_size", 14),
-        hidden=hidden,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        ffn=section.integer("intermediate_size", 12800),
-        norm="layer_norm" if norm == "layer_norm" else "rms_norm",
-        norm_eps=section.number("layer_norm_eps", 1e-6),
-        qkv_bias=section.flag("qkv_bias", False),
-        qk_norm=section.flag("qk_normalization", True),
-        select_layer=select_layer,
+        video=frames("segments"),
     )
 
 

@@ -7,14 +7,33 @@ from engines.families.config_section import ConfigSection
 from engines.families.decoders import decoder_rules, read_decoder
 from engines.families.dtype import read_dtype
 from engines.families.family import Family
-from engines.families.internvl import FRAME_LABEL, IMAGENET_MEAN, IMAGENET_STD, NUM_FRAMES
+from engines.families.intern_vit_config import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Layout,
+    frames,
+    read_intern_vit,
+    shuffle_factor,
+)
 from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
-from engines.vision.towers.intern_vit_spec import InternVitSpec
-from engines.vision.video_spec import VideoSpec
 from engines.weights.rules import NameRules, Rule, prefixed, rows
+
+# Keys and defaults of InternVLVisionConfig.
+LAYOUT = Layout(
+    qkv_bias="attention_bias",
+    qk_norm="use_qk_norm",
+    select_layer="vision_feature_layer",
+    image=448,
+    hidden=1024,
+    num_layers=24,
+    num_heads=16,
+    ffn=4096,
+    norm="layer_norm",
+    has_qk_norm=False,
+)
 
 LAYER = "vision_tower.encoder.layer.{i}."
 TARGET = "vision.layers.{i}."
@@ -84,19 +103,18 @@ def name_rules(spec: ModelSpec) -> NameRules:
 
 
 def _vision(section: ConfigSection, tower_section: ConfigSection) -> VisionSpec:
-    section.choice("projector_hidden_act", {"gelu": "gelu"}, "gelu")
-    section.choice("vision_feature_select_strategy", {"default": "default"}, "default")
-    tower = _tower(tower_section, select_layer=section.signed("vision_feature_layer", -1))
-    downsample = section.number("downsample_ratio", 0.5)
-    factor, grid = round(1 / downsample), tower.image // max(tower.patch, 1)
-    if tower.image % tower.patch or abs(factor * downsample - 1) > 1e-6 or grid % factor:
-        section.fault("downsample_ratio", f"must be 1/n where n divides the {grid} patches of a side")
+    section.must_be("projector_hidden_act", "gelu")
+    section.must_be("vision_feature_select_strategy", "default")
+    tower_section.must_be("use_mean_pooling", True, why="a norm behind the last layer is not supported")
+    select_layer = section.signed("vision_feature_layer", -1)
+    tower = read_intern_vit(tower_section, LAYOUT, select_layer=select_layer)
+    grid = tower.image // tower.patch
+    factor = shuffle_factor(section, grid=grid)
     rows_per_tile = (grid // factor) ** 2
-    if section.integer("image_seq_length", rows_per_tile) != rows_per_tile:
-        section.fault("image_seq_length", f"must be the rows of a tile, {rows_per_tile}")
+    section.must_be("image_seq_length", rows_per_tile, why="the rows of a tile")
     return VisionSpec(
         towers=(tower,),
-        projector=PixelShuffleMlpSpec(downsample=downsample),
+        projector=PixelShuffleMlpSpec(factor=factor),
         pixels=DynamicTilesSpec(
             image=tower.image,
             min_tiles=1,
@@ -107,44 +125,8 @@ def _vision(section: ConfigSection, tower_section: ConfigSection) -> VisionSpec:
         ),
         assembly=TilesSpec(rows_per_tile=rows_per_tile, before="<img>", after="</img>"),
         image_token_id=section.integer("image_token_id", 151667),
-        video=VideoSpec(choice="middles", label=FRAME_LABEL, num_frames=NUM_FRAMES),
+        video=frames("middles"),
     )
-
-
-def _tower(section: ConfigSection, *, select_layer: int) -> InternVitSpec:
-    section.choice("hidden_act", {"gelu": "gelu"}, "gelu")
-    norm = section.choice("norm_type", {"layer_norm": "layer_norm", "rms_norm": "rms_norm"}, "layer_norm")
-    if not section.flag("use_mean_pooling", True):
-        section.fault("use_mean_pooling", "must be true: a norm behind the last layer is not supported")
-    hidden, num_heads = section.integer("hidden_size", 1024), section.integer("num_attention_heads", 16)
-    if hidden % num_heads:
-        section.fault("num_attention_heads", f"must divide hidden_size, {hidden}")
-    num_layers = section.integer("num_hidden_layers", 24)
-    if not -num_layers - 1 <= select_layer <= num_layers:
-        section.fault("num_hidden_layers", f"must cover vision_feature_layer, {select_layer}")
-    return InternVitSpec(
-        image=_side(section, "image_size", 448),
-        patch=_side(section, "patch_size", 14),
-        hidden=hidden,
-        num_layers=num_layers,
-        num_heads=num_heads,
-        ffn=section.integer("intermediate_size", 4096),
-        norm="layer_norm" if norm == "layer_norm" else "rms_norm",
-        norm_eps=section.number("layer_norm_eps", 1e-6),
-        qkv_bias=section.flag("attention_bias", False),
-        qk_norm=section.flag("use_qk_norm", False),
-        select_layer=select_layer,
-    )
-
-
-def _side(section: ConfigSection, key: str, default: int) -> int:
-    """Return the side of a square that is written as a number or as a pair of equal ones."""
-    if not isinstance(section.values.get(key), list):
-        return section.integer(key, default)
-    height, width = section.numbers(key, 2)
-    if height != width or height != int(height):
-        section.fault(key, "must be two equal whole numbers")
-    return max(int(height), 1)
 
 
 INTERNVL3_HF = Family(

@@ -102,13 +102,8 @@ def _select_layer(section: ConfigSection) -> int:
 
 
 def _check_features(section: ConfigSection, width: int) -> None:
-    feature = section.choice(
-        "mm_vision_select_feature", {"patch": "patch", "cls_patch": "cls_patch"}, "patch"
-    )
-    if feature == "cls_patch":
-        section.fault("mm_vision_select_feature", "must be patch: no released model keeps the class token")
-    if section.integer("mm_hidden_size", width) != width:
-        section.fault("mm_hidden_size", f"must be the width of the tower, {width}")
+    section.must_be("mm_vision_select_feature", "patch", why="no released model keeps the class token")
+    section.must_be("mm_hidden_size", width, why="the width of the tower")
 
 
 def tower_companion(section: ConfigSection) -> Companion:
@@ -121,11 +116,9 @@ def tower_companion(section: ConfigSection) -> Companion:
 
 def padded_square(section: ConfigSection, image: int, *, views: int = 1) -> FixedSquareSpec:
     """Return the preprocessing of models that look at a picture once."""
-    modes = {"pad": "pad", "square": "crop"}
-    mode = section.choice("image_aspect_ratio", modes, "square")
     return FixedSquareSpec(
         image=image,
-        mode="pad" if mode == "pad" else "crop",
+        mode=section.choice("image_aspect_ratio", {"pad": "pad", "square": "crop"}, "square"),
         background=padding_colour(),
         views=views,
         mean=MEAN,
@@ -174,10 +167,11 @@ def _pictures(
         square = padded_square(section, tower.image)
         return seen_by_timm(square, timm) if timm else square, TilesSpec(rows_per_tile=side**2)
     canvases = anyres_canvases(section, "image_grid_pinpoints", height_first=False, side=tower.image)
-    merge = section.choice("mm_patch_merge_type", {"flat": "flat", "spatial_unpad": "unpad"}, "flat")
     pixels = anyres_pixels(canvases, tower.image)
     return replace(pixels, mean=timm.mean, std=timm.std) if timm else pixels, AnyresRowsSpec(
-        side=side, merge="unpad" if merge == "unpad" else "flat", rounding="down"
+        side=side,
+        merge=section.choice("mm_patch_merge_type", {"flat": "flat", "spatial_unpad": "unpad"}, "flat"),
+        rounding="down",
     )
 
 

@@ -61,8 +61,8 @@ def name_rules(spec: ModelSpec) -> NameRules:
 
 
 def _vision(section: ConfigSection) -> VisionSpec:
-    section.choice("projector_hidden_act", {"gelu": "gelu"}, "gelu")
-    section.choice("vision_feature_select_strategy", {"default": "default"}, "default")
+    section.must_be("projector_hidden_act", "gelu")
+    section.must_be("vision_feature_select_strategy", "default")
     tower = read_clip(
         section.nested("vision_config"),
         select_layer=section.signed("vision_feature_layer", -2),

@@ -40,6 +40,7 @@ REST = (
     "token_embedding.*", "ln_final.*", "positional_embedding", "text_projection", "logit_scale",
 )  # fmt: skip
 
+STAGES = 4
 # Depths and dims by what the folder is called; a tiny checkpoint may bring its own.
 SIZES: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("base", "w-320"): {"depths": [3, 3, 27, 3], "dims": [128, 256, 512, 1024]},
@@ -94,7 +95,7 @@ def _vision(section: ConfigSection) -> VisionSpec:
     side = tower.image // tower.patch
     if map_tower.grid % (side * grid):
         section.fault("image_size_aux", f"must be a multiple of {STEM * side * grid}: {STEM} a patch")
-    section.choice("mm_projector_type", {"mlp2x_gelu": "mlp2x_gelu"}, "mlp2x_gelu")
+    section.must_be("mm_projector_type", "mlp2x_gelu")
     assembly = MinedSpec(
         image=tower.image,
         side=side,
@@ -113,9 +114,11 @@ def _vision(section: ConfigSection) -> VisionSpec:
 
 def _map_tower(section: ConfigSection) -> ConvNextSpec:
     sizes = _sizes(section)
-    dims, depths = (tuple(int(number) for number in sizes.get(key, ())) for key in ("dims", "depths"))
-    if section.integer("mm_hidden_size_aux", sum(dims)) != sum(dims):
-        section.fault("mm_hidden_size_aux", f"must be the channels of all its stages, {sum(dims)}")
+    dims, depths = sizes.integers("dims"), sizes.integers("depths")
+    for key, numbers in (("dims", dims), ("depths", depths)):
+        if len(numbers) != STAGES:
+            sizes.fault(key, f"must be of {STAGES} stages")
+    section.must_be("mm_hidden_size_aux", sum(dims), why="the channels of all stages")
     return ConvNextSpec(
         image=section.integer("image_size_aux", 320),
         depths=depths,
@@ -125,17 +128,16 @@ def _map_tower(section: ConfigSection) -> ConvNextSpec:
     )
 
 
-def _sizes(section: ConfigSection) -> Mapping[str, Any]:
-    own = section.values.get(OWN_SIZES)
-    if isinstance(own, Mapping):
-        return own
+def _sizes(section: ConfigSection) -> ConfigSection:
+    if section.values.get(OWN_SIZES) is not None:
+        return section.nested(OWN_SIZES)
     name = PurePosixPath(str(section.values.get("mm_vision_tower_aux"))).name.lower()
     for words, sizes in SIZES.items():
         if all(word in name for word in words):
-            return sizes
+            return section.made("mm_vision_tower_aux", sizes)
     known = ", ".join(" and ".join(f"`{word}`" for word in words) for words in sorted(SIZES))
     section.fault("mm_vision_tower_aux", f"must name an OpenCLIP ConvNeXt, with {known} in it")
-    return SIZES["large", "d-320"]
+    return section.made("mm_vision_tower_aux", SIZES["large", "d-320"])
 
 
 def _map_repo(folder: str) -> str | None:
@@ -156,7 +158,7 @@ def _mining_rules() -> tuple[Rule, ...]:
 
 def _map_rules() -> tuple[Rule, ...]:
     pairs = [(TRUNK + "stem.0", "vision2.stem"), (TRUNK + "stem.1", "vision2.stem_norm")]
-    for index in range(4):
+    for index in range(STAGES):
         source, target = f"{TRUNK}stages.{index}.", f"vision2.stages.{index}."
         pairs += [
             (source + "downsample.0", target + "halve_norm"),
@@ -168,7 +170,7 @@ def _map_rules() -> tuple[Rule, ...]:
         ]
     scales = [
         (f"{TRUNK}stages.{index}.blocks.{{i}}.gamma", f"vision2.stages.{index}.blocks.{{i}}.scale")
-        for index in range(4)
+        for index in range(STAGES)
     ]
     return rows(*((f"{a}.{kind}", f"{b}.{kind}") for a, b in pairs for kind in KINDS), *scales)
 

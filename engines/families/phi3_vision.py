@@ -55,15 +55,17 @@ def name_rules(spec: ModelSpec) -> NameRules:
 
 def _vision(section: ConfigSection) -> VisionSpec:
     processor = section.nested("img_processor")
-    processor.choice("name", {"clip_vision_model": "clip_vision_model"}, "clip_vision_model")
-    processor.choice("type_feature", {"patch": "patch"}, "patch")
+    processor.must_be("name", "clip_vision_model")
+    processor.must_be("type_feature", "patch")
     layout = stated(section, "embd_layer", {})
-    layout.choice("hd_transform_order", {"sub_glb": "sub_glb"}, "sub_glb")
+    layout.must_be("hd_transform_order", "sub_glb")
     tower = read_clip(
         stated(section, "fixture_clip_vision_config", LARGE_336),
         select_layer=processor.signed("layer_idx", -2),
         keep_class_token=False,
     )
+    if tower.image // tower.patch % 2:
+        section.fault("fixture_clip_vision_config", "must have an even number of patches a side")
     beside = section.beside("preprocessor_config.json")
     return VisionSpec(
         towers=(tower,),

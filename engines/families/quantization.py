@@ -12,6 +12,7 @@ from engines.families.config_section import ConfigSection
 from engines.quant.weight_quant import WeightFormat, WeightQuant
 
 SECTIONS = ("llm_config", "text_config", "language_config")
+OTHER_WIDTHS = "other widths are not read"
 FILES = ("quantize_config.json", "quant_config.json")
 
 
@@ -44,7 +45,7 @@ def _read(section: ConfigSection, *, otherwise: str | None = None) -> WeightQuan
     if method == "fp8":
         return _fp8(section)
     if method == "smooth_quant":
-        section.choice("quant_dtype", {"int8": "int8"}, "int8")
+        section.must_be("quant_dtype", "int8")
         return WeightQuant(
             format="int8", scale_suffix=".scale", kept=_names(section, "modules_to_not_convert")
         )
@@ -53,10 +54,9 @@ def _read(section: ConfigSection, *, otherwise: str | None = None) -> WeightQuan
 
 
 def _awq(section: ConfigSection) -> WeightQuant:
-    _four_bits(section, "bits" if "bits" in section.values else "w_bit")
+    section.must_be("bits" if "bits" in section.values else "w_bit", 4, why=OTHER_WIDTHS)
     section.choice("version", {"gemm": "gemm", "GEMM": "gemm"}, "gemm")
-    if not section.flag("zero_point", True):
-        section.fault("zero_point", "must be true: AWQ files without zero points are not read")
+    section.must_be("zero_point", True, why="AWQ files without zero points are not read")
     key = "group_size" if "group_size" in section.values else "q_group_size"
     return WeightQuant(
         format="awq", group_size=_group_size(section, key), kept=_names(section, "modules_to_not_convert")
@@ -64,13 +64,13 @@ def _awq(section: ConfigSection) -> WeightQuant:
 
 
 def _gptq(section: ConfigSection) -> WeightQuant:
-    _four_bits(section, "bits")
-    layout = section.choice("checkpoint_format", {"gptq": "gptq", "gptq_v2": "gptq_v2"}, "gptq")
+    section.must_be("bits", 4, why=OTHER_WIDTHS)
+    zero_offset = section.choice("checkpoint_format", {"gptq": 1, "gptq_v2": 0}, "gptq")
     return WeightQuant(
         format="gptq",
         group_size=_group_size(section, "group_size"),
         act_order=section.flag("desc_act", False),
-        zero_offset=1 if layout == "gptq" else 0,
+        zero_offset=zero_offset,
         kept=_names(section, "modules_to_not_convert"),
     )
 
@@ -93,14 +93,8 @@ def _compressed_tensors(section: ConfigSection) -> WeightQuant | None:
         return None
     for part in weights:
         part.choice("strategy", {"channel": "channel", "tensor": "tensor"}, "channel")
-        if not part.flag("symmetric", True):
-            part.fault("symmetric", "must be true: zero points of 8-bit weights are not read")
+        part.must_be("symmetric", True, why="zero points of 8-bit weights are not read")
     return WeightQuant(format=formats[kinds.pop()], kept=_names(section, "ignore"))
-
-
-def _four_bits(section: ConfigSection, key: str) -> None:
-    if section.integer(key, 4) != 4:
-        section.fault(key, "must be 4: other widths are not read")
 
 
 def _group_size(section: ConfigSection, key: str) -> int | None:

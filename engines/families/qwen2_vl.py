@@ -131,19 +131,18 @@ def _video(section: ConfigSection, tower: Qwen2VitSpec, tower_section: ConfigSec
 def _first_tower(section: ConfigSection) -> Qwen2VitSpec:
     """Read the tower of Qwen2-VL, whose `hidden_size` is the decoder's."""
     hidden = section.integer("embed_dim", 1280)
-    act = section.choice("hidden_act", {"quick_gelu": "quick_gelu", "gelu": "gelu"}, "quick_gelu")
     return _tower(
         section,
         hidden=hidden,
         ffn=int(hidden * section.number("mlp_ratio", 4.0)),
         norm="layer_norm",
-        hidden_act="gelu" if act == "gelu" else "quick_gelu",
+        hidden_act=section.choice("hidden_act", {"quick_gelu": "quick_gelu", "gelu": "gelu"}, "quick_gelu"),
     )
 
 
 def _second_tower(section: ConfigSection) -> Qwen2VitSpec:
     """Read the tower of Qwen2.5-VL: RMS norm, a gated FFN, and windows in most layers."""
-    section.choice("hidden_act", {"silu": "silu"}, "silu")
+    section.must_be("hidden_act", "silu")
     tower = _tower(
         section,
         hidden=section.integer("hidden_size", 1280),

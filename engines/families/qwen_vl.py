@@ -100,10 +100,8 @@ def _decoder(section: ConfigSection) -> DecoderSpec:
     ffn = section.integer("intermediate_size", 22016)
     if ffn % 2:
         section.fault("intermediate_size", "must be even, it holds both halves of the FFN")
-    if section.number("rotary_pct", 1.0) != 1.0:
-        section.fault("rotary_pct", "must be 1")
-    if not section.flag("scale_attn_weights", True):
-        section.fault("scale_attn_weights", "must be true")
+    section.must_be("rotary_pct", 1.0)
+    section.must_be("scale_attn_weights", True)
     theta = section.number("rotary_emb_base", 10000.0)
     rope = RopeSpec(theta=theta)
     if section.flag("use_dynamic_ntk", True):

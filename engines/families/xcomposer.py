@@ -76,7 +76,7 @@ def read(section: ConfigSection) -> ModelSpec:
         family="xcomposer",
         decoder_names=INTERNLM2.name,
         decoder=replace(INTERNLM2.read(section), plora_rank=rank),
-        vision=_tiled(sizes) if has_tiles else _single(sizes, image=section.integer("img_size", 224)),
+        vision=_tiled(sizes) if has_tiles else _single(section, sizes),
         dtype=read_dtype(section),
     )
 
@@ -89,8 +89,11 @@ def name_rules(spec: ModelSpec) -> NameRules:
     )
 
 
-def _single(sizes: ConfigSection, *, image: int) -> VisionSpec:
+def _single(section: ConfigSection, sizes: ConfigSection) -> VisionSpec:
+    image = section.integer("img_size", 224)
     tower = _tower(sizes, image)
+    if image % tower.patch:
+        section.fault("img_size", f"must be a multiple of the tower's patch, {tower.patch}")
     return VisionSpec(
         towers=(tower,),
         projector=MlpSpec(),
@@ -102,6 +105,8 @@ def _single(sizes: ConfigSection, *, image: int) -> VisionSpec:
 def _tiled(sizes: ConfigSection) -> VisionSpec:
     tile = sizes.integer("tile_size", TILE)
     tower = _tower(sizes, tile)
+    if tile % (2 * tower.patch):
+        sizes.fault("tile_size", f"must be whole squares of four patches of {tower.patch} pixels")
     return VisionSpec(
         towers=(tower,),
         projector=MlpSpec(joined=JOINED),

@@ -29,7 +29,7 @@ PROJECTOR_RULES = rows(
 
 def read(section: ConfigSection) -> ModelSpec:
     """Read a LlavaConfig whose projector has norms."""
-    section.choice("mm_projector_type", {"mlp2x_gelu_Norm": "mlp2x_gelu_Norm"}, "mlp2x_gelu_Norm")
+    section.must_be("mm_projector_type", "mlp2x_gelu_Norm")
     tower = read_tower(section)
     vision = VisionSpec(
         towers=(tower,),

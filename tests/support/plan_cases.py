@@ -172,7 +172,7 @@ def _vision(*, large: bool) -> VisionSpec:
     )
     return VisionSpec(
         towers=(tower,),
-        projector=PixelShuffleMlpSpec(downsample=0.5),
+        projector=PixelShuffleMlpSpec(factor=2),
         pixels=pixels,
         assembly=TilesSpec(rows_per_tile=256),
     )

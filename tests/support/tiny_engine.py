@@ -68,7 +68,7 @@ SPEC = ModelSpec(
                 select_layer=-1,
             ),
         ),
-        projector=PixelShuffleMlpSpec(downsample=0.5),
+        projector=PixelShuffleMlpSpec(factor=2),
         pixels=DynamicTilesSpec(
             image=SIDE,
             min_tiles=1,

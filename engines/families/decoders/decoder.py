@@ -43,7 +43,8 @@ def read_llama_like(
     sliding_window: int | None = None,
 ) -> DecoderSpec:
     """Read the fields under the names that Llama, InternLM2, Qwen2 and Phi-3 share."""
-    section.choice("hidden_act", {"silu": "silu"}, "silu")
+    section.must_be("hidden_act", "silu")
+    section.must_be("partial_rotary_factor", 1.0)
     hidden = section.integer("hidden_size", defaults.hidden)
     num_heads = section.integer("num_attention_heads", defaults.heads)
     num_kv_heads = section.integer("num_key_value_heads", defaults.kv_heads or num_heads)

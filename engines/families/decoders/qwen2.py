@@ -13,8 +13,7 @@ DEFAULTS = Defaults(
 
 def read(section: ConfigSection) -> DecoderSpec:
     """Read a Qwen2Config."""
-    if section.flag("use_sliding_window", False):
-        section.fault("use_sliding_window", "must be false: windows on some layers only are not supported")
+    section.must_be("use_sliding_window", False, why="windows on some layers only are not supported")
     return read_llama_like(section, DEFAULTS, qkv_bias=True)
 
 

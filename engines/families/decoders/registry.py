@@ -32,12 +32,13 @@ def decoder_rules(name: str) -> tuple[Rule, ...]:
 
 def _decoder_of(section: ConfigSection) -> Decoder:
     architectures = section.values.get("architectures")
-    model_type = section.values.get("model_type")
-    for decoder in DECODERS:
-        if architectures and architectures[0] == decoder.architecture:
-            return decoder
-        if not architectures and model_type == decoder.name:
-            return decoder
+    if architectures:
+        first = architectures[0] if isinstance(architectures, list) else None
+        found = [decoder for decoder in DECODERS if decoder.architecture == first]
+    else:
+        found = [decoder for decoder in DECODERS if decoder.name == section.values.get("model_type")]
+    if found:
+        return found[0]
     known = ", ".join(decoder.architecture for decoder in DECODERS)
     section.fault("architectures" if architectures else "model_type", f"must name a known decoder: {known}")
     return DECODERS[0]

@@ -17,13 +17,8 @@ class PixelShuffleMlpSpec(ProjectorSpec):
     """Each square of neighbouring patches becomes one row."""
 
     kind: Literal["pixel_shuffle_mlp"] = "pixel_shuffle_mlp"
-    downsample: float  # 0.5: 2 x 2 patches become one row
+    factor: int  # patches a side of a square
     shuffle_version: Literal["v1", "v2"] = "v2"
-
-    @property
-    def factor(self) -> int:
-        """Patches a side of a square."""
-        return round(1 / self.downsample)
 
     def parameters(self, width: int, out: int) -> Iterator[Parameter]:
         """Yield the norm and both linear layers."""

@@ -32,3 +32,36 @@ def test_a_damaged_file_is_named(tmp_path: Path, text: str, rule: str) -> None:
     (tmp_path / "other.json").write_text(text)
     with pytest.raises(CheckpointError, match=rf"cannot read .*other\.json.*{rule}"):
         ConfigSection({}, origin="m", folder=tmp_path).beside("other.json")
+
+
+@pytest.mark.parametrize(("value", "right"), [(None, True), (True, True), (1, 1.0), ("a", "a"), (3, 3)])
+def test_a_key_may_be_absent_or_the_one_value_that_is_read(value: object, right: str | bool | float) -> None:
+    section = ConfigSection({"key": value}, origin="m")
+    section.must_be("key", right)
+    section.must_be("absent", right)
+    section.raise_faults()
+
+
+@pytest.mark.parametrize(
+    ("value", "right", "words"),
+    [
+        (1, True, "must be true: no other is"),
+        (True, 1, "must be 1"),
+        ("b", "a", "must be a"),
+        (2, 3, "must be 3"),
+    ],
+)
+def test_any_other_value_is_a_fault(value: object, right: str | bool | float, words: str) -> None:
+    section = ConfigSection({"key": value}, origin="m")
+    section.must_be("key", right, why="no other is")
+    with pytest.raises(CheckpointError, match=f"`key` is {value!r}: {words}"):
+        section.raise_faults()
+
+
+@pytest.mark.parametrize("value", [None, [], [0], [1, 2.0], [True], "12", [2**40]])
+def test_a_list_of_integers_is_of_integers(value: object) -> None:
+    section = ConfigSection({"key": value, "good": [0, 3]}, origin="m")
+    assert section.integers("good", least=0) == (0, 3)
+    assert section.integers("key") == (1,)
+    with pytest.raises(CheckpointError, match="must be a list of integers from 1 on"):
+        section.raise_faults()

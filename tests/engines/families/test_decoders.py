@@ -74,6 +74,13 @@ def test_a_window_on_some_layers_is_refused() -> None:
         read(architectures=["Qwen2ForCausalLM"], use_sliding_window=True)
 
 
+def test_heads_of_which_a_part_turns_are_refused() -> None:
+    """Phi-4-mini's; a Llama's own reader turns whole heads."""
+    assert read(**TINY, partial_rotary_factor=1.0) == read(**TINY)
+    with pytest.raises(CheckpointError, match="`partial_rotary_factor` is 0.75: must be 1.0"):
+        read(**TINY, partial_rotary_factor=0.75)
+
+
 @pytest.mark.parametrize("kind_key", ["type", "rope_type"])
 def test_linear_and_dynamic_keep_the_length_they_stretch(kind_key: str) -> None:
     for kind in ("linear", "dynamic"):

@@ -103,7 +103,7 @@ def test_all_faults_are_reported_at_once_with_their_path() -> None:
         "`use_thumbnail` is 'yes': must be true or false",
         "`vision_config.hidden_size` is -4: must be a positive integer",
         "`vision_config.norm_type` is 'group_norm': must be one of layer_norm, rms_norm",
-        "`llm_config.hidden_act` is 'relu': must be one of silu",
+        "`llm_config.hidden_act` is 'relu': must be silu",
         "`llm_config.num_key_value_heads` is 3: must divide num_attention_heads, 4",
         "`llm_config.vocab_size` is True: must be a positive integer",
     ):
@@ -117,7 +117,8 @@ def test_all_faults_are_reported_at_once_with_their_path() -> None:
         ({"vision_config": []}, "`vision_config` is []: must be an object"),
         ({"select_layer": -9}, "must cover select_layer, -9"),
         ({"downsample_ratio": 0.3}, "`downsample_ratio` is 0.3: must be 1/n"),
-        ({"force_image_size": 90}, "`downsample_ratio` is 0.5: must be 1/n"),
+        ({"downsample_ratio": 2}, "`downsample_ratio` is 2: must be 1/n"),
+        ({"force_image_size": 90}, "`force_image_size` is 90: must be a multiple of patch_size, 14"),
         ({"min_dynamic_patch": 13}, "must not be above max_dynamic_patch, 12"),
         ({"torch_dtype": "int8"}, "`torch_dtype` is 'int8': must be one of bfloat16, float16, float32"),
     ],

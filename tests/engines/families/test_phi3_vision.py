@@ -119,7 +119,7 @@ def test_the_released_checkpoint_holds_these_tensors() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "fault"),
     [
-        ("img_processor", {"name": "siglip"}, "`img_processor.name` is 'siglip': must be one of"),
+        ("img_processor", {"name": "siglip"}, "`img_processor.name` is 'siglip': must be clip_vision_model"),
         ("img_processor", {"layer_idx": 9}, "must cover the layer that features are taken of, 9"),
         ("embd_layer", {"hd_transform_order": "glb_sub"}, "`embd_layer.hd_transform_order` is 'glb_sub'"),
     ],

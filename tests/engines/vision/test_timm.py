@@ -119,7 +119,7 @@ def test_a_stray_tensor_of_the_tower_and_another_width_are_named(timm: Any, tmp_
     with pytest.raises(CheckpointError, match=r"no name rule of this config claims: .*`.*blocks\.99\.w`"):
         FamilyGolden(folder).network()
     wide, _ = checkpoint(timm, tmp_path / "wide", mm_hidden_size=65)
-    with pytest.raises(CheckpointError, match="`mm_hidden_size` is 65: must be the width of the tower, 64"):
+    with pytest.raises(CheckpointError, match="`mm_hidden_size` is 65: must be 64: the width of the tower"):
         _ = FamilyGolden(wide).spec
 
 
