@@ -19,16 +19,18 @@ class Chunk(NamedTuple):  # one is made a row and step: a dataclass takes three 
     source_row: int | None = None  # sampled row of the step before that is its last token; None: it is known
     attempt: int = 0  # the sequence's own, when the chunk was scheduled
     num_preemptions: int = 0  # likewise
+    shares_step: bool = False  # pages ahead of it may be filled by another chunk of the same step
     proposed: int | None = None  # its one token, where that is not the sequence's own yet (`speculation.py`)
     mask: bytes | None = None  # what a grammar lets follow a proposed token (`engines/sampling/grammar.py`)
 
     @classmethod
-    def of(cls, sequence: Sequence, num_tokens: int) -> "Chunk":
+    def of(cls, sequence: Sequence, num_tokens: int, *, shares_step: bool = False) -> "Chunk":
         """Return the next tokens of a sequence."""
         start = sequence.num_computed
         waits = sequence.num_unknown > 0 and start + num_tokens == sequence.num_tokens
         source_row = sequence.source_row if waits else None
-        return cls(sequence, start, num_tokens, source_row, sequence.attempt, sequence.num_preemptions)
+        attempt, num_preemptions = sequence.attempt, sequence.num_preemptions
+        return cls(sequence, start, num_tokens, source_row, attempt, num_preemptions, shares_step)
 
     def followed_by(self, proposed: Iterable[tuple[int, bytes | None]]) -> "list[Chunk]":
         """Return a chunk for each token, and what may follow it, that is proposed behind this one."""
@@ -49,8 +51,12 @@ class Chunk(NamedTuple):  # one is made a row and step: a dataclass takes three 
 
     @property
     def is_decode(self) -> bool:
-        """Whether it is the one token that was sampled last."""
-        return self.num_tokens == 1 and self.start >= self.sequence.num_prompt_tokens
+        """Whether it is the one token that was sampled last, behind tokens of earlier steps alone.
+
+        Kernels for these read the keys ahead of it before the step has stored any.
+        """
+        is_output = self.num_tokens == 1 and self.start >= self.sequence.num_prompt_tokens
+        return is_output and not self.shares_step
 
     @property
     def num_outputs(self) -> int:

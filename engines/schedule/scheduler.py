@@ -126,16 +126,19 @@ class Scheduler:
             index += 1
             if sequence.is_full:
                 continue
+            shares_step = False
             if sequence.arrival not in prefilling:
                 num_tokens = self._reserve(sequence, 1)
             else:
+                num_before = sequence.num_computed
                 self._pages.match(sequence)
+                shares_step = sequence.num_computed > num_before
                 most = parts.get(sequence.arrival, 0) + spare
                 num_tokens = self._reserve(sequence, tiles.tokens(sequence, min(sequence.num_pending, most)))
                 spare = most - num_tokens
             if num_tokens == 0:
                 continue
-            chunks.append(Chunk.of(sequence, num_tokens))
+            chunks.append(Chunk.of(sequence, num_tokens, shares_step=shares_step))
             end = sequence.num_computed + num_tokens
             if end // self._page_tokens > sequence.num_inserted:
                 inserted += self._pages.insert_full(sequence, end)

@@ -101,3 +101,19 @@ def test_one_that_shared_a_page_of_a_failed_step_starts_anew() -> None:
     engine.check_integrity()
     assert (engine.num_waiting, other.num_computed) == (1, 0)
     assert sizes(step(engine)) == [(other.request_id, 12)]
+
+
+def test_a_last_token_behind_pages_that_its_own_step_fills_does_not_decode() -> None:
+    """Kernels that decode read older keys before the step stores its own."""
+    engine = scheduler()
+    one, other = sequence([1, 2, 3, 4]), sequence([1, 2, 3, 4])
+    for each in (one, other):  # as after a preemption
+        each.token_ids += [7] * 5
+        engine.add(each)
+    plan = engine.schedule(0.0)
+    assert plan is not None
+    assert [(chunk.start, chunk.num_tokens) for chunk in plan.chunks] == [(0, 9), (8, 1)]
+    assert plan.num_decodes == 0
+    engine.commit(plan, [7, 7])
+    behind = step(engine)
+    assert behind is not None and behind.num_decodes == 2
