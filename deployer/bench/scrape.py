@@ -15,6 +15,8 @@ _SPENT = (
     "deployer_engine_step_seconds_total",
     "deployer_engine_wait_seconds_total",
     "deployer_engine_gap_seconds_total",
+    "deployer_proposed_tokens_total",
+    "deployer_accepted_tokens_total",
     "process_cpu_seconds_total",
 )
 _AT_WORK = ("deployer_sequences_running", "deployer_sequences_waiting")
@@ -31,8 +33,16 @@ async def spent_at_rest(client: httpx.AsyncClient) -> Spent | None:
         if any(name not in figures for name in (*_SPENT, *_AT_WORK)):
             return None
         if not any(figures[name] for name in _AT_WORK):
-            steps, step_s, wait_s, gap_s, cpu_s = (figures[name] for name in _SPENT)
-            return Spent(steps=round(steps), step_s=step_s, wait_s=wait_s, gap_s=gap_s, server_cpu_s=cpu_s)
+            steps, step_s, wait_s, gap_s, proposed, accepted, cpu_s = (figures[name] for name in _SPENT)
+            return Spent(
+                steps=round(steps),
+                step_s=step_s,
+                wait_s=wait_s,
+                gap_s=gap_s,
+                proposed_tokens=round(proposed),
+                accepted_tokens=round(accepted),
+                server_cpu_s=cpu_s,
+            )
         await asyncio.sleep(0.02)
     raise UnavailableError(
         f"{client.base_url}: its engine did not come to rest within {SETTLE_S:g} seconds; measure a server "

@@ -16,7 +16,7 @@ from engines.messages import Ready
 
 HEADS = (
     "load", "path", "at once", "requests", "prompt tok", "output tok", "figure", "measured", "limit",
-    "of limit", "steps", "ms a step", "host ms", "gaps", "server cores", "client cores",
+    "of limit", "steps", "ms a step", "host ms", "gaps", "proposed right", "server cores", "client cores",
 )  # fmt: skip
 
 
@@ -110,9 +110,17 @@ def _cells(row: TokenRow, figure: Figure) -> list[str]:
         _or_dash(row.step_ms, "{:.3f}"),
         _or_dash(row.host_ms, "{:.3f}"),
         _or_dash(row.gap_share, "{:.1%}"),
+        _right(row),
         _or_dash(row.server_cores, "{:.2f}"),
         _or_dash(row.client_cores, "{:.2f}"),
     ]
+
+
+def _right(row: TokenRow) -> str:
+    """Return which share of the proposed tokens the model chose, and how many they were."""
+    if not row.proposed_tokens or row.accepted_tokens is None:
+        return "-"
+    return f"{row.accepted_tokens / row.proposed_tokens:.0%} of {row.proposed_tokens:,}"
 
 
 def _or_dash(value: float | None, form: str) -> str:

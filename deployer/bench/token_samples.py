@@ -66,13 +66,21 @@ class Spent:
     step_s: float
     wait_s: float
     gap_s: float
+    proposed_tokens: int
+    accepted_tokens: int
     server_cpu_s: float | None  # of the server's processes; None: there is no server
 
     @classmethod
     def of(cls, stats: Stats) -> "Spent":
         """Return what an engine alone has spent."""
         return cls(
-            steps=stats.steps, step_s=stats.step_s, wait_s=stats.wait_s, gap_s=stats.gap_s, server_cpu_s=None
+            steps=stats.steps,
+            step_s=stats.step_s,
+            wait_s=stats.wait_s,
+            gap_s=stats.gap_s,
+            proposed_tokens=stats.proposed_tokens,
+            accepted_tokens=stats.accepted_tokens,
+            server_cpu_s=None,
         )
 
 
@@ -97,10 +105,14 @@ class TokenRow:
     decode_tokens_per_s: float | None  # while all requests decode; None: there is no such time
     output_tokens_per_s: float
     requests_per_s: float
-    steps: int | None  # None, as the next three: the server at `bench.url` does not say
+    steps: int | None  # None, as the next five: the server at `bench.url` does not say
     step_ms: float | None  # mean time of the engine's loop for a step
     host_ms: float | None  # of it, the host's own work
     gap_share: float | None  # of `seconds`, how long the device waited between steps
+    proposed_tokens: int | None = (
+        None  # from the text itself; None also in reports of before they were counted
+    )
+    accepted_tokens: int | None = None  # of these
     # CPU seconds a second of the server's processes; None: there are none, or they are not known.
     server_cores: float | None = None
     client_cores: float | None = None  # of the busiest process that asks; None: the engine alone
@@ -150,12 +162,22 @@ class _SpentFigures(TypedDict):
     step_ms: float | None
     host_ms: float | None
     gap_share: float | None
+    proposed_tokens: int | None
+    accepted_tokens: int | None
     server_cores: float | None
 
 
 def _spent_between(before: Spent | None, after: Spent | None, seconds: float) -> _SpentFigures:
     if before is None or after is None:
-        return {"steps": None, "step_ms": None, "host_ms": None, "gap_share": None, "server_cores": None}
+        return {
+            "steps": None,
+            "step_ms": None,
+            "host_ms": None,
+            "gap_share": None,
+            "proposed_tokens": None,
+            "accepted_tokens": None,
+            "server_cores": None,
+        }
     steps, step_s = after.steps - before.steps, after.step_s - before.step_s
     host_s = step_s - (after.wait_s - before.wait_s)
     cores = None
@@ -166,6 +188,8 @@ def _spent_between(before: Spent | None, after: Spent | None, seconds: float) ->
         "step_ms": step_s * 1e3 / max(steps, 1),
         "host_ms": host_s * 1e3 / max(steps, 1),
         "gap_share": (after.gap_s - before.gap_s) / seconds,
+        "proposed_tokens": after.proposed_tokens - before.proposed_tokens,
+        "accepted_tokens": after.accepted_tokens - before.accepted_tokens,
         "server_cores": cores,
     }
 

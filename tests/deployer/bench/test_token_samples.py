@@ -46,8 +46,12 @@ def row(samples: list[TokenSample], *, concurrency: int, seconds: float = 4.0) -
         load="decode",
         concurrency=concurrency,
         path="engine",
-        before=Spent.of(stats(steps=10, step_s=1.0, wait_s=0.5, gap_s=0.25)),
-        after=Spent.of(stats(steps=30, step_s=3.0, wait_s=2.0, gap_s=0.45)),
+        before=Spent.of(
+            stats(steps=10, step_s=1.0, wait_s=0.5, gap_s=0.25, proposed_tokens=5, accepted_tokens=5)
+        ),
+        after=Spent.of(
+            stats(steps=30, step_s=3.0, wait_s=2.0, gap_s=0.45, proposed_tokens=1205, accepted_tokens=305)
+        ),
         client_cores=None,
     )
 
@@ -88,6 +92,7 @@ def test_a_row_has_the_engines_own_figures_between_two_looks() -> None:
     found = row([sample(), sample(first_s=2.0)], concurrency=2)
     assert (found.steps, found.step_ms, found.host_ms) == (20, 100.0, pytest.approx(25.0))
     assert found.gap_share == pytest.approx(0.05)
+    assert (found.proposed_tokens, found.accepted_tokens) == (1200, 300)
     assert found.ttft_p50_ms == pytest.approx(1500)
     assert 0 < found.token_p50_ms <= found.token_p99_ms
     assert found.prompt_tokens_per_s == pytest.approx(100)
@@ -129,7 +134,7 @@ def test_the_table_has_a_line_a_figure_and_json_the_whole_row() -> None:
     print_token_report(rows, {"model": "m"}, None, TOKENS, deployment={}, ready=READY, out=out)
     lines = out.getvalue().splitlines()
     assert [line.split()[0] for line in lines[3:]] == ["decode", "decode", "decode"]
-    assert "ttft ms" in lines[3]
+    assert "ttft ms" in lines[3] and "25% of 1,200" in lines[3]
     out = io.StringIO()
     print_token_report(
         rows, {"model": "m"}, None, replace(TOKENS, output="json"), deployment={}, ready=READY, out=out
