@@ -10,6 +10,7 @@ and `engines/steps/grammar_gate.py` keeps a request out of the loop meanwhile.
 Nothing here knows tensors; `engines/sampling/sampling_rows.py` brings the bits to the device.
 """
 
+import json
 import logging
 import time
 from collections import OrderedDict
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 KEPT = 32  # compiled grammars: clients ask with the same few again and again
 THREADS = 2  # that compile; a large grammar does not hold up all others
+# Where text is forced llguidance would allow the first token of its canonical spelling alone, and as it knows
+# none here, one byte. So the model chooses among all spellings. Of several grammars one says so for all.
+SPELLED_FREELY = '%llguidance { "no_forcing": true }'
 TRIED_TOKENS = 64  # of one text that a grammar takes: what fails at once fails before anything runs
 
 logger = logging.getLogger(__name__)
@@ -182,7 +186,7 @@ def compiled(
     """
     from llguidance import LLMatcher
 
-    matcher = LLMatcher(tokenizer, grammar, log_level=0)
+    matcher = LLMatcher(tokenizer, spelled_freely(grammar), log_level=0)
     if matcher.is_error():
         raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
     tried = GrammarState(matcher.deep_copy(), end_ids=end_ids, vocab=vocab)
@@ -199,6 +203,15 @@ def compiled(
     return matcher
 
 
+def spelled_freely(grammar: str) -> str:
+    """Return the grammar, Lark or JSON around others, with text that it forces left to any tokens."""
+    if not grammar.lstrip().startswith("{"):
+        return f"{grammar}\n{SPELLED_FREELY}\n"
+    whole = json.loads(grammar)
+    rule = {"name": "spelled_freely", "lark_grammar": f'{SPELLED_FREELY}\nstart: "x"'}
+    return json.dumps({**whole, "grammars": [*whole["grammars"], rule]})
+
+
 def _trie(vocabulary: "Vocabulary", vocab: int, level: int) -> "LLTokenizer":
     """Return llguidance's view of a vocabulary; `level`: that of the line which says what it cost."""
     from llguidance import LLTokenizer, TokenizerWrapper
@@ -212,7 +225,7 @@ def _trie(vocabulary: "Vocabulary", vocab: int, level: int) -> "LLTokenizer":
 
 
 class _Tokens:
-    """A vocabulary as llguidance asks for one. It forces no tokens here, so encoding by bytes is enough."""
+    """A vocabulary as llguidance asks for one. `SPELLED_FREELY` has no text forced, so bytes are enough."""
 
     def __init__(self, vocabulary: "Vocabulary") -> None:
         self.tokens = list(vocabulary.tokens)

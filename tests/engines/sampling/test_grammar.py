@@ -118,6 +118,38 @@ def test_a_control_token_is_no_text() -> None:
     assert np.flatnonzero(bits).tolist() == [2]
 
 
+SPELLINGS = (b"to", b"tot", b"total", b'total"', b'total":', b"otal", b'"to', b'{"')
+TOTAL = {
+    "type": "object", "properties": {"total": {"type": "null"}}, "required": ["total"],
+    "additionalProperties": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        llguidance.grammar_from("regex", r'\{"total": null\}'),
+        'start: "{" KEY ": null}"\nKEY: "\\"total\\""',
+        llguidance.LLMatcher.grammar_from_json_schema(json.dumps(TOTAL)),
+        f'start: "[" %json {json.dumps(TOTAL)} "]"',
+    ],
+)
+def test_text_that_must_come_may_be_spelled_in_any_way(grammar: str) -> None:
+    tokens = (*PRINTABLE.tokens, *SPELLINGS)
+    vocabulary = Vocabulary(tokens=tokens, special_ids=PRINTABLE.special_ids, end_ids=PRINTABLE.end_ids)
+    state = Grammars(vocabulary, vocab=VOCAB).open(grammar)
+    begun = ids_of("[" if '"["' in grammar else "")
+
+    def may_follow(*texts: bytes) -> set[bytes]:
+        mask = state.mask([*begun, *(tokens.index(text) for text in texts)])
+        bits = np.unpackbits(np.frombuffer(mask, np.uint8), bitorder="little")
+        return {tokens[place] for place in np.flatnonzero(bits)}
+
+    assert may_follow(b'{"') == {b"t", b"to", b"tot", b"total", b'total"', b'total":'}
+    assert may_follow(b'{"', b"to") == {b"t"}
+    assert may_follow(b'{"', b"to", b"t") == {b"a"}
+
+
 def test_what_fails_within_its_first_tokens_is_refused_before_it_runs() -> None:
     wide = {
         "anyOf": [
