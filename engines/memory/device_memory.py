@@ -79,7 +79,14 @@ def _own_cgroups(root: Path, membership: Path) -> list[Path]:
 
 
 def _left_in(cgroup: Path) -> int:
+    """Return what a limit leaves; files that were read once and that the kernel drops first are not taken."""
     limit, usage = cgroup / "memory.max", cgroup / "memory.current"
     if not limit.exists() or not usage.exists() or limit.read_text().strip() == "max":
         return 1 << 62
-    return max(int(limit.read_text()) - int(usage.read_text()), 0)
+    used = int(usage.read_text()) - _droppable_bytes(cgroup / "memory.stat")
+    return max(int(limit.read_text()) - max(used, 0), 0)
+
+
+def _droppable_bytes(statistics: Path) -> int:
+    lines = statistics.read_text().splitlines() if statistics.exists() else []
+    return sum(int(line.split()[1]) for line in lines if line.startswith("inactive_file "))

@@ -36,6 +36,13 @@ def test_a_container_is_held_to_its_root(tmp_path: Path) -> None:
     assert _available_cgroup_bytes(tmp_path, tmp_path / "absent") == 600
 
 
+def test_files_that_the_kernel_keeps_in_memory_and_can_drop_are_not_taken(tmp_path: Path) -> None:
+    """A checkpoint that was mapped and read counts as used, in a container as on a machine."""
+    cgroup(tmp_path, limit="1000", used=900)
+    (tmp_path / "memory.stat").write_text("anon 300\nactive_file 200\ninactive_file 350\nshmem 10\n")
+    assert _available_cgroup_bytes(tmp_path, tmp_path / "absent") == 450
+
+
 def test_on_a_cpu_tensors_are_counted_and_no_other_memory() -> None:
     cpu = torch.device("cpu")
     before = used_bytes(cpu)
