@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from types import MappingProxyType
 from typing import Literal
 
 from engines.options import EngineOptions
@@ -111,20 +112,23 @@ def layer_copies(spec: ModelSpec, quant: WeightQuant | None, *, tp: int) -> Mapp
         for parameter in parameters(spec)
         if may_be_copied(parameter.name)
     )
-    return {name: layer for name, layer in found if layer is not None}
+    return MappingProxyType({name: layer for name, layer in found if layer is not None})
 
 
 @lru_cache(maxsize=64)
 def bf12_alone(spec: ModelSpec, *, tp: int) -> Mapping[str, LayerCopy]:
     """Return what lies in 12 bits without a first copy where quantization.weights=bf12, by layer."""
-    return {
-        parameter.name.removesuffix(".weight"): _layer_copy(
-            "bf12", bf12_shape.bf12_bytes(outputs, inputs), 2 * outputs * inputs
-        )
+    shapes = {
+        parameter.name.removesuffix(".weight"): local_shape(parameter, tp=tp)
         for parameter in parameters(spec)
         if lies_in_12_bits(parameter, tp=tp)
-        for outputs, inputs in [local_shape(parameter, tp=tp)]
     }
+    return MappingProxyType(
+        {
+            name: _layer_copy("bf12", bf12_shape.bf12_bytes(outputs, inputs), 2 * outputs * inputs)
+            for name, (outputs, inputs) in shapes.items()
+        }
+    )
 
 
 def most_rows(form: CopyFormat, capability: tuple[int, int] | None) -> int:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from math import prod
+from types import MappingProxyType
 
 from engines.families import rules_for
 from engines.quant import bf12_shape
@@ -80,4 +81,4 @@ def _modules(spec: ModelSpec) -> Mapping[str, Sequence[str]]:
         for number in numbers if "{i}" in rule.target else [""]:
             module = rule.source.replace("{i}", number).removesuffix(".weight")
             modules.setdefault(rule.target.replace("{i}", number), []).append(module)
-    return modules
+    return MappingProxyType(modules)

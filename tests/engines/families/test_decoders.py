@@ -77,7 +77,7 @@ def test_a_window_on_some_layers_is_refused() -> None:
 def test_heads_of_which_a_part_turns_are_refused() -> None:
     """Phi-4-mini's; a Llama's own reader turns whole heads."""
     assert read(**TINY, partial_rotary_factor=1.0) == read(**TINY)
-    with pytest.raises(CheckpointError, match="`partial_rotary_factor` is 0.75: must be 1.0"):
+    with pytest.raises(CheckpointError, match=r"`partial_rotary_factor` is 0\.75: must be 1\.0"):
         read(**TINY, partial_rotary_factor=0.75)
 
 
