@@ -1,7 +1,6 @@
 """From `Start` to a loop that serves: device, weights, rehearsal, KV cache, each phase timed."""
 
-from collections.abc import Callable
-from collections.abc import Sequence as Seq
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,9 +60,9 @@ def load_engine(
     with phases.of("weights"):
         network = loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
-    if backend.compile_ahead is not None:
+    if backend.hooks.compile_ahead is not None:
         with phases.of("kernels"):
-            backend.compile_ahead(network, options, ops=backend.ops, dtype=backend.dtype)
+            backend.hooks.compile_ahead(network, options, ops=backend.ops, dtype=backend.dtype)
     _join(backend, network, options, phases, meet)
     with phases.of("rehearsal"):
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
@@ -91,14 +90,16 @@ def _join(
     backend: Backend, network: Network, options: EngineOptions, phases: StartPhases, meet: Meet | None
 ) -> None:
     """Capture the passes of the encoder, which every rank has whole, and join the group if there is one."""
-    if backend.capture_passes is not None and network.spec.vision is not None:
+    if backend.hooks.capture_passes is not None and network.spec.vision is not None:
         with phases.of("vision_graphs"):
-            backend.capture_passes(network, max_tiles=options.vision.max_batch_size, device=backend.device)
+            backend.hooks.capture_passes(
+                network, max_tiles=options.vision.max_batch_size, device=backend.device
+            )
     if meet is not None:
         with phases.of("meet"):
             meet(backend)
-            if backend.connect_ranks is not None:
-                backend.connect_ranks(backend.ops, backend.group)
+            if backend.hooks.connect_ranks is not None:
+                backend.hooks.connect_ranks(backend.ops, backend.group)
 
 
 def _pages(
@@ -146,7 +147,7 @@ def _loops(
     limits, vocab = options.scheduler, spec.decoder.vocab
     counts = TokenCounts(max_sequences=limits.max_batch_size, vocab=vocab, device=backend.device)
     recorded: ChoosingNetwork | None = None
-    if backend.capture_steps is not None:
+    if backend.hooks.capture_steps is not None:
         with phases.of("graphs"):
             recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
 
@@ -182,13 +183,13 @@ def _longest_prompt(options: EngineOptions, plan: KvPlan) -> int:
 def _captured(
     backend: Backend,
     network: Network,
-    kv: Seq[KvLayer],
+    kv: Sequence[KvLayer],
     limits: SchedulerOptions,
     session_len: int,
     counts: TokenCounts,
 ) -> ChoosingNetwork:
-    assert backend.capture_steps is not None, "asked of engines that capture"
-    return backend.capture_steps(
+    assert backend.hooks.capture_steps is not None, "asked of engines that capture"
+    return backend.hooks.capture_steps(
         network,
         kv,
         limits=limits,

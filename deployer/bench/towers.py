@@ -20,7 +20,7 @@ from deployer.config.load import load_config
 from deployer.errors import DeployError
 from deployer.plan.step_times import tile_flops
 from deployer.table import print_table
-from engines.backends import OP_TABLES
+from engines.backends import ENGINES
 from engines.errors import DeviceError, EngineError
 from engines.families import read_spec
 from engines.network import Network
@@ -91,7 +91,7 @@ def tower_rows(model: str, table: str, *, device: torch.device, dtype: torch.dty
     """Return the rows of one model on one op table, one a load."""
     spec = small_decoder(model)
     assert spec.vision is not None, f"{model} has a tower"
-    network = random_network(spec, ops=OP_TABLES[table](device), device=device, dtype=dtype, seed=0)
+    network = random_network(spec, ops=ENGINES[table](device)[0], device=device, dtype=dtype, seed=0)
     return [_row(model, table, network, spec.vision, load, device) for load in loads(spec.vision)]
 
 

@@ -6,7 +6,7 @@ every other one goes to the network behind. A recording has room for sequences t
 chunks, and for as many tokens as its size: attention of decodes runs over the first rows, those of no
 sequence included, and that of chunks writes over what is theirs. Behind the last token at least one row is
 left, which no sequence owns: nothing is written for it, and whatever fills up the picture rows goes there.
-Where adapters are loaded there is a second recording of every size (`graphs.py`).
+Where adapters are loaded there is a second recording of every size.
 
 Legend: as in `engines/steps/step.py`; N the most sequences that a recording has room for, C the most chunks
 of them, H hidden.
@@ -14,7 +14,6 @@ of them, H hidden.
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -24,20 +23,10 @@ from engines.network import Network
 from engines.ops import KvLayer
 from engines.spec import ModelSpec
 from engines.steps.step import AttentionBatch, StepInput
-from engines.turbomind.graphs import recordings
+from engines.turbomind.recorder import Recorder, recordings
 from engines.vision.parts import ImagePixels
 
 MOST_CHUNKS = 8
-
-
-class ChunkRecorder(Protocol):
-    """Turns computations on fixed tensors into ones that can be repeated (`engines.turbomind.graphs`)."""
-
-    def record(
-        self, runs: Sequence[Callable[[], tuple[Tensor]]]
-    ) -> list[tuple[Callable[[], None], tuple[Tensor]]]:
-        """Return for each a function that repeats it, and the rows that it leaves."""
-        ...
 
 
 class ChunkGraphs:
@@ -53,7 +42,7 @@ class ChunkGraphs:
         session_len: int,
         device: torch.device,
         dtype: torch.dtype,
-        recorder: ChunkRecorder,
+        recorder: Recorder,
     ) -> None:
         self._network = network
         self._kv = kv

@@ -15,7 +15,7 @@ Legend: as in `engines/steps/step.py`; H hidden, V vocabulary, N the most rows, 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -27,43 +27,10 @@ from engines.spec import ModelSpec
 from engines.steps.decode_rows import DecodeRows
 from engines.steps.step import AttentionBatch, StepInput
 from engines.turbomind.batch_ladder import ladder
+from engines.turbomind.recorder import Recorder, recordings
 from engines.vision.parts import ImagePixels
 
 Outputs = tuple[Tensor, Tensor]  # logits, ids
-Tensors = TypeVar("Tensors", bound=tuple[Tensor, ...])
-
-
-class Recorder(Protocol):
-    """Turns computations on fixed tensors into ones that can be repeated."""
-
-    def record(self, runs: Sequence[Callable[[], Outputs]]) -> list[tuple[Callable[[], None], Outputs]]:
-        """Return for each a function that repeats it, and the tensors it leaves its results in."""
-        ...
-
-
-class CudaRecorder:
-    """Records into CUDA graphs that share one pool of memory; record the largest first."""
-
-    def __init__(self) -> None:
-        self._pool: Any = None
-
-    def record(self, runs: Sequence[Callable[[], Tensors]]) -> list[tuple[Callable[[], None], Tensors]]:
-        """Run each once for what has to be compiled and allocated, then capture.
-
-        One after the other: before a capture torch waits for the device and gives back the memory that it
-        keeps, which a run in between would ask for anew.
-        """
-        for run in runs:
-            run()
-        return [self._captured(run) for run in runs]
-
-    def _captured(self, run: Callable[[], Tensors]) -> tuple[Callable[[], None], Tensors]:
-        graph = torch.cuda.CUDAGraph()
-        # Other threads go on calling CUDA meanwhile: NCCL's watchdog does.
-        with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
-            outputs = run()
-        self._pool = self._pool or graph.pool()
-        return graph.replay, outputs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,13 +153,6 @@ class DecodeGraphs:
     def _run(self, step: StepInput, choices_S6: Tensor) -> Outputs:
         logits_SV = self._network.logits(self._network.hidden(step, self._kv))
         return logits_SV, self._choose(logits_SV, choices_S6)
-
-
-def recordings(sizes: Sequence[int], spec: ModelSpec) -> list[tuple[int, bool]]:
-    """Return the steps to record, the largest first: how many rows, and whether adapters add to them."""
-    return [
-        (size, adapted) for size in reversed(sizes) for adapted in (False, True)[: 1 + bool(spec.adapters)]
-    ]
 
 
 class _Buffers:

@@ -6,28 +6,20 @@ to make them. Tiles are copied into fixed memory and padded with what lay there 
 Legend: I tiles, S side in pixels, C colours, M rows a tile gives, O decoder hidden.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+from engines.turbomind.recorder import Recorder
 
 if TYPE_CHECKING:
     from engines.vision.parts import EncodePass
 
 # Up to this number of tiles this far apart: from 4 on no pass computes more than a sixth for nothing.
 _STEPS = ((2, 1), (16, 2), (1 << 30, 4))
-
-
-class PassRecorder(Protocol):
-    """Turns passes over fixed tiles into ones that can be repeated (`engines.turbomind.graphs`)."""
-
-    def record(
-        self, runs: Sequence[Callable[[], tuple[Tensor]]]
-    ) -> list[tuple[Callable[[], None], tuple[Tensor]]]:
-        """Return for each a function that repeats it, and the rows that it leaves."""
-        ...
 
 
 def pass_sizes(max_tiles: int, *, picture_tiles: int) -> list[int]:
@@ -52,7 +44,7 @@ class PassGraphs:
         tile_shape: tuple[int, ...],
         sizes: list[int],
         device: torch.device,
-        recorder: PassRecorder,
+        recorder: Recorder,
     ) -> None:
         self._encode = encode
         self._recorder = recorder

@@ -88,9 +88,7 @@ WIDE = replace(
 @pytest.fixture
 def as_on_a_hopper(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the CPU taken for a GPU whose kernels read 12 bits, of 64 MiB."""
-    monkeypatch.setitem(backends.OP_TABLES, "turbomind", backends.OP_TABLES["pytorch"])  # type: ignore[index]
-    for hooks in (backends.COMPILERS, backends.CAPTURES, backends.PASS_CAPTURES, backends.CONNECTS):
-        monkeypatch.delitem(hooks, "turbomind")  # type: ignore[arg-type]
+    monkeypatch.setitem(backends.ENGINES, "turbomind", backends.ENGINES["pytorch"])  # type: ignore[index]
     monkeypatch.setattr(decode_copies, "capability", lambda device: (9, 0))
     monkeypatch.setattr(decode_copies, "gpu_bytes", lambda device: 1 << 26)
 

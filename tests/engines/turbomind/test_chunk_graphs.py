@@ -20,8 +20,8 @@ from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.steps.step import StepInput
 from engines.turbomind.chunk_graphs import MOST_CHUNKS, ChunkGraphs
 from engines.turbomind.chunk_ladder import chunk_ladder
-from engines.turbomind.graphs import CudaRecorder
 from engines.turbomind.ops_table import TurbomindOps
+from engines.turbomind.recorder import CudaRecorder
 from engines.weights.load import random_network
 
 BF16 = torch.bfloat16

@@ -28,10 +28,11 @@ from engines.sampling.penalties import TokenCounts
 from engines.sampling.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder, proposing_ladder
-from engines.turbomind.graphs import Choose, CudaRecorder, DecodeGraphs, Recorder
+from engines.turbomind.graphs import Choose, DecodeGraphs
 from engines.turbomind.ops.choose_token import choose_token
 from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
 from engines.turbomind.ops_table import TurbomindOps
+from engines.turbomind.recorder import CudaRecorder, Recorder
 from engines.vision.vlm import Vlm
 from engines.weights.load import random_network, random_tensors
 
