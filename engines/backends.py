@@ -1,7 +1,7 @@
 """Which op table an engine kind runs on which device: a registry, and what the device must be for it.
 
-An engine's modules are imported when it is asked for, so nobody pays for one that does not run. One that cannot
-run here says why; none is ever replaced by another.
+An engine's modules are imported when it is asked for, so nobody pays for one that does not run. One that
+cannot run here says why; none is ever replaced by another.
 """
 
 from collections.abc import Callable, Mapping
