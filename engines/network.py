@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from torch import Tensor
 
 from engines.ops import KvLayer
-from engines.sampling.plain_rows import PlainRows
+from engines.sampling.choice_rows import ChoiceRows
 from engines.spec import ModelSpec
 from engines.steps.decode_rows import DecodeRows
 from engines.steps.step import StepInput
@@ -45,17 +45,17 @@ class Replayed(NamedTuple):
 
 
 class ChoosingNetwork(Network, Protocol):
-    """A network that goes from steps straight to their tokens where all rows are plain.
+    """A network that chooses tokens as well, for steps in which every sequence decodes all in one.
 
     As `engines.sampling.next_token.sample` would choose them: an id equal to the vocabulary's size marks a
-    row that held a NaN. Both kinds of steps run over the pages that the network was made with.
+    row that held a NaN. Replayed steps run over the pages that the network was made with.
     """
 
-    def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
-        """Run a step and return ids int64 [S]; the tensor holds until the next step is run."""
+    def choose(self, logits_SV: Tensor, rows: ChoiceRows) -> Tensor:
+        """Return ids int64 [S]."""
         ...
 
-    def replay(self, rows: DecodeRows, how: PlainRows | None) -> Replayed:
+    def replay(self, rows: DecodeRows, how: ChoiceRows | None) -> Replayed:
         """Run a step in which every sequence decodes; `how` None: its logits are wanted, not its ids."""
         ...
 

@@ -2,18 +2,20 @@
 
    penalties first      x of a seen token = x > 0 ? x * (1 / repetition) : x * repetition, less presence where it was put out,
                         less frequency times how often
+   edits and masks      x[id] + value of each edit; only ids whose bit is set, or that have an edit, may come
    temperature[s] = 0   ids[s] = lowest id of the largest logit
    otherwise            y = (x - max(x)) * (1 / temperature);  ids[s] = lowest id of the largest y[v] + noise(key, v) with y[v] >= cut,
                         the largest of: log_min_p; the top_k-th largest y; of these the smallest whose larger ones hold less
                         than top_p of their softmax
 
-   in       logits [S, vocab] SCALAR, rows `stride` apart   rows [S] of `Row`, as engines/sampling/plain_rows.py packs it
+   in       logits [S, vocab] SCALAR, rows `stride` apart   rows [S] of `Row`, as engines/sampling/choice_rows.py packs it
             seen [N, vocab] bool, outputs [N, vocab] int32: the tables of engines/sampling/penalties.py, of which a row names one
-   out      ids [S] int64; `vocab` says that the row held a NaN
+            at the addresses in a row: bits of ids, lowest first, in whole words; edits, whose bits are 0
+   out      ids [S] int64; `vocab` says that the row held a NaN, 0 also that nothing may come
    -D       SCALAR = bf16 | fp16 | fp32
    launch   grid S, block 512
-   moves    S * vocab elements, with 5 bytes each of the tables where a row is penalized; twice for rows drawn from all or the top_k <= 512
-            largest, four times where another top_k or top_p alone cuts (mostly out of L2)
+   moves    S * vocab elements, with 5 bytes each of the tables where a row is penalized and a bit each of its mask; twice for rows drawn from
+            all or the top_k <= 512 largest, four times where another top_k or top_p alone cuts (mostly out of L2)
    numbers  those of engines/sampling/next_token.py in fp32, the noise of engines/sampling/noise.py. Probabilities are added as multiples of 2^-40,
             so that the order of threads changes nothing: a token within 1e-5 of top_p's border may fall on its other side
 
@@ -37,12 +39,20 @@ constexpr unsigned kInfinityBits = 0x7f800000;
 
 using Weight = unsigned long long;
 
+struct Edit {
+    int id;
+    float value;
+};
+
 struct Row {
     long long key_low, key_high;
     float temperature, log_min_p, top_p;
     int top_k;  // vocab: all
     float repetition, presence, frequency;
     int counts;  // row of the tables, from 1 on; 0: no penalties
+    const unsigned* mask;  // null: all ids may come
+    const Edit* edits;
+    long long num_edits;
 };
 
 // The larger value wins, of equal ones the lower id; `is_nan` once any value was none.
@@ -110,7 +120,9 @@ struct Logits {
     const bool* seen;  // null: no penalties
     const int* outputs;
     float repetition, inverse_repetition, presence, frequency;
-    int vocab;
+    const unsigned* mask;  // null: all may come
+    const Edit* edits;
+    int num_edits, vocab;
 
     DEVICE float penalized(int v, float x) const {
         if (seen[v]) x = x > 0.f ? x * inverse_repetition : x * repetition;
@@ -118,23 +130,32 @@ struct Logits {
         return count > 0 ? (x - presence) - __fmul_rn(frequency, float(count)) : x;
     }
 
-    // take(v, logit) for every token of this thread, in rising order; LOADS of 16 bytes are under way at once.
+    DEVICE float at(int v) const { return seen ? penalized(v, to_float(row[v])) : to_float(row[v]); }
+
+    // Bits of ids v to v + COUNT - 1, which are of one word.
+    template <int COUNT>
+    DEVICE unsigned allowed(int v) const {
+        constexpr unsigned all = (1u << COUNT) - 1;
+        return mask ? mask[unsigned(v) / 32] >> unsigned(v) % 32 & all : all;
+    }
+
+    // take(v, logit) for every token of this thread that may come; LOADS of 16 bytes are under way at once.
     template <int LOADS = 1, class Take>
     DEVICE void each(Take take) const {
-        if (seen) {
-            for (int v = threadIdx.x; v < vocab; v += kThreads) take(v, penalized(v, to_float(row[v])));
-            return;
-        }
         constexpr int lanes = kLanes<SCALAR>;
-        const int pieces = (unsigned long long)row % 16 == 0 ? vocab / lanes : 0;
+        const int pieces = !seen && (unsigned long long)row % 16 == 0 ? vocab / lanes : 0;
 #pragma unroll LOADS
         for (int piece = threadIdx.x; piece < pieces; piece += kThreads) {
+            const unsigned bits = allowed<lanes>(piece * lanes);
             float x[lanes];
-            unpack16<SCALAR>(load16(row + piece * lanes), x);
+            unpack16<SCALAR>(load16(row + piece * lanes), x);  // whatever the bits: a branch would hold up the next load
 #pragma unroll
-            for (int j = 0; j < lanes; j++) take(piece * lanes + j, x[j]);
+            for (int j = 0; j < lanes; j++)
+                if (bits >> j & 1) take(piece * lanes + j, x[j]);
         }
-        for (int v = pieces * lanes + threadIdx.x; v < vocab; v += kThreads) take(v, to_float(row[v]));
+        for (int v = pieces * lanes + threadIdx.x; v < vocab; v += kThreads)
+            if (allowed<1>(v)) take(v, at(v));
+        for (int i = threadIdx.x; i < num_edits; i += kThreads) take(edits[i].id, at(edits[i].id) + edits[i].value);
     }
 };
 
@@ -267,9 +288,10 @@ struct Depths {
         return min(depth, kInfinityBits);  // beyond all tokens where all are kept
     }
 
-    DEVICE Weight mass_of_bins(Shared& shared, int end) const {
+    template <class T>
+    DEVICE Weight sum_of_bins(Shared& shared, const T* bins, int end) const {
         Weight sum = 0;
-        for (int bin = threadIdx.x; bin < end; bin += kThreads) sum += shared.bins.masses[bin];
+        for (int bin = threadIdx.x; bin < end; bin += kThreads) sum += bins[bin];
         return sum_of_block(sum, shared.sums);
     }
 
@@ -277,11 +299,11 @@ struct Depths {
     DEVICE float cut(Shared& shared, int top_k, float top_p) const {
         unsigned depth = kInfinityBits;
         fill_bins(shared);
-        Weight mass = mass_of_bins(shared, kBins);
-        if (top_k < logits.vocab) {
+        Weight mass = sum_of_bins(shared, shared.bins.masses, kBins);
+        if (top_k < sum_of_bins(shared, shared.bins.counts, kBins)) {
             depth = deepest(shared, shared.bins.counts, One(), top_k);
             const Weight shallower = above(shared, depth, One(), shared.before);
-            mass = above(shared, depth, Mass(), mass_of_bins(shared, shared.bin));
+            mass = above(shared, depth, Mass(), sum_of_bins(shared, shared.bins.masses, shared.bin));
             mass += (top_k - shallower) * Mass()(__uint_as_float(depth));  // of those that tie, some are among the best
         }
         if (top_p < 1.f) depth = min(depth, deepest(shared, shared.bins.masses, Mass(), limit_of(mass, top_p)));
@@ -339,7 +361,7 @@ struct Depths {
         const float depth = __uint_as_float(deepest_listed(shared, One(), top_k));
         if (top_p >= 1.f) return depth;
         const Weight shallower = listed_above(shared, depth, One());
-        const Weight mass = listed_above(shared, depth, Mass()) + (top_k - shallower) * Mass()(depth);
+        const Weight mass = listed_above(shared, depth, Mass()) + (min(top_k, shared.num_listed) - shallower) * Mass()(depth);
         return min(depth, __uint_as_float(deepest_listed(shared, Mass(), limit_of(mass, top_p))));
     }
 
@@ -356,15 +378,15 @@ extern "C" __global__ __launch_bounds__(kThreads, 1) void choose_token(  // two 
     const long long counts = (long long)(row.counts - 1) * vocab;
     const Logits logits = {
         all_logits + blockIdx.x * stride, row.counts ? seen + counts : nullptr, outputs + counts,
-        row.repetition, 1.f / row.repetition, row.presence, row.frequency, vocab};
+        row.repetition, 1.f / row.repetition, row.presence, row.frequency, row.mask, row.edits, int(row.num_edits), vocab};
     const Best nothing = {-__uint_as_float(kInfinityBits), vocab, false};
     Best best = nothing;
     logits.each<4>([&](int v, float x) { best.take(x, v); });
     const float own = best.value;
     best = best_of_block(best, shared.best);
-    if (row.temperature > 0.f && !best.is_nan) {
-        const float top = max(best.value, -3.402823466e38f);  // all masked: stays -inf, not NaN
-        const Depths depths = {logits, top, 1.f / max(row.temperature, kLowestTemperature)};
+    const bool is_any = best.value > nothing.value;  // else the first id, as of equal ones
+    if (row.temperature > 0.f && is_any && !best.is_nan) {
+        const Depths depths = {logits, best.value, 1.f / max(row.temperature, kLowestTemperature)};
         const bool are_listed = row.top_k < vocab && row.top_k <= kThreads && depths.list_best(shared, own, row.top_k);
         float deepest = -row.log_min_p;
         if (are_listed) deepest = min(deepest, depths.cut_listed(shared, row.top_k, row.top_p));
@@ -384,5 +406,5 @@ extern "C" __global__ __launch_bounds__(kThreads, 1) void choose_token(  // two 
         else logits.each([&](int v, float x) { draw(v, depths.of(x)); });
         best = best_of_block(best, shared.best);
     }
-    if (threadIdx.x == 0) ids[blockIdx.x] = best.is_nan ? vocab : best.id;
+    if (threadIdx.x == 0) ids[blockIdx.x] = best.is_nan ? vocab : is_any ? best.id : 0;
 }

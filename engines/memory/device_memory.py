@@ -32,14 +32,11 @@ def capability(device: torch.device) -> tuple[int, int] | None:
 def used_bytes(device: torch.device) -> int:
     """Return the bytes that tensors of this process take.
 
-    On an NVIDIA GPU without what its allocator does not cut off behind a tensor, up to 1 MiB each: that
-    depends on which thread loads what first. On a CPU those of all tensors that Python knows: what the
-    process holds beside them, packing weights leaves in its heap.
+    On a CPU those of all tensors that Python knows: what the process holds beside them, packing weights
+    leaves in its heap.
     """
     if device.type == "cpu":
         return _tensor_bytes()
-    if device.type == "cuda":
-        return int(torch.cuda.memory_stats(device).get("requested_bytes.all.current", 0))
     return int(torch.get_device_module(device).memory_allocated(device))
 
 

@@ -1,13 +1,13 @@
 """Grammars that hold answers to a form: which tokens may come next, as bits, made on the host.
 
 A grammar is llguidance's own text (a Lark grammar, or JSON around a JSON schema); front ends write it
-(`deployer/generation/response_format.py`). The mask of a step depends on every token before it, so a sequence
-with a grammar cannot be launched before its last token is known: `Sequence.needs_host` says so.
+(`deployer/generation/response_format.py`). The mask of a step depends on every token before it, so it is made
+while the network of its step runs: `Sequence.is_chosen_late` says so.
 
 Compiling takes up to seconds, for which llguidance lets go of the interpreter's lock: it is done on threads,
 and `engines/steps/grammar_gate.py` keeps a request out of the loop meanwhile.
 
-Nothing here knows tensors; `engines/sampling/sampling_rows.py` brings the bits to the device.
+Nothing here knows tensors; `engines/sampling/choice_rows.py` brings the bits to the device.
 """
 
 import json

@@ -1,9 +1,11 @@
 """From logits to the next token of every sampled row, on the device and without waiting for it.
 
-In this order: log-probabilities of the raw logits; repetition, presence and frequency penalties; biases and
-bad tokens; the masks of grammars; then for rows with a temperature: multiply by its inverse, keep top_k,
-of these top_p, of these min_p, and draw with the noise of `engines/sampling/noise.py`. Rows without one take
-the largest logit; of equal ones the lowest id, on every device.
+In this order: repetition, presence and frequency penalties; biases and bad tokens; the masks of grammars;
+then for rows with a temperature: multiply by its inverse, keep top_k, of these top_p, of these min_p, and
+draw with the noise of `engines/sampling/noise.py`. Rows without one take the largest logit; of equal ones
+the lowest id, on every device. Log-probabilities are those of the raw logits.
+
+The twin of `kernels/choose_token.cu`, which chooses where steps are recorded.
 
 A cut keeps every token that ties with the last one kept, so it is a threshold and does not depend on a
 sort's order.
@@ -17,7 +19,7 @@ import torch
 from torch import Tensor
 
 from engines.sampling.noise import gumbel_noise
-from engines.sampling.sampling_rows import Draws, Edits, Masks, Penalties, SamplingRows
+from engines.sampling.sampling_rows import Draws, Edits, LogprobRows, Masks, Penalties, SamplingRows
 from engines.steps.host_copy import on_device
 
 LOWEST_TOP_P = 1e-9  # the best token always stays
@@ -33,16 +35,11 @@ class Logprobs:
     top_ids_RA: Tensor
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sampled:
-    """The next tokens; an id equal to the vocabulary's size says that a row held a NaN."""
+def sample(logits_SV: Tensor, rows: SamplingRows) -> Tensor:
+    """Choose one token a row of logits, of any float dtype; they are not changed.
 
-    ids_S: Tensor  # int64
-    logprobs: Logprobs | None
-
-
-def sample(logits_SV: Tensor, rows: SamplingRows) -> Sampled:
-    """Choose one token a row of logits, of any float dtype; they are not changed."""
+    Returns ids int64 [S]; one equal to the vocabulary's size says that the row held a NaN.
+    """
     changes = (rows.penalties, rows.edits, rows.masks, rows.draws)
     adjusted_SV = logits_SV if all(x is None for x in changes) else logits_SV.float()
     if rows.penalties is not None:
@@ -55,7 +52,14 @@ def sample(logits_SV: Tensor, rows: SamplingRows) -> Sampled:
     if rows.draws is not None:
         drawn_R = _drawn(adjusted_SV[rows.draws.rows_R], rows.draws)
         ids_S = ids_S.index_copy(0, rows.draws.rows_R, drawn_R)
-    return Sampled(ids_S=ids_S, logprobs=_logprobs(logits_SV, ids_S, rows) if rows.logprob_rows else None)
+    return ids_S
+
+
+def row_logprobs(logits_SV: Tensor, ids_S: Tensor, wanted: LogprobRows) -> Logprobs:
+    """Return the log-probabilities of the tokens chosen in some rows, and the likeliest of these."""
+    rows_R = on_device(wanted.rows, logits_SV.device)
+    chosen_R = ids_S[rows_R].clamp(max=logits_SV.shape[1] - 1)
+    return token_logprobs(logits_SV[rows_R], chosen_R, num_alternatives=wanted.num_alternatives)
 
 
 def token_logprobs(logits_RV: Tensor, ids_R: Tensor, *, num_alternatives: int) -> Logprobs:
@@ -118,9 +122,3 @@ def _order_cut(x_RV: Tensor, draws: Draws) -> Tensor:
     kept_RK = (rank_K < draws.top_k_R1) & (before_RK < draws.top_p_R1.clamp(min=LOWEST_TOP_P))
     last_R1 = kept_RK.sum(dim=1, keepdim=True) - 1
     return best_RK.gather(1, last_R1.clamp(min=0))
-
-
-def _logprobs(logits_SV: Tensor, ids_S: Tensor, rows: SamplingRows) -> Logprobs:
-    wanted_R = on_device(rows.logprob_rows, logits_SV.device)
-    chosen_R = ids_S[wanted_R].clamp(max=logits_SV.shape[1] - 1)
-    return token_logprobs(logits_SV[wanted_R], chosen_R, num_alternatives=rows.num_alternatives)

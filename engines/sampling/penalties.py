@@ -19,6 +19,11 @@ from engines.schedule.sequence import Sequence
 from engines.steps.host_copy import on_device
 
 
+def penalized_rows(chunks: Seq[Chunk]) -> list[int]:
+    """Return the rows of chunks that are penalized and still wanted."""
+    return [row for row, chunk in enumerate(chunks) if chunk.sequence.is_penalized and chunk.is_current]
+
+
 @dataclass(slots=True)
 class _Row:
     index: int

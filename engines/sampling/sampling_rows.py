@@ -5,7 +5,6 @@ Only what some row asks for is built; a step whose rows are all plainly greedy c
 Legend: S sampled rows, R a part of them, E edits of single logits, W words of 32 tokens.
 """
 
-from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass
 from math import inf, log
@@ -14,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engines.sampling.logit_edits import edits_of, mask_of
 from engines.sampling.noise import noise_key
-from engines.sampling.penalties import TokenCounts
+from engines.sampling.penalties import TokenCounts, penalized_rows
 from engines.schedule.batch_plan import Chunk
 from engines.steps.host_copy import on_device
 
@@ -64,6 +64,14 @@ class Draws:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class LogprobRows:
+    """Rows whose log-probabilities are wanted."""
+
+    rows: tuple[int, ...]
+    num_alternatives: int  # the most that one of them asks for
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class SamplingRows:
     """All that `engines.sampling.next_token.sample` needs to know of the sequences."""
 
@@ -71,8 +79,6 @@ class SamplingRows:
     edits: Edits | None
     masks: Masks | None
     draws: Draws | None
-    logprob_rows: tuple[int, ...]  # rows whose log-probabilities are wanted
-    num_alternatives: int  # the most that one of them asks for
 
 
 def sampling_rows(
@@ -83,19 +89,26 @@ def sampling_rows(
     `last_ids_S` are the tokens that the step before samples; None where all are known here.
     """
     device = counts.device
-    wanted = [chunk.sequence.sampling.logprobs for chunk in chunks]
     return SamplingRows(
         penalties=_penalties(chunks, counts, last_ids_S),
-        edits=_edits(chunks, device),
+        edits=_edits(chunks, vocab, device),
         masks=_masks(chunks, device),
         draws=_draws(chunks, vocab, device),
-        logprob_rows=tuple(row for row, number in enumerate(wanted) if number is not None),
-        num_alternatives=max((number for number in wanted if number is not None), default=0),
     )
 
 
+def logprob_rows(chunks: Seq[Chunk]) -> LogprobRows | None:
+    """Return the rows whose log-probabilities are wanted, None where there are none."""
+    wanted = {
+        row: number
+        for row, chunk in enumerate(chunks)
+        if (number := chunk.sequence.sampling.logprobs) is not None
+    }
+    return LogprobRows(rows=tuple(wanted), num_alternatives=max(wanted.values())) if wanted else None
+
+
 def _penalties(chunks: Seq[Chunk], counts: TokenCounts, last_ids_S: Tensor | None) -> Penalties | None:
-    rows = [row for row, chunk in enumerate(chunks) if chunk.sequence.is_penalized]
+    rows = penalized_rows(chunks)
     if not rows:
         return None
     chosen = [chunks[row] for row in rows]
@@ -111,13 +124,8 @@ def _penalties(chunks: Seq[Chunk], counts: TokenCounts, last_ids_S: Tensor | Non
     )
 
 
-def _edits(chunks: Seq[Chunk], device: torch.device) -> Edits | None:
-    edits = [
-        (row, *edit)
-        for row, chunk in enumerate(chunks)
-        if chunk.sequence.edits_logits
-        for edit in _edits_of(chunk).items()
-    ]
+def _edits(chunks: Seq[Chunk], vocab: int, device: torch.device) -> Edits | None:
+    edits = [(row, *edit) for row, chunk in enumerate(chunks) for edit in edits_of(chunk, vocab).items()]
     if not edits:
         return None
     rows, ids, values = zip(*edits, strict=True)
@@ -128,39 +136,8 @@ def _edits(chunks: Seq[Chunk], device: torch.device) -> Edits | None:
     )
 
 
-def _edits_of(chunk: Chunk) -> dict[int, float]:
-    """Return the change of each logit that is not left alone."""
-    edits = dict(chunk.sequence.sampling.logit_bias)
-    for token in (*_too_early(chunk), *_completes_bad_sequence(chunk)):
-        edits[token] = -inf
-    return edits
-
-
-def _too_early(chunk: Chunk) -> tuple[int, ...]:
-    """Return the tokens that would end a sequence before `min_new_tokens`."""
-    how = chunk.sequence.sampling
-    if chunk.num_outputs >= how.min_new_tokens:
-        return ()
-    return how.stop_token_ids if how.ignore_eos else (*how.stop_token_ids, *how.eos_token_ids)
-
-
-def _completes_bad_sequence(chunk: Chunk) -> Iterator[int]:
-    """Yield the last token of each bad sequence whose other tokens end the output."""
-    sequence = chunk.sequence
-    assert chunk.source_row is None or not sequence.needs_host, "its last token is not known here"
-    tokens, first_output = sequence.token_ids, sequence.num_prompt_tokens
-    for *before, last in sequence.sampling.bad_sequences:
-        start = len(tokens) - len(before)
-        if not before or (start >= first_output and tokens[start:] == before):
-            yield last
-
-
 def _masks(chunks: Seq[Chunk], device: torch.device) -> Masks | None:
-    masks = [
-        (row, chunk.mask or grammar.mask(chunk.sequence.token_ids[chunk.sequence.num_prompt_tokens :]))
-        for row, chunk in enumerate(chunks)
-        if (grammar := chunk.sequence.grammar) is not None
-    ]
+    masks = [(row, mask) for row, chunk in enumerate(chunks) if (mask := mask_of(chunk)) is not None]
     if not masks:
         return None
     rows, bits = zip(*masks, strict=True)

@@ -146,6 +146,11 @@ class BatchPlan:
         return [self.chunks[index] for index in self.sampled]
 
     @property
+    def is_chosen_late(self) -> bool:
+        """Whether its tokens can only be chosen once those of the step before are known here."""
+        return any(self.chunks[index].sequence.is_chosen_late for index in self.sampled)
+
+    @property
     def scoring(self) -> list[Chunk]:
         """The chunks with prompt tokens whose log-probabilities are wanted; their rows follow the sampled."""
         return [self.chunks[index] for index in self.scored]

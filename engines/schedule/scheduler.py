@@ -150,8 +150,7 @@ class Scheduler:
 
     def waits_for(self, plan: BatchPlan) -> bool:
         """Tell whether the next step is to be scheduled once the tokens of this one, under way, are here."""
-        needs_host = any(chunk.sequence.needs_host for chunk in plan.sampling)
-        return needs_host or self.speculation.waits_for(plan)
+        return self.speculation.waits_for(plan)
 
     def commit(self, plan: BatchPlan, token_ids: Iterable[int | None]) -> list[Progress]:
         """Take the results of a step: one token for each chunk of `plan.sampling`, in order.

@@ -102,9 +102,6 @@ class Sequence:
     proposer: "Proposer | None" = None  # made when it is first asked for tokens that may follow
     _page_keys: list[bytes] = field(default_factory=list)
     # Looked at once, as every step asks.
-    is_plain: bool = field(
-        init=False
-    )  # its next token takes no more than penalties, a temperature, cuts and noise
     is_penalized: bool = field(init=False)  # for what it contains
     edits_logits: bool = field(init=False)  # single logits are changed for it, always or at times
     takes_proposals: bool = field(init=False)  # proposed tokens need not be counted before the next is chosen
@@ -112,7 +109,6 @@ class Sequence:
 
     def __post_init__(self) -> None:
         """Note what follows from its sampling."""
-        self.is_plain = self.grammar is None and _is_plain(self.sampling)
         how = self.sampling
         penalties = (how.repetition_penalty, how.presence_penalty, how.frequency_penalty)
         self.is_penalized = penalties != (1.0, 0.0, 0.0)
@@ -136,10 +132,10 @@ class Sequence:
         return len(self.token_ids) - self.num_prompt_tokens
 
     @property
-    def needs_host(self) -> bool:
+    def is_chosen_late(self) -> bool:
         """Whether its next token can only be chosen once the one before it is known here.
 
-        A loop that launches a step before it has fetched the last one waits for such a sequence.
+        A loop that launches a step before it has fetched the last one leaves its choice for then.
         """
         return self.grammar is not None or self._bans_sequences
 
@@ -180,7 +176,3 @@ class Sequence:
             first, last = max(image.start, start), min(image.end, end)
             if first < last:
                 yield image.key, first - start, last - first, first - image.start
-
-
-def _is_plain(how: "Sampling") -> bool:
-    return how.logprobs is None and how.min_new_tokens == 0 and not (how.bad_sequences or how.logit_bias)

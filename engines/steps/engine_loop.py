@@ -2,7 +2,10 @@
 
 With `overlap` a step is launched before the results of the one before it are taken, so that the device finds
 work while the host reads, answers and schedules. A sequence that turns out to have ended was computed once
-more for nothing; one whose next token needs its last one here is waited for.
+more for nothing. Where a next token depends on the last one (grammars), the tokens of a step are chosen late:
+
+    device   network N ▸ choice N ▸ network N+1 ·········· ▸ choice N+1 ▸ network N+2
+    host                  launch N+1 │ take N, make masks, launch choice N+1 │ launch N+2
 
 A step that raises fails the sequences that were in it and nobody else; the cause goes to the log under an
 id that the client is told. With other ranks beside it, it ends the engine.
@@ -178,7 +181,11 @@ class EngineLoop:
         self._work.add(plan)
         _note_encoding(launched)
         yield from self._settle(behind=plan)
-        self._under_way = launched
+        try:
+            self._under_way = self._runner.choose(launched)
+        except Exception as error:
+            yield from self._fail(plan, error, behind=None)
+            return
         if not self._overlap:
             yield from self._settle(behind=None)
 

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from torch import Tensor
+
 from engines.sampling.next_token import Logprobs
 from engines.sampling.prompt_scores import PromptScores
-from engines.sampling.sampling_rows import SamplingRows
+from engines.sampling.sampling_rows import LogprobRows
 from engines.schedule.batch_plan import BatchPlan
 from engines.steps.decode_rows import DecodeRows
 from engines.steps.host_copy import HostCopy
@@ -44,17 +46,18 @@ class Launched:
     """A step whose results are still on their way."""
 
     plan: BatchPlan
-    ids_S: HostCopy | None  # None: nothing is sampled in this step
-    logprobs: LogprobsCopy | None  # None: nobody asked for them
-    scores: PromptScores | None  # None: nobody asked about tokens of a prompt in this step
-    encoding: Encoding | None  # None: no picture was encoded
+    logits_SV: Tensor | None = None  # what its tokens are still to be chosen from
+    ids_S: HostCopy | None = None  # None: nothing is sampled in this step, or not yet
+    logprobs: LogprobsCopy | None = None  # None: nobody asked for them
+    scores: PromptScores | None = None  # None: nobody asked about tokens of a prompt in this step
+    encoding: Encoding | None = None  # None: no picture was encoded
     read_by_device: DecodeRows | None = None  # memory of the host that stays as it is until the step is done
 
 
-def on_the_way(logprobs: Logprobs, rows: SamplingRows) -> LogprobsCopy:
+def on_the_way(logprobs: Logprobs, wanted: LogprobRows) -> LogprobsCopy:
     """Begin to copy log-probabilities to the host."""
     return LogprobsCopy(
-        rows=rows.logprob_rows,
+        rows=wanted.rows,
         chosen_R=HostCopy(logprobs.chosen_R),
         top_RA=HostCopy(logprobs.top_RA),
         top_ids_RA=HostCopy(logprobs.top_ids_RA),

@@ -18,9 +18,9 @@ from engines.memory.prefix_cache import root_key
 from engines.messages import greedy
 from engines.network import Network
 from engines.options import EngineOptions, VisionOptions
-from engines.sampling.next_token import sample
+from engines.sampling.next_token import row_logprobs, sample
 from engines.sampling.penalties import TokenCounts
-from engines.sampling.sampling_rows import sampling_rows
+from engines.sampling.sampling_rows import logprob_rows, sampling_rows
 from engines.schedule.batch_plan import BatchPlan, Chunk
 from engines.schedule.sequence import Sequence
 from engines.steps.batch import step_input
@@ -77,7 +77,10 @@ def _largest_step(
     logits_SV = network.logits(hidden_SH.repeat(rows, 1))
     counts = TokenCounts(max_sequences=1, vocab=logits_SV.shape[1], device=device)
     chunks = [*plan.chunks] * rows
-    sample(logits_SV, sampling_rows(chunks, counts, logits_SV.shape[1])).ids_S.tolist()
+    ids_S = sample(logits_SV, sampling_rows(chunks, counts, logits_SV.shape[1]))
+    wanted = logprob_rows(chunks)
+    assert wanted is not None, "the prompt asks for them"
+    row_logprobs(logits_SV, ids_S, wanted).top_ids_RA.tolist()
     _encode(network, options.vision.max_batch_size, largest=is_gpu)
     if options.vision.uncut_pixels:
         _cut(network, options.vision)

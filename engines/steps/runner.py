@@ -1,7 +1,7 @@
 """One rank's forward pass: encode the images of a step, run the decoder, sample, bring the tokens back.
 
-A step is `launch`, which only queues work on the device, and `fetch`, which waits for it; a loop that
-overlaps steps calls them apart. Which networks and ops run is none of its business.
+A step is `launch` and `choose`, which only queue work on the device, and `fetch`, which waits for it; a loop
+that overlaps steps calls them apart. Which networks and ops run is none of its business.
 
 Legend: M image rows, H hidden.
 """
@@ -9,6 +9,7 @@ Legend: M image rows, H hidden.
 import time
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Seq
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -18,21 +19,19 @@ from engines.memory.encoder_cache import EncoderCache
 from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import VisionOptions
-from engines.sampling.next_token import sample
+from engines.sampling.choice_rows import choice_rows
+from engines.sampling.next_token import row_logprobs, sample
 from engines.sampling.penalties import TokenCounts
-from engines.sampling.plain_rows import plain_rows
-from engines.sampling.prompt_scores import PromptScores, prompt_scores
-from engines.sampling.sampling_rows import sampling_rows
-from engines.schedule.batch_plan import BatchPlan, Chunk
+from engines.sampling.prompt_scores import prompt_scores
+from engines.sampling.sampling_rows import logprob_rows, sampling_rows
+from engines.schedule.batch_plan import BatchPlan
 from engines.schedule.sequence import ImageSlots
 from engines.steps.batch import step_input, touched_images
 from engines.steps.decode_rows import DecodeRows, decode_rows, is_decode
 from engines.steps.host_copy import HostCopy
-from engines.steps.launched import Encoding, Launched, LogprobsCopy, TokenChoice, add_logprobs, on_the_way
+from engines.steps.launched import Encoding, Launched, TokenChoice, add_logprobs, on_the_way
 from engines.steps.step import StepInput
 from engines.steps.step_clock import Phase, step_clock
-
-Chosen = tuple[Tensor | None, LogprobsCopy | None, PromptScores | None]
 
 
 class Runner:
@@ -83,29 +82,31 @@ class Runner:
 
     def run(self, plan: BatchPlan) -> list[TokenChoice]:
         """Run one step and return a choice for each chunk of `plan.sampling`."""
-        return self.fetch(self.launch(plan))
+        return self.fetch(self.choose(self.launch(plan)))
 
     @torch.inference_mode()
     def launch(self, plan: BatchPlan) -> Launched:
-        """Queue a step on the device; it may be scheduled before the one before it was fetched."""
+        """Queue a step on the device; it may be scheduled before the one before it was fetched.
+
+        Where `plan.is_chosen_late` its tokens are not chosen yet: `choose` comes before any other launch.
+        """
         features, encoding = self._features(plan)
-        run, rows = self._prepared(plan, features)
+        run = self._prepared(plan, features)
         self._clock.begin("decode" if plan.num_decodes == len(plan.chunks) else "prefill")
-        ids_S, logprobs, scores = run()
+        launched = replace(run(), encoding=encoding)
         self._images.trim(_unfinished(plan))
         self._clock.end()
-        ids = None
-        if ids_S is not None:
-            self._last_ids_S = ids_S
-            ids = HostCopy(ids_S, copy=None if self._recorded is None else self._recorded.copy_ids)
-        return Launched(
-            plan=plan, ids_S=ids, logprobs=logprobs, scores=scores, encoding=encoding, read_by_device=rows
-        )
+        return launched
 
-    def _prepared(
-        self, plan: BatchPlan, features: Mapping[bytes, Tensor]
-    ) -> tuple[Callable[[], Chosen], DecodeRows | None]:
-        """Lay a step out; return what launches it, and the rows that it replays."""
+    @torch.inference_mode()
+    def choose(self, launched: Launched) -> Launched:
+        """Queue what `launch` left out; the tokens of the step before are in their sequences by now."""
+        if launched.logits_SV is None:
+            return launched
+        return replace(self._chosen(launched, launched.logits_SV, last_ids_S=None), logits_SV=None)
+
+    def _prepared(self, plan: BatchPlan, features: Mapping[bytes, Tensor]) -> Callable[[], Launched]:
+        """Lay a step out; return what launches it."""
         by_prompt = self._network.spec.decoder.rope.by_prompt
         if self._recorded is not None and is_decode(plan):
             rows = decode_rows(
@@ -115,7 +116,7 @@ class Runner:
                 last_ids_S=self._last_ids_S,
                 pinned=self._device.type == "cuda",
             )
-            return partial(self._replayed, plan, rows, self._recorded), rows
+            return partial(self._replayed, plan, rows, self._recorded)
         last_ids_S = self._kept_ids()
         step = step_input(
             plan,
@@ -125,48 +126,57 @@ class Runner:
             rope_by_prompt=by_prompt,
             last_ids_S=last_ids_S,
         )
-        return partial(self._chosen, plan, step, last_ids_S), None
+        return partial(self._run, plan, step, last_ids_S)
 
     def _kept_ids(self) -> Tensor | None:
         """Return what the step before samples, ids of the vocabulary that outlast the next replay."""
         return None if self._last_ids_S is None else self._last_ids_S.clamp(max=self._vocab - 1)
 
-    def _replayed(self, plan: BatchPlan, rows: DecodeRows, recorded: ChoosingNetwork) -> Chosen:
-        """Replay a step; where a row is not plain, all are chosen by the logits that it leaves."""
-        chunks = plan.sampling
-        plain = plain_rows(chunks, self._counts, self._vocab, last_ids_S=rows.last_ids_S)
-        if plain is not None:
-            return recorded.replay(rows, plain).ids_S, None, None
-        last_ids_S = self._kept_ids()
-        ids_S, logprobs = self._sampled(chunks, recorded.replay(rows, None).logits_SV, last_ids_S)
-        return ids_S, logprobs, None
+    def _replayed(self, plan: BatchPlan, rows: DecodeRows, recorded: ChoosingNetwork) -> Launched:
+        """Replay a step, its choice with it where that can be told now."""
+        launched = Launched(plan=plan, read_by_device=rows)
+        if plan.is_chosen_late:
+            return replace(launched, logits_SV=recorded.replay(rows, None).logits_SV)
+        how = choice_rows(plan.sampling, self._counts, self._vocab, last_ids_S=rows.last_ids_S)
+        return self._copied(launched, *recorded.replay(rows, how))
 
-    def _chosen(self, plan: BatchPlan, step: StepInput, last_ids_S: Tensor | None) -> Chosen:
-        """Run the network and choose the tokens of the sampled rows; None where there are none.
+    def _run(self, plan: BatchPlan, step: StepInput, last_ids_S: Tensor | None) -> Launched:
+        """Run the network and choose the tokens of the sampled rows, where there are some.
 
         A step that scores prompts has rows of the head that choose nothing.
         """
-        chunks = plan.sampling
-        if self._recorded is not None and chunks and not plan.scored:
-            plain = plain_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
-            if plain is not None:
-                return self._recorded.choose(step, plain), None, None
+        launched, num = Launched(plan=plan), len(plan.sampled)
         hidden_SH = self._network.hidden(step, self._kv)
-        scores = None
         if plan.scored:
-            scored_RH = hidden_SH[len(chunks) :]
+            scored_RH = hidden_SH[num:]
             scores = prompt_scores(self._network, scored_RH, plan.scoring, rows_at_once=self._head_rows)
-            hidden_SH = hidden_SH[: len(chunks)]
-        if not chunks:
-            return None, None, scores
-        return *self._sampled(chunks, self._network.logits(hidden_SH), last_ids_S), scores
+            launched, hidden_SH = replace(launched, scores=scores), hidden_SH[:num]
+        if not num:
+            return launched
+        logits_SV = self._network.logits(hidden_SH)
+        if plan.is_chosen_late:
+            return replace(launched, logits_SV=logits_SV)
+        return self._chosen(launched, logits_SV, last_ids_S=last_ids_S)
 
-    def _sampled(
-        self, chunks: Seq[Chunk], logits_SV: Tensor, last_ids_S: Tensor | None
-    ) -> tuple[Tensor, LogprobsCopy | None]:
-        rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
-        sampled = sample(logits_SV, rows)
-        return sampled.ids_S, None if sampled.logprobs is None else on_the_way(sampled.logprobs, rows)
+    def _chosen(self, launched: Launched, logits_SV: Tensor, *, last_ids_S: Tensor | None) -> Launched:
+        chunks = launched.plan.sampling
+        if self._recorded is None:
+            rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
+            ids_S = sample(logits_SV, rows)
+        else:
+            how = choice_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
+            ids_S = self._recorded.choose(logits_SV, how)
+        return self._copied(launched, logits_SV, ids_S)
+
+    def _copied(self, launched: Launched, logits_SV: Tensor, ids_S: Tensor) -> Launched:
+        """Begin to copy the tokens of a step, and log-probabilities where they are asked for."""
+        self._last_ids_S = ids_S
+        wanted = logprob_rows(launched.plan.sampling)
+        return replace(
+            launched,
+            ids_S=HostCopy(ids_S, copy=None if self._recorded is None else self._recorded.copy_ids),
+            logprobs=None if wanted is None else on_the_way(row_logprobs(logits_SV, ids_S, wanted), wanted),
+        )
 
     def fetch(self, launched: Launched) -> list[TokenChoice]:
         """Wait for a step and return what it sampled."""

@@ -2,7 +2,7 @@
 
 On a GPU an event where a phase begins and one where the step ends, read once the step is done, so that
 nothing waits for them; elsewhere the clock of the host, as work is done when the call returns. What a step
-itself wastes between its launches counts as work.
+itself wastes between its launches counts as work; a choice of tokens that waited for the host is in the gap.
 """
 
 import time

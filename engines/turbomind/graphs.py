@@ -1,13 +1,13 @@
 """Decode steps replayed from CUDA graphs: a network around a network, with the same calls and three more.
 
 A step in which every sequence decodes and is sampled (`engines/steps/decode_rows.py`) is laid out in fixed
-buffers and replayed at the next larger batch size of a ladder, LM head and the choice of tokens included;
-every other step goes to the network behind. The choice holds for rows that are all plain
-(`engines/sampling/plain_rows.py`), after other steps too, launched behind their logits; rows that are not
-plain read the logits. Rows that fill up a batch have no keys and no slot: attention gives them zeros, nothing
-is written for them. Steps with proposed tokens have recordings of their own, in which the keys and values of
-all rows are stored before any row attends. Where adapters are loaded there is a second recording of every
-size, with their sums, for steps that have a row of one.
+buffers and replayed at the next larger batch size of a ladder, LM head and the choice of tokens included
+(`engines/sampling/choice_rows.py`). Every other step goes to the network behind, and its tokens are chosen by
+a launch of its own behind the logits; so are those of a step that is replayed before its rows are known.
+Rows that fill up a batch have no keys and no slot: attention gives them zeros, nothing is written for them.
+Steps with proposed tokens have recordings of their own, in which the keys and values of all rows are stored
+before any row attends. Where adapters are loaded there is a second recording of every size, with their sums,
+for steps that have a row of one.
 
 Legend: as in `engines/steps/step.py`; H hidden, V vocabulary, N the most rows, W words of a row.
 """
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from engines.network import Network, Replayed
 from engines.ops import KvLayer
-from engines.sampling.plain_rows import CHOICE_WORDS, PlainRows
+from engines.sampling.choice_rows import CHOICE_WORDS, ChoiceRows
 from engines.spec import ModelSpec
 from engines.steps.decode_rows import DecodeRows
 from engines.steps.step import AttentionBatch, StepInput
@@ -43,7 +43,7 @@ class _Captured:
 class Choose(Protocol):
     """Returns ids int64 [S] of logits [S, V] and a CHOICE of each row."""
 
-    def __call__(self, logits_SV: Tensor, choices_S6: Tensor) -> Tensor: ...
+    def __call__(self, logits_SV: Tensor, choices_SC: Tensor) -> Tensor: ...
 
 
 class LayOut(Protocol):
@@ -90,7 +90,7 @@ class DecodeGraphs:
         self._network = network
         self._kv = kv
         self._buffers = _Buffers(max_batch_size, -(-session_len // kv[0].page_tokens), device)
-        self._greedy_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
+        self._greedy_BC = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         # By size, whether adapters add to it, and whether rows of one sequence see each other.
         self._graphs: dict[tuple[int, bool, bool], _Captured] = {}
         self._sizes = {False: ladder(max_batch_size), True: proposing_sizes}
@@ -113,7 +113,7 @@ class DecodeGraphs:
             partial(
                 self._run,
                 self._buffers.step(size, adapted=adapted, proposing=proposing),
-                self._buffers.choices_B6[:size],
+                self._buffers.choices_BC[:size],
             )
             for size, adapted, proposing in kinds
         ]
@@ -133,26 +133,25 @@ class DecodeGraphs:
         """Return logits [S, V]."""
         return self._network.logits(hidden_SH)
 
-    def choose(self, step: StepInput, rows: PlainRows) -> Tensor:
-        """Run a step that is not replayed and return its tokens [S]."""
-        logits_SV = self.logits(self.hidden(step, self._kv))
-        greedy_S6 = self._greedy_B6[: len(logits_SV)]
-        return self._choose(logits_SV, greedy_S6 if rows.choices_S6 is None else rows.choices_S6)
+    def choose(self, logits_SV: Tensor, rows: ChoiceRows) -> Tensor:
+        """Return the tokens [S] of logits that any step left."""
+        greedy_SC = self._greedy_BC[: len(logits_SV)]
+        return self._choose(logits_SV, greedy_SC if rows.choices_SC is None else rows.choices_SC)
 
-    def replay(self, rows: DecodeRows, how: PlainRows | None) -> Replayed:
+    def replay(self, rows: DecodeRows, how: ChoiceRows | None) -> Replayed:
         """Replay a step; without `how` its logits are meant. The next replay writes over what it gives."""
         num = len(rows.rows_BW)
         size = next(size for size in self._sizes[rows.has_proposals] if size >= num)
-        self._buffers.fill_choices(None if how is None else how.choices_S6)
+        self._buffers.fill_choices(None if how is None else how.choices_SC)
         self._buffers.fill(rows, size, self._lay_out, vocab=self.spec.decoder.vocab)
         captured = self._graphs[size, rows.has_adapters, rows.has_proposals]
         captured.replay()
         self.replays += 1
         return Replayed(captured.logits_SV[:num], captured.ids_S[:num])
 
-    def _run(self, step: StepInput, choices_S6: Tensor) -> Outputs:
+    def _run(self, step: StepInput, choices_SC: Tensor) -> Outputs:
         logits_SV = self._network.logits(self._network.hidden(step, self._kv))
-        return logits_SV, self._choose(logits_SV, choices_S6)
+        return logits_SV, self._choose(logits_SV, choices_SC)
 
 
 class _Buffers:
@@ -165,7 +164,7 @@ class _Buffers:
         self._pages_BP = torch.zeros(max_batch_size, max_pages, dtype=torch.int32, device=device)
         self._starts_B1 = torch.arange(max_batch_size + 1, dtype=torch.int32, device=device)
         self._rows_B = torch.arange(max_batch_size, device=device)
-        self.choices_B6 = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
+        self.choices_BC = torch.zeros(max_batch_size, CHOICE_WORDS, dtype=torch.int64, device=device)
         self._is_greedy = True  # all temperatures are 0
 
     def step(self, size: int, *, adapted: bool, proposing: bool) -> StepInput:
@@ -192,13 +191,13 @@ class _Buffers:
             adapter_T=adapter_B if adapted else None,
         )
 
-    def fill_choices(self, choices_S6: Tensor | None) -> None:
+    def fill_choices(self, choices_SC: Tensor | None) -> None:
         """Copy how the first rows are chosen; None: all take their largest logit, as rows behind them do."""
         if not self._is_greedy:
-            self.choices_B6.zero_()
-        self._is_greedy = choices_S6 is None
-        if choices_S6 is not None:
-            self.choices_B6[: len(choices_S6)].copy_(choices_S6)
+            self.choices_BC.zero_()
+        self._is_greedy = choices_SC is None
+        if choices_SC is not None:
+            self.choices_BC[: len(choices_SC)].copy_(choices_SC)
 
     def fill(self, rows: DecodeRows, size: int, lay_out: LayOut, *, vocab: int) -> None:
         """Lay a step out in the first rows and empty the rest up to `size`."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from engines.memory.kv_cache import allocate_kv
 from engines.options import EngineOptions
-from engines.sampling.plain_rows import CHOICE_WORDS
+from engines.sampling.choice_rows import CHOICE_WORDS
 from engines.spec import ModelSpec, VisionSpec
 from engines.steps.decode_rows import PAGES
 from engines.steps.step import AttentionBatch, StepInput

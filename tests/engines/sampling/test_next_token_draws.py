@@ -19,7 +19,7 @@ def shares(logits: list[float], **how: Any) -> list[float]:
     """Return how often each token is drawn over many seeds."""
     table = torch.tensor([logits], dtype=torch.float32).expand(NUM_DRAWS, -1)
     draws = [sequence([0], seed=seed, **how) for seed in range(NUM_DRAWS)]
-    ids_S = sample(table, sampling_rows(ends_of(draws), counts(len(logits)), len(logits))).ids_S
+    ids_S = sample(table, sampling_rows(ends_of(draws), counts(len(logits)), len(logits)))
     return [n / NUM_DRAWS for n in torch.bincount(ids_S, minlength=len(logits)).tolist()]
 
 
@@ -41,7 +41,7 @@ def test_draws_along_one_output_follow_the_softmax() -> None:
     one = sequence([0], temperature=1.0, seed=5)
     seen = [0, 0, 0]
     for _ in range(2000):
-        token = int(sampled([logits], [one]).ids_S[0])
+        token = int(sampled([logits], [one])[0])
         seen[token] += 1
         one.token_ids.append(token)
     assert [n / 2000 for n in seen] == pytest.approx(expected, abs=0.035)
@@ -93,7 +93,7 @@ def test_a_seed_repeats_and_another_differs() -> None:
     for seed in (1, 1, 2):
         one = sequence([0], temperature=1.0, seed=seed)
         for _ in range(20):
-            one.token_ids.append(int(sampled([logits], [one]).ids_S[0]))
+            one.token_ids.append(int(sampled([logits], [one])[0]))
         outputs.append(one.token_ids[1:])
     assert outputs[0] == outputs[1] != outputs[2]
     assert len(set(outputs[0])) > 5
@@ -111,9 +111,9 @@ def test_a_seed_gives_the_same_tokens_in_any_company() -> None:
         {"temperature": 1.0, "presence_penalty": 1.0, "logprobs": 3},
     ]
     sequences = [sequence([1, 2, 3], seed=row, **one) for row, one in enumerate(how)]
-    together = sample(logits, sampling_rows(ends_of(sequences), counts(200), 200)).ids_S.tolist()
+    together = sample(logits, sampling_rows(ends_of(sequences), counts(200), 200)).tolist()
     alone = [
-        int(sample(logits[row : row + 1], sampling_rows(ends_of([one]), counts(200), 200)).ids_S[0])
+        int(sample(logits[row : row + 1], sampling_rows(ends_of([one]), counts(200), 200))[0])
         for row, one in enumerate(sequences)
     ]
     order = [4, 0, 5, 2, 1, 3]
@@ -121,7 +121,7 @@ def test_a_seed_gives_the_same_tokens_in_any_company() -> None:
         logits[order], sampling_rows(ends_of([sequences[row] for row in order]), counts(200), 200)
     )
     assert together == alone
-    assert shuffled.ids_S.tolist() == [together[row] for row in order]
+    assert shuffled.tolist() == [together[row] for row in order]
 
 
 @pytest.mark.gpu
@@ -130,5 +130,5 @@ def test_the_gpu_draws_what_the_cpu_draws() -> None:
     logits = torch.randn(64, 1000, generator=torch.Generator().manual_seed(1))
     rows = [sequence([1, 2], seed=row, temperature=1.0, top_k=50, top_p=0.9) for row in range(64)]
     on_gpu = TokenCounts(max_sequences=64, vocab=1000, device=torch.device("cuda"))
-    gpu = sample(logits.cuda(), sampling_rows(ends_of(rows), on_gpu, 1000)).ids_S.tolist()
-    assert gpu == sample(logits, sampling_rows(ends_of(rows), counts(1000), 1000)).ids_S.tolist()
+    gpu = sample(logits.cuda(), sampling_rows(ends_of(rows), on_gpu, 1000)).tolist()
+    assert gpu == sample(logits, sampling_rows(ends_of(rows), counts(1000), 1000)).tolist()

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 import torch
+from allowing import held
 from sampled_rows import VOCAB, best, counts, ramp, sampled
 from sequences import ends_of, sequence
 
 from engines.sampling.next_token import sample
 from engines.sampling.sampling_rows import sampling_rows
-from engines.schedule.sequence import Sequence
 
 
 def test_logit_bias_is_added() -> None:
@@ -50,45 +50,28 @@ def test_a_row_in_which_everything_is_forbidden_still_ends_in_a_token(temperatur
     assert best(ramp(), temperature=temperature, top_p=0.9, bad_sequences=everything) < VOCAB
 
 
-class Allowing:
-    """A grammar that allows some ids, and notes the outputs that it was asked with."""
-
-    fault = None
-
-    def __init__(self, *ids: int) -> None:
-        self.ids = ids
-        self.asked: list[list[int]] = []
-
-    def mask(self, outputs: list[int]) -> bytes:
-        self.asked.append(outputs)
-        return sum(1 << token_id for token_id in self.ids).to_bytes(4, "little")
-
-
-def held(*ids: int, **how: Any) -> Sequence:
-    one = sequence([0], **how)
-    one.grammar = Allowing(*ids)  # type: ignore[assignment]
-    return one
-
-
 def test_a_row_with_a_grammar_takes_the_best_that_it_allows_and_others_what_they_want() -> None:
     rows = [ramp()] * 3
-    assert sampled(rows, [held(3, 7), sequence([0]), held(1)]).ids_S.tolist() == [7, 11, 1]
+    asking = [held([3, 7], vocab=VOCAB), sequence([0]), held([1], vocab=VOCAB)]
+    assert sampled(rows, asking).tolist() == [7, 11, 1]
 
 
 def test_a_draw_stays_within_the_grammar() -> None:
     table = torch.zeros(1, VOCAB).expand(200, -1)
-    draws = [held(2, 5, 9, seed=seed, temperature=1.0, top_k=2) for seed in range(200)]
-    ids_S = sample(table, sampling_rows(ends_of(draws), counts(), VOCAB)).ids_S
+    draws = [held([2, 5, 9], vocab=VOCAB, seed=seed, temperature=1.0, top_k=2) for seed in range(200)]
+    ids_S = sample(table, sampling_rows(ends_of(draws), counts(), VOCAB))
     assert set(ids_S.tolist()) == {2, 5, 9}
 
 
 def test_a_grammar_is_asked_with_the_output_alone() -> None:
-    one = held(4)
+    one = held([4], vocab=VOCAB)
     one.token_ids += [6, 7]
     sampled([ramp()], [one])
     assert one.grammar.asked == [[6, 7]]  # type: ignore[union-attr]
 
 
-def test_a_sequence_with_a_grammar_needs_the_host() -> None:
-    assert held(1).needs_host
-    assert not sequence([0]).needs_host
+def test_rows_that_depend_on_the_last_token_are_chosen_late() -> None:
+    assert held([1], vocab=VOCAB).is_chosen_late
+    assert not sequence([0]).is_chosen_late
+    assert sequence([0], bad_sequences=((1, 2),)).is_chosen_late
+    assert not sequence([0], bad_sequences=((1,),)).is_chosen_late

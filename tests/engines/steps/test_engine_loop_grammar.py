@@ -33,11 +33,14 @@ def ask(engine: LoopEngine, kind: str, grammar: str, seed: int = 0) -> str:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("overlap", [False, True])
 @pytest.mark.parametrize(
     "changes", [{}, {"max_batch_size": 2}, {"num_pages": 12, "max_prefill_token_num": 16}]
 )
-def test_each_answer_follows_its_own_grammar(pixels: PixelFiles, changes: dict[str, int]) -> None:
-    engine = LoopEngine(pixels, **changes)
+def test_each_answer_follows_its_own_grammar(
+    pixels: PixelFiles, changes: dict[str, int], overlap: bool
+) -> None:
+    engine = LoopEngine(pixels, overlap=overlap, **changes)
     regexes = [ask(engine, "regex", "[A-C]{3}-[0-9]{2,4}", seed) for seed in range(4)]
     schemas = [ask(engine, "json_schema", json.dumps(SCHEMA), seed) for seed in range(4)]
     free = engine.submit([5, 6], temperature=1.0, max_new_tokens=40)
@@ -70,8 +73,9 @@ def test_a_grammar_that_does_not_compile_fails_its_request_alone(pixels: PixelFi
     assert text_of(engine.tokens[good]) == "ab"
 
 
-def test_a_grammar_that_no_token_can_follow_ends_as_a_failure(pixels: PixelFiles) -> None:
-    engine = LoopEngine(pixels)
+@pytest.mark.parametrize("overlap", [False, True])
+def test_a_grammar_that_no_token_can_follow_ends_as_a_failure(pixels: PixelFiles, overlap: bool) -> None:
+    engine = LoopEngine(pixels, overlap=overlap)
     name = ask(engine, "regex", "a{70}ä")
     engine.run()
     assert text_of(engine.tokens[name]) == "a" * 70

@@ -1,42 +1,13 @@
 """What a loop does differently while a step is under way; all that must stay the same: test_engine_loop."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from loop_engine import LoopEngine
+from watched_runner import WatchedRunner
 
 from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Abort
-from engines.schedule.batch_plan import BatchPlan
-from engines.steps.launched import Launched, TokenChoice
-from engines.steps.runner import Runner
-
-
-class WatchedRunner(Runner):
-    """Notes what it is asked for, and fails where it is told to."""
-
-    calls: list[str]
-    failing_fetch: int | None
-
-    @classmethod
-    def of(cls, engine: LoopEngine) -> "WatchedRunner":
-        """The engine's own runner, watched from now on."""
-        runner: Any = engine.loop._runner
-        runner.__class__ = cls
-        runner.calls, runner.failing_fetch = [], None
-        assert isinstance(runner, cls)
-        return runner
-
-    def launch(self, plan: BatchPlan) -> Launched:
-        self.calls.append("launch")
-        return super().launch(plan)
-
-    def fetch(self, launched: Launched) -> list[TokenChoice]:
-        self.calls.append("fetch")
-        if self.failing_fetch == self.calls.count("fetch"):
-            raise RuntimeError("this result was told to be lost")
-        return super().fetch(launched)
 
 
 @pytest.fixture
@@ -62,7 +33,9 @@ def test_a_device_that_works_while_the_host_waits_is_not_overlapped(pixels: Pixe
     assert runner.calls == ["launch", "fetch"] * 2
 
 
-def test_a_row_that_depends_on_its_last_tokens_holds_the_next_step_up(pixels: PixelFiles) -> None:
+def test_a_row_that_depends_on_its_last_tokens_holds_the_choice_up_alone(
+    pixels: PixelFiles,
+) -> None:
     free = LoopEngine(pixels, overlap=False)
     name = free.submit([1, 2, 3], max_new_tokens=12)
     free.run()
@@ -74,7 +47,8 @@ def test_a_row_that_depends_on_its_last_tokens_holds_the_next_step_up(pixels: Pi
     kept = one.submit([1, 2, 3], max_new_tokens=12, bad_sequences=(bad,))
     one.run()
     assert one.tokens[kept] == free.tokens[expected] != free.tokens[name]
-    assert runner.calls == ["launch", "fetch"] * 12
+    assert runner.calls[:5] == ["launch", "choose", "launch", "fetch", "choose"]
+    assert len(runner.calls) == 3 * 12
 
 
 def test_a_forbidden_token_alone_does_not_hold_it_up(pixels: PixelFiles) -> None:

@@ -3,17 +3,18 @@ from typing import Any
 
 import pytest
 import torch
+from choice_memory import largest
 from sequences import sequence
 from tiny_engine import IMAGE_ID, SPEC, TOKENS_PER_TILE, options, picture
 
 from engines.memory.kv_cache import allocate_kv
 from engines.network import Replayed
 from engines.pytorch.ops_torch import TorchOps
-from engines.sampling.next_token import first_argmax
-from engines.sampling.plain_rows import PlainRows
+from engines.sampling.choice_rows import ChoiceRows
 from engines.schedule.batch_plan import BatchPlan, Chunk
 from engines.schedule.sequence import ImageSlots, Sequence
 from engines.steps.decode_rows import ID, KV_LEN, PAGES, POSITION, ROPE_LEN, SLOT, SOURCE, DecodeRows
+from engines.steps.launched import TokenChoice
 from engines.steps.runner import Runner
 from engines.steps.step import AttentionBatch, StepInput
 from engines.weights.load import random_network
@@ -119,13 +120,14 @@ class Recorded(Watched):
         self.chosen = 0
         self.replays = 0
         self.kv: Any = None
+        self.counts: Any = None
         self._ids = torch.zeros(8, dtype=torch.int64)
 
-    def choose(self, step: Any, rows: PlainRows) -> torch.Tensor:
+    def choose(self, logits: torch.Tensor, rows: ChoiceRows) -> torch.Tensor:
         self.chosen += 1
-        return self._choice(self.logits(self.hidden(step, self.kv)), rows)
+        return self._choice(logits, rows)
 
-    def replay(self, rows: DecodeRows, how: PlainRows | None) -> Replayed:
+    def replay(self, rows: DecodeRows, how: ChoiceRows | None) -> Replayed:
         self.replays += 1
         self.chosen += how is not None
         words = rows.rows_BW.long()
@@ -160,38 +162,34 @@ class Recorded(Watched):
     def copy_ids(self, ids: torch.Tensor, to: torch.Tensor) -> None:
         to.copy_(ids)
 
-    def _choice(self, logits: torch.Tensor, rows: PlainRows) -> torch.Tensor:
-        assert rows.choices_S6 is None
-        self._ids[: len(logits)] = first_argmax(logits)
+    def _choice(self, logits: torch.Tensor, rows: ChoiceRows) -> torch.Tensor:
+        self._ids[: len(logits)] = largest(logits, rows, self.counts)
         return self._ids[: len(logits)]
 
 
-@pytest.mark.parametrize(
-    ("how", "chosen"),
-    [({}, 4), ({"logit_bias": {1: 2.0}}, 0), ({"logprobs": 1}, 0), ({"prompt_logprobs": 1}, 3)],
-)
-def test_plain_steps_are_chosen_by_the_network_and_others_by_the_sampler(
-    how: dict[str, Any], chosen: int
-) -> None:
-    def tokens(recorded: Recorded | None) -> list[int | None]:
+@pytest.mark.parametrize("how", [{}, {"logit_bias": {1: 2.0}}, {"logprobs": 1}, {"prompt_logprobs": 1}])
+def test_a_network_that_chooses_chooses_whatever_is_asked_for(how: dict[str, Any]) -> None:
+    def found(recorded: Recorded | None) -> list[TokenChoice]:
         network = recorded or Watched()
         run = runner(network, recorded=recorded)
         if recorded is not None:
-            recorded.kv = run._kv
+            recorded.kv, recorded.counts = run._kv, run._counts
         one = sequence([1, 2, 3], **how)
         one.pages = array("i", [0])
-        found = [run.run(part(one, 0, 3))[0].token_id]
+        choices = run.run(part(one, 0, 3))
         for index in range(3, 6):
-            one.token_ids.append(found[-1] or 0)
-            found.append(run.run(part(one, index, 1))[0].token_id)
-        return found
+            one.token_ids.append(choices[-1].token_id or 0)
+            choices += run.run(part(one, index, 1))
+        return choices
 
     recorded = Recorded()
-    assert tokens(recorded) == tokens(None)
-    assert (recorded.chosen, recorded.replays) == (chosen, 3)
+    assert found(recorded) == found(None)
+    assert (recorded.chosen, recorded.replays) == (4, 3)
 
 
-@pytest.mark.parametrize("how", [{}, {"logprobs": 1}, {"logprobs": 1, "presence_penalty": -50.0}])
+@pytest.mark.parametrize(
+    "how", [{}, {"logprobs": 1}, {"logit_bias": {1: 2.0}}, {"logprobs": 1, "presence_penalty": -50.0}]
+)
 def test_a_step_reads_the_tokens_of_the_last_one_before_it_writes_over_them(
     how: dict[str, Any],
 ) -> None:
@@ -199,7 +197,7 @@ def test_a_step_reads_the_tokens_of_the_last_one_before_it_writes_over_them(
         network = recorded or Watched()
         run = runner(network, recorded=recorded)
         if recorded is not None:
-            recorded.kv = run._kv
+            recorded.kv, recorded.counts = run._kv, run._counts
         two = [sequence(list(range(3 + i, 8 + i)), **how) for i in range(2)]
         found: list[list[int | None]] = []
         under_way = None

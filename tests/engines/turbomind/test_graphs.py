@@ -23,9 +23,9 @@ from tiny_engine import options
 from engines.network import Network
 from engines.options import SpeculationOptions
 from engines.parallel import TpGroup
+from engines.sampling.choice_rows import CHOICE_WORDS, ChoiceRows, choice_rows
 from engines.sampling.next_token import first_argmax
 from engines.sampling.penalties import TokenCounts
-from engines.sampling.plain_rows import CHOICE_WORDS, PlainRows, plain_rows
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec
 from engines.turbomind.batch_ladder import ladder, proposing_ladder
 from engines.turbomind.graphs import Choose, DecodeGraphs
@@ -179,11 +179,9 @@ def chooser(gpu) -> Choose:
     return partial(choose_token, gpu, seen_NV=seen, outputs_NV=outputs)
 
 
-def drawn(temperatures: list[float], device: torch.device) -> PlainRows:
+def drawn(temperatures: list[float], device: torch.device) -> ChoiceRows:
     rows = [sequence([1], seed=seed, temperature=one, top_k=9) for seed, one in enumerate(temperatures)]
-    found = plain_rows(ends_of(rows), no_counts(device), SMALL.decoder.vocab)
-    assert found is not None
-    return found
+    return choice_rows(ends_of(rows), no_counts(device), SMALL.decoder.vocab)
 
 
 def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(network, gpu) -> None:
@@ -199,9 +197,9 @@ def test_a_replayed_step_chooses_its_tokens_and_forgets_how_the_last_one_did(net
         how = drawn(temperatures, gpu.device)
         ids = graphs.replay(rows, how).ids_S.clone()
         logits = graphs.replay(rows, None).logits_SV
-        wanted = chooser(gpu)(logits, greedy if how.choices_S6 is None else how.choices_S6)
+        wanted = chooser(gpu)(logits, greedy if how.choices_SC is None else how.choices_SC)
         assert ids.tolist() == wanted.tolist()
-        if how.choices_S6 is None:
+        if how.choices_SC is None:
             assert ids.tolist() == first_argmax(logits).tolist()
 
 
@@ -238,8 +236,8 @@ def test_steps_of_other_kinds_are_run_and_chosen_launch_by_launch(network, gpu) 
     kv, device = pages(gpu), str(gpu.device)
     graphs = graphs_around(network, kv, gpu, max_batch_size=2)
     prompt = step_input([(Run(token_ids=[1, 2], pages=[0]), 2)], page_tokens=16, device=device)
-    wanted = first_argmax(graphs.logits(graphs.hidden(prompt, kv)))
-    assert graphs.choose(prompt, PlainRows(choices_S6=None)).tolist() == wanted.tolist()
+    logits = graphs.logits(graphs.hidden(prompt, kv))
+    assert graphs.choose(logits, ChoiceRows(choices_SC=None)).tolist() == first_argmax(logits).tolist()
     assert graphs.replays == 0
 
 
@@ -250,7 +248,7 @@ def test_a_token_that_only_the_gpu_knows_is_read_where_the_last_step_left_it(net
     for run in runs:
         run_step(network, kv, [(run, run.num_prompt)], device=device)
         run.token_ids.append(9)
-    greedy = PlainRows(choices_S6=None)
+    greedy = ChoiceRows(choices_SC=None)
     rows = decode_rows(runs, page_tokens=16)
     first = graphs.replay(rows, greedy).ids_S
     known = first.tolist()

@@ -2,14 +2,15 @@
 
 from typing import Any
 
-import pytest
 import torch
+from allowing import held
+from choice_memory import choices_of, largest, limited
 from sequences import ends_of, sequence
 
+from engines.sampling.choice_rows import choice_rows
 from engines.sampling.next_token import first_argmax, sample
 from engines.sampling.noise import gumbel_noise
 from engines.sampling.penalties import TokenCounts
-from engines.sampling.plain_rows import CHOICE, plain_rows
 from engines.sampling.sampling_rows import sampling_rows
 
 CPU = torch.device("cpu")
@@ -46,16 +47,14 @@ def test_drawn_rows_are_those_of_the_sampler() -> None:
         one.token_ids += [3, 4]
     logits = 3 * torch.randn(60, VOCAB, generator=torch.Generator().manual_seed(2))
     counts = TokenCounts(max_sequences=60, vocab=VOCAB, device=CPU)
-    expected = sample(logits, sampling_rows(ends_of(rows), counts, VOCAB)).ids_S
-    plain = plain_rows(ends_of(rows), counts, VOCAB)
-    assert plain is not None and plain.choices_S6 is not None
-    choices = plain.choices_S6.numpy().view(CHOICE)[:, 0]
+    expected = sample(logits, sampling_rows(ends_of(rows), counts, VOCAB))
+    choices = choices_of(choice_rows(ends_of(rows), counts, VOCAB))
     assert [chosen(*row) for row in zip(logits, choices, strict=True)] == expected.tolist()
 
 
 def test_greedy_rows_bring_no_numbers() -> None:
-    plain = plain_rows(ends_of([sequence([1], top_k=3), sequence([2], top_p=0.5)]), no_counts(), VOCAB)
-    assert plain is not None and plain.choices_S6 is None
+    plain = choice_rows(ends_of([sequence([1], top_k=3), sequence([2], top_p=0.5)]), no_counts(), VOCAB)
+    assert plain.choices_SC is None
 
 
 def test_penalized_rows_name_a_row_of_the_tables_and_others_none() -> None:
@@ -66,9 +65,7 @@ def test_penalized_rows_name_a_row_of_the_tables_and_others_none() -> None:
         sequence([4], presence_penalty=0.5, frequency_penalty=0.25),
     ]
     rows[2].token_ids += [7, 7]
-    plain = plain_rows(ends_of(rows), counts, VOCAB)
-    assert plain is not None and plain.choices_S6 is not None
-    choices = plain.choices_S6.numpy().view(CHOICE)[:, 0]
+    choices = choices_of(choice_rows(ends_of(rows), counts, VOCAB))
     assert choices["counts"].tolist() == [0, 1, 2]
     assert choices["repetition"].tolist() == [1.0, 1.5, 1.0]
     assert choices["presence"].tolist() == [0.0, 0.0, 0.5]
@@ -83,15 +80,42 @@ def no_counts() -> TokenCounts:
     return TokenCounts(max_sequences=8, vocab=VOCAB, device=CPU)
 
 
-@pytest.mark.parametrize(
-    "how",
-    [
-        {"logprobs": 0},
-        {"min_new_tokens": 1},
-        {"bad_sequences": ((1,),)},
-        {"logit_bias": {1: 2.0}},
-    ],
-    ids=str,
-)
-def test_a_row_that_asks_for_more_is_not_plain_and_its_step_neither(how: dict[str, Any]) -> None:
-    assert plain_rows(ends_of([sequence([1]), sequence([1], **how)]), no_counts(), VOCAB) is None
+def test_limited_rows_have_the_addresses_of_their_edits_and_masks_and_others_none() -> None:
+    rows = [
+        sequence([1]),
+        held([3, 8, 9], vocab=VOCAB, logit_bias={8: 1.5, 4: 99.0}),
+        sequence([1], min_new_tokens=1, eos_token_ids=(39,), stop_token_ids=(VOCAB,)),
+        held([7], vocab=VOCAB),
+        sequence([1], min_new_tokens=1, eos_token_ids=(39,), logit_bias={39: 50.0}),
+    ]
+    logits = torch.arange(VOCAB).float()
+    rows_of_all = choice_rows(ends_of(rows), no_counts(), VOCAB)  # holds what the addresses point to
+    choices = choices_of(rows_of_all)
+    assert (choices["mask"] != 0).tolist() == [False, True, True, True, True]
+    assert choices["num_edits"].tolist() == [0, 1, 1, 0, 1]
+    left = limited(logits, choices[1])
+    assert left.isfinite().nonzero().flatten().tolist() == [3, 8, 9]
+    assert left[8] == 9.5
+    assert limited(logits, choices[2]).isinf().nonzero().flatten().tolist() == [39]
+    expected = sample(logits.expand(5, -1), sampling_rows(ends_of(rows), no_counts(), VOCAB))
+    assert (
+        largest(logits.expand(5, -1), rows_of_all, no_counts()).tolist()
+        == expected.tolist()
+        == [39, 8, 38, 7, 38]
+    )
+
+
+def test_a_limit_that_is_over_brings_no_numbers() -> None:
+    one = sequence([1], min_new_tokens=1, eos_token_ids=(39,))
+    one.token_ids.append(5)
+    assert choice_rows(ends_of([one]), no_counts(), VOCAB).choices_SC is None
+
+
+def test_a_row_of_a_sequence_that_has_ended_asks_for_nothing() -> None:
+    gone = held([3], vocab=VOCAB, logit_bias={8: 1.5}, presence_penalty=1.0)
+    gone.has_ended = True
+    counts = no_counts()
+    assert choice_rows(ends_of([gone]), counts, VOCAB).choices_SC is None
+    rows = sampling_rows(ends_of([gone]), counts, VOCAB)
+    assert (rows.masks, rows.edits, rows.penalties) == (None, None, None)
+    assert gone.grammar.asked == []  # type: ignore[union-attr]
