@@ -15,6 +15,7 @@ import msgspec
 
 from deployer.config.origins import shown_path
 from deployer.errors import LockError
+from deployer.refused_write import writing
 
 SCHEMA = 1
 SUFFIX = ".lock.json"
@@ -107,8 +108,9 @@ def write_lock(lock: Lock, path: Path) -> None:
         {**values, "sha256": _content_hash(values)}, indent=2, sort_keys=True, ensure_ascii=False
     )
     new = path.with_name(f".{path.name}.new")
-    new.write_text(text + "\n", encoding="utf-8")
-    new.replace(path)
+    with writing(path):
+        new.write_text(text + "\n", encoding="utf-8")
+        new.replace(path)
 
 
 def read_lock(path: Path) -> Lock:

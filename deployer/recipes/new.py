@@ -17,6 +17,7 @@ from deployer.recipes.migrations import TOLERANCE
 from deployer.recipes.plan_summary import figures, summary
 from deployer.recipes.rebase import rebased
 from deployer.recipes.resolved import plan_of, resolve
+from deployer.refused_write import writing
 from deployer.yaml_text import yaml_text
 
 BESIDE = ("description", "from")  # words that are no overrides
@@ -38,8 +39,9 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
         text = copied(recipe_of(texts["from"], config_dirs), path.stem)
     else:
         text = written(path.stem, texts.get("description"), overrides, config_dirs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     shown = shown_path(path.resolve())
     print(f"wrote {shown}\nserve it: deploy {shown}\nlock it:  deploy recipe lock {shown}")
     return EXIT_OK

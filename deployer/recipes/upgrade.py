@@ -26,6 +26,7 @@ from deployer.recipes.options import take_words
 from deployer.recipes.rewrite import rewrite
 from deployer.recipes.sides import side_of_lock
 from deployer.recipes.smoke_check import smoke_findings
+from deployer.refused_write import writing
 
 
 def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
@@ -136,5 +137,6 @@ def _rewrite(path: Path, text: str, old: dict[str, Any], new: dict[str, Any], *,
     )
     print("\n".join(lines))
     if write:
-        path.write_text(after, encoding="utf-8")
+        with writing(path):
+            path.write_text(after, encoding="utf-8")
         print(f"wrote {shown}")

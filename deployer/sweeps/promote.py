@@ -15,6 +15,7 @@ from deployer.recipes.lock_file import lock_path, write_lock
 from deployer.recipes.new import written
 from deployer.recipes.options import take_words
 from deployer.recipes.rebase import rebased
+from deployer.refused_write import writing
 from deployer.sweeps.command import one_run
 from deployer.sweeps.point import Result
 from deployer.sweeps.run_folder import RunFolder, open_run
@@ -147,8 +148,9 @@ def _path(name: str | None, opened: RunFolder, result: Result) -> Path:
 def _write_locked(path: Path, text: str, config_dirs: Sequence[Path], *, smoke: bool) -> None:
     """Write a recipe and its lock; where it does not lock, what was there before is there again."""
     before = path.read_text(encoding="utf-8") if path.exists() else None
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
     try:
         made = make_lock(path, config_dirs, smoke=smoke)
     except BaseException:

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from deployer.errors import ConfigError, UnavailableError, UsageError
+from deployer.refused_write import writing
 from deployer.sweeps.options import SweepOptions
 from deployer.sweeps.point import Result
 
@@ -82,10 +83,14 @@ class RunFolder:
 
 
 def create_run(path: Path, words: list[str], config_dirs: list[Path], options: SweepOptions) -> RunFolder:
-    """Make the folder of a new run. Raises UsageError where it is there already."""
+    """Make the folder of a new run.
+
+    Raises UsageError where it is there already, UnavailableError where it cannot be made.
+    """
     if path.exists():
         raise UsageError(f"{path}: is there already; go on with it: deploy sweep resume {path}")
-    (path / "points").mkdir(parents=True)
+    with writing(path):
+        (path / "points").mkdir(parents=True)
     asked = Asked(
         schema=SCHEMA,
         words=words,

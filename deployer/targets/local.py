@@ -20,6 +20,7 @@ import msgspec
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import LocalTarget
 from deployer.errors import UnavailableError
+from deployer.refused_write import writing
 from deployer.targets.needs import ABORT_S
 
 WAIT_S = 0.2  # between two looks
@@ -183,7 +184,8 @@ def _name(config: DeployConfig) -> str:
 def _folder(config: DeployConfig) -> Path:
     assert isinstance(config.target, LocalTarget), "chosen by its kind"
     folder = Path(config.target.state_dir).expanduser() if config.target.state_dir else default_state_dir()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
 
 
@@ -196,7 +198,9 @@ def default_state_dir() -> Path:
 @contextlib.contextmanager
 def _only_one(lock: Path) -> Generator[None, None, None]:
     """Let one command at a time start or end a server of this name."""
-    with lock.open("w") as held:
+    with writing(lock):
+        held = lock.open("w")
+    with held:
         fcntl.flock(held, fcntl.LOCK_EX)
         yield
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deployer.refused_write import writing
+
 RECORD = ".rendered.sha256"
 
 
@@ -46,16 +48,20 @@ def edits(files: Sequence[Rendered], folder: Path) -> dict[Path, str]:
 
 
 def write_files(files: Sequence[Rendered], folder: Path) -> list[Written]:
-    """Write the files, whatever lies there; those of an earlier render that are no longer part of it go."""
+    """Write the files, whatever lies there; those of an earlier render that are no longer part of it go.
+
+    Raises UnavailableError where the folder cannot be written.
+    """
     recorded = _recorded(folder)
     new = {file.path: file.text for file in files}
-    done = [_write(folder / path, text) for path, text in new.items()]
-    for path in sorted(recorded.keys() - new.keys()):
-        (folder / path).unlink(missing_ok=True)
-        done.append(Written(path=folder / path, how="removed"))
     record = "".join(f"{_hash(text)}  {path}\n" for path, text in sorted(new.items()))
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / RECORD).write_text(record, encoding="utf-8")
+    with writing(folder):
+        done = [_write(folder / path, text) for path, text in new.items()]
+        for path in sorted(recorded.keys() - new.keys()):
+            (folder / path).unlink(missing_ok=True)
+            done.append(Written(path=folder / path, how="removed"))
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / RECORD).write_text(record, encoding="utf-8")
     return done
 
 
