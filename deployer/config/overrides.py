@@ -39,6 +39,16 @@ class Flag:
         return self.key if self.package is None else f"{self.key}@{self.package}"
 
 
+# What other tools have a word of its own for, and how it is said here.
+_ELSEWHERE = {
+    ("target", "kserve"): "write target=kubernetes target.form=kserve",
+    ("target", "kuberay"): "write target=kubernetes target.form=rayservice",
+    ("target", "rayservice"): "write target=kubernetes target.form=rayservice",
+    ("target", "k8s"): "write target=kubernetes",
+    ("target", "docker"): "write target=compose",
+}
+
+
 def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
     """Return the overrides that the words spell. Raises ConfigError with every word that is none.
 
@@ -148,6 +158,7 @@ def _option_fault(parsed: Override, word: str, tree: ConfigTree) -> str | None:
     unknown = [str(name) for name in names if not tree.has_option(group, str(name))]
     if unknown:
         near_it = _as_model(unknown[0], tree) if group == "model" and "/" in unknown[0] else None
+        near_it = near_it or _ELSEWHERE.get((group, unknown[0]))
         near_it = near_it or way_out(unknown[0], options, kind="options", listed_by=f"deploy list {group}")
         return f"unknown {group} {quoted(unknown)} (command line `{word}`): {near_it}"
     return None

@@ -14,6 +14,7 @@ from deployer.errors import UsageError
 from deployer.lmdeploy.flags import Flag
 from deployer.lmdeploy.programs import ELSEWHERE, PROGRAMS, Program
 
+_ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 
 
@@ -34,15 +35,18 @@ class Translation:
     words: tuple[str, ...]
     lines: tuple[Line, ...]
     remarks: tuple[str, ...]
+    environment: tuple[str, ...] = ()  # NAME=VALUE in front of the command, kept there
 
     @property
     def command(self) -> str:
         """The command of ours, for a shell."""
-        return " ".join(map(_shell_word, ["deploy", *([self.verb] if self.verb else []), *self.words]))
+        words = " ".join(map(_shell_word, ["deploy", *([self.verb] if self.verb else []), *self.words]))
+        return " ".join([*map(_assignment, self.environment), words])
 
 
 def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
     """Read a command of LMDeploy. Raises UsageError with every flag it does not have."""
+    before, words = _before(words)
     program, rest = _program(words)
     named: list[tuple[str, Line]] = []
     faults: list[str] = []
@@ -60,7 +64,7 @@ def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
         else:
             faults.append(f"`{flag}`: {way_out(name, program.flags, kind='flags', prefix='--')}")
     if len(models) != 1:
-        faults.append(f"names {len(models)} models ({quoted(models)}): LMDeploy takes one")
+        faults.append(f"names {quoted(models) or 'no model'}: LMDeploy takes one model")
     if faults:
         raise UsageError("\n".join(f"lmdeploy command: {fault}" for fault in faults))
     model = _model(models[0], tree)
@@ -72,12 +76,35 @@ def translate(words: Sequence[str], tree: ConfigTree) -> Translation:
         for name, remark in program.remarks.items()
         if name not in dict(named)
     )
-    return Translation(verb=program.verb, words=tuple(overrides), lines=(model, *lines), remarks=remarks)
+    environment = tuple(word for word in before if _ASSIGNMENT.match(word))
+    if len(environment) < len(before):
+        out = f"left out: `{shlex.join(before)}`; containers: target=compose or kubernetes (docs/targets.md)"
+        remarks = (*remarks, out)
+        environment = ()
+    return Translation(
+        verb=program.verb,
+        words=tuple(overrides),
+        lines=(model, *lines),
+        remarks=remarks,
+        environment=environment,
+    )
 
 
 def _shell_word(word: str) -> str:
     """Return a word as it is typed: double quotes around single ones, where nothing else needs more."""
     return f'"{word}"' if "'" in word and not any(sign in word for sign in '"$`\\!') else shlex.quote(word)
+
+
+def _assignment(word: str) -> str:
+    """Return NAME=VALUE as a shell takes it in front of a command."""
+    name, _, value = word.partition("=")
+    return f"{name}={shlex.quote(value)}"
+
+
+def _before(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Return what stands in front of `lmdeploy`, as variables or `docker run ...`, and the command itself."""
+    at = next((at for at, word in enumerate(words) if Path(word).name == "lmdeploy"), 0)
+    return list(words[:at]), list(words[at:])
 
 
 def _program(words: Sequence[str]) -> tuple[Program, list[str]]:
@@ -90,6 +117,9 @@ def _program(words: Sequence[str]) -> tuple[Program, list[str]]:
     for names, counterpart in ELSEWHERE.items():
         if tuple(rest[: len(names)]) == names:
             raise UsageError(f"`lmdeploy {' '.join(names)}`: is not translated; {counterpart}")
+    for names in PROGRAMS:
+        if rest[:1] == [names[-1]]:
+            raise UsageError(f"`lmdeploy {rest[0]}`: write `lmdeploy {' '.join(names)}`, as LMDeploy does")
     known = quoted(f"lmdeploy {' '.join(names)}" for names in PROGRAMS)
     raise UsageError(f"`{shlex.join(words)}`: is none of the commands that are read: {known}")
 

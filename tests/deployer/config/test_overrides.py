@@ -43,6 +43,8 @@ def test_a_tilde_deletes() -> None:
         ("model=nosuch", "none is near it; `deploy list model` lists all 83 options"),
         ("model=", "names no option; `deploy list model` lists all 83 options"),
         ("model=me/tuned", "write +model=<what it was made from> model.repo=me/tuned"),
+        ("target=kserve", "write target=kubernetes target.form=kserve"),
+        ("target=kuberay", "write target=kubernetes target.form=rayservice"),
         ("vision=null", "options of vision: `default`"),
         ("engine={tp: 4}", "engine takes the name of an option; options of engine: `auto`, `pytorch`"),
         ("engine=3", "engine takes the name of an option"),

@@ -203,7 +203,9 @@ def test_no_command_is_both_translated_and_elsewhere() -> None:
     [
         (f"lmdeploy serve api_server {MODEL} --tpp 2", "`--tpp`: nearest flags: `--tp`"),
         (f"lmdeploy serve api_server {MODEL} --tp", "`--tp`: needs a value"),
-        ("lmdeploy serve api_server", "names 0 models"),
+        ("lmdeploy serve api_server", "names no model: LMDeploy takes one model"),
+        ("lmdeploy serve api_server a b", "names `a`, `b`: LMDeploy takes one model"),
+        (f"lmdeploy api_server {MODEL}", "`lmdeploy api_server`: write `lmdeploy serve api_server`"),
         ("lmdeploy serve nobody x", "is none of the commands that are read: `lmdeploy serve api_server`"),
         ("lmdeploy check_env --dump-file x", "`lmdeploy check_env`: is not translated; `deploy doctor`"),
         ("lmdeploy serve gradio http://h:1", "is a server and no model; it has a page of its own at `/`"),
@@ -213,6 +215,21 @@ def test_what_is_no_such_command_is_refused(command: str, message: str) -> None:
     with pytest.raises(UsageError) as raised:
         translated(command)
     assert message in str(raised.value)
+
+
+def test_variables_in_front_of_the_command_stay_there() -> None:
+    found = translated(f"CUDA_VISIBLE_DEVICES=0,1 /opt/bin/lmdeploy chat {MODEL} --tp 2")
+    assert found.command == "CUDA_VISIBLE_DEVICES=0,1 deploy chat +model=internvl2_8b engine.tp=2"
+    spaced = translate(["A=b c", "lmdeploy", "chat", MODEL], TREE)
+    assert spaced.command.startswith("A='b c' deploy chat")
+
+
+def test_a_container_around_the_command_is_left_out_and_told() -> None:
+    found = translated(f"docker run --gpus all -e A=b openmmlab/lmdeploy:latest lmdeploy chat {MODEL}")
+    assert found.command == "deploy chat +model=internvl2_8b"
+    assert found.remarks[-1].startswith(
+        "left out: `docker run --gpus all -e A=b openmmlab/lmdeploy:latest`; "
+    )
 
 
 def test_a_value_without_counterpart_and_an_unknown_repository_are_told() -> None:

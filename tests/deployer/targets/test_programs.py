@@ -117,6 +117,15 @@ def test_a_missing_program_is_told_with_the_way_out(
     assert f"`{missing}`: not found on this machine" in capsys.readouterr().err
 
 
+def test_docker_without_its_compose_plugin_is_told_as_that(
+    called: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program(called.parent / "docker", log=called, code=125)
+    assert main(["status", *WORDS, "target=compose"]) == 6
+    assert "`docker compose`: no such command here; install Docker with its" in capsys.readouterr().err
+    assert called.read_text().splitlines()[-1].endswith("docker compose version")
+
+
 def nodes(*gpus: int | None) -> str:
     def node(number: int, count: int | None) -> dict[str, Any]:
         has = {"cpu": "64"} if count is None else {"cpu": "64", "nvidia.com/gpu": str(count)}
