@@ -13,7 +13,7 @@ from offline import fake_pipeline, tiny_words
 from PIL import Image
 
 from deployer import GenerationConfig, Pipeline, Response, pipeline
-from deployer.errors import ConfigError
+from deployer.errors import ConfigError, UsageError
 from deployer.prompt.images import open_picture, to_rgb
 from engines.errors import EngineError, RequestError
 
@@ -195,7 +195,9 @@ def test_options_are_those_of_the_command_line(tiny_model: Path) -> None:
         pipeline(tiny_model, "engine.tpp=2", engine="pytorch", vision={"max_tiles": "many"})
     assert "unknown key `engine.tpp` (command line `engine.tpp=2`)" in str(caught.value)
     assert "vision.max_tiles='many' (command line `vision.max_tiles=many`): must be" in str(caught.value)
-    with pytest.raises(ConfigError, match="unknown key `tp`"):
+    with pytest.raises(ConfigError, match="unknown key `tpp`"):
+        pipeline(tiny_model, tpp=2)
+    with pytest.raises(UsageError, match=r"`tp`: is an argument of LMDeploy; write \"engine\.tp=2\""):
         pipeline(tiny_model, tp=2)
     with pytest.raises(ConfigError, match=r"^model\.path=null"):
         pipeline("pocket_vl", model={"path": None})
