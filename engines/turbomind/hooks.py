@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -22,8 +23,10 @@ from engines.turbomind.ops.step_rows import copy_ids, lay_out_rows
 from engines.turbomind.ops_table import TurbomindOps
 from engines.turbomind.pass_graphs import PassGraphs, pass_sizes
 from engines.turbomind.recorder import CudaRecorder
-from engines.vision.parts import EncodePass
 from engines.vision.vlm import Vlm
+
+if TYPE_CHECKING:
+    from engines.vision.parts import EncodePass
 
 
 def _compile_ahead(network: Network, options: EngineOptions, *, ops: Ops, dtype: torch.dtype) -> None:
@@ -75,7 +78,7 @@ def _capture_steps(
 
 
 def _capture_passes(network: Network, *, max_tiles: int, device: torch.device) -> None:
-    def record(encode: EncodePass, tile_shape: tuple[int, ...], picture_tiles: int) -> EncodePass:
+    def record(encode: "EncodePass", tile_shape: tuple[int, ...], picture_tiles: int) -> "EncodePass":
         graphs = PassGraphs(
             encode,
             tile_shape=tile_shape,
