@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.errors import UsageError
+from deployer.typed_path import typed_path
 from deployer.typed_words import as_lmdeploy, as_model, as_setting
 from deployer.verb import Verb
 from deployer.verbs import VERBS
@@ -36,9 +37,9 @@ def parse(words: Sequence[str]) -> Command:
             folder = next(waiting, None)
             if folder is None:
                 raise UsageError("--config-dir: names a folder; write --config-dir DIR")
-            config_dirs.append(Path(folder).expanduser())
+            config_dirs.append(typed_path(folder))
         elif word.startswith("--config-dir="):
-            config_dirs.append(Path(word.partition("=")[2]).expanduser())
+            config_dirs.append(typed_path(word.partition("=")[2]))
         elif word in MULTIRUN:
             is_sweep = True
         else:

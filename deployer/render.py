@@ -9,7 +9,6 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from deployer.config.schema import DeployConfig
@@ -23,6 +22,7 @@ from deployer.prompt.messages import Message
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.tokenizer import Tokenizer
 from deployer.table import paint, print_table
+from deployer.typed_path import typed_path
 from engines.errors import RequestError
 
 JSON_SCHEMA = 1
@@ -52,7 +52,7 @@ def run(config: DeployConfig, options: RenderOptions, plan: PlanOptions, hardwar
     files = rendered(config, plan, hardware)
     if options.out is None:
         return print_files(files, output=options.output)
-    return write(files, Path(options.out).expanduser(), overwrite=options.overwrite, group="render")
+    return write(files, typed_path(options.out), overwrite=options.overwrite, group="render")
 
 
 def _prompt(config: DeployConfig, place: str, *, output: str) -> int:
@@ -77,7 +77,7 @@ def read_messages(place: str) -> list[Message]:
     Raises ConfigError where it cannot be read, UsageError where it holds something else.
     """
     try:
-        text = sys.stdin.read() if place == "-" else Path(place).expanduser().read_text(encoding="utf-8")
+        text = sys.stdin.read() if place == "-" else typed_path(place).read_text(encoding="utf-8")
         found = json.loads(text)
     except OSError as error:
         raise ConfigError(

@@ -1,8 +1,9 @@
 """What to write instead of a word that is none of ours: names of other tools, models and repositories."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import get_type_hints
+
+from deployer.typed_path import names_file, typed_path
 
 
 def as_setting(flag: str, value: str | None) -> str:
@@ -28,7 +29,7 @@ def as_model(name: str) -> str | None:
     option = options_by_repository(tree).get(name.lower())
     if option is not None:
         return f"it is the repository of a model; write +model={option}"
-    if (Path(name).expanduser() / "config.json").is_file():
+    if names_file(typed_path(name) / "config.json"):
         return f"it is a checkpoint's folder; write +model=local model.path={name}"
     return None
 

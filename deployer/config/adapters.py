@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deployer.config.rule import Complaints
 from deployer.config.schema import DeployConfig
+from deployer.typed_path import typed_path
 from engines.spec import AdapterSpec
 
 FILES = ("adapter_config.json", "adapter_model.safetensors")
@@ -13,7 +14,7 @@ FILES = ("adapter_config.json", "adapter_model.safetensors")
 def adapters_of(entries: Sequence[str]) -> tuple[AdapterSpec, ...]:
     """Return the adapters of checked entries `name=folder`."""
     pairs = [entry.partition("=") for entry in entries]
-    return tuple(AdapterSpec(name=name, folder=str(Path(path).expanduser())) for name, _, path in pairs)
+    return tuple(AdapterSpec(name=name, folder=str(typed_path(path))) for name, _, path in pairs)
 
 
 def adapters_are_there(config: DeployConfig) -> Complaints:

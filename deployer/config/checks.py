@@ -31,6 +31,7 @@ from deployer.config.target_checks import (
 from deployer.config.unbuilt import UnbuiltValueError
 from deployer.config.video_checks import frames_of_a_video_are_said_once
 from deployer.config.weight_checks import weight_format_suits_the_dtype
+from deployer.typed_path import typed_path
 
 SMALLEST_CACHE_BYTES = 1 << 20
 
@@ -163,10 +164,10 @@ def named_files_are_there(config: DeployConfig) -> Complaints:
         "chat_template.file": config.chat_template.file,
     }
     for key, name in files.items():
-        if name is not None and not Path(name).expanduser().is_file():
+        if name is not None and not typed_path(name).is_file():
             yield key, f"there is no such file; the path is relative to {Path.cwd()}"
     root = config.vision.file_root
-    if root is not None and not Path(root).expanduser().is_dir():
+    if root is not None and not typed_path(root).is_dir():
         yield "vision.file_root", f"there is no such folder; the path is relative to {Path.cwd()}"
 
 

@@ -15,6 +15,7 @@ from deployer.config.origins import shown_path
 from deployer.config.schema import ModelConfig
 from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
+from deployer.typed_path import typed_path
 from engines.errors import CheckpointError
 from engines.families import read_spec
 
@@ -33,7 +34,7 @@ _INTERNVL_TEMPLATES = {
 
 def checkpoint_folder(*, hub: str, path: str) -> Path:
     """Return the folder of a checkpoint that is on this machine (`hub` folder or package)."""
-    return PACKAGE / "models" / path if hub == "package" else Path(path).expanduser()
+    return PACKAGE / "models" / path if hub == "package" else typed_path(path)
 
 
 def local_folder(model: ModelConfig) -> Path | None:

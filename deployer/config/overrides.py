@@ -62,7 +62,7 @@ def parse_flags(words: Sequence[str], tree: ConfigTree) -> list[Flag]:
     for word in words:
         try:
             parsed = parser.parse_override(word)
-        except HydraException:
+        except (HydraException, ValueError):  # ValueError: a number of thousands of digits
             faults.append(_unreadable(word, tree))
             if "=" not in word:
                 bare.append(word)

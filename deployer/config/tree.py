@@ -10,6 +10,7 @@ from pathlib import Path
 
 from deployer.assets import resource_dir
 from deployer.errors import ConfigError, UsageError
+from deployer.typed_path import names_file, names_folder, typed_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -26,8 +27,8 @@ class ConfigTree:
         return sorted(found)
 
     def is_group(self, key: str) -> bool:
-        """Tell whether a key of the command line names a group."""
-        return "." not in key and any((folder / key).is_dir() for folder in self.folders if key)
+        """Tell whether a key of the command line, which may be any text, names a group."""
+        return "." not in key and any(names_folder(folder / key) for folder in self.folders if key)
 
     def options(self, group: str) -> list[str]:
         """Return the options of a group."""
@@ -42,7 +43,8 @@ class ConfigTree:
 
     def file(self, config_path: str) -> Path | None:
         """Return the file that Hydra loads for `group/option`."""
-        return next((f for folder in self.folders if (f := folder / f"{config_path}.yaml").is_file()), None)
+        files = (folder / f"{config_path}.yaml" for folder in self.folders)
+        return next((file for file in files if names_file(file)), None)
 
 
 def config_tree(recipe: str | None, config_dirs: Sequence[Path]) -> ConfigTree:
@@ -63,8 +65,8 @@ def config_tree(recipe: str | None, config_dirs: Sequence[Path]) -> ConfigTree:
     given = [folder.resolve() for folder in config_dirs]
     if recipe is None:
         return ConfigTree(primary="deploy", folders=tuple(dict.fromkeys([*given, built_in])), recipe=None)
-    path = Path(recipe).expanduser().resolve()
-    if not path.is_file():
+    path = typed_path(recipe).resolve()
+    if not names_file(path):
         raise UsageError(
             f"recipe `{recipe}`: there is no such file; give its path, or +recipe=<name> for one that "
             "ships or lies below --config-dir"

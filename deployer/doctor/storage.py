@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deployer.config.schema import DeployConfig
 from deployer.recipes.findings import Finding
+from deployer.typed_path import typed_path
 
 SHARED = Path("/dev/shm")
 PIXEL_BYTES = 3
@@ -42,6 +43,6 @@ def disk_findings(config: DeployConfig | None) -> Iterator[Finding]:
 
 def _downloads(config: DeployConfig | None) -> Path:
     if config is not None and config.model.download_dir is not None:
-        return Path(config.model.download_dir).expanduser().resolve()
+        return typed_path(config.model.download_dir).resolve()
     home = os.environ.get("HF_HOME") or Path.home() / ".cache/huggingface"
-    return Path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").expanduser().resolve()
+    return typed_path(os.environ.get("HF_HUB_CACHE") or Path(home) / "hub").resolve()

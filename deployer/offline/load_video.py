@@ -10,6 +10,7 @@ from deployer.offline.prompt_forms import is_url
 from deployer.offline.video_messages import frame_wish, listed_frames
 from deployer.prompt.media_bytes import video_bytes
 from deployer.prompt.messages import VideoPart
+from deployer.typed_path import typed_path
 from engines.errors import RequestError
 
 
@@ -31,7 +32,7 @@ def load_video(
     if isinstance(video, str) and video.lstrip().lower().startswith("data:"):
         return VideoPart(source=video, wish=wish)  # it is here already
     if isinstance(video, str) and not is_url(video):
-        video = Path(video).expanduser()
+        video = typed_path(video)
     if not isinstance(video, str | bytes | Path):
         raise RequestError(
             f"{type(video).__name__}: is no video: must be bytes, a path, a URL or a list of frames",

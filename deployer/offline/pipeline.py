@@ -20,6 +20,7 @@ from deployer.offline.prompt_forms import Prompt, Prompts, TextPrompt
 from deployer.offline.response import Response
 from deployer.offline.session import Session
 from deployer.offline.words import deployment_words
+from deployer.typed_path import typed_path
 from deployer.verbs import VERBS
 from engines.errors import EngineError
 from engines.messages import Ready
@@ -48,7 +49,7 @@ def async_pipeline(
 
     Raises ConfigError with every fault.
     """
-    folders = [Path(folder).expanduser() for folder in config_dirs]
+    folders = [typed_path(folder) for folder in config_dirs]
     words = deployment_words(model, overrides, groups, config_dirs=folders)
     [config] = load_for_verb(VERBS["serve"], words, config_dirs=folders)
     return AsyncPipeline(config)

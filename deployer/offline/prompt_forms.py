@@ -20,6 +20,7 @@ from PIL import Image
 
 from deployer.offline.openai_messages import conversation_of, is_message
 from deployer.prompt.messages import ImagePart, ImageSource, Message, TextPart, VideoPart
+from deployer.typed_path import typed_path
 from engines.errors import RequestError
 
 Picture = Image.Image | bytes | Path | str
@@ -81,7 +82,7 @@ def _shown_part(shown: Any) -> ImagePart | VideoPart:
 def image_source(picture: Any) -> ImageSource:
     """Return a picture as prompts take it: text that is no URL is a path. Raises RequestError."""
     if isinstance(picture, str):
-        return picture if is_url(picture) else Path(picture).expanduser()
+        return picture if is_url(picture) else typed_path(picture)
     if isinstance(picture, Image.Image | bytes | Path):
         return picture
     raise RequestError(

@@ -23,6 +23,7 @@ from deployer.plan.device_words import plan_words
 from deployer.plan.options import PlanOptions
 from deployer.plan.plan import Plan
 from deployer.recipes.running import TIMEOUT_S, Running, fetch_running
+from deployer.typed_path import typed_path
 
 SCHEMA = 1
 
@@ -47,7 +48,7 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     url, api_key = texts["against"], texts.get("api_key")
     rest = [word for word in words if word.partition("=")[0] not in ("against", "api_key")]
     if "://" not in url:
-        return against_bench.run(Path(url).expanduser(), rest, config_dirs, output)
+        return against_bench.run(typed_path(url), rest, config_dirs, output)
     running = fetch_running(url, api_key=api_key)
     traffic = traffic_of(_figures(url))
     options, hardware = plan_words(rest, config_dirs, device=running.engine["device"], told_by="the server")

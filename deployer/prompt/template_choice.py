@@ -6,6 +6,7 @@ from pathlib import Path
 from deployer.assets import resource_dir
 from deployer.config.schema import ChatTemplateConfig
 from deployer.errors import ConfigError
+from deployer.typed_path import typed_path
 
 FROM_CHECKPOINT = "from_checkpoint"  # not a file of ours, but what the checkpoint brings
 
@@ -18,7 +19,7 @@ def is_from_checkpoint(config: ChatTemplateConfig) -> bool:
 def choose_template(config: ChatTemplateConfig) -> tuple[Path, str]:
     """Return the template's file and the setting that chose it, for messages. Raises ConfigError."""
     if config.file is not None:
-        path = Path(config.file).expanduser()
+        path = typed_path(config.file)
         if not path.is_file():
             raise ConfigError([f"chat_template.file={config.file}: must be a file; there is none"])
         return path, f"chat_template.file={config.file}"

@@ -13,6 +13,7 @@ from deployer.config.schema import ChatTemplateConfig
 from deployer.config.suggest import way_out
 from deployer.errors import ConfigError
 from deployer.prompt.turn_words import WORDS
+from deployer.typed_path import typed_path
 
 _TEXTS = ("meta_instruction", *WORDS)
 _KNOWN = ("model_name", *_TEXTS, "capability", "stop_words")
@@ -35,7 +36,7 @@ def with_fields_file(config: ChatTemplateConfig, *, known_templates: list[str]) 
         return config
     assert config.file is not None, "a file of fields has a name"
     where = f"chat_template.file={config.file}"
-    given = _read(Path(config.file).expanduser(), where=where)
+    given = _read(typed_path(config.file), where=where)
     named = given.pop("model_name", None)
     if named is not None and named not in known_templates:
         if given.get("capability") != "completion" and not (given.get("user") or given.get("assistant")):

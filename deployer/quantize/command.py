@@ -31,6 +31,7 @@ from deployer.quantize.quality import Quality, print_quality, quality_of
 from deployer.quantize.questions import question_prompts
 from deployer.quantize.report import print_json, print_report
 from deployer.quantize.samples import samples
+from deployer.typed_path import typed_path
 from engines.quant.method import Method
 from engines.weights.decode_copy import CopyFormat
 
@@ -52,7 +53,7 @@ def run(config: DeployConfig, options: QuantizeOptions) -> int:
         return _compare(config, options, model, choice)
     form = config.quantization.weights
     assert form != "auto" and form != "none", "options were checked"
-    job = _job(config, options, model, method_of(options, form), Path(options.out).expanduser())
+    job = _job(config, options, model, method_of(options, form), typed_path(options.out))
     check_job(job)
     report = make_copy(job, _calibration(config, options, model), choice)
     if options.questions:
@@ -107,7 +108,7 @@ def _part(config: DeployConfig, options: QuantizeOptions, model: OpenedModel, na
     """Return what makes one copy of a comparison; raises as `check_job` does."""
     form, search = MADE[name]
     method = method_of(replace(options, search=search), form)
-    job = _job(config, options, model, method, Path(options.out).expanduser() / name)
+    job = _job(config, options, model, method, typed_path(options.out) / name)
     check_job(job)
     return job
 

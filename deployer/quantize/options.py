@@ -9,6 +9,7 @@ from deployer.config.ranges import NOT_NEGATIVE, POSITIVE, Range
 from deployer.config.schema import QuantizationConfig
 from deployer.config.suggest import quoted
 from deployer.errors import ConfigError
+from deployer.typed_path import typed_path
 from engines.memory.kv_bytes import dtype_rule, head_dim_rule
 from engines.options import KvFormat
 from engines.quant.method import Method
@@ -101,7 +102,7 @@ def check_options(options: QuantizeOptions, asked: QuantizationConfig) -> None:
         faults.append(
             f"quantize.group_size={options.group_size}: must be at least 1, or -1 for all of a layer"
         )
-    if options.samples is not None and not Path(options.samples).expanduser().exists():
+    if options.samples is not None and not typed_path(options.samples).exists():
         faults.append(
             f"quantize.samples={options.samples}: there is no such folder or file; the path is relative to "
             f"{Path.cwd()}"

@@ -19,6 +19,7 @@ from deployer.pocket_vl.fonts import FontBook
 from deployer.pocket_vl.painter import paint
 from deployer.pocket_vl.sampling import sample_scene
 from deployer.prompt.messages import ImagePart, Message
+from deployer.typed_path import typed_path
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 QUESTION = "Describe the picture."  # of a picture without a text
@@ -35,7 +36,7 @@ def samples(source: str | None, *, count: int, seed: int, pictures: bool) -> lis
     if source is None:
         book = FontBook.system()
         return [_shipped(seed, number, book, pictures=pictures) for number in range(count)]
-    path = Path(source).expanduser()
+    path = typed_path(source)
     found = list(islice(_from_folder(path) if path.is_dir() else _from_lines(path), count))
     if not found:
         raise ConfigError(

@@ -8,6 +8,7 @@ from deployer.config.words import is_recipe_file
 from deployer.errors import UsageError
 from deployer.recipes.lock_file import SUFFIX, recipe_path
 from deployer.sub_verbs import SubVerb, run_sub_verb
+from deployer.typed_path import typed_path
 
 SUB_VERBS: Mapping[str, SubVerb] = {
     "list": SubVerb(
@@ -71,7 +72,7 @@ def recipe_of(name: str, config_dirs: Sequence[Path]) -> Path:
         path = Path(name)
     else:
         return find_recipe(name, config_dirs)
-    path = path.expanduser()
+    path = typed_path(path)
     if not path.is_file():
         raise UsageError(f"recipe `{path}`: there is no such file; `deploy recipe list` prints what ships")
     return path.resolve()

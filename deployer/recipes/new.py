@@ -18,6 +18,7 @@ from deployer.recipes.plan_summary import figures, summary
 from deployer.recipes.rebase import rebased
 from deployer.recipes.resolved import plan_of, resolve
 from deployer.refused_write import writing
+from deployer.typed_path import typed_path
 from deployer.yaml_text import yaml_text
 
 BESIDE = ("description", "from")  # words that are no overrides
@@ -28,7 +29,7 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     files = [word for word in words if "=" not in word and not word.startswith("~")]
     if len(files) != 1 or not files[0].endswith(".yaml"):
         raise UsageError("`deploy recipe new` writes one file; name it, as ops/recipes/mine.yaml")
-    path = Path(files[0]).expanduser()
+    path = typed_path(files[0])
     if path.exists():
         raise UsageError(f"{path}: is there already; name another file, or edit it")
     texts = {key: value for key, _, value in (w.partition("=") for w in words) if key in BESIDE}

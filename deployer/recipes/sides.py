@@ -19,6 +19,7 @@ from deployer.recipes.lock_file import SUFFIX, Lock, LockedModel, read_lock
 from deployer.recipes.plan_summary import summary
 from deployer.recipes.resolved import PLAN, plan_of, resolve
 from deployer.recipes.running import fetch_running
+from deployer.typed_path import typed_path
 
 DEVICE = PLAN.groups[1].option  # what is planned for where nobody says
 WAYS = "a recipe, a lock, +model=<name> with overrides, or the URL of a server"
@@ -73,7 +74,7 @@ def open_side(words: Sequence[str], config_dirs: Sequence[Path], *, hardware: st
     if first.endswith(SUFFIX):
         if changes:
             raise UsageError(f"`{changes[0]}`: a lock is compared as it is; change the recipe beside it")
-        return side_of_lock(read_lock(Path(first).expanduser()), first, config_dirs)
+        return side_of_lock(read_lock(typed_path(first)), first, config_dirs)
     if "=" not in first:
         first = str(recipe_of(first, config_dirs))
     resolved = resolve([first, *changes], config_dirs)

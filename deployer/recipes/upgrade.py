@@ -36,7 +36,7 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     path = one_recipe(taken.names, config_dirs, verb="recipe upgrade")
     refuse_shipped(path)
     write = taken.switches["write"]
-    text = path.read_text(encoding="utf-8")
+    text = _text(path)
     values = _content(text, path)
     if schema_of(values) < SCHEMA:
         about = _about(values, text, path, taken.texts.get("hardware"), config_dirs)
@@ -101,6 +101,13 @@ def _decides(lock: Lock) -> Lock:
     """Return a lock without what changes from one run to the next."""
     smoke = None if lock.smoke is None else replace(lock.smoke, figures={}, machine="")
     return replace(lock, made=replace(lock.made, date="", commit="", machine=""), smoke=smoke)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{shown_path(path)}: cannot be read: {error}"]) from error
 
 
 def _content(text: str, path: Path) -> dict[str, Any]:

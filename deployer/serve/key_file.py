@@ -1,10 +1,10 @@
 """Keys that stand in a file and not on a command line or in a recipe: clients' and operators'."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from deployer.config.schema import ServerConfig
 from deployer.errors import UnavailableError
+from deployer.typed_path import typed_path
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,7 +75,7 @@ def _numbered(file: str, *, key: str) -> list[tuple[int, str]]:
     """Return the lines that hold keys, each with its number in the file, from 1."""
     name = f"{key}={file}"
     try:
-        text = Path(file).expanduser().read_text(encoding="utf-8")
+        text = typed_path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UnavailableError(f"{name}: cannot be read: {error}") from error
     found = [" ".join(line.partition("#")[0].split()) for line in text.splitlines()]

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from deployer.errors import UsageError
 from deployer.sub_verbs import SubVerb, run_sub_verb
+from deployer.typed_path import typed_path
 
 SUB_VERBS: Mapping[str, SubVerb] = {
     "run": SubVerb(
@@ -39,4 +40,4 @@ def one_run(names: Sequence[str], *, verb: str) -> Path:
     """Return the folder that a command names. Raises UsageError."""
     if len(names) != 1:
         raise UsageError(f"`deploy {verb}` takes one run's folder, and got {len(names)}")
-    return Path(names[0]).expanduser()
+    return typed_path(names[0])

@@ -20,6 +20,7 @@ from deployer.sweeps.command import one_run
 from deployer.sweeps.point import Result
 from deployer.sweeps.run_folder import RunFolder, open_run
 from deployer.sweeps.space import read_space
+from deployer.typed_path import typed_path
 
 # figure of a recipe -> figure of a point
 _EXPECTED = {
@@ -120,7 +121,7 @@ def _point(opened: RunFolder, number: str | None) -> Result:
     results = opened.results()
     done = sorted(one for one, result in results.items() if result.status == "done")
     known = f"measured points: {', '.join(map(str, done)) or 'none'}"
-    if number is None or not number.isdigit():
+    if number is None or not number.isdecimal():
         raise UsageError(
             f"`deploy sweep promote` takes one point, as point={done[0] if done else 1}; {known}"
         )
@@ -135,7 +136,7 @@ def _point(opened: RunFolder, number: str | None) -> Result:
 def _path(name: str | None, opened: RunFolder, result: Result) -> Path:
     """Return where the recipe goes: a path as given; a name beside the recipe swept, or in ./recipes."""
     if name is not None and (name.endswith(".yaml") or "/" in name):
-        path = Path(name).expanduser()
+        path = typed_path(name)
         if path.suffix != ".yaml":
             raise UsageError(f"as={name}: a recipe's file ends in .yaml, as {name}.yaml")
         return path.resolve()

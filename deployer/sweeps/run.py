@@ -29,6 +29,7 @@ from deployer.sweeps.slots import Slots, gpus_to_use
 from deployer.sweeps.source import Grid, Source
 from deployer.sweeps.space import Space, read_space, refuse_intervals
 from deployer.sweeps.table import print_json, print_points, write_tables
+from deployer.typed_path import typed_path
 from deployer.verbs import VERBS
 
 
@@ -52,7 +53,7 @@ def run(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     check_options(options)
     words = [_absolute(word, config_dirs) for word in words if word not in own]
     sweep = _prepared(words, config_dirs, options)
-    folder = Path(options.folder).expanduser() / (options.name or _name(words))
+    folder = typed_path(options.folder) / (options.name or _name(words))
     made = create_run(folder, words, list(config_dirs), options)
     return _go(made, sweep, output)
 
@@ -184,7 +185,7 @@ def _absolute(word: str, config_dirs: Sequence[Path]) -> str:
     if name is not None:
         return str(find_recipe(name, config_dirs))
     if is_recipe_file(word):
-        return str(Path(word).expanduser().resolve())
+        return str(typed_path(word).resolve())
     return word
 
 

@@ -48,7 +48,7 @@ def gpus_to_use(
     """
     visible = environment.get("CUDA_VISIBLE_DEVICES", "")
     names = visible.split(",") if visible else []
-    if any(not name.strip().isdigit() for name in names):
+    if any(not name.strip().isdecimal() for name in names):
         raise UnavailableError(
             f"CUDA_VISIBLE_DEVICES={visible}: a sweep hands GPUs out by number; set it to numbers, as 0,1"
         )

@@ -79,7 +79,7 @@ def read_space(words: Sequence[str], tree: ConfigTree) -> Space:
     for word in words:
         try:
             axis = _axis(parser.parse_override(word), word, tree) if "=" in word else None
-        except HydraException:
+        except (HydraException, ValueError):
             axis = None  # composing says what is wrong with it
         except ConfigError as error:
             faults.extend(error.faults)

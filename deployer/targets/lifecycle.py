@@ -17,6 +17,7 @@ from deployer.targets.command import rendered, write
 from deployer.targets.local import Standing
 from deployer.targets.needs import needs_of
 from deployer.targets.programs import commands, refuse_cluster_without_gpus, run_commands
+from deployer.typed_path import typed_path
 
 JSON_SCHEMA = 1
 RUNS = ("ready", "full")  # states that `deploy status` answers with 0
@@ -82,5 +83,5 @@ def _tell(standing: Standing, options: UpOptions, *, good: tuple[str, ...]) -> i
 
 def _folder(options: UpOptions, name: str) -> Path:
     if options.out is not None:
-        return Path(options.out).expanduser()
+        return typed_path(options.out)
     return local.default_state_dir() / name

@@ -22,6 +22,7 @@ from deployer.config.targets import LocalTarget
 from deployer.errors import UnavailableError
 from deployer.refused_write import writing
 from deployer.targets.needs import ABORT_S
+from deployer.typed_path import typed_path
 
 WAIT_S = 0.2  # between two looks
 TIMEOUT_S = 5.0  # of one question
@@ -183,7 +184,7 @@ def _name(config: DeployConfig) -> str:
 
 def _folder(config: DeployConfig) -> Path:
     assert isinstance(config.target, LocalTarget), "chosen by its kind"
-    folder = Path(config.target.state_dir).expanduser() if config.target.state_dir else default_state_dir()
+    folder = typed_path(config.target.state_dir) if config.target.state_dir else default_state_dir()
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
@@ -192,7 +193,7 @@ def _folder(config: DeployConfig) -> Path:
 def default_state_dir() -> Path:
     """Return where `deploy up` keeps what it must know later, where nothing says otherwise."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(f"{state}/deployer").expanduser()
+    return typed_path(f"{state}/deployer")
 
 
 @contextlib.contextmanager

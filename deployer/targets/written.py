@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deployer.refused_write import writing
+from deployer.typed_path import typed_path
 
 RECORD = ".rendered.sha256"
 
@@ -33,7 +34,7 @@ class Written:
 
 def absolute(file: str | None) -> str | None:
     """Return the whole path of a file of this machine, so that it is found from any folder."""
-    return None if file is None else str(Path(file).expanduser().absolute())
+    return None if file is None else str(typed_path(file).absolute())
 
 
 def edits(files: Sequence[Rendered], folder: Path) -> dict[Path, str]:

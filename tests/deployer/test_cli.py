@@ -40,8 +40,13 @@ def test_without_anything_it_lists_the_models_and_how_to_start_the_one_that_ship
         (
             ["+model=some/other"],
             3,
-            "no option stands for this repository; download it and write +model=local",
+            "no option stands for this repository; write +model=<what it was made from> model.repo=",
         ),
+        (["+model=pocket_vl", "x" * 5000], 2, "come key=value words only"),
+        (["plan", "y" * 300 + "/z"], 2, "come key=value words only"),
+        (["+model=pocket_vl", f"server.port={'9' * 5000}"], 3, "the value cannot be read"),
+        (["+model=local", "model.path='~nobody_here/x'"], 3, "is not a folder"),
+        (["+model=pocket_vl", "--config-dir", "~nobody_here/x"], 3, "is not a folder"),
         (["+recipe=nosuch"], 3, "unknown recipe `nosuch` (command line `+recipe=nosuch`): none is near it"),
         (["--port", "80"], 2, "settings read key=value: write server.port=80"),
         (

@@ -104,3 +104,10 @@ def test_secrets_are_in_no_lock(ops: Ops, deploy: Deploy, key: str, monkeypatch:
     assert key not in ops.lock.read_text()
     monkeypatch.setenv("OPS_KEY", "another")
     assert deploy("recipe", "verify", ops.recipe, "smoke=false")[0] == 0
+
+
+def test_a_file_that_is_no_text_is_refused(ops: Ops, deploy: Deploy) -> None:
+    ops.recipe.write_bytes(b"# \xe9\n" + ops.recipe.read_bytes())
+    code, out, err = deploy("recipe", "upgrade", ops.recipe)
+    assert (code, out) == (3, "")
+    assert "cannot be read: 'utf-8' codec" in err
