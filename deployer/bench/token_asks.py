@@ -11,8 +11,9 @@ from deployer.bench.options import BenchOptions
 from deployer.bench.workload import drawn
 from deployer.config.schema import VisionConfig
 from deployer.prompt.fineness import AS_DEPLOYED
-from deployer.prompt.image_tiles import ImageTiles, PreparedImage, image_tiles
+from deployer.prompt.image_tiles import ImageTiles, image_tiles
 from deployer.prompt.images import Picture, open_picture
+from deployer.prompt.prepared_image import PreparedImage
 from engines.spec import ModelSpec
 from engines.vision.parts import ImagePlan
 
@@ -60,15 +61,16 @@ class TokenPrompts:
     def prepare(self, picture: AskedPicture) -> PreparedImage:
         """Decode and cut a picture, as the front end does it for a request."""
         tiles = self._picture_tiles()
-        return tiles.prepare(
-            self._opened(picture.image),
-            AS_DEPLOYED,
-            plan=picture.plan,
-            shared=tiles.shared([picture.plan]),
+        shared = tiles.shared([picture.plan])
+        return PreparedImage(
+            cut=tiles.prepare(self._opened(picture.image), AS_DEPLOYED, plan=picture.plan, shared=shared),
             name="image 1",
             start=picture.start,
             rows=picture.rows,
             num_tokens=picture.num_tokens,
+            plan=picture.plan,
+            shared=shared,
+            notes=(),
         )
 
     def _ask(

@@ -13,7 +13,7 @@ from deployer.config.tree import ConfigTree
 from deployer.errors import UsageError
 from deployer.lmdeploy.flags import Flag
 from deployer.lmdeploy.programs import ELSEWHERE, PROGRAMS, Program
-from deployer.typed_path import typed_path
+from deployer.typed_path import names_folder, typed_path
 
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
 _NUMBER = re.compile(r"-?\d+(\.\d+)?")
@@ -206,7 +206,7 @@ def _model(name: str, tree: ConfigTree) -> Line:
     known = options_by_repository(tree)
     if name.lower() in known:
         return Line(flag=name, words=(f"+model={known[name.lower()]}",), note="")
-    if typed_path(name).is_dir() or name.startswith(("/", "./", "../", "~")):
+    if names_folder(typed_path(name)) or name.startswith(("/", "./", "../", "~")):
         return Line(
             flag=name, words=("+model=local", f"model.path={_text(name)}"), note="a folder of this machine"
         )

@@ -16,7 +16,7 @@ from deployer.config.repositories import options_by_repository
 from deployer.config.tree import config_tree
 from deployer.config.words import is_recipe_file
 from deployer.errors import UsageError
-from deployer.typed_path import typed_path
+from deployer.typed_path import names_folder, typed_path
 
 # LMDeploy's arguments of `pipeline` -> what says the same here.
 LMDEPLOYS: Mapping[str, str] = {
@@ -63,7 +63,7 @@ def _model_words(model: str | Path, config_dirs: Sequence[Path]) -> list[str]:
     is_path = isinstance(model, Path) or text.startswith((".", "~", "/")) or "/" in text
     if not is_path:
         return [f"+model={text}"]
-    if not typed_path(text).is_dir():
+    if not names_folder(typed_path(text)):
         option = options_by_repository(config_tree(None, config_dirs)).get(text.lower())
         if option is not None:
             return [f"+model={option}"]

@@ -20,7 +20,7 @@ from deployer.prompt.context_length import check_length, check_text
 from deployer.prompt.control_tokens import read_json
 from deployer.prompt.fineness import Fineness
 from deployer.prompt.grammar_vocabulary import grammar_vocabulary
-from deployer.prompt.image_tiles import PreparedImage, image_tiles
+from deployer.prompt.image_tiles import image_tiles
 from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.images import Picture
 from deployer.prompt.messages import ImagePart, ImageSize, Message, ToolSpec
@@ -31,6 +31,7 @@ from deployer.prompt.picture_slots import picture_slots
 from deployer.prompt.pixel_pool import pixel_pool
 from deployer.prompt.planned import PlannedImage, PlannedPrompt
 from deployer.prompt.prepare import prepare_images
+from deployer.prompt.prepared_image import PreparedImage
 from deployer.prompt.prompt_ids import check_ids, prompt_ids
 from deployer.prompt.seen_video import SeenVideo, VideoShown
 from deployer.prompt.stop_rules import stop_rules

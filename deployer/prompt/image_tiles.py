@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -18,6 +17,7 @@ from deployer.prompt.picture_key import KeyOf, Part, PictureKeys
 from deployer.prompt.picture_limits import PictureLimits, picture_limits
 from deployer.prompt.picture_memory import colours, keep_in_one_piece
 from deployer.prompt.pixel_options import configured
+from deployer.prompt.prepared_image import CutPicture, PictureTimes
 from deployer.prompt.seen_video import SeenVideo
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan, PixelSpec, Segment
@@ -25,39 +25,6 @@ from engines.vision.pixels.side_by_side import THREADS, bands
 
 _PART_PIXELS = 1 << 19  # digested at once; a constant, since keys follow from it
 _BAND_PIXELS = 1 << 17  # likewise, of a picture in memory: 0.4 ms, as long as to wake a few threads
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PictureTimes:
-    """Seconds that one picture took before the engine; when is in time.perf_counter() of this machine."""
-
-    fetch_begun_s: float
-    fetch_s: float  # from its URL, file or data to bytes
-    decode_begun_s: float
-    decode_s: float  # to RGB pixels
-    cut_s: float  # resized and cut
-
-
-@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class PreparedImage:
-    """One picture as the engine takes it; tokens [start, start + num_tokens) of the prompt are its own."""
-
-    key_of: KeyOf
-    name: str  # as messages call it: "image 1"; of a video's frames "video 1"
-    start: int
-    num_tokens: int
-    rows: tuple[tuple[int, int], ...]  # which of its tokens are image rows: (offset, count)
-    arrays: tuple[NDArray[np.uint8], ...]  # where it is not cut: the picture itself, [height, width, 4]
-    is_cut: bool
-    plan: ImagePlan
-    shared: tuple[int, ...]  # numbers that all pictures of the prompt have in common
-    notes: tuple[str, ...]  # what a log should say, e.g. that an animation was cut to its first frame
-    times: PictureTimes
-
-    @property
-    def key(self) -> bytes:
-        """16-byte digest of the RGB picture, its size, every preprocessing option and `shared`."""
-        return self.key_of()
 
 
 class ImageTiles:
@@ -130,13 +97,9 @@ class ImageTiles:
         *,
         plan: ImagePlan,
         shared: tuple[int, ...],
-        name: str,
-        start: int,
-        rows: tuple[tuple[int, int], ...],
-        num_tokens: int,
         may_stay_whole: bool = True,
-    ) -> PreparedImage:
-        """Decode and cut the picture, whose tokens begin at `start`. Raises ImageError.
+    ) -> CutPicture:
+        """Decode and cut the picture. Raises ImageError.
 
         `may_stay_whole`: False where it is cut here, whatever a device could do: whole frames of a video
         would fill shared memory.
@@ -154,25 +117,14 @@ class ImageTiles:
         else:
             arrays = (colours(rgb),)
             key = self._keys.begin(how, _parts(*arrays))
-        return PreparedImage(
-            key_of=key,
-            name=name,
-            start=start,
-            num_tokens=num_tokens,
-            rows=rows,
-            arrays=arrays,
-            is_cut=is_cut,
-            plan=plan,
-            shared=shared,
-            notes=picture.notes,
-            times=PictureTimes(
-                fetch_begun_s=picture.fetch_begun_s,
-                fetch_s=picture.fetch_s,
-                decode_begun_s=begun_s,
-                decode_s=decoded_s - begun_s,
-                cut_s=time.perf_counter() - decoded_s,
-            ),
+        times = PictureTimes(
+            fetch_begun_s=picture.fetch_begun_s,
+            fetch_s=picture.fetch_s,
+            decode_begun_s=begun_s,
+            decode_s=decoded_s - begun_s,
+            cut_s=time.perf_counter() - decoded_s,
         )
+        return CutPicture(key_of=key, arrays=arrays, is_cut=is_cut, times=times)
 
 
 def image_tiles(vision: VisionSpec | None, config: VisionConfig, *, uncut_pixels: int) -> ImageTiles | None:

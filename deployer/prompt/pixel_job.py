@@ -8,9 +8,9 @@ import msgspec
 from deployer.config.schema import VisionConfig
 from deployer.prompt.fineness import Fineness
 from deployer.prompt.frame_table import FrameTable
-from deployer.prompt.image_tiles import PictureTimes
 from deployer.prompt.media import Medium
 from deployer.prompt.planned import PlannedImage
+from deployer.prompt.prepared_image import PictureTimes
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePlan
 

@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 from deployer.config.schema import VisionConfig
 from deployer.prompt.frame_table import frame_table
 from deployer.prompt.image_errors import ImageError
-from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.images import open_picture
 from deployer.prompt.pixel_job import FramesJob, PixelJob, PixelReply, PixelSetup, ReadyPicture, TableJob
 from deployer.prompt.prepare_video import prepare_video
+from deployer.prompt.prepared_image import CutPicture
 from deployer.prompt.video_errors import VideoError
 
 
@@ -54,32 +55,29 @@ def answer(job: PixelJob, path: str, tiles: ImageTiles, limits: VisionConfig) ->
                     timeout_s=limits.video_timeout_s,
                 )
             )
-        prepared = _prepared(job, tiles, limits)
+        cut = _cut(job, tiles, limits)
     except (ImageError, VideoError) as error:
         return PixelReply(fault=error.about, code=error.code)
     pictures = tuple(
         ReadyPicture(
-            key=image.key,
-            shapes=tuple(array.shape for array in image.arrays),
-            is_cut=image.is_cut,
-            times=image.times,
+            key=picture.key_of(),
+            shapes=tuple(array.shape for array in picture.arrays),
+            is_cut=picture.is_cut,
+            times=picture.times,
         )
-        for image in prepared
+        for picture in cut
     )
-    arrays = [array for image in prepared for array in image.arrays]
+    arrays = [array for picture in cut for array in picture.arrays]
     return PixelReply(pictures=pictures, inline=_write(arrays, path))
 
 
-def _prepared(job: PixelJob, tiles: ImageTiles, limits: VisionConfig) -> list[PreparedImage]:
+def _cut(job: PixelJob, tiles: ImageTiles, limits: VisionConfig) -> list[CutPicture]:
     if isinstance(job, FramesJob):
-        return prepare_video(job.images, tiles, shared=job.shared, timeout_s=limits.video_timeout_s)
+        shown = prepare_video(job.images, tiles, shared=job.shared, timeout_s=limits.video_timeout_s)
+        return [image.cut for image in shown]
     assert not isinstance(job, TableJob), "it has no pictures"
     picture = open_picture(job.data, index=job.index, max_pixels=limits.max_image_pixels)
-    return [
-        tiles.prepare(
-            picture, job.fineness, plan=job.plan, shared=job.shared, name="", start=0, rows=(), num_tokens=0
-        )
-    ]
+    return [tiles.prepare(picture, job.fineness, plan=job.plan, shared=job.shared)]
 
 
 def _write(arrays: Sequence[NDArray[np.uint8]], path: str) -> tuple[bytes, ...] | None:

@@ -6,12 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
 
-from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.pixel_pool import PixelPool
 from deployer.prompt.planned import PlannedImage
 from deployer.prompt.prepare_in_process import pixel_job, prepare_in_process
-from deployer.prompt.prepare_picture import prepare_picture
 from deployer.prompt.prepare_video import prepare_video
+from deployer.prompt.prepared_image import PreparedImage
 from deployer.prompt.seen_video import SeenVideo
 from deployer.prompt.together import together
 
@@ -44,7 +44,9 @@ def _prepared(
     picture = images[0].picture
     if isinstance(picture, SeenVideo):
         return prepare_video(images, tiles, shared=shared, timeout_s=video_timeout_s)
-    return [prepare_picture(images[0], picture, tiles, shared=shared)]
+    image = images[0]
+    cut = tiles.prepare(picture, image.part.fineness, plan=image.slot.plan, shared=shared)
+    return [PreparedImage.of(image, cut, shared=shared, notes=picture.notes)]
 
 
 def _by_source(images: Sequence[PlannedImage]) -> list[list[PlannedImage]]:

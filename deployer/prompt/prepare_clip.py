@@ -6,8 +6,9 @@ from functools import partial
 
 import numpy as np
 
-from deployer.prompt.image_tiles import ImageTiles, PictureTimes, PreparedImage
+from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.planned import PlannedImage
+from deployer.prompt.prepared_image import CutPicture, PictureTimes, PreparedImage
 from deployer.prompt.seen_video import SeenVideo
 
 
@@ -27,17 +28,10 @@ def prepare_clip(
             decode_s, cut_s = decode_s + decoded_s - begun_s, cut_s + time.perf_counter() - decoded_s
             begun_s = time.perf_counter()
     array[len(video.chosen) :] = array[len(video.chosen) - 1]  # a last step that is not full
-    return PreparedImage(
+    cut = CutPicture(
         key_of=tiles.key_of_frames(plan, shared, [partial(np.ndarray.tobytes, frame) for frame in array]),
-        name=image.name,
-        start=image.start,
-        num_tokens=len(image.slot.token_ids),
-        rows=image.slot.rows,
         arrays=(array,),
         is_cut=True,
-        plan=plan,
-        shared=shared,
-        notes=video.notes,
         times=PictureTimes(
             fetch_begun_s=video.fetch_begun_s,
             fetch_s=video.fetch_s,
@@ -46,3 +40,4 @@ def prepare_clip(
             cut_s=cut_s,
         ),
     )
+    return PreparedImage.of(image, cut, shared=shared, notes=video.notes)

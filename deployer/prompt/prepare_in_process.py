@@ -8,10 +8,10 @@ from itertools import islice
 from PIL import Image
 
 from deployer.prompt.frame_list import FrameList
-from deployer.prompt.image_tiles import PreparedImage
 from deployer.prompt.pixel_job import FramesJob, PictureJob
 from deployer.prompt.pixel_pool import PixelPool
 from deployer.prompt.planned import PlannedImage
+from deployer.prompt.prepared_image import CutPicture, PreparedImage
 from deployer.prompt.seen_video import SeenVideo
 
 
@@ -42,27 +42,20 @@ async def prepare_in_process(
 ) -> list[PreparedImage]:
     """Return what becomes of a job's images. Raises RequestError."""
     reply, arrays = await pool.run(job)
-    left = iter(arrays)
-    prepared = []
+    left, source = iter(arrays), images[0].picture
+    prepared: list[PreparedImage] = []
     for image, ready in zip(images, reply.pictures, strict=True):
-        is_first = image is images[0]  # it has what is to be told of a whole video
-        prepared.append(
-            PreparedImage(
-                key_of=partial(bytes, ready.key),
-                name=image.name,
-                start=image.start,
-                num_tokens=len(image.slot.token_ids),
-                rows=image.slot.rows,
-                arrays=tuple(islice(left, len(ready.shapes))),
-                is_cut=ready.is_cut,
-                plan=image.slot.plan,
-                shared=job.shared,
-                notes=image.picture.notes if is_first else (),
-                times=replace(
-                    ready.times,
-                    fetch_begun_s=image.picture.fetch_begun_s,
-                    fetch_s=image.picture.fetch_s if is_first else 0.0,
-                ),
-            )
+        is_first = not prepared  # it has what is to be told of a whole video
+        cut = CutPicture(
+            key_of=partial(bytes, ready.key),
+            arrays=tuple(islice(left, len(ready.shapes))),
+            is_cut=ready.is_cut,
+            times=replace(
+                ready.times,
+                fetch_begun_s=source.fetch_begun_s,
+                fetch_s=source.fetch_s if is_first else 0.0,
+            ),
         )
+        notes = source.notes if is_first else ()
+        prepared.append(PreparedImage.of(image, cut, shared=job.shared, notes=notes))
     return prepared

@@ -11,11 +11,11 @@ from dataclasses import replace
 
 from PIL import Image
 
-from deployer.prompt.image_tiles import ImageTiles, PreparedImage
+from deployer.prompt.image_tiles import ImageTiles
 from deployer.prompt.images import Picture
 from deployer.prompt.planned import PlannedImage
 from deployer.prompt.prepare_clip import prepare_clip
-from deployer.prompt.prepare_picture import prepare_picture
+from deployer.prompt.prepared_image import PreparedImage
 from deployer.prompt.seen_video import ClipPart, SeenVideo
 
 
@@ -44,9 +44,11 @@ def _prepared_frames(
         for image, rgb in zip(images, decoded, strict=True):
             decode_s = time.perf_counter() - begun_s
             picture = _as_picture(rgb, video, is_first=not prepared)
-            frame = prepare_picture(image, picture, tiles, shared=shared, may_stay_whole=False)
-            times = replace(frame.times, decode_begun_s=begun_s, decode_s=decode_s)
-            prepared.append(replace(frame, times=times))
+            cut = tiles.prepare(
+                picture, image.part.fineness, plan=image.slot.plan, shared=shared, may_stay_whole=False
+            )
+            cut = replace(cut, times=replace(cut.times, decode_begun_s=begun_s, decode_s=decode_s))
+            prepared.append(PreparedImage.of(image, cut, shared=shared, notes=picture.notes))
             begun_s = time.perf_counter()
     return prepared
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from deployer.prompt.image_tiles import PictureTimes
+from deployer.prompt.prepared_image import PictureTimes
 
 KEY = "deployer.record"
 BARE_SEND = "deployer.bare_send"  # in the scope: the server's own `send`, without our layers

@@ -8,11 +8,11 @@ import numpy as np
 from deployer.prompt.assemble import Prompt
 from deployer.prompt.fineness import Fineness
 from deployer.prompt.image_errors import ImageError
-from deployer.prompt.image_tiles import PictureTimes, PreparedImage
 from deployer.prompt.image_tokens import ImageTokens
 from deployer.prompt.messages import ImagePart, ImageSize, Message, TextPart, ToolSpec
 from deployer.prompt.picture_limits import PictureLimits
 from deployer.prompt.planned import PlannedPrompt
+from deployer.prompt.prepared_image import CutPicture, PictureTimes, PreparedImage
 from deployer.prompt.tool_format import ToolFormat, check_tools
 from engines.errors import RequestError
 from engines.vision.parts import ImagePlan
@@ -81,11 +81,12 @@ class FakePrompts:
                 tiles = np.full((1, 2, 2, 3), len(images), np.uint8)
                 image = PreparedImage(
                     name=f"image {len(images) + 1}",
-                    key_of=lambda: bytes(16), is_cut=True,
                     start=len(ids), num_tokens=IMAGE_TOKENS, rows=((0, IMAGE_TOKENS),),
-                    arrays=(tiles,), plan=ImagePlan(width=2, height=2, grid=(1, 1), num_tiles=1), shared=(),
-                    notes=(), times=PictureTimes(
-                        fetch_begun_s=1.0, fetch_s=0.5, decode_begun_s=2.0, decode_s=0.25, cut_s=0.125
+                    plan=ImagePlan(width=2, height=2, grid=(1, 1), num_tiles=1), shared=(), notes=(),
+                    cut=CutPicture(
+                        key_of=lambda: bytes(16), is_cut=True, arrays=(tiles,), times=PictureTimes(
+                            fetch_begun_s=1.0, fetch_s=0.5, decode_begun_s=2.0, decode_s=0.25, cut_s=0.125
+                        ),
                     ),
                 )  # fmt: skip
                 images.append(image)
