@@ -27,7 +27,7 @@ def replay_times(replay: Callable[[], None], *, replays: int = 5) -> list[Kernel
     """
     replay()
     torch.cuda.synchronize()
-    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+    with profile(activities=[ProfilerActivity.CUDA], acc_events=True) as profiler:
         for _ in range(replays):
             replay()
         torch.cuda.synchronize()
