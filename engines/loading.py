@@ -54,7 +54,9 @@ def load_engine(
     check_format(spec.decoder, options.kv, dtype=backend.dtype)  # before anything loads
     layers = layers_to_copy(spec, options, device=backend.device, dtype=backend.dtype)
     backend = replace(backend, copied_layers=layers)
-    grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab)
+    speculation = options.scheduler.speculation
+    proposes = speculation is not None and speculation.grammar_tokens > 0
+    grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab, proposes=proposes)
     if options.tp > 1:
         grammars.begin()  # ranks turn together: none of them knows when all rest
     with phases.of("weights"):

@@ -13,6 +13,10 @@ ComputeDtype = Literal["auto", "float32", "bfloat16", "float16"]
 LoadFormat = Literal["checkpoint", "random"]
 KvFormat = Literal["none", "bf12", "fp8", "int8", "int4"]
 
+MOST_GRAMMAR_ROWS = (
+    64  # of a step with tokens that grammars propose: what weights are read for at hardly more cost
+)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class KvOptions:
@@ -36,15 +40,18 @@ class ServiceClass:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SpeculationOptions:
-    """Tokens proposed to sequences from their own text, which the model checks (engine.speculative_*)."""
+    """Tokens proposed to sequences, which the model checks (engine.speculative_*)."""
 
-    num_tokens: int  # proposed to a sequence in a step at most, from 1 on
+    num_tokens: int  # proposed to a sequence in a step at most from its own text; 0: none
     match_tokens: int  # last tokens that must have stood in the sequence before
-    max_sequences: int  # a step in which more decode has no proposals
+    max_sequences: int  # a step in which more decode has no proposals from their text
+    grammar_tokens: int  # proposed to a sequence in a step at most from its grammar; 0: none
 
     def most_rows(self, max_batch_size: int) -> int:
         """Return the most rows of a step with proposals."""
-        return min(max_batch_size, self.max_sequences * (1 + self.num_tokens))
+        from_text = self.max_sequences * (1 + self.num_tokens) if self.num_tokens else 0
+        from_grammars = MOST_GRAMMAR_ROWS if self.grammar_tokens else 0
+        return min(max_batch_size, max(from_text, from_grammars))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

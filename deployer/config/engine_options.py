@@ -54,10 +54,11 @@ def engine_options(config: DeployConfig, choice: EngineChoice) -> EngineOptions:
 
 
 def _speculation(engine: EngineConfig) -> SpeculationOptions | None:
-    if not engine.speculative_num_draft_tokens:
+    if not (engine.speculative_num_draft_tokens or engine.speculative_grammar_tokens):
         return None
     return SpeculationOptions(
         num_tokens=engine.speculative_num_draft_tokens,
         match_tokens=engine.speculative_match_tokens,
         max_sequences=engine.speculative_max_sequences,
+        grammar_tokens=engine.speculative_grammar_tokens,
     )

@@ -47,6 +47,7 @@ RANGES: dict[str, Range] = {
     "engine.speculative_num_draft_tokens": NOT_NEGATIVE,
     "engine.speculative_match_tokens": Range(low=1, high=64),  # of a longer run few stand twice in any text
     "engine.speculative_max_sequences": POSITIVE,
+    "engine.speculative_grammar_tokens": NOT_NEGATIVE,
     "engine.rope_scaling_factor": POSITIVE,
     "engine.start_timeout_s": ABOVE_ZERO,
     "engine.step_timeout_s": ABOVE_ZERO,

@@ -49,6 +49,7 @@ class EngineConfig:
     speculative_num_draft_tokens: int
     speculative_match_tokens: int
     speculative_max_sequences: int
+    speculative_grammar_tokens: int
     rope_scaling_factor: float | None
     use_logn_attn: bool | None
     start_timeout_s: float

@@ -191,6 +191,6 @@ def _figures(stats: Stats) -> Iterator[Metric]:
     )
     yield counter("deployer_preemptions", "Sequences that gave their pages to another", stats.preemptions)
     yield counter(
-        "deployer_proposed_tokens", "Tokens proposed from sequences' own text", stats.proposed_tokens
+        "deployer_proposed_tokens", "Tokens proposed from texts and grammars", stats.proposed_tokens
     )
     yield counter("deployer_accepted_tokens", "Of these, chosen by the model", stats.accepted_tokens)

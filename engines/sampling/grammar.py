@@ -19,6 +19,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from engines.errors import RequestError
+from engines.sampling.grammar_state import GrammarState, bits_of, first_line
+from engines.sampling.likely_tokens import LikelyTokens
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLTokenizer
@@ -38,13 +40,19 @@ logger = logging.getLogger(__name__)
 class Grammars:
     """Compiles the grammars of requests against one vocabulary, whose trie is made once."""
 
-    def __init__(self, vocabulary: "Vocabulary | None", *, vocab: int) -> None:
-        """`vocab`: logits of a row; ids that the vocabulary does not have are never allowed."""
+    def __init__(self, vocabulary: "Vocabulary | None", *, vocab: int, proposes: bool = False) -> None:
+        """`vocab`: logits of a row; ids that the vocabulary does not have are never allowed.
+
+        `proposes`: states say which tokens are likely next, for which answers of a grammar are remembered.
+        """
         self._vocabulary = vocabulary
         self._vocab = vocab
         self._trie: Future[LLTokenizer] | None = None
         self._compiled: OrderedDict[str, Future[LLMatcher]] = OrderedDict()  # the one used last at the end
         self._threads: ThreadPoolExecutor | None = None
+        self._proposes = proposes
+        # NOTE: kept by the order of requests alone, so that ranks agree; of `_compiled` a clock decides.
+        self._likely: OrderedDict[str, LikelyTokens] = OrderedDict()
 
     def begin(self, *, is_awaited: bool = False) -> None:
         """Make the trie from now on, on a thread, unless that was begun before.
@@ -77,7 +85,17 @@ class Grammars:
         if self._vocabulary is None:
             raise RequestError("this engine was started without a vocabulary: it cannot follow a grammar")
         matcher = self._begun(grammar).result().deep_copy()
-        return GrammarState(matcher, end_ids=self._vocabulary.end_ids, vocab=self._vocab)
+        likely = self._remembered(grammar) if self._proposes else None
+        return GrammarState(matcher, end_ids=self._vocabulary.end_ids, vocab=self._vocab, likely=likely)
+
+    def _remembered(self, grammar: str) -> LikelyTokens:
+        assert self._trie is not None, "made before anything is compiled"
+        if grammar not in self._likely:
+            self._likely[grammar] = LikelyTokens(self._trie.result().greedy_tokenize)
+        self._likely.move_to_end(grammar)
+        if len(self._likely) > KEPT:
+            self._likely.popitem(last=False)
+        return self._likely[grammar]
 
     def _begun(self, grammar: str) -> "Future[LLMatcher]":
         assert self._vocabulary is not None, "asked where there is a vocabulary"
@@ -101,77 +119,6 @@ class Grammars:
             del self._compiled[grammar]
 
 
-class GrammarState:
-    """How far one sequence has come in its grammar."""
-
-    def __init__(self, matcher: "LLMatcher", *, end_ids: Seq[int], vocab: int) -> None:
-        self._matcher = matcher
-        self._end_ids = end_ids
-        self._vocab = vocab
-        self._num_taken = 0
-        self.fault: str | None = None  # why the grammar was given up; its sequence then ends with Failed
-
-    def mask(self, outputs: Seq[int]) -> bytes:
-        """Return one bit an id, lowest first, in whole 32-bit words: what may follow `outputs`.
-
-        Takes what is new since the last call and takes back what is no longer there. Where the grammar cannot
-        go on only the ids that end a text are left.
-        """
-        if self.fault is None:
-            self._follow(outputs)
-        if self.fault is None:
-            bits = self._bits_of_next()
-            if bits is not None:
-                return bits
-            self._give_up("no token of the vocabulary can come next")
-        return _bits(self._end_ids, self._vocab)
-
-    def masks_behind(self, outputs: Seq[int], proposed: Seq[int]) -> list[bytes]:
-        """Return what may follow each token proposed behind `outputs`, up to the first that may not come.
-
-        Its own state stays at `outputs`. None that ends a text is taken for one that may come.
-        """
-        if self.fault is None:
-            self._follow(outputs)
-        if self.fault is not None:
-            return []
-        ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
-        masks: list[bytes] = []
-        for token in proposed[: self._matcher.validate_tokens(list(proposed))]:
-            bits = None if token in self._end_ids else ahead._mask_behind(token)
-            if bits is None:
-                break
-            masks.append(bits)
-        return masks
-
-    def _mask_behind(self, token: int) -> bytes | None:
-        """Take a token that may come; None where nothing can come behind it."""
-        self._matcher.consume_token(token)
-        return self._bits_of_next()
-
-    def _bits_of_next(self) -> bytes | None:
-        bits = self._matcher.compute_bitmask()
-        if self._matcher.is_error() or not any(bits):
-            return None
-        size = _num_bytes(self._vocab)
-        return bits[:size].ljust(size, b"\0")
-
-    def _follow(self, outputs: Seq[int]) -> None:
-        back = self._num_taken - len(outputs)
-        if back > 0:
-            self._matcher.rollback(back)
-        new = list(outputs[self._num_taken :])
-        self._num_taken = len(outputs)
-        if new and not self._matcher.consume_tokens(new):
-            self._give_up(f"tokens {new} do not follow")
-
-    def _give_up(self, why: str) -> None:
-        error = _first_line(self._matcher.get_error())
-        error = why if error in ("", "NoExtensionBias") else error  # so it calls that nothing can come
-        self.fault = f"the grammar cannot be followed after {self._num_taken} tokens: {error}"
-        logger.warning("%s", self.fault)
-
-
 def _compile(trie: "Future[LLTokenizer]", grammar: str, vocabulary: "Vocabulary", vocab: int) -> "LLMatcher":
     blanks = [token_id for token_id, token in enumerate(vocabulary.tokens) if token and not token.strip()]
     return compiled(trie.result(), grammar, end_ids=vocabulary.end_ids, blank_ids=blanks, vocab=vocab)
@@ -188,9 +135,9 @@ def compiled(
 
     matcher = LLMatcher(tokenizer, spelled_freely(grammar), log_level=0)
     if matcher.is_error():
-        raise RequestError(f"the grammar does not compile: {_first_line(matcher.get_error())}")
+        raise RequestError(f"the grammar does not compile: {first_line(matcher.get_error())}")
     tried = GrammarState(matcher.deep_copy(), end_ids=end_ids, vocab=vocab)
-    ends, blanks = _ids(_bits(end_ids, vocab)), _ids(_bits(blank_ids, vocab))
+    ends, blanks = _ids(bits_of(end_ids, vocab)), _ids(bits_of(blank_ids, vocab))
     tokens: list[int] = []
     for _ in range(TRIED_TOKENS):
         allowed = _ids(tried.mask(tokens)) & ~ends
@@ -240,22 +187,6 @@ class _Tokens:
         return [token_id for token_id in singles if token_id is not None]
 
 
-def _first_line(error: str) -> str:
-    """Return the error without the parser's state and the grammar, which is the client's own text."""
-    return error.partition("<state>")[0].strip()
-
-
 def _ids(bits: bytes) -> int:
     """Return a mask as one number, the bit of id 0 lowest."""
     return int.from_bytes(bits, "little")
-
-
-def _bits(ids: Seq[int], vocab: int) -> bytes:
-    found = bytearray(_num_bytes(vocab))
-    for token_id in ids:
-        found[token_id // 8] |= 1 << token_id % 8
-    return bytes(found)
-
-
-def _num_bytes(vocab: int) -> int:
-    return (vocab + 31) // 32 * 4

@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # the scheduler needs no msgspec
     from numpy.typing import NDArray
 
     from engines.messages import Sampling
-    from engines.sampling.grammar import GrammarState
+    from engines.sampling.grammar_state import GrammarState
     from engines.schedule.proposer import Proposer
     from engines.steps.step_clock import Span
     from engines.vision.parts import ImagePixels

@@ -1,12 +1,16 @@
-"""Tokens proposed to sequences from their own text, which the model checks several of in one step. Ints only.
+"""Tokens proposed to sequences, which the model checks several of in one step. Ints only.
 
 A proposed token is a row of the step like any that decodes, of the same sequence and one position further on.
 Each row chooses its token by its own position, logits and noise, as it would alone: as long as a row chooses
 what was proposed behind it, the next row's choice holds. So answers are those of one token a step.
 
+A sequence that follows a grammar is proposed what the grammar leaves little choice about
+(`engines/sampling/likely_tokens.py`): most of it is right. Others, and where a grammar has nothing to
+propose, what stood in the sequence's own text before (`proposer.py`), which may be wrong at any time.
+
 It costs rows that turn out wrong and, where steps overlap, the host's work between two: the last token must
-be here before it is looked up. Who is proposed what, and how much (`proposer.py`), follows from tokens alone,
-so that ranks agree.
+be here before more are proposed. Who is proposed what, and how much, follows from tokens alone, so that ranks
+agree.
 """
 
 from collections.abc import Iterable
@@ -21,6 +25,11 @@ from engines.schedule.sequence_pages import SequencePages
 # Of a step, what one with proposals takes longer: an H200, InternVL2-8B in 12 bits, 8 to 16 rows and the wait
 # (docs/speculation.md). As long every sequence of the step could have had this much of a token.
 PRICE = 0.2
+# The same in two parts, for rows of grammars: of which, on that GPU, in shares of a step of few rows.
+STEP_PRICE, ROW_PRICE = 0.04, 0.012
+RIGHT = 0.75  # of what grammars propose, what is counted on
+
+Proposed = list[tuple[int, bytes | None]]  # tokens, and what a grammar lets follow each
 
 
 class Speculation:
@@ -28,7 +37,8 @@ class Speculation:
 
     def __init__(self, limits: SchedulerOptions) -> None:
         self._options = limits.speculation
-        self._max_rows = limits.max_batch_size
+        self._max_rows = 0 if self._options is None else self._options.most_rows(limits.max_batch_size)
+        self._from_text: set[Sequence] = set()  # whose proposals under way are from their own text
         self.num_proposed = 0  # tokens since the start
         self.num_accepted = 0
 
@@ -36,15 +46,20 @@ class Speculation:
         """Tell whether the step behind this one is worth more once the tokens of this one are known here."""
         if plan.num_proposed:
             return True
-        if self._options is None or len(plan.chunks) > self._options.max_sequences:
-            return False
-        if len(plan.sampled) < len(plan.chunks):  # prompts go on, and beside them nobody is proposed anything
-            return False
-        expected = [
-            self._proposer(one).expects(one.token_ids)
+        if self._options is None or len(plan.sampled) < len(plan.chunks):
+            return False  # prompts go on, and beside them nobody is proposed anything
+        takers = [
+            one
             for chunk in plan.chunks
             if not (one := chunk.sequence).has_ended and one.takes_proposals and not one.is_full
         ]
+        if self._grammars_pay(len(plan.chunks)) and any(
+            one.grammar is not None and one.grammar.awaits_likely(one.num_outputs) for one in takers
+        ):
+            return True
+        if not self._texts_pay(len(plan.chunks)):
+            return False
+        expected = [self._proposer(one).expects(one.token_ids) for one in takers]
         return any(expected)  # each is asked: whoever is waited for learns from it
 
     def proposed_behind(self, chunks: Seq[Chunk], pages: SequencePages) -> list[list[Chunk]]:
@@ -52,15 +67,17 @@ class Speculation:
 
         They take rows that the step has left and pages that nobody holds.
         """
-        if self._options is None or len(chunks) > self._options.max_sequences:
-            return []
         room = self._max_rows - len(chunks)
+        if room <= 0:
+            return []
+        proposed = self._by_grammars(chunks, room)
+        self._add_from_texts(proposed, chunks, room)
+        if not any(proposed):
+            return []
         found: list[list[Chunk]] = []
-        for chunk in chunks:
-            tokens = self._propose(chunk.sequence, min(room, self._options.num_tokens))
+        for chunk, tokens in zip(chunks, proposed, strict=True):
             num_held = pages.extend(chunk.sequence, 1 + len(tokens)) - 1
             found.append(chunk.followed_by(tokens[:num_held]))
-            room -= num_held
         return found if any(found) else []
 
     def learn(self, plan: BatchPlan, progress: Iterable[Progress]) -> None:
@@ -80,21 +97,74 @@ class Speculation:
             return
         price = PRICE * (len(plan.chunks) - plan.num_proposed) / len(accepted)
         for sequence, num in accepted.items():
-            self._proposer(sequence).learn(num, price=price, length=len(sequence.token_ids))
+            if sequence in self._from_text:
+                self._proposer(sequence).learn(num, price=price, length=len(sequence.token_ids))
 
-    def _propose(self, sequence: Sequence, most: int) -> list[tuple[int, bytes | None]]:
-        """Return tokens, and what a grammar lets follow each: those that it refuses are left out."""
+    def _grammars_pay(self, num_sequences: int, num_tokens: int | None = None) -> bool:
+        """Tell whether a step of these is faster with so many tokens of grammars; None: with any number.
+
+        Each right one is a token for what the step of all sequences takes longer.
+        """
+        if self._options is None or not self._options.grammar_tokens:
+            return False
+        if num_tokens is None:
+            num_tokens = self._max_rows - num_sequences
+        return num_tokens * RIGHT > num_sequences * (STEP_PRICE + ROW_PRICE * num_tokens)
+
+    def _texts_pay(self, num_sequences: int) -> bool:
+        how = self._options
+        return how is not None and how.num_tokens > 0 and num_sequences <= how.max_sequences
+
+    def _by_grammars(self, chunks: Seq[Chunk], room: int) -> list[Proposed]:
+        """Return what the grammar of each proposes: nothing for all where it is too little for the step."""
+        nothing: list[Proposed] = [[] for _ in chunks]
+        if self._options is None or not self._grammars_pay(len(chunks)):
+            return nothing
+        found: list[Proposed] = []
+        for sequence in (chunk.sequence for chunk in chunks):
+            tokens: Proposed = []
+            if sequence.grammar is not None:
+                most = _most(sequence, min(room, self._options.grammar_tokens))
+                tokens = [*sequence.grammar.likely_behind(_outputs(sequence), most)] if most > 0 else []
+            found.append(tokens)
+            room -= len(tokens)
+        return found if self._grammars_pay(len(chunks), sum(map(len, found))) else nothing
+
+    def _add_from_texts(self, proposed: list[Proposed], chunks: Seq[Chunk], room: int) -> None:
+        """Add what the text of those proposes who have nothing yet."""
+        self._from_text.clear()
+        if self._options is None or not self._texts_pay(len(chunks)):
+            return
+        room -= sum(map(len, proposed))
+        for index, chunk in enumerate(chunks):
+            if not proposed[index]:
+                proposed[index] = self._by_text(chunk.sequence, min(room, self._options.num_tokens))
+                room -= len(proposed[index])
+                self._from_text.add(chunk.sequence)
+
+    def _by_text(self, sequence: Sequence, most: int) -> Proposed:
+        """Return tokens that a sequence's own text has next: those that its grammar refuses are left out."""
         if sequence.num_unknown or not sequence.takes_proposals:
             return []
-        room = min(most, sequence.max_tokens - sequence.num_tokens - 1)
-        tokens = self._proposer(sequence).propose(sequence.token_ids, room)
+        tokens = self._proposer(sequence).propose(sequence.token_ids, _most(sequence, most))
         if sequence.grammar is None:
             return [(token, None) for token in tokens]
-        outputs = sequence.token_ids[sequence.num_prompt_tokens :]
-        return list(zip(tokens, sequence.grammar.masks_behind(outputs, tokens), strict=False))
+        masks = sequence.grammar.masks_behind(_outputs(sequence), tokens)
+        return list(zip(tokens, masks, strict=False))
 
     def _proposer(self, sequence: Sequence) -> Proposer:
         assert self._options is not None, "asked where tokens are proposed"
         if sequence.proposer is None:
             sequence.proposer = Proposer(match_tokens=self._options.match_tokens)
         return sequence.proposer
+
+
+def _most(sequence: Sequence, most: int) -> int:
+    """Return how many tokens may be proposed to a sequence: none that no answer can hold."""
+    if sequence.num_unknown or not sequence.takes_proposals:
+        return 0
+    return min(most, sequence.max_tokens - sequence.num_tokens - 1)
+
+
+def _outputs(sequence: Sequence) -> list[int]:
+    return sequence.token_ids[sequence.num_prompt_tokens :]

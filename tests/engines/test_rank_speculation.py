@@ -25,7 +25,7 @@ from engines.spec import ModelSpec
 from engines.stats import Stats
 
 VOCAB, NUM_PROMPTS, NEW_TOKENS = 32, 8, 32
-HOW = SpeculationOptions(num_tokens=5, match_tokens=2, max_sequences=4)
+HOW = SpeculationOptions(num_tokens=5, match_tokens=2, max_sequences=4, grammar_tokens=0)
 ON_GPUS = [
     pytest.mark.gpu,
     pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA GPUs"),

@@ -20,7 +20,7 @@ from engines.sampling.noise import gumbel_noise, noise_key
 
 VOCAB, NUM_PROMPTS, NEW_TOKENS = 16, 16, 48
 SPEC = replace(SMALL, decoder=replace(SMALL.decoder, vocab=VOCAB, num_heads=8, num_kv_heads=2, head_dim=64))
-HOW = SpeculationOptions(num_tokens=7, match_tokens=2, max_sequences=4)
+HOW = SpeculationOptions(num_tokens=7, match_tokens=2, max_sequences=4, grammar_tokens=0)
 # Differences of log-probabilities: float32; bf16 with logits of up to 8, which are 2^-5 apart.
 TIES = {"cpu": 1e-3, "cuda": 0.25}
 ON_GPU = [

@@ -50,13 +50,18 @@ def test_every_key_of_the_engine_reaches_its_option() -> None:
 
 
 def test_proposals_are_none_or_have_all_their_options() -> None:
-    assert options().scheduler.speculation is None
+    assert options("engine.speculative_grammar_tokens=0").scheduler.speculation is None
+    for_grammars = options("engine.speculative_grammar_tokens=6").scheduler.speculation
+    assert for_grammars is not None and (for_grammars.num_tokens, for_grammars.grammar_tokens) == (0, 6)
     found = options(
         "engine.speculative_num_draft_tokens=5",
         "engine.speculative_match_tokens=2",
         "engine.speculative_max_sequences=8",
+        "engine.speculative_grammar_tokens=6",
     )
-    assert found.scheduler.speculation == SpeculationOptions(num_tokens=5, match_tokens=2, max_sequences=8)
+    assert found.scheduler.speculation == SpeculationOptions(
+        num_tokens=5, match_tokens=2, max_sequences=8, grammar_tokens=6
+    )
 
 
 def test_only_a_gpu_cuts_pictures() -> None:

@@ -76,7 +76,7 @@ def test_graphs_are_counted_for_the_engine_that_captures_them() -> None:
     nodes = (3 + 9) * 11 * 32 * 2700
     outputs = (7 * (4096 + 92_553) + 9 * 4 * 4096) * 2
     assert graph_bytes(small) == 75_000_000 + rows + nodes + outputs
-    how = SpeculationOptions(num_tokens=3, match_tokens=3, max_sequences=1)
+    how = SpeculationOptions(num_tokens=3, match_tokens=3, max_sequences=1, grammar_tokens=0)
     proposing = replace(
         small, options=replace(small.options, scheduler=replace(small.options.scheduler, speculation=how))
     )

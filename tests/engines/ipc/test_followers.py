@@ -18,6 +18,7 @@ from tiny_engine import IMAGE_ID, RAISES_ID, SLOW_ID, SPEC, ask, client, options
 from engines.errors import CheckpointError
 from engines.ipc.client import EngineClient
 from engines.messages import Done, Failed
+from engines.options import SpeculationOptions
 
 TWO = options(tp=2)
 
@@ -133,6 +134,38 @@ async def test_ranks_follow_a_grammar_that_is_compiled_while_others_run() -> Non
         assert engine.num_restarts == 0, "the ranks parted"
     finally:
         await engine.close()
+
+
+async def test_ranks_propose_the_same_tokens_of_grammars() -> None:
+    how = SpeculationOptions(num_tokens=0, match_tokens=3, max_sequences=4, grammar_tokens=4)
+    answers = []
+    for speculation in (None, how):
+        engine = client(
+            replace(TWO, scheduler=replace(TWO.scheduler, speculation=speculation)), vocabulary=PRINTABLE
+        )
+        await engine.start()
+        try:
+            grammars = [
+                llguidance.grammar_from("regex", f"({key}: [0-9];){{4,6}}") for key in ("total", "tax")
+            ]
+            asked = [
+                submit(
+                    engine, [1, place], grammar=grammars[place % 2], max_new_tokens=60, seed=place,
+                    temperature=1.0, eos_token_ids=(END_ID,),
+                )
+                for place in range(6)
+            ]  # fmt: skip
+            found = await asyncio.gather(*(ask(engine, one) for one in asked))
+            answers.append([tokens for tokens, _ in found])
+            assert all(isinstance(end, Done) for _, end in found)
+            assert engine.num_restarts == 0, "the ranks parted"
+            num_tokens = sum(map(len, answers[-1]))
+            await wait_until(lambda num=num_tokens, one=engine: one.stats and one.stats.output_tokens == num)
+            assert engine.stats is not None
+            assert (engine.stats.accepted_tokens > 60) is (speculation is not None)
+        finally:
+            await engine.close()
+    assert answers[0] == answers[1]
 
 
 async def test_a_rank_that_cannot_load_says_so_at_the_start(internvl_folder: Callable[[str], Path]) -> None:

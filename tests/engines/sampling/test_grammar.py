@@ -10,7 +10,8 @@ from printable import END_ID, PRINTABLE, SIZE, ids_of, text_of
 
 from engines.errors import RequestError
 from engines.messages import Vocabulary
-from engines.sampling.grammar import KEPT, Grammars, GrammarState
+from engines.sampling.grammar import KEPT, Grammars
+from engines.sampling.grammar_state import GrammarState
 
 VOCAB = 100  # some rows more than the vocabulary has ids
 

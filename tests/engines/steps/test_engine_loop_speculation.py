@@ -1,19 +1,21 @@
 """A loop that proposes tokens answers what one without proposals answers, in fewer steps."""
 
+import json
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import llguidance
 import pytest
 from loop_engine import LoopEngine
-from printable import END_ID
+from printable import END_ID, ids_of
 
 from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Abort
 from engines.options import SpeculationOptions
 
-HOW = SpeculationOptions(num_tokens=4, match_tokens=2, max_sequences=4)
+HOW = SpeculationOptions(num_tokens=4, match_tokens=2, max_sequences=4, grammar_tokens=0)
 
 
 @pytest.fixture
@@ -90,6 +92,68 @@ def test_answers_that_follow_a_grammar_are_the_same_too(pixels: PixelFiles, over
             assert engines[1].done(found).finish_reason == engines[0].done(wanted).finish_reason
     assert engines[1].loop.stats().accepted_tokens > 50
     assert engines[1].loop.stats().steps < engines[0].loop.stats().steps
+
+
+FORM = {
+    "type": "object", "properties": {
+        "total": {"type": "integer"}, "items": {
+            "type": "array", "maxItems": 4, "items": {
+                "type": "object",
+                "properties": {"name": {"enum": ["tea", "ale"]}, "price": {"type": "integer"}},
+                "required": ["name", "price"], "additionalProperties": False,
+            },
+        }, "note": {"type": "string", "maxLength": 5},
+    }, "required": ["total", "items"], "additionalProperties": False,
+}  # fmt: skip
+FORMED = [
+    llguidance.LLMatcher.grammar_from_json_schema(json.dumps(FORM), {"whitespace_pattern": " ?"}),
+    llguidance.grammar_from(
+        "lark", 'start: ("<call>" NAME "(" /[0-9]{1,3}/ ")</call>")+\nNAME: "sum" | "sort"'
+    ),
+    llguidance.grammar_from("regex", "(key: [0-9]{1,4};){3,9}"),
+]
+FORCED = SpeculationOptions(num_tokens=0, match_tokens=2, max_sequences=4, grammar_tokens=6)
+
+
+@pytest.mark.parametrize("num_pages", [None, 11])  # 11: sequences give way to each other
+@pytest.mark.parametrize("how", [FORCED, replace(FORCED, num_tokens=3, grammar_tokens=2)])
+@pytest.mark.parametrize("overlap", [False, True])
+def test_tokens_that_grammars_propose_change_no_answer(
+    pixels: PixelFiles, overlap: bool, how: SpeculationOptions, num_pages: int | None
+) -> None:
+    plain, proposing = (
+        LoopEngine(pixels, overlap=overlap, speculation=one, max_batch_size=12, num_pages=num_pages)
+        for one in (None, how)
+    )
+    dice = random.Random(1)
+    for _ in range(6):
+        requests = [
+            {
+                "grammar": dice.choice([None, *FORMED]), "seed": dice.randrange(99),
+                "logprobs": dice.choice([None, 1]),
+                "temperature": dice.choice([0.0, 1.0]), "max_new_tokens": dice.randrange(1, 70),
+                "repetition_penalty": dice.choice([1.0, 1.0, 1.1]), "eos_token_ids": (END_ID,),
+                "stop_token_ids": dice.choice([(), tuple(ids_of("5"))]),
+            }
+            for _ in range(5)
+        ]  # fmt: skip
+        names = [
+            [engine.submit([1, 2, place], **request) for place, request in enumerate(requests)]
+            for engine in (plain, proposing)
+        ]
+        plain.run()
+        proposing.run()
+        for wanted, found in zip(*names, strict=True):
+            assert proposing.tokens[found] == plain.tokens[wanted]
+            ends = proposing.done(found), plain.done(wanted)
+            assert ends[0].finish_reason == ends[1].finish_reason
+            scores = [[one.chosen for one in each.logprobs[name]] for each, name in
+                      ((plain, wanted), (proposing, found))]  # fmt: skip
+            assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    before, after = plain.loop.stats(), proposing.loop.stats()
+    assert after.output_tokens == before.output_tokens
+    assert after.accepted_tokens > 60 and after.steps < before.steps
+    assert (after.preemptions > 0) is (num_pages is not None)
 
 
 def test_tokens_of_a_picture_are_read_like_any_others(pixels: PixelFiles) -> None:

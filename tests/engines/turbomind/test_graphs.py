@@ -21,7 +21,7 @@ from sequences import ends_of, sequence
 from tiny_engine import options
 
 from engines.network import Network
-from engines.options import SpeculationOptions
+from engines.options import MOST_GRAMMAR_ROWS, SpeculationOptions
 from engines.parallel import TpGroup
 from engines.sampling.choice_rows import CHOICE_WORDS, ChoiceRows, choice_rows
 from engines.sampling.next_token import first_argmax
@@ -276,10 +276,15 @@ def test_the_ladder_ends_at_the_largest_batch_and_wastes_little() -> None:
 
 def test_steps_with_proposed_tokens_are_captured_up_to_the_most_rows_that_they_have() -> None:
     limits = options().scheduler
-    how = SpeculationOptions(num_tokens=4, match_tokens=3, max_sequences=4)
+    how = SpeculationOptions(num_tokens=4, match_tokens=3, max_sequences=4, grammar_tokens=0)
     assert proposing_ladder(replace(limits, max_batch_size=128)) == []
     assert proposing_ladder(replace(limits, max_batch_size=128, speculation=how)) == [2, 4, 6, 8, 16, 24]
     assert proposing_ladder(replace(limits, max_batch_size=7, speculation=how)) == [2, 4, 6, 7]
+    grammars = replace(how, num_tokens=0, grammar_tokens=5)
+    assert (
+        proposing_ladder(replace(limits, max_batch_size=128, speculation=grammars))[-1] == MOST_GRAMMAR_ROWS
+    )
+    assert proposing_ladder(replace(limits, max_batch_size=3, speculation=grammars)) == [2, 3]
     assert proposing_ladder(
         replace(limits, max_batch_size=128, speculation=replace(how, max_sequences=1))
     ) == [

@@ -83,7 +83,7 @@ def test_no_step_asks_for_a_module_that_was_not_named(format: Any, kv: Any, tp: 
     spec = model(format)
     how = options(
         tp=tp, format=kv, page_tokens=16, max_batch_size=48, max_prefill_token_num=3000, session_len=4096,
-        speculation=SpeculationOptions(num_tokens=7, match_tokens=3, max_sequences=4),
+        speculation=SpeculationOptions(num_tokens=7, match_tokens=3, max_sequences=4, grammar_tokens=0),
     )  # fmt: skip
     outline, named = outline_of(spec, tp, copied=copied), list[Module]()
     survey(outline, spec, how, Facts(), dtype=BF16, wanted=named.append)  # type: ignore[arg-type]

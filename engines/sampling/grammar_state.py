@@ -1,0 +1,161 @@
+"""How far one answer has come in its grammar: what may follow it, what likely does. Bits and ints only."""
+
+import logging
+from collections.abc import Sequence as Seq
+from typing import TYPE_CHECKING
+
+from engines.sampling.likely_tokens import LikelyTokens, mask_key
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+# Places without likely tokens before nobody waits for more; then for how many tokens, at first and at most.
+PATIENCE, FIRST_REST, LONGEST_REST = 8, 8, 32
+
+logger = logging.getLogger(__name__)
+
+
+class GrammarState:
+    """How far one sequence has come in its grammar."""
+
+    def __init__(
+        self, matcher: "LLMatcher", *, end_ids: Seq[int], vocab: int, likely: LikelyTokens | None = None
+    ) -> None:
+        """`likely`: what other sequences chose, which this one adds to; None: it proposes nothing."""
+        self._matcher = matcher
+        self._end_ids = end_ids
+        self._vocab = vocab
+        self._likely = likely
+        self._num_taken = 0
+        self._next_bits: bytes | None = None  # what may follow the tokens taken, once that was asked
+        self._masks: dict[int, int] = {}  # by the place of a token to come: the key of what it may be
+        self._num_idle = 0  # places since the last at which a token was likely
+        self._rest = 0  # outputs for which nobody waits after places without likely tokens
+        self._rests_until = 0  # outputs
+        self.fault: str | None = None  # why the grammar was given up; its sequence then ends with Failed
+
+    def mask(self, outputs: Seq[int]) -> bytes:
+        """Return one bit an id, lowest first, in whole 32-bit words: what may follow `outputs`.
+
+        Takes what is new since the last call and takes back what is no longer there. Where the grammar cannot
+        go on only the ids that end a text are left.
+        """
+        if self.fault is None:
+            self._follow(outputs)
+        if self.fault is None:
+            bits = self._next_bits = self._next_bits or self._bits_of_next()
+            if bits is not None:
+                if self._likely is not None:
+                    self._masks.setdefault(self._num_taken, mask_key(bits))
+                return bits
+            self._give_up("no token of the vocabulary can come next")
+        return bits_of(self._end_ids, self._vocab)
+
+    def masks_behind(self, outputs: Seq[int], proposed: Seq[int]) -> list[bytes]:
+        """Return what may follow each token proposed behind `outputs`, up to the first that may not come.
+
+        Its own state stays at `outputs`. None that ends a text is taken for one that may come.
+        """
+        if self.fault is None:
+            self._follow(outputs)
+        if self.fault is not None:
+            return []
+        ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
+        masks: list[bytes] = []
+        for token in proposed[: self._matcher.validate_tokens(list(proposed))]:
+            bits = None if token in self._end_ids else ahead._mask_behind(token)
+            if bits is None:
+                break
+            masks.append(bits)
+        return masks
+
+    def likely_behind(self, outputs: Seq[int], most: int) -> list[tuple[int, bytes]]:
+        """Return up to `most` tokens that likely follow `outputs`, and what may follow each.
+
+        Its own state stays at `outputs`. None that ends a text is taken for one that is likely.
+        """
+        if self._likely is None or most <= 0:
+            return []
+        bits = self.mask(outputs)
+        if self.fault is not None:
+            return []
+        found: list[tuple[int, bytes]] = []
+        ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
+        while len(found) < most:
+            token = self._likely.behind(bits, ahead._matcher.compute_ff_bytes())
+            if token is None or token in self._end_ids:
+                break
+            following = ahead._mask_behind(token)
+            if following is None:
+                break
+            bits = following
+            found.append((token, bits))
+            self._masks[self._num_taken + len(found)] = mask_key(bits)
+        self._pace(is_idle=not found)
+        return found
+
+    def awaits_likely(self, num_outputs: int) -> bool:
+        """Tell whether to wait for the token behind so many outputs: some were likely of late."""
+        return num_outputs >= self._rests_until
+
+    def _pace(self, *, is_idle: bool) -> None:
+        self._num_idle = self._num_idle + 1 if is_idle else 0
+        if not is_idle:
+            self._rest = self._rests_until = 0
+        elif self._num_idle >= PATIENCE:
+            self._rest = min(max(2 * self._rest, FIRST_REST), LONGEST_REST)
+            self._rests_until = self._num_taken + self._rest
+
+    def _mask_behind(self, token: int) -> bytes | None:
+        """Take a token that may come; None where nothing can come behind it."""
+        self._matcher.consume_token(token)
+        return self._bits_of_next()
+
+    def _bits_of_next(self) -> bytes | None:
+        bits = self._matcher.compute_bitmask()
+        if self._matcher.is_error() or not any(bits):
+            return None
+        size = _num_bytes(self._vocab)
+        return bits[:size].ljust(size, b"\0")
+
+    def _follow(self, outputs: Seq[int]) -> None:
+        back = self._num_taken - len(outputs)
+        if back > 0:
+            self._matcher.rollback(back)
+        new = list(outputs[self._num_taken :])
+        if back > 0 or new:
+            self._learn(new)
+            self._next_bits = None
+        self._num_taken = len(outputs)
+        if new and not self._matcher.consume_tokens(new):
+            self._give_up(f"tokens {new} do not follow")
+
+    def _learn(self, new: Seq[int]) -> None:
+        """Remember which tokens were chosen under the masks that were made for them."""
+        for place, token in enumerate(new, self._num_taken):
+            if self._likely is not None and place in self._masks:
+                self._likely.note(self._masks[place], token)
+        self._masks.clear()  # those of tokens that were proposed behind a wrong one are of no use
+
+    def _give_up(self, why: str) -> None:
+        error = first_line(self._matcher.get_error())
+        error = why if error in ("", "NoExtensionBias") else error  # so it calls that nothing can come
+        self.fault = f"the grammar cannot be followed after {self._num_taken} tokens: {error}"
+        logger.warning("%s", self.fault)
+
+
+def first_line(error: str) -> str:
+    """Return the error without the parser's state and the grammar, which is the client's own text."""
+    return error.partition("<state>")[0].strip()
+
+
+def bits_of(ids: Seq[int], vocab: int) -> bytes:
+    """Return the mask of these ids, as `GrammarState.mask` does."""
+    found = bytearray(_num_bytes(vocab))
+    for token_id in ids:
+        found[token_id // 8] |= 1 << token_id % 8
+    return bytes(found)
+
+
+def _num_bytes(vocab: int) -> int:
+    return (vocab + 31) // 32 * 4
