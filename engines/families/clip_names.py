@@ -1,18 +1,17 @@
 """The names that transformers gives a CLIP or SigLIP tower, as most checkpoints hold them."""
 
-from engines.weights.rules import Rule, rows
+from engines.weights.rules import Rule, fused, layers, rows
 
 
 def clip_rules(source: str, target: str = "vision.") -> tuple[Rule, ...]:
     """Return the rules of a tower whose names begin with `source`, for the parameters below `target`."""
     layer, ours = source + "encoder.layers.{i}.", target + "layers.{i}."
-    pairs = [
-        (source + "embeddings.class_embedding", target + "class_token"),
-        (source + "embeddings.position_embedding.weight", target + "positions"),
-    ]
-    pairs += [
-        (f"{theirs}.{kind}", f"{mine}.{kind}")
-        for theirs, mine in (
+    return (
+        *rows(
+            (source + "embeddings.class_embedding", target + "class_token"),
+            (source + "embeddings.position_embedding.weight", target + "positions"),
+        ),
+        *layers(
             (source + "embeddings.patch_embedding", target + "patch"),
             (source + "pre_layrnorm", target + "pre_norm"),
             (source + "post_layernorm", target + "post_norm"),
@@ -21,15 +20,9 @@ def clip_rules(source: str, target: str = "vision.") -> tuple[Rule, ...]:
             (layer + "self_attn.out_proj", ours + "o"),
             (layer + "mlp.fc1", ours + "fc1"),
             (layer + "mlp.fc2", ours + "fc2"),
-        )
-        for kind in ("weight", "bias")
-    ]
-    parts = [
-        Rule(source=f"{layer}self_attn.{block}_proj.{kind}", target=f"{ours}qkv.{kind}", block=block)
-        for block in ("q", "k", "v")
-        for kind in ("weight", "bias")
-    ]
-    return (*rows(*pairs), *parts)
+        ),
+        *fused(layer + "self_attn.{}_proj", ours + "qkv", "qkv"),
+    )
 
 
 def unused(source: str) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from engines.families.family import Family
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec, VisionSpec
 from engines.vision.assembly.framed_spec import FramedSpec
 from engines.vision.projectors.gated_mlp_spec import GatedMlpSpec
-from engines.weights.rules import NameRules, Rule, rows
+from engines.weights.rules import NameRules, fused, layers, rows
 
 THETA, THETA_2 = 10000.0, 500000.0
 # Upstream puts the padding id into prompts; what stands there is never embedded.
@@ -29,27 +29,18 @@ DECODER_RULES = (
         ("model.layers.0.self_attn.rotary_emb.inv_freq", "decoder.rope.inverse"),
         (LAYER + "input_layernorm.weight", OURS + "attention_norm.weight"),
         (LAYER + "post_attention_layernorm.weight", OURS + "ffn_norm.weight"),
-        (LAYER + "self_attn.vision_expert_query_key_value.bias", OURS + "vision_qkv.bias"),
-    ),
-    *rows(
-        *(
-            (f"{LAYER}{source.format(expert)}.weight", f"{OURS}{prefix}{target}.weight")
-            for expert, prefix in EXPERTS
-            for source, target in (
-                ("self_attn.{}_expert_query_key_value", "qkv"),
-                ("self_attn.{}_expert_dense", "o"),
-                ("mlp.{}_mlp.down_proj", "down"),
-            )
-        )
     ),
     *(
-        Rule(
-            source=f"{LAYER}mlp.{expert}_mlp.{half}_proj.weight",
-            target=f"{OURS}{prefix}gate_up.weight",
-            block=half,
-        )
+        rule
         for expert, prefix in EXPERTS
-        for half in ("gate", "up")
+        for rule in (
+            *layers(
+                (f"{LAYER}self_attn.{expert}_expert_query_key_value", f"{OURS}{prefix}qkv"),
+                (f"{LAYER}self_attn.{expert}_expert_dense", f"{OURS}{prefix}o"),
+                (f"{LAYER}mlp.{expert}_mlp.down_proj", f"{OURS}{prefix}down"),
+            ),
+            *fused(f"{LAYER}mlp.{expert}_mlp.{{}}_proj", f"{OURS}{prefix}gate_up", ("gate", "up")),
+        )
     ),
 )
 RULES = NameRules(

@@ -2,11 +2,10 @@
 
 from engines.spec import VisionSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
-from engines.weights.rules import Rule, rows
+from engines.weights.rules import Rule, layers, rows
 
 SINGLE = "vision_model.vision_tower."
 HIGH, LOW = "vision_model.vision_tower_high.vision_tower.", "vision_model.vision_tower_low.vision_tower."
-KINDS = ("weight", "bias")
 VISION_IGNORED = ("*.attn_pool.*", "vision_model.high_layer_norm.*", "vision_model.low_layer_norm.*")
 
 
@@ -15,13 +14,13 @@ def vision_rules(vision: VisionSpec) -> tuple[Rule, ...]:
     if isinstance(vision.projector, MlpSpec):
         sources = [f"aligner.layers.{2 * i}" for i in range(vision.projector.depth)]
         pairs = [(source, f"projector.fc{i}") for i, source in enumerate(sources, 1)]
-        return (*timm_rules(SINGLE, "vision."), *_both(*pairs))
+        return (*timm_rules(SINGLE, "vision."), *layers(*pairs))
     aligner = (
         ("aligner.high_up_proj", "projector.high"),
         ("aligner.low_up_proj", "projector.low"),
         ("aligner.layers.1", "projector.fc2"),
     )
-    return (*sam_rules(HIGH, "vision."), *timm_rules(LOW, "vision2."), *_both(*aligner))
+    return (*sam_rules(HIGH, "vision."), *timm_rules(LOW, "vision2."), *layers(*aligner))
 
 
 def timm_rules(source: str, target: str) -> tuple[Rule, ...]:
@@ -29,7 +28,7 @@ def timm_rules(source: str, target: str) -> tuple[Rule, ...]:
     layer, ours = source + "blocks.{i}.", target + "layers.{i}."
     return (
         Rule(source=source + "pos_embed", target=target + "positions", layout="reshaped"),
-        *_both(
+        *layers(
             (source + "patch_embed.proj", target + "patch"),
             (source + "norm", target + "post_norm"),
             (layer + "norm1", ours + "norm1"),
@@ -47,7 +46,7 @@ def sam_rules(source: str, target: str) -> tuple[Rule, ...]:
     layer, ours = source + "blocks.{i}.", target + "layers.{i}."
     return (
         Rule(source=source + "pos_embed", target=target + "positions", layout="reshaped"),
-        *_both(
+        *layers(
             (source + "patch_embed.proj", target + "patch"),
             (layer + "norm1", ours + "norm1"),
             (layer + "attn.qkv", ours + "qkv"),
@@ -72,8 +71,4 @@ def _neck_rules(source: str, target: str) -> tuple[Rule, ...]:
     convs = rows(
         (source + "0.weight", target + "conv1.weight"), (source + "2.weight", target + "conv2.weight")
     )
-    return (*convs, *_both((source + "1", target + "norm1"), (source + "3", target + "norm2")))
-
-
-def _both(*pairs: tuple[str, str]) -> tuple[Rule, ...]:
-    return rows(*((f"{theirs}.{kind}", f"{ours}.{kind}") for theirs, ours in pairs for kind in KINDS))
+    return (*convs, *layers((source + "1", target + "norm1"), (source + "3", target + "norm2")))

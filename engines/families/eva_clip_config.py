@@ -4,7 +4,7 @@ from engines.families.clip_config import MEAN, STD
 from engines.families.config_section import ConfigSection
 from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.vision.towers.eva_clip_spec import EvaClipSpec
-from engines.weights.rules import Rule, prefixed, rows
+from engines.weights.rules import Rule, layers, prefixed, rows
 
 LAYER, OURS = "transformer.layers.{i}.", "vision.layers.{i}."
 RULES = (
@@ -13,21 +13,17 @@ RULES = (
         ("patch_embedding.position_embedding.weight", "vision.positions"),
         ("linear_proj.linear_proj.weight", "projector.fc.weight"),
         ("linear_proj.dense_4h_to_h.weight", "projector.down.weight"),
-        *(
-            (f"{source}.{kind}", f"{target}.{kind}")
-            for source, target in (
-                ("patch_embedding.proj", "vision.patch"),
-                (LAYER + "attention.query_key_value", OURS + "qkv"),
-                (LAYER + "attention.dense", OURS + "o"),
-                (LAYER + "input_layernorm", OURS + "norm1"),
-                (LAYER + "mlp.fc1", OURS + "fc1"),
-                (LAYER + "mlp.fc2", OURS + "fc2"),
-                (LAYER + "post_attention_layernorm", OURS + "norm2"),
-                ("conv", "projector.conv"),
-                ("linear_proj.norm1", "projector.norm"),
-            )
-            for kind in ("weight", "bias")
-        ),
+    ),
+    *layers(
+        ("patch_embedding.proj", "vision.patch"),
+        (LAYER + "attention.query_key_value", OURS + "qkv"),
+        (LAYER + "attention.dense", OURS + "o"),
+        (LAYER + "input_layernorm", OURS + "norm1"),
+        (LAYER + "mlp.fc1", OURS + "fc1"),
+        (LAYER + "mlp.fc2", OURS + "fc2"),
+        (LAYER + "post_attention_layernorm", OURS + "norm2"),
+        ("conv", "projector.conv"),
+        ("linear_proj.norm1", "projector.norm"),
     ),
     Rule(source="linear_proj.gate_proj.weight", target="projector.gate_up.weight", block="gate"),
     Rule(source="linear_proj.dense_h_to_4h.weight", target="projector.gate_up.weight", block="up"),

@@ -22,7 +22,7 @@ from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
-from engines.weights.rules import NameRules, prefixed, rows
+from engines.weights.rules import NameRules, layers, prefixed, rows
 
 # Keys and defaults of InternVisionConfig.
 LAYOUT = Layout(
@@ -41,33 +41,27 @@ LAYOUT = Layout(
 LAYER = "vision_model.encoder.layers.{i}."
 TARGET = "vision.layers.{i}."
 
-VISION_RULES = rows(
-    ("vision_model.embeddings.class_embedding", "vision.class_token"),
-    ("vision_model.embeddings.position_embedding", "vision.positions"),
-    ("vision_model.embeddings.patch_embedding.weight", "vision.patch.weight"),
-    ("vision_model.embeddings.patch_embedding.bias", "vision.patch.bias"),
-    (LAYER + "attn.qkv.weight", TARGET + "qkv.weight"),
-    (LAYER + "attn.qkv.bias", TARGET + "qkv.bias"),
-    (LAYER + "attn.q_norm.weight", TARGET + "q_norm.weight"),
-    (LAYER + "attn.k_norm.weight", TARGET + "k_norm.weight"),
-    (LAYER + "attn.proj.weight", TARGET + "o.weight"),
-    (LAYER + "attn.proj.bias", TARGET + "o.bias"),
-    (LAYER + "mlp.fc1.weight", TARGET + "fc1.weight"),
-    (LAYER + "mlp.fc1.bias", TARGET + "fc1.bias"),
-    (LAYER + "mlp.fc2.weight", TARGET + "fc2.weight"),
-    (LAYER + "mlp.fc2.bias", TARGET + "fc2.bias"),
-    (LAYER + "norm1.weight", TARGET + "norm1.weight"),
-    (LAYER + "norm1.bias", TARGET + "norm1.bias"),
-    (LAYER + "norm2.weight", TARGET + "norm2.weight"),
-    (LAYER + "norm2.bias", TARGET + "norm2.bias"),
-    (LAYER + "ls1", TARGET + "scale1"),
-    (LAYER + "ls2", TARGET + "scale2"),
-    ("mlp1.0.weight", "projector.norm.weight"),
-    ("mlp1.0.bias", "projector.norm.bias"),
-    ("mlp1.1.weight", "projector.fc1.weight"),
-    ("mlp1.1.bias", "projector.fc1.bias"),
-    ("mlp1.3.weight", "projector.fc2.weight"),
-    ("mlp1.3.bias", "projector.fc2.bias"),
+VISION_RULES = (
+    *rows(
+        ("vision_model.embeddings.class_embedding", "vision.class_token"),
+        ("vision_model.embeddings.position_embedding", "vision.positions"),
+        (LAYER + "ls1", TARGET + "scale1"),
+        (LAYER + "ls2", TARGET + "scale2"),
+    ),
+    *layers(
+        ("vision_model.embeddings.patch_embedding", "vision.patch"),
+        (LAYER + "attn.qkv", TARGET + "qkv"),
+        (LAYER + "attn.q_norm", TARGET + "q_norm"),
+        (LAYER + "attn.k_norm", TARGET + "k_norm"),
+        (LAYER + "attn.proj", TARGET + "o"),
+        (LAYER + "mlp.fc1", TARGET + "fc1"),
+        (LAYER + "mlp.fc2", TARGET + "fc2"),
+        (LAYER + "norm1", TARGET + "norm1"),
+        (LAYER + "norm2", TARGET + "norm2"),
+        ("mlp1.0", "projector.norm"),
+        ("mlp1.1", "projector.fc1"),
+        ("mlp1.3", "projector.fc2"),
+    ),
 )
 
 

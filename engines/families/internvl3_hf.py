@@ -19,7 +19,7 @@ from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.dynamic_tiles_spec import DynamicTilesSpec
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
-from engines.weights.rules import NameRules, Rule, prefixed, rows
+from engines.weights.rules import NameRules, fused, layers, prefixed, rows
 
 # Keys and defaults of InternVLVisionConfig.
 LAYOUT = Layout(
@@ -43,34 +43,23 @@ VISION_RULES = (
     *rows(
         ("vision_tower.embeddings.cls_token", "vision.class_token"),
         ("vision_tower.embeddings.position_embeddings", "vision.positions"),
-        ("vision_tower.embeddings.patch_embeddings.projection.weight", "vision.patch.weight"),
-        ("vision_tower.embeddings.patch_embeddings.projection.bias", "vision.patch.bias"),
-        (LAYER + "attention.q_norm.weight", TARGET + "q_norm.weight"),
-        (LAYER + "attention.k_norm.weight", TARGET + "k_norm.weight"),
-        (LAYER + "attention.projection_layer.weight", TARGET + "o.weight"),
-        (LAYER + "attention.projection_layer.bias", TARGET + "o.bias"),
-        (LAYER + "mlp.fc1.weight", TARGET + "fc1.weight"),
-        (LAYER + "mlp.fc1.bias", TARGET + "fc1.bias"),
-        (LAYER + "mlp.fc2.weight", TARGET + "fc2.weight"),
-        (LAYER + "mlp.fc2.bias", TARGET + "fc2.bias"),
-        (LAYER + "layernorm_before.weight", TARGET + "norm1.weight"),
-        (LAYER + "layernorm_before.bias", TARGET + "norm1.bias"),
-        (LAYER + "layernorm_after.weight", TARGET + "norm2.weight"),
-        (LAYER + "layernorm_after.bias", TARGET + "norm2.bias"),
         (LAYER + "lambda_1", TARGET + "scale1"),
         (LAYER + "lambda_2", TARGET + "scale2"),
-        ("multi_modal_projector.layer_norm.weight", "projector.norm.weight"),
-        ("multi_modal_projector.layer_norm.bias", "projector.norm.bias"),
-        ("multi_modal_projector.linear_1.weight", "projector.fc1.weight"),
-        ("multi_modal_projector.linear_1.bias", "projector.fc1.bias"),
-        ("multi_modal_projector.linear_2.weight", "projector.fc2.weight"),
-        ("multi_modal_projector.linear_2.bias", "projector.fc2.bias"),
     ),
-    *(
-        Rule(source=f"{LAYER}attention.{block}_proj.{kind}", target=f"{TARGET}qkv.{kind}", block=block)
-        for block in ("q", "k", "v")
-        for kind in ("weight", "bias")
+    *layers(
+        ("vision_tower.embeddings.patch_embeddings.projection", "vision.patch"),
+        (LAYER + "attention.q_norm", TARGET + "q_norm"),
+        (LAYER + "attention.k_norm", TARGET + "k_norm"),
+        (LAYER + "attention.projection_layer", TARGET + "o"),
+        (LAYER + "mlp.fc1", TARGET + "fc1"),
+        (LAYER + "mlp.fc2", TARGET + "fc2"),
+        (LAYER + "layernorm_before", TARGET + "norm1"),
+        (LAYER + "layernorm_after", TARGET + "norm2"),
+        ("multi_modal_projector.layer_norm", "projector.norm"),
+        ("multi_modal_projector.linear_1", "projector.fc1"),
+        ("multi_modal_projector.linear_2", "projector.fc2"),
     ),
+    *fused(LAYER + "attention.{}_proj", TARGET + "qkv", "qkv"),
 )
 # As newer versions of transformers save it.
 SPELLINGS = (

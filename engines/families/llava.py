@@ -28,7 +28,7 @@ from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.vision.towers.timm_sizes import TimmModel
 from engines.vision.towers.timm_spec import TimmSpec
-from engines.weights.rules import NameRules, Rule, rows
+from engines.weights.rules import NameRules, Rule, layers, rows
 
 TOWER = "model.vision_tower.vision_tower."
 # Repositories of towers that some configs name by a path.
@@ -77,15 +77,7 @@ def name_rules(spec: ModelSpec) -> NameRules:
 def projector_rules(depth: int) -> tuple[Rule, ...]:
     """Return the names of linear layers with a GELU, which is counted, between them."""
     sources = [f"model.mm_projector.{2 * i}" for i in range(depth)] if depth > 1 else ["model.mm_projector"]
-    pairs = [
-        (f"{source}.{kind}", f"projector.fc{i}.{kind}")
-        for i, source in enumerate(sources, 1)
-        for kind in KINDS
-    ]
-    return rows(*pairs)
-
-
-KINDS = ("weight", "bias")
+    return layers(*((source, f"projector.fc{i}") for i, source in enumerate(sources, 1)))
 
 
 def read_tower(section: ConfigSection) -> ClipVitSpec:

@@ -17,15 +17,15 @@ from engines.vision.parts import AssemblySpec, PixelSpec
 from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
-from engines.weights.rules import NameRules, prefixed, rows
+from engines.weights.rules import NameRules, layers, prefixed, rows
 
 TOWER = "vision_tower.vision_model."
-PROJECTOR_RULES = rows(
-    ("multi_modal_projector.linear_1.weight", "projector.fc1.weight"),
-    ("multi_modal_projector.linear_1.bias", "projector.fc1.bias"),
-    ("multi_modal_projector.linear_2.weight", "projector.fc2.weight"),
-    ("multi_modal_projector.linear_2.bias", "projector.fc2.bias"),
-    ("image_newline", "newline"),
+PROJECTOR_RULES = (
+    *layers(
+        ("multi_modal_projector.linear_1", "projector.fc1"),
+        ("multi_modal_projector.linear_2", "projector.fc2"),
+    ),
+    *rows(("image_newline", "newline")),
 )
 # Of checkpoints that transformers 4.52 or later wrote.
 SPELLINGS = (

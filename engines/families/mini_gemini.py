@@ -26,9 +26,8 @@ from engines.spec import Companion, ModelSpec, VisionSpec
 from engines.vision.assembly.mined_spec import MinedSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.towers.convnext_spec import STEM, ConvNextSpec
-from engines.weights.rules import NameRules, Rule, rows
+from engines.weights.rules import NameRules, Rule, layers, rows
 
-KINDS = ("weight", "bias")
 MAP_TOWER = "vision_tower_aux."
 MAP_FILE = "open_clip_pytorch_model.bin"
 TRUNK = MAP_TOWER + "visual.trunk."
@@ -146,12 +145,11 @@ def _map_repo(folder: str) -> str | None:
 
 def _mining_rules() -> tuple[Rule, ...]:
     names = (("query", "query"), ("aux", "key"), ("val", "value"))
-    return rows(
+    return layers(
         *(
-            (f"model.vlm_uni_{theirs}_projector.{index}.{kind}", f"mining.{ours}{part}.{kind}")
+            (f"model.vlm_uni_{theirs}_projector.{index}", f"mining.{ours}{part}")
             for theirs, ours in names
             for index, part in ((0, "_norm"), (1, ""))
-            for kind in KINDS
         )
     )
 
@@ -172,7 +170,7 @@ def _map_rules() -> tuple[Rule, ...]:
         (f"{TRUNK}stages.{index}.blocks.{{i}}.gamma", f"vision2.stages.{index}.blocks.{{i}}.scale")
         for index in range(STAGES)
     ]
-    return rows(*((f"{a}.{kind}", f"{b}.{kind}") for a, b in pairs for kind in KINDS), *scales)
+    return layers(*pairs) + rows(*scales)
 
 
 MINI_GEMINI = Family(

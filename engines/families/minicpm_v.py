@@ -19,7 +19,7 @@ from engines.vision.assembly.slices_spec import SlicesRowsSpec
 from engines.vision.pixels.slices_spec import SlicesSpec
 from engines.vision.projectors.resampler_spec import HEAD_DIM, ResamplerSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
-from engines.weights.rules import NameRules, prefixed, rows
+from engines.weights.rules import NameRules, layers, prefixed, rows
 
 HALF = (0.5, 0.5, 0.5)  # mean and std of the pixels
 VERSION = "2.5"  # 2.0 and 2.6 have the same class and other formulas
@@ -44,17 +44,11 @@ RESAMPLER_RULES = (
         ("resampler.attn.in_proj_bias", "projector.qkv.bias"),
         ("resampler.proj", "projector.out"),
     ),
-    *rows(
-        *(
-            (f"resampler.{source}.{kind}", f"projector.{target}.{kind}")
-            for source, target in (
-                ("ln_q", "norm_q"),
-                ("ln_kv", "norm_kv"),
-                ("ln_post", "norm_out"),
-                ("attn.out_proj", "o"),
-            )
-            for kind in ("weight", "bias")
-        )
+    *layers(
+        ("resampler.ln_q", "projector.norm_q"),
+        ("resampler.ln_kv", "projector.norm_kv"),
+        ("resampler.ln_post", "projector.norm_out"),
+        ("resampler.attn.out_proj", "projector.o"),
     ),
 )
 

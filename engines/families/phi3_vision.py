@@ -16,18 +16,16 @@ from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.hd_grid_spec import JOINED, HdGridSpec
 from engines.vision.pixels.hd_image_spec import HdImageSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
-from engines.weights.rules import NameRules, Rule, rows
+from engines.weights.rules import NameRules, Rule, layers
 
 VISION = "model.vision_embed_tokens."
 TOWER = VISION + "img_processor.vision_model."
 NUM_CROPS = 16  # of preprocessor_config.json, in the release
 
 OUTER_RULES = (
-    *rows(
-        (VISION + "img_projection.0.weight", "projector.fc1.weight"),
-        (VISION + "img_projection.0.bias", "projector.fc1.bias"),
-        (VISION + "img_projection.2.weight", "projector.fc2.weight"),
-        (VISION + "img_projection.2.bias", "projector.fc2.bias"),
+    *layers(
+        (VISION + "img_projection.0", "projector.fc1"),
+        (VISION + "img_projection.2", "projector.fc2"),
     ),
     Rule(source=VISION + "sub_GN", target="assembly.newline", layout="reshaped"),
     Rule(source=VISION + "glb_GN", target="assembly.between_views", layout="reshaped"),

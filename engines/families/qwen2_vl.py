@@ -18,7 +18,7 @@ from engines.vision.pixels.native_spec import NativeSpec
 from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 from engines.vision.video_spec import ClipSpec, VideoSpec
-from engines.weights.rules import NameRules, Rule, rows
+from engines.weights.rules import NameRules, fused, layers
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -36,34 +36,20 @@ LAYER = "visual.blocks.{i}."
 TARGET = "vision.layers.{i}."
 
 VISION_RULES = (
-    *rows(
-        ("visual.patch_embed.proj.weight", "vision.patch.weight"),
-        (LAYER + "norm1.weight", TARGET + "norm1.weight"),
-        (LAYER + "norm1.bias", TARGET + "norm1.bias"),
-        (LAYER + "norm2.weight", TARGET + "norm2.weight"),
-        (LAYER + "norm2.bias", TARGET + "norm2.bias"),
-        (LAYER + "attn.qkv.weight", TARGET + "qkv.weight"),
-        (LAYER + "attn.qkv.bias", TARGET + "qkv.bias"),
-        (LAYER + "attn.proj.weight", TARGET + "o.weight"),
-        (LAYER + "attn.proj.bias", TARGET + "o.bias"),
-        (LAYER + "mlp.fc1.weight", TARGET + "fc1.weight"),
-        (LAYER + "mlp.fc1.bias", TARGET + "fc1.bias"),
-        (LAYER + "mlp.fc2.weight", TARGET + "fc2.weight"),
-        (LAYER + "mlp.fc2.bias", TARGET + "fc2.bias"),
-        (LAYER + "mlp.down_proj.weight", TARGET + "down.weight"),
-        (LAYER + "mlp.down_proj.bias", TARGET + "down.bias"),
-        ("visual.merger.ln_q.weight", "projector.norm.weight"),
-        ("visual.merger.ln_q.bias", "projector.norm.bias"),
-        ("visual.merger.mlp.0.weight", "projector.fc1.weight"),
-        ("visual.merger.mlp.0.bias", "projector.fc1.bias"),
-        ("visual.merger.mlp.2.weight", "projector.fc2.weight"),
-        ("visual.merger.mlp.2.bias", "projector.fc2.bias"),
+    *layers(
+        ("visual.patch_embed.proj", "vision.patch"),
+        (LAYER + "norm1", TARGET + "norm1"),
+        (LAYER + "norm2", TARGET + "norm2"),
+        (LAYER + "attn.qkv", TARGET + "qkv"),
+        (LAYER + "attn.proj", TARGET + "o"),
+        (LAYER + "mlp.fc1", TARGET + "fc1"),
+        (LAYER + "mlp.fc2", TARGET + "fc2"),
+        (LAYER + "mlp.down_proj", TARGET + "down"),
+        ("visual.merger.ln_q", "projector.norm"),
+        ("visual.merger.mlp.0", "projector.fc1"),
+        ("visual.merger.mlp.2", "projector.fc2"),
     ),
-    *(
-        Rule(source=f"{LAYER}mlp.{block}_proj.{kind}", target=f"{TARGET}gate_up.{kind}", block=block)
-        for block in ("gate", "up")
-        for kind in ("weight", "bias")
-    ),
+    *fused(LAYER + "mlp.{}_proj", TARGET + "gate_up", ("gate", "up")),
 )
 # As newer versions of transformers save it.
 SPELLINGS = (("model.language_model.", "model."), ("model.visual.", "visual."))

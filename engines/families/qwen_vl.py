@@ -12,7 +12,7 @@ from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.vision.projectors.resampler_spec import HEAD_DIM, ResamplerSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
-from engines.weights.rules import NameRules, Rule, rows
+from engines.weights.rules import KINDS, NameRules, Rule, layers, rows
 
 TABLE = 16  # the position table of the tower is always of 16 x 16 rows
 
@@ -46,23 +46,17 @@ VISION_RULES = (
         (POOL + "attn.in_proj_bias", "projector.qkv.bias"),
         (VISUAL + "proj", "projector.out"),
     ),
-    *rows(
-        *(
-            (f"{source}.{kind}", f"{target}.{kind}")
-            for source, target in (
-                (VISUAL + "ln_pre", "vision.pre_norm"),
-                (BLOCK + "ln_1", "vision.layers.{i}.norm1"),
-                (BLOCK + "ln_2", "vision.layers.{i}.norm2"),
-                (BLOCK + "attn.out_proj", "vision.layers.{i}.o"),
-                (BLOCK + "mlp.c_fc", "vision.layers.{i}.fc1"),
-                (BLOCK + "mlp.c_proj", "vision.layers.{i}.fc2"),
-                (POOL + "ln_q", "projector.norm_q"),
-                (POOL + "ln_kv", "projector.norm_kv"),
-                (POOL + "attn.out_proj", "projector.o"),
-                (VISUAL + "ln_post", "projector.norm_out"),
-            )
-            for kind in ("weight", "bias")
-        )
+    *layers(
+        (VISUAL + "ln_pre", "vision.pre_norm"),
+        (BLOCK + "ln_1", "vision.layers.{i}.norm1"),
+        (BLOCK + "ln_2", "vision.layers.{i}.norm2"),
+        (BLOCK + "attn.out_proj", "vision.layers.{i}.o"),
+        (BLOCK + "mlp.c_fc", "vision.layers.{i}.fc1"),
+        (BLOCK + "mlp.c_proj", "vision.layers.{i}.fc2"),
+        (POOL + "ln_q", "projector.norm_q"),
+        (POOL + "ln_kv", "projector.norm_kv"),
+        (POOL + "attn.out_proj", "projector.o"),
+        (VISUAL + "ln_post", "projector.norm_out"),
     ),
     # Query, key and value of a head stand together.
     *(
@@ -71,7 +65,7 @@ VISION_RULES = (
             target=f"vision.layers.{{i}}.qkv.{kind}",
             layout="grouped_qkv",
         )
-        for kind in ("weight", "bias")
+        for kind in KINDS
     ),
 )
 

@@ -23,7 +23,7 @@ from engines.vision.pixels.fixed_square_spec import FixedSquareSpec
 from engines.vision.pixels.hd_image_spec import HdImageSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
-from engines.weights.rules import NameRules, Rule, rows
+from engines.weights.rules import NameRules, Rule, layers, rows
 
 TILE = 560  # pixels, 2.5
 MAX_TILES, MAX_TILES_OF_SEVERAL = 24, 6
@@ -33,12 +33,7 @@ TOWER = "vit.vision_tower.vision_model."
 LAYER, OURS = "model.layers.{i}.", "decoder.layers.{i}."
 
 OUTER_RULES = (
-    *rows(
-        ("vision_proj.0.weight", "projector.fc1.weight"),
-        ("vision_proj.0.bias", "projector.fc1.bias"),
-        ("vision_proj.2.weight", "projector.fc2.weight"),
-        ("vision_proj.2.bias", "projector.fc2.bias"),
-    ),
+    *layers(("vision_proj.0", "projector.fc1"), ("vision_proj.2", "projector.fc2")),
     Rule(source="plora_sub_GN", target="assembly.newline", layout="reshaped"),
     Rule(source="plora_glb_GN", target="assembly.between_views", layout="reshaped"),
 )

@@ -13,17 +13,13 @@ from engines.families.llava import IGNORED, SLOT_ID, TOWER, padded_square, read_
 from engines.spec import ModelSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
 from engines.vision.projectors.mlp_spec import MlpSpec
-from engines.weights.rules import NameRules, rows
+from engines.weights.rules import NameRules, layers
 
-PROJECTOR_RULES = rows(
-    ("model.mm_projector.0.weight", "projector.fc1.weight"),
-    ("model.mm_projector.0.bias", "projector.fc1.bias"),
-    ("model.mm_projector.1.weight", "projector.norm1.weight"),
-    ("model.mm_projector.1.bias", "projector.norm1.bias"),
-    ("model.mm_projector.3.weight", "projector.fc2.weight"),
-    ("model.mm_projector.3.bias", "projector.fc2.bias"),
-    ("model.mm_projector.4.weight", "projector.norm2.weight"),
-    ("model.mm_projector.4.bias", "projector.norm2.bias"),
+PROJECTOR_RULES = layers(
+    ("model.mm_projector.0", "projector.fc1"),
+    ("model.mm_projector.1", "projector.norm1"),
+    ("model.mm_projector.3", "projector.fc2"),
+    ("model.mm_projector.4", "projector.norm2"),
 )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 Layout = Literal["plain", "grouped_qkv", "reshaped"]
+KINDS = ("weight", "bias")  # of a layer
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,9 +43,23 @@ class NameRules:
         return name
 
 
-def rows(*table: tuple[str, str], block: str | None = None) -> tuple[Rule, ...]:
+def rows(*table: tuple[str, str]) -> tuple[Rule, ...]:
     """Return rules from pairs (source, target)."""
-    return tuple(Rule(source=source, target=target, block=block) for source, target in table)
+    return tuple(Rule(source=source, target=target) for source, target in table)
+
+
+def layers(*table: tuple[str, str]) -> tuple[Rule, ...]:
+    """Return rules for weight and bias of each of these layers; one that has no bias claims none."""
+    return rows(*((f"{source}.{kind}", f"{target}.{kind}") for source, target in table for kind in KINDS))
+
+
+def fused(source: str, target: str, blocks: Iterable[str]) -> tuple[Rule, ...]:
+    """Return rules for layers that a checkpoint holds apart, `{}` in their name, as blocks of one of ours."""
+    return tuple(
+        Rule(source=f"{source.replace('{}', block)}.{kind}", target=f"{target}.{kind}", block=block)
+        for block in blocks
+        for kind in KINDS
+    )
 
 
 def prefixed(rules: Iterable[Rule], *, source: str = "", target: str = "") -> tuple[Rule, ...]:

@@ -3,7 +3,7 @@
 from engines.families.config_section import ConfigSection
 from engines.families.decoders.decoder import Decoder, Defaults, read_llama_like
 from engines.spec import DecoderSpec
-from engines.weights.rules import Rule, rows
+from engines.weights.rules import fused, layers, rows
 
 # Of transformers' LlamaConfig.
 DEFAULTS = Defaults(
@@ -19,30 +19,12 @@ NORM_RULES = rows(
     ("model.layers.{i}.input_layernorm.weight", "decoder.layers.{i}.attention_norm.weight"),
     ("model.layers.{i}.post_attention_layernorm.weight", "decoder.layers.{i}.ffn_norm.weight"),
 )
-DOWN_RULES = rows(
-    ("model.layers.{i}.self_attn.o_proj.weight", "decoder.layers.{i}.o.weight"),
-    ("model.layers.{i}.self_attn.o_proj.bias", "decoder.layers.{i}.o.bias"),
-    ("model.layers.{i}.mlp.down_proj.weight", "decoder.layers.{i}.down.weight"),
-    ("model.layers.{i}.mlp.down_proj.bias", "decoder.layers.{i}.down.bias"),
+DOWN_RULES = layers(
+    ("model.layers.{i}.self_attn.o_proj", "decoder.layers.{i}.o"),
+    ("model.layers.{i}.mlp.down_proj", "decoder.layers.{i}.down"),
 )
-QKV_RULES = tuple(
-    Rule(
-        source=f"model.layers.{{i}}.self_attn.{block}_proj.{kind}",
-        target=f"decoder.layers.{{i}}.qkv.{kind}",
-        block=block,
-    )
-    for block in ("q", "k", "v")
-    for kind in ("weight", "bias")
-)
-GATE_UP_RULES = tuple(
-    Rule(
-        source=f"model.layers.{{i}}.mlp.{block}_proj.{kind}",
-        target=f"decoder.layers.{{i}}.gate_up.{kind}",
-        block=block,
-    )
-    for block in ("gate", "up")
-    for kind in ("weight", "bias")
-)
+QKV_RULES = fused("model.layers.{i}.self_attn.{}_proj", "decoder.layers.{i}.qkv", "qkv")
+GATE_UP_RULES = fused("model.layers.{i}.mlp.{}_proj", "decoder.layers.{i}.gate_up", ("gate", "up"))
 LLAMA_RULES = OUTER_RULES + NORM_RULES + DOWN_RULES + QKV_RULES + GATE_UP_RULES
 
 
