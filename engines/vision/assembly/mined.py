@@ -19,6 +19,7 @@ from engines.decoder.layers import linear_weight
 from engines.ops import Ops
 from engines.spec import VisionSpec
 from engines.vision.assembly.mined_spec import MinedSpec
+from engines.vision.norm import Norm
 from engines.vision.parts import ImagePixels, tower_name
 from engines.vision.passes import in_passes, resized_map, stacked
 
@@ -38,7 +39,7 @@ class Mined:
             tower.build(params, tower_name(i), ops=ops) for i, tower in enumerate(spec.towers)
         )
         self._norms = {
-            name: (params[f"mining.{name}_norm.weight"], params[f"mining.{name}_norm.bias"])
+            name: Norm(params, f"mining.{name}_norm", eps=NORM_EPS, ops=ops)
             for name in ("query", "key", "value")
         }
         self._linears = {name: linear_weight(params, f"mining.{name}") for name in self._norms}
@@ -85,7 +86,7 @@ class Mined:
         return x_LH + torch.einsum("lp,lph->lh", weights_LP, self._projected("value", cells_LPC))
 
     def _projected(self, name: str, x: Tensor) -> Tensor:
-        return self._ops.linear(self._ops.layer_norm(x, *self._norms[name], NORM_EPS), self._linears[name])
+        return self._ops.linear(self._norms[name](x), self._linears[name])
 
 
 def views(own: MinedSpec, numbers_1SSC: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.vision.norm import Norm
 from engines.vision.projectors.gated_mlp_spec import GatedMlpSpec
 
 NORM_EPS = 1e-5  # torch's default, which upstream leaves
@@ -26,7 +27,7 @@ class GatedMlp:
             weight_C4D = params["projector.conv.weight"].flatten(1)
             self._conv = Dense(weight_OI=weight_C4D, bias_O=params["projector.conv.bias"])
         self._fc = linear_weight(params, "projector.fc")
-        self._norm = (params["projector.norm.weight"], params["projector.norm.bias"])
+        self._norm = Norm(params, "projector.norm", eps=NORM_EPS, ops=ops)
         self._gate_up = linear_weight(params, "projector.gate_up")
         self._down = linear_weight(params, "projector.down")
 
@@ -34,7 +35,7 @@ class GatedMlp:
         """Return [I, M, O]: a row a patch, or one for each square of four."""
         ops = self._ops
         x_IMC = x_ILD if self._conv is None else ops.linear(squares_of_four(x_ILD), self._conv)
-        x_IMO = ops.gelu(ops.layer_norm(ops.linear(x_IMC, self._fc), *self._norm, NORM_EPS))
+        x_IMO = ops.gelu(self._norm(ops.linear(x_IMC, self._fc)))
         return ops.linear(ops.silu_mul(ops.linear(x_IMO, self._gate_up)), self._down)
 
 

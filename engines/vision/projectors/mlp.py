@@ -9,6 +9,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Ops
+from engines.vision.norm import Norm
 from engines.vision.projectors.mlp_spec import MlpSpec
 
 NORM_EPS = 1e-5  # torch's default, which upstream leaves
@@ -22,7 +23,7 @@ class Mlp:
         numbers = range(1, spec.depth + 1)
         self._layers = [linear_weight(params, f"projector.fc{i}") for i in numbers]
         names = [f"projector.norm{i}" for i in numbers] if spec.norms else []
-        self._norms = [(params[f"{name}.weight"], params[f"{name}.bias"]) for name in names]
+        self._norms = [Norm(params, name, eps=NORM_EPS, ops=ops) for name in names]
 
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return [I, L, O]."""
@@ -30,5 +31,5 @@ class Mlp:
         for i, layer in enumerate(self._layers):
             x_ILH = ops.linear(ops.gelu(x_ILH) if i else x_ILH, layer)
             if self._norms:
-                x_ILH = ops.layer_norm(x_ILH, *self._norms[i], NORM_EPS)
+                x_ILH = self._norms[i](x_ILH)
         return x_ILH

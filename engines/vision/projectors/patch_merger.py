@@ -7,6 +7,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Ops
+from engines.vision.norm import Norm
 from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 
 
@@ -15,19 +16,13 @@ class PatchMerger:
 
     def __init__(self, spec: PatchMergerSpec, params: Params, *, ops: Ops) -> None:
         self._ops = ops
-        self._eps = spec.norm_eps
         self._patches = spec.merge**2
-        self._norm_H = params["projector.norm.weight"]
-        self._norm_bias_H = params.get("projector.norm.bias")
+        self._norm = Norm(params, "projector.norm", eps=spec.norm_eps, ops=ops)
         self._fc1 = linear_weight(params, "projector.fc1")
         self._fc2 = linear_weight(params, "projector.fc2")
 
     def __call__(self, features_LH: Tensor) -> Tensor:
         """Return [M, O]."""
         ops = self._ops
-        if self._norm_bias_H is None:
-            normed_LH = ops.rms_norm(features_LH, self._norm_H, self._eps)
-        else:
-            normed_LH = ops.layer_norm(features_LH, self._norm_H, self._norm_bias_H, self._eps)
-        cells = normed_LH.view(len(normed_LH) // self._patches, -1)
+        cells = self._norm(features_LH).view(len(features_LH) // self._patches, -1)
         return ops.linear(ops.linear_gelu(cells, self._fc1, "gelu"), self._fc2)

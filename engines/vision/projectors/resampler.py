@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params
 from engines.ops import Dense, Ops
+from engines.vision.norm import Norm
 from engines.vision.projectors.resampler_spec import HEAD_DIM, ResamplerSpec
 from engines.vision.towers.clip_vit import resized_table
 
@@ -23,13 +24,12 @@ class Resampler:
     def __init__(self, spec: ResamplerSpec, params: Params, *, ops: Ops) -> None:
         name = "projector"
         self._ops = ops
-        self._eps = spec.norm_eps
         self._query_QO = params[f"{name}.query"]
         self._positions_QO = params.get(f"{name}.positions")
         kv_OW = params.get(f"{name}.kv.weight")
         self._kv = None if kv_OW is None else Dense(weight_OI=kv_OW, bias_O=None)
         self._norm_q, self._norm_kv, self._norm_out = (
-            (params[f"{name}.{norm}.weight"], params[f"{name}.{norm}.bias"])
+            Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops)
             for norm in ("norm_q", "norm_kv", "norm_out")
         )
         thirds = zip(params[f"{name}.qkv.weight"].chunk(3), params[f"{name}.qkv.bias"].chunk(3), strict=True)
@@ -39,12 +39,12 @@ class Resampler:
 
     def __call__(self, features_ILW: Tensor, grid: tuple[int, int] | None = None) -> Tensor:
         """Return [I, Q, O]; `grid` has the columns and rows of patches, where they are no square."""
-        ops, eps, num = self._ops, self._eps, len(features_ILW)
-        query_QO = ops.layer_norm(self._query_QO, *self._norm_q, eps)
+        ops, num = self._ops, len(features_ILW)
+        query_QO = self._norm_q(self._query_QO)
         if self._positions_QO is not None:
             query_QO = query_QO + self._positions_QO
         x_ILO = features_ILW if self._kv is None else ops.linear(features_ILW, self._kv)
-        x_ILO = ops.layer_norm(x_ILO, *self._norm_kv, eps)
+        x_ILO = self._norm_kv(x_ILO)
         keys_ILO = ops.linear(x_ILO + self._key_positions(x_ILO, grid), self._k)
         queries_IQO = ops.linear(query_QO, self._q).expand(num, -1, -1)
         q, k, v = (
@@ -52,7 +52,7 @@ class Resampler:
             for x in (queries_IQO, keys_ILO, ops.linear(x_ILO, self._v))
         )
         rows_IQO = ops.linear(ops.attention_full(q, k, v, scale=HEAD_DIM**-0.5).flatten(2), self._o)
-        return ops.linear(ops.layer_norm(rows_IQO, *self._norm_out, eps), self._out)
+        return ops.linear(self._norm_out(rows_IQO), self._out)
 
     def _key_positions(self, x_ILO: Tensor, grid: tuple[int, int] | None) -> Tensor:
         """Return [L, O]."""

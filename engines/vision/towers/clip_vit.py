@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
+from engines.vision.norm import Norm
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.vision.towers.patch_embedding import PatchEmbedding
 
@@ -23,7 +24,6 @@ class ClipVit:
 
     def __init__(self, spec: ClipVitSpec, params: Params, *, name: str, ops: Ops) -> None:
         self._spec = spec
-        self._ops = ops
         table_LH, extra = params[f"{name}.positions"], int(spec.class_token)
         self._table_LH = table_LH
         grid = (spec.tile or spec.image) // spec.patch
@@ -34,8 +34,10 @@ class ClipVit:
             positions_LH=torch.cat([table_LH[:extra], resized_table(table_LH[extra:], grid)]),
             ops=ops,
         )
-        self._pre_norm = _norm_of(params, f"{name}.pre_norm") if spec.pre_norm else None
-        self._post_norm = _norm_of(params, f"{name}.post_norm") if spec.post_norm else None
+        self._pre_norm, self._post_norm = (
+            Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) if is_there else None
+            for norm, is_there in (("pre_norm", spec.pre_norm), ("post_norm", spec.post_norm))
+        )
         self._layers = [ClipLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.depth)]
 
     def __call__(self, pixels: Tensor | BytePixels, position_ids_L: Tensor | None = None) -> Tensor:
@@ -43,14 +45,13 @@ class ClipVit:
 
         `position_ids_L` names the table's row of each patch, for pictures that are not square.
         """
-        ops, eps = self._ops, self._spec.norm_eps
         x_ILH = self._embedding(pixels, None if position_ids_L is None else self._table_LH[position_ids_L])
         if self._pre_norm is not None:
-            x_ILH = ops.layer_norm(x_ILH, *self._pre_norm, eps)
+            x_ILH = self._pre_norm(x_ILH)
         for layer in self._layers:
             x_ILH = layer(x_ILH)
         if self._post_norm is not None:
-            x_ILH = ops.layer_norm(x_ILH, *self._post_norm, eps)
+            x_ILH = self._post_norm(x_ILH)
         drops_class = self._spec.class_token and not self._spec.keep_class_token
         return x_ILH[:, 1:] if drops_class else x_ILH
 
@@ -60,11 +61,12 @@ class ClipLayer:
 
     def __init__(self, spec: ClipVitSpec, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
-        self._eps = spec.norm_eps
         self._num_heads = spec.num_heads
         self._scale = (spec.hidden // spec.num_heads) ** -0.5
         self._activation = spec.activation
-        self._norm1, self._norm2 = _norm_of(params, f"{name}.norm1"), _norm_of(params, f"{name}.norm2")
+        self._norm1, self._norm2 = (
+            Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
+        )
         self._qkv = linear_weight(params, f"{name}.qkv")
         self._o = linear_weight(params, f"{name}.o")
         self._fc1 = linear_weight(params, f"{name}.fc1")
@@ -73,10 +75,9 @@ class ClipLayer:
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return the next residual stream, [I, L, H]."""
         ops = self._ops
-        mixed = self._attention(ops.layer_norm(x_ILH, *self._norm1, self._eps))
-        x_ILH = ops.linear_add(mixed, self._o, x_ILH)
-        normed = ops.layer_norm(x_ILH, *self._norm2, self._eps)
-        return ops.linear_add(ops.linear_gelu(normed, self._fc1, self._activation), self._fc2, x_ILH)
+        x_ILH = ops.linear_add(self._attention(self._norm1(x_ILH)), self._o, x_ILH)
+        inner_ILF = ops.linear_gelu(self._norm2(x_ILH), self._fc1, self._activation)
+        return ops.linear_add(inner_ILF, self._fc2, x_ILH)
 
     def _attention(self, x_ILH: Tensor) -> Tensor:
         ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
@@ -92,7 +93,3 @@ def resized_table(table_LH: Tensor, grid: int) -> Tensor:
     cells_1Hyx = table_LH.float().view(1, own, own, -1).permute(0, 3, 1, 2)
     resized_1Hyx = F.interpolate(cells_1Hyx, size=(grid, grid), mode="bicubic", align_corners=False)
     return resized_1Hyx[0].flatten(1).T.to(table_LH.dtype)
-
-
-def _norm_of(params: Params, name: str) -> tuple[Tensor, Tensor]:
-    return params[f"{name}.weight"], params[f"{name}.bias"]

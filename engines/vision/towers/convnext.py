@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.vision.norm import Norm
 from engines.vision.passes import patch_rows, resized_map
 from engines.vision.towers.convnext_spec import STEM, ConvNextSpec
 
@@ -26,16 +27,14 @@ class ConvNext:
         self._stem = Dense(
             weight_OI=params[f"{name}.stem.weight"].flatten(1), bias_O=params[f"{name}.stem.bias"]
         )
-        self._stem_norm = (params[f"{name}.stem_norm.weight"], params[f"{name}.stem_norm.bias"])
+        self._stem_norm = Norm(params, f"{name}.stem_norm", eps=spec.norm_eps, ops=ops)
         self._stages = [Stage(spec, params, name, index, ops=ops) for index in range(len(spec.dims))]
 
     def __call__(self, pixels_ISSC: Tensor) -> Tensor:
         """Return the map [I, S / 4, S / 4, H] of normalised pictures."""
         grid = self._spec.grid
         x_ILC = self._ops.linear(patch_rows(pixels_ISSC, STEM), self._stem)
-        x_IyxC = self._ops.layer_norm(x_ILC, *self._stem_norm, self._spec.norm_eps).view(
-            len(x_ILC), grid, grid, -1
-        )
+        x_IyxC = self._stem_norm(x_ILC).view(len(x_ILC), grid, grid, -1)
         maps = []
         for stage in self._stages:
             x_IyxC = stage(x_IyxC)
@@ -49,10 +48,9 @@ class Stage:
     def __init__(self, spec: ConvNextSpec, params: Params, name: str, index: int, *, ops: Ops) -> None:
         stage = f"{name}.stages.{index}"
         self._ops = ops
-        self._eps = spec.norm_eps
         self._halve = None
         if index > 0:
-            self._halve_norm = (params[f"{stage}.halve_norm.weight"], params[f"{stage}.halve_norm.bias"])
+            self._halve_norm = Norm(params, f"{stage}.halve_norm", eps=spec.norm_eps, ops=ops)
             self._halve = (params[f"{stage}.halve.weight"], params[f"{stage}.halve.bias"])
         self._blocks = [
             Block(params, f"{stage}.blocks.{i}", eps=spec.norm_eps, ops=ops)
@@ -62,8 +60,7 @@ class Stage:
     def __call__(self, x_IyxC: Tensor) -> Tensor:
         """Return the stage's map."""
         if self._halve is not None:
-            normed = self._ops.layer_norm(x_IyxC, *self._halve_norm, self._eps)
-            x_IyxC = self._ops.conv2d(normed, *self._halve, stride=2, padding=0)
+            x_IyxC = self._ops.conv2d(self._halve_norm(x_IyxC), *self._halve, stride=2, padding=0)
         for block in self._blocks:
             x_IyxC = block(x_IyxC)
         return x_IyxC
@@ -74,9 +71,8 @@ class Block:
 
     def __init__(self, params: Params, name: str, *, eps: float, ops: Ops) -> None:
         self._ops = ops
-        self._eps = eps
         self._depthwise = (params[f"{name}.depthwise.weight"], params[f"{name}.depthwise.bias"])
-        self._norm = (params[f"{name}.norm.weight"], params[f"{name}.norm.bias"])
+        self._norm = Norm(params, f"{name}.norm", eps=eps, ops=ops)
         self._fc1, self._fc2 = linear_weight(params, f"{name}.fc1"), linear_weight(params, f"{name}.fc2")
         self._scale_C = params[f"{name}.scale"]
 
@@ -84,6 +80,5 @@ class Block:
         """Return the next map."""
         ops, channels = self._ops, x_IyxC.shape[-1]
         mixed = ops.conv2d(x_IyxC, *self._depthwise, stride=1, padding=3, groups=channels)
-        inner = ops.layer_norm(mixed, *self._norm, self._eps)
-        inner = ops.linear_gelu(inner, self._fc1, "gelu")
+        inner = ops.linear_gelu(self._norm(mixed), self._fc1, "gelu")
         return ops.linear_add(inner, self._fc2, x_IyxC, scale_O=self._scale_C)

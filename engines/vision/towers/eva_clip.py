@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
+from engines.vision.norm import Norm
 from engines.vision.towers.eva_clip_spec import EvaClipSpec
 from engines.vision.towers.patch_embedding import PatchEmbedding
 
@@ -41,11 +42,11 @@ class EvaLayer:
 
     def __init__(self, spec: EvaClipSpec, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
-        self._eps = spec.norm_eps
         self._num_heads = spec.num_heads
         self._scale = (spec.hidden // spec.num_heads) ** -0.5
-        self._norm1 = (params[f"{name}.norm1.weight"], params[f"{name}.norm1.bias"])
-        self._norm2 = (params[f"{name}.norm2.weight"], params[f"{name}.norm2.bias"])
+        self._norm1, self._norm2 = (
+            Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
+        )
         self._qkv = linear_weight(params, f"{name}.qkv")
         self._o = linear_weight(params, f"{name}.o")
         self._fc1 = linear_weight(params, f"{name}.fc1")
@@ -54,9 +55,9 @@ class EvaLayer:
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return the next residual stream, [I, L, H]."""
         ops = self._ops
-        x_ILH = x_ILH + ops.layer_norm(self._attention(x_ILH), *self._norm1, self._eps)
+        x_ILH = x_ILH + self._norm1(self._attention(x_ILH))
         inner_ILF = ops.linear_gelu(x_ILH, self._fc1, "gelu")
-        return x_ILH + ops.layer_norm(ops.linear(inner_ILF, self._fc2), *self._norm2, self._eps)
+        return x_ILH + self._norm2(ops.linear(inner_ILF, self._fc2))
 
     def _attention(self, x_ILH: Tensor) -> Tensor:
         ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)

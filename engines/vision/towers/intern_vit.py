@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
+from engines.vision.norm import Norm
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.towers.patch_embedding import PatchEmbedding
 
@@ -47,13 +48,12 @@ class VitLayer:
 
     def __init__(self, spec: InternVitSpec, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
-        self._eps = spec.norm_eps
         self._num_heads = spec.num_heads
-        self._norm1 = (params[f"{name}.norm1.weight"], params.get(f"{name}.norm1.bias"))
-        self._norm2 = (params[f"{name}.norm2.weight"], params.get(f"{name}.norm2.bias"))
+        self._norm1, self._norm2, *self._qk_norms = (
+            Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops)
+            for norm in ("norm1", "norm2", *(("q_norm", "k_norm") if spec.qk_norm else ()))
+        )
         self._qkv = linear_weight(params, f"{name}.qkv")
-        self._q_norm_H = params.get(f"{name}.q_norm.weight")
-        self._k_norm_H = params.get(f"{name}.k_norm.weight")
         self._o = linear_weight(params, f"{name}.o")
         self._scale1_H = params[f"{name}.scale1"]
         self._fc1 = linear_weight(params, f"{name}.fc1")
@@ -63,23 +63,17 @@ class VitLayer:
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return the next residual stream, [I, L, H]."""
         ops = self._ops
-        mixed = self._attention(self._norm(x_ILH, self._norm1))
+        mixed = self._attention(self._norm1(x_ILH))
         x_ILH = ops.linear_add(mixed, self._o, x_ILH, scale_O=self._scale1_H)
-        inner = ops.linear_gelu(self._norm(x_ILH, self._norm2), self._fc1, "gelu")
+        inner = ops.linear_gelu(self._norm2(x_ILH), self._fc1, "gelu")
         return ops.linear_add(inner, self._fc2, x_ILH, scale_O=self._scale2_H)
-
-    def _norm(self, x_ILH: Tensor, norm: tuple[Tensor, Tensor | None]) -> Tensor:
-        weight_H, bias_H = norm
-        if bias_H is None:
-            return self._ops.rms_norm(x_ILH, weight_H, self._eps)
-        return self._ops.layer_norm(x_ILH, weight_H, bias_H, self._eps)
 
     def _attention(self, x_ILH: Tensor) -> Tensor:
         ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
         q, k, v = ops.linear_tower(x_ILH, self._qkv).chunk(3, dim=-1)
-        if self._q_norm_H is not None and self._k_norm_H is not None:
+        if self._qk_norms:
             # NOTE: over all heads together, not a head at a time.
-            q, k = ops.rms_norm(q, self._q_norm_H, self._eps), ops.rms_norm(k, self._k_norm_H, self._eps)
+            q, k = (norm(x) for norm, x in zip(self._qk_norms, (q, k), strict=True))
         scale = (q.shape[-1] // self._num_heads) ** -0.5
         return ops.attention_full(q.view(heads), k.view(heads), v.view(heads), scale=scale).flatten(2)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.vision.norm import Norm
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 
 THETA = 10000.0
@@ -64,10 +65,10 @@ class Qwen2VitLayer:
 
     def __init__(self, spec: Qwen2VitSpec, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
-        self._eps = spec.norm_eps
         self._num_heads = spec.num_heads
-        self._norm1 = (params[f"{name}.norm1.weight"], params.get(f"{name}.norm1.bias"))
-        self._norm2 = (params[f"{name}.norm2.weight"], params.get(f"{name}.norm2.bias"))
+        self._norm1, self._norm2 = (
+            Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
+        )
         self._qkv = linear_weight(params, f"{name}.qkv")
         self._o = linear_weight(params, f"{name}.o")
         first, last = ("gate_up", "down") if spec.is_gated else ("fc1", "fc2")
@@ -80,20 +81,14 @@ class Qwen2VitLayer:
     ) -> Tensor:
         """Return the next residual stream, [L, H]; patches see those of their own window."""
         ops = self._ops
-        mixed = self._attention(self._norm(x_LH, self._norm1), tables, groups)
+        mixed = self._attention(self._norm1(x_LH), tables, groups)
         x_LH = ops.linear_add(mixed, self._o, x_LH)
-        normed = self._norm(x_LH, self._norm2)
+        normed = self._norm2(x_LH)
         if self._act == "silu":
             inner = ops.silu_mul(ops.linear(normed, self._first))
         else:
             inner = ops.linear_gelu(normed, self._first, self._act)
         return ops.linear_add(inner, self._last, x_LH)
-
-    def _norm(self, x_LH: Tensor, norm: tuple[Tensor, Tensor | None]) -> Tensor:
-        weight_H, bias_H = norm
-        if bias_H is None:
-            return self._ops.rms_norm(x_LH, weight_H, self._eps)
-        return self._ops.layer_norm(x_LH, weight_H, bias_H, self._eps)
 
     def _attention(
         self, x_LH: Tensor, tables: tuple[Tensor, Tensor], groups: tuple[tuple[int, int], ...]

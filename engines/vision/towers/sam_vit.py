@@ -19,10 +19,9 @@ from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.vision.norm import Norm
 from engines.vision.passes import patch_rows, resized_map
 from engines.vision.towers.sam_vit_spec import SamVitSpec
-
-Norm = tuple[Tensor, Tensor]
 
 
 class SamVit:
@@ -77,11 +76,12 @@ class SamLayer:
 
     def __init__(self, spec: SamVitSpec, params: Params, name: str, *, window: int, ops: Ops) -> None:
         self._ops = ops
-        self._eps = spec.norm_eps
         self._window = window
         self._num_heads = spec.num_heads
         self._scale = (spec.width // spec.num_heads) ** -0.5
-        self._norm1, self._norm2 = _norm_of(params, f"{name}.norm1"), _norm_of(params, f"{name}.norm2")
+        self._norm1, self._norm2 = (
+            Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
+        )
         self._qkv = linear_weight(params, f"{name}.qkv")
         self._o = linear_weight(params, f"{name}.o")
         self._fc1 = linear_weight(params, f"{name}.fc1")
@@ -94,8 +94,8 @@ class SamLayer:
     def __call__(self, x_IyxW: Tensor) -> Tensor:
         """Return the next residual stream."""
         ops = self._ops
-        x_IyxW = x_IyxW + self._in_windows(ops.layer_norm(x_IyxW, *self._norm1, self._eps))
-        inner = ops.linear_gelu(ops.layer_norm(x_IyxW, *self._norm2, self._eps), self._fc1, "gelu")
+        x_IyxW = x_IyxW + self._in_windows(self._norm1(x_IyxW))
+        inner = ops.linear_gelu(self._norm2(x_IyxW), self._fc1, "gelu")
         return ops.linear_add(inner, self._fc2, x_IyxW)
 
     def _in_windows(self, x_IyxW: Tensor) -> Tensor:
@@ -124,18 +124,13 @@ class Neck:
 
     def __init__(self, params: Params, name: str, *, eps: float, ops: Ops) -> None:
         self._ops = ops
-        self._eps = eps
         self._conv1 = Dense(weight_OI=params[f"{name}.conv1.weight"].flatten(1), bias_O=None)
-        self._norm1, self._norm2 = _norm_of(params, f"{name}.norm1"), _norm_of(params, f"{name}.norm2")
+        self._norm1, self._norm2 = (
+            Norm(params, f"{name}.{norm}", eps=eps, ops=ops) for norm in ("norm1", "norm2")
+        )
         self._conv2 = params[f"{name}.conv2.weight"]
 
     def __call__(self, x_IyxW: Tensor) -> Tensor:
         """Return [I, y, x, C]."""
-        ops = self._ops
-        x_IyxC = ops.layer_norm(ops.linear(x_IyxW, self._conv1), *self._norm1, self._eps)
-        x_IyxC = ops.conv2d(x_IyxC, self._conv2, None, stride=1, padding=1)
-        return ops.layer_norm(x_IyxC, *self._norm2, self._eps)
-
-
-def _norm_of(params: Params, name: str) -> Norm:
-    return params[f"{name}.weight"], params[f"{name}.bias"]
+        x_IyxC = self._norm1(self._ops.linear(x_IyxW, self._conv1))
+        return self._norm2(self._ops.conv2d(x_IyxC, self._conv2, None, stride=1, padding=1))
