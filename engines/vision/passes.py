@@ -100,3 +100,14 @@ def resized_map(x_IyxC: Tensor, side: int) -> Tensor:
     maps = x_IyxC.permute(0, 3, 1, 2).float()
     resized = F.interpolate(maps, size=(side, side), mode="bilinear", align_corners=False)
     return resized.permute(0, 2, 3, 1).to(x_IyxC.dtype)
+
+
+def resized_table(table_LH: Tensor, grid: int, *, class_rows: int = 0) -> Tensor:
+    """Return a square table of positions for another grid, bicubic in fp32; the first `class_rows` stay."""
+    first_LH, square_LH = table_LH[:class_rows], table_LH[class_rows:]
+    own = round(len(square_LH) ** 0.5)
+    if own == grid:
+        return table_LH
+    cells_1Hyx = square_LH.float().view(1, own, own, -1).permute(0, 3, 1, 2)
+    resized_1Hyx = F.interpolate(cells_1Hyx, size=(grid, grid), mode="bicubic", align_corners=False)
+    return torch.cat([first_LH, resized_1Hyx[0].flatten(1).T.to(table_LH.dtype)])

@@ -14,8 +14,8 @@ from torch import Tensor
 from engines.decoder.layers import Params
 from engines.ops import Dense, Ops
 from engines.vision.norm import Norm
+from engines.vision.passes import resized_table
 from engines.vision.projectors.resampler_spec import HEAD_DIM, ResamplerSpec
-from engines.vision.towers.clip_vit import resized_table
 
 
 class Resampler:

@@ -8,13 +8,12 @@ What is in square brackets, the norms around the stack and the activation are fi
 Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), H hidden, N heads, D head dim.
 """
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
 from engines.vision.norm import Norm
+from engines.vision.passes import resized_table
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
 from engines.vision.towers.patch_embedding import PatchEmbedding
 
@@ -24,14 +23,13 @@ class ClipVit:
 
     def __init__(self, spec: ClipVitSpec, params: Params, *, name: str, ops: Ops) -> None:
         self._spec = spec
-        table_LH, extra = params[f"{name}.positions"], int(spec.class_token)
-        self._table_LH = table_LH
+        self._table_LH = params[f"{name}.positions"]
         grid = (spec.tile or spec.image) // spec.patch
         self._embedding = PatchEmbedding(
             weight_HCpp=params[f"{name}.patch.weight"],
             bias_H=params.get(f"{name}.patch.bias"),
             class_token_H=params[f"{name}.class_token"].flatten() if spec.class_token else None,
-            positions_LH=torch.cat([table_LH[:extra], resized_table(table_LH[extra:], grid)]),
+            positions_LH=resized_table(self._table_LH, grid, class_rows=int(spec.class_token)),
             ops=ops,
         )
         self._pre_norm, self._post_norm = (
@@ -83,13 +81,3 @@ class ClipLayer:
         ops, heads = self._ops, (*x_ILH.shape[:2], self._num_heads, -1)
         q, k, v = (part.view(heads) for part in ops.linear_tower(x_ILH, self._qkv).chunk(3, dim=-1))
         return ops.attention_full(q, k, v, scale=self._scale).flatten(2)
-
-
-def resized_table(table_LH: Tensor, grid: int) -> Tensor:
-    """Return a square table of rows for another grid, bicubic in fp32."""
-    own = round(len(table_LH) ** 0.5)
-    if own == grid:
-        return table_LH
-    cells_1Hyx = table_LH.float().view(1, own, own, -1).permute(0, 3, 1, 2)
-    resized_1Hyx = F.interpolate(cells_1Hyx, size=(grid, grid), mode="bicubic", align_corners=False)
-    return resized_1Hyx[0].flatten(1).T.to(table_LH.dtype)

@@ -8,13 +8,12 @@ Every rank holds the whole tower: 25 heads (6B) divide by no useful group size.
 Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), H hidden, N heads, D head dim.
 """
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
 from engines.vision.norm import Norm
+from engines.vision.passes import resized_table
 from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.towers.patch_embedding import PatchEmbedding
 
@@ -30,7 +29,7 @@ class InternVit:
             weight_HCpp=params[f"{name}.patch.weight"],
             bias_H=params[f"{name}.patch.bias"],
             class_token_H=params[f"{name}.class_token"].flatten(),
-            positions_LH=_resized_positions(params[f"{name}.positions"], image // spec.patch)[0],
+            positions_LH=resized_table(params[f"{name}.positions"][0], image // spec.patch, class_rows=1),
             ops=ops,
         )
         self._layers = [VitLayer(spec, params, f"{name}.layers.{i}", ops=ops) for i in range(spec.depth)]
@@ -76,15 +75,3 @@ class VitLayer:
             q, k = (norm(x) for norm, x in zip(self._qk_norms, (q, k), strict=True))
         scale = (q.shape[-1] // self._num_heads) ** -0.5
         return ops.attention_full(q.view(heads), k.view(heads), v.view(heads), scale=scale).flatten(2)
-
-
-def _resized_positions(positions_1LH: Tensor, grid: int) -> Tensor:
-    """Return the position table for another grid of patches, bicubic in fp32; the class position stays."""
-    num, hidden = positions_1LH.shape[1] - 1, positions_1LH.shape[2]
-    own = round(num**0.5)
-    if own == grid:
-        return positions_1LH
-    table = positions_1LH[:, 1:].float().view(1, own, own, hidden).permute(0, 3, 1, 2)
-    resized = F.interpolate(table, size=(grid, grid), mode="bicubic", align_corners=False)
-    rows_1LH = resized.flatten(2).transpose(1, 2).to(positions_1LH.dtype)
-    return torch.cat([positions_1LH[:, :1], rows_1LH], dim=1)
