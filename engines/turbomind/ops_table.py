@@ -33,6 +33,7 @@ from engines.turbomind.ops import (
     linear_after,
     linear_chain_int4,
     linear_codes,
+    linear_gated,
     norm,
     patch_rows,
     rope,
@@ -135,7 +136,7 @@ class TurbomindOps:
 
         Few rows are gated in the kernel that multiplies.
         """
-        done = linear.add_rms_norm_gated(self.gpu, x_TH, residual_TH, norm_H, eps, gate_up, group)
+        done = linear_gated.add_rms_norm_gated(self.gpu, x_TH, residual_TH, norm_H, eps, gate_up, group)
         if done is not None:
             gated_TF, sum_TH = done
             return self.linear(gated_TF, down), sum_TH
