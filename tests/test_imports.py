@@ -29,7 +29,7 @@ for name in {modules(package)!r}:
         if getattr(error, "name", None) in {EXTRAS!r}:
             continue
         failed.append(f"{{name}}: {{type(error).__name__}}: {{error}}")
-sys.exit("\\n".join(failed))
+sys.exit("\\n".join(failed) or None)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, timeout=300)
     assert done.returncode == 0, done.stderr
