@@ -37,7 +37,7 @@ struct Full {
     int* arrivals;
 
     static constexpr int kBoxKeys = KEYS;
-    static constexpr bool kZeroFilled = true, kSplits = false, kQueriesByEngine = kByEngine;
+    static constexpr bool kZeroFilled = true, kSplits = false, kSeesAll = true, kQueriesByEngine = kByEngine;
 
     DEVICE int num_blocks() const { return LONE ? length / kRows : (length + kRows - 1) / kRows; }
     DEVICE Item find(int index) const {

@@ -54,6 +54,7 @@ struct Prefill {
     float scale_log2;
 
     static constexpr int kBoxKeys = BOX_KEYS;
+    static constexpr bool kSeesAll = false;
     static constexpr bool kQueriesByEngine = false;  // rows of a step start anywhere
     static constexpr bool kZeroFilled = !kByEngine, kSplits = DIM <= 128;  // sums of wider heads leave no registers to add others
 

@@ -120,7 +120,8 @@ DEVICE void attend(const Task& task, const Item& item, Consumer& me, unsigned ch
         const int token = tile * KEYS;
         if (token < all_from || token + KEYS > all_to) {
             const int near[2] = {from[0] - token, from[1] - token}, far[2] = {to[0] - token, to[1] - token};
-            rows.hide(near, far);
+            if constexpr (Task::kSeesAll) rows.hide_from(far[0]);
+            else rows.hide(near, far);
         }
         rows.soften(task.scale_log2, fade);
     };

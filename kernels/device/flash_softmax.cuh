@@ -40,6 +40,14 @@ struct Rows {
         }
     }
 
+    // Hide keys from `end` on, counted as there, of all rows: what a lane's are compared with is a constant.
+    DEVICE void hide_from(int end) {
+        end -= threadIdx.x % 4 * 2;
+#pragma unroll
+        for (int i = 0; i < KEYS / 2; i++)
+            if (i / 4 * 8 + i % 2 >= end) score[i] = kNone;
+    }
+
     // Scores become probabilities relative to the peaks; what was summed so far has to be multiplied by `fade`. A peak that the
     // scores exceed by less than a factor of 2^SLACK stays: numerator and denominator grow alike, and sums are left alone.
     DEVICE void soften(float scale_log2, float (&fade)[2]) {
