@@ -84,6 +84,9 @@ class Engine(Protocol):
         """Ask for an empty prefix cache; requests from now on find nothing that was there before."""
         ...
 
-    async def close(self) -> None:
-        """Stop the engine; streams still open end with Failed. Safe to call twice."""
+    async def close(self, *, at_once: bool = False) -> None:
+        """Stop the engine; streams still open end with Failed. Safe to call twice.
+
+        `at_once` leaves it no time to say goodbye.
+        """
         ...

@@ -3,8 +3,6 @@
 Opening takes as long as a download may take and touches no device; the engine process begins with `start`.
 """
 
-import os
-import signal
 from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Self
@@ -16,8 +14,45 @@ from deployer.config.schema import DeployConfig
 from deployer.generation.open_model import OpenedModel, check_family, open_model
 from deployer.generation.weight_format import with_weights
 from deployer.prompt.assemble import PromptBuilder
+from engines.engine import Engine
 from engines.ipc.client import EngineClient
 from engines.messages import Ready
+from engines.options import EngineOptions
+from engines.spec import ModelSpec
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Opened:
+    """A config whose device is chosen and whose checkpoint is read, before there is an engine."""
+
+    config: DeployConfig
+    choice: EngineChoice
+    model: OpenedModel
+    options: EngineOptions
+    prompts: PromptBuilder
+
+    @classmethod
+    def of(cls, config: DeployConfig, *, choice: EngineChoice | None = None) -> Self:
+        """Choose the device (`choice`: it is chosen), find the checkpoint, read its vocabulary; blocking.
+
+        Raises UnavailableError, CheckpointError or ConfigError where the deployment cannot start.
+        """
+        check_family(config.model)
+        chosen = choice or choose_engine(config.engine)
+        model = with_weights(
+            config,
+            open_model(
+                config.model, weights=config.engine.load_format == "checkpoint", tower=config.vision.name
+            ),
+        )
+        options = engine_options(config, chosen)
+        prompts = PromptBuilder(config, model.spec, model.folder, uncut_pixels=options.vision.uncut_pixels)
+        return cls(config=config, choice=chosen, model=model, options=options, prompts=prompts)
+
+    @property
+    def adapted(self) -> ModelSpec:
+        """The model with the adapters that are served beside it."""
+        return replace(self.model.spec, adapters=adapters_of(self.config.engine.adapters))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,37 +63,37 @@ class Deployment:
     choice: EngineChoice
     model: OpenedModel
     prompts: PromptBuilder
-    engine: EngineClient
+    engine: Engine
 
     @classmethod
     def open(cls, config: DeployConfig, *, max_restarts: int | None = None) -> Self:
-        """Choose the device, find the checkpoint, read its vocabulary and template; blocking.
+        """Open what `Opened.of` does, with an engine of its own; blocking, raises likewise.
 
-        `max_restarts`: None takes `engine.max_restarts`. Raises UnavailableError, CheckpointError or
-        ConfigError where the deployment cannot start.
+        `max_restarts`: None takes `engine.max_restarts`.
         """
-        check_family(config.model)
         if max_restarts is not None:
             config = replace(config, engine=replace(config.engine, max_restarts=max_restarts))
-        choice = choose_engine(config.engine)
-        model = with_weights(
-            config,
-            open_model(
-                config.model, weights=config.engine.load_format == "checkpoint", tower=config.vision.name
-            ),
-        )
-        adapted = replace(model.spec, adapters=adapters_of(config.engine.adapters))
-        options = engine_options(config, choice)
-        prompts = PromptBuilder(config, model.spec, model.folder, uncut_pixels=options.vision.uncut_pixels)
+        opened = Opened.of(config)
         engine = EngineClient(
-            model.folder,
-            adapted,
-            options,
+            opened.model.folder,
+            opened.adapted,
+            opened.options,
             start_timeout_s=config.engine.start_timeout_s,
             max_restarts=config.engine.max_restarts,
-            vocabulary=prompts.grammar_vocabulary(),
+            vocabulary=opened.prompts.grammar_vocabulary(),
         )
-        return cls(config=config, choice=choice, model=model, prompts=prompts, engine=engine)
+        return cls.around(opened, engine)
+
+    @classmethod
+    def around(cls, opened: Opened, engine: Engine) -> Self:
+        """Return the deployment of an engine that is made already."""
+        return cls(
+            config=opened.config,
+            choice=opened.choice,
+            model=opened.model,
+            prompts=opened.prompts,
+            engine=engine,
+        )
 
     async def start(self) -> Ready:
         """Start the engine and return what it got. Raises EngineError where it cannot start."""
@@ -71,9 +106,7 @@ class Deployment:
 
     async def close(self, *, at_once: bool = False) -> None:
         """End the engine process and give back what it held; `at_once` leaves it no time to say goodbye."""
-        if at_once and self.engine.pid is not None:
-            os.kill(self.engine.pid, signal.SIGKILL)
-        await self.engine.close()
+        await self.engine.close(at_once=at_once)
         await self.prompts.aclose()
 
     async def __aenter__(self) -> Self:

@@ -1,10 +1,11 @@
 """Where an engine stands: its state, since when and why, and when it should be back. Torch-free.
 
-Owned by `engines/ipc/client.py`; the front end reads it to tell probes and clients the truth.
+Owned by `engines/ipc/supervised.py`; the front end reads it to tell probes and clients the truth.
 """
 
 import time
 from collections import deque
+from collections.abc import Callable
 
 from engines.engine import EngineState
 
@@ -15,7 +16,8 @@ LONGEST_WAIT_S = 60.0
 class Standing:
     """The state of one engine over its lives."""
 
-    def __init__(self, *, max_restarts: int) -> None:
+    def __init__(self, *, max_restarts: int, on_change: Callable[[], None] = lambda: None) -> None:
+        self._on_change = on_change
         self.state: EngineState = "starting"
         self.fault: str | None = None
         self.phase: str | None = None  # what a start is busy with
@@ -43,6 +45,7 @@ class Standing:
     def enter_phase(self, phase: str) -> None:
         """Its start is busy with this."""
         self.phase = phase
+        self._on_change()
 
     def serve(self) -> None:
         """It is ready."""
@@ -57,21 +60,22 @@ class Standing:
         if len(self._restarts) >= self._max_restarts:
             self.give_up()
             return None
-        self._enter("restarting")
         wait_s = _wait_s(len(self._restarts))
         self._restarts.append(now)
         self.num_restarts += 1
-        self._back_at = None if self._start_s is None else now + wait_s + self._start_s
+        back_at = None if self._start_s is None else now + wait_s + self._start_s
+        self._enter("restarting", back_at=back_at)
         return wait_s
 
     def give_up(self) -> None:
         """It does not come back."""
         self._enter("dead")
 
-    def _enter(self, state: EngineState) -> None:
+    def _enter(self, state: EngineState, *, back_at: float | None = None) -> None:
         if state != self.state:
             self.state, self._since = state, time.monotonic()
-        self._back_at = self.phase = None
+        self._back_at, self.phase = back_at, None
+        self._on_change()
 
 
 def _wait_s(earlier_restarts: int) -> float:

@@ -90,7 +90,7 @@ class FakeEngine:
     def flush(self) -> None:
         self.flushes += 1
 
-    async def close(self) -> None:
+    async def close(self, *, at_once: bool = False) -> None:
         self.closed = True
         self.pixels.close()
 
