@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import defaultdict
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
@@ -51,16 +52,19 @@ async def spent_at_rest(client: httpx.AsyncClient) -> Spent | None:
 
 
 async def _figures(client: httpx.AsyncClient) -> dict[str, float]:
-    """Return every sample without labels by its name; none where the server has no such page."""
+    """Return every sample without labels by its name; none where the server has no such page.
+
+    A figure of each process of a server (`server.processes`) is added up.
+    """
     try:
         reply = await client.get("/metrics")
     except httpx.HTTPError as error:
         raise UnavailableError(f"{client.base_url}: {error or type(error).__name__}") from error
     if reply.status_code != 200:
         return {}
-    return {
-        sample.name: sample.value
-        for family in text_string_to_metric_families(reply.text)
-        for sample in family.samples
-        if not sample.labels
-    }
+    found: dict[str, float] = defaultdict(float)
+    for family in text_string_to_metric_families(reply.text):
+        for sample in family.samples:
+            if set(sample.labels) <= {"process"}:
+                found[sample.name] += sample.value
+    return dict(found)

@@ -11,6 +11,7 @@ from deployer.config.adapters import adapters_are_there
 from deployer.config.hyper_parameters import max_positions, num_kv_heads
 from deployer.config.kv_checks import kv_format_suits_the_dtype, kv_format_suits_the_heads
 from deployer.config.origins import Origins
+from deployer.config.process_checks import processes_share_what_they_serve
 from deployer.config.qos_checks import classes_fit_together
 from deployer.config.ranges import out_of_range
 from deployer.config.rule import Complaints, Rule
@@ -209,6 +210,7 @@ RULES: tuple[Rule, ...] = (
     named_files_are_there,
     ports_differ,
     classes_fit_together,
+    processes_share_what_they_serve,
     texts_are_not_empty,
     origins_are_origins,
     endpoint_is_a_url,

@@ -81,6 +81,7 @@ RANGES: dict[str, Range] = {
     "server.port": PORT,
     "server.grpc_port": PORT,
     "server.gradio_port": PORT,
+    "server.processes": Range(low=1, high=64),
     "server.max_requests": POSITIVE,
     "server.target_ttft_ms": ABOVE_ZERO,
     "server.target_token_ms": ABOVE_ZERO,

@@ -143,6 +143,7 @@ class ServerConfig:
     kind: Literal["openai"]
     host: str
     port: int
+    processes: int  # that answer requests
     page: Literal["local", "always", "never"]  # the web page at /
     grpc_port: int | None  # KServe v2 over gRPC; None: not served
     gradio_port: int | None  # a Gradio chat; None: none

@@ -9,8 +9,8 @@ from deployer.config.load import from_plain
 from deployer.generation.deployment import Deployment
 from deployer.ray_serve.asgi_call import call
 from deployer.ray_serve.messages import Asked, Head
+from deployer.serve.answering import service_of
 from deployer.serve.app import create_app
-from deployer.serve.run import service_of
 from deployer.serve.starting import Starting
 from engines.errors import EngineDeadError
 

@@ -38,14 +38,14 @@ def admin_routes(service: Service) -> APIRouter:
     async def drain(request: Request) -> Response:
         """Take no new requests; those that run end. The process goes on: SIGTERM ends it."""
         _check_key(request, digests)
-        service.admission.draining = True
+        service.admission.held.paused = True
         return _standing(service)
 
     @router.post("/admin/resume")
     async def resume(request: Request) -> Response:
         """Take requests again."""
         _check_key(request, digests)
-        service.admission.draining = False
+        service.admission.held.paused = False
         return _standing(service)
 
     @router.post("/admin/abort")
@@ -94,7 +94,7 @@ def _digest(key: str) -> bytes:
 
 def _standing(service: Service) -> Response:
     admission = service.admission
-    return _json({"draining": admission.draining, "in_flight": admission.in_flight})
+    return _json({"draining": admission.draining, "in_flight": admission.held.total})
 
 
 def _json(value: dict[str, Any]) -> Response:

@@ -15,6 +15,7 @@ from deployer.serve.api_errors import ApiError, ApiFault
 from deployer.serve.api_keys import is_served_work
 from deployer.serve.arrivals import Arrivals
 from deployer.serve.class_places import ClassPlaces
+from deployer.serve.held_places import HeldPlaces, OwnPlaces
 from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.request_record import record_in
 
@@ -27,17 +28,26 @@ _SHUT_DOWN = ApiFault(
 
 
 class Admission:
-    """Counts the requests in flight. Invariant: 0 <= in_flight <= max_requests."""
+    """Counts the requests in flight. Invariant: 0 <= in_flight <= held.total <= max_requests."""
 
     def __init__(
-        self, max_requests: int, classes: ClassPlaces | None = None, *, latency: LatencyLimit | None = None
+        self,
+        max_requests: int,
+        classes: ClassPlaces | None = None,
+        *,
+        latency: LatencyLimit | None = None,
+        held: HeldPlaces | None = None,
     ) -> None:
-        """`classes`: None where all requests are equal; `latency`: None where no target bounds the places."""
+        """`classes`: None where all requests are equal; `latency`: None where no target bounds the places.
+
+        `held`: the places that several processes share; None: this one has all of them.
+        """
         self.max_requests = max_requests
         self.latency = latency
         self.classes = classes or ClassPlaces((), default=None, max_requests=max_requests)
-        self.in_flight = 0
-        self.draining = False
+        self.held = held or OwnPlaces()
+        self.in_flight = 0  # of this process
+        self._ends = False
         self._idle = asyncio.Event()
         self._idle.set()
         self.requests: set[asyncio.Task[object]] = set()  # what `drop` cancels
@@ -48,9 +58,9 @@ class Admission:
         """Return why another request cannot come in now; `qos` is its class, None: of no class."""
         if self.draining:
             return _SHUT_DOWN
-        full = self.classes.refusal(qos)
-        if self.in_flight >= self.places:
-            full = f"{self.in_flight} requests are in flight, {self._rule()}"
+        full, total = self.classes.refusal(qos, self.held.by_class), self.held.total
+        if total >= self.places:
+            full = f"{total} requests are in flight, {self._rule()}"
         if full is None:
             return None
         return ApiFault(
@@ -59,6 +69,11 @@ class Admission:
             code="queue_full",
             headers={"retry-after": str(self.retry_after_s())},
         )
+
+    @property
+    def draining(self) -> bool:
+        """Whether no new request is let in: the server ends, or an operator wants it so."""
+        return self._ends or self.held.paused
 
     @property
     def places(self) -> int:
@@ -74,26 +89,31 @@ class Admission:
         """Return whole seconds until a place is likely free: mean time of a request over places."""
         return min(60, max(1, math.ceil(self._mean_s / self.places)))
 
+    def try_enter(self, qos: str | None = None) -> float | ApiFault:
+        """Take a place where there is one, and return when; else why there is none."""
+        with self.held.alone():
+            refusal = self.refusal(qos)
+            return self.enter(qos) if refusal is None else refusal
+
     def enter(self, qos: str | None = None) -> float:
         """Take a place, in a class where there are any; returns when."""
         self.in_flight += 1
-        if qos is not None:
-            self.classes.held[qos] += 1
+        self.held.change(1, qos)
         self._idle.clear()
         return time.perf_counter()
 
     def leave(self, entered_s: float, qos: str | None = None) -> None:
         """Give the place back."""
         self.in_flight -= 1
-        if qos is not None:
-            self.classes.held[qos] -= 1
+        with self.held.alone():
+            self.held.change(-1, qos)
         self._mean_s += 0.1 * (time.perf_counter() - entered_s - self._mean_s)
         if self.in_flight == 0:
             self._idle.set()
 
     async def drain(self, limit_s: float) -> bool:
-        """Refuse new requests and wait for the running ones; False: some still run after `limit_s`."""
-        self.draining = True
+        """Refuse new requests and wait for those of this process; False: some still run after `limit_s`."""
+        self._ends = True
         try:
             await asyncio.wait_for(self._idle.wait(), limit_s)
         except TimeoutError:
@@ -125,7 +145,9 @@ class AdmissionGate:
             return
         record = record_in(scope)
         qos = record.qos = self.admission.classes.name_of(record.qos)
-        if await self._is_refused(self.admission.refusal(qos), scope, receive, send):
+        refusal = self.admission.refusal(qos)
+        if refusal is not None:
+            await self._refuse(refusal, scope, receive, send)
             return
         try:
             receive = await self.arrivals.whole(scope, receive)
@@ -133,25 +155,25 @@ class AdmissionGate:
             record.error = error.fault.code
             await error.fault.response(record.path, request_id=record.id)(scope, receive, send)
             return
-        if await self._is_refused(self.admission.refusal(qos), scope, receive, send):
+        entered_s = self.admission.try_enter(qos)
+        if isinstance(entered_s, ApiFault):
+            await self._refuse(entered_s, scope, receive, send)
             return
-        await self._admitted(scope, receive, send, qos)
+        await self._admitted(scope, receive, send, qos, entered_s=entered_s)
 
-    async def _is_refused(self, refusal: ApiFault | None, scope: Scope, receive: Receive, send: Send) -> bool:
-        if refusal is None:
-            return False
+    async def _refuse(self, refusal: ApiFault, scope: Scope, receive: Receive, send: Send) -> None:
         record = record_in(scope)
         record.error = refusal.code
         if self.admission.latency is not None:
             self.admission.latency.was_full()
         await refusal.response(record.path, request_id=record.id)(scope, receive, send)
-        return True
 
-    async def _admitted(self, scope: Scope, receive: Receive, send: Send, qos: str | None) -> None:
+    async def _admitted(
+        self, scope: Scope, receive: Receive, send: Send, qos: str | None, *, entered_s: float
+    ) -> None:
         record = record_in(scope)
         request = asyncio.current_task()
         assert request is not None, "ASGI applications run in a task"
-        entered_s = self.admission.enter(qos)
         self.admission.requests.add(request)
         try:
             await self.app(scope, receive, send)

@@ -2,6 +2,7 @@
 
 import json
 import shlex
+from collections.abc import Iterable
 
 from deployer.config.schema import DeployConfig
 from deployer.generation.open_model import OpenedModel
@@ -56,6 +57,12 @@ def ready_lines(
         f"ready    {url}",
         f"try      curl {url}/v1/chat/completions {head} -d {shlex.quote(json.dumps(body))}",
     ]
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print each line at once: who reads them waits for one."""
+    for line in lines:
+        print(line, flush=True)
 
 
 def _bytes(count: int) -> str:

@@ -19,7 +19,9 @@ class Arrivals:
     def __init__(self, server: ServerConfig) -> None:
         self.limit_s = server.body_timeout_s
         self.max_body_bytes = server.max_body_bytes
-        self.max_bytes = server.max_requests * server.max_body_bytes
+        # An even share of what the server allows, and room for one body.
+        allowed = server.max_requests * server.max_body_bytes
+        self.max_bytes = max(allowed // server.processes, server.max_body_bytes)
         self.num_bytes = 0  # of all bodies that are not whole
 
     async def whole(self, scope: Scope, receive: Receive) -> Receive:

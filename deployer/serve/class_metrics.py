@@ -1,12 +1,10 @@
 """Metrics by class of service; there are none where `server.qos` has no classes."""
 
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from deployer.serve.class_places import ClassPlaces
 from deployer.serve.request_record import RequestRecord
 from engines.stats import Stats
 
@@ -17,7 +15,7 @@ LABELS = ("class",)
 class ClassMetrics:
     """What the server knows of each class."""
 
-    def __init__(self, places: ClassPlaces, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
             "deployer_class_requests", "Requests answered", ["class", "code"], registry=registry
         )
@@ -34,11 +32,6 @@ class ClassMetrics:
             buckets=QUEUE_S,
             registry=registry,
         )
-        in_flight = Gauge(
-            "deployer_class_requests_in_flight", "Requests in flight", LABELS, registry=registry
-        )
-        for name in places.names:
-            in_flight.labels(name).set_function(partial(places.held.__getitem__, name))
 
     def request_ended(self, record: RequestRecord) -> None:
         """Count one request of a class."""
@@ -49,6 +42,14 @@ class ClassMetrics:
         self._output_tokens.labels(record.qos).inc(record.output_tokens)
         if record.finish is not None:
             self._queue.labels(record.qos).observe(record.queue_s)
+
+
+def class_places(held: Mapping[str, int], names: Sequence[str]) -> Metric:
+    """Return the places that each class holds."""
+    family = GaugeMetricFamily("deployer_class_requests_in_flight", "Requests in flight", labels=LABELS)
+    for name in names:
+        family.add_metric([name], held[name])
+    return family
 
 
 def class_figures(stats: Stats, names: Sequence[str]) -> Iterator[Metric]:

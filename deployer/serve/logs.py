@@ -5,11 +5,15 @@ import sys
 import time
 
 
-def set_up_logs(level: str) -> None:
-    """Send our own and uvicorn's messages to standard error."""
+def set_up_logs(level: str, *, process: int | None = None) -> None:
+    """Send our own and uvicorn's messages to standard error.
+
+    `process`: which of `server.processes` this is; its lines say so. None: it is the server itself.
+    """
     handler = logging.StreamHandler(sys.stderr)
+    who = "" if process is None else f"process={process} "
     formatter = logging.Formatter(
-        "%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s %(message)s", "%Y-%m-%dT%H:%M:%S"
+        f"%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s {who}%(message)s", "%Y-%m-%dT%H:%M:%S"
     )
     formatter.converter = time.gmtime
     handler.setFormatter(formatter)

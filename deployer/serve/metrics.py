@@ -6,14 +6,15 @@ when somebody scrapes.
 
 from collections.abc import Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from deployer.prompt.pixel_pool import PixelPool
 from deployer.serve.admission import Admission
-from deployer.serve.class_metrics import ClassMetrics, class_figures
+from deployer.serve.class_metrics import ClassMetrics, class_figures, class_places
 from deployer.serve.endpoints import ENDPOINTS
+from deployer.serve.fronts.shared_figures import SharedFigures
 from deployer.serve.phase_metrics import PhaseMetrics
 from deployer.serve.pricing import Pricing
 from deployer.serve.request_record import RequestRecord
@@ -30,10 +31,18 @@ REQUEST_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 class Metrics:
     """Everything /metrics shows."""
 
-    def __init__(self, *, engine: Engine | None, admission: Admission) -> None:
-        """`engine`: None while there is none yet; `watch` tells of it."""
-        self.registry = CollectorRegistry()
-        here = self.registry
+    def __init__(
+        self,
+        *,
+        engine: Engine | None,
+        admission: Admission,
+        shared: SharedFigures | None = None,
+    ) -> None:
+        """`engine`: None while there is none yet; `watch` tells of it.
+
+        `shared`: the counters of a server that is several processes; None: it is this one.
+        """
+        here = CollectorRegistry()
         self.requests = Counter(
             "deployer_requests", "HTTP requests answered", ["path", "code"], registry=here
         )
@@ -73,16 +82,15 @@ class Metrics:
             buckets=STAGE_S,
             registry=here,
         )
-        in_flight = Gauge(
-            "deployer_requests_in_flight", "Requests between head and end of answer", registry=here
-        )
-        in_flight.set_function(lambda: admission.in_flight)
-        places = Gauge("deployer_requests_allowed", "Requests that may be in flight now", registry=here)
-        places.set_function(lambda: admission.places)
-        ProcessCollector(registry=here)
-        self._classes = ClassMetrics(admission.classes, here) if admission.classes.names else None
+        self._classes = ClassMetrics(here) if admission.classes.names else None
+        self._shown = here if shared is None else CollectorRegistry()
         self._engine_figures = EngineFigures(engine, class_names=admission.classes.names)
-        self.registry.register(self._engine_figures)
+        self._shown.register(self._engine_figures)
+        self._shown.register(PlaceFigures(admission))
+        if shared is None:
+            ProcessCollector(registry=here)
+        else:
+            self._shown.register(shared)
 
     def watch(self, engine: Engine) -> None:
         """Show the figures of an engine that is there now."""
@@ -95,7 +103,7 @@ class Metrics:
     def watch_pool(self, pool: PixelPool | None) -> None:
         """Show the figures of the processes that prepare pictures and videos, where there are any."""
         if pool is not None:
-            self.registry.register(PoolMetrics(pool))
+            self._shown.register(PoolMetrics(pool))
 
     def request_ended(self, record: RequestRecord, *, duration_s: float) -> None:
         """Count one request."""
@@ -121,7 +129,21 @@ class Metrics:
 
     def text(self) -> bytes:
         """Return the exposition format."""
-        return generate_latest(self.registry)
+        return generate_latest(self._shown)
+
+
+class PlaceFigures(Collector):
+    """Places that are held and those there are, read at scrape time."""
+
+    def __init__(self, admission: Admission) -> None:
+        self.admission = admission
+
+    def collect(self) -> Iterator[Metric]:
+        held, gauge = self.admission.held, GaugeMetricFamily
+        yield gauge("deployer_requests_in_flight", "Requests between head and end of answer", held.total)
+        yield gauge("deployer_requests_allowed", "Requests that may be in flight now", self.admission.places)
+        if self.admission.classes.names:
+            yield class_places(held.by_class, self.admission.classes.names)
 
 
 class EngineFigures(Collector):

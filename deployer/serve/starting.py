@@ -16,7 +16,9 @@ from deployer.serve.api_errors import ApiFault
 from deployer.serve.class_places import ClassPlaces
 from deployer.serve.comeback import retry_after_s
 from deployer.serve.endpoints import NO_SUCH_PATH, is_served
+from deployer.serve.fronts.shared_figures import SharedFigures
 from deployer.serve.health import health_of, metrics_routes
+from deployer.serve.held_places import HeldPlaces
 from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.layers import layers
 from deployer.serve.metrics import Metrics
@@ -65,19 +67,31 @@ class Starting:
     progress: StartProgress = field(default_factory=StartProgress)
 
     @classmethod
-    def of(cls, config: DeployConfig) -> "Starting":
-        """Return the start of a deployment, which begins now."""
+    def of(
+        cls,
+        config: DeployConfig,
+        *,
+        created: int | None = None,
+        held: HeldPlaces | None = None,
+        shared: SharedFigures | None = None,
+    ) -> "Starting":
+        """Return the start of a deployment.
+
+        One of several processes says when the server began, and shares `held` and `shared` with the others;
+        None: it begins now, and is alone.
+        """
         admission = Admission(
             config.server.max_requests,
             ClassPlaces.of(config.server),
             latency=LatencyLimit.of(config.server),
+            held=held,
         )
         return cls(
             config=config,
             model_name=config.server.model_name or config.model.name,
-            created=int(time.time()),
+            created=int(time.time()) if created is None else created,
             admission=admission,
-            metrics=Metrics(engine=None, admission=admission),
+            metrics=Metrics(engine=None, admission=admission, shared=shared),
             tracing=tracing_of(config.server),
         )
 

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 from deployer.ending_signals import ending_signals
 from deployer.errors import EXIT_INTERRUPTED, EXIT_OK
 
+INTERRUPTED = "interrupted before the server was ready"
 T = TypeVar("T")
 
 

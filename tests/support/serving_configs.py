@@ -8,7 +8,8 @@ SAMPLING = SamplingConfig(
     temperature=0.8, top_p=0.8, top_k=40, min_p=0.0, repetition_penalty=1.0, max_new_tokens=None
 )
 SERVER = ServerConfig(
-    kind="openai", host="127.0.0.1", port=0, page="local", grpc_port=None, gradio_port=None, model_name=None,
+    kind="openai", host="127.0.0.1", port=0, processes=1, page="local", grpc_port=None, gradio_port=None,
+    model_name=None,
     api_keys=[], api_keys_file=None, admin_keys_file=None, cors_origins=[],
     otel_endpoint=None, otel_sample_ratio=1.0,
     ssl_keyfile=None, ssl_certfile=None,

@@ -172,7 +172,7 @@ async def test_faults_of_every_layer_have_this_shape(serve: Callable[..., Servic
         api.headers["x-api-key"] = "client"
         await said(api, "q")
         assert (await refused(api, 404, {**body_of("q"), "model": "other"}))["type"] == "not_found_error"
-        service.admission.draining = True
+        service.admission.held.paused = True
         assert (await refused(api, 503, body_of("q")))["type"] == "overloaded_error"
     nowhere = await _get(create_app(serve()), "/v1/messages")
     assert (nowhere.status_code, nowhere.json()["error"]["code"]) == (405, "method_not_allowed")

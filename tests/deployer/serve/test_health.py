@@ -178,6 +178,6 @@ async def test_ready_is_no_while_full_and_health_is_yes(serve: Callable[..., Ser
         assert (await api.get("/health")).status_code == 200
         service.admission.leave(entered_s)
         assert (await api.get("/ready")).status_code == 200
-        service.admission.draining = True
+        service.admission.held.paused = True
         draining = await api.get("/ready")
         assert (draining.status_code, draining.json()["status"]) == (503, "draining")

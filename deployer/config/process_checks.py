@@ -1,0 +1,36 @@
+"""`server.processes` above 1: what one process keeps to itself is refused, as another may be asked next."""
+
+from deployer.config.rule import Complaints
+from deployer.config.schema import DeployConfig
+
+
+def processes_share_what_they_serve(config: DeployConfig) -> Complaints:
+    """Yield what several processes do not serve, each with its reason."""
+    server = config.server
+    if server.processes == 1:
+        return
+    several = f"server.processes={server.processes}"
+    if server.max_stored_bytes:
+        yield (
+            "server.max_stored_bytes",
+            f"responses are kept in the memory of the process that made them, and with {several} another may "
+            "be asked for them; set it to 0, or use server.processes=1",
+        )
+    if server.grpc_port is not None:
+        rule = "the port of gRPC is served by one process"
+        yield "server.grpc_port", f"{rule}; set it to null, or use server.processes=1"
+    for name in ("target_ttft_ms", "target_token_ms"):
+        if getattr(server, name) is not None:
+            rule = f"places follow from the latencies of all requests, and with {several} none sees them all"
+            yield f"server.{name}", f"{rule}; set it to null and lower server.max_requests"
+    if server.admin_keys_file is not None:
+        rule = (
+            f"an operator's request reaches one process, and with {several} the others would not know of it"
+        )
+        yield "server.admin_keys_file", f"{rule}; set it to null, or use server.processes=1"
+    if config.vision.preprocess_workers:
+        rule = f"{several} decode and cut pictures themselves, each would have workers of its own"
+        yield "vision.preprocess_workers", f"{rule}; set it to 0"
+    if config.target.kind == "ray_serve":
+        rule = "Ray has the socket, and each of its replicas is one process"
+        yield "server.processes", f"{rule}; use 1, and more target.min_replicas"

@@ -1,0 +1,1 @@
+"""`server.processes` above 1: processes that answer, and one that holds their socket and their engine."""
