@@ -19,10 +19,6 @@ def processes_share_what_they_serve(config: DeployConfig) -> Complaints:
     if server.grpc_port is not None:
         rule = "the port of gRPC is served by one process"
         yield "server.grpc_port", f"{rule}; set it to null, or use server.processes=1"
-    for name in ("target_ttft_ms", "target_token_ms"):
-        if getattr(server, name) is not None:
-            rule = f"places follow from the latencies of all requests, and with {several} none sees them all"
-            yield f"server.{name}", f"{rule}; set it to null and lower server.max_requests"
     if server.admin_keys_file is not None:
         rule = (
             f"an operator's request reaches one process, and with {several} the others would not know of it"

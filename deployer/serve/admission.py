@@ -16,7 +16,7 @@ from deployer.serve.api_keys import is_served_work
 from deployer.serve.arrivals import Arrivals
 from deployer.serve.class_places import ClassPlaces
 from deployer.serve.held_places import HeldPlaces, OwnPlaces
-from deployer.serve.latency_limit import LatencyLimit
+from deployer.serve.latency_limit import LatencyPlaces
 from deployer.serve.request_record import record_in
 
 _SHUT_DOWN = ApiFault(
@@ -35,7 +35,7 @@ class Admission:
         max_requests: int,
         classes: ClassPlaces | None = None,
         *,
-        latency: LatencyLimit | None = None,
+        latency: LatencyPlaces | None = None,
         held: HeldPlaces | None = None,
     ) -> None:
         """`classes`: None where all requests are equal; `latency`: None where no target bounds the places.

@@ -9,8 +9,26 @@ What `conf/server` says of each number (`server.target_*`) is not repeated here.
 
 import math
 import time
+from typing import Protocol
 
 from deployer.config.schema import ServerConfig
+
+
+class LatencyPlaces(Protocol):
+    """Places that follow from what requests take."""
+
+    @property
+    def places(self) -> int:
+        """How many requests may be in flight now."""
+        ...
+
+    def was_full(self) -> None:
+        """Note that a request found no place."""
+        ...
+
+    def ended(self, *, entered_s: float, ttft_s: float | None, token_s: float | None) -> None:
+        """Take what a request took; None: it had no first token, or none behind it."""
+        ...
 
 
 class LatencyLimit:
@@ -31,8 +49,7 @@ class LatencyLimit:
     @classmethod
     def of(cls, server: ServerConfig) -> "LatencyLimit | None":
         """Return the limit of a server; None where it has no target."""
-        has_target = server.target_ttft_ms is not None or server.target_token_ms is not None
-        return cls(server) if has_target else None
+        return cls(server) if has_target(server) else None
 
     @property
     def places(self) -> int:
@@ -64,3 +81,8 @@ class LatencyLimit:
         self._seen.clear()
         self._was_full = False
         self._changed_s = time.perf_counter()
+
+
+def has_target(server: ServerConfig) -> bool:
+    """Tell whether a server has a target, so that its places are found by trying."""
+    return server.target_ttft_ms is not None or server.target_token_ms is not None

@@ -19,7 +19,7 @@ from deployer.serve.endpoints import NO_SUCH_PATH, is_served
 from deployer.serve.fronts.shared_figures import SharedFigures
 from deployer.serve.health import health_of, metrics_routes
 from deployer.serve.held_places import HeldPlaces
-from deployer.serve.latency_limit import LatencyLimit
+from deployer.serve.latency_limit import LatencyLimit, LatencyPlaces
 from deployer.serve.layers import layers
 from deployer.serve.metrics import Metrics
 from deployer.serve.models import model_card
@@ -73,17 +73,18 @@ class Starting:
         *,
         created: int | None = None,
         held: HeldPlaces | None = None,
+        latency: LatencyPlaces | None = None,
         shared: SharedFigures | None = None,
     ) -> "Starting":
         """Return the start of a deployment.
 
-        One of several processes says when the server began, and shares `held` and `shared` with the others;
-        None: it begins now, and is alone.
+        One of several processes says when the server began, and shares `held`, `latency` and `shared` with
+        the others; None: it begins now, and is alone.
         """
         admission = Admission(
             config.server.max_requests,
             ClassPlaces.of(config.server),
-            latency=LatencyLimit.of(config.server),
+            latency=LatencyLimit.of(config.server) if held is None else latency,
             held=held,
         )
         return cls(

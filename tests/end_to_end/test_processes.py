@@ -159,6 +159,20 @@ async def test_a_killed_engine_is_told_to_the_clients_of_all_processes(server: L
     assert server.figure("deployer_engine_restarts_total") == 1
 
 
+async def test_a_latency_target_moves_the_places_of_all_processes(words: tuple[str, ...]) -> None:
+    targets = ("server.target_ttft_ms=0.001", "server.target_window=4")  # which no request can meet
+    with live_server(*words, *targets) as server:
+        async with client_of(server) as client:
+            assert server.figure("deployer_requests_allowed") == 4
+            for _ in range(8):
+                replies = await asyncio.gather(*(client.post(PATH, json=CHAT) for _ in range(4)))
+                assert {reply.status_code for reply in replies} <= {200, 429}
+            await until(lambda: answered_by(server) == {"0", "1"}, "one process answered all")
+            for _ in range(4):
+                assert server.figure("deployer_requests_allowed") == 1
+        assert server.end() == 0
+
+
 async def test_sigterm_lets_every_process_end_what_it_answers(words: tuple[str, ...]) -> None:
     with live_server(*words) as server:
         async with client_of(server) as client:

@@ -2,7 +2,7 @@
 
     PYTHONPATH=tests/support python tests/support/server_rates.py [WORDS OF deploy, default +model=pocket_vl]
 
-Six processes ask over 192 kept connections for 2.5 seconds a row and read raw bytes: texts of one token,
+Six processes ask over 192 kept connections for two seconds a row and read raw bytes: texts of one token,
 pictures of 224 pixels that no other request has (4 tokens), streams of 128 tokens. Last one asks alone.
 """
 
@@ -23,7 +23,7 @@ from deployer.bench.machine import machine
 from deployer.table import print_table
 
 PROCESSES = (1, 2, 4)
-SECONDS = 2.5
+SECONDS = 2.0
 TEXT = b'{"messages":[{"role":"user","content":"What is %d?"}],"max_tokens":%d,"ignore_eos":true,"stream":%b}'
 MADE = 500  # bodies of each process that asks
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from deployer.errors import UnavailableError
 from deployer.serve.fronts.child import FRONT_COMMAND, FrontChild
+from deployer.serve.fronts.front_latency import ParentLatency
 from deployer.serve.fronts.messages import (
     Answering,
     CheckpointOpened,
@@ -19,7 +20,9 @@ from deployer.serve.fronts.messages import (
     FrontFailed,
     FrontStart,
     Listening,
+    PlaceRefused,
     Replies,
+    RequestEnded,
     encode,
 )
 from deployer.serve.fronts.relay import Relay
@@ -45,10 +48,15 @@ class Crew:
         starts: Sequence[FrontStart],
         places: SharedPlaces,
         *,
+        latency: ParentLatency | None = None,
         command: Sequence[str] = FRONT_COMMAND,
         silence_s: float = SILENCE_S,
     ) -> None:
-        """`starts`: the first message of each front; one that beats not for `silence_s` is ended."""
+        """`starts`: the first message of each front; one that beats not for `silence_s` is ended.
+
+        `latency`: None where no target bounds the places.
+        """
+        self._latency = latency
         self._starts = starts
         self._command = command
         self._silence_s = silence_s
@@ -200,6 +208,8 @@ class Crew:
                 self.relay.abort(self._engine, message.request_id, front=index)
             case Flush() if self._engine is not None:
                 self._engine.tell(message)
+            case PlaceRefused() | RequestEnded() if self._latency is not None:
+                self._latency.take(message)
             case Listening():
                 child.is_listening = True
             case Answering():

@@ -29,6 +29,7 @@ from deployer.serve.app import create_app
 from deployer.serve.background import Background
 from deployer.serve.fronts.channel import Channel
 from deployer.serve.fronts.front_engine import FrontEngine
+from deployer.serve.fronts.front_latency import FrontLatency
 from deployer.serve.fronts.handover import HandedConnections
 from deployer.serve.fronts.messages import (
     Answering,
@@ -44,6 +45,7 @@ from deployer.serve.fronts.messages import (
 )
 from deployer.serve.fronts.shared_figures import SharedFigures
 from deployer.serve.fronts.shared_places import SharedPlaces, places_of
+from deployer.serve.latency_limit import has_target
 from deployer.serve.listen import http_server
 from deployer.serve.logs import set_up_logs
 from deployer.serve.open_files import allow_open_files
@@ -113,6 +115,7 @@ async def _run(channel: socket.socket, connections: socket.socket) -> int:
         replace(config, server=replace(config.server, api_keys_file=start.keys_file)),
         created=start.created,
         held=places,
+        latency=FrontLatency(parent.tell, places) if has_target(config.server) else None,
         shared=SharedFigures(folder, places.pids),
     )
     front = Front(create_starting_app(starting))

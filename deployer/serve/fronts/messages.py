@@ -1,7 +1,7 @@
 """What the parent of a server of several processes and its fronts say to each other; msgspec structs.
 
     parent ──▶ front   FrontStart, CheckpointOpened, EngineNow, Replies
-    front ──▶ parent   Listening, Answering | FrontFailed, Submit, Abort, Flush
+    front ──▶ parent   Listening, Answering | FrontFailed, Submit, Abort, Flush, PlaceRefused, RequestEnded
 
 Connections travel beside it, as open files (`handover.py`), and places in shared memory (`shared_places.py`).
 """
@@ -69,8 +69,20 @@ class FrontFailed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     message: str
 
 
+class PlaceRefused(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A request found no place (`LatencyLimit.was_full`)."""
+
+
+class RequestEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What a request took (`LatencyLimit.ended`)."""
+
+    entered_s: float  # time.perf_counter(), the same in all processes of a machine
+    ttft_s: float | None
+    token_s: float | None
+
+
 ToFront = FrontStart | CheckpointOpened | EngineNow | Replies
-FromFront = Listening | Answering | FrontFailed | Submit | Abort | Flush
+FromFront = Listening | Answering | FrontFailed | PlaceRefused | RequestEnded | Submit | Abort | Flush
 
 _encoder = msgspec.msgpack.Encoder()
 _to_front: msgspec.msgpack.Decoder[ToFront] = msgspec.msgpack.Decoder(ToFront)

@@ -27,6 +27,7 @@ from deployer.serve.answering import ABORT_GRACE_S, LAST_REPLIES_S
 from deployer.serve.background import Background
 from deployer.serve.fronts.acceptor import Acceptor
 from deployer.serve.fronts.crew import Crew
+from deployer.serve.fronts.front_latency import ParentLatency
 from deployer.serve.fronts.messages import CheckpointOpened, FrontStart
 from deployer.serve.fronts.shared_places import places_of
 from deployer.serve.gradio_page import gradio_page
@@ -50,7 +51,7 @@ async def serve_by_fronts(config: DeployConfig, listener: socket.socket, opening
         closing(OwnedFolder(Path(tempfile.gettempdir()), PREFIX)) as folder,
         closing(places_of(folder.path, config.server, index=None)) as places,
     ):
-        crew = Crew(_starts(config, folder.path), places)
+        crew = Crew(_starts(config, folder.path), places, latency=ParentLatency.of(config.server, places))
         async with _fronts(crew, config, listener, signals):
             print_lines(listen_lines(url, None))
             try:

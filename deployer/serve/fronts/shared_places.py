@@ -1,6 +1,6 @@
 """Places of `server.max_requests` that several processes share, in memory that all of them map.
 
-    word 0          process id of the parent
+    word 0, 1       process id of the parent; places that there are, where a latency target moves them
     row of a front  process id, time of its last beat (ms), connections it has closed, places, places by class
 
 A front writes its own row alone, so that whatever it held is given back by clearing the row of a dead one. To
@@ -18,6 +18,7 @@ from pathlib import Path
 from deployer.config.schema import ServerConfig
 
 WORD_BYTES = 8
+HEAD_WORDS = 2
 PID, BEAT, CLOSED, TOTAL, CLASSES = range(5)  # columns of a row; a class has one from the last on
 
 
@@ -30,7 +31,7 @@ class SharedPlaces:
         self._columns = CLASSES + len(classes)
         self._class_columns = {name: CLASSES + place for place, name in enumerate(classes)}
         self._file = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        num_bytes = WORD_BYTES * (1 + fronts * self._columns)
+        num_bytes = WORD_BYTES * (HEAD_WORDS + fronts * self._columns)
         os.ftruncate(self._file, num_bytes)
         self._map = mmap.mmap(self._file, num_bytes)
         self._words = memoryview(self._map).cast("q")
@@ -39,6 +40,15 @@ class SharedPlaces:
         if index is None:
             self._words[0] = os.getpid()
         self.by_class: Mapping[str, int] = _Sums(self, self._class_columns)
+
+    @property
+    def allowed(self) -> int:
+        """Places that there are, where a latency target moves them; the parent sets them."""
+        return self._words[1]
+
+    @allowed.setter
+    def allowed(self, places: int) -> None:
+        self._words[1] = places
 
     @property
     def total(self) -> int:
@@ -62,7 +72,7 @@ class SharedPlaces:
 
     def sum_of(self, column: int) -> int:
         """Return a column's sum over all fronts."""
-        return sum(self._words[1 + column :: self._columns])
+        return sum(self._words[HEAD_WORDS + column :: self._columns])
 
     def of(self, index: int, column: int) -> int:
         """Return one word of a front's row."""
@@ -106,7 +116,7 @@ class SharedPlaces:
         self._words[self._at(self._index, column)] += by
 
     def _at(self, index: int, column: int) -> int:
-        return 1 + index * self._columns + column
+        return HEAD_WORDS + index * self._columns + column
 
 
 class _Sums(Mapping[str, int]):
