@@ -19,11 +19,6 @@ def processes_share_what_they_serve(config: DeployConfig) -> Complaints:
     if server.grpc_port is not None:
         rule = "the port of gRPC is served by one process"
         yield "server.grpc_port", f"{rule}; set it to null, or use server.processes=1"
-    if server.admin_keys_file is not None:
-        rule = (
-            f"an operator's request reaches one process, and with {several} the others would not know of it"
-        )
-        yield "server.admin_keys_file", f"{rule}; set it to null, or use server.processes=1"
     if config.vision.preprocess_workers:
         rule = f"{several} decode and cut pictures themselves, each would have workers of its own"
         yield "vision.preprocess_workers", f"{rule}; set it to 0"

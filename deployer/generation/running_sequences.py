@@ -38,3 +38,8 @@ class RunningSequences:
 
     def __len__(self) -> int:
         return len(self._ended_by)
+
+
+def sequences_of(completion: str, request_ids: Iterable[str]) -> list[str]:
+    """Return those that are choices of one completion, whose id each begins with."""
+    return sorted(name for name in request_ids if name.rpartition("-")[0] == completion)

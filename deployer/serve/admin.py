@@ -53,12 +53,11 @@ def admin_routes(service: Service) -> APIRouter:
         """End a request that runs; its client is answered 503, or its stream ends with an error event."""
         _check_key(request, digests)
         body = await read_body(request, AbortBody, max_bytes=service.server.max_body_bytes)
-        aborted = sorted(name for name in service.running if name.rpartition("-")[0] == body.id)
+        aborted = await service.end_request(body.id)
         if not aborted:
             raise invalid(f"`id`: no request `{body.id}` runs", param="id", code="request_not_found")
-        service.running.end(service.engine, aborted, by="operator")
-        log.warning("request %s is aborted by an operator, sequences=%d", body.id, len(aborted))
-        return _json({"id": body.id, "sequences": len(aborted)})
+        log.warning("request %s is aborted by an operator, sequences=%d", body.id, aborted)
+        return _json({"id": body.id, "sequences": aborted})
 
     @router.post("/admin/flush")
     async def flush(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """What every process that answers does around its routes: their service is made, and at the end it drains."""
 
 import logging
+from collections.abc import Awaitable, Callable
 
 from deployer.config.adapters import adapters_of
 from deployer.generation.deployment import Deployment
@@ -17,8 +18,13 @@ ABORT_GRACE_S = 2.0  # for the replies of requests that are aborted after the dr
 log = logging.getLogger("deployer.serve")
 
 
-def service_of(starting: Starting, deployment: Deployment) -> Service:
-    """Return what the routes of a started deployment share."""
+def service_of(
+    starting: Starting,
+    deployment: Deployment,
+    *,
+    end_anywhere: Callable[[str], Awaitable[int]] | None = None,
+) -> Service:
+    """Return what the routes of a started deployment share; `end_anywhere` as in `Service`."""
     config = deployment.config
     assert deployment.engine.ready is not None, "a started engine has said what it got"
     return Service(
@@ -36,6 +42,7 @@ def service_of(starting: Starting, deployment: Deployment) -> Service:
         responses=ResponseStore(starting.config.server.max_stored_bytes),
         pricing=Pricing.of(config, deployment.model.spec, deployment.engine.ready),
         running_as=describe(deployment),
+        end_anywhere=end_anywhere,
     )
 
 

@@ -1,7 +1,7 @@
 """What the routes of one server share; made once by `run.py`, or by a test around a fake engine."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -10,7 +10,7 @@ from typing import TypeVar
 from deployer.config.schema import SamplingConfig, ServerConfig, VisionConfig
 from deployer.generation.choices import Choice, QueuePlace, choices_of
 from deployer.generation.generate import Piece, generate
-from deployer.generation.running_sequences import RunningSequences
+from deployer.generation.running_sequences import RunningSequences, sequences_of
 from deployer.generation.sampling import SamplingRules
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.recipes.running import Running
@@ -46,6 +46,8 @@ class Service:
     pricing: Pricing | None  # None: no hardware option describes this device
     running_as: Running  # what GET /v1/deployment answers
     responses: ResponseStore
+    # Ends a request of whichever process has it, returns how many sequences; None: this one has all requests.
+    end_anywhere: Callable[[str], Awaitable[int]] | None = None
     running: RunningSequences = field(default_factory=RunningSequences)
     # Check the forms of answers: seconds for a large schema, in which the event loop goes on.
     form_threads: ThreadPoolExecutor = field(default_factory=partial(ThreadPoolExecutor, 2, "forms"))
@@ -136,6 +138,14 @@ class Service:
     def generate(self, choices: Sequence[Choice]) -> AsyncGenerator[Piece, None]:
         """Run the sequences of a request."""
         return generate(self.engine, self.prompts.tokenizer, choices, running=self.running)
+
+    async def end_request(self, completion: str) -> int:
+        """End a request for an operator; returns how many sequences it had, 0: it does not run."""
+        if self.end_anywhere is not None:
+            return await self.end_anywhere(completion)
+        names = sequences_of(completion, self.running)
+        self.running.end(self.engine, names, by="operator")
+        return len(names)
 
     def abort_all(self) -> None:
         """Ask for the end of every sequence, for a shutdown; their requests are answered 503."""

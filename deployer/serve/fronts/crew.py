@@ -15,6 +15,7 @@ from deployer.serve.fronts.front_latency import ParentLatency
 from deployer.serve.fronts.messages import (
     Answering,
     CheckpointOpened,
+    EndSequences,
     EngineNow,
     FromFront,
     FrontFailed,
@@ -23,6 +24,8 @@ from deployer.serve.fronts.messages import (
     PlaceRefused,
     Replies,
     RequestEnded,
+    RequestEnds,
+    RequestToEnd,
     encode,
 )
 from deployer.serve.fronts.relay import Relay
@@ -210,12 +213,22 @@ class Crew:
                 self._engine.tell(message)
             case PlaceRefused() | RequestEnded() if self._latency is not None:
                 self._latency.take(message)
+            case RequestToEnd():
+                self._end_request(child, message.completion)
             case Listening():
                 child.is_listening = True
             case Answering():
                 self._answers(child, message.fingerprint)
             case FrontFailed():
                 child.fault = message.message
+
+    def _end_request(self, asker: FrontChild, completion: str) -> None:
+        """Pass on what an operator wants to the fronts whose it is, and tell who was asked."""
+        owners = self.relay.owners_of(completion)
+        for front, names in owners.items():
+            if front in self._children:
+                self._children[front].tell(EndSequences(request_ids=names))
+        asker.tell(RequestEnds(num_sequences=sum(map(len, owners.values()))))
 
     def _answers(self, child: FrontChild, fingerprint: str) -> None:
         """Let a front answer that serves what the first one does."""

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 import sys
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
@@ -34,12 +35,15 @@ from deployer.serve.fronts.handover import HandedConnections
 from deployer.serve.fronts.messages import (
     Answering,
     CheckpointOpened,
+    EndSequences,
     EngineNow,
     FromFront,
     FrontFailed,
     FrontStart,
     Listening,
     Replies,
+    RequestEnds,
+    RequestToEnd,
     decode_to_front,
     encode,
 )
@@ -49,6 +53,7 @@ from deployer.serve.latency_limit import has_target
 from deployer.serve.listen import http_server
 from deployer.serve.logs import set_up_logs
 from deployer.serve.open_files import allow_open_files
+from deployer.serve.service import Service
 from deployer.serve.starting import Front, Starting, create_starting_app
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
 from engines.errors import EngineError
@@ -67,7 +72,9 @@ class Parent:
         self.opened: asyncio.Future[EngineChoice] = loop.create_future()
         self.engine_is_ready = asyncio.Event()
         self.engine = FrontEngine(self.tell, changed=self._engine_changed)
+        self.service: Service | None = None  # None: the front does not answer yet
         self._channel: Channel | None = None
+        self._asked: deque[asyncio.Future[int]] = deque()  # how many sequences end, the oldest question first
 
     async def listen(self, end: socket.socket) -> None:
         """Hear messages from now on."""
@@ -78,6 +85,13 @@ class Parent:
         assert self._channel is not None, "the parent is listened to before it is told anything"
         self._channel.send(encode(message))
 
+    async def end_request(self, completion: str) -> int:
+        """End a request of whichever front has it; returns how many sequences it had."""
+        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._asked.append(answer)
+        self.tell(RequestToEnd(completion=completion))
+        return await answer
+
     def _take(self, frame: bytes) -> None:
         match message := decode_to_front(frame):
             case Replies():
@@ -86,6 +100,13 @@ class Parent:
                 self.engine.take(message)
             case CheckpointOpened():
                 self.opened.set_result(EngineChoice(kind=message.kind, device=message.device, reason=None))
+            case EndSequences():
+                if self.service is not None:  # else it has none
+                    self.service.running.end(self.engine, message.request_ids, by="operator")
+            case RequestEnds():
+                answer = self._asked.popleft()
+                if not answer.done():  # else who asked has left
+                    answer.set_result(message.num_sequences)
             case FrontStart():
                 self.start.set_result(message)
 
@@ -109,10 +130,11 @@ async def _run(channel: socket.socket, connections: socket.socket) -> int:
     config = from_plain(msgspec.json.decode(start.config))
     set_up_logs(config.server.log_level, process=start.index)
     allow_open_files(config.server.max_requests)
+    server = replace(config.server, api_keys_file=start.keys_file, admin_keys_file=start.admin_keys_file)
     folder = Path(start.folder)
     places = places_of(folder, config.server, index=start.index)
     starting = Starting.of(
-        replace(config, server=replace(config.server, api_keys_file=start.keys_file)),
+        replace(config, server=server),
         created=start.created,
         held=places,
         latency=FrontLatency(parent.tell, places) if has_target(config.server) else None,
@@ -147,7 +169,10 @@ async def _serve(
             deployment = Deployment.around(await unless(signals.first, opening.result()), parent.engine)
             await unless(signals.first, parent.engine_is_ready.wait())
             ready = await deployment.start()
-            service = when_nobody_asks.enter_context(closing(service_of(starting, deployment)))
+            service = when_nobody_asks.enter_context(
+                closing(service_of(starting, deployment, end_anywhere=parent.end_request))
+            )
+            parent.service = service
             watch_limits(service, device=ready.device)
             front.app = create_app(service)
             parent.tell(Answering(fingerprint=service.running_as.fingerprint))

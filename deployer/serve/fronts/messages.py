@@ -1,7 +1,8 @@
 """What the parent of a server of several processes and its fronts say to each other; msgspec structs.
 
-    parent ──▶ front   FrontStart, CheckpointOpened, EngineNow, Replies
-    front ──▶ parent   Listening, Answering | FrontFailed, Submit, Abort, Flush, PlaceRefused, RequestEnded
+    parent ──▶ front   FrontStart, CheckpointOpened, EngineNow, Replies, EndSequences, RequestEnds
+    front ──▶ parent   Listening, Answering | FrontFailed, Submit, Abort, Flush, PlaceRefused, RequestEnded,
+                       RequestToEnd
 
 Connections travel beside it, as open files (`handover.py`), and places in shared memory (`shared_places.py`).
 """
@@ -22,6 +23,7 @@ class FrontStart(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     config: bytes  # a DeployConfig as JSON
     keys_file: str | None  # server.api_keys_file as it was when the server began
+    admin_keys_file: str | None  # likewise
     index: int  # which front this is, from 0
     created: int  # unix time of the server's start
     folder: str  # of the places and counters that all fronts share
@@ -81,8 +83,28 @@ class RequestEnded(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     token_s: float | None
 
 
-ToFront = FrontStart | CheckpointOpened | EngineNow | Replies
-FromFront = Listening | Answering | FrontFailed | PlaceRefused | RequestEnded | Submit | Abort | Flush
+class RequestToEnd(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An operator asks this front for the end of a request, which any front may have."""
+
+    completion: str
+
+
+class EndSequences(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """An operator asks for the end of these sequences of this front."""
+
+    request_ids: list[str]
+
+
+class RequestEnds(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """How many sequences a `RequestToEnd` ends; answers come in the order of the questions."""
+
+    num_sequences: int
+
+
+ToFront = FrontStart | CheckpointOpened | EngineNow | Replies | EndSequences | RequestEnds
+FromFront = (
+    Listening | Answering | FrontFailed | PlaceRefused | RequestEnded | RequestToEnd | Submit | Abort | Flush
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_front: msgspec.msgpack.Decoder[ToFront] = msgspec.msgpack.Decoder(ToFront)

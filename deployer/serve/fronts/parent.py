@@ -65,15 +65,27 @@ async def serve_by_fronts(config: DeployConfig, listener: socket.socket, opening
 
 def _starts(config: DeployConfig, folder: Path) -> list[FrontStart]:
     """Return the first message of each front; all read the keys as they are now, also who starts later."""
-    keys_file = None
-    if config.server.api_keys_file is not None:
-        keys_file = str(folder / "keys")
-        shutil.copyfile(Path(config.server.api_keys_file).expanduser(), keys_file)
-    created, plain = int(time.time()), msgspec.json.encode(config)
+    server, created, plain = config.server, int(time.time()), msgspec.json.encode(config)
+    keys, admin_keys = (
+        _kept(server.api_keys_file, folder / "keys"),
+        _kept(server.admin_keys_file, folder / "admin"),
+    )
     return [
-        FrontStart(config=plain, keys_file=keys_file, index=index, created=created, folder=str(folder))
-        for index in range(config.server.processes)
+        FrontStart(
+            config=plain,
+            keys_file=keys,
+            admin_keys_file=admin_keys,
+            index=index,
+            created=created,
+            folder=str(folder),
+        )
+        for index in range(server.processes)
     ]
+
+
+def _kept(file: str | None, copy: Path) -> str | None:
+    """Return a copy of a file as it is now, in the folder that only this user can read."""
+    return None if file is None else str(shutil.copyfile(Path(file).expanduser(), copy))
 
 
 @asynccontextmanager

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from deployer.generation.running_sequences import sequences_of
 from engines.messages import Abort, Done, Failed, Reply, Submit, ToEngine
 
 
@@ -42,6 +43,13 @@ class Relay:
         """Pass on that a front wants the end of a sequence of its own."""
         if self._owners.get(request_id) == front:
             engine.tell(Abort(request_id=request_id))
+
+    def owners_of(self, completion: str) -> dict[int, list[str]]:
+        """Return the sequences of one completion by the front that has them."""
+        found: dict[int, list[str]] = defaultdict(list)
+        for name in sequences_of(completion, self._owners):
+            found[self._owners[name]].append(name)
+        return found
 
     def lose(self, engine: TakingEngine, front: int) -> int:
         """End the sequences of a front that is gone; returns how many there were."""

@@ -1,6 +1,8 @@
 """Places of `server.max_requests` that several processes share, in memory that all of them map.
 
-    word 0, 1       process id of the parent; places that there are, where a latency target moves them
+    word 0          process id of the parent
+    word 1          places that there are, where a latency target moves them
+    word 2          1 while an operator lets no request in
     row of a front  process id, time of its last beat (ms), connections it has closed, places, places by class
 
 A front writes its own row alone, so that whatever it held is given back by clearing the row of a dead one. To
@@ -18,7 +20,7 @@ from pathlib import Path
 from deployer.config.schema import ServerConfig
 
 WORD_BYTES = 8
-HEAD_WORDS = 2
+HEAD_WORDS = 3
 PID, BEAT, CLOSED, TOTAL, CLASSES = range(5)  # columns of a row; a class has one from the last on
 
 
@@ -36,7 +38,6 @@ class SharedPlaces:
         self._map = mmap.mmap(self._file, num_bytes)
         self._words = memoryview(self._map).cast("q")
         self._index = index
-        self.paused = False  # no operator asks a server of several processes
         if index is None:
             self._words[0] = os.getpid()
         self.by_class: Mapping[str, int] = _Sums(self, self._class_columns)
@@ -49,6 +50,15 @@ class SharedPlaces:
     @allowed.setter
     def allowed(self, places: int) -> None:
         self._words[1] = places
+
+    @property
+    def paused(self) -> bool:
+        """Whether an operator lets no request in, to any process."""
+        return bool(self._words[2])
+
+    @paused.setter
+    def paused(self, value: bool) -> None:
+        self._words[2] = int(value)
 
     @property
     def total(self) -> int:

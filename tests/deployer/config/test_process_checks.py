@@ -30,10 +30,6 @@ def test_several_processes_serve_what_they_share() -> None:
             ("server.grpc_port=0",),
             "server.grpc_port=0 .*one process; set it to null, or use server.processes",
         ),
-        (
-            ("server.admin_keys_file=/a",),
-            "server.admin_keys_file=/a .*the others would not know of it; set it",
-        ),
         (("vision.preprocess_workers=3",), "vision.preprocess_workers=3 .*workers of its own; set it to 0"),
         (("target=ray_serve",), "server.processes=2 .*one process; use 1, and more target.min_replicas"),
     ],

@@ -40,7 +40,9 @@ async def crew(folder: Path, says: str, *, silence_s: float = 30.0) -> AsyncIter
     """Run a crew of two whose fronts run a script."""
     server = replace(SERVER, processes=2)
     starts = [
-        FrontStart(config=b"{}", keys_file=None, index=index, created=1, folder=str(folder))
+        FrontStart(
+            config=b"{}", keys_file=None, admin_keys_file=None, index=index, created=1, folder=str(folder)
+        )
         for index in range(2)
     ]
     with closing(places_of(folder, server, index=None)) as places:

@@ -117,3 +117,11 @@ def test_every_sequence_is_answered_once_whatever_comes_between() -> None:
         ends = [reply.request_id for reply in answers.of[front] if isinstance(reply, Done | Failed)]
         assert sorted(ends) == sorted(name for name, owner in owners.items() if owner == front)
     assert not any(isinstance(reply, Failed) for reply in answers.of[2]), "its front was gone by then"
+
+
+def test_the_sequences_of_a_completion_are_found_by_front() -> None:
+    relay = Relay(Answers())
+    for front, name in ((0, "chat-1-0"), (1, "chat-2-0"), (0, "chat-1-1"), (1, "chat-1-2")):
+        relay.submit(Noting(), submit(name), front=front)
+    assert relay.owners_of("chat-1") == {0: ["chat-1-0", "chat-1-1"], 1: ["chat-1-2"]}
+    assert relay.owners_of("chat") == {}
