@@ -17,6 +17,7 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 from live_server import LiveServer, live_server
+from several_processes import fronts_of
 from storm.clients import bodies
 
 from deployer.bench.machine import machine
@@ -90,7 +91,7 @@ def _row(server: LiveServer, load: Load) -> list[str]:
     for asker in askers:
         asker.start()
     begin.wait()
-    fronts = _fronts(server.process.pid)
+    fronts = fronts_of(server)
     parts = [[server.engine_pid() or 0], [server.process.pid], fronts]
     before, begun = [_cpu_s(part) for part in parts], time.monotonic()
     took = sorted(one for _ in askers for one in results.get())
@@ -131,20 +132,6 @@ def _ask(port: int, load: Load, number: int, begin: Barrier, results: "Queue[lis
 
     asyncio.run(all_of_them())
     results.put(took)
-
-
-def _fronts(parent: int) -> list[int]:
-    """Return the server's processes that answer, where there are several."""
-    found = []
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdigit():
-            try:
-                line, stat = (folder / "cmdline").read_bytes(), (folder / "stat").read_text()
-            except OSError:  # it ended while we looked
-                continue
-            if b"deployer.serve.fronts.front" in line and int(stat.rpartition(")")[2].split()[1]) == parent:
-                found.append(int(folder.name))
-    return found
 
 
 def _cpu_s(pids: Sequence[int]) -> float:

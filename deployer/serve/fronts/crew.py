@@ -11,12 +11,12 @@ from pathlib import Path
 
 from deployer.errors import UnavailableError
 from deployer.serve.fronts.child import FRONT_COMMAND, FrontChild
+from deployer.serve.fronts.front_engine import now_of
 from deployer.serve.fronts.front_latency import ParentLatency
 from deployer.serve.fronts.messages import (
     Answering,
     CheckpointOpened,
     EndSequences,
-    EngineNow,
     FromFront,
     FrontFailed,
     FrontStart,
@@ -88,7 +88,7 @@ class Crew:
     def tell_of_engine(self) -> None:
         """Tell all fronts what the engine says of itself now."""
         if self._engine is not None:
-            frame = encode(_now(self._engine))
+            frame = encode(now_of(self._engine))
             for child in self._children.values():
                 child.send(frame)
 
@@ -170,7 +170,7 @@ class Crew:
         child.tell(start)
         if self._opened is not None and self._engine is not None:
             child.tell(self._opened)
-            child.tell(_now(self._engine))
+            child.tell(now_of(self._engine))
         return child
 
     async def _until_gone(self, index: int, child: FrontChild) -> None:
@@ -251,16 +251,3 @@ class Crew:
 
     def _is_slow(self, index: int) -> bool:
         return self._places.silence_s(index) > SLOW_S
-
-
-def _now(engine: SupervisedEngine) -> EngineNow:
-    return EngineNow(
-        state=engine.state,
-        state_s=engine.state_s,
-        back_in_s=engine.back_in_s,
-        phase=engine.phase,
-        fault=engine.fault,
-        num_restarts=engine.num_restarts,
-        ready=engine.ready,
-        stats=engine.stats,
-    )

@@ -8,6 +8,7 @@ from engines.engine import EngineState
 from engines.errors import EngineDeadError
 from engines.ipc.pixel_files import PixelFiles
 from engines.ipc.reply_streams import ReplyStreams
+from engines.ipc.supervised import SupervisedEngine
 from engines.messages import Abort, Failed, Flush, Ready, Reply, Submit
 from engines.stats import Stats
 
@@ -115,3 +116,17 @@ class FrontEngine:
             return Failed(request_id=request.request_id, code="engine_unavailable", message=why)
         self._tell(request)
         return None
+
+
+def now_of(engine: SupervisedEngine) -> EngineNow:
+    """Return what a front is told of the engine that its parent has."""
+    return EngineNow(
+        state=engine.state,
+        state_s=engine.state_s,
+        back_in_s=engine.back_in_s,
+        phase=engine.phase,
+        fault=engine.fault,
+        num_restarts=engine.num_restarts,
+        ready=engine.ready,
+        stats=engine.stats,
+    )
