@@ -66,13 +66,14 @@ HEADS = (
 
 
 def main(words: Sequence[str]) -> None:
-    """Print the table."""
+    """Print a row for each load as soon as it is measured, then the table of all."""
     rows = []
     for count in PROCESSES:
         several = (f"server.processes={count}", "server.max_stored_bytes=0", "server.max_requests=1024")
         with live_server(*words, *several, environment={"OMP_NUM_THREADS": ""}) as server:
             for load in LOADS:
                 rows.append([str(count), load.name, str(load.askers * load.connections), *_row(server, load)])
+                print(*rows[-1], flush=True)
             assert server.end(seconds=40.0) == 0, "it drains"
     for name, value in machine().items():
         print(f"{name:10} {value}")
