@@ -13,6 +13,10 @@ deployer_engine_step_seconds_total 0.5
 deployer_engine_wait_seconds_total 0.25
 # TYPE deployer_engine_gap_seconds counter
 deployer_engine_gap_seconds_total 0.125
+# TYPE deployer_proposed_tokens counter
+deployer_proposed_tokens_total 0.0
+# TYPE deployer_accepted_tokens counter
+deployer_accepted_tokens_total 0.0
 # TYPE deployer_sequences_running gauge
 deployer_sequences_running 0.0
 # TYPE deployer_sequences_waiting gauge
