@@ -8,7 +8,7 @@ from deployer.config.schema import DeployConfig
 from deployer.config.targets import TargetConfig
 from deployer.package_version import package_version
 from deployer.recipes.findings import Finding
-from deployer.targets.programs import HOW_TO_GET
+from deployer.targets.programs import HOW_TO_GET, has_compose
 
 # extra -> its packages, and what it is for
 EXTRAS = {
@@ -62,15 +62,19 @@ def extras_of(config: DeployConfig) -> set[str]:
 
 
 def program_findings(
-    target: TargetConfig, *, which: Callable[[str], str | None] = shutil.which
+    target: TargetConfig,
+    *,
+    which: Callable[[str], str | None] = shutil.which,
+    compose: Callable[[], bool] = has_compose,
 ) -> Iterator[Finding]:
     """Yield whether the program of a target is here; `deploy render` does without it."""
     program = PROGRAMS.get(target.kind)
     if program is None:
         return
     place = which(program)
-    if place is not None:
+    if place is not None and (program != "docker" or compose()):
         yield Finding(level="ok", part=program, text=place)
     else:
-        text = f"not found, and `deploy up` needs it: {HOW_TO_GET[program]}; `deploy render` does without it"
+        lack = "not found" if place is None else f"{place} knows no `docker compose`"
+        text = f"{lack}, and `deploy up` needs it: {HOW_TO_GET[program]}; `deploy render` does without it"
         yield Finding(level="warning", part=program, text=text)

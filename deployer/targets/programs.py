@@ -46,13 +46,14 @@ def run_commands(rows: Sequence[Sequence[str]]) -> None:
             raise UnavailableError(f"`{program}`: not found on this machine; {HOW_TO_GET[program]}")
     for row in rows:
         code = subprocess.run(list(row), check=False).returncode
-        if code != 0 and row[:2] == ["docker", "compose"] and not _has_compose():
+        if code != 0 and row[:2] == ["docker", "compose"] and not has_compose():
             raise UnavailableError(f"`docker compose`: no such command here; {HOW_TO_GET['docker']}")
         if code != 0:
             raise UnavailableError(f"`{' '.join(row)}`: ended with exit code {code}; it said why above")
 
 
-def _has_compose() -> bool:
+def has_compose() -> bool:
+    """Tell whether Docker has its Compose plugin."""
     return subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0
 
 

@@ -118,6 +118,14 @@ def test_the_program_of_a_target_is_named_with_the_way_to_it() -> None:
     assert not list(program_findings(load_config(POCKET).target))
 
 
+def test_docker_without_its_compose_plugin_is_a_lack() -> None:
+    target = load_config([*POCKET, "target=compose"]).target
+    (lack,) = program_findings(target, which=lambda _: "/bin/docker", compose=lambda: False)
+    assert lack.level == "warning" and lack.text.startswith("/bin/docker knows no `docker compose`, and")
+    (there,) = program_findings(target, which=lambda _: "/bin/docker", compose=lambda: True)
+    assert there.level == "ok"
+
+
 def test_shared_memory_that_is_too_small_for_a_picture_is_said(tmp_path: Path) -> None:
     config = load_config([*POCKET, "vision.max_image_pixels=1000000000000"])
     (small,) = shared_memory_findings(config, folder=tmp_path)
