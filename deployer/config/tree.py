@@ -4,6 +4,7 @@ The first folder wins: a recipe's own, then each `--config-dir`, then what ships
 with `_` is a part of others and not an option.
 """
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,10 @@ def config_tree(recipe: str | None, config_dirs: Sequence[Path]) -> ConfigTree:
                 f"--config-dir {folder}: is not a folder; name one that holds groups as conf/ does"
                 for folder in missing
             ]
+        )
+    if closed := [folder for folder in config_dirs if not os.access(folder, os.R_OK | os.X_OK)]:
+        raise ConfigError(
+            [f"--config-dir {folder}: cannot be read; let this user read it" for folder in closed]
         )
     built_in = resource_dir("conf")
     given = [folder.resolve() for folder in config_dirs]

@@ -59,7 +59,12 @@ def check_tls(server: ServerConfig) -> None:
         ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(
             server.ssl_certfile, server.ssl_keyfile
         )
-    except (OSError, ssl.SSLError) as error:
+    except OSError as error:
+        if not isinstance(error, ssl.SSLError):
+            raise UnavailableError(
+                f"server.ssl_certfile={server.ssl_certfile}, server.ssl_keyfile={server.ssl_keyfile}: "
+                f"cannot be read ({error.strerror}); give files that this user may read"
+            ) from error
         raise UnavailableError(
             f"server.ssl_certfile={server.ssl_certfile}, server.ssl_keyfile={server.ssl_keyfile}: "
             f"not a PEM certificate with its key ({error}); give a certificate chain in PEM and the private "

@@ -92,6 +92,12 @@ class SafetensorsShard:
 
     def _handle(self) -> Any:
         if not hasattr(self._local, "handle"):
+            try:  # the library says of a file that it may not read that it is not there
+                self._path.open("rb").close()
+            except OSError as error:
+                raise CheckpointError(
+                    f"{self._path} cannot be read: {error.strerror}; let this user read it"
+                ) from error
             try:
                 self._local.handle = safe_open(self._path, framework="pt", device="cpu")
             except (SafetensorError, OSError) as error:

@@ -47,3 +47,9 @@ def test_a_config_folder_that_is_not_there_is_a_fault(tmp_path: Path) -> None:
 def test_a_recipe_that_is_not_there_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="there is no such file"):
         config_tree("gone.yaml", ())
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(ConfigError, match=r"--config-dir .*: cannot be read; let this user read it"):
+        config_tree(None, [tmp_path])

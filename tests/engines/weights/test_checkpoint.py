@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engines.errors import CheckpointError
 from engines.spec import Companion
-from engines.weights.checkpoint import Checkpoint
+from engines.weights.checkpoint import Checkpoint, SafetensorsShard
 
 TENSORS = {"a": torch.arange(12.0).reshape(4, 3), "b": torch.arange(5.0), "c": torch.ones(2, 2).bfloat16()}
 
@@ -206,3 +206,9 @@ def test_a_companion_that_is_not_there_is_named(tmp_path: Path) -> None:
     write_single(tmp_path)
     with pytest.raises(CheckpointError, match="no folder `zoo/tower` in or beside"):
         Checkpoint(tmp_path, [COMPANION])
+
+
+def test_a_file_that_may_not_be_read_is_not_called_broken(tmp_path: Path) -> None:
+    """A folder in its place is refused to root too, as a file without the right to read is to others."""
+    with pytest.raises(CheckpointError, match="cannot be read: Is a directory; let this user read it"):
+        SafetensorsShard(tmp_path)
