@@ -36,6 +36,7 @@ constexpr float kLowestTemperature = 1e-6f;
 constexpr float kSlack = 1e-3f;  // far above what a quick logarithm is wrong by
 constexpr float kLog2E = 1.44269504088896340736f;
 constexpr unsigned kInfinityBits = 0x7f800000;
+constexpr float kDeepest = 3.402823466e38f;  // of what may be drawn
 
 using Weight = unsigned long long;
 
@@ -103,6 +104,8 @@ struct Shared {
     float list[kListed];  // depths of the border's bin, or of the few
 };
 
+DEVICE float never() { return -__uint_as_float(kInfinityBits); }  // the logit of what may not come
+
 DEVICE unsigned fmix32(unsigned x) {
     x = (x ^ x >> 16) * 0x85EBCA6Bu;
     x = (x ^ x >> 13) * 0xC2B2AE35u;
@@ -139,7 +142,7 @@ struct Logits {
         return mask ? mask[unsigned(v) / 32] >> unsigned(v) % 32 & all : all;
     }
 
-    // take(v, logit) for every token of this thread that may come; LOADS of 16 bytes are under way at once.
+    // take(v, logit) for every token of this thread, -inf for one that may not come; LOADS of 16 bytes are under way at once.
     template <int LOADS = 1, class Take>
     DEVICE void each(Take take) const {
         constexpr int lanes = kLanes<SCALAR>;
@@ -148,13 +151,11 @@ struct Logits {
         for (int piece = threadIdx.x; piece < pieces; piece += kThreads) {
             const unsigned bits = allowed<lanes>(piece * lanes);
             float x[lanes];
-            unpack16<SCALAR>(load16(row + piece * lanes), x);  // whatever the bits: a branch would hold up the next load
+            unpack16<SCALAR>(load16(row + piece * lanes), x);
 #pragma unroll
-            for (int j = 0; j < lanes; j++)
-                if (bits >> j & 1) take(piece * lanes + j, x[j]);
+            for (int j = 0; j < lanes; j++) take(piece * lanes + j, bits >> j & 1 ? x[j] : never());
         }
-        for (int v = pieces * lanes + threadIdx.x; v < vocab; v += kThreads)
-            if (allowed<1>(v)) take(v, at(v));
+        for (int v = pieces * lanes + threadIdx.x; v < vocab; v += kThreads) take(v, allowed<1>(v) ? at(v) : never());
         for (int i = threadIdx.x; i < num_edits; i += kThreads) take(edits[i].id, at(edits[i].id) + edits[i].value);
     }
 };
@@ -206,6 +207,7 @@ struct Depths {
         __syncthreads();
         logits.each([&](int, float x) {
             const float depth = of(x);
+            if (depth > kDeepest) return;
             const Weight mass = Mass()(depth);
             atomicAdd(&shared.bins.counts[bin_of(depth)], 1);
             if (mass) atomicAdd(&shared.bins.masses[bin_of(depth)], mass);
@@ -252,7 +254,7 @@ struct Depths {
         if (shared.bins.counts[bin] <= kListed)
             logits.each([&](int, float x) {
                 const float depth = of(x);
-                if (bin_of(depth) == bin) shared.list[atomicAdd(&shared.num_listed, 1)] = depth;
+                if (bin_of(depth) == bin && depth <= kDeepest) shared.list[atomicAdd(&shared.num_listed, 1)] = depth;
             });
         __syncthreads();
     }
@@ -320,7 +322,7 @@ struct Depths {
         for (int i = 0; i < kThreads; i++) num_larger += shared.few.largest[i] > own;
         if (num_larger < top_k) atomicMax(&shared.deepest, __float_as_uint(of(own)));
         __syncthreads();
-        const unsigned deepest = shared.deepest;
+        const unsigned deepest = min(shared.deepest, __float_as_uint(kDeepest));
         logits.each<4>([&](int v, float x) {
             const float depth = of(x);
             if (__float_as_uint(depth) > deepest) return;
@@ -379,7 +381,7 @@ extern "C" __global__ __launch_bounds__(kThreads, 1) void choose_token(  // two 
     const Logits logits = {
         all_logits + blockIdx.x * stride, row.counts ? seen + counts : nullptr, outputs + counts,
         row.repetition, 1.f / row.repetition, row.presence, row.frequency, row.mask, row.edits, int(row.num_edits), vocab};
-    const Best nothing = {-__uint_as_float(kInfinityBits), vocab, false};
+    const Best nothing = {never(), vocab, false};
     Best best = nothing;
     logits.each<4>([&](int v, float x) { best.take(x, v); });
     const float own = best.value;
@@ -388,7 +390,7 @@ extern "C" __global__ __launch_bounds__(kThreads, 1) void choose_token(  // two 
     if (row.temperature > 0.f && is_any && !best.is_nan) {
         const Depths depths = {logits, best.value, 1.f / max(row.temperature, kLowestTemperature)};
         const bool are_listed = row.top_k < vocab && row.top_k <= kThreads && depths.list_best(shared, own, row.top_k);
-        float deepest = -row.log_min_p;
+        float deepest = min(-row.log_min_p, kDeepest);
         if (are_listed) deepest = min(deepest, depths.cut_listed(shared, row.top_k, row.top_p));
         else if (row.top_k < vocab || row.top_p < 1.f) deepest = min(deepest, depths.cut(shared, row.top_k, row.top_p));
         const unsigned low = unsigned(row.key_low), high = unsigned(row.key_high);
