@@ -86,7 +86,8 @@ class Fetcher:
                 return await self._read(response, headers.get(b"content-length"), index)
         except AddressRefusedError as error:
             raise self._refused(
-                f"{error}: must be a public address (vision.allow_private_addresses)",
+                f"{error}: must be a public address; whoever runs the server admits others by "
+                "vision.allow_private_addresses=true",
                 fault="address_refused",
                 index=index,
             ) from error
