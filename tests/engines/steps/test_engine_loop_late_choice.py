@@ -57,9 +57,11 @@ def random_request(dice: random.Random) -> tuple[list[int], dict[str, Any]]:
         {},
         {"max_batch_size": 2},
         {"num_pages": 14, "max_prefill_token_num": 16},
-        {"speculation": SpeculationOptions(num_tokens=4, match_tokens=2, max_sequences=3)},
+        {"speculation": SpeculationOptions(num_tokens=4, match_tokens=2, max_sequences=3, grammar_tokens=0)},
+        {"speculation": SpeculationOptions(num_tokens=0, match_tokens=2, max_sequences=3, grammar_tokens=4)},
+        {"speculation": SpeculationOptions(num_tokens=3, match_tokens=2, max_sequences=3, grammar_tokens=4)},
     ],
-    ids=["wide", "narrow", "short of pages", "proposing"],
+    ids=["wide", "narrow", "short of pages", "proposing", "proposing by grammars", "proposing by both"],
 )
 def test_answers_are_those_of_steps_in_turn(pixels: PixelFiles, changes: dict[str, Any]) -> None:
     dice = random.Random(5)
