@@ -4,7 +4,8 @@ import asyncio
 import os
 import re
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -33,6 +34,20 @@ def words(tiny_words: tuple[str, ...]) -> tuple[str, ...]:
 def server(words: tuple[str, ...]) -> Iterator[LiveServer]:
     with live_server(*words, "server.max_requests=6") as running:
         yield running
+
+
+@asynccontextmanager
+async def operated(
+    words: tuple[str, ...], tmp_path: Path
+) -> AsyncIterator[tuple[LiveServer, httpx.AsyncClient]]:
+    """Yield a server of several processes and its operator, each of whose requests is a connection."""
+    keys = tmp_path / "operators"
+    keys.write_text("operator\n")
+    with live_server(*words, f"server.admin_keys_file={keys}") as server:
+        async with client_of(server) as client:
+            client.headers.update({"authorization": "Bearer operator", "connection": "close"})
+            yield server, client
+        assert server.end() == 0
 
 
 async def test_requests_are_spread_and_whoever_is_asked_tells_the_sum(server: LiveServer) -> None:
@@ -127,55 +142,45 @@ async def test_a_latency_target_moves_the_places_of_all_processes(words: tuple[s
 async def test_what_an_operator_asks_one_process_holds_for_all(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    keys = tmp_path / "operators"
-    keys.write_text("operator\n")
-    with live_server(*words, f"server.admin_keys_file={keys}") as server:
-        async with client_of(server) as client:
-            client.headers.update({"authorization": "Bearer operator", "connection": "close"})
-            streams = [asyncio.create_task(reading(client)) for _ in range(4)]
-            await until(lambda: server.figure("deployer_sequences_running") == 4, "they did not start")
-            unknown = await client.post("/admin/abort", json={"id": "chatcmpl-0"})
-            assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "request_not_found")
-            drained = await client.post("/admin/drain")
-            assert drained.json() == {"draining": True, "in_flight": 4}
-            refused = await asyncio.gather(*(client.post(PATH, json=CHAT) for _ in range(6)))
-            assert {reply.json()["error"]["code"] for reply in refused} == {"shutting_down"}
-            assert {httpx.get(f"{server.url}/health").json()["status"] for _ in range(4)} == {"draining"}
-            for stream in streams:
-                stream.cancel()
-            await asyncio.gather(*streams, return_exceptions=True)
-            assert (await client.post("/admin/resume")).json()["draining"] is False
-            assert (await client.post("/admin/flush")).status_code == 200
-            replies = await asyncio.gather(*(client.post(PATH, json=CHAT) for _ in range(6)))
-            assert {reply.status_code for reply in replies} == {200}
-        assert server.end() == 0
+    async with operated(words, tmp_path) as (server, client):
+        streams = [asyncio.create_task(reading(client)) for _ in range(4)]
+        await until(lambda: server.figure("deployer_sequences_running") == 4, "they did not start")
+        unknown = await client.post("/admin/abort", json={"id": "chatcmpl-0"})
+        assert (unknown.status_code, unknown.json()["error"]["code"]) == (404, "request_not_found")
+        drained = await client.post("/admin/drain")
+        assert drained.json() == {"draining": True, "in_flight": 4}
+        refused = await asyncio.gather(*(client.post(PATH, json=CHAT) for _ in range(6)))
+        assert {reply.json()["error"]["code"] for reply in refused} == {"shutting_down"}
+        assert {httpx.get(f"{server.url}/health").json()["status"] for _ in range(4)} == {"draining"}
+        for stream in streams:
+            stream.cancel()
+        await asyncio.gather(*streams, return_exceptions=True)
+        assert (await client.post("/admin/resume")).json()["draining"] is False
+        assert (await client.post("/admin/flush")).status_code == 200
+        replies = await asyncio.gather(*(client.post(PATH, json=CHAT) for _ in range(6)))
+        assert {reply.status_code for reply in replies} == {200}
 
 
 async def test_an_operator_ends_a_request_whichever_process_has_it(
     words: tuple[str, ...], tmp_path: Path
 ) -> None:
-    keys = tmp_path / "operators"
-    keys.write_text("operator\n")
-    with live_server(*words, f"server.admin_keys_file={keys}") as server:
-        async with client_of(server) as client:
-            client.headers.update({"authorization": "Bearer operator", "connection": "close"})
-            told: set[str] = set()
+    async with operated(words, tmp_path) as (_, client):
+        told: set[str] = set()
 
-            async def stream() -> str:
-                text = ""
-                async with client.stream("POST", PATH, json=LONG) as reply:
-                    async for piece in reply.aiter_text():
-                        text += piece
-                        found = re.search(r'"id":"(chatcmpl-\w+)"', text)
-                        if found is not None:
-                            told.add(found[1])
-                return text
+        async def stream() -> str:
+            text = ""
+            async with client.stream("POST", PATH, json=LONG) as reply:
+                async for piece in reply.aiter_text():
+                    text += piece
+                    found = re.search(r'"id":"(chatcmpl-\w+)"', text)
+                    if found is not None:
+                        told.add(found[1])
+            return text
 
-            streams = [asyncio.create_task(stream()) for _ in range(4)]
-            await until(lambda: len(told) == 4, "they did not start")
-            for one in list(told):
-                ended = await client.post("/admin/abort", json={"id": one})
-                assert ended.json() == {"id": one, "sequences": 1}
-            ends = await asyncio.gather(*streams)
-            assert all('"code":"aborted"' in text and "[DONE]" not in text for text in ends)
-        assert server.end() == 0
+        streams = [asyncio.create_task(stream()) for _ in range(4)]
+        await until(lambda: len(told) == 4, "they did not start")
+        for one in list(told):
+            ended = await client.post("/admin/abort", json={"id": one})
+            assert ended.json() == {"id": one, "sequences": 1}
+        ends = await asyncio.gather(*streams)
+        assert all('"code":"aborted"' in text and "[DONE]" not in text for text in ends)

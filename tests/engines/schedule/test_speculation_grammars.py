@@ -1,0 +1,102 @@
+"""Tokens proposed by grammars: rows, masks, and how many of them a step has."""
+
+from typing import Any
+
+import pytest
+from proposing import REPEATS, decoding, proposing, rows
+from scheduling import scheduler
+from sequences import sequence
+
+from engines.options import MOST_GRAMMAR_ROWS
+from engines.schedule.sequence import Sequence
+
+
+class Likely:
+    """A grammar that proposes the same tokens at any place, and lets any come."""
+
+    def __init__(self, *tokens: int) -> None:
+        self.tokens = tokens
+        self.asked: list[tuple[list[int], int]] = []
+
+    def likely_behind(self, outputs: list[int], most: int) -> list[tuple[int, bytes]]:
+        self.asked.append((outputs, most))
+        return [(token, bytes([token])) for token in self.tokens[:most]]
+
+    def awaits_likely(self, num_outputs: int) -> bool:
+        return bool(self.tokens)
+
+    def masks_behind(self, outputs: list[int], proposed: list[int]) -> list[bytes]:
+        return [b"" for _ in proposed]
+
+
+GRAMMARS = {"num_tokens": 0, "grammar_tokens": 3, "max_batch_size": 80}
+
+
+def formed(*tokens: int, prompt: list[int] | None = None, **how: Any) -> Sequence:
+    one = sequence(prompt or [8, 9], **how)
+    one.grammar = Likely(*tokens)  # type: ignore[assignment]
+    return one
+
+
+def test_what_a_grammar_proposes_is_a_row_each_with_the_mask_of_its_place() -> None:
+    one = formed(4, 5, 6, 7)
+    plan = decoding(proposing(**GRAMMARS), one, sequence([8, 9]))
+    assert rows(plan) == [(2, None), (3, 4), (4, 5), (5, 6), (2, None)]
+    assert [chunk.mask for chunk in plan.chunks] == [None, b"\4", b"\5", b"\6", None]
+    assert one.grammar.asked == [([3], 3)]  # type: ignore[union-attr]
+
+
+def test_a_grammar_goes_before_the_own_text_which_has_the_rest() -> None:
+    grammars = formed(9, prompt=REPEATS), formed(prompt=REPEATS)
+    plan = decoding(proposing(grammar_tokens=1, max_batch_size=80), *grammars)
+    assert rows(plan) == [(7, None), (8, 9), (7, None), (8, 4), (9, 5), (10, 1)]
+
+
+def test_only_proposals_from_a_text_teach_its_proposer() -> None:
+    engine, one, other = (
+        proposing(grammar_tokens=1, max_batch_size=80),
+        formed(9, prompt=REPEATS),
+        sequence(REPEATS),
+    )
+    plan = decoding(engine, one, other)
+    engine.commit(plan, [9, 1, 4, 5, 1, 2])
+    assert one.proposer is None and other.proposer is not None
+    assert (engine.speculation.num_proposed, engine.speculation.num_accepted) == (4, 4)
+
+
+@pytest.mark.parametrize(
+    ("num", "tokens", "proposed"),
+    [(8, 1, 1), (24, 1, 0), (24, 3, 3), (40, 3, 0), (62, 3, 0), (64, 3, 0)],
+)
+def test_a_step_of_many_has_the_tokens_of_grammars_where_they_are_enough(
+    num: int, tokens: int, proposed: int
+) -> None:
+    sequences = [formed(*range(tokens)), *(sequence([8, 9]) for _ in range(num - 1))]
+    assert decoding(proposing(**GRAMMARS), *sequences).num_proposed == proposed
+
+
+def test_a_step_has_no_more_rows_of_grammars_than_weights_are_read_for_at_once() -> None:
+    plan = decoding(proposing(**GRAMMARS), *(formed(4, 5, 6) for _ in range(20)))
+    assert len(plan.chunks) == MOST_GRAMMAR_ROWS
+    plan = decoding(proposing(**GRAMMARS | {"max_batch_size": 6}), formed(4, 5, 6), formed(4, 5, 6))
+    assert rows(plan) == [(2, None), (3, 4), (4, 5), (5, 6), (2, None), (3, 4)]
+
+
+@pytest.mark.parametrize("how", [{"repetition_penalty": 1.1}, {"max_new_tokens": 2}])
+def test_no_grammar_is_asked_for_what_may_not_be_proposed(how: dict[str, Any]) -> None:
+    one = formed(4, 5, **how)
+    assert decoding(proposing(**GRAMMARS), one).num_proposed == 0
+    assert one.grammar.asked == []  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("num", "waits"), [(1, True), (50, True), (57, False)])
+def test_a_step_waits_for_sequences_with_grammars_while_they_may_pay(num: int, waits: bool) -> None:
+    engine = proposing(**GRAMMARS | {"max_prefill_token_num": 512, "num_pages": 256})
+    for one in (formed(4), *(sequence([8, 9]) for _ in range(num - 1))):
+        engine.add(one)
+    plan = engine.schedule(0.0)
+    assert plan is not None and engine.speculation.waits_for(plan) is waits
+    assert not scheduler(max_batch_size=80).speculation.waits_for(plan)
+    for chunk in plan.chunks:
+        chunk.sequence.grammar = Likely()  # type: ignore[assignment]
+    assert not engine.speculation.waits_for(plan)  # none was likely of late
