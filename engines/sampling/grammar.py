@@ -73,6 +73,10 @@ class Grammars:
         if self._vocabulary is not None:
             self._begun(grammar)
 
+    def is_begun(self, grammar: str) -> bool:
+        """Whether it is being compiled or is kept compiled."""
+        return grammar in self._compiled
+
     def is_compiled(self, grammar: str) -> bool:
         """Whether `open` would answer at once."""
         if self._vocabulary is None:

@@ -33,17 +33,19 @@ class GrammarGate:
         for order in arrived:
             if isinstance(order, Submit) and (grammar := order.sampling.grammar) is not None:
                 self._waiting[order.request_id] = (order, grammar)
-                if not self._grammars.is_compiled(grammar):
-                    through.append(Compile(grammar=grammar))
             elif isinstance(order, Abort) and order.request_id in self._waiting:
                 answers.append(_aborted(self._waiting.pop(order.request_id)[0]))
             else:
                 through.append(order)
+        new: dict[str, Order] = {}
         for name, (submit, grammar) in tuple(self._waiting.items()):
             if self._grammars.is_compiled(grammar):
                 del self._waiting[name]
                 through.append(submit)
-        return through, answers
+            elif not self._grammars.is_begun(grammar):  # or it was, and had to give way to others since
+                new[grammar] = Compile(grammar=grammar)
+        # Behind the requests: a grammar that is begun may take the place of one that these still open.
+        return [*through, *new.values()], answers
 
     def fail_all(self, message: str) -> list[Reply]:
         """End all that wait with an engine error."""

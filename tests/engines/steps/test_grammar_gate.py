@@ -8,7 +8,7 @@ from printable import END_ID, PRINTABLE
 from sequences import sampling
 
 from engines.messages import Abort, Compile, Done, Failed, Flush, Order, Submit
-from engines.sampling.grammar import Grammars
+from engines.sampling.grammar import KEPT, Grammars
 from engines.steps.grammar_gate import GrammarGate
 
 AB = llguidance.grammar_from("regex", "ab")
@@ -48,7 +48,7 @@ def wait(grammars: Grammars, gate: GrammarGate) -> list[str]:
 def test_a_request_waits_for_its_grammar_and_for_no_other(grammars: Grammars, grammar: str) -> None:
     gate = GrammarGate(grammars)
     through, answers = gate.let_through([request("held", grammar), request("free"), Flush()])
-    assert through == [Compile(grammar=grammar), request("free"), Flush()] and answers == []
+    assert through == [request("free"), Flush(), Compile(grammar=grammar)] and answers == []
     assert not gate.is_empty
     take(grammars, through)
     assert wait(grammars, gate) == ["held"]
@@ -62,6 +62,33 @@ def test_a_grammar_that_is_compiled_holds_nothing_up(grammars: Grammars) -> None
         [request("one", AB), request("two", AB)],
         [],
     )
+
+
+def test_several_requests_wait_for_one_grammar_that_is_compiled_once(grammars: Grammars) -> None:
+    gate = GrammarGate(grammars)
+    through, _ = gate.let_through([request("one", AB), request("two", AB)])
+    assert through == [Compile(grammar=AB)]
+    take(grammars, through)
+    assert wait(grammars, gate) == ["one", "two"]
+
+
+def test_a_grammar_that_was_forgotten_before_its_request_came_through_is_compiled_again(
+    grammars: Grammars,
+) -> None:
+    gate = GrammarGate(grammars)
+    patterns = [llguidance.grammar_from("regex", f"a{number}") for number in range(KEPT + 1)]
+    (first, *others), _ = gate.let_through([request(pattern, pattern) for pattern in patterns])
+    take(grammars, [first])
+    until = time.monotonic() + 20
+    while not grammars.is_compiled(patterns[0]):
+        assert time.monotonic() < until
+        time.sleep(0.001)
+    take(grammars, others)
+    assert not grammars.is_compiled(patterns[0])  # it was the oldest that was done
+    names: list[str] = []
+    while len(names) < len(patterns):
+        names += wait(grammars, gate)
+    assert sorted(names) == sorted(patterns) and gate.is_empty
 
 
 def test_a_request_that_is_aborted_while_it_waits_is_answered(grammars: Grammars) -> None:
