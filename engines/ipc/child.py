@@ -46,26 +46,26 @@ class EngineChild:
     @classmethod
     async def spawn(cls, command: Sequence[str]) -> "EngineChild":
         """Start `command --connect <endpoint> --parent <pid>` with a fresh socket; raises EngineError."""
-        folder = OwnedFolder(Path(tempfile.gettempdir()), "vlm-engine-")
-        context = zmq.asyncio.Context()
-        socket = context.socket(zmq.PAIR)
-        socket.set_hwm(0)
-        socket.setsockopt(zmq.LINGER, 0)
-        endpoint = f"{SCHEME}{folder.path}/socket"
         try:
-            socket.bind(endpoint)
-            # A session of its own: Ctrl-C reaches the front end alone, which drains and then stops the
-            # engine.
-            process = await asyncio.create_subprocess_exec(
-                *command, "--connect", endpoint, "--parent", str(os.getpid()), start_new_session=True
-            )
-        except BaseException as error:
-            socket.close()
-            context.term()
-            folder.close()
-            if isinstance(error, OSError):
-                raise EngineError(f"the engine process cannot be started: {error}") from error
-            raise
+            with contextlib.ExitStack() as undo:
+                folder = OwnedFolder(Path(tempfile.gettempdir()), "vlm-engine-")
+                undo.callback(folder.close)
+                endpoint = _endpoint(folder.path / "socket")
+                context = zmq.asyncio.Context()
+                undo.callback(context.term)
+                socket = context.socket(zmq.PAIR)
+                undo.callback(socket.close)
+                socket.set_hwm(0)
+                socket.setsockopt(zmq.LINGER, 0)
+                socket.bind(endpoint)
+                # A session of its own: Ctrl-C reaches the front end alone, which drains and then stops the
+                # engine.
+                process = await asyncio.create_subprocess_exec(
+                    *command, "--connect", endpoint, "--parent", str(os.getpid()), start_new_session=True
+                )
+                undo.pop_all()
+        except (OSError, zmq.ZMQError) as error:
+            raise EngineError(f"the engine process cannot be started: {error}") from error
         return cls(process, context, socket, folder, endpoint)
 
     @property
@@ -131,3 +131,14 @@ class EngineChild:
     def _death(self, code: int) -> str:
         why = last_words(self._endpoint)
         return manner_of_death(code) + (f": {why}" if why else "")
+
+
+def _endpoint(path: Path) -> str:
+    """Return the address of a socket in the file system; raises EngineError for a path that none can have."""
+    num_bytes = len(os.fsencode(path))
+    if num_bytes > zmq.IPC_PATH_MAX_LEN:
+        raise EngineError(
+            f"the engine's socket `{path}` has {num_bytes} bytes: a socket's path has at most "
+            f"{zmq.IPC_PATH_MAX_LEN} bytes; set TMPDIR to a shorter folder"
+        )
+    return f"{SCHEME}{path}"

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -164,6 +165,28 @@ async def test_a_process_that_ends_at_once_is_told() -> None:
     )
     with pytest.raises(EngineError, match="ended with code 3"):
         await engine.start()
+
+
+async def test_a_temporary_folder_too_deep_for_a_socket_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("x" * 100)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    with pytest.raises(EngineError, match=r"at most 107 bytes; set TMPDIR to a shorter folder"):
+        await client().start()
+    assert list(deep.glob("vlm-engine-*")) == []
+
+
+async def test_a_restart_that_finds_no_temporary_folder_counts_as_a_death(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running(max_restarts=2) as engine:
+        assert engine.pid is not None
+        monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+        os.kill(engine.pid, signal.SIGKILL)
+        await wait_until(lambda: engine.state == "dead")
+        assert engine.fault is not None and "/nowhere" in engine.fault
 
 
 async def test_a_command_that_does_not_exist_is_told() -> None:
