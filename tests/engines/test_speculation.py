@@ -10,19 +10,17 @@ from typing import Any
 
 import pytest
 import torch
+from leads import TIES, first_difference, lead
 from loop_engine import LoopEngine
 from small_decoder import SMALL
 
 from engines.ipc.pixel_files import PixelFiles
 from engines.network_loaders import load_random
 from engines.options import SpeculationOptions
-from engines.sampling.noise import gumbel_noise, noise_key
 
 VOCAB, NUM_PROMPTS, NEW_TOKENS = 16, 16, 48
 SPEC = replace(SMALL, decoder=replace(SMALL.decoder, vocab=VOCAB, num_heads=8, num_kv_heads=2, head_dim=64))
 HOW = SpeculationOptions(num_tokens=7, match_tokens=2, max_sequences=4, grammar_tokens=0)
-# Differences of log-probabilities: float32; bf16 with logits of up to 8, which are 2^-5 apart.
-TIES = {"cpu": 1e-3, "cuda": 0.25}
 ON_GPU = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
@@ -64,16 +62,6 @@ def ask(one: LoopEngine, temperature: float) -> list[str]:
     return names
 
 
-def lead(one: LoopEngine, name: str, place: int, other: int, *, seed: int, temperature: float) -> float:
-    """How much better the token at a place was than another, in log-probability, its noise included."""
-    found = one.logprobs[name][place]
-    score = dict(zip(found.top_ids, found.top_logprobs, strict=True))
-    if temperature:
-        noise = gumbel_noise(torch.tensor([noise_key(seed, place)]), VOCAB)[0] * temperature
-        score = {token: logprob + float(noise[token]) for token, logprob in score.items()}
-    return score[one.tokens[name][place]] - score[other]
-
-
 @pytest.mark.parametrize(
     ("device", "format"),
     [
@@ -88,11 +76,10 @@ def test_answers_part_at_ties_alone(pixels: PixelFiles, device: str, format: str
     for temperature in (0.0, 1.0):
         names = zip(ask(plain, temperature), ask(proposing, temperature), prompts(), strict=True)
         for wanted, found, prompt in names:
-            pairs = list(zip(plain.tokens[wanted], proposing.tokens[found], strict=True))
-            place = next((i for i, (mine, theirs) in enumerate(pairs) if mine != theirs), None)
+            place = first_difference(plain.tokens[wanted], proposing.tokens[found])
             if place is not None:
                 parted += 1
-                other, seed = pairs[place][1], len(prompt)
+                other, seed = proposing.tokens[found][place], len(prompt)
                 assert lead(plain, wanted, place, other, seed=seed, temperature=temperature) < TIES[device]
     before, after = plain.loop.stats(), proposing.loop.stats()
     print(
