@@ -1,6 +1,7 @@
 """Cases of the three attention kernels."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch.nn.functional as F
@@ -19,11 +20,13 @@ from engines.turbomind.bench.table import Row
 from engines.turbomind.bench.timing import num_sets, random, time_us
 from engines.turbomind.gpu import Gpu
 from engines.turbomind.ops.attention_decode import attention_decode
+from engines.turbomind.ops.attention_full import CUTS as FULL_CUTS
 from engines.turbomind.ops.attention_full import attention_full
+from engines.turbomind.ops.attention_prefill import CUTS as PREFILL_CUTS
 from engines.turbomind.ops.attention_prefill import attention_prefill
 from engines.turbomind.ops.attention_prefill_codes import attention_prefill_codes
 from engines.turbomind.ops.decode_shape import DecodeShape
-from engines.turbomind.ops.flash_shape import FlashShape
+from engines.turbomind.ops.flash_shape import FlashShape, flash_shape
 
 PAGE_TOKENS = 64
 FORMATS: tuple[KvFormat, ...] = ("none", "bf12", "int8", "fp8", "int4")
@@ -32,6 +35,9 @@ DECODES = (*((num_seqs, 1088) for num_seqs in (1, 8, 32, 64, 128, 256)), *LONG)
 PREFILLS = ((1, 512, 0), (1, 2048, 0), (4, 2048, 0), (1, 8192, 0), (1, 512, 2048), (16, 64, 1024))
 CODE_PREFILLS = ((1, 2048, 0), (4, 2048, 0), (1, 512, 8192), (1, 64, 8192), (16, 64, 1024))
 TILES = (1, 8, 32)
+TOWER_DIM = 64
+# Shared memory of compute capability 8.0: CUDA C++ Programming Guide, "Technical Specifications".
+A100 = {"bytes_per_block": 166912, "bytes_per_sm": 167936}
 
 
 def decodes(gpu: Gpu, shape: DecodeShape | None = None) -> Iterator[Row]:
@@ -110,13 +116,21 @@ def prefills_of_codes(gpu: Gpu) -> Iterator[Row]:
 def fulls(gpu: Gpu, shape: FlashShape | None = None) -> Iterator[Row]:
     """Yield the vision tower's: 1,025 tokens a tile, 16 heads of 64."""
     for tiles in TILES:
-        q, k, v = random(tiles, 1025, 3, 16, 64).unbind(2)
+        q, k, v = random(tiles, 1025, 3, 16, TOWER_DIM).unbind(2)
         dense_q, dense_k, dense_v = (x.transpose(1, 2).contiguous() for x in (q, k, v))
         yield Row(
             op="attention_full",
             shape=f"{tiles} x 1025, 16x64",
             us=time_us([partial(attention_full, gpu, q, k, v, scale=0.125, shape=shape)] * 4),
             num_bytes=4 * q.numel() * 2,
-            num_flops=tiles * 16 * 1025**2 * 64 * 4,
+            num_flops=tiles * 16 * 1025**2 * TOWER_DIM * 4,
             torch_us=time_us([partial(F.scaled_dot_product_attention, dense_q, dense_k, dense_v)] * 4),
         )
+
+
+def before_hopper(gpu: Gpu) -> Iterator[Row]:
+    """Yield prompts and tiles by the kernels of GPUs before Hopper, as they are cut for an A100."""
+    prompts = prefills(gpu, flash_shape(PREFILL_CUTS, DIM, **A100))
+    tiles = fulls(gpu, flash_shape(FULL_CUTS, TOWER_DIM, **A100))
+    for row in (*prompts, *tiles):
+        yield replace(row, op=f"{row.op} sm_80")

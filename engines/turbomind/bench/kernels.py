@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 
-from engines.turbomind.bench.attention import decodes, fulls, prefills, prefills_of_codes
+from engines.turbomind.bench.attention import before_hopper, decodes, fulls, prefills, prefills_of_codes
 from engines.turbomind.bench.choice import choices
 from engines.turbomind.bench.codes import codes, unpacked
 from engines.turbomind.bench.elementwise import activations, norms, ropes
@@ -17,6 +17,7 @@ from engines.turbomind.bench.linear import linears
 from engines.turbomind.bench.many_rows import gated_tiles, tower_products
 from engines.turbomind.bench.packed_linears import packed_linears
 from engines.turbomind.bench.pictures import patches, photos
+from engines.turbomind.bench.step_rows import steps
 from engines.turbomind.bench.table import Ceilings, Row, heading, line
 from engines.turbomind.bench.timing import copy_ceiling_gbps, matmul_ceiling_tflops
 from engines.turbomind.gpu import Gpu
@@ -30,6 +31,7 @@ FAMILIES: dict[str, Callable[[Gpu], Iterator[Row]]] = {
     "attention_prefill": prefills,
     "attention_prefill_codes": prefills_of_codes,
     "attention_full": fulls,
+    "attention_before_hopper": before_hopper,
     "linear_skinny": linears,
     "linear_packed": packed_linears,
     "linear_tiles": gated_tiles,
@@ -39,6 +41,7 @@ FAMILIES: dict[str, Callable[[Gpu], Iterator[Row]]] = {
     "codes": codes,
     "dequantize": unpacked,
     "choose_token": choices,
+    "step_rows": steps,
 }
 
 
