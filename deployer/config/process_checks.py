@@ -10,12 +10,6 @@ def processes_share_what_they_serve(config: DeployConfig) -> Complaints:
     if server.processes == 1:
         return
     several = f"server.processes={server.processes}"
-    if server.max_stored_bytes:
-        yield (
-            "server.max_stored_bytes",
-            f"responses are kept in the memory of the process that made them, and with {several} another may "
-            "be asked for them; set it to 0, or use server.processes=1",
-        )
     if server.grpc_port is not None:
         rule = "the port of gRPC is served by one process"
         yield "server.grpc_port", f"{rule}; set it to null, or use server.processes=1"

@@ -7,8 +7,8 @@ from deployer.config.adapters import adapters_of
 from deployer.generation.deployment import Deployment
 from deployer.recipes.running import describe
 from deployer.serve.admission import Admission
+from deployer.serve.kept_responses import KeptResponses
 from deployer.serve.pricing import Pricing
-from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 from deployer.serve.starting import Starting
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
@@ -22,9 +22,13 @@ def service_of(
     starting: Starting,
     deployment: Deployment,
     *,
+    responses: KeptResponses | None = None,
     end_anywhere: Callable[[str], Awaitable[int]] | None = None,
 ) -> Service:
-    """Return what the routes of a started deployment share; `end_anywhere` as in `Service`."""
+    """Return what the routes of a started deployment share.
+
+    `responses`: None keeps them in this process. `end_anywhere` as in `Service`.
+    """
     config = deployment.config
     assert deployment.engine.ready is not None, "a started engine has said what it got"
     return Service(
@@ -39,7 +43,7 @@ def service_of(
         sampling=config.sampling,
         server=starting.config.server,
         vision=config.vision,
-        responses=ResponseStore(starting.config.server.max_stored_bytes),
+        responses=responses or KeptResponses.here(starting.config.server.max_stored_bytes),
         pricing=Pricing.of(config, deployment.model.spec, deployment.engine.ready),
         running_as=describe(deployment),
         end_anywhere=end_anywhere,

@@ -20,7 +20,6 @@ from deployer.serve.request_record import RequestRecord
 from deployer.serve.response_object import end_response, new_response
 from deployer.serve.response_output import Event, ResponseOutput
 from deployer.serve.response_request import NAMES, items_to_messages
-from deployer.serve.response_store import StoredResponse
 from deployer.serve.response_types import CallItem, MessageItem, ResponseBody
 from deployer.serve.service import Service
 from deployer.serve.tool_answers import was_cut
@@ -120,7 +119,7 @@ class ResponseRun:
             yield event
         end_response(self.response, self.record, output=self.output.items, is_complete=is_complete)
         if self.is_stored:
-            self._store()
+            await self._store()
 
     def _grow(self, piece: Piece) -> Iterator[Event]:
         logprobs = chat_logprobs(self.service.prompts.tokenizer, [piece])["content"] if piece.logprobs else []
@@ -135,16 +134,14 @@ class ResponseRun:
             for call in delta.calls:
                 yield from self.output.call(call)
 
-    def _store(self) -> None:
+    async def _store(self) -> None:
         has_instructions = self.body.instructions is not None
         asked = self.asked.messages[1:] if has_instructions else self.asked.messages
-        self.service.responses.put(
-            StoredResponse.of(
-                owner=self.record.owner,
-                response=self.response,
-                input_items=list(_input_items(self.body)),
-                messages=[*asked, *_answered(self.output.items)],
-            )
+        await self.service.responses.put(
+            self.response,
+            owner=self.record.owner,
+            input_items=list(_input_items(self.body)),
+            messages=[*asked, *_answered(self.output.items)],
         )
 
 

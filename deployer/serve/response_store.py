@@ -1,48 +1,48 @@
-"""Responses that are kept for `previous_response_id` and GET: in memory, the longest unused go first."""
+"""Responses that are kept for `previous_response_id` and GET: in memory, the longest unused go first.
+
+One process of a server holds them all. It reads nothing of them: they are JSON when they come, and stay it.
+Routes ask for them through `kept_responses.py`, in this process or another.
+"""
 
 from collections import OrderedDict
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import msgspec
 
-from deployer.serve.api_errors import ApiError, ApiFault
-from deployer.serve.message_types import Message
+ResponsePart = Literal["response", "input_items", "messages"]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class StoredResponse:
-    """One response, and the conversation up to its end. Pictures are kept as they were sent."""
+class StoredResponse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """One response to keep, and the conversation up to its end. Pictures are kept as they were sent."""
 
+    id: str
     owner: str | None  # which API key asked; None where there are no keys
-    response: dict[str, Any]
-    input_items: Sequence[dict[str, Any]]
-    messages: Sequence[Message]  # without instructions: they are of one response alone
-    num_bytes: int
+    response: bytes  # JSON, as the next two
+    input_items: bytes
+    messages: bytes  # without instructions: they are of one response alone
 
-    @classmethod
-    def of(
-        cls,
-        *,
-        owner: str | None,
-        response: dict[str, Any],
-        input_items: Sequence[dict[str, Any]],
-        messages: Sequence[Message],
-    ) -> "StoredResponse":
-        """Return the value with its size counted, as JSON."""
-        sizes = (
-            len(msgspec.json.encode(response)),
-            len(msgspec.json.encode(input_items)),
-            *(len(message.model_dump_json()) for message in messages),
-        )
-        return cls(
-            owner=owner,
-            response=response,
-            input_items=input_items,
-            messages=messages,
-            num_bytes=sum(sizes),
-        )
+    @property
+    def num_bytes(self) -> int:
+        """What it takes of the room."""
+        return len(self.response) + len(self.input_items) + len(self.messages)
+
+
+class ReadResponse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What is wanted of a response that the same key asked for."""
+
+    id: str
+    owner: str | None
+    part: ResponsePart
+
+
+class ForgetResponse(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A response of this key that is to be forgotten."""
+
+    id: str
+    owner: str | None
+
+
+StoreAsk = StoredResponse | ReadResponse | ForgetResponse
 
 
 class ResponseStore:
@@ -53,34 +53,32 @@ class ResponseStore:
         self.num_bytes = 0
         self._kept: OrderedDict[str, StoredResponse] = OrderedDict()
 
-    def put(self, stored: StoredResponse) -> None:
-        """Keep a response; one that is larger than all the room is not kept."""
+    def take(self, ask: StoreAsk) -> bytes | None:
+        """Do what is asked: the part of a response that is read, else nothing; None: it is not here."""
+        if isinstance(ask, StoredResponse):
+            return self._put(ask)
+        found = self._kept.get(ask.id)
+        if found is None or found.owner != ask.owner:
+            return None
+        if isinstance(ask, ForgetResponse):
+            self.num_bytes -= self._kept.pop(ask.id).num_bytes
+            return b""
+        self._kept.move_to_end(ask.id)
+        match ask.part:
+            case "response":
+                return found.response
+            case "input_items":
+                return found.input_items
+            case "messages":
+                return found.messages
+
+    def _put(self, stored: StoredResponse) -> bytes | None:
+        """Keep a response, whose id is new; one that is larger than all the room is not kept."""
         if stored.num_bytes > self.max_bytes:
-            return
-        self._kept[stored.response["id"]] = stored
+            return None
+        self._kept[stored.id] = stored
         self.num_bytes += stored.num_bytes
         while self.num_bytes > self.max_bytes:
             _, oldest = self._kept.popitem(last=False)
             self.num_bytes -= oldest.num_bytes
-
-    def get(self, response_id: str, *, owner: str | None) -> StoredResponse:
-        """Return a response that the same key asked for. Raises ApiError 404."""
-        found = self._kept.get(response_id)
-        if found is None or found.owner != owner:
-            raise self._unknown(response_id)
-        self._kept.move_to_end(response_id)
-        return found
-
-    def delete(self, response_id: str, *, owner: str | None) -> None:
-        """Forget a response. Raises ApiError 404."""
-        self.num_bytes -= self.get(response_id, owner=owner).num_bytes
-        del self._kept[response_id]
-
-    def _unknown(self, response_id: str) -> ApiError:
-        rule = (
-            "responses are not kept here (server.max_stored_bytes=0)"
-            if self.max_bytes == 0
-            else f"the last {self.max_bytes} bytes are kept while the server runs (server.max_stored_bytes)"
-        )
-        message = f"response `{response_id}` is not stored: {rule}; send the conversation as `input`"
-        return ApiError(ApiFault(status=404, message=message, code="response_not_found", param="response_id"))
+        return b""

@@ -17,11 +17,11 @@ from deployer.recipes.running import Running
 from deployer.serve.admission import Admission
 from deployer.serve.api_errors import ApiError, ApiFault
 from deployer.serve.comeback import retry_after_s
+from deployer.serve.kept_responses import KeptResponses
 from deployer.serve.metrics import Metrics
 from deployer.serve.openai_types import SamplingBody
 from deployer.serve.pricing import Pricing
 from deployer.serve.request_record import RequestRecord
-from deployer.serve.response_store import ResponseStore
 from deployer.serve.tracing import Tracing
 from engines.engine import Engine
 
@@ -45,7 +45,7 @@ class Service:
     vision: VisionConfig
     pricing: Pricing | None  # None: no hardware option describes this device
     running_as: Running  # what GET /v1/deployment answers
-    responses: ResponseStore
+    responses: KeptResponses
     # Ends a request of whichever process has it, returns how many sequences; None: this one has all requests.
     end_anywhere: Callable[[str], Awaitable[int]] | None = None
     running: RunningSequences = field(default_factory=RunningSequences)

@@ -28,9 +28,9 @@ from deployer.generation.open_model import open_model
 from deployer.prompt.assemble import PromptBuilder
 from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
+from deployer.serve.kept_responses import KeptResponses
 from deployer.serve.listen import http_server
 from deployer.serve.metrics import Metrics
-from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 from deployer.table import print_table
 from engines.messages import Reply, Submit
@@ -101,7 +101,7 @@ async def cost_us(
         metrics=Metrics(engine=engine, admission=admission), model_name="pocket_vl", adapters=(),
         tracing=None, created=1,
         sampling=config.sampling, server=config.server, vision=config.vision, pricing=None,
-        responses=ResponseStore(config.server.max_stored_bytes), running_as=RUNNING,
+        responses=KeptResponses.here(config.server.max_stored_bytes), running_as=RUNNING,
     )  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = http_server(create_app(service), config.server)

@@ -81,7 +81,7 @@ def main(words: Sequence[str]) -> None:
     found: dict[int, list[Rate]] = {}
     with _asking() as askers:
         for count in PROCESSES:
-            several = (f"server.processes={count}", "server.max_stored_bytes=0", "server.max_requests=1024")
+            several = (f"server.processes={count}", "server.max_requests=1024")
             with live_server(*words, *several, environment={"OMP_NUM_THREADS": ""}) as server:
                 found[count] = []
                 for place, load in enumerate(LOADS):

@@ -16,10 +16,10 @@ from deployer.prompt.tool_format import tool_formats
 from deployer.serve.admission import Admission
 from deployer.serve.app import create_app
 from deployer.serve.class_places import ClassPlaces
+from deployer.serve.kept_responses import KeptResponses
 from deployer.serve.latency_limit import LatencyLimit
 from deployer.serve.listen import HttpServer, bind, http_server, url_of
 from deployer.serve.metrics import Metrics
-from deployer.serve.response_store import ResponseStore
 from deployer.serve.service import Service
 from deployer.serve.tracing import Tracing
 
@@ -34,7 +34,7 @@ def make_service(
         metrics=Metrics(engine=engine, admission=admission), tracing=tracing, model_name="tiny",
         adapters=adapters, created=1,
         sampling=SAMPLING, server=config, vision=VISION, pricing=None,
-        responses=ResponseStore(config.max_stored_bytes), running_as=RUNNING,
+        responses=KeptResponses.here(config.max_stored_bytes), running_as=RUNNING,
     )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ CHAT: dict[str, Any] = {
 }  # fmt: skip
 LONG: dict[str, Any] = {**CHAT, "max_tokens": 1500, "stream": True}
 PATH = "/v1/chat/completions"
-SEVERAL = ("server.processes=2", "server.max_stored_bytes=0")
+SEVERAL = ("server.processes=2",)
 
 
 def client_of(server: LiveServer) -> httpx.AsyncClient:

@@ -26,10 +26,12 @@ from deployer.serve.fronts.messages import (
     RequestEnded,
     RequestEnds,
     RequestToEnd,
+    StoreAnswer,
     encode,
 )
 from deployer.serve.fronts.relay import Relay
 from deployer.serve.fronts.shared_places import CLOSED, SharedPlaces
+from deployer.serve.response_store import ForgetResponse, ReadResponse, ResponseStore, StoredResponse
 from engines.ipc.supervised import SupervisedEngine
 from engines.messages import Abort, Flush, Reply, Submit
 
@@ -51,14 +53,16 @@ class Crew:
         starts: Sequence[FrontStart],
         places: SharedPlaces,
         *,
+        responses: ResponseStore,
         latency: ParentLatency | None = None,
         command: Sequence[str] = FRONT_COMMAND,
         silence_s: float = SILENCE_S,
     ) -> None:
         """`starts`: the first message of each front; one that beats not for `silence_s` is ended.
 
-        `latency`: None where no target bounds the places.
+        `responses`: those that all fronts keep. `latency`: None where no target bounds the places.
         """
+        self._responses = responses
         self._latency = latency
         self._starts = starts
         self._command = command
@@ -215,6 +219,8 @@ class Crew:
                 self._latency.take(message)
             case RequestToEnd():
                 self._end_request(child, message.completion)
+            case StoredResponse() | ReadResponse() | ForgetResponse():
+                child.tell(StoreAnswer(part=self._responses.take(message)))
             case Listening():
                 child.is_listening = True
             case Answering():

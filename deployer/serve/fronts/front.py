@@ -44,15 +44,18 @@ from deployer.serve.fronts.messages import (
     Replies,
     RequestEnds,
     RequestToEnd,
+    StoreAnswer,
     decode_to_front,
     encode,
 )
 from deployer.serve.fronts.shared_figures import SharedFigures
 from deployer.serve.fronts.shared_places import SharedPlaces, places_of
+from deployer.serve.kept_responses import KeptResponses
 from deployer.serve.latency_limit import has_target
 from deployer.serve.listen import http_server
 from deployer.serve.logs import set_up_logs
 from deployer.serve.open_files import allow_open_files
+from deployer.serve.response_store import StoreAsk
 from deployer.serve.service import Service
 from deployer.serve.starting import Front, Starting, create_starting_app
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
@@ -75,6 +78,7 @@ class Parent:
         self.service: Service | None = None  # None: the front does not answer yet
         self._channel: Channel | None = None
         self._asked: deque[asyncio.Future[int]] = deque()  # how many sequences end, the oldest question first
+        self._asked_store: deque[asyncio.Future[bytes | None]] = deque()  # likewise
 
     async def listen(self, end: socket.socket) -> None:
         """Hear messages from now on."""
@@ -92,6 +96,13 @@ class Parent:
         self.tell(RequestToEnd(completion=completion))
         return await answer
 
+    async def ask_store(self, ask: StoreAsk) -> bytes | None:
+        """Have the parent's store of responses do something (`ResponseStore.take`)."""
+        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
+        self._asked_store.append(answer)
+        self.tell(ask)
+        return await answer
+
     def _take(self, frame: bytes) -> None:
         match message := decode_to_front(frame):
             case Replies():
@@ -107,6 +118,10 @@ class Parent:
                 answer = self._asked.popleft()
                 if not answer.done():  # else who asked has left
                     answer.set_result(message.num_sequences)
+            case StoreAnswer():
+                stored = self._asked_store.popleft()
+                if not stored.done():  # likewise
+                    stored.set_result(message.part)
             case FrontStart():
                 self.start.set_result(message)
 
@@ -169,8 +184,11 @@ async def _serve(
             deployment = Deployment.around(await unless(signals.first, opening.result()), parent.engine)
             await unless(signals.first, parent.engine_is_ready.wait())
             ready = await deployment.start()
+            responses = KeptResponses(config.server.max_stored_bytes, parent.ask_store)
             service = when_nobody_asks.enter_context(
-                closing(service_of(starting, deployment, end_anywhere=parent.end_request))
+                closing(
+                    service_of(starting, deployment, responses=responses, end_anywhere=parent.end_request)
+                )
             )
             parent.service = service
             watch_limits(service, device=ready.device)

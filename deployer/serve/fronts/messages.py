@@ -1,8 +1,9 @@
 """What the parent of a server of several processes and its fronts say to each other; msgspec structs.
 
-    parent ──▶ front   FrontStart, CheckpointOpened, EngineNow, Replies, EndSequences, RequestEnds
+    parent ──▶ front   FrontStart, CheckpointOpened, EngineNow, Replies, EndSequences, RequestEnds,
+                       StoreAnswer
     front ──▶ parent   Listening, Answering | FrontFailed, Submit, Abort, Flush, PlaceRefused, RequestEnded,
-                       RequestToEnd
+                       RequestToEnd, StoredResponse | ReadResponse | ForgetResponse
 
 Connections travel beside it, as open files (`handover.py`), and places in shared memory (`shared_places.py`).
 """
@@ -12,6 +13,7 @@ from collections.abc import Sequence
 import msgspec
 
 from deployer.config.devices import Device, EngineName
+from deployer.serve.response_store import StoreAsk
 from engines.engine import EngineState
 from engines.messages import Abort, Flush, Ready, Reply, Submit
 from engines.stats import Stats
@@ -101,9 +103,24 @@ class RequestEnds(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     num_sequences: int
 
 
-ToFront = FrontStart | CheckpointOpened | EngineNow | Replies | EndSequences | RequestEnds
+class StoreAnswer(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What the store of responses says to a front (`ResponseStore.take`), in the order of the questions."""
+
+    part: bytes | None
+
+
+ToFront = FrontStart | CheckpointOpened | EngineNow | Replies | EndSequences | RequestEnds | StoreAnswer
 FromFront = (
-    Listening | Answering | FrontFailed | PlaceRefused | RequestEnded | RequestToEnd | Submit | Abort | Flush
+    Listening
+    | Answering
+    | FrontFailed
+    | PlaceRefused
+    | RequestEnded
+    | RequestToEnd
+    | StoreAsk
+    | Submit
+    | Abort
+    | Flush
 )
 
 _encoder = msgspec.msgpack.Encoder()

@@ -33,6 +33,7 @@ from deployer.serve.fronts.shared_places import places_of
 from deployer.serve.gradio_page import gradio_page
 from deployer.serve.key_file import needs_key
 from deployer.serve.listen import url_of
+from deployer.serve.response_store import ResponseStore
 from deployer.serve.stop_signals import INTERRUPTED, Interrupted, StopSignals, unless
 from engines.ipc.owned_folder import OwnedFolder
 from engines.ipc.supervised import SupervisedEngine
@@ -51,7 +52,12 @@ async def serve_by_fronts(config: DeployConfig, listener: socket.socket, opening
         closing(OwnedFolder(Path(tempfile.gettempdir()), PREFIX)) as folder,
         closing(places_of(folder.path, config.server, index=None)) as places,
     ):
-        crew = Crew(_starts(config, folder.path), places, latency=ParentLatency.of(config.server, places))
+        crew = Crew(
+            _starts(config, folder.path),
+            places,
+            responses=ResponseStore(config.server.max_stored_bytes),
+            latency=ParentLatency.of(config.server, places),
+        )
         async with _fronts(crew, config, listener, signals):
             print_lines(listen_lines(url, None))
             try:

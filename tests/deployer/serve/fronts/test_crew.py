@@ -15,6 +15,7 @@ from deployer.errors import UnavailableError
 from deployer.serve.fronts.crew import Crew
 from deployer.serve.fronts.messages import FrontStart
 from deployer.serve.fronts.shared_places import places_of
+from deployer.serve.response_store import ResponseStore
 
 # A front that says what its number has it say; SAYS is filled in by each test.
 FRONT = """
@@ -47,7 +48,13 @@ async def crew(folder: Path, says: str, *, silence_s: float = 30.0) -> AsyncIter
     ]
     with closing(places_of(folder, server, index=None)) as places:
         script = FRONT.replace("SAYS", says)
-        one = Crew(starts, places, command=(sys.executable, "-c", script), silence_s=silence_s)
+        one = Crew(
+            starts,
+            places,
+            responses=ResponseStore(100_000),
+            command=(sys.executable, "-c", script),
+            silence_s=silence_s,
+        )
         one.start()
         try:
             yield one
