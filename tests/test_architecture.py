@@ -40,6 +40,10 @@ def test_the_scheduler_and_the_networks_know_no_engine() -> None:
     assert users_of(("engines.turbomind", "engines.pytorch"), shared) == []
 
 
+def test_towers_and_projectors_know_no_decoder() -> None:
+    assert users_of(("engines.decoder",), modules("engines/vision")) == ["engines/vision/vlm.py"]
+
+
 def test_only_the_tower_of_timm_imports_it_and_nothing_torchvision() -> None:
     files = modules("deployer") + modules("engines")
     assert users_of(("torchvision", "timm"), files) == ["engines/vision/towers/timm_model.py"]

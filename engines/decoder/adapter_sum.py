@@ -7,11 +7,11 @@ adapted row reads the matrices of all adapters.
 Legend: T tokens, I and O input and output of the layer, R ranks of all adapters together.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 from torch.nn.functional import linear
+
+from engines.quant.linear_tensors import Params
 
 
 class AdapterSum:
@@ -24,7 +24,7 @@ class AdapterSum:
         self._owner_R = owner_R
 
     @classmethod
-    def of(cls, params: Mapping[str, Tensor], name: str) -> "AdapterSum | None":
+    def of(cls, params: Params, name: str) -> "AdapterSum | None":
         """Return the adapters of the layer stored under a name; None where no adapter changes it."""
         if f"{name}.adapters.a" not in params:
             return None

@@ -5,7 +5,6 @@ I and O input and output of a linear layer, R rank of its low-rank addition on i
 this rank's.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -14,11 +13,9 @@ from torch import Tensor
 from engines.decoder.adapter_sum import AdapterSum
 from engines.ops import BetweenAttentions, Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
-from engines.quant.linear_tensors import linear_of, shape_of
+from engines.quant.linear_tensors import Params, linear_of, shape_of
 from engines.spec import DecoderSpec
 from engines.steps.step import AttentionBatch
-
-Params = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -39,7 +36,7 @@ class RowLinear:
 
     def __init__(self, params: Params, name: str, *, ops: Ops) -> None:
         self._ops = ops
-        self.weight = linear_weight(params, name)
+        self.weight = linear_of(params, name)
         self._adapters = AdapterSum.of(params, name)
         self._down: Weight | None = None
         self._ups: list[Weight] = []
@@ -114,11 +111,6 @@ class RowLinear:
         """Return whether low-rank additions need the rows themselves."""
         adapted = self._adapters is not None and adapter_T is not None
         return adapted or (self._down is not None and image_rows_M is not None)
-
-
-def linear_weight(params: Params, name: str) -> Weight:
-    """Return the linear layer stored under a name, quantized or not, with its bias if it has one."""
-    return linear_of(params, name)
 
 
 def head_counts(spec: DecoderSpec, params: Params, name: str) -> tuple[int, int]:

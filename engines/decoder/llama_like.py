@@ -15,12 +15,12 @@ from itertools import pairwise
 
 from torch import Tensor
 
-from engines.decoder.layers import Attention, GatedFfn, Params, between_attentions, linear_weight
+from engines.decoder.layers import Attention, GatedFfn, between_attentions
 from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope
 from engines.ops import Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
-from engines.quant.linear_tensors import bf12_under
+from engines.quant.linear_tensors import Params, bf12_under, linear_of
 from engines.spec import DecoderSpec
 from engines.steps.step import StepInput
 
@@ -79,7 +79,7 @@ class LlamaLike:
     def _head_layer(self, params: Params) -> Weight:
         """Return the head if there is one, else a layer of this rank's rows of the embedding."""
         if "decoder.head.weight" in params or "decoder.head.factor" in params:
-            return linear_weight(params, "decoder.head")
+            return linear_of(params, "decoder.head")
         own_VH = self._embed_VH.chunk(self._group.size)[self._group.rank]
         return Dense(weight_OI=own_VH, bias_O=None, bf12=bf12_under(params, "decoder.head"))
 

@@ -1,6 +1,6 @@
 """The kinds of decoder: parameters, and the module that computes them. Torch-free until `build_decoder`."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from engines.ops import KvLayer, Ops
     from engines.parallel import TpGroup
+    from engines.quant.linear_tensors import Params
     from engines.steps.step import StepInput
 
 # kind: its parameters, the module of its class, the class
@@ -45,9 +46,7 @@ def decoder_parameters(spec: DecoderSpec) -> Iterator[Parameter]:
     return DECODERS[spec.kind][0](spec)
 
 
-def build_decoder(
-    spec: DecoderSpec, params: "Mapping[str, Tensor]", *, ops: "Ops", group: "TpGroup"
-) -> Decoder:
+def build_decoder(spec: DecoderSpec, params: "Params", *, ops: "Ops", group: "TpGroup") -> Decoder:
     """Return the decoder over its parameters."""
     _, module, name = DECODERS[spec.kind]
     return cast("Decoder", getattr(import_module(module), name)(spec, params, ops=ops, group=group))

@@ -13,12 +13,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engines.decoder.layers import Params, head_counts, linear_weight
+from engines.decoder.layers import head_counts
 from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope, StoredRope
 from engines.decoder.visual_experts_parameters import ROPE
 from engines.ops import KvLayer, Ops
 from engines.parallel import TpGroup
+from engines.quant.linear_tensors import Params, linear_of
 from engines.spec import DecoderSpec
 from engines.steps.step import AttentionBatch, StepInput
 
@@ -66,7 +67,7 @@ class VisualExperts:
         self._group = group
         self._embed_VH = params["decoder.embed.weight"]
         self._norm_H = params["decoder.norm.weight"]
-        self._head = linear_weight(params, "decoder.head")
+        self._head = linear_of(params, "decoder.head")
         self._rope = (
             StoredRope(params[ROPE])
             if ROPE in params and spec.rope.kind == "default"
@@ -116,8 +117,8 @@ class ExpertLinear:
 
     def __init__(self, params: Params, layer: str, name: str, *, ops: Ops) -> None:
         self._ops = ops
-        self._text = linear_weight(params, f"{layer}.{name}")
-        self._image = linear_weight(params, f"{layer}.vision_{name}")
+        self._text = linear_of(params, f"{layer}.{name}")
+        self._image = linear_of(params, f"{layer}.vision_{name}")
 
     def __call__(self, x_TI: Tensor, order: Order | None) -> Tensor:
         """Return [T, O] for tokens in the order of their experts."""

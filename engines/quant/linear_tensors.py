@@ -14,8 +14,10 @@ from torch import Tensor
 from engines.ops import Bf12, Dense, Dense12, Fp7, Fp8, Int4, Int8, Weight
 from engines.quant.bf12_shape import TILE_INPUTS
 
+Params = Mapping[str, Tensor]  # the tensors of a network by name (`engines/weights/parameters.py`)
 
-def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
+
+def linear_of(params: Params, name: str) -> Weight:
     """Return the linear layer stored under a name, with its bias if it has one."""
     bias = params.get(f"{name}.bias")
     if f"{name}.factor" in params:
@@ -39,7 +41,7 @@ def linear_of(params: Mapping[str, Tensor], name: str) -> Weight:
     return Int8(weight_OI=weight, scale_O=scale, bias_O=bias)
 
 
-def bf12_under(params: Mapping[str, Tensor], name: str) -> Bf12 | None:
+def bf12_under(params: Params, name: str) -> Bf12 | None:
     """Return the copy in 12 bits of the layer under a name; None where there is none."""
     if f"{name}.bf12_tiles" not in params:
         return None
@@ -82,7 +84,7 @@ def shape_of(weight: Weight) -> tuple[int, int]:
     return outputs, inputs
 
 
-def _fp7_under(params: Mapping[str, Tensor], name: str) -> Fp7 | None:
+def _fp7_under(params: Params, name: str) -> Fp7 | None:
     if f"{name}.fp7_tiles" not in params:
         return None
     return Fp7(tiles_YXB=params[f"{name}.fp7_tiles"], scale_O=params[f"{name}.fp7_scale"])

@@ -3,17 +3,16 @@
 Legend: H the last axis; leading axes are any.
 """
 
-from collections.abc import Mapping
-
 from torch import Tensor
 
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 
 
 class Norm:
     """`<name>.weight` and, of a layer norm, `<name>.bias`."""
 
-    def __init__(self, params: Mapping[str, Tensor], name: str, *, eps: float, ops: Ops) -> None:
+    def __init__(self, params: Params, name: str, *, eps: float, ops: Ops) -> None:
         self._weight_H = params[f"{name}.weight"]
         self._bias_H = params.get(f"{name}.bias")
         self._eps = eps

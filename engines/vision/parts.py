@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from engines.ops import Ops
+    from engines.quant.linear_tensors import Params
     from engines.spec import VisionSpec
 
-    Params = Mapping[str, Tensor]
     # uint8 tiles in the dtype and shape that the tower reads -> features; towers differ in their arguments.
     Module = Callable[..., Tensor]
     # Pictures, and how many tiles one pass of a tower may hold -> the rows [M, O] of each picture.

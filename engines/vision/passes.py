@@ -3,7 +3,7 @@
 Legend: I tiles, S side in pixels, C colours, L patches of a tile.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.ops import BytePixels
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, tower_name
 
@@ -49,7 +50,7 @@ class Normaliser:
         return BytePixels(bytes_ISSC=pixels_ISSC, numbers_C256=self._numbers_C256)
 
 
-def tower_weight(spec: VisionSpec, params: Mapping[str, Tensor]) -> Tensor:
+def tower_weight(spec: VisionSpec, params: Params) -> Tensor:
     """Return a parameter of the first tower, for the device and number format of all of them."""
     return params[next(spec.towers[0].parameters(tower_name(0))).name]
 

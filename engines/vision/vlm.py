@@ -3,7 +3,7 @@
 Legend: M rows of a picture, O decoder hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from engines.decoder.registry import build_decoder
 from engines.ops import KvLayer, Ops
 from engines.parallel import TpGroup
+from engines.quant.linear_tensors import Params
 from engines.spec import ModelSpec
 from engines.steps.step import StepInput
 from engines.vision.assembly.tiles import Tiles
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 class Vlm:
     """Implements `engines.network.Network` over parameters by name (`engines/weights/parameters.py`)."""
 
-    def __init__(self, spec: ModelSpec, params: Mapping[str, Tensor], *, ops: Ops, group: TpGroup) -> None:
+    def __init__(self, spec: ModelSpec, params: Params, *, ops: Ops, group: TpGroup) -> None:
         self._spec = spec
         self.outline = without_numbers(params)
         vision = spec.vision
@@ -60,7 +61,7 @@ class Vlm:
         return self._decoder.logits(hidden_SH)
 
 
-def without_numbers(params: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def without_numbers(params: Params) -> dict[str, Tensor]:
     """Return parameters that take no memory; what says how others are to be read keeps its number."""
     return {
         name: x if x.dim() == 0 and not x.is_floating_point() else x.to("meta") for name, x in params.items()

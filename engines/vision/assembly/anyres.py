@@ -4,12 +4,13 @@ Legend: I tiles, S side in pixels, C colours, M rows a tile gives, O decoder hid
 columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.assembly.anyres_spec import AnyresRowsSpec
 from engines.vision.parts import ImagePixels, ImagePlan, tower_name
@@ -19,9 +20,7 @@ from engines.vision.passes import Normaliser, in_passes, stacked, tower_weight
 class Anyres:
     """The encoder."""
 
-    def __init__(
-        self, rows: AnyresRowsSpec, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops
-    ) -> None:
+    def __init__(self, rows: AnyresRowsSpec, spec: VisionSpec, params: Params, *, ops: Ops) -> None:
         self._rows = rows
         self._weight = tower_weight(spec, params)
         self._normaliser = Normaliser.of(spec, self._weight)

@@ -13,8 +13,9 @@ from engines.weights.parameter import Parameter
 
 if TYPE_CHECKING:
     from engines.ops import Ops
+    from engines.quant.linear_tensors import Params
     from engines.spec import VisionSpec
-    from engines.vision.parts import Encoder, Params
+    from engines.vision.parts import Encoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

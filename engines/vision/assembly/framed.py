@@ -3,12 +3,13 @@
 Legend: I pictures, S side in pixels, C colours, M rows a picture gives, O decoder hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.assembly.framed_spec import FramedSpec
 from engines.vision.parts import ImagePixels, tower_name
@@ -18,9 +19,7 @@ from engines.vision.passes import Normaliser, in_passes, per_image, stacked
 class Framed:
     """The encoder."""
 
-    def __init__(
-        self, framed: FramedSpec, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops
-    ) -> None:
+    def __init__(self, framed: FramedSpec, spec: VisionSpec, params: Params, *, ops: Ops) -> None:
         self._divisor = framed.divisor
         self._weight = params[f"{tower_name(0)}.patch.weight"]
         self._normaliser = Normaliser.of(spec, self._weight)

@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.decoder.layers import Params
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.assembly.hd_grid_spec import HdGridSpec
 from engines.vision.parts import ImagePixels, tower_name

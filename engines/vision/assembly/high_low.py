@@ -5,13 +5,14 @@ Source: deepseek-ai/DeepSeek-VL, deepseek_vl/models/clip_encoder.py (HybridVisio
 Legend: I tiles, S side in pixels, C colours, M rows of a picture, O decoder hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.assembly.high_low_spec import HighLowSpec
 from engines.vision.parts import ImagePixels, tower_name
@@ -21,7 +22,7 @@ from engines.vision.passes import in_passes, per_image, stacked
 class HighLow:
     """The encoder."""
 
-    def __init__(self, own: HighLowSpec, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops) -> None:
+    def __init__(self, own: HighLowSpec, spec: VisionSpec, params: Params, *, ops: Ops) -> None:
         self._low_image = own.low_image
         self._weight = params[f"{tower_name(0)}.patch.weight"]
         self._high_norm = self._pair(spec.pixels.mean, spec.pixels.std)

@@ -9,14 +9,14 @@ Legend: V views of a picture, S side in pixels, C colours or channels, L patches
 cell, H first tower's width, O decoder hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.decoder.layers import linear_weight
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.spec import VisionSpec
 from engines.vision.assembly.mined_spec import MinedSpec
 from engines.vision.norm import Norm
@@ -29,7 +29,7 @@ NORM_EPS = 1e-5  # torch's default, which upstream leaves
 class Mined:
     """The encoder; pictures go one by one, their maps are large."""
 
-    def __init__(self, own: MinedSpec, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops) -> None:
+    def __init__(self, own: MinedSpec, spec: VisionSpec, params: Params, *, ops: Ops) -> None:
         self._own = own
         self._ops = ops
         self._weight = params[f"{tower_name(0)}.patch.weight"]
@@ -42,7 +42,7 @@ class Mined:
             name: Norm(params, f"mining.{name}_norm", eps=NORM_EPS, ops=ops)
             for name in ("query", "key", "value")
         }
-        self._linears = {name: linear_weight(params, f"mining.{name}") for name in self._norms}
+        self._linears = {name: linear_of(params, f"mining.{name}") for name in self._norms}
         self._projector = spec.projector.build(params, ops=ops)
 
     def __call__(self, images: Sequence[ImagePixels], max_tiles: int) -> list[Tensor]:

@@ -5,12 +5,13 @@ So does each step of a video: its patches join two frames, and none sees those o
 Legend: L patches, X numbers of a patch, M cells, O decoder hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, tower_name
 from engines.vision.passes import Normaliser, on_device
@@ -20,7 +21,7 @@ from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 class NativeRows:
     """The encoder."""
 
-    def __init__(self, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops) -> None:
+    def __init__(self, spec: VisionSpec, params: Params, *, ops: Ops) -> None:
         tower = spec.towers[0]
         assert isinstance(tower, Qwen2VitSpec), "the `native` assembly cuts patches for qwen2_vit"
         self._spec = tower

@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engines.decoder.layers import Params
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.assembly.slices_spec import SlicesRowsSpec
 from engines.vision.parts import ImagePixels, tower_name

@@ -3,12 +3,13 @@
 Legend: I tiles, S side in pixels, C colours, M rows a tile gives, O decoder hidden.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params
 from engines.spec import VisionSpec
 from engines.vision.parts import ImagePixels, tower_name
 from engines.vision.passes import Normaliser, in_passes, per_image, stacked, tower_weight
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 class Tiles:
     """The encoder."""
 
-    def __init__(self, spec: VisionSpec, params: Mapping[str, Tensor], *, ops: Ops) -> None:
+    def __init__(self, spec: VisionSpec, params: Params, *, ops: Ops) -> None:
         self._weight = tower_weight(spec, params)
         self._normaliser = Normaliser.of(spec, self._weight)
         self._tower = spec.towers[0].build(params, tower_name(0), ops=ops)

@@ -9,8 +9,8 @@ decoder hidden.
 
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.projectors.gated_mlp_spec import GatedMlpSpec
 
@@ -26,10 +26,10 @@ class GatedMlp:
         if spec.merged is not None:
             weight_C4D = params["projector.conv.weight"].flatten(1)
             self._conv = Dense(weight_OI=weight_C4D, bias_O=params["projector.conv.bias"])
-        self._fc = linear_weight(params, "projector.fc")
+        self._fc = linear_of(params, "projector.fc")
         self._norm = Norm(params, "projector.norm", eps=NORM_EPS, ops=ops)
-        self._gate_up = linear_weight(params, "projector.gate_up")
-        self._down = linear_weight(params, "projector.down")
+        self._gate_up = linear_of(params, "projector.gate_up")
+        self._down = linear_of(params, "projector.down")
 
     def __call__(self, x_ILD: Tensor) -> Tensor:
         """Return [I, M, O]: a row a patch, or one for each square of four."""

@@ -6,8 +6,8 @@ Legend: I tiles, L patches of a tile, H tower hidden, O decoder hidden.
 import torch
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params, linear_of
 
 
 class HighLowMlp:
@@ -15,9 +15,9 @@ class HighLowMlp:
 
     def __init__(self, params: Params, *, ops: Ops) -> None:
         self._ops = ops
-        self._high = linear_weight(params, "projector.high")
-        self._low = linear_weight(params, "projector.low")
-        self._fc2 = linear_weight(params, "projector.fc2")
+        self._high = linear_of(params, "projector.high")
+        self._low = linear_of(params, "projector.low")
+        self._fc2 = linear_of(params, "projector.fc2")
 
     def __call__(self, high_ILH: Tensor, low_ILH: Tensor) -> Tensor:
         """Return [I, L, O]."""

@@ -7,8 +7,8 @@ Legend: I tiles, L patches of a tile, H tower hidden, O decoder hidden.
 
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.projectors.mlp_spec import MlpSpec
 
@@ -21,7 +21,7 @@ class Mlp:
     def __init__(self, spec: MlpSpec, params: Params, *, ops: Ops) -> None:
         self._ops = ops
         numbers = range(1, spec.depth + 1)
-        self._layers = [linear_weight(params, f"projector.fc{i}") for i in numbers]
+        self._layers = [linear_of(params, f"projector.fc{i}") for i in numbers]
         names = [f"projector.norm{i}" for i in numbers] if spec.norms else []
         self._norms = [Norm(params, name, eps=NORM_EPS, ops=ops) for name in names]
 

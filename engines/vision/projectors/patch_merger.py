@@ -5,8 +5,8 @@ Legend: L patches, cell by cell; H tower hidden, M cells, O decoder hidden.
 
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.projectors.patch_merger_spec import PatchMergerSpec
 
@@ -18,8 +18,8 @@ class PatchMerger:
         self._ops = ops
         self._patches = spec.merge**2
         self._norm = Norm(params, "projector.norm", eps=spec.norm_eps, ops=ops)
-        self._fc1 = linear_weight(params, "projector.fc1")
-        self._fc2 = linear_weight(params, "projector.fc2")
+        self._fc1 = linear_of(params, "projector.fc1")
+        self._fc2 = linear_of(params, "projector.fc2")
 
     def __call__(self, features_LH: Tensor) -> Tensor:
         """Return [M, O]."""

@@ -5,8 +5,8 @@ Legend: I tiles, L patches of a tile, H tower hidden, M rows a tile gives, O dec
 
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.projectors.pixel_shuffle_mlp_spec import PixelShuffleMlpSpec
 
 MLP_NORM_EPS = 1e-5  # torch's default, which upstream leaves
@@ -20,8 +20,8 @@ class PixelShuffleMlp:
         self._factor = spec.factor
         self._by_columns = spec.shuffle_version == "v1"
         self._norm = (params["projector.norm.weight"], params["projector.norm.bias"])
-        self._fc1 = linear_weight(params, "projector.fc1")
-        self._fc2 = linear_weight(params, "projector.fc2")
+        self._fc1 = linear_of(params, "projector.fc1")
+        self._fc2 = linear_of(params, "projector.fc2")
 
     def __call__(self, features_ILH: Tensor) -> Tensor:
         """Return [I, M, O]."""

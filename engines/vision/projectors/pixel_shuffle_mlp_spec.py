@@ -9,7 +9,8 @@ from engines.weights.parameter import Parameter, linear, norm
 
 if TYPE_CHECKING:
     from engines.ops import Ops
-    from engines.vision.parts import Module, Params
+    from engines.quant.linear_tensors import Params
+    from engines.vision.parts import Module
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -11,8 +11,8 @@ Legend: I tiles, L patches of a tile, W tower hidden, Q queries, O decoder hidde
 import torch
 from torch import Tensor
 
-from engines.decoder.layers import Params
 from engines.ops import Dense, Ops
+from engines.quant.linear_tensors import Params
 from engines.vision.norm import Norm
 from engines.vision.passes import resized_table
 from engines.vision.projectors.resampler_spec import HEAD_DIM, ResamplerSpec

@@ -10,8 +10,8 @@ Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), 
 
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.passes import resized_table
 from engines.vision.towers.clip_vit_spec import ClipVitSpec
@@ -65,10 +65,10 @@ class ClipLayer:
         self._norm1, self._norm2 = (
             Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
         )
-        self._qkv = linear_weight(params, f"{name}.qkv")
-        self._o = linear_weight(params, f"{name}.o")
-        self._fc1 = linear_weight(params, f"{name}.fc1")
-        self._fc2 = linear_weight(params, f"{name}.fc2")
+        self._qkv = linear_of(params, f"{name}.qkv")
+        self._o = linear_of(params, f"{name}.o")
+        self._fc1 = linear_of(params, f"{name}.fc1")
+        self._fc2 = linear_of(params, f"{name}.fc2")
 
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return the next residual stream, [I, L, H]."""

@@ -10,7 +10,8 @@ from engines.weights.parameter import Block, Parameter, linear, norm
 
 if TYPE_CHECKING:
     from engines.ops import Ops
-    from engines.vision.parts import Module, Params
+    from engines.quant.linear_tensors import Params
+    from engines.vision.parts import Module
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
 

@@ -11,8 +11,8 @@ Legend: I pictures, S side in pixels, C colours or channels, H channels of all s
 import torch
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.passes import patch_rows, resized_map
 from engines.vision.towers.convnext_spec import STEM, ConvNextSpec
@@ -73,7 +73,7 @@ class Block:
         self._ops = ops
         self._depthwise = (params[f"{name}.depthwise.weight"], params[f"{name}.depthwise.bias"])
         self._norm = Norm(params, f"{name}.norm", eps=eps, ops=ops)
-        self._fc1, self._fc2 = linear_weight(params, f"{name}.fc1"), linear_weight(params, f"{name}.fc2")
+        self._fc1, self._fc2 = linear_of(params, f"{name}.fc1"), linear_of(params, f"{name}.fc2")
         self._scale_C = params[f"{name}.scale"]
 
     def __call__(self, x_IyxC: Tensor) -> Tensor:

@@ -8,8 +8,8 @@ Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), 
 
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.towers.eva_clip_spec import EvaClipSpec
 from engines.vision.towers.patch_embedding import PatchEmbedding
@@ -47,10 +47,10 @@ class EvaLayer:
         self._norm1, self._norm2 = (
             Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
         )
-        self._qkv = linear_weight(params, f"{name}.qkv")
-        self._o = linear_weight(params, f"{name}.o")
-        self._fc1 = linear_weight(params, f"{name}.fc1")
-        self._fc2 = linear_weight(params, f"{name}.fc2")
+        self._qkv = linear_of(params, f"{name}.qkv")
+        self._o = linear_of(params, f"{name}.o")
+        self._fc1 = linear_of(params, f"{name}.fc1")
+        self._fc2 = linear_of(params, f"{name}.fc2")
 
     def __call__(self, x_ILH: Tensor) -> Tensor:
         """Return the next residual stream, [I, L, H]."""

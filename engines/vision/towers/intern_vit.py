@@ -10,8 +10,8 @@ Legend: I tiles, S side in pixels, C colours, L tokens of a tile (class first), 
 
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import BytePixels, Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.passes import resized_table
 from engines.vision.towers.intern_vit_spec import InternVitSpec
@@ -52,11 +52,11 @@ class VitLayer:
             Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops)
             for norm in ("norm1", "norm2", *(("q_norm", "k_norm") if spec.qk_norm else ()))
         )
-        self._qkv = linear_weight(params, f"{name}.qkv")
-        self._o = linear_weight(params, f"{name}.o")
+        self._qkv = linear_of(params, f"{name}.qkv")
+        self._o = linear_of(params, f"{name}.o")
         self._scale1_H = params[f"{name}.scale1"]
-        self._fc1 = linear_weight(params, f"{name}.fc1")
-        self._fc2 = linear_weight(params, f"{name}.fc2")
+        self._fc1 = linear_of(params, f"{name}.fc1")
+        self._fc2 = linear_of(params, f"{name}.fc2")
         self._scale2_H = params[f"{name}.scale2"]
 
     def __call__(self, x_ILH: Tensor) -> Tensor:

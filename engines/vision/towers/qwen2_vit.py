@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.towers.qwen2_vit_spec import Qwen2VitSpec
 
@@ -69,11 +69,11 @@ class Qwen2VitLayer:
         self._norm1, self._norm2 = (
             Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
         )
-        self._qkv = linear_weight(params, f"{name}.qkv")
-        self._o = linear_weight(params, f"{name}.o")
+        self._qkv = linear_of(params, f"{name}.qkv")
+        self._o = linear_of(params, f"{name}.o")
         first, last = ("gate_up", "down") if spec.is_gated else ("fc1", "fc2")
-        self._first = linear_weight(params, f"{name}.{first}")
-        self._last = linear_weight(params, f"{name}.{last}")
+        self._first = linear_of(params, f"{name}.{first}")
+        self._last = linear_of(params, f"{name}.{last}")
         self._act = spec.hidden_act
 
     def __call__(

@@ -17,8 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engines.decoder.layers import Params, linear_weight
 from engines.ops import Dense, Ops
+from engines.quant.linear_tensors import Params, linear_of
 from engines.vision.norm import Norm
 from engines.vision.passes import patch_rows, resized_map
 from engines.vision.towers.sam_vit_spec import SamVitSpec
@@ -82,10 +82,10 @@ class SamLayer:
         self._norm1, self._norm2 = (
             Norm(params, f"{name}.{norm}", eps=spec.norm_eps, ops=ops) for norm in ("norm1", "norm2")
         )
-        self._qkv = linear_weight(params, f"{name}.qkv")
-        self._o = linear_weight(params, f"{name}.o")
-        self._fc1 = linear_weight(params, f"{name}.fc1")
-        self._fc2 = linear_weight(params, f"{name}.fc2")
+        self._qkv = linear_of(params, f"{name}.qkv")
+        self._o = linear_of(params, f"{name}.o")
+        self._fc1 = linear_of(params, f"{name}.fc1")
+        self._fc2 = linear_of(params, f"{name}.fc2")
         places = torch.arange(window, device=params[f"{name}.relative_y"].device)
         distances = places[:, None] - places[None, :] + window - 1
         self._relative_yVD = params[f"{name}.relative_y"][distances]

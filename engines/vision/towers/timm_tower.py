@@ -5,8 +5,8 @@ Legend: I tiles, S side in pixels, C colours, H channels, L rows of the map, lin
 
 from torch import Tensor
 
-from engines.decoder.layers import Params
 from engines.ops import BytePixels
+from engines.quant.linear_tensors import Params
 from engines.vision.towers.timm_model import cut_behind, last_map, whole_model
 from engines.vision.towers.timm_spec import TimmSpec
 

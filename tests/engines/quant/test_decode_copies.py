@@ -8,11 +8,11 @@ import torch
 from plan_cases import engine
 from small_decoder import SMALL
 
-from engines.decoder.layers import linear_weight
 from engines.ops import Dense, Fp8
 from engines.quant import fp7_tiles
 from engines.quant.bf12_tiles import bf12_of, weight_of
 from engines.quant.decode_copies import decode_copies
+from engines.quant.linear_tensors import linear_of
 from engines.quant.weight_quant import WeightQuant
 from engines.weights.decode_copy import decode_copy, layer_copies
 from engines.weights.load import random_tensors
@@ -37,7 +37,7 @@ def test_a_layer_under_a_name_brings_its_copy_and_its_bias() -> None:
     copies = decode_copies(tensors, layer_copies(SMALL, None, tp=1), rank=0, tp=1)
     bias = torch.randn(256).to(BF16)
     name = "decoder.layers.1.down"
-    layer = linear_weight(tensors | copies | {f"{name}.bias": bias}, name)
+    layer = linear_of(tensors | copies | {f"{name}.bias": bias}, name)
     assert isinstance(layer, Dense) and layer.bf12 is not None and layer.bias_O is bias
     assert layer.weight_OI is tensors[f"{name}.weight"]
     assert (weight_of(layer.bf12) - layer.weight_OI).abs().max() <= layer.weight_OI.abs().max() * 2.0**-21
@@ -50,7 +50,7 @@ def test_layers_of_e4m3_are_copied_in_7_bits_and_the_head_beside_them_in_12_as_t
     tensors = random_tensors(spec, device=CPU, dtype=BF16, seed=0, tp=tp)
     copies = decode_copies(tensors, wanted, rank=tp - 1, tp=tp)
     assert sum(copy.nbytes for copy in copies.values()) == sum(layer.num_bytes for layer in wanted.values())
-    layer = linear_weight(tensors | copies, "decoder.layers.1.gate_up")
+    layer = linear_of(tensors | copies, "decoder.layers.1.gate_up")
     assert isinstance(layer, Fp8) and layer.fp7 is not None
     read = fp7_tiles.weight_of(layer.fp7)
     assert torch.equal(read, fp7_tiles.rounded(layer.weight_OI).float() * layer.scale_O[:, None])

@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from small_decoder import SMALL
 from wide_llama import CONFIG, write_wide_checkpoint
 
-from engines.decoder.layers import linear_weight
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.ipc.pixel_files import PixelFiles
@@ -20,6 +19,7 @@ from engines.pytorch.ops_torch import TorchOps
 from engines.quant import bf12_tiles
 from engines.quant.bf12_layer import layer_in_12_bits, log_12_bits
 from engines.quant.bf12_tiles import weight_of
+from engines.quant.linear_tensors import linear_of
 from engines.quant.weight_quant import WeightQuant
 from engines.weights.in_12_bits import left_in_16_bits
 from engines.weights.load import load_network, random_tensors
@@ -59,7 +59,7 @@ def test_random_weights_are_those_of_16_bits_rounded() -> None:
     packed = random_tensors(IN_12_BITS, device=CPU, dtype=BF16, seed=0)
     plain = random_tensors(SMALL, device=CPU, dtype=BF16, seed=0)
     for name in ("decoder.layers.1.gate_up", "decoder.head"):
-        layer = linear_weight(packed, name)
+        layer = linear_of(packed, name)
         assert isinstance(layer, Dense12)
         assert torch.equal(weight_of(layer.bf12), bf12_tiles.rounded(plain[f"{name}.weight"]))
 
@@ -93,7 +93,7 @@ def test_a_checkpoint_is_packed_layer_by_layer_as_it_is_loaded(
     layers = [name.removesuffix(".factor") for name in packed if name.endswith(".factor")]
     assert len(layers) == 4 * CONFIG["num_hidden_layers"] + 1
     for layer in layers:
-        made = linear_weight(packed, layer)
+        made = linear_of(packed, layer)
         assert isinstance(made, Dense12)
         assert torch.equal(weight_of(made.bf12), bf12_tiles.rounded(plain[f"{layer}.weight"]))
     (told,) = (record.getMessage() for record in caplog.records)
