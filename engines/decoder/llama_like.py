@@ -18,6 +18,7 @@ from torch import Tensor
 from engines.decoder.layers import Attention, GatedFfn, between_attentions
 from engines.decoder.logn import query_scale
 from engines.decoder.rope import Rope
+from engines.decoder.row_linear import LowRankRows
 from engines.ops import Dense, KvLayer, Ops, Weight
 from engines.parallel import TpGroup
 from engines.quant.linear_tensors import Params, bf12_under, linear_of
@@ -93,7 +94,7 @@ class LlamaLayer:
 
     def qkv(self, x_TH: Tensor, residual_TH: Tensor | None, step: StepInput) -> tuple[Tensor, Tensor]:
         """Return queries, keys and values, [T, X], and x + residual, whose normed rows they are of."""
-        return self.attention.qkv(x_TH, residual_TH, _image_rows(step), step.adapter_T)
+        return self.attention.qkv(x_TH, residual_TH, LowRankRows.of(step))
 
     def attended(
         self,
@@ -117,14 +118,12 @@ class LlamaLayer:
 
         No addition on image rows may apply to `only_S`: image rows are tokens of the whole step.
         """
-        image_rows_M, adapter_T = _image_rows(step), step.adapter_T
+        rows = LowRankRows.of(step)
         if only_S is not None:
-            residual_TH = residual_TH[only_S]
-            adapter_T = None if adapter_T is None else adapter_T[only_S]
+            residual_TH, rows = residual_TH[only_S], rows.only(only_S)
             if not len(only_S):
                 return residual_TH, residual_TH
-        x_TH = self.attention.output(attended_TA, image_rows_M, adapter_T)
-        return self.ffn(x_TH, residual_TH, image_rows_M=image_rows_M, adapter_T=adapter_T)
+        return self.ffn(self.attention.output(attended_TA, rows), residual_TH, rows)
 
 
 class Joint:
@@ -145,10 +144,6 @@ class Joint:
         if self._group.size == 1 and step.adapter_T is None and not _adds_on_images(self._spec, step):
             return self._ops.layer_products(attended_TA, residual_TH, self._between)
         return self._following.qkv(*self._layer.products(attended_TA, residual_TH, step), step)
-
-
-def _image_rows(step: StepInput) -> Tensor | None:
-    return None if step.features_MH is None else step.feature_rows_M
 
 
 def _adds_on_images(spec: DecoderSpec, step: StepInput) -> bool:

@@ -16,6 +16,7 @@ from hub_tensors import hub_tensors
 from pictured_golden import check_against_upstream, images, picture, prepared
 from safetensors.torch import save_file
 
+from engines.decoder.row_linear import LowRankRows
 from engines.errors import CheckpointError
 from engines.families import read_spec
 from engines.parallel import TpGroup
@@ -84,7 +85,8 @@ def test_the_partial_lora_is_for_image_rows_alone(case: str, unpacked: Unpacked)
 
 
 def test_ranks_share_the_additions_so_that_their_sum_is_the_whole(unpacked: Unpacked) -> None:
-    golden, x, rows = unpacked("xcomposer2d5"), torch.randn(9, 64), torch.tensor([2, 3, 7])
+    golden, x = unpacked("xcomposer2d5"), torch.randn(9, 64)
+    rows = LowRankRows(image_rows_M=torch.tensor([2, 3, 7]))
 
     def layer_of(rank: int, tp: int) -> Any:
         net = load_network(
@@ -98,9 +100,9 @@ def test_ranks_share_the_additions_so_that_their_sum_is_the_whole(unpacked: Unpa
 
     whole, *shares = layer_of(0, 1), layer_of(0, 2), layer_of(1, 2)
     residual = torch.randn_like(x)
-    ffn = sum(share.ffn(x, residual, image_rows_M=rows)[0] for share in shares)
-    torch.testing.assert_close(ffn, whole.ffn(x, residual, image_rows_M=rows)[0], atol=1e-5, rtol=0)
-    assert not torch.allclose(ffn, whole.ffn(x, residual)[0], atol=0.1)
+    ffn = sum(share.ffn(x, residual, rows)[0] for share in shares)
+    torch.testing.assert_close(ffn, whole.ffn(x, residual, rows)[0], atol=1e-5, rtol=0)
+    assert not torch.allclose(ffn, whole.ffn(x, residual, LowRankRows())[0], atol=0.1)
     halves = x.chunk(2, dim=1)
     attended = sum(share.attention.o(half, rows) for share, half in zip(shares, halves, strict=True))
     torch.testing.assert_close(attended, whole.attention.o(x, rows), atol=1e-5, rtol=0)
