@@ -129,8 +129,10 @@ class EngineLoop:
         self.grammars.begin()
 
     def fail_all(self, message: str) -> list[Reply]:
-        """End every sequence with an engine error."""
-        self._under_way = None
+        """End every sequence with an engine error; the device is done with the step under way by then."""
+        launched, self._under_way = self._under_way, None
+        if launched is not None:
+            self._runner.let_end(launched)
         return [
             Failed(request_id=one.request_id, code="engine_error", message=message)
             for one in self._scheduler.drain()

@@ -6,6 +6,7 @@ that overlaps steps calls them apart. Which networks and ops run is none of its 
 Legend: M image rows, H hidden.
 """
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Seq
@@ -32,6 +33,8 @@ from engines.steps.host_copy import HostCopy
 from engines.steps.launched import Encoding, Launched, TokenChoice, add_logprobs, on_the_way
 from engines.steps.step import StepInput
 from engines.steps.step_clock import Phase, step_clock
+
+logger = logging.getLogger(__name__)
 
 
 class Runner:
@@ -188,6 +191,18 @@ class Runner:
         if launched.logprobs is not None:
             add_logprobs(choices, launched.plan, launched.logprobs)
         return choices
+
+    def let_end(self, launched: Launched) -> None:
+        """Wait for a step whose results nobody wants: until then the device writes to the host's memory.
+
+        A device that raises is done with it as well.
+        """
+        try:
+            self.fetch(launched)
+            if launched.scores is not None:
+                launched.scores.wait()
+        except Exception as error:
+            logger.warning("the step under way ended with its engine: %s", error)
 
     def check_device(self) -> None:
         """Raise what the device raises where it can no longer compute, as after an illegal access."""

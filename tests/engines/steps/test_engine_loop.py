@@ -13,6 +13,7 @@ from tiny_engine import IMAGE_ID, NAN_ID, RAISES_ID, SPEC, image_input
 
 from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Abort, Flush, Submit
+from engines.steps.host_copy import HostCopy
 
 MakeEngine = Callable[..., LoopEngine]
 
@@ -250,6 +251,34 @@ def test_fail_all_answers_everybody(engine: MakeEngine) -> None:
     one.take(one.loop.fail_all("enough"))
     assert [one.failed(name).message for name in names] == ["enough", "enough"]
     assert not one.loop.has_work
+
+
+@pytest.mark.parametrize("fault", [None, "an illegal access"])
+def test_fail_all_waits_for_what_the_device_still_writes(
+    fault: str | None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pixels, wait = PixelFiles(), HostCopy.wait
+    one = LoopEngine(pixels, overlap=True)
+    name = one.submit([1, 2, 3], logprobs=2, prompt_logprobs=1)
+    one.step()
+    assert one.tokens[name] == [], "its first step is under way"
+    waited: list[HostCopy] = []
+
+    def waits(copy: HostCopy) -> torch.Tensor:
+        waited.append(copy)
+        if fault is not None:
+            raise RuntimeError(fault)
+        return wait(copy)
+
+    monkeypatch.setattr(HostCopy, "wait", waits)
+    one.take(one.loop.fail_all("enough"))
+    assert len(waited) == (7 if fault is None else 1), "tokens, and of answer and prompt log-probabilities"
+    assert (one.failed(name).message, one.tokens[name]) == ("enough", [])
+    assert not one.loop.has_work
+    assert [record.message for record in caplog.records] == (
+        [] if fault is None else [f"the step under way ended with its engine: {fault}"]
+    )
+    pixels.close()
 
 
 def test_the_phases_of_a_start_are_told_and_timed(engine: MakeEngine) -> None:
