@@ -21,6 +21,7 @@ from engines.vision.parts import ImagePlan
 HEARTBEAT_S = 1.0  # an engine that serves sends Stats at least this often, except during a step
 
 FinishReason = Literal["stop", "length", "abort"]
+LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 class PixelRef(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,6 +104,7 @@ class Start(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     spec: ModelSpec
     options: EngineOptions
     vocabulary: Vocabulary | None = None  # None: no request may have a grammar
+    log_level: LogLevel | None = None  # of our own lines, of every rank; None: warnings and errors
 
 
 class Submit(msgspec.Struct, frozen=True, kw_only=True, tag=True):

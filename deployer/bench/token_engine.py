@@ -120,6 +120,7 @@ async def token_bench(
         options,
         start_timeout_s=config.engine.start_timeout_s,
         max_restarts=0,
+        log_level=config.server.log_level,
     )
     await engine.start()
     with ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="pictures") as threads:

@@ -81,6 +81,7 @@ class Deployment:
             start_timeout_s=config.engine.start_timeout_s,
             max_restarts=config.engine.max_restarts,
             vocabulary=opened.prompts.grammar_vocabulary(),
+            log_level=config.server.log_level,
         )
         return cls.around(opened, engine)
 

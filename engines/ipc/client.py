@@ -10,7 +10,7 @@ from pathlib import Path
 from engines.ipc.pixel_files import PixelFiles
 from engines.ipc.reply_streams import ReplyStreams
 from engines.ipc.supervised import ENGINE_COMMAND, SupervisedEngine
-from engines.messages import Abort, Failed, Flush, Reply, Start, Submit, Vocabulary
+from engines.messages import Abort, Failed, Flush, LogLevel, Reply, Start, Submit, Vocabulary
 from engines.options import EngineOptions
 from engines.spec import ModelSpec
 
@@ -27,12 +27,13 @@ class EngineClient(SupervisedEngine):
         start_timeout_s: float,
         max_restarts: int,
         vocabulary: Vocabulary | None = None,
+        log_level: LogLevel | None = None,
         command: Sequence[str] = ENGINE_COMMAND,
     ) -> None:
         self._streams = ReplyStreams()
         self._pixels = PixelFiles()
         super().__init__(
-            Start(folder=str(folder), spec=spec, options=options, vocabulary=vocabulary),
+            Start(folder=str(folder), spec=spec, options=options, vocabulary=vocabulary, log_level=log_level),
             start_timeout_s=start_timeout_s,
             max_restarts=max_restarts,
             sink=self._streams,

@@ -48,7 +48,7 @@ RESTED_S = 0.5  # without work and messages: time for what would hold up sequenc
 GC_OBJECTS = 50_000  # new objects before the youngest are looked through; Python has 700
 RANK_FAULT_S = 0.5  # after a step failed: how long a rank that died may take to be seen as dead
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("engines.ipc.process")  # as a command its __name__ is another
 
 
 def main(load: "LoadNetwork | None" = None) -> int:
@@ -60,12 +60,14 @@ def main(load: "LoadNetwork | None" = None) -> int:
     parser.add_argument("--rendezvous", type=Path)
     arguments = parser.parse_args()
     name = f"engine rank {arguments.rank}" if arguments.rank else "engine"
-    logging.basicConfig(level=logging.INFO, format=f"{name} %(levelname)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(format=f"{name} %(levelname)s %(message)s", stream=sys.stderr)
     threading.Thread(target=_leave_with_parent, args=(arguments.parent,), daemon=True).start()
     link = Link(arguments.connect)
     try:
         start = link.wait()
         assert isinstance(start, Start), "the first message is Start"
+        if start.log_level is not None:  # of what we say; other packages say what Python lets them
+            logging.getLogger("engines").setLevel(start.log_level.upper())
         if arguments.rank:
             return _follow(start, link, load, rank=arguments.rank, rendezvous=arguments.rendezvous)
         return _lead(start, link, load)

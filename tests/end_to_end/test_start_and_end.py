@@ -60,6 +60,16 @@ def test_it_says_what_runs_and_ends_with_0_on_sigterm(tiny_words: tuple[str, ...
         assert "data: [DONE]" in stream
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_the_level_of_the_log_is_that_of_the_engine_too(tiny_words: tuple[str, ...], processes: int) -> None:
+    words = (*tiny_words, f"server.processes={processes}")
+    for level, is_told in (("info", True), ("warning", False)):
+        with live_server(*words, f"server.log_level={level}") as server:
+            assert any("engine INFO ready on cpu" in line for line in server.lines) is is_told
+            assert any(" INFO " in line for line in server.lines) is is_told
+            assert server.end() == 0
+
+
 def test_no_thread_outlives_the_server(tiny_words: tuple[str, ...]) -> None:
     program = (
         "import sys, threading; from deployer.cli import main; code = main(); "

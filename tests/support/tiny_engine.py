@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.ipc.client import EngineClient
-from engines.messages import Delta, Done, Failed, ImageInput, Submit, Vocabulary
+from engines.messages import Delta, Done, Failed, ImageInput, LogLevel, Submit, Vocabulary
 from engines.options import EngineOptions, KvOptions, SchedulerOptions, VisionOptions
 from engines.spec import DecoderSpec, ModelSpec, RopeSpec, VisionSpec
 from engines.vision.assembly.tiles_spec import TilesSpec
@@ -125,6 +125,7 @@ def client(
     max_restarts: int = 3,
     start_timeout_s: float = 120.0,
     vocabulary: Vocabulary | None = None,
+    log_level: LogLevel | None = None,
 ) -> EngineClient:
     """An engine client whose process runs this file."""
     return EngineClient(
@@ -134,6 +135,7 @@ def client(
         start_timeout_s=start_timeout_s,
         max_restarts=max_restarts,
         vocabulary=vocabulary,
+        log_level=log_level,
         command=(sys.executable, __file__),
     )
 

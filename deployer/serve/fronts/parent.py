@@ -120,6 +120,7 @@ async def _serve(opened: Opened, crew: Crew, url: str, signals: StopSignals) -> 
             spec=opened.adapted,
             options=opened.options,
             vocabulary=opened.prompts.grammar_vocabulary(),
+            log_level=config.server.log_level,
         ),
         start_timeout_s=config.engine.start_timeout_s,
         max_restarts=config.engine.max_restarts,

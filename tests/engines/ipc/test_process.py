@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import tiny_engine
 from golden_request import golden_request
 from internvl_golden import golden
 from printable import PRINTABLE
@@ -13,20 +12,13 @@ from tiny_engine import OPTIONS, SPEC, ask, client, options, submit, wait_until
 from engines.errors import DeviceError
 from engines.ipc.client import EngineClient
 from engines.ipc.process import _num_threads
-from engines.messages import Done
+from engines.messages import Done, LogLevel
 
 WITHOUT_TORCH = """
 import sys
 sys.modules["torch"] = None
 from engines.ipc.process import main
 sys.exit(main())
-"""
-
-TELLS_OF_GRAMMARS = """
-import logging, runpy, sys
-logging.getLogger("engines.sampling.grammar").setLevel(logging.DEBUG)
-del sys.argv[0]
-runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
@@ -67,15 +59,7 @@ async def test_the_start_is_timed_and_the_heartbeat_goes_on_while_nothing_happen
 async def test_grammars_are_prepared_when_the_engine_has_nothing_to_do(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    engine = EngineClient(
-        Path("nowhere"),
-        SPEC,
-        OPTIONS,
-        start_timeout_s=120,
-        max_restarts=0,
-        vocabulary=PRINTABLE,
-        command=(sys.executable, "-c", TELLS_OF_GRAMMARS, tiny_engine.__file__),
-    )
+    engine = client(vocabulary=PRINTABLE, log_level="debug")
     await engine.start()
     try:
         said = capfd.readouterr().err
@@ -89,6 +73,18 @@ async def test_grammars_are_prepared_when_the_engine_has_nothing_to_do(
 
         await wait_until(prepared)
         assert "WARNING" not in heard
+    finally:
+        await engine.close()
+
+
+@pytest.mark.parametrize(("level", "is_told"), [("info", True), ("warning", False), (None, False)])
+async def test_an_engine_says_what_its_level_lets_it(
+    level: LogLevel | None, is_told: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    engine = client(log_level=level)
+    await engine.start()
+    try:
+        assert ("engine INFO ready on cpu" in capfd.readouterr().err) is is_told
     finally:
         await engine.close()
 
