@@ -1,15 +1,17 @@
 """Which engine runs on which device here, and why.
 
-The only part of the front end that asks torch, in a child process. `auto` takes the best that is there and
-says so; anything else is taken at its word or refused.
+The only part of the front end that asks torch, in a child process, and only where its build may see a device.
+`auto` takes the best that is there and says so; anything else is taken at its word or refused.
 """
 
 import json
+import runpy
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Literal
 
 from deployer.config.schema import EngineConfig
@@ -60,7 +62,7 @@ class Machine:
     torch: str  # version
     cuda_build: str | None  # CUDA version that torch was built for; None: a CPU build
     gpus: tuple[Gpu, ...]
-    kernels_error: str | None  # why what compiles and launches our kernels does not import
+    kernels_error: str | None  # why what compiles and launches our kernels does not import, where asked
     num_npu: int
     npu_error: str | None  # why torch_npu does not import
 
@@ -78,6 +80,28 @@ class EngineChoice:
     kind: EngineName
     device: Device
     reason: str | None  # one line for the user where something was chosen; None where all was given
+
+
+def find_machine() -> Machine:
+    """Return what torch sees here. Raises UnavailableError without torch.
+
+    A CPU build sees no device and says so in a file: the second that torch takes to import is saved.
+    """
+    spec = find_spec("torch")
+    if spec is None or spec.origin is None or find_spec("torch_npu") is not None:
+        return probe_machine()
+    build = Path(spec.origin).with_name("version.py")
+    told = runpy.run_path(str(build)) if build.is_file() else {}
+    if not {"__version__", "cuda", "hip"} <= told.keys() or told["cuda"] or told["hip"]:
+        return probe_machine()
+    return Machine(
+        torch=str(told["__version__"]),
+        cuda_build=None,
+        gpus=(),
+        kernels_error=None,
+        num_npu=0,
+        npu_error="ModuleNotFoundError: No module named 'torch_npu'",
+    )
 
 
 def probe_machine() -> Machine:
@@ -100,7 +124,7 @@ def probe_machine() -> Machine:
     return Machine(gpus=gpus, **told)
 
 
-def choose_engine(engine: EngineConfig, *, probe: Callable[[], Machine] = probe_machine) -> EngineChoice:
+def choose_engine(engine: EngineConfig, *, probe: Callable[[], Machine] = find_machine) -> EngineChoice:
     """Return the engine and device of a deployment.
 
     Raises UnavailableError where the device that was asked for is missing or too few of it are there.

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable, Sequence
 
 from deployer.bench.machine import machine as bench_machine
-from deployer.config.devices import Gpu, probe_machine
+from deployer.config.devices import Gpu, find_machine
 from deployer.errors import UnavailableError
 from deployer.plan.hardware import Hardware, is_named
 
@@ -44,6 +44,6 @@ def is_gpu_of(gpu: Gpu, hardware: Hardware) -> bool:
 
 def _visible_gpus() -> Sequence[Gpu]:
     try:
-        return probe_machine().gpus
+        return find_machine().gpus
     except UnavailableError:  # without torch there is no GPU to use either
         return ()

@@ -11,7 +11,7 @@ from pathlib import Path
 from deployer.bench.options import BenchOptions, check_options
 from deployer.bench.token_run import load_faults, loads_of
 from deployer.config.compose import Composition, compose
-from deployer.config.devices import EngineChoice, Machine, choose_engine, probe_machine
+from deployer.config.devices import EngineChoice, Machine, choose_engine, find_machine
 from deployer.config.load import build_options, load_option, validate
 from deployer.config.schema import DeployConfig
 from deployer.config.words import group_of
@@ -39,7 +39,7 @@ class Here:
     @classmethod
     def probe(cls) -> "Here":
         """Ask for this machine's devices. Raises UnavailableError without torch."""
-        machine = probe_machine()
+        machine = find_machine()
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return cls(machine=machine, memory_bytes=memory, num_devices=len(machine.gpus))
 

@@ -1,14 +1,18 @@
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
+from importlib.util import spec_from_file_location
+from pathlib import Path
 
 import pytest
 from machines import CPU_BUILD, H200, NO_GPU
 
-from deployer.config import load_config
-from deployer.config.devices import Machine, choose_engine, probe_machine
+from deployer.config import devices, load_config
+from deployer.config.devices import Machine, choose_engine, find_machine, probe_machine
 from deployer.config.schema import EngineConfig
 from deployer.errors import UnavailableError
 
 TWO_GPUS = replace(NO_GPU, gpus=(H200, replace(H200, name="NVIDIA L40S", capability=(8, 9))))
+NO_NPU = "ModuleNotFoundError: No module named 'torch_npu'"
 ONE_NPU = replace(CPU_BUILD, num_npu=1, npu_error=None)
 
 
@@ -87,3 +91,37 @@ def test_this_machine_can_be_asked() -> None:
     pytest.importorskip("torch", reason="the probe imports torch")
     machine = probe_machine()
     assert machine.torch and len(machine.gpus) >= 0
+    assert find_machine() == replace(machine, kernels_error=find_machine().kernels_error)
+
+
+@pytest.mark.parametrize(
+    ("version", "npu", "asked"),
+    [
+        ("__version__ = '2.13.0+cpu'; cuda = hip = None", False, False),
+        ("__version__ = '2.13.0+cpu'; cuda = hip = None", True, True),
+        ("__version__ = '2.13.0'; cuda = '13.0'; hip = None", False, True),
+        ("__version__ = '2.13.0'; cuda = None; hip = '6.4'", False, True),
+        ("__version__ = '2.13.0'; cuda = None", False, True),
+        (None, False, True),
+    ],
+)
+def test_only_a_build_that_sees_a_device_is_imported(
+    version: str | None, npu: bool, asked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "__init__.py").write_text("raise AssertionError('torch was imported')\n")
+    if version is not None:
+        (tmp_path / "version.py").write_text(version)
+    spec = spec_from_file_location("torch", tmp_path / "__init__.py")
+
+    def installed(name: str) -> ModuleSpec | None:
+        return spec if name == "torch" or npu else None
+
+    monkeypatch.setattr(devices, "find_spec", installed)
+    monkeypatch.setattr(devices, "probe_machine", lambda: NO_GPU)
+    assert find_machine() == (NO_GPU if asked else replace(CPU_BUILD, kernels_error=None, npu_error=NO_NPU))
+
+
+def test_without_torch_there_is_nothing_to_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "find_spec", lambda name: None)
+    with pytest.raises(UnavailableError, match="torch is not installed"):
+        find_machine()
