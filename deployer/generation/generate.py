@@ -80,9 +80,10 @@ async def _pieces(
             if isinstance(reply, Delta):
                 if text.stopped_by is not None:
                     continue
-                yield text.grow(reply)
+                piece = text.grow(reply)
                 if text.stopped_by is not None:
-                    engine.abort(submit.request_id)
+                    engine.abort(submit.request_id)  # before the piece is taken: a slow client costs no tokens
+                yield piece
             elif isinstance(reply, Done):
                 if reply.finish_reason == "abort" and text.stopped_by is None:
                     raise _aborted(submit.request_id, by=running.ended_by(submit.request_id))

@@ -78,6 +78,19 @@ async def test_tokens_behind_a_stop_string_cost_nothing(engine: FakeEngine, bunc
     assert "".join(piece.text for piece in found) == "It is a "
 
 
+async def test_a_stop_string_ends_its_sequence_however_long_the_client_takes_to_read_it(
+    engine: FakeEngine,
+) -> None:
+    engine.script = lambda _: Script(endless=True)
+    tokenizer: Any = FakePrompts().tokenizer
+    asked, taken = await choices(stop_words=("red",)), 0
+    async with aclosing(generate(engine, tokenizer, asked, running=RunningSequences())) as stream:
+        while taken < len("It is a red"):
+            assert engine.aborts == []
+            taken += len((await anext(stream)).token_ids)
+        assert engine.aborts == [asked[0].request_id]
+
+
 async def test_pictures_that_the_engine_never_took_are_removed(
     engine: FakeEngine, pixels: NotingPixels
 ) -> None:
