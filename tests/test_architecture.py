@@ -36,7 +36,7 @@ def test_engines_never_import_the_deployer() -> None:
 
 
 def test_the_scheduler_and_the_networks_know_no_engine() -> None:
-    shared = [ROOT / "engines/schedule/scheduler.py", *modules("engines/decoder"), *modules("engines/vision")]
+    shared = [*modules("engines/schedule"), *modules("engines/decoder"), *modules("engines/vision")]
     assert users_of(("engines.turbomind", "engines.pytorch"), shared) == []
 
 

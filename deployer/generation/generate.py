@@ -82,7 +82,7 @@ async def _pieces(
                     continue
                 piece = text.grow(reply)
                 if text.stopped_by is not None:
-                    engine.abort(submit.request_id)  # before the piece is taken: a slow client costs no tokens
+                    engine.abort(submit.request_id)  # at once, however slowly its client reads
                 yield piece
             elif isinstance(reply, Done):
                 if reply.finish_reason == "abort" and text.stopped_by is None:

@@ -1,19 +1,7 @@
 """Which sequences run in the next step, and how far: continuous batching over a paged cache. Ints only.
 
-One step: admit from the waiting queue, fix the budget of prompt tokens, then walk the running sequences by
-rank (priority, then arrival): one that decodes gets one token, one in prefill the next chunk of its prompt.
-
-Pages. A sequence is admitted where all running ones could reach their last token at once (worst case: none
-is ever preempted), or else, as few outputs are that long, where its prompt and one page more for each
-sequence fit into what is free. Pages are taken chunk by chunk. If they run out, the last in rank is
-preempted: its pages are freed, and it waits at its old rank to be recomputed, from the prefix cache where
-that still has it.
-
-Progress. The first in rank can preempt everybody else, and no sequence is longer than the pool
-(`session_len`), so it moves in every step: no deadlock and no livelock. Nobody is admitted past the head of
-the queue and a preempted sequence keeps its rank, so of equal priority nobody starves. Priorities are
-strict: a lower number takes slots and pages from higher ones, but with classes of service
-(`service_classes.py`) only what is beyond the share that these are owed.
+One step: admit from the waiting queue (`queues.py`), share out the budget of prompt tokens, then walk the
+running sequences by rank: one that decodes gets one token, one in prefill the next chunk of its prompt.
 
 Steps under way. A step is counted on when it is scheduled, so the next one can be scheduled before its
 results are here, as if every sequence went on; how long a sequence may be is known, that it stopped is not.
@@ -21,23 +9,17 @@ Pages are given back as soon as a sequence is known to have ended: steps run in 
 writes them after the last step that could still read or write them.
 """
 
-import itertools
-from bisect import insort
 from collections.abc import Iterable
-from operator import attrgetter
 
 from engines.options import SchedulerOptions
 from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
 from engines.schedule.failed_step import spoilt_by
 from engines.schedule.prompt_budget import PromptBudget
-from engines.schedule.queue_checks import check_queues
+from engines.schedule.prompt_shares import PromptShares
+from engines.schedule.queues import Queues
 from engines.schedule.sequence import Sequence
-from engines.schedule.sequence_pages import SequencePages
-from engines.schedule.service_classes import ServiceClasses
 from engines.schedule.speculation import Speculation
 from engines.schedule.tile_budget import TileBudget
-
-_rank = attrgetter("rank")
 
 
 class Scheduler:
@@ -48,34 +30,32 @@ class Scheduler:
     ) -> None:
         self._options = options
         self._page_tokens = page_tokens
-        self._pages = SequencePages(
-            num_pages=num_pages, page_tokens=page_tokens, prefix_caching=prefix_caching
+        self._queues = Queues(
+            options, num_pages=num_pages, page_tokens=page_tokens, prefix_caching=prefix_caching
         )
-        self._waiting: list[Sequence] = []  # by rank
-        self._running: list[Sequence] = []  # by rank
+        self._pages = self._queues.pages
         self._prompt_budget = PromptBudget(options)
-        self._classes = ServiceClasses(options, self._running)
         self.speculation = Speculation(options)
-        self.num_preemptions = 0
 
     @property
     def num_waiting(self) -> int:
         """Sequences that hold no pages."""
-        return len(self._waiting)
+        return len(self._queues.waiting)
 
     @property
     def num_running(self) -> int:
         """Sequences that hold pages."""
-        return len(self._running)
+        return len(self._queues.running)
 
     @property
     def running(self) -> tuple[Sequence, ...]:
         """Sequences that hold pages, by rank."""
-        return tuple(self._running)
+        return tuple(self._queues.running)
 
     def by_class(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Return how many sequences run and how many wait, by class of service; empty without classes."""
-        return self._classes.count(self._running), self._classes.count(self._waiting)
+        count = self._queues.classes.count
+        return count(self._queues.running), count(self._queues.waiting)
 
     @property
     def pages_used(self) -> int:
@@ -87,19 +67,21 @@ class Scheduler:
         """Free pages that the prefix cache can still hand out."""
         return self._pages.num_cached
 
+    @property
+    def num_preemptions(self) -> int:
+        """How often a sequence has lost its pages to another."""
+        return self._queues.num_preemptions
+
     def add(self, sequence: Sequence) -> None:
         """Queue a sequence; its `max_tokens` must fit into the pool."""
-        assert self._pages.holds(sequence.max_tokens), "a sequence longer than the pool"
-        assert self._classes.holds(sequence.service_class), f"there is no class {sequence.service_class}"
-        insort(self._waiting, sequence, key=_rank)
+        self._queues.add(sequence)
 
     def remove(self, request_id: str) -> Sequence | None:
         """Take a sequence out wherever it is; None where it is not here (any more)."""
-        for sequence in itertools.chain(self._running, self._waiting):
-            if sequence.request_id == request_id:
-                self._drop(sequence)
-                return sequence
-        return None
+        sequence = self._queues.find(request_id)
+        if sequence is not None:
+            self._queues.drop(sequence)
+        return sequence
 
     def schedule(self, now_s: float) -> BatchPlan | None:
         """Choose the next step and count on it; None where nobody can run.
@@ -107,35 +89,26 @@ class Scheduler:
         At most one step may be under way, its results not taken yet, when the next one is scheduled. Who then
         only waits for a last token does not run.
         """
-        self._admit(now_s)
-        moving = [one for one in self._running if not one.is_full]
+        self._queues.admit(now_s)
+        running = self._queues.running
+        moving = [one for one in running if not one.is_full]
         if not moving:
             return None
-        prefilling = {one.arrival: one for one in moving if not one.is_decoding}
-        pending = sum(one.num_pending for one in prefilling.values())
-        num_decodes = len(moving) - len(prefilling)
-        budget = self._prompt_budget.next(pending, num_decodes=num_decodes)
-        tiles = TileBudget(self._options.tiles_per_iter, num_decodes=num_decodes)
-        parts = self._classes.prompt_parts(prefilling.values(), budget)
-        spare = budget - sum(parts.values())
+        prompts = [one for one in moving if not one.is_decoding]
+        prefilling = {one.arrival for one in prompts}
+        shares = self._shares(prompts, num_decodes=len(moving) - len(prompts))
         chunks: list[Chunk] = []
         inserted: list[int] = []
         index = 0
-        while index < len(self._running):  # a preemption shortens the list behind the index
-            sequence = self._running[index]
+        while index < len(running):  # a preemption shortens the list behind the index
+            sequence = running[index]
             index += 1
             if sequence.is_full:
                 continue
-            shares_step = False
-            if sequence.arrival not in prefilling:
-                num_tokens = self._reserve(sequence, 1)
+            if sequence.arrival in prefilling:
+                num_tokens, shares_step = self._prompt_tokens(sequence, shares)
             else:
-                num_before = sequence.num_computed
-                self._pages.match(sequence)
-                shares_step = sequence.num_computed > num_before
-                most = parts.get(sequence.arrival, 0) + spare
-                num_tokens = self._reserve(sequence, tiles.tokens(sequence, min(sequence.num_pending, most)))
-                spare = most - num_tokens
+                num_tokens, shares_step = self._queues.reserve(sequence, 1), False
             if num_tokens == 0:
                 continue
             chunks.append(Chunk.of(sequence, num_tokens, shares_step=shares_step))
@@ -143,7 +116,7 @@ class Scheduler:
             if end // self._page_tokens > sequence.num_inserted:
                 inserted += self._pages.insert_full(sequence, end)
         if not chunks:
-            assert len(moving) < len(self._running), "the first in rank must always move"
+            assert len(moving) < len(running), "the first in rank must always move"
             return None
         proposed = [] if prefilling else self.speculation.proposed_behind(chunks, self._pages)
         return BatchPlan.of(chunks, inserted, proposed).counted_on()
@@ -166,7 +139,7 @@ class Scheduler:
             elif item.finish_reason is not None:
                 self._insert_last_pages(plan.chunks[plan.sampled[item.row]])
             if item.finish_reason is not None:
-                self._drop(item.sequence)
+                self._queues.drop(item.sequence)
         return progress
 
     def fail(self, plan: BatchPlan, *, behind: BatchPlan | None = None) -> list[Sequence]:
@@ -176,12 +149,12 @@ class Scheduler:
         that is under way after it: what it was to fill for any of these is worth nothing either.
         """
         sequences = [chunk.sequence for chunk in plan.chunks if chunk.is_current and chunk.proposed is None]
-        lost, anew = spoilt_by(plan, sequences, self._running, behind=behind)
+        lost, anew = spoilt_by(plan, sequences, self._queues.running, behind=behind)
         self._pages.forget(lost)
         for sequence in sequences:
-            self._drop(sequence)
+            self._queues.drop(sequence)
         for sequence in anew:
-            self._start_anew(sequence)
+            self._queues.start_anew(sequence)
         return sequences
 
     def flush(self) -> None:
@@ -190,69 +163,37 @@ class Scheduler:
 
     def drain(self) -> list[Sequence]:
         """Take everybody out."""
-        sequences = [*self._running, *self._waiting]
+        sequences = [*self._queues.running, *self._queues.waiting]
         for sequence in sequences:
-            self._drop(sequence)
+            self._queues.drop(sequence)
         return sequences
 
     def check_integrity(self) -> None:
         """Raise AssertionError unless pages, queues and sequences agree."""
-        self._pages.check_integrity(self._running)
-        check_queues(self._waiting, self._running, self._options, page_tokens=self._page_tokens)
+        self._queues.check_integrity()
 
-    def _admit(self, now_s: float) -> None:
-        """Let sequences from the head of the queue run while slots and pages last or others give way."""
-        while self._waiting:
-            sequence = self._classes.next_up(self._waiting)
-            if len(self._running) < self._options.max_batch_size and self._match_if_it_fits(sequence):
-                if sequence.admitted_s is None:
-                    sequence.admitted_s = now_s
-                self._waiting.remove(sequence)
-                insort(self._running, sequence, key=_rank)
-                continue
-            victim = self._classes.gives_way(to=sequence)
-            if victim is None:
-                return
-            self._preempt(victim)
+    def _shares(self, prompts: list[Sequence], *, num_decodes: int) -> PromptShares:
+        """Return what each of the prompts that go on may compute beside so many that decode."""
+        pending = sum(one.num_pending for one in prompts)
+        budget = self._prompt_budget.next(pending, num_decodes=num_decodes)
+        return PromptShares(
+            budget,
+            kept=self._queues.classes.prompt_parts(prompts, budget),
+            tiles=TileBudget(self._options.tiles_per_iter, num_decodes=num_decodes),
+        )
 
-    def _match_if_it_fits(self, sequence: Sequence) -> bool:
+    def _prompt_tokens(self, sequence: Sequence, shares: PromptShares) -> tuple[int, bool]:
+        """Take pages for the next tokens of a prompt; return how many, and whether it found pages of others.
+
+        Those may be filled by this very step.
+        """
+        num_before = sequence.num_computed
         self._pages.match(sequence)
-        if not (fits := self._pages.fit([*self._running, sequence])):
-            self._pages.release(sequence)
-        return fits
-
-    def _reserve(self, sequence: Sequence, num_tokens: int) -> int:
-        """Take pages for the next tokens, from lower ranks if need be; return how many tokens they hold."""
-        if sequence.num_computed + num_tokens <= len(sequence.pages) * self._page_tokens:
-            return num_tokens
-        while self._pages.lacks(sequence, num_tokens):
-            victim = self._classes.gives_pages(to=sequence)
-            if victim is None:
-                break
-            self._preempt(victim)
-        return self._pages.extend(sequence, num_tokens)
+        num_tokens = self._queues.reserve(sequence, shares.next(sequence))
+        shares.take(num_tokens)
+        return num_tokens, sequence.num_computed > num_before
 
     def _insert_last_pages(self, chunk: Chunk) -> None:
         """Make the pages findable that a sequence filled with tokens that were not known in time."""
         if chunk.num_preemptions == chunk.sequence.num_preemptions:  # else its pages are others
             self._pages.insert_full(chunk.sequence, chunk.end)
-
-    def _start_anew(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        self._pages.release(sequence)
-        sequence.attempt += 1
-        sequence.num_unknown = 0
-        insort(self._waiting, sequence, key=_rank)
-
-    def _preempt(self, sequence: Sequence) -> None:
-        self._running.remove(sequence)
-        self._pages.release(sequence)
-        sequence.num_preemptions += 1
-        self.num_preemptions += 1
-        insort(self._waiting, sequence, key=_rank)
-
-    def _drop(self, sequence: Sequence) -> None:
-        (self._running if sequence in self._running else self._waiting).remove(sequence)
-        self._pages.release(sequence)
-        sequence.has_ended = True
-        sequence.num_unknown = 0

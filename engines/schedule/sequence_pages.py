@@ -1,6 +1,6 @@
 """The pages that sequences hold: taken chunk by chunk, shared by prefix, given back. Ints only.
 
-Who runs, and who gives way where pages run out, is the scheduler's to say (`scheduler.py`).
+Who runs, and who gives way where pages run out, is said elsewhere (`queues.py`).
 """
 
 from collections.abc import Iterable

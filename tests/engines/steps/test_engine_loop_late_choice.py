@@ -104,7 +104,7 @@ def test_an_end_that_only_the_device_knew_costs_a_row_and_asks_for_no_mask(pixel
     one = LoopEngine(pixels, overlap=True)
     other = one.submit([7, 8], max_new_tokens=40)
     name = one.submit([1, 2, 3], **held(grammar=llguidance.grammar_from("regex", "[a-z]{4}")))
-    grammars = [one.loop._scheduler._waiting[-1].grammar]
+    grammars = [one.loop._scheduler._queues.waiting[-1].grammar]
     one.run()
     assert re.fullmatch("[a-z]{4}", text_of(one.tokens[name]))
     assert one.done(name).finish_reason == "stop" and one.done(other).finish_reason == "length"
