@@ -8,7 +8,8 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 
 from deployer.config.schema import ServerConfig
-from deployer.serve.admission import Admission, AdmissionGate
+from deployer.serve.admission import Admission
+from deployer.serve.admission_gate import AdmissionGate
 from deployer.serve.api_keys import ApiKeys
 from deployer.serve.arrivals import Arrivals
 from deployer.serve.cancel_when_gone import CancelWhenGone
