@@ -9,7 +9,7 @@ the longest sequence, H hidden.
 from collections.abc import Mapping
 from collections.abc import Sequence as Seq
 from itertools import accumulate
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -18,9 +18,34 @@ from torch import Tensor
 
 from engines.schedule.batch_plan import BatchPlan, Chunk
 from engines.schedule.sequence import ImageSlots
+from engines.steps.host_copy import in_one_copy
 from engines.steps.step import AttentionBatch, StepInput
 
 Ints = NDArray[Any]
+Numbers = TypeVar("Numbers")  # Ints on the host, a Tensor on the device
+
+
+class _Wide(NamedTuple, Generic[Numbers]):
+    """What goes to the device as int64: fields of StepInput, and which tokens only the device knows."""
+
+    token_ids_T: Numbers
+    positions_T: Numbers
+    rope_lens_T: Numbers
+    slots_T: Numbers
+    sample_rows_S: Numbers
+    feature_rows_M: Numbers
+    inner_rows_E: Numbers
+    unknown_U: Numbers  # tokens of the step
+    source_U: Numbers  # sampled rows of the step before that give them
+    adapter_T: Numbers  # empty where no token runs through an adapter
+
+
+class _Narrow(NamedTuple, Generic[Numbers]):
+    """What goes to the device as int32: fields of AttentionBatch."""
+
+    q_starts_B1: Numbers
+    kv_lens_B: Numbers
+    pages_BP: Numbers
 
 
 def step_input(
@@ -43,56 +68,50 @@ def step_input(
     firsts_B = np.array([chunk.start for chunk in chunks])
     indices_T = np.arange(starts_B1[-1]) + (firsts_B - starts_B1[:-1])[sequence_T]
     pages_BP = page_table(chunks)
-    slots_T = pages_BP[sequence_T, indices_T // page_tokens] * page_tokens + indices_T % page_tokens
     rows_M, inner_M, features_MH = _image_rows(chunks[plan.num_decodes :], plan.num_decodes, features)
-    positions_AT = _positions(chunks, starts_B1, indices_T)
-    kv_lens_B = firsts_B + counts_B
-    adapter_T = _adapters(chunks, sequence_T)
-    wide, narrow = _to_device(
-        [
-            _token_ids(chunks),
-            positions_AT,
-            _rope_lens(chunks, sequence_T, indices_T, by_prompt=rope_by_prompt),
-            slots_T,
-            _rows_of_the_head(plan, starts_B1),
-            rows_M,
-            rows_M[inner_M],
-            *_unknown(chunks, starts_B1),
-            *([] if adapter_T is None else [adapter_T]),
-        ],
-        [starts_B1, kv_lens_B, pages_BP],
-        device,
+    unknown_U, source_U = _unknown(chunks, starts_B1)
+    narrow = _Narrow(q_starts_B1=starts_B1, kv_lens_B=firsts_B + counts_B, pages_BP=pages_BP)
+    wide = _Wide(
+        token_ids_T=_token_ids(chunks),
+        positions_T=_positions(chunks, starts_B1, indices_T),
+        rope_lens_T=_rope_lens(chunks, sequence_T, indices_T, by_prompt=rope_by_prompt),
+        slots_T=pages_BP[sequence_T, indices_T // page_tokens] * page_tokens + indices_T % page_tokens,
+        sample_rows_S=_rows_of_the_head(plan, starts_B1),
+        feature_rows_M=rows_M,
+        inner_rows_E=rows_M[inner_M],
+        unknown_U=unknown_U,
+        source_U=source_U,
+        adapter_T=_adapters(chunks, sequence_T),
     )
-    token_ids, positions, rope_lens, slots, sample_rows, feature_rows, inner_rows, *others = wide
-    unknown, source, *adapted = others
-    _fill_in(token_ids, unknown, source, last_ids_S)
+    wide_there, narrow_there = in_one_copy(wide, narrow, device)
+    there, attended = _Wide(*wide_there), _Narrow(*narrow_there)
+    _fill_in(there.token_ids_T, there.unknown_U, there.source_U, last_ids_S)
     return StepInput(
-        token_ids_T=token_ids,
-        positions_T=positions,
-        rope_lens_T=rope_lens,
-        attention=_attention_batch(plan, narrow, slots, counts_B=counts_B, kv_lens_B=kv_lens_B),
-        sample_rows_S=sample_rows,
-        feature_rows_M=feature_rows,
+        token_ids_T=there.token_ids_T,
+        positions_T=there.positions_T,
+        rope_lens_T=there.rope_lens_T,
+        attention=_attention_batch(plan, attended, there.slots_T, host=narrow),
+        sample_rows_S=there.sample_rows_S,
+        feature_rows_M=there.feature_rows_M,
         features_MH=features_MH,
-        adapter_T=adapted[0] if adapted else None,
-        inner_rows_E=None if features_MH is None else inner_rows,
+        adapter_T=there.adapter_T if len(there.adapter_T) else None,
+        inner_rows_E=None if features_MH is None else there.inner_rows_E,
     )
 
 
 def _attention_batch(
-    plan: BatchPlan, narrow: Seq[Tensor], slots_T: Tensor, *, counts_B: Ints, kv_lens_B: Ints
+    plan: BatchPlan, there: _Narrow[Tensor], slots_T: Tensor, *, host: _Narrow[Ints]
 ) -> AttentionBatch:
     """Return what attention reads: starts, lengths, pages on the device, and what the host knows of them."""
-    q_starts_B1, lens_B, pages_BP = narrow
     return AttentionBatch(
         num_decodes=plan.num_decodes,
-        q_starts_B1=q_starts_B1,
-        kv_lens_B=lens_B,
-        pages_BP=pages_BP,
+        q_starts_B1=there.q_starts_B1,
+        kv_lens_B=there.kv_lens_B,
+        pages_BP=there.pages_BP,
         slots_T=slots_T,
-        max_q=int(counts_B.max()),
-        max_kv=int(kv_lens_B.max()),
-        chunk_lens=tuple(kv_lens_B[plan.num_decodes :].tolist()),
+        max_q=int(np.diff(host.q_starts_B1).max()),
+        max_kv=int(host.kv_lens_B.max()),
+        chunk_lens=tuple(host.kv_lens_B[plan.num_decodes :].tolist()),
         has_proposals=plan.num_proposed > 0,
     )
 
@@ -124,11 +143,11 @@ def _rows_of_the_head(plan: BatchPlan, starts_B1: Ints) -> Ints:
     return np.concatenate([sampled_S, *scored])
 
 
-def _adapters(chunks: Seq[Chunk], sequence_T: Ints) -> Ints | None:
-    """Return the adapter that each token runs through, -1 for none; None where all run through none."""
+def _adapters(chunks: Seq[Chunk], sequence_T: Ints) -> Ints:
+    """Return the adapter that each token runs through, -1 for none; empty where all run through none."""
     numbers = [chunk.sequence.adapter for chunk in chunks]
     if all(number is None for number in numbers):
-        return None
+        return np.empty(0, dtype=np.int64)
     adapters_B: Ints = np.array([-1 if number is None else number for number in numbers])
     return adapters_B[sequence_T]
 
@@ -204,29 +223,3 @@ def _image_rows(
                 inner.append(np.arange(row, row + count) + 1 < len(features_MH))
                 parts.append(features_MH[row : row + count])
     return np.concatenate(rows), np.concatenate(inner), torch.cat(parts) if parts else None
-
-
-def _to_device(wide: Seq[Ints], narrow: Seq[Ints], device: torch.device) -> tuple[list[Tensor], list[Tensor]]:
-    """Copy arrays to the device at once; they come back as int64 and int32 views of one block.
-
-    Each is aligned to 16 bytes.
-    """
-    starts = list(accumulate((-(-array.size // 2) * 2 for array in wide), initial=0))  # in int64
-    ends = list(accumulate((-(-array.size // 4) * 4 for array in narrow), initial=2 * starts[-1]))  # in int32
-    host = torch.empty(ends[-1] // 2, dtype=torch.int64, pin_memory=device.type == "cuda")
-    _fill(host.numpy(), wide, starts)
-    _fill(host.numpy().view(np.int32), narrow, ends)
-    there = host.to(device, non_blocking=True)
-    return _views(there, wide, starts), _views(there.view(torch.int32), narrow, ends)
-
-
-def _fill(flat: Ints, arrays: Seq[Ints], starts: Seq[int]) -> None:
-    for array, start in zip(arrays, starts, strict=False):
-        flat[start : start + array.size] = array.reshape(-1)
-
-
-def _views(flat: Tensor, arrays: Seq[Ints], starts: Seq[int]) -> list[Tensor]:
-    return [
-        flat[start : start + array.size].view(array.shape)
-        for array, start in zip(arrays, starts, strict=False)
-    ]

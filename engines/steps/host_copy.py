@@ -2,9 +2,12 @@
 
 from collections.abc import Callable
 from collections.abc import Sequence as Seq
+from itertools import accumulate
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -12,6 +15,34 @@ def on_device(values: Seq[Any], device: torch.device, dtype: torch.dtype = torch
     """Return a tensor of these numbers on the device; the copy is queued, not waited for."""
     host = torch.tensor(values, dtype=dtype, pin_memory=device.type == "cuda")
     return host.to(device, non_blocking=True)
+
+
+def in_one_copy(
+    wide: Seq[NDArray[Any]], narrow: Seq[NDArray[Any]], device: torch.device
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Return arrays on the device as int64 and int32, views of one block that one copy fills.
+
+    Each is aligned to 16 bytes. The copy is queued, not waited for.
+    """
+    starts = list(accumulate((-(-array.size // 2) * 2 for array in wide), initial=0))  # in int64
+    ends = list(accumulate((-(-array.size // 4) * 4 for array in narrow), initial=2 * starts[-1]))  # in int32
+    host = torch.empty(ends[-1] // 2, dtype=torch.int64, pin_memory=device.type == "cuda")
+    _fill(host.numpy(), wide, starts)
+    _fill(host.numpy().view(np.int32), narrow, ends)
+    there = host.to(device, non_blocking=True)
+    return _views(there, wide, starts), _views(there.view(torch.int32), narrow, ends)
+
+
+def _fill(flat: NDArray[Any], arrays: Seq[NDArray[Any]], starts: Seq[int]) -> None:
+    for array, start in zip(arrays, starts, strict=False):
+        flat[start : start + array.size] = array.reshape(-1)
+
+
+def _views(flat: Tensor, arrays: Seq[NDArray[Any]], starts: Seq[int]) -> list[Tensor]:
+    return [
+        flat[start : start + array.size].view(array.shape)
+        for array, start in zip(arrays, starts, strict=False)
+    ]
 
 
 class HostCopy:
