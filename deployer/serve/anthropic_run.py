@@ -61,11 +61,12 @@ class MessageRun:
     async def events(self) -> AsyncGenerator[bytes, None]:
         """Yield the events of a stream; the first ones go out when it is sure that there is an answer."""
         held = b""
-        async for event in self._run():
-            held += _sse(event)
-            if event["type"] != "message_start":
-                yield held
-                held = b""
+        async with aclosing(self._run()) as run:
+            async for event in run:
+                held += _sse(event)
+                if event["type"] != "message_start":
+                    yield held
+                    held = b""
 
     def error_event(self, fault: ApiFault) -> bytes:
         """Return the event that ends a stream which cannot go on."""

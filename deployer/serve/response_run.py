@@ -92,9 +92,10 @@ class ResponseRun:
         for event in begin:
             held += _sse(event, number)
             number += 1
-        async for event in self._run():
-            yield held + _sse(event, number)
-            held, number = b"", number + 1
+        async with aclosing(self._run()) as run:
+            async for event in run:
+                yield held + _sse(event, number)
+                held, number = b"", number + 1
         yield held + _sse({"type": f"response.{self.response['status']}", "response": self.response}, number)
 
     def error_event(self, fault: ApiFault) -> bytes:
