@@ -3,7 +3,7 @@
 `build` is what `serve run` and a RayService import; `deploy target=ray_serve` runs the same. Imports Ray.
 """
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -98,7 +98,7 @@ class Front:
     async def __call__(self, request: Request) -> Response:
         return await answer(self, request, retries=self._retries)
 
-    async def ask(self, asked: Asked) -> AsyncIterator[Head | bytes]:
+    async def ask(self, asked: Asked) -> AsyncGenerator[Head | bytes, None]:
         """Send a request to the replica that the router chooses."""
         pieces = self._engines.remote(asked)
         try:

@@ -6,7 +6,8 @@ happened. Behind the first byte an answer cannot be taken back; its stream ends 
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -27,7 +28,7 @@ log = logging.getLogger("deployer.ray_serve")
 class Replicas(Protocol):
     """Sends a request to one of the replicas."""
 
-    def ask(self, asked: Asked) -> AsyncIterator[Head | bytes]:
+    def ask(self, asked: Asked) -> AsyncGenerator[Head | bytes, None]:
         """Return the answer as it comes; raises ReplicaLostError where the replica dies."""
         ...
 
@@ -42,7 +43,7 @@ class Begun:
 
     head: Head
     first: bytes
-    rest: AsyncIterator[Head | bytes]
+    rest: AsyncGenerator[Head | bytes, None]
 
 
 async def answer(replicas: Replicas, request: Request, *, retries: int) -> Response:
@@ -75,6 +76,7 @@ async def first_bytes(replicas: Replicas, asked: Asked, *, retries: int) -> Begu
             return begun
         log.warning("%s %s: attempt %d was lost; repeated", asked.method, asked.path, attempt + 1)
         if begun is not None:
+            await begun.rest.aclose()
             asked = replace(asked, avoid=(*asked.avoid, begun.head.replica))
         await asyncio.sleep(PAUSE_S * 2**attempt)
     message = f"{retries + 1} replicas in turn died or were away before they answered: come back later"
@@ -95,7 +97,7 @@ async def _attempt(replicas: Replicas, asked: Asked) -> Begun | None:
     return Begun(head=head, first=first, rest=pieces)
 
 
-async def _next(pieces: AsyncIterator[Head | bytes]) -> bytes:
+async def _next(pieces: AsyncGenerator[Head | bytes, None]) -> bytes:
     piece = await anext(pieces, b"")
     assert isinstance(piece, bytes), "there is one head"
     return piece
@@ -109,9 +111,10 @@ def _is_away(begun: Begun) -> bool:
 async def _body(begun: Begun, path: str) -> AsyncGenerator[bytes, None]:
     yield begun.first
     try:
-        async for piece in begun.rest:
-            assert isinstance(piece, bytes), "there is one head"
-            yield piece
+        async with aclosing(begun.rest) as rest:
+            async for piece in rest:
+                assert isinstance(piece, bytes), "there is one head"
+                yield piece
     except ReplicaLostError:
         log.warning("replica %s died within an answer; its stream ends with an error", begun.head.replica)
         fault = fault_of_code("engine_unavailable", "the replica died within this answer: ask again")

@@ -7,7 +7,7 @@ from typing import Any
 
 import grpc
 
-from deployer.serve.kserve.in_process import Answer
+from deployer.serve.in_process import Answer
 from deployer.serve.kserve.protocol import Protocol
 from deployer.serve.kserve.tensors import TensorError, add_output
 

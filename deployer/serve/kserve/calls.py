@@ -11,9 +11,9 @@ from typing import Any
 
 from starlette.types import ASGIApp
 
+from deployer.serve.in_process import ask
 from deployer.serve.kserve.answers import Fault, Responses, fault_of, told_fault
 from deployer.serve.kserve.chat_body import VERSIONS, chat_body
-from deployer.serve.kserve.in_process import ask
 from deployer.serve.kserve.model_card import config_of, metadata_of
 from deployer.serve.kserve.protocol import Protocol
 from deployer.serve.kserve.streams import replies_to_all
@@ -113,7 +113,8 @@ class Calls:
                 told_fault(400, {"message": str(error), "code": "invalid_request"})
             ) from error
         data = json.dumps(body).encode()
-        async with ask(self._app, "POST", CHAT, headers=headers_of(context), body=data) as answer:
+        headers = _headers_of_json(context, data)
+        async with ask(self._app, "POST", CHAT, headers=headers, body=data) as answer:
             if answer.status != 200:
                 raise FailedCallError(fault_of(answer, await answer.whole()))
             if body["stream"] is not True:
@@ -145,13 +146,18 @@ class Calls:
         raise _not_found(f"model `{request.name}` is not served here: {served} is")
 
 
-def headers_of(context: Any) -> list[tuple[str, str]]:
+def headers_of(context: Any) -> list[tuple[bytes, bytes]]:
     """Return the metadata that a request has as headers: its key, its id, whatever a layer reads."""
     return [
-        (name, value)
+        (name.lower().encode("latin-1"), value.encode("latin-1"))
         for name, value in context.invocation_metadata() or ()
         if isinstance(value, str) and not name.startswith((":", "grpc-")) and name not in _FRAMING
     ]
+
+
+def _headers_of_json(context: Any, body: bytes) -> list[tuple[bytes, bytes]]:
+    size = str(len(body)).encode()
+    return [*headers_of(context), (b"content-type", b"application/json"), (b"content-length", size)]
 
 
 def _not_found(message: str) -> FailedCallError:

@@ -1,13 +1,15 @@
 """The front: repeats what a dead replica lost, passes on the rest as it comes."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from typing import Any
 
 import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
+from starlette.types import Message
 
 from deployer.ray_serve import front
 from deployer.ray_serve.front import ReplicaLostError, answer
@@ -28,14 +30,18 @@ class Scripted:
 
     def __init__(self, *scripts: Script) -> None:
         self.asked: list[Asked] = []
+        self.num_ended = 0
         self._scripts = iter(scripts)
 
-    async def ask(self, asked: Asked) -> AsyncIterator[Head | bytes]:
+    async def ask(self, asked: Asked) -> AsyncGenerator[Head | bytes, None]:
         self.asked.append(asked)
-        for piece in next(self._scripts):
-            if isinstance(piece, Exception):
-                raise piece
-            yield piece
+        try:
+            for piece in next(self._scripts):
+                if isinstance(piece, Exception):
+                    raise piece
+                yield piece
+        finally:
+            self.num_ended += 1
 
 
 @pytest.fixture(autouse=True)
@@ -102,3 +108,19 @@ async def test_faults_have_the_shape_of_the_path_s_api() -> None:
     stream: Script = [head(), b"event: message_start\ndata: {}\n\n", LOST]
     end = (await post(Scripted(stream), path="/v1/messages")).text.strip().split("\n\n")[-1]
     assert end.startswith('event: error\ndata: {"type":"error"')
+
+
+async def test_a_client_that_leaves_within_a_stream_ends_it_at_the_replica() -> None:
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    replicas = Scripted([head(), *[b"data: {}\n\n"] * 9])
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b"", "headers": []}
+    reply = await answer(replicas, Request(scope, receive), retries=0)
+    assert isinstance(reply, StreamingResponse)
+    body: Any = reply.body_iterator
+    await anext(body)
+    await anext(body)
+    assert replicas.num_ended == 0
+    await body.aclose()
+    assert replicas.num_ended == 1
