@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TextIO
 
 from deployer.config.schema import DeployConfig
+from deployer.counted import counted
 from deployer.errors import EXIT_OK, ConfigError, UsageError
 from deployer.generation.open_model import check_family, open_model
 from deployer.offline.openai_messages import conversation_of
@@ -137,7 +138,7 @@ def _slot(image: PlannedImage, number: int, tokenizer: Tokenizer) -> Iterator[tu
     for place, (offset, count) in enumerate(image.slot.rows, 1):
         yield _text(tokenizer, ids[at:offset]), False
         part = f", part {place} of {len(image.slot.rows)}" if len(image.slot.rows) > 1 else ""
-        yield f"[image {number}{part}: {_counted(count, 'token')}]", True
+        yield f"[image {number}{part}: {counted(count, 'token')}]", True
         at = offset + count
     yield _text(tokenizer, ids[at:]), False
 
@@ -149,8 +150,8 @@ def _text(tokenizer: Tokenizer, ids: Sequence[int]) -> str:
 def _print(planned: PlannedPrompt, tokenizer: Tokenizer, *, out: TextIO) -> None:
     for text, is_rows in marked(planned, tokenizer):
         out.write(paint(text, "yellow", out=out) if is_rows else text)
-    images = f", {planned.num_image_tokens:,} of them in {_counted(len(planned.images), 'image')}"
-    print(f"\n\n{_counted(len(planned.token_ids), 'token')}{images if planned.images else ''}", file=out)
+    images = f", {planned.num_image_tokens:,} of them in {counted(len(planned.images), 'image')}"
+    print(f"\n\n{counted(len(planned.token_ids), 'token')}{images if planned.images else ''}", file=out)
     if planned.images:
         print_table(HEADS, [_row(number, image) for number, image in enumerate(planned.images, 1)], out=out)
 
@@ -166,7 +167,3 @@ def _row(number: int, image: PlannedImage) -> list[str]:
         str(sum(count for _, count in rows)),
         str(image.start),
     ]
-
-
-def _counted(count: int, name: str) -> str:
-    return f"{count:,} {name}{'' if count == 1 else 's'}"

@@ -133,11 +133,13 @@ VERBS: Mapping[str, Verb] = {
         summary="print how a deployment is that `deploy up` started; exit code 6 where it takes no requests",
         usage=DEPLOYMENT,
         examples=(
+            ("deploy status", "every server that `deploy up` started on this machine"),
             ("deploy status +model=pocket_vl", "the server of that name on this machine"),
             ("deploy status +model=pocket_vl output=json", "for programs"),
             ("deploy status +model=internvl2_8b target=kubernetes", "what the cluster says of it"),
         ),
         run="deployer.targets.lifecycle:status",
+        takes="words",
         groups=LIFECYCLE,
     ),
     "down": Verb(

@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from deployer.config.schema import DeployConfig
+from deployer.counted import counted
 from deployer.prompt import bad_words
 from deployer.prompt.chat import Rendered
 from deployer.prompt.context_length import check_length, check_text
@@ -142,8 +143,8 @@ class PromptBuilder:
         pieces = tuple(text.split(MARKER))
         if len(pieces) != len(images) + 1:
             raise RequestError(
-                f"{len(images)} pictures, {len(pieces) - 1} `{MARKER}` in the text: must be as many; mark "
-                "where each stands, among the words that the model's template puts around it",
+                f"{counted(len(images), 'picture')}, {len(pieces) - 1} `{MARKER}` in the text: must be as "
+                "many; mark where each stands, among the words that the model's template puts around it",
                 code="image_placement",
             )
         return await self.prepare(await self._planned(Rendered(pieces=pieces, images=tuple(images))))

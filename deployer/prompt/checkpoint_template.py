@@ -15,6 +15,7 @@ from jinja2 import Template, TemplateError, TemplateSyntaxError
 from jinja2.ext import loopcontrols
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from deployer.counted import counted
 from deployer.errors import ConfigError
 from deployer.prompt.chat import Rendered, plain_json
 from deployer.prompt.control_tokens import read_json
@@ -90,7 +91,7 @@ class CheckpointTemplate:
         kinds = ["video" if isinstance(image, ClipPart) else "image" for image in images]
         if written != kinds:
             shown = " and ".join(
-                f"`{marker}` {written.count(kind)} times for {kinds.count(kind)} {kind}s"
+                f"`{marker}` {counted(written.count(kind), 'time')} for {counted(kinds.count(kind), kind)}"
                 for kind, marker in self._markers.items()
             )
             raise RequestError(f"chat template {self._path} wrote {shown}: must be once each, in their order")

@@ -11,6 +11,7 @@ from typing import Any
 
 from engines.errors import CheckpointError
 
+_LFS_POINTER = "version https://git-lfs.github.com/"
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 
 
@@ -70,8 +71,17 @@ def read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+        if text.startswith(_LFS_POINTER):
+            raise CheckpointError(
+                f"{path} is a Git LFS pointer, not the file: run `git lfs pull` in its folder"
+            )
+        value = json.loads(text)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path} cannot be opened: {error.strerror}; let the user of this process read it"
+        ) from error
+    except ValueError as error:
         raise CheckpointError(
             f"{path} cannot be read as JSON: {error}; fetch the checkpoint again"
         ) from error

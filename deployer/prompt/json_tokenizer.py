@@ -8,7 +8,7 @@ from tokenizers import AddedToken as LibraryToken
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 from deployer.prompt.byte_level import byte_of_character
-from deployer.prompt.control_tokens import ControlTokens, read_control_tokens
+from deployer.prompt.control_tokens import ControlTokens, read_control_tokens, read_json
 from engines.errors import CheckpointError
 
 _SPACE = "▁"
@@ -52,8 +52,9 @@ class JsonTokenizer:
         try:
             library = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception for a file it cannot read
+            read_json(path)  # says where a file is broken that is no JSON
             raise CheckpointError(
-                f"{path} is not a tokenizer: {error}; fetch the checkpoint again"
+                f"{path} is no vocabulary that `tokenizers` reads: {error}; fetch the checkpoint again"
             ) from error
         return cls(library, control, source=str(path))
 

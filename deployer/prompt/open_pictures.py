@@ -14,6 +14,7 @@ from functools import partial
 from PIL import Image
 
 from deployer.config.schema import VisionConfig
+from deployer.counted import counted
 from deployer.prompt.images import Picture, check_pixels, decode, open_picture
 from deployer.prompt.media_bytes import image_bytes
 from deployer.prompt.messages import ImagePart, ImageSize, Message
@@ -72,7 +73,8 @@ class PictureReader:
             raise RequestError("this model reads text only: send no images", code="images_not_supported")
         if count > self._max_images:
             raise RequestError(
-                f"{count:,} images: must be at most {self._max_images:,} a request (vision.max_images)",
+                f"{counted(count, 'image')}: must be at most {self._max_images:,} a request "
+                "(vision.max_images)",
                 code="too_many_images",
             )
 

@@ -13,6 +13,7 @@ from functools import partial
 from PIL import Image
 
 from deployer.config.schema import VisionConfig
+from deployer.counted import counted
 from deployer.prompt.frame_choice import NO_WISH, FrameWish, chosen_frames, num_chosen
 from deployer.prompt.frame_list import FRAMES_URL, FrameList, open_frames
 from deployer.prompt.media_bytes import video_bytes
@@ -83,7 +84,7 @@ class VideoReader:
         count, most = len(_videos(messages)), self._limits.max_videos
         if count > most:
             raise RequestError(
-                f"{count:,} videos: must be at most {most:,} a request (vision.max_videos)",
+                f"{counted(count, 'video')}: must be at most {most:,} a request (vision.max_videos)",
                 code="too_many_videos",
             )
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deployer.counted import counted
 from deployer.prompt.messages import ImagePart, Message, Part, TextPart, VideoPart
 from deployer.prompt.seen_video import ClipPart, FramePart, VideoShown
 from engines.errors import RequestError
@@ -42,7 +43,8 @@ def place(message: Message, *, position: int) -> list[Placed]:
     texts = [part.text for part in message.parts if isinstance(part, TextPart)]
     if images and message.role != "user":
         raise RequestError(
-            f"message {position + 1} ({message.role}) holds {len(images)} images: only user messages may",
+            f"message {position + 1} ({message.role}) holds {counted(len(images), 'image')}: only user "
+            "messages may",
             code="image_placement",
         )
     marker = _marker(texts, num_images=len(images))
@@ -68,8 +70,8 @@ def _by_hand(text: str, marker: str, images: Sequence[ImagePart], position: int)
     pieces = re.split(re.escape(marker), text)
     if len(pieces) - 1 != len(images):
         raise RequestError(
-            f"message {position + 1} writes `{marker}` {len(pieces) - 1} times and holds "
-            f"{len(images)} images: must be equal; write one `{marker}` for each image or none",
+            f"message {position + 1} writes `{marker}` {counted(len(pieces) - 1, 'time')} and holds "
+            f"{counted(len(images), 'image')}: must be equal; write one `{marker}` for each image or none",
             code="image_placement",
         )
     placed: list[Placed] = [PlacedText(text=pieces[0])]

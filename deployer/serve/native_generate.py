@@ -53,10 +53,12 @@ def generate_routes(service: Service) -> APIRouter:
         record.prompt_is_built(begun_s=begun_s)
         generation = f"gen-{secrets.token_hex(12)}"
         choices = service.choices(rules, [prompt], request_id=generation, model=body.model, record=record)
+        with_logprobs = logprobs is not None
         if body.stream:
-            return await open_stream(_events(service, choices, record), record)
+            return await open_stream(_events(service, choices, record, with_logprobs=with_logprobs), record)
         pieces = [piece async for piece in _pieces(service, choices, record)]
-        return Response(msgspec.json.encode(_answer(pieces, record)), media_type="application/json")
+        whole = _answer(pieces, record, with_logprobs=with_logprobs)
+        return Response(msgspec.json.encode(whole), media_type="application/json")
 
     return router
 
@@ -85,15 +87,16 @@ async def _pieces(
 
 
 async def _events(
-    service: Service, choices: Sequence[Choice], record: RequestRecord
+    service: Service, choices: Sequence[Choice], record: RequestRecord, *, with_logprobs: bool
 ) -> AsyncGenerator[bytes, None]:
     async with aclosing(_pieces(service, choices, record)) as pieces:
         async for piece in pieces:
             end = b"" if piece.finish is None else DONE
-            yield b"data: %b\n\n%b" % (msgspec.json.encode(_answer([piece], record)), end)
+            added = _answer([piece], record, with_logprobs=with_logprobs)
+            yield b"data: %b\n\n%b" % (msgspec.json.encode(added), end)
 
 
-def _answer(pieces: Sequence[Piece], record: RequestRecord) -> dict[str, Any]:
+def _answer(pieces: Sequence[Piece], record: RequestRecord, *, with_logprobs: bool) -> dict[str, Any]:
     """Return what some pieces add to an answer; counts are of all so far."""
     finish = pieces[-1].finish
     logprobs = [
@@ -111,6 +114,6 @@ def _answer(pieces: Sequence[Piece], record: RequestRecord) -> dict[str, Any]:
             "finish_reason": None
             if finish is None
             else {"type": finish.reason, "matched": finish.stop_reason},
-            "output_token_logprobs": logprobs or None,
+            "output_token_logprobs": logprobs if with_logprobs else None,
         },
     }

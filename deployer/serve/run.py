@@ -136,8 +136,7 @@ async def _serve(
             print_lines(start_lines(config, deployment.model, ready, engine=deployment.choice.kind))
             service = when_nobody_asks.enter_context(closing(service_of(starting, deployment)))
             watch_limits(service, device=ready.device)
-            front.app = create_app(service)
-            await _answer(service, url_of(listener, config.server), signals)
+            await _answer(service, front, url_of(listener, config.server), signals)
         except Interrupted:
             log.warning(INTERRUPTED)
         finally:
@@ -145,10 +144,11 @@ async def _serve(
             await drop(starting.admission)
 
 
-async def _answer(service: Service, url: str, signals: StopSignals) -> None:
-    """Say that the server is ready, wait for a signal, and drain."""
+async def _answer(service: Service, front: Front, url: str, signals: StopSignals) -> None:
+    """Answer and say so, once all ports listen; wait for a signal, and drain."""
     server = service.server
     async with gradio_page(server, url=url, model_name=service.model_name) as address:
+        front.app = create_app(service)
         print_lines(ready_lines(url, service.model_name, needs_key=needs_key(server), gradio_address=address))
         await signals.first.wait()
         await drain(service, signals)

@@ -1,11 +1,12 @@
 """`deploy up`, `status` and `down`: a deployment started, looked at and ended where its target says."""
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from deployer.config.load import load_for_verb
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import KubernetesTarget, LocalTarget
 from deployer.errors import EXIT_OK, EXIT_UNAVAILABLE
@@ -18,9 +19,11 @@ from deployer.targets.local import Standing
 from deployer.targets.needs import needs_of
 from deployer.targets.programs import commands, refuse_cluster_without_gpus, run_commands
 from deployer.typed_path import typed_path
+from deployer.verbs import VERBS
 
 JSON_SCHEMA = 1
 RUNS = ("ready", "full")  # states that `deploy status` answers with 0
+OWN_KEYS = ("output", "up.output")  # of words that name no deployment
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,9 +49,27 @@ def up(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Ha
     return EXIT_OK
 
 
-def status(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Hardware) -> int:
-    """Print how the deployment is; exit code 6 where it takes no requests."""
-    return _look(config, options, plan, hardware, action="status", here=local.status, good=RUNS)
+def status(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
+    """Print how the deployment is, or each that runs in this machine's background where none is named.
+
+    Exit code 6 where one takes no requests, or there is none.
+    """
+    verb = VERBS["status"]
+    if any(word.partition("=")[0].lstrip("+") not in OWN_KEYS for word in words):
+        config, options, plan, hardware = load_for_verb(
+            replace(verb, takes="deployment"), words, config_dirs=config_dirs
+        )
+        return _look(config, options, plan, hardware, action="status", here=local.status, good=RUNS)
+    options, _, _ = load_for_verb(replace(verb, takes="options"), words, config_dirs=config_dirs)
+    found = local.all_here()
+    if options.output == "json":
+        print(json.dumps({"schema": JSON_SCHEMA, "servers": [asdict(standing) for standing in found]}))
+    elif found:
+        for standing in found:
+            _print(standing)
+    else:
+        print("`deploy up` has started no server on this machine")
+    return EXIT_OK if found and all(one.state in RUNS for one in found) else EXIT_UNAVAILABLE
 
 
 def down(config: DeployConfig, options: UpOptions, plan: PlanOptions, hardware: Hardware) -> int:
@@ -77,8 +98,12 @@ def _tell(standing: Standing, options: UpOptions, *, good: tuple[str, ...]) -> i
     if options.output == "json":
         print(json.dumps({"schema": JSON_SCHEMA, **asdict(standing)}))
     else:
-        print(f"{standing.name}  {standing.state}  {standing.detail}")
+        _print(standing)
     return EXIT_OK if standing.state in good else EXIT_UNAVAILABLE
+
+
+def _print(standing: Standing) -> None:
+    print(f"{standing.name}  {standing.state}  {standing.detail}")
 
 
 def _folder(options: UpOptions, name: str) -> Path:

@@ -27,6 +27,7 @@ from deployer.typed_path import typed_path
 WAIT_S = 0.2  # between two looks
 TIMEOUT_S = 5.0  # of one question
 LINES_TOLD = 12  # of the log, where a start fails
+_PID_FILE = ".pid.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,8 +68,9 @@ def up(config: DeployConfig) -> Standing:
     print(f"starting {name}, process {started.pid}, log {started.log}", file=sys.stderr)
     while (standing := status(config)).state != "ready":
         if standing.state in ("gone", "dead"):
+            print(_tail(started), file=sys.stderr)
             raise UnavailableError(
-                f"`{name}` ended before it was ready; the end of its log:\n{_tail(started)}"
+                f"`{name}` ended before it was ready; the end of its log stands above, all in {started.log}"
             )
         time.sleep(WAIT_S)
     return standing
@@ -76,7 +78,17 @@ def up(config: DeployConfig) -> Standing:
 
 def status(config: DeployConfig) -> Standing:
     """Return how the server of this name is."""
-    folder, name = _folder(config), _name(config)
+    return _standing(_folder(config), _name(config))
+
+
+def all_here() -> list[Standing]:
+    """Return how each server is that `deploy up` started without a `target.state_dir`."""
+    folder = default_state_dir()
+    files = sorted(folder.glob(f"*{_PID_FILE}"))
+    return [_standing(folder, file.name.removesuffix(_PID_FILE)) for file in files]
+
+
+def _standing(folder: Path, name: str) -> Standing:
     known = _read(folder, name)
     if known is None:
         return Standing(name=name, state="none", detail="`deploy up` has started none of this name")
@@ -175,7 +187,7 @@ def _read(folder: Path, name: str) -> Background | None:
 
 
 def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name}.pid.json"
+    return folder / f"{name}{_PID_FILE}"
 
 
 def _name(config: DeployConfig) -> str:

@@ -1,5 +1,6 @@
 """How `deploy serve` starts, what it says, and how signals end it."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -140,6 +141,47 @@ def test_it_answers_while_it_starts(tiny_words: tuple[str, ...]) -> None:
         assert 'code="503",path="/v1/chat/completions"} 1.0' in httpx.get(f"{url}/metrics").text, (
             "counters go on"
         )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+GRADIO = """
+import socket, time
+class Page:
+    def __init__(self, *_, **how): pass
+    def launch(self, server_name, server_port, **how):
+        time.sleep(1.5)  # longer than a page needs: whoever says "ready" before it is found out
+        self.socket = socket.create_server((server_name, server_port))
+        return None, f"http://{server_name}:{server_port}/", None
+    def close(self, verbose): self.socket.close()
+Textbox = Chatbot = MultimodalTextbox = Accordion = ChatInterface = Page
+class themes:
+    Default = Page
+"""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_it_is_ready_when_the_port_of_the_chat_listens_too(
+    tiny_words: tuple[str, ...], tmp_path: Path, processes: int
+) -> None:
+    """With a package in Gradio's place that only listens."""
+    (tmp_path / "gradio.py").write_text(GRADIO)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    around = {"PYTHONPATH": f"{os.environ.get('PYTHONPATH', '')}:{tmp_path}"}
+    words = (f"server.processes={processes}", f"server.gradio_port={port}", "server.port=0")
+    process = start(*tiny_words, *words, environment=around)
+    try:
+        assert process.stdout is not None
+        url = process.stdout.readline().split()[1]
+        deadline = time.monotonic() + 60
+        while httpx.get(f"{url}/ready").status_code != 200:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        socket.create_connection(("127.0.0.1", port)).close()
         process.send_signal(signal.SIGTERM)
         assert process.wait(20) == 0
     finally:

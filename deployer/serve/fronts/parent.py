@@ -114,7 +114,31 @@ async def _serve(opened: Opened, crew: Crew, url: str, signals: StopSignals) -> 
     """Start the engine, let the fronts answer until a signal, and wait for their drain."""
     config = opened.config
     print_lines([*warnings(config, opened.model), *([opened.choice.reason] if opened.choice.reason else [])])
-    engine = SupervisedEngine(
+    engine = _engine_of(opened, crew)
+    server, name = config.server, config.server.model_name or config.model.name
+    try:
+        # The chat's port listens before any front can say that the server is ready.
+        async with gradio_page(server, url=url, model_name=name) as address:
+            crew.watch(engine, CheckpointOpened(kind=opened.choice.kind, device=opened.choice.device))
+            await unless(signals.first, engine.start())
+            assert engine.ready is not None, "a started engine has said what it got"
+            print_lines(start_lines(config, opened.model, engine.ready, engine=opened.choice.kind))
+            await unless(signals.first, crew.all_answer())
+            print_lines(ready_lines(url, name, needs_key=needs_key(server), gradio_address=address))
+            await signals.first.wait()
+            crew.signal(signal.SIGTERM)
+            await _end(crew, config, signals)
+    except Interrupted:
+        log.warning(INTERRUPTED)
+    finally:
+        await engine.close(at_once=signals.second.is_set())
+        await opened.prompts.aclose()
+
+
+def _engine_of(opened: Opened, crew: Crew) -> SupervisedEngine:
+    """Return the engine of all fronts, not started yet."""
+    config = opened.config
+    return SupervisedEngine(
         Start(
             folder=str(opened.model.folder),
             spec=opened.adapted,
@@ -127,28 +151,6 @@ async def _serve(opened: Opened, crew: Crew, url: str, signals: StopSignals) -> 
         sink=crew.relay,
         on_change=crew.tell_of_engine,
     )
-    crew.watch(engine, CheckpointOpened(kind=opened.choice.kind, device=opened.choice.device))
-    try:
-        await unless(signals.first, engine.start())
-        assert engine.ready is not None, "a started engine has said what it got"
-        print_lines(start_lines(config, opened.model, engine.ready, engine=opened.choice.kind))
-        await unless(signals.first, crew.all_answer())
-        await _answer(config, crew, url, signals)
-    except Interrupted:
-        log.warning(INTERRUPTED)
-    finally:
-        await engine.close(at_once=signals.second.is_set())
-        await opened.prompts.aclose()
-
-
-async def _answer(config: DeployConfig, crew: Crew, url: str, signals: StopSignals) -> None:
-    """Say that the server is ready, wait for a signal, and for what the fronts make of it."""
-    server, name = config.server, config.server.model_name or config.model.name
-    async with gradio_page(server, url=url, model_name=name) as address:
-        print_lines(ready_lines(url, name, needs_key=needs_key(server), gradio_address=address))
-        await signals.first.wait()
-        crew.signal(signal.SIGTERM)
-        await _end(crew, config, signals)
 
 
 async def _end(crew: Crew, config: DeployConfig, signals: StopSignals) -> None:

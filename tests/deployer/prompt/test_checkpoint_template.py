@@ -115,7 +115,7 @@ def test_the_helpers_of_transformers_are_there(tmp_path: Path) -> None:
         ("{% if %}", "line 1 of the template"),
         ("{{ raise_exception('no way') }}", "no way"),
         ("{{ ().__class__.__bases__ }}", "unsafe"),
-        ("no picture", "wrote `<image>` 0 times for 1 images: must be once each"),
+        ("no picture", "wrote `<image>` 0 times for 1 image: must be once each"),
     ],
 )
 def test_a_template_that_cannot_work_is_refused_at_the_start(text: str, message: str, tmp_path: Path) -> None:

@@ -54,7 +54,7 @@ def test_markers_place_images_by_hand_wherever_they_were_sent(marker: str) -> No
 @pytest.mark.parametrize("parts", [("<IMAGE_TOKEN>",), ("<IMAGE_TOKEN><IMAGE_TOKEN>", 1), ("<image>", 1, 2)])
 def test_markers_and_images_must_be_equally_many(parts: tuple[str | int, ...]) -> None:
     with pytest.raises(
-        RequestError, match=r"message 1 writes `<.*>` \d times and holds \d images: must be equal"
+        RequestError, match=r"message 1 writes `<.*>` \d times? and holds \d images?: must be equal"
     ) as caught:
         placed(*parts)
     assert caught.value.code == "image_placement"
@@ -65,5 +65,5 @@ def test_image_in_angle_brackets_is_plain_text_without_images() -> None:
 
 
 def test_only_users_send_images() -> None:
-    with pytest.raises(RequestError, match=r"message 3 \(assistant\) holds 1 images: only user messages may"):
+    with pytest.raises(RequestError, match=r"message 3 \(assistant\) holds 1 image: only user messages may"):
         place(message("a", 1, role="assistant"), position=2)

@@ -129,13 +129,53 @@ def test_what_is_missing_or_broken_is_named(tmp_path: Path) -> None:
     ):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.json").write_text("{}")
-    with pytest.raises(CheckpointError, match=r"tokenizer.json is not a tokenizer"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"tokenizer.json is no vocabulary that `tokenizers` reads: Model missing",
+    ):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer.model").write_bytes(b"no model")
     with pytest.raises(CheckpointError, match=r"tokenizer.model is not a SentencePiece model"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"tokenizer_config.json cannot be read as JSON"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (
+            b'{"version": "1.0",\n "model": {"vo',
+            r"cannot be read as JSON: Unterminated .*line 2 column 12",
+        ),
+        (b"", r"cannot be read as JSON: Expecting value: line 1 column 1"),
+        (b'{"a": "\xff"}', r"cannot be read as JSON: .*byte 0xff in position 7"),
+        (b"version https://git-lfs.github.com/spec/v1\noid x", r"is a Git LFS pointer.*`git lfs pull`"),
+        (b"[]", r"holds a list: it must be an object"),
+        (b'{"model": {"type": "BPE", "vocab": {"a": "b"}, "merges": []}}', r"expected u32 at line 1 column"),
+    ],
+)
+def test_where_a_vocabulary_is_broken_is_told(tmp_path: Path, data: bytes, told: str) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(data)
+    with pytest.raises(CheckpointError, match=f"tokenizer.json .*{told}"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_vocabulary_that_may_not_be_opened_is_not_called_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = copied("byte_level", tmp_path) / "tokenizer.json"
+    opened = Path.read_text
+
+    def refused(self: Path, *given: Any, **how: Any) -> str:
+        if self == path:
+            raise PermissionError(13, "Permission denied")
+        return opened(self, *given, **how)
+
+    monkeypatch.setattr(Path, "read_text", refused)
+    path.write_bytes(b"")  # what the library says of one that it cannot open is no JSON either
+    with pytest.raises(CheckpointError, match=r"cannot be opened: Permission denied; let the user of this"):
         load_tokenizer(tmp_path)
 
 

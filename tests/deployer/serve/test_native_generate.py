@@ -46,6 +46,8 @@ async def test_a_stream_adds_up_to_the_whole(api: httpx.AsyncClient) -> None:
     assert done == "data: [DONE]"
     assert "".join(event["text"] for event in events) == whole["text"]
     assert [one for event in events for one in event["output_ids"]] == whole["output_ids"]
+    scored = [one for event in events for one in event["meta_info"]["output_token_logprobs"]]
+    assert scored == whole["meta_info"]["output_token_logprobs"], "the last event has none, in a list too"
     assert [event["meta_info"]["finish_reason"] for event in events[:-1]] == [None] * (len(events) - 1)
     last = events[-1]["meta_info"]
     assert (last["completion_tokens"], last["finish_reason"]["type"]) == (len(whole["output_ids"]), "stop")

@@ -60,8 +60,30 @@ def test_a_start_that_fails_shows_the_end_of_the_log(
         taken.listen()
         port = taken.getsockname()[1]
         assert main(["up", *with_own(words, ["target.name=second", f"server.port={port}"])]) == 6
-    err = capsys.readouterr().err
-    assert "`second` ended before it was ready" in err and f"server.port={port}: in use" in err
+    *log, last = capsys.readouterr().err.splitlines()
+    assert last.startswith("error: `second` ended before it was ready; the end of its log stands above, all ")
+    assert any(line.startswith(f"error: server.port={port}: in use") for line in log)
+    assert not any("error: error:" in line for line in log)
+
+
+def test_without_a_deployment_every_server_of_this_machine_is_told_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert main(["status"]) == 6
+    assert capsys.readouterr().out == "`deploy up` has started no server on this machine\n"
+    for name, pid, began in (("one", os.getpid(), "1"), ("two", os.getpid(), "2")):
+        record = {
+            "name": name, "pid": pid, "began": began, "url": "http://127.0.0.1:9", "log": "l", "stop_s": 1.0,
+        }  # fmt: skip
+        (tmp_path / "deployer").mkdir(exist_ok=True)
+        (tmp_path / "deployer" / f"{name}.pid.json").write_text(json.dumps(record))
+    assert main(["status"]) == 6
+    rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
+    assert rows == [["one", "gone"], ["two", "gone"]]
+    assert main(["status", "output=json"]) == 6
+    assert [one["name"] for one in json.loads(capsys.readouterr().out)["servers"]] == ["one", "two"]
+    assert main(["status", "target=compose"]) == 3, "which needs a deployment"
 
 
 def test_a_process_that_has_the_number_of_a_dead_server_is_left_alone(
