@@ -6,11 +6,9 @@ signal lets it drain; when its parent is gone it ends at once.
 """
 
 import asyncio
-import logging
 import os
 import socket
 import sys
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import ExitStack, asynccontextmanager, closing
 from dataclasses import replace
@@ -20,7 +18,6 @@ from pathlib import Path
 import msgspec
 import uvloop
 
-from deployer.config.devices import EngineChoice
 from deployer.config.load import from_plain
 from deployer.config.schema import DeployConfig
 from deployer.errors import DeployError
@@ -28,26 +25,10 @@ from deployer.generation.deployment import Deployment, Opened
 from deployer.serve.answering import drain, drop, service_of, watch_limits
 from deployer.serve.app import create_app
 from deployer.serve.background import Background
-from deployer.serve.fronts.channel import Channel
-from deployer.serve.fronts.front_engine import FrontEngine
 from deployer.serve.fronts.front_latency import FrontLatency
 from deployer.serve.fronts.handover import HandedConnections
-from deployer.serve.fronts.messages import (
-    Answering,
-    CheckpointOpened,
-    EndSequences,
-    EngineNow,
-    FromFront,
-    FrontFailed,
-    FrontStart,
-    Listening,
-    Replies,
-    RequestEnds,
-    RequestToEnd,
-    StoreAnswer,
-    decode_to_front,
-    encode,
-)
+from deployer.serve.fronts.messages import Answering, FrontFailed, Listening
+from deployer.serve.fronts.parent_link import ParentLink
 from deployer.serve.fronts.shared_figures import SharedFigures
 from deployer.serve.fronts.shared_places import SharedPlaces, places_of
 from deployer.serve.kept_responses import KeptResponses
@@ -55,79 +36,12 @@ from deployer.serve.latency_limit import has_target
 from deployer.serve.listen import http_server
 from deployer.serve.logs import set_up_logs
 from deployer.serve.open_files import allow_open_files
-from deployer.serve.response_store import StoreAsk
-from deployer.serve.service import Service
 from deployer.serve.starting import Front, Starting, create_starting_app
 from deployer.serve.stop_signals import Interrupted, StopSignals, unless
 from engines.errors import EngineError
 from engines.memory.host_memory import share_arenas
 
 BEAT_S = 1.0
-log = logging.getLogger("deployer.serve")
-
-
-class Parent:
-    """What the parent has said so far, and the way to answer it."""
-
-    def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.start: asyncio.Future[FrontStart] = loop.create_future()
-        self.opened: asyncio.Future[EngineChoice] = loop.create_future()
-        self.engine_is_ready = asyncio.Event()
-        self.engine = FrontEngine(self.tell, changed=self._engine_changed)
-        self.service: Service | None = None  # None: the front does not answer yet
-        self._channel: Channel | None = None
-        self._asked: deque[asyncio.Future[int]] = deque()  # how many sequences end, the oldest question first
-        self._asked_store: deque[asyncio.Future[bytes | None]] = deque()  # likewise
-
-    async def listen(self, end: socket.socket) -> None:
-        """Hear messages from now on."""
-        self._channel = await Channel.over(end, on_frame=self._take, on_end=_leave)
-
-    def tell(self, message: FromFront) -> None:
-        """Send a message."""
-        assert self._channel is not None, "the parent is listened to before it is told anything"
-        self._channel.send(encode(message))
-
-    async def end_request(self, completion: str) -> int:
-        """End a request of whichever front has it; returns how many sequences it had."""
-        answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._asked.append(answer)
-        self.tell(RequestToEnd(completion=completion))
-        return await answer
-
-    async def ask_store(self, ask: StoreAsk) -> bytes | None:
-        """Have the parent's store of responses do something (`ResponseStore.take`)."""
-        answer: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self._asked_store.append(answer)
-        self.tell(ask)
-        return await answer
-
-    def _take(self, frame: bytes) -> None:
-        match message := decode_to_front(frame):
-            case Replies():
-                self.engine.put_all(message.replies)
-            case EngineNow():
-                self.engine.take(message)
-            case CheckpointOpened():
-                self.opened.set_result(EngineChoice(kind=message.kind, device=message.device, reason=None))
-            case EndSequences():
-                if self.service is not None:  # else it has none
-                    self.service.running.end(self.engine, message.request_ids, by="operator")
-            case RequestEnds():
-                answer = self._asked.popleft()
-                if not answer.done():  # else who asked has left
-                    answer.set_result(message.num_sequences)
-            case StoreAnswer():
-                stored = self._asked_store.popleft()
-                if not stored.done():  # likewise
-                    stored.set_result(message.part)
-            case FrontStart():
-                self.start.set_result(message)
-
-    def _engine_changed(self) -> None:
-        if self.engine.ready is not None:
-            self.engine_is_ready.set()
 
 
 def main() -> int:
@@ -139,8 +53,8 @@ def main() -> int:
 
 
 async def _run(channel: socket.socket, connections: socket.socket) -> int:
-    parent = Parent()
-    await parent.listen(channel)
+    parent = ParentLink()
+    await parent.listen(channel, on_end=_leave)
     start = await parent.start
     config = from_plain(msgspec.json.decode(start.config))
     set_up_logs(config.server.log_level, process=start.index)
@@ -171,7 +85,7 @@ async def _run(channel: socket.socket, connections: socket.socket) -> int:
 
 
 async def _serve(
-    config: DeployConfig, starting: Starting, front: Front, parent: Parent, signals: StopSignals
+    config: DeployConfig, starting: Starting, front: Front, parent: ParentLink, signals: StopSignals
 ) -> None:
     """Answer from when the engine is ready until a signal, then let what runs end."""
     with ExitStack() as when_nobody_asks:

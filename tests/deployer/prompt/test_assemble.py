@@ -194,7 +194,7 @@ async def test_pictures_stand_at_the_marks_of_a_text_without_a_template(builder:
     assert prompt.token_ids[: image.start] == text
     behind = prompt.token_ids[image.start + image.num_tokens :]
     assert behind == tuple(builder.tokenizer.encode("b", special=False))
-    with pytest.raises(RequestError, match="1 pictures, 0 `<IMAGE_TOKEN>` in the text: must be as many"):
+    with pytest.raises(RequestError, match="1 picture, 0 `<IMAGE_TOKEN>` in the text: must be as many"):
         await builder.marked("a", [picture_of])
 
 
