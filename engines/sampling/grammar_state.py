@@ -40,13 +40,12 @@ class GrammarState:
         Takes what is new since the last call and takes back what is no longer there. Where the grammar cannot
         go on only the ids that end a text are left.
         """
-        if self.fault is None:
-            self._follow(outputs)
+        self.follow(outputs)
         if self.fault is None:
             bits = self._next_bits = self._next_bits or self._bits_of_next()
             if bits is not None:
-                if self._likely is not None:
-                    self._masks.setdefault(self._num_taken, mask_key(bits))
+                if self._likely is not None and self._num_taken not in self._masks:
+                    self._masks[self._num_taken] = mask_key(bits)
                 return bits
             self._give_up("no token of the vocabulary can come next")
         return bits_of(self._end_ids, self._vocab)
@@ -56,8 +55,7 @@ class GrammarState:
 
         Its own state stays at `outputs`. None that ends a text is taken for one that may come.
         """
-        if self.fault is None:
-            self._follow(outputs)
+        self.follow(outputs)
         if self.fault is not None:
             return []
         ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
@@ -80,17 +78,18 @@ class GrammarState:
         if self.fault is not None:
             return []
         found: list[tuple[int, bytes]] = []
+        key = self._masks[self._num_taken]
         ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
         while len(found) < most:
-            token = self._likely.behind(bits, ahead._matcher.compute_ff_bytes())
+            token = self._likely.behind(bits, key, ahead._matcher.compute_ff_bytes())
             if token is None or token in self._end_ids:
                 break
             following = ahead._mask_behind(token)
             if following is None:
                 break
-            bits = following
+            bits, key = following, mask_key(following)
             found.append((token, bits))
-            self._masks[self._num_taken + len(found)] = mask_key(bits)
+            self._masks[self._num_taken + len(found)] = key
         self._pace(is_idle=not found)
         return found
 
@@ -112,13 +111,14 @@ class GrammarState:
         return self._bits_of_next()
 
     def _bits_of_next(self) -> bytes | None:
-        bits = self._matcher.compute_bitmask()
-        if self._matcher.is_error() or not any(bits):
-            return None
         size = _num_bytes(self._vocab)
-        return bits[:size].ljust(size, b"\0")
+        bits = self._matcher.compute_bitmask()[:size].ljust(size, b"\0")
+        return None if self._matcher.is_error() or bits == bytes(size) else bits
 
-    def _follow(self, outputs: Seq[int]) -> None:
+    def follow(self, outputs: Seq[int]) -> None:
+        """Take what is new since the last call, and take back what is no longer there."""
+        if self.fault is not None:
+            return
         back = self._num_taken - len(outputs)
         if back > 0:
             self._matcher.rollback(back)

@@ -39,12 +39,13 @@ class LikelyTokens:
         if len(self._choices) > KEPT:
             del self._choices[next(iter(self._choices))]
 
-    def behind(self, mask: bytes, forced: bytes) -> int | None:
+    def behind(self, mask: bytes, key: int, forced: bytes) -> int | None:
         """Return the token that likely comes next; None where any may.
 
-        `mask`: what may come, one bit an id; `forced`: text that must come, empty where there is a choice.
+        `mask`: what may come, one bit an id, and its `mask_key`; `forced`: text that must come, empty where
+        there is a choice.
         """
-        token_id, score = self._choices.get(mask_key(mask), (-1, 0))
+        token_id, score = self._choices.get(key, (-1, 0))
         if token_id < 0 and forced:
             spelled = self._spell(forced.decode(errors="ignore"))
             token_id = spelled[0] if spelled else -1

@@ -15,6 +15,7 @@ agree.
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
+from concurrent.futures import ThreadPoolExecutor
 
 from engines.options import SchedulerOptions
 from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
@@ -28,6 +29,8 @@ PRICE = 0.2
 # The same in two parts, for rows of grammars: of which, on that GPU, in shares of a step of few rows.
 STEP_PRICE, ROW_PRICE = 0.04, 0.012
 RIGHT = 0.75  # of what grammars propose, what is counted on
+ASKED = 2  # times the rows that are left, shared by all that follow a grammar: as many leave theirs to others
+THREADS, FEW = 4, 3  # that ask grammars, and of how many the loop asks itself
 
 Proposed = list[tuple[int, bytes | None]]  # tokens, and what a grammar lets follow each
 
@@ -38,6 +41,7 @@ class Speculation:
     def __init__(self, limits: SchedulerOptions) -> None:
         self._options = limits.speculation
         self._max_rows = 0 if self._options is None else self._options.most_rows(limits.max_batch_size)
+        self._likely = _LikelyBehind()
         self._from_text: set[Sequence] = set()  # whose proposals under way are from their own text
         self.num_proposed = 0  # tokens since the start
         self.num_accepted = 0
@@ -120,12 +124,12 @@ class Speculation:
         nothing: list[Proposed] = [[] for _ in chunks]
         if self._options is None or not self._grammars_pay(len(chunks)):
             return nothing
+        asked = [chunk.sequence for chunk in chunks if _follows_grammar(chunk.sequence)]
+        most = min(self._options.grammar_tokens, max(ASKED * room // max(len(asked), 1), 1))
+        likely = dict(zip(asked, self._likely.behind(asked, most), strict=True))
         found: list[Proposed] = []
-        for sequence in (chunk.sequence for chunk in chunks):
-            tokens: Proposed = []
-            if sequence.grammar is not None:
-                most = _most(sequence, min(room, self._options.grammar_tokens))
-                tokens = [*sequence.grammar.likely_behind(_outputs(sequence), most)] if most > 0 else []
+        for chunk in chunks:
+            tokens = likely.get(chunk.sequence, [])[:room]
             found.append(tokens)
             room -= len(tokens)
         return found if self._grammars_pay(len(chunks), sum(map(len, found))) else nothing
@@ -157,6 +161,34 @@ class Speculation:
         if sequence.proposer is None:
             sequence.proposer = Proposer(match_tokens=self._options.match_tokens)
         return sequence.proposer
+
+
+class _LikelyBehind:
+    """Asks the grammars of several sequences at once: most of their work needs no interpreter."""
+
+    def __init__(self) -> None:
+        self._threads: ThreadPoolExecutor | None = None
+
+    def behind(self, asked: Seq[Sequence], most: int) -> list[Proposed]:
+        """Return for each up to `most` tokens that its grammar leaves little choice about."""
+        outputs = [_outputs(one) for one in asked]
+        for one, tokens in zip(asked, outputs, strict=True):
+            assert one.grammar is not None, "asked of those that follow one"
+            one.grammar.follow(tokens)  # in this order, as all of a grammar learn from it
+        if len(asked) < FEW:
+            return [_likely(one, tokens, most) for one, tokens in zip(asked, outputs, strict=True)]
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="likely")
+        return list(self._threads.map(_likely, asked, outputs, [most] * len(asked)))
+
+
+def _likely(sequence: Sequence, outputs: list[int], most: int) -> Proposed:
+    assert sequence.grammar is not None, "asked of those that follow one"
+    return [*sequence.grammar.likely_behind(outputs, _most(sequence, most))]
+
+
+def _follows_grammar(sequence: Sequence) -> bool:
+    return sequence.grammar is not None and _most(sequence, 1) > 0
 
 
 def _most(sequence: Sequence, most: int) -> int:

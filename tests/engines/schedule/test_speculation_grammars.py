@@ -22,6 +22,9 @@ class Likely:
         self.asked.append((outputs, most))
         return [(token, bytes([token])) for token in self.tokens[:most]]
 
+    def follow(self, outputs: list[int]) -> None:
+        pass
+
     def awaits_likely(self, num_outputs: int) -> bool:
         return bool(self.tokens)
 
