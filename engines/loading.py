@@ -18,6 +18,7 @@ from engines.options import EngineOptions, SchedulerOptions
 from engines.quant.decode_copies import layers_to_copy
 from engines.sampling.grammar import Grammars
 from engines.sampling.penalties import TokenCounts
+from engines.schedule.grammar_pace import ALONE, StepPrices
 from engines.schedule.scheduler import Scheduler
 from engines.spec import ModelSpec
 from engines.start_phases import StartPhases
@@ -71,10 +72,13 @@ def load_engine(
     with phases.of("kv_cache"):
         plan, kv = _pages(spec, backend, options, workspace_bytes=workspace_bytes)
     make_loop = _loops(network, spec, kv, backend, options, plan, phases, grammars=grammars, overlap=overlap)
+    prices = ALONE
     if backend.device.type != "cpu":
         with phases.of("first_requests"):
-            run_first_requests(make_loop(), longest_prompt=_longest_prompt(options, plan))
-    loop = make_loop()
+            first = make_loop(prices)
+            run_first_requests(first, longest_prompt=_longest_prompt(options, plan))
+            prices = _prices(first, backend)
+    loop = make_loop(prices)
     parts = {"weights": weight_bytes, "workspace": workspace_bytes}
     return loop, _ready(backend, plan, options, parts, phases)
 
@@ -121,12 +125,20 @@ def _pages(
     return plan, kv
 
 
-def _scheduler(options: EngineOptions, plan: KvPlan) -> Scheduler:
+def _prices(loop: EngineLoop, backend: Backend) -> StepPrices:
+    """Return what ranks agree on: how long the steps took in which a sequence decoded alone."""
+    decode = next(one for one in loop.stats().phases if one.phase == "decode")
+    step_ns = round(decode.seconds / max(decode.steps, 1) * 1e9)
+    return StepPrices(step_us=max(backend.group.least(step_ns, backend.device), 1) / 1e3)
+
+
+def _scheduler(options: EngineOptions, plan: KvPlan, prices: StepPrices) -> Scheduler:
     return Scheduler(
         options.scheduler,
         num_pages=plan.num_pages,
         page_tokens=options.kv.page_tokens,
         prefix_caching=options.kv.prefix_caching,
+        prices=prices,
     )
 
 
@@ -141,7 +153,7 @@ def _loops(
     *,
     grammars: Grammars,
     overlap: bool | None,
-) -> Callable[[], EngineLoop]:
+) -> Callable[[StepPrices], EngineLoop]:
     """Return what makes a loop with nothing in it; where the device records steps, they are recorded here.
 
     One loop is to be in use at a time: all have the same pages.
@@ -153,7 +165,7 @@ def _loops(
         with phases.of("graphs"):
             recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
 
-    def make() -> EngineLoop:
+    def make(prices: StepPrices) -> EngineLoop:
         runner = Runner(
             recorded or network,
             kv,
@@ -164,7 +176,7 @@ def _loops(
             counts=counts,
         )
         return EngineLoop(
-            _scheduler(options, plan),
+            _scheduler(options, plan, prices),
             runner,
             spec,
             num_pages=plan.num_pages,

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from engines.options import SchedulerOptions
 from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
 from engines.schedule.failed_step import spoilt_by
+from engines.schedule.grammar_pace import ALONE, StepPrices
 from engines.schedule.prompt_budget import PromptBudget
 from engines.schedule.prompt_shares import PromptShares
 from engines.schedule.queues import Queues
@@ -26,8 +27,15 @@ class Scheduler:
     """All sequences of one engine, waiting and running."""
 
     def __init__(
-        self, options: SchedulerOptions, *, num_pages: int, page_tokens: int, prefix_caching: bool
+        self,
+        options: SchedulerOptions,
+        *,
+        num_pages: int,
+        page_tokens: int,
+        prefix_caching: bool,
+        prices: StepPrices = ALONE,
     ) -> None:
+        """`prices`: of steps with tokens of grammars."""
         self._options = options
         self._page_tokens = page_tokens
         self._queues = Queues(
@@ -35,7 +43,7 @@ class Scheduler:
         )
         self._pages = self._queues.pages
         self._prompt_budget = PromptBudget(options)
-        self.speculation = Speculation(options)
+        self.speculation = Speculation(options, prices)
 
     @property
     def num_waiting(self) -> int:

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from engines.options import SchedulerOptions
 from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
+from engines.schedule.grammar_pace import GrammarPace, StepPrices
 from engines.schedule.proposer import Proposer
 from engines.schedule.sequence import Sequence
 from engines.schedule.sequence_pages import SequencePages
@@ -26,9 +27,6 @@ from engines.schedule.sequence_pages import SequencePages
 # Of a step, what one with proposals takes longer: an H200, InternVL2-8B in 12 bits, 8 to 16 rows and the wait
 # (docs/speculation.md). As long every sequence of the step could have had this much of a token.
 PRICE = 0.2
-# The same in two parts, for rows of grammars: of which, on that GPU, in shares of a step of few rows.
-STEP_PRICE, ROW_PRICE = 0.04, 0.012
-RIGHT = 0.75  # of what grammars propose, what is counted on
 ASKED = 2  # times the rows that are left, shared by all that follow a grammar: as many leave theirs to others
 THREADS, FEW = 4, 3  # that ask grammars, and of how many the loop asks itself
 
@@ -38,8 +36,9 @@ Proposed = list[tuple[int, bytes | None]]  # tokens, and what a grammar lets fol
 class Speculation:
     """Who is proposed what, and how much of it was right."""
 
-    def __init__(self, limits: SchedulerOptions) -> None:
+    def __init__(self, limits: SchedulerOptions, prices: StepPrices) -> None:
         self._options = limits.speculation
+        self._pace = GrammarPace(prices)
         self._max_rows = 0 if self._options is None else self._options.most_rows(limits.max_batch_size)
         self._likely = _LikelyBehind()
         self._from_text: set[Sequence] = set()  # whose proposals under way are from their own text
@@ -57,9 +56,10 @@ class Speculation:
             for chunk in plan.chunks
             if not (one := chunk.sequence).has_ended and one.takes_proposals and not one.is_full
         ]
-        if self._grammars_pay(len(plan.chunks)) and any(
-            one.grammar is not None and one.grammar.awaits_likely(one.num_outputs) for one in takers
-        ):
+        awaited = [
+            one for one in takers if one.grammar is not None and one.grammar.awaits_likely(one.num_outputs)
+        ]
+        if self._most_of_grammars(len(plan.chunks), len(awaited)):
             return True
         if not self._texts_pay(len(plan.chunks)):
             return False
@@ -99,40 +99,49 @@ class Speculation:
                 accepted[item.sequence] += 1
         if not accepted:
             return
-        price = PRICE * (len(plan.chunks) - plan.num_proposed) / len(accepted)
+        num_sequences = len(plan.chunks) - plan.num_proposed
+        self._learn_of_grammars(plan, accepted, num_sequences)
+        price = PRICE * num_sequences / len(accepted)
         for sequence, num in accepted.items():
             if sequence in self._from_text:
                 self._proposer(sequence).learn(num, price=price, length=len(sequence.token_ids))
 
-    def _grammars_pay(self, num_sequences: int, num_tokens: int | None = None) -> bool:
-        """Tell whether a step of these is faster with so many tokens of grammars; None: with any number.
+    def _learn_of_grammars(self, plan: BatchPlan, accepted: dict[Sequence, int], num_sequences: int) -> None:
+        formed = accepted.keys() - self._from_text
+        proposed = sum(chunk.proposed is not None and chunk.sequence in formed for chunk in plan.chunks)
+        if proposed:
+            right = sum(accepted[one] for one in formed)
+            self._pace.learn(num_sequences, proposed=proposed, right=right)
 
-        Each right one is a token for what the step of all sequences takes longer.
-        """
-        if self._options is None or not self._options.grammar_tokens:
-            return False
-        if num_tokens is None:
-            num_tokens = self._max_rows - num_sequences
-        return num_tokens * RIGHT > num_sequences * (STEP_PRICE + ROW_PRICE * num_tokens)
+    def _most_of_grammars(self, num_sequences: int, num_asked: int) -> int:
+        """Return how many tokens of grammars a step has at most; 0 where so many would not pay."""
+        if self._options is None or not num_asked or self._pace.is_resting:
+            return 0
+        most = min(num_asked * self._options.grammar_tokens, self._max_rows - num_sequences)
+        return most if self._pace.pays(num_sequences, most) else 0
 
     def _texts_pay(self, num_sequences: int) -> bool:
         how = self._options
         return how is not None and how.num_tokens > 0 and num_sequences <= how.max_sequences
 
     def _by_grammars(self, chunks: Seq[Chunk], room: int) -> list[Proposed]:
-        """Return what the grammar of each proposes: nothing for all where it is too little for the step."""
+        """Return what the grammar of each proposes: nothing for all where it would not pay."""
+        assert self._options is not None, "asked where tokens are proposed"
         nothing: list[Proposed] = [[] for _ in chunks]
-        if self._options is None or not self._grammars_pay(len(chunks)):
-            return nothing
         asked = [chunk.sequence for chunk in chunks if _follows_grammar(chunk.sequence)]
-        most = min(self._options.grammar_tokens, max(ASKED * room // max(len(asked), 1), 1))
+        if not self._most_of_grammars(len(chunks), len(asked)):
+            self._pace.pass_by()
+            return nothing
+        most = min(self._options.grammar_tokens, max(ASKED * room // len(asked), 1))
         likely = dict(zip(asked, self._likely.behind(asked, most), strict=True))
         found: list[Proposed] = []
         for chunk in chunks:
             tokens = likely.get(chunk.sequence, [])[:room]
             found.append(tokens)
             room -= len(tokens)
-        return found if self._grammars_pay(len(chunks), sum(map(len, found))) else nothing
+        if not any(found):
+            self._pace.learn(len(chunks), proposed=0, right=0)
+        return found
 
     def _add_from_texts(self, proposed: list[Proposed], chunks: Seq[Chunk], room: int) -> None:
         """Add what the text of those proposes who have nothing yet."""

@@ -5,6 +5,7 @@ from typing import Any
 
 from engines.options import SchedulerOptions
 from engines.schedule.batch_plan import BatchPlan
+from engines.schedule.grammar_pace import ALONE, StepPrices
 from engines.schedule.scheduler import Scheduler
 from engines.schedule.sequence import ImageSlots
 
@@ -21,13 +22,19 @@ OPTIONS = SchedulerOptions(
 
 
 def scheduler(
-    *, num_pages: int = 64, page_tokens: int = 4, prefix_caching: bool = True, **changes: Any
+    *,
+    num_pages: int = 64,
+    page_tokens: int = 4,
+    prefix_caching: bool = True,
+    prices: StepPrices = ALONE,
+    **changes: Any,
 ) -> Scheduler:
     return Scheduler(
         replace(OPTIONS, **changes),
         num_pages=num_pages,
         page_tokens=page_tokens,
         prefix_caching=prefix_caching,
+        prices=prices,
     )
 
 

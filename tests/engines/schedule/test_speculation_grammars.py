@@ -1,13 +1,15 @@
 """Tokens proposed by grammars: rows, masks, and how many of them a step has."""
 
+from itertools import groupby
 from typing import Any
 
 import pytest
 from proposing import REPEATS, decoding, proposing, rows
-from scheduling import scheduler
+from scheduling import scheduler, step
 from sequences import sequence
 
 from engines.options import MOST_GRAMMAR_ROWS
+from engines.schedule.grammar_pace import StepPrices
 from engines.schedule.sequence import Sequence
 
 
@@ -68,14 +70,26 @@ def test_only_proposals_from_a_text_teach_its_proposer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("num", "tokens", "proposed"),
-    [(8, 1, 1), (24, 1, 0), (24, 3, 3), (40, 3, 0), (62, 3, 0), (64, 3, 0)],
+    ("num", "step_us", "proposed"),
+    [(2, 3000, 3), (8, 3000, 3), (12, 3000, 0), (12, 30_000, 3), (2, 200, 0), (40, None, 3), (64, None, 0)],
 )
-def test_a_step_of_many_has_the_tokens_of_grammars_where_they_are_enough(
-    num: int, tokens: int, proposed: int
+def test_grammars_are_asked_where_all_they_may_propose_is_worth_what_a_step_waits_for_it(
+    num: int, step_us: float | None, proposed: int
 ) -> None:
-    sequences = [formed(*range(tokens)), *(sequence([8, 9]) for _ in range(num - 1))]
-    assert decoding(proposing(**GRAMMARS), *sequences).num_proposed == proposed
+    one = formed(*range(3))
+    sequences = [one, *(sequence([8, 9]) for _ in range(num - 1))]
+    room = {"max_prefill_token_num": 512, "num_pages": 256}
+    engine = proposing(**GRAMMARS, **room, prices=StepPrices(step_us=step_us))
+    assert decoding(engine, *sequences).num_proposed == proposed
+    assert len(one.grammar.asked) == (proposed > 0)  # type: ignore[union-attr]
+
+
+def test_rows_that_are_left_are_shared_and_what_one_leaves_others_take() -> None:
+    few, many = [formed(4) for _ in range(2)], [formed(*range(9)) for _ in range(2)]
+    how = GRAMMARS | {"grammar_tokens": 8, "max_batch_size": 12}
+    plan = decoding(proposing(**how), *few, *many)
+    assert [one.grammar.asked[0][1] for one in (*few, *many)] == [4] * 4  # type: ignore[union-attr]
+    assert [sum(chunk.sequence is one for chunk in plan.chunks) - 1 for one in (*few, *many)] == [1, 1, 4, 2]
 
 
 def test_a_step_has_no_more_rows_of_grammars_than_weights_are_read_for_at_once() -> None:
@@ -92,9 +106,9 @@ def test_no_grammar_is_asked_for_what_may_not_be_proposed(how: dict[str, Any]) -
     assert one.grammar.asked == []  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("num", "waits"), [(1, True), (50, True), (57, False)])
+@pytest.mark.parametrize(("num", "waits"), [(1, True), (8, True), (12, False)])
 def test_a_step_waits_for_sequences_with_grammars_while_they_may_pay(num: int, waits: bool) -> None:
-    engine = proposing(**GRAMMARS | {"max_prefill_token_num": 512, "num_pages": 256})
+    engine = proposing(**GRAMMARS, prices=StepPrices(step_us=3000))
     for one in (formed(4), *(sequence([8, 9]) for _ in range(num - 1))):
         engine.add(one)
     plan = engine.schedule(0.0)
@@ -103,3 +117,17 @@ def test_a_step_waits_for_sequences_with_grammars_while_they_may_pay(num: int, w
     for chunk in plan.chunks:
         chunk.sequence.grammar = Likely()  # type: ignore[assignment]
     assert not engine.speculation.waits_for(plan)  # none was likely of late
+
+
+def test_grammars_that_are_mostly_wrong_are_left_alone_for_longer_and_longer() -> None:
+    engine = proposing(**GRAMMARS, prices=StepPrices(step_us=1000), num_pages=256)
+    one = formed(4, 5, 6, max_new_tokens=400)
+    engine.add(one)
+    step(engine, 3)
+    asked: list[bool] = []
+    for _ in range(200):
+        plan = step(engine, 3)
+        assert plan is not None
+        asked.append(plan.num_proposed > 0)
+    rests = [len(list(run)) for is_asked, run in groupby(asked) if not is_asked]
+    assert rests == sorted(rests) and rests[:3] == [4, 8, 16] and sum(asked) < 20
