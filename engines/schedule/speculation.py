@@ -15,11 +15,11 @@ agree.
 
 from collections.abc import Iterable
 from collections.abc import Sequence as Seq
-from concurrent.futures import ThreadPoolExecutor
 
 from engines.options import SchedulerOptions
 from engines.schedule.batch_plan import BatchPlan, Chunk, Progress
 from engines.schedule.grammar_pace import GrammarPace, StepPrices
+from engines.schedule.likely_behind import LikelyBehind, Proposed, most_of, outputs_of
 from engines.schedule.proposer import Proposer
 from engines.schedule.sequence import Sequence
 from engines.schedule.sequence_pages import SequencePages
@@ -28,9 +28,6 @@ from engines.schedule.sequence_pages import SequencePages
 # (docs/speculation.md). As long every sequence of the step could have had this much of a token.
 PRICE = 0.2
 ASKED = 2  # times the rows that are left, shared by all that follow a grammar: as many leave theirs to others
-THREADS, FEW = 4, 3  # that ask grammars, and of how many the loop asks itself
-
-Proposed = list[tuple[int, bytes | None]]  # tokens, and what a grammar lets follow each
 
 
 class Speculation:
@@ -40,7 +37,7 @@ class Speculation:
         self._options = limits.speculation
         self._pace = GrammarPace(prices)
         self._max_rows = 0 if self._options is None else self._options.most_rows(limits.max_batch_size)
-        self._likely = _LikelyBehind()
+        self._likely = LikelyBehind()
         self._from_text: set[Sequence] = set()  # whose proposals under way are from their own text
         self.num_proposed = 0  # tokens since the start
         self.num_accepted = 0
@@ -133,7 +130,7 @@ class Speculation:
             self._pace.pass_by()
             return nothing
         most = min(self._options.grammar_tokens, max(ASKED * room // len(asked), 1))
-        likely = dict(zip(asked, self._likely.behind(asked, most), strict=True))
+        likely = dict(zip(asked, self._likely.ask(asked, most), strict=True))
         found: list[Proposed] = []
         for chunk in chunks:
             tokens = likely.get(chunk.sequence, [])[:room]
@@ -159,10 +156,10 @@ class Speculation:
         """Return tokens that a sequence's own text has next: those that its grammar refuses are left out."""
         if sequence.num_unknown or not sequence.takes_proposals:
             return []
-        tokens = self._proposer(sequence).propose(sequence.token_ids, _most(sequence, most))
+        tokens = self._proposer(sequence).propose(sequence.token_ids, most_of(sequence, most))
         if sequence.grammar is None:
             return [(token, None) for token in tokens]
-        masks = sequence.grammar.masks_behind(_outputs(sequence), tokens)
+        masks = sequence.grammar.masks_behind(outputs_of(sequence), tokens)
         return list(zip(tokens, masks, strict=False))
 
     def _proposer(self, sequence: Sequence) -> Proposer:
@@ -172,40 +169,5 @@ class Speculation:
         return sequence.proposer
 
 
-class _LikelyBehind:
-    """Asks the grammars of several sequences at once: most of their work needs no interpreter."""
-
-    def __init__(self) -> None:
-        self._threads: ThreadPoolExecutor | None = None
-
-    def behind(self, asked: Seq[Sequence], most: int) -> list[Proposed]:
-        """Return for each up to `most` tokens that its grammar leaves little choice about."""
-        outputs = [_outputs(one) for one in asked]
-        for one, tokens in zip(asked, outputs, strict=True):
-            assert one.grammar is not None, "asked of those that follow one"
-            one.grammar.follow(tokens)  # in this order, as all of a grammar learn from it
-        if len(asked) < FEW:
-            return [_likely(one, tokens, most) for one, tokens in zip(asked, outputs, strict=True)]
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="likely")
-        return list(self._threads.map(_likely, asked, outputs, [most] * len(asked)))
-
-
-def _likely(sequence: Sequence, outputs: list[int], most: int) -> Proposed:
-    assert sequence.grammar is not None, "asked of those that follow one"
-    return [*sequence.grammar.likely_behind(outputs, _most(sequence, most))]
-
-
 def _follows_grammar(sequence: Sequence) -> bool:
-    return sequence.grammar is not None and _most(sequence, 1) > 0
-
-
-def _most(sequence: Sequence, most: int) -> int:
-    """Return how many tokens may be proposed to a sequence: none that no answer can hold."""
-    if sequence.num_unknown or not sequence.takes_proposals:
-        return 0
-    return min(most, sequence.max_tokens - sequence.num_tokens - 1)
-
-
-def _outputs(sequence: Sequence) -> list[int]:
-    return sequence.token_ids[sequence.num_prompt_tokens :]
+    return sequence.grammar is not None and most_of(sequence, 1) > 0
