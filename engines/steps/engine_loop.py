@@ -13,6 +13,7 @@ id that the client is told. With other ranks beside it, it ends the engine.
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from zlib import crc32
 
 from engines.errors import RequestError
@@ -167,22 +168,23 @@ class EngineLoop:
         )
 
     def _turn(self, now: float) -> Iterator[Reply]:
+        replies: Iterator[Reply] = iter(())
         if self._under_way is not None and self._scheduler.waits_for(self._under_way.plan):
-            yield from self._settle(behind=None)
+            replies = self._settle(behind=None)
         plan = self._scheduler.schedule(now)
         if plan is None:
-            yield from self._settle(behind=None)
+            yield from chain(replies, self._settle(behind=None))
             return
         self._steps += 1
         try:
             launched = self._runner.launch(plan)
         except Exception as error:
-            yield from self._settle(behind=plan)
+            yield from chain(replies, self._settle(behind=plan))
             yield from self._fail(plan, error, behind=None)
             return
         self._work.add(plan)
         _note_encoding(launched)
-        yield from self._settle(behind=plan)
+        yield from chain(replies, self._settle(behind=plan))
         try:
             self._under_way = self._runner.choose(launched)
         except Exception as error:
@@ -192,23 +194,24 @@ class EngineLoop:
             yield from self._settle(behind=None)
 
     def _settle(self, *, behind: BatchPlan | None) -> Iterator[Reply]:
-        """Take the results of the step under way; `behind` was scheduled after it."""
+        """Take the results of the step under way; `behind` was scheduled after it.
+
+        What is answered is made as it is read, so that a step that waits for the results can go ahead of it.
+        """
         launched, self._under_way = self._under_way, None
         if launched is None:
-            return
+            return iter(())
         try:
             choices = self._runner.fetch(launched)
             scores = [] if launched.scores is None else launched.scores.wait()
         except Exception as error:
-            yield from self._fail(launched.plan, error, behind=behind)
-            return
+            return iter(list(self._fail(launched.plan, error, behind=behind)))
         now = self._clock()
-        for chunk, logprobs in scores:
-            yield from prompt_delta(chunk, logprobs)
+        scored = [reply for chunk, logprobs in scores for reply in prompt_delta(chunk, logprobs)]
         token_ids = [choice.token_id for choice in choices]
         self.digest = crc32(repr(token_ids).encode(), self.digest)
-        for item in self._scheduler.commit(launched.plan, token_ids):
-            yield from self._replies(item, choices[item.row], now)
+        progress = self._scheduler.commit(launched.plan, token_ids)
+        return chain(scored, *(self._replies(item, choices[item.row], now) for item in progress))
 
     def _fail(self, plan: BatchPlan, error: Exception, *, behind: BatchPlan | None) -> Iterator[Reply]:
         if not self._is_alone:
