@@ -126,6 +126,9 @@ def down(config: DeployConfig) -> Standing:
 def _start(config: DeployConfig, folder: Path, name: str) -> Background:
     if config.server.port == 0:
         raise UnavailableError("server.port=0: `deploy up` must know where to ask; choose a port")
+    from deployer.serve.listen import bind  # uvicorn comes with it: only a start needs that
+
+    bind(config.server).close()  # else whoever listens there already would be taken for the new server
     log = folder / f"{name}.log"
     pid = _spawn(msgspec.json.encode(config), log)
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.server.host, config.server.host)

@@ -53,17 +53,28 @@ def test_a_server_starts_answers_and_ends(words: list[str], capsys: pytest.Captu
 
 
 def test_a_start_that_fails_shows_the_end_of_the_log(
-    words: list[str], capsys: pytest.CaptureFixture[str]
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        assert main(["up", *with_own(words, ["target.name=second", f"server.port={port}"])]) == 6
+    keys = tmp_path / "keys"
+    keys.write_text("one\n")
+    both = [f"server.{whose}_file={keys}" for whose in ("api_keys", "admin_keys")]
+    assert main(["up", *with_own(words, ["target.name=second", *both])]) == 6
     *log, last = capsys.readouterr().err.splitlines()
     assert last.startswith("error: `second` ended before it was ready; the end of its log stands above, all ")
-    assert any(line.startswith(f"error: server.port={port}: in use") for line in log)
+    assert any(line.startswith(f"error: {both[1]}: holds keys of clients") for line in log)
     assert not any("error: error:" in line for line in log)
+
+
+def test_a_port_that_another_server_has_is_refused_before_it_is_asked(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        asked = with_own(words, ["target.name=third", f"server.port={port}"])
+        assert main(["up", *asked]) == 6
+    assert f"server.port={port} (command line `server.port={port}`): in use on" in capsys.readouterr().err
+    assert main(["status", *asked]) == 6
+    assert "third  none  " in capsys.readouterr().out, "nothing was started"
 
 
 def test_without_a_deployment_every_server_of_this_machine_is_told_of(
