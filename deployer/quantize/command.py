@@ -145,13 +145,13 @@ def _calibration(
         count=options.num_samples,
         seed=options.seed,
         pictures=model.spec.vision is not None,
+        max_pixels=config.vision.max_image_pixels,
     )
     prompts = calibration_prompts(config, model, conversations, max_tokens=options.max_tokens)
     if len(prompts) < len(conversations):
         left_out = f"{len(conversations) - len(prompts)} of {len(conversations)} samples"
-        print(
-            f"{left_out} have more than quantize.max_tokens={options.max_tokens}: left out", file=sys.stderr
-        )
+        limit = f"quantize.max_tokens={options.max_tokens} or than a session"
+        print(f"{left_out} have more than {limit}: left out", file=sys.stderr)
     if len(prompts) < 2:
         raise ConfigError(
             [

@@ -11,13 +11,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from deployer.errors import ConfigError
 from deployer.pocket_vl.conversations import conversation
 from deployer.pocket_vl.fonts import FontBook
 from deployer.pocket_vl.painter import paint
 from deployer.pocket_vl.sampling import sample_scene
+from deployer.prompt.image_errors import ImageError
+from deployer.prompt.images import decode, open_picture
 from deployer.prompt.messages import ImagePart, Message
 from deployer.typed_path import typed_path
 
@@ -28,10 +28,13 @@ _FIRST_SEED = 5_000_000  # neither of training nor of the held-out questions
 Conversation = list[Message]
 
 
-def samples(source: str | None, *, count: int, seed: int, pictures: bool) -> list[Conversation]:
+def samples(
+    source: str | None, *, count: int, seed: int, pictures: bool, max_pixels: int
+) -> list[Conversation]:
     """Return up to `count` conversations; `pictures=False` leaves pictures out, for text models.
 
-    Raises ConfigError for a source without samples, and with every picture that cannot be read.
+    `max_pixels`: of one picture, as requests are held to. Raises ConfigError for a source without samples,
+    for a text that is none, and with every picture that cannot be read.
     """
     if source is None:
         book = FontBook.system()
@@ -42,8 +45,10 @@ def samples(source: str | None, *, count: int, seed: int, pictures: bool) -> lis
         raise ConfigError(
             [f"quantize.samples={source}: holds no sample; it must hold {', '.join(PICTURES)} or .txt files"]
         )
-    _check_pictures(source, found)
-    return found if pictures else [[_without_pictures(message) for message in turns] for turns in found]
+    if not pictures:
+        return [[_without_pictures(message) for message in turns] for turns in found]
+    _check_pictures(source, found, max_pixels)
+    return found
 
 
 def _shipped(seed: int, number: int, book: FontBook, *, pictures: bool) -> Conversation:
@@ -61,16 +66,16 @@ def _from_folder(folder: Path) -> Iterator[Conversation]:
     images = [path for path in files if path.suffix.lower() in PICTURES]
     for path in images:
         text = path.with_suffix(".txt")
-        question = text.read_text(encoding="utf-8").strip() if text.is_file() else QUESTION
+        question = _text(text).strip() if text.is_file() else QUESTION
         yield [Message.of("user", question, path)]
     stems = {path.stem for path in images}
     for path in files:
         if path.suffix.lower() == ".txt" and path.stem not in stems:
-            yield [Message.of("user", path.read_text(encoding="utf-8").strip())]
+            yield [Message.of("user", _text(path).strip())]
 
 
 def _from_lines(file: Path) -> Iterator[Conversation]:
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(_text(file).splitlines(), start=1):
         if line.strip():
             yield _from_line(line, file, number)
 
@@ -94,22 +99,38 @@ def _from_line(line: str, file: Path, number: int) -> Conversation:
     return [asked] if entry.get("answer") is None else [asked, Message.of("assistant", str(entry["answer"]))]
 
 
-def _check_pictures(source: str, found: list[Conversation]) -> None:
-    faults = []
-    parts = [part for turns in found for message in turns for part in message.parts]
-    for path in {
-        part.source for part in parts if isinstance(part, ImagePart) and isinstance(part.source, Path)
-    }:
-        try:
-            with Image.open(path) as picture:
-                picture.load()
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError) as error:
-            faults.append(f"{path} ({str(error).splitlines()[0]})")
-    if faults:
-        shown = ", ".join(sorted(faults)[:5]) + (" and more" if len(faults) > 5 else "")
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
         raise ConfigError(
-            [f"quantize.samples={source}: {len(faults)} pictures cannot be read: {shown}; take them out"]
-        )
+            [f"quantize.samples: {path} is no text in UTF-8 (byte {error.start}); save it so or take it out"]
+        ) from error
+    except OSError as error:
+        raise ConfigError(
+            [f"quantize.samples: {path} cannot be read ({error.strerror}); take it out"]
+        ) from error
+
+
+def _check_pictures(source: str, found: list[Conversation], max_pixels: int) -> None:
+    parts = [part for turns in found for message in turns for part in message.parts]
+    paths = {part.source for part in parts if isinstance(part, ImagePart) and isinstance(part.source, Path)}
+    faults = [f"{path} ({fault})" for path in sorted(paths) if (fault := _fault(path, max_pixels))]
+    if faults:
+        shown = ", ".join(faults[:5]) + (" and more" if len(faults) > 5 else "")
+        how_many = "1 picture" if len(faults) == 1 else f"{len(faults)} pictures"
+        raise ConfigError([f"quantize.samples={source}: {how_many} cannot be read: {shown}; take them out"])
+
+
+def _fault(path: Path, max_pixels: int) -> str:
+    """Return what keeps a picture from being read, by the rules for those of requests; empty: nothing."""
+    try:
+        decode(open_picture(path.read_bytes(), index=0, max_pixels=max_pixels))
+    except ImageError as error:
+        return error.about
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
 
 
 def _without_pictures(message: Message) -> Message:

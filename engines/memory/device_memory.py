@@ -12,11 +12,16 @@ from engines.memory.kv_bytes import SHARE_OF_HOST_MEMORY
 def free_bytes(device: torch.device) -> int:
     """Return the bytes that this process may still take; on a CPU, half of what is available."""
     if device.type == "cpu":
-        return int(SHARE_OF_HOST_MEMORY * min(_available_host_bytes(), _available_cgroup_bytes()))
+        return int(SHARE_OF_HOST_MEMORY * available_host_bytes())
     module = torch.get_device_module(device)
     module.empty_cache()
     free, _ = module.mem_get_info(device)
     return int(free)
+
+
+def available_host_bytes() -> int:
+    """Return the bytes of the host's memory that are available, within the limits of a container."""
+    return min(_available_in_host(), _available_cgroup_bytes())
 
 
 def gpu_bytes(device: torch.device) -> int:
@@ -55,7 +60,7 @@ def _tensor_bytes() -> int:
     return sum({piece.data_ptr(): piece.nbytes() for piece in pieces}.values())
 
 
-def _available_host_bytes() -> int:
+def _available_in_host() -> int:
     for line in Path("/proc/meminfo").read_text().splitlines():
         name, _, value = line.partition(":")
         if name == "MemAvailable":

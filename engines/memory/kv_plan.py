@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from engines.errors import DeviceError, EngineError
 from engines.memory.kv_bytes import page_bytes, pages_for, pages_that_fit
-from engines.options import EngineOptions
+from engines.options import EngineOptions, KvOptions
 from engines.spec import DecoderSpec
 
 
@@ -36,11 +36,19 @@ def plan_kv(spec: DecoderSpec, options: EngineOptions, *, itemsize: int, free_by
         raise DeviceError(
             f"KV cache needs {_size(needed * one_page)} for one sequence of {asked or kv.page_tokens} tokens "
             f"({needed} pages of {one_page} bytes), and it gets {_size(num_pages * one_page)} of "
-            f"{_size(free_bytes)} that are free after weights and workspace: lower engine.session_len or "
-            "engine.max_prefill_token_num, or raise engine.cache_max_entry_count or engine.tp"
+            f"{_size(free_bytes)} that are free after weights and workspace: {_way_out(kv)}"
         )
     session_len = min(longest, num_pages * kv.page_tokens)
     return KvPlan(num_pages=num_pages, page_bytes=one_page, session_len=session_len)
+
+
+def _way_out(kv: KvOptions) -> str:
+    if kv.num_pages is not None:
+        return f"lower engine.session_len, or raise engine.num_gpu_blocks={kv.num_pages} or leave it null"
+    return (
+        "lower engine.session_len or engine.max_prefill_token_num, or raise engine.cache_max_entry_count or "
+        "engine.tp"
+    )
 
 
 def _longest_sequence(spec: DecoderSpec, options: EngineOptions) -> int:

@@ -65,6 +65,7 @@ class EngineLoop:
         self._cached_tokens = 0
         self._output_tokens = 0
         self._step_s = 0.0
+        self._owed: list[Reply] = []  # of the step that runs
         self._work = WorkByPhase(window=spec.decoder.sliding_window)
 
     @property
@@ -116,10 +117,16 @@ class EngineLoop:
         return [] if sequence is None else [done(sequence, "abort", None, now=self._clock())]
 
     def step(self) -> list[Reply]:
-        """Launch a step and return what is there; raises only where the device or the books are lost."""
+        """Launch a step and return what is there; raises only where the device or the books are lost.
+
+        What was there by then is the first of what `fail_all` returns.
+        """
         started = self._clock()
         try:
-            return list(self._turn(started))
+            for reply in self._turn(started):
+                self._owed.append(reply)
+            owed, self._owed = self._owed, []
+            return owed
         finally:
             self._step_s += self._clock() - started
             if not self.has_work:
@@ -134,7 +141,8 @@ class EngineLoop:
         launched, self._under_way = self._under_way, None
         if launched is not None:
             self._runner.let_end(launched)
-        return [
+        owed, self._owed = self._owed, []
+        return owed + [
             Failed(request_id=one.request_id, code="engine_error", message=message)
             for one in self._scheduler.drain()
         ]

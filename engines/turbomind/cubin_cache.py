@@ -19,7 +19,8 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 def default_cache_dir() -> Path:
     """Return the user's folder for compiled kernels ($XDG_CACHE_HOME or ~/.cache, then deployer/cubins)."""
     home = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return Path(home).expanduser() / "deployer" / "cubins"
+    # Path.expanduser raises for a user without a home.
+    return Path(os.path.expanduser(home)) / "deployer" / "cubins"  # noqa: PTH111
 
 
 class CubinCache:
@@ -93,7 +94,8 @@ class CubinCache:
         except OSError as error:
             self._writable = False
             _log.warning(
-                "compiled kernels cannot be kept in %s (%s): every start will compile them again",
+                "compiled kernels cannot be kept in %s (%s): every start will compile them again; let this "
+                "user write there, or name another folder in XDG_CACHE_HOME",
                 self.folder,
                 error.strerror,
             )

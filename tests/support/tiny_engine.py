@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 VOCAB = 96
 IMAGE_ID = 90
 RAISES_ID, HANGS_ID, NAN_ID, SLOW_ID = 91, 92, 93, 94
+LOST_ID = 89  # the last one of the vocabulary stands for a token that is no number
 TOKENS_PER_TILE = 4
 SIDE = 16
 
@@ -251,7 +252,7 @@ class Faulty:
     def logits(self, hidden: Any) -> Any:
         """Logits in which no fault is ever the next token."""
         logits = self._network.logits(hidden)
-        logits[:, IMAGE_ID:] = float("-inf")
+        logits[:, LOST_ID:] = float("-inf")
         return logits
 
     def hidden(self, step: Any, kv: Any) -> Any:
@@ -259,6 +260,8 @@ class Faulty:
         ids = step.token_ids_T.tolist()
         if RAISES_ID in ids:
             raise RuntimeError("this step was told to fail")
+        if LOST_ID in ids:
+            _lose(step.token_ids_T.device)
         if HANGS_ID in ids:
             time.sleep(3600)
         if SLOW_ID in ids:
@@ -271,6 +274,20 @@ class Faulty:
                 if NAN_ID in ids[first:after] and after - 1 in row_of:
                     hidden[row_of[after - 1]] = float("nan")
         return hidden
+
+
+def _lose(device: Any) -> None:
+    """Do what leaves a device of no more use: an access outside of memory, or what stands for one."""
+    import torch
+
+    def lost(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("this device was told to be lost")
+
+    if device.type == "cuda":
+        torch.zeros(1, device=device)[torch.full((1,), 1 << 30, device=device)]
+        return
+    torch.ones = lost
+    lost()
 
 
 if __name__ == "__main__":

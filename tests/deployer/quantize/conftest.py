@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from own_words import with_own
 from PIL import Image
+from quantizing import FEW
 from tiny_checkpoint import write_tiny_checkpoint
 
 from deployer.cli import main
 
 Quantize = Callable[..., tuple[int, str, str]]
-FEW = ("quantize.num_samples=3", "quantize.held_out=1", "quantize.output=json")
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,17 @@
 """`deploy quantize`: options and samples that cannot work are named."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from deployer.config.load import load_config
+from deployer.generation.open_model import open_model
+from deployer.prompt.assemble import Prompt, PromptBuilder
+from deployer.prompt.messages import Message
+from deployer.quantize import prompts
 
 Quantize = Callable[..., tuple[int, str, str]]
 
@@ -40,8 +47,60 @@ def test_samples_that_are_too_long_are_left_out_and_told_of(quantize: Quantize, 
     (samples / "0.txt").write_text("long " * 400)
     code, out, err = quantize("quantization=fp8", "quantize.max_tokens=300")
     assert code == 0, err
-    assert "1 of 3 samples have more than quantize.max_tokens=300: left out" in err
+    assert "1 of 3 samples have more than quantize.max_tokens=300 or than a session: left out" in err
     assert json.loads(out)["samples"] == 2
+
+
+def test_samples_longer_than_a_session_are_left_out_too(quantize: Quantize, samples: Path) -> None:
+    (samples / "0.txt").write_text("long " * 4000)
+    code, _, err = quantize("quantization=fp8", "quantize.max_tokens=100000")
+    assert code == 0, err
+    assert "1 of 3 samples have more than quantize.max_tokens=100000 or than a session: left out" in err
+    for number in (1, 2):
+        (samples / f"{number}.txt").write_text("long " * 4000)
+    code, _, err = quantize("quantization=fp8", "quantize.overwrite=true")
+    assert code == 3
+    assert "the shortest sample has" in err and "take shorter ones: a session has" in err
+
+
+def test_a_sample_that_the_model_cannot_read_is_named(quantize: Quantize, samples: Path) -> None:
+    pictures = [f"{number}.png" for number in (0, 1, 2)]
+    lines = [{"text": "one", "images": pictures[:1]}, {"text": "all of them", "images": pictures}]
+    (samples / "s.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    words = ("quantization=fp8", f"quantize.samples={samples / 's.jsonl'}", "quantize.num_samples=2")
+    code, _, err = quantize(*words, "vision.max_images=2")
+    assert code == 3
+    assert "the sample with `all of them`: 3 images" in err and "change it or take it out" in err
+
+
+def test_a_calibration_too_large_for_the_memory_is_refused_before_its_pixels_are_there(
+    quantize: Quantize, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prompts, "_free_bytes", lambda: 10_000)
+    monkeypatch.setattr(PromptBuilder, "prepare", None)  # which would be called to decode
+    code, _, err = quantize("quantization=fp8")
+    assert code == 3
+    assert "quantize.num_samples=3" in err and "the calibration needs 0.0 GiB of host memory" in err
+    assert "lower it or quantize.max_tokens" in err
+
+
+def test_the_bytes_of_a_sample_are_those_that_it_then_takes(plain: Path, samples: Path) -> None:
+    words = ["+model=local", f"model.path={plain}", "engine.device_type=cpu"]
+    config = load_config(words)
+    model = open_model(config.model, tower=config.vision.name)
+    turns = [Message.of("user", "What is it?", samples / "0.png")]
+
+    async def both() -> tuple[prompts.SampleSize, Prompt]:
+        builder = PromptBuilder(config, model.spec, model.folder)
+        try:
+            return await prompts._size(builder, turns), await builder.chat(turns)
+        finally:
+            await builder.aclose()
+
+    size, prompt = asyncio.run(both())
+    arrays = [array for image in prompt.images for array in image.arrays]
+    assert size.num_tokens == len(prompt.token_ids)
+    assert size.pixel_bytes == sum(array.nbytes for array in arrays) > 0
 
 
 def test_a_sample_alone_is_refused_as_none_would_judge(quantize: Quantize, samples: Path) -> None:

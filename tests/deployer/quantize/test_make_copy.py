@@ -1,13 +1,17 @@
 """A quantized copy of a tiny checkpoint: it loads, is whole or not there, and a stopped run goes on."""
 
 import json
+import resource
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from quantizing import FEW
 from safetensors.torch import load_file
 
 from deployer.quantize import command, make_copy
@@ -134,6 +138,25 @@ def test_a_disk_that_fills_up_leaves_nothing_that_loads(
     assert "goes on where this one stopped" in err
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "out.unfinished" / "config.json").exists()
+
+
+def test_a_file_that_cannot_be_written_whole_leaves_nothing_that_loads(
+    plain: Path, samples: Path, tmp_path: Path
+) -> None:
+    out, words = tmp_path / "out", ("+model=local", "quantization=fp8", "engine.device_type=cpu", *FEW)
+    paths = (f"model.path={plain}", f"quantize.samples={samples}", f"quantize.out={out}")
+    command = (sys.executable, "-m", "deployer.cli", "quantize", *words, *paths)
+
+    def few_bytes_a_file() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+    found = subprocess.run(command, preexec_fn=few_bytes_a_file, capture_output=True, text=True, check=False)
+    assert found.returncode == 6 and "Traceback" not in found.stderr, found.stderr
+    assert "File too large" in found.stderr and f"nothing was put at {out}" in found.stderr
+    assert not out.exists() and not (tmp_path / "out.unfinished" / "config.json").exists()
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert found.returncode == 0, found.stderr
+    assert (out / "config.json").is_file()
 
 
 def test_a_disk_that_is_too_small_is_seen_before_anything_runs(

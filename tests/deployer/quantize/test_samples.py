@@ -19,7 +19,8 @@ def texts(turns: list[Message]) -> list[str]:
 
 
 def take(source: Path | None, *, count: int = 10, pictures: bool = True) -> list[list[Message]]:
-    return samples(None if source is None else str(source), count=count, seed=0, pictures=pictures)
+    where = None if source is None else str(source)
+    return samples(where, count=count, seed=0, pictures=pictures, max_pixels=100)
 
 
 def test_a_folder_gives_pictures_with_their_texts_and_texts_alone(tmp_path: Path) -> None:
@@ -61,13 +62,34 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         take(tmp_path)
 
 
-def test_every_broken_picture_is_named(tmp_path: Path) -> None:
+def test_every_picture_that_cannot_be_read_is_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     whole = picture(tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
     (tmp_path / "text.jpg").write_text("no picture")
+    Image.new("L", (20, 6)).save(tmp_path / "wide.png")
     with pytest.raises(
-        ConfigError, match=r"2 pictures cannot be read: .*cut\.png.*text\.jpg.*; take them out"
-    ):
+        ConfigError, match=r"3 pictures cannot be read: .*cut\.png.*text\.jpg.*wide\.png.*; take them out"
+    ) as caught:
+        take(tmp_path)
+    assert "20x6 is 120 pixels: must be at most 100 (vision.max_image_pixels)" in str(caught.value)
+    assert len(take(tmp_path, pictures=False)) == 4 and not recwarn.list
+
+
+@pytest.mark.parametrize("name", ["a.txt", "b.txt", "lines.jsonl", "picture.png"])
+def test_a_text_that_is_none_is_named(name: str, tmp_path: Path) -> None:
+    picture(tmp_path / "a.png")
+    (tmp_path / name).write_bytes(b'{"text": "caf\xe9"}')
+    with pytest.raises(ConfigError, match=rf"{name} is no text in UTF-8 \(byte 13\); save it so"):
+        take(tmp_path if name.endswith(".txt") else tmp_path / name)
+
+
+def test_a_text_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path, **how: str) -> str:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    (tmp_path / "a.txt").write_text("mine")
+    monkeypatch.setattr(Path, "read_text", refused)
+    with pytest.raises(ConfigError, match=r"a\.txt cannot be read \(Permission denied\); take it out"):
         take(tmp_path)
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_engine import HANGS_ID, IMAGE_ID, OPTIONS, SLOW_ID, SPEC, ask, client, submit, wait_until
+import torch
+from tiny_engine import HANGS_ID, IMAGE_ID, LOST_ID, OPTIONS, SLOW_ID, SPEC, ask, client, submit, wait_until
 
 from engines.errors import CheckpointError, DeviceError, EngineError
 from engines.ipc.client import EngineClient
 from engines.messages import Done, Failed
 from engines.options import EngineOptions
+
+ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
 
 
 @asynccontextmanager
@@ -64,6 +68,25 @@ async def test_a_killed_engine_answers_everybody_once_and_comes_back() -> None:
         refs = [ref for request in requests for image in request.images for ref in image.pixels]
         assert not any(Path(ref.path).exists() for ref in refs)
         assert not is_alive(first_pid)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=ON_GPU)])
+async def test_a_step_that_loses_the_device_names_its_fault_and_the_engine_comes_back(device: str) -> None:
+    async with running(replace(OPTIONS, device=device)) as engine:
+        first_pid = engine.pid
+        waiting = asyncio.create_task(ask(engine, submit(engine, [SLOW_ID], max_new_tokens=200)))
+        await wait_until(lambda: engine.stats is not None and engine.stats.num_running > 0)
+        _, end = await asyncio.wait_for(ask(engine, submit(engine, [LOST_ID])), 30)
+        assert isinstance(end, Failed) and end.code == "engine_error"
+        assert re.fullmatch(
+            "a step failed: the engine's log has the cause under fault [0-9a-f]{8}", end.message
+        )
+        _, end = await asyncio.wait_for(waiting, 30)
+        assert isinstance(end, Failed) and end.code == "engine_error"
+        await wait_until(lambda: engine.num_restarts == 1 and engine.state == "ready")
+        assert engine.pid != first_pid
+        _, end = await ask(engine, submit(engine, [1], max_new_tokens=1))
+        assert isinstance(end, Done)
 
 
 async def test_an_engine_that_dies_too_often_is_dead() -> None:

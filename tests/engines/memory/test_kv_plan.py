@@ -46,7 +46,11 @@ def test_a_session_len_that_was_asked_for_is_never_lowered() -> None:
     with pytest.raises(DeviceError) as caught:
         plan(num_pages=3, session_len=100)
     assert "for one sequence of 100 tokens (13 pages of 2048 bytes)" in str(caught.value)
-    assert "lower engine.session_len" in str(caught.value)
+    assert str(caught.value).endswith(
+        "lower engine.session_len, or raise engine.num_gpu_blocks=3 or leave it null"
+    )
+    with pytest.raises(DeviceError, match=r"lower engine\.session_len .*raise engine\.cache_max_entry_count"):
+        plan(memory=0.0001, session_len=100)
 
 
 def test_a_session_len_beyond_the_model_is_refused() -> None:

@@ -44,7 +44,7 @@ def test_a_folder_that_cannot_be_written_is_reported_once(
         cache.store("rope", "ab" * 32, b"code")
         assert cache.load("norm", "ab" * 32) is None
     assert caplog.text.count("cannot be kept") == 1
-    assert "every start will compile them again" in caplog.text
+    assert "every start will compile them again; let this user write there, or name" in caplog.text
 
 
 def test_many_writers_of_one_key_leave_one_whole_file(tmp_path: Path) -> None:
@@ -63,3 +63,8 @@ def test_many_writers_of_one_key_leave_one_whole_file(tmp_path: Path) -> None:
 def test_the_users_cache_folder_is_respected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert default_cache_dir() == tmp_path / "deployer" / "cubins"
+
+
+def test_a_user_without_a_home_has_a_cache_folder_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", "~nobody-of-this-name/cache")
+    assert default_cache_dir() == Path("~nobody-of-this-name/cache/deployer/cubins")
