@@ -1,18 +1,21 @@
 """What servers of 1, 2 and 4 processes answer over HTTP: requests a second, and who spends how many cores.
 
-    PYTHONPATH=tests/support python tests/support/server_rates.py [WORDS OF deploy, default +model=pocket_vl]
+    PYTHONPATH=tests/support python tests/support/server_rates.py [WORDS OF deploy, default: pocket_vl]
 
-Six processes ask over 192 kept connections for two seconds a row and read raw bytes: texts of one token,
-pictures of 224 pixels that no other request has (4 tokens), streams of 128 tokens. Last one asks alone, over
-one connection. A row is printed as soon as it is measured, at the end the table of docs/serving.md.
+All three start side by side, so pages need a number (`engine.num_gpu_blocks`), and are asked in turn. Six
+processes ask over 192 kept connections for two seconds a row and read raw bytes: texts of one token, pictures
+of 224 pixels that no other request has (4 tokens), streams of 128 tokens. Last one asks alone, over one
+connection. A row is printed as soon as it is measured, at the end the table of docs/serving.md.
 """
 
 import asyncio
 import multiprocessing
+import signal
 import sys
 import time
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -79,16 +82,13 @@ class Rate:
 def main(words: Sequence[str]) -> None:
     """Print each rate as soon as it is measured, then the table of all."""
     found: dict[int, list[Rate]] = {}
-    with _asking() as askers:
-        for count in PROCESSES:
-            several = (f"server.processes={count}", "server.max_requests=1024")
-            with live_server(*words, *several, environment={"OMP_NUM_THREADS": ""}) as server:
-                found[count] = []
-                for place, load in enumerate(LOADS):
-                    found[count].append(_rate(server, askers[: load.askers], place))
-                    at_once = load.askers * load.connections
-                    print(f"{count}: {load.name}, {at_once} at once: {found[count][-1]}", flush=True)
-                assert server.end(seconds=40.0) == 0, "it drains"
+    with _asking() as askers, _serving(words) as servers:
+        for count, server in servers.items():
+            found[count] = []
+            for place, load in enumerate(LOADS):
+                found[count].append(_rate(server, askers[: load.askers], place))
+                at_once = load.askers * load.connections
+                print(f"{count}: {load.name}, {at_once} at once: {found[count][-1]}", flush=True)
     for name, value in machine().items():
         print(f"{name:10} {value}")
     print()
@@ -136,6 +136,18 @@ def _rate(server: LiveServer, askers: Sequence[Connection], place: int) -> Rate:
 
 
 @contextmanager
+def _serving(words: Sequence[str]) -> Generator[dict[int, LiveServer], None, None]:
+    """Have a server of each number of processes meanwhile."""
+    with ExitStack() as running, ThreadPoolExecutor() as starts:
+
+        def start(count: int) -> LiveServer:
+            several = (f"server.processes={count}", "server.max_requests=1024")
+            return running.enter_context(live_server(*words, *several, environment={"OMP_NUM_THREADS": ""}))
+
+        yield dict(zip(PROCESSES, starts.map(start, PROCESSES), strict=True))
+
+
+@contextmanager
 def _asking() -> Generator[list[Connection], None, None]:
     """Have processes meanwhile that ask as they are told; their bodies are made before a server starts."""
     spawn = multiprocessing.get_context("spawn")
@@ -158,6 +170,7 @@ def _asking() -> Generator[list[Connection], None, None]:
 
 def _ask_as_told(told: Connection, number: int) -> None:
     """Ask each load whose place in `LOADS` comes, and hand over the seconds of each request."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends who tells us, and we end with that
     made = [load.bodies(number) for load in LOADS]
     told.send("ready")
     while True:
@@ -198,4 +211,4 @@ def _cpu_s(pids: Sequence[int]) -> float:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or ["+model=pocket_vl"])
+    main(sys.argv[1:] or ["+model=pocket_vl", "engine.num_gpu_blocks=2048"])
