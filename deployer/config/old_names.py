@@ -1,4 +1,8 @@
-"""LMDeploy's names of things that are called otherwise here, so that a message can say what replaces them."""
+"""LMDeploy's names of things that are called otherwise here.
+
+On the command line a value that we have is taken as what it is called now; anything else is refused with what
+replaces it.
+"""
 
 from collections.abc import Mapping
 
@@ -27,6 +31,15 @@ TOLD: Mapping[str, str] = {
     "vision.thread_safe": "every client of the engine is safe; leave it out",
     "chat_template.model_name": "is now the name of an option: chat_template=<name>",
 }
+
+
+def today(key: str, value: object) -> tuple[str, object] | None:
+    """Return what an old name on the command line, with or without its group, sets now; None: it is none."""
+    group, _, name = key.rpartition(".")
+    if group not in ("", "engine") or name not in REPLACED or isinstance(value, (bool, list, dict)):
+        return None
+    now, values = REPLACED[name]
+    return (now, values[value]) if value in values else None
 
 
 def replacement(key: str, value: object) -> str | None:

@@ -14,6 +14,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
+from deployer.config.old_names import today
 from deployer.config.repositories import options_by_repository
 from deployer.config.suggest import MOST_SHOWN, quoted, way_out
 from deployer.config.tree import ConfigTree
@@ -87,7 +88,10 @@ def _flag(parsed: Override, word: str, tree: ConfigTree) -> Flag:
         kind = "drop" if parsed.is_delete() else "option"
     else:
         kind = "delete" if parsed.is_delete() else "value"
-    return Flag(text=word, kind=kind, key=key, package=parsed.package, value=parsed.value())
+    value: Any = parsed.value()
+    if kind == "value":
+        key, value = today(key, value) or (key, value)
+    return Flag(text=word, kind=kind, key=key, package=parsed.package, value=value)
 
 
 def _given_again(flags: Sequence[Flag]) -> Iterator[str]:
