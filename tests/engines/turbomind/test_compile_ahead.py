@@ -175,7 +175,7 @@ def test_no_request_of_a_first_start_compiles_a_kernel(
             {"temperature": 0.8, "top_k": 40, "top_p": 0.8, "min_p": 0.05},
             {"repetition_penalty": 1.1, "presence_penalty": 0.2, "frequency_penalty": 0.1},
             {"temperature": 1.0, "logprobs": 5},
-            {"grammar": '{"regex": "[a-z]{5}"}'},
+            {"grammar": "start: /[a-z]{5}/"},
             {"bad_sequences": ((3,), (4, 5)), "logit_bias": {7: 2.0}},
         )
         draw = random.Random(0)
