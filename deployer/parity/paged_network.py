@@ -39,7 +39,6 @@ class PagedNetwork:
         max_tokens: int,
         device: torch.device,
         dtype: torch.dtype,
-        tp: int = 1,
     ) -> None:
         self._network = network
         self._page_tokens = page_tokens
@@ -49,7 +48,7 @@ class PagedNetwork:
             format="none", page_tokens=page_tokens, num_pages=None, memory=0.1, prefix_caching=True
         )
         self._kv = allocate_kv(
-            network.spec.decoder, options, num_pages=self._num_pages, tp=tp, dtype=dtype, device=device
+            network.spec.decoder, options, num_pages=self._num_pages, tp=1, dtype=dtype, device=device
         )
 
     @torch.inference_mode()

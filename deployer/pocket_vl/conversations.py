@@ -39,9 +39,9 @@ def first_question(rng: Random, scene: Scene) -> Turn:
             return turn
 
 
-def conversation(rng: Random, scene: Scene, *, start: Turn | None = None) -> list[Turn]:
-    """Return one to four turns about the scene, the first one `start` where it is given."""
-    turns = [start or first_question(rng, scene)]
+def conversation(rng: Random, scene: Scene) -> list[Turn]:
+    """Return one to four turns about the scene."""
+    turns = [first_question(rng, scene)]
     length = rng.choices((1, 2, 3, 4), (55, 25, 13, 7))[0]
     while len(turns) < length:
         if rng.random() < 0.04:

@@ -20,10 +20,10 @@ log = logging.getLogger("deployer.ray_serve")
 class EngineReplica:
     """Starts an engine and answers requests with it."""
 
-    async def __init__(self, values: Mapping[str, Any], replica: str | None = None) -> None:  # type: ignore[misc]  # Ray awaits it
-        """Start; `values` are a deployment as plain values, `replica`: None asks Ray for the name."""
+    async def __init__(self, values: Mapping[str, Any]) -> None:  # type: ignore[misc]  # Ray awaits it
+        """Start; `values` are a deployment as plain values."""
         config = from_plain(values)
-        self._name = replica if replica is not None else _own_name()
+        self._name = _own_name()
         self._deployment = Deployment.open(config)
         starting = Starting.of(config)
         starting.metrics.watch(self._deployment.engine)

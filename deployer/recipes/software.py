@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from deployer.assets import resource_dir
@@ -56,9 +55,9 @@ def version_changes(locked: Mapping[str, str], here: Mapping[str, str]) -> Itera
             )
 
 
-def kernels_hash(folder: Path | None = None) -> str:
+def kernels_hash() -> str:
     """Return one hash over all kernel sources."""
-    root = folder or resource_dir("kernels")
+    root = resource_dir("kernels")
     sources = sorted(path for pattern in ("*.cu", "*.cuh") for path in root.rglob(pattern))
     return hash_together((path.relative_to(root).as_posix(), path.read_bytes()) for path in sources)
 

@@ -3,18 +3,18 @@
 from engines.weights.rules import Rule, fused, layers, rows
 
 
-def clip_rules(source: str, target: str = "vision.") -> tuple[Rule, ...]:
-    """Return the rules of a tower whose names begin with `source`, for the parameters below `target`."""
-    layer, ours = source + "encoder.layers.{i}.", target + "layers.{i}."
+def clip_rules(source: str) -> tuple[Rule, ...]:
+    """Return the rules of a tower whose names begin with `source`."""
+    layer, ours = source + "encoder.layers.{i}.", "vision.layers.{i}."
     return (
         *rows(
-            (source + "embeddings.class_embedding", target + "class_token"),
-            (source + "embeddings.position_embedding.weight", target + "positions"),
+            (source + "embeddings.class_embedding", "vision.class_token"),
+            (source + "embeddings.position_embedding.weight", "vision.positions"),
         ),
         *layers(
-            (source + "embeddings.patch_embedding", target + "patch"),
-            (source + "pre_layrnorm", target + "pre_norm"),
-            (source + "post_layernorm", target + "post_norm"),
+            (source + "embeddings.patch_embedding", "vision.patch"),
+            (source + "pre_layrnorm", "vision.pre_norm"),
+            (source + "post_layernorm", "vision.post_norm"),
             (layer + "layer_norm1", ours + "norm1"),
             (layer + "layer_norm2", ours + "norm2"),
             (layer + "self_attn.out_proj", ours + "o"),

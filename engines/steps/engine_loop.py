@@ -12,7 +12,7 @@ id that the client is told. With other ranks beside it, it ends the engine.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import chain
 from zlib import crc32
 
@@ -46,7 +46,6 @@ class EngineLoop:
         overlap: bool,
         is_alone: bool = True,
         grammars: Grammars | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._scheduler = scheduler
         self._runner = runner
@@ -57,7 +56,6 @@ class EngineLoop:
         self.grammars = grammars or Grammars(None, vocab=spec.decoder.vocab)
         self.digest = 0  # of all sampled tokens; ranks of a group compare it
         self._overlap = overlap
-        self._clock = clock
         self._under_way: Launched | None = None
         self._arrivals = 0
         self._steps = 0
@@ -100,7 +98,7 @@ class EngineLoop:
                 self.grammars,
                 session_len=self._session_len,
                 arrival=self._arrivals,
-                now_s=self._clock(),
+                now_s=time.monotonic(),
             )
         except RequestError as error:
             return [Failed(request_id=request.request_id, code=error.code, message=str(error))]
@@ -114,21 +112,21 @@ class EngineLoop:
     def abort(self, request: Abort) -> list[Reply]:
         """End a sequence wherever it is; no answer where it has ended already."""
         sequence = self._scheduler.remove(request.request_id)
-        return [] if sequence is None else [done(sequence, "abort", None, now=self._clock())]
+        return [] if sequence is None else [done(sequence, "abort", None, now=time.monotonic())]
 
     def step(self) -> list[Reply]:
         """Launch a step and return what is there; raises only where the device or the books are lost.
 
         What was there by then is the first of what `fail_all` returns.
         """
-        started = self._clock()
+        started = time.monotonic()
         try:
             for reply in self._turn(started):
                 self._owed.append(reply)
             owed, self._owed = self._owed, []
             return owed
         finally:
-            self._step_s += self._clock() - started
+            self._step_s += time.monotonic() - started
             if not self.has_work:
                 self._runner.rest()
 
@@ -214,7 +212,7 @@ class EngineLoop:
             scores = [] if launched.scores is None else launched.scores.wait()
         except Exception as error:
             return iter(list(self._fail(launched.plan, error, behind=behind)))
-        now = self._clock()
+        now = time.monotonic()
         scored = [reply for chunk, logprobs in scores for reply in prompt_delta(chunk, logprobs)]
         token_ids = [choice.token_id for choice in choices]
         self.digest = crc32(repr(token_ids).encode(), self.digest)
@@ -246,7 +244,7 @@ class EngineLoop:
             fault = sequence.grammar.fault
             yield Failed(request_id=sequence.request_id, code="grammar_failed", message=fault)
         else:
-            yield done(sequence, item.finish_reason, item.stop_token_id, now=self._clock())
+            yield done(sequence, item.finish_reason, item.stop_token_id, now=time.monotonic())
 
 
 def _note_encoding(launched: Launched) -> None:

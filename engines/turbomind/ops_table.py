@@ -1,6 +1,7 @@
 """The op table of `engine=turbomind`: kernels of `kernels/` on one GPU; most large products are cuBLASLt's.
 
-Each method is one launcher of `engines/turbomind/ops/`; contracts and the legend stand in `engines/ops.py`.
+A method calls a launcher of `engines/turbomind/ops/`, or asks several in turn whether they take the operands;
+what none takes is ops apart, or torch's. Contracts and the legend stand in `engines/ops.py`.
 """
 
 from collections.abc import Sequence

@@ -40,10 +40,10 @@ TOWER_DIM = 64
 A100 = {"bytes_per_block": 166912, "bytes_per_sm": 167936}
 
 
-def decodes(gpu: Gpu, shape: DecodeShape | None = None) -> Iterator[Row]:
+def decodes(gpu: Gpu) -> Iterator[Row]:
     """Yield formats of pages x sequences x context, one new token each."""
     for format in FORMATS:
-        yield from decodes_of(gpu, format, shape)
+        yield from decodes_of(gpu, format)
 
 
 def decodes_of(gpu: Gpu, format: KvFormat, shape: DecodeShape | None = None) -> Iterator[Row]:

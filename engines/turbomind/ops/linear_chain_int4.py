@@ -25,6 +25,7 @@ _GROUPS = (32, 64, 128, 256, 512, 1024, 2048)  # inputs under one scale: parts a
 _SUMS_BYTES = 2 * 2 * _WARPS * 20 * 4  # of a row: two passes of two tiles, a pitch of 20 floats
 _BARRIER_BYTES = 8
 _ALIGNMENT = 128  # of the layout in shared memory
+_MOST_STAGES = 64
 _UNDER_WAY = 2  # stages of 17 KB that are asked for at once: kernels/LOG.md
 
 
@@ -69,8 +70,6 @@ def make_shape(
     num_rows: int,
     num_sms: int,
     shared_bytes: int,
-    under_way: int = _UNDER_WAY,
-    most_stages: int = 64,
 ) -> ChainInt4Shape | None:
     """Return a block an SM with the deepest ring that fits, or None where sizes or shared memory do not."""
     inputs, outputs = (hidden, attended, ffn), (hidden, qkv)
@@ -82,7 +81,7 @@ def make_shape(
         return None
     stage = _WARPS * SLAB * TILE_OUTPUTS // 2 + _WARPS * SLAB // group_size * TILE_OUTPUTS * 3
     fixed = _ALIGNMENT + MOST_ROWS * _SUMS_BYTES + 4 * _BARRIER_BYTES
-    stages = min(most_stages, (shared_bytes - fixed - 16) // (stage + 2 * _BARRIER_BYTES))
+    stages = min(_MOST_STAGES, (shared_bytes - fixed - 16) // (stage + 2 * _BARRIER_BYTES))
     if stages < 2:
         return None
     return ChainInt4Shape(
@@ -92,7 +91,7 @@ def make_shape(
         qkv=qkv,
         group_size=group_size,
         stages=stages,
-        under_way=min(under_way, stages),
+        under_way=min(_UNDER_WAY, stages),
         most_rows=next(most for most in _ROWS if num_rows <= most),
         num_blocks=num_sms,
         shared_bytes=fixed + 16 + stages * (stage + 2 * _BARRIER_BYTES),
@@ -110,17 +109,9 @@ def takes(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttention
 
 
 def linear_chain_int4(
-    gpu: Gpu,
-    attended_TA: Tensor,
-    residual_TH: Tensor,
-    between: BetweenAttentions,
-    *,
-    shape: ChainInt4Shape | None = None,
+    gpu: Gpu, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
 ) -> tuple[Tensor, Tensor]:
-    """Return (the next layer's qkv [T, X], the sum that it norms [T, H]).
-
-    A given `shape` replaces the preferred one (benchmarks).
-    """
+    """Return (the next layer's qkv [T, X], the sum that it norms [T, H])."""
     attended, residual = rows(attended_TA), rows(residual_TH)
     num_rows = len(attended)
     if not takes(gpu, num_rows, attended.dtype, between):
@@ -129,7 +120,7 @@ def linear_chain_int4(
             f"on sm_90a, four layers of 4-bit codes whose inputs are multiples of {SLAB} and whose groups "
             f"are all of {', '.join(map(str, _GROUPS))}"
         )
-    shape = shape or _shape(gpu, num_rows, between)
+    shape = _shape(gpu, num_rows, between)
     assert shape is not None, "what is taken has a shape"
     _check(gpu, shape, attended, residual, between)
     kernel = gpu.kernel(

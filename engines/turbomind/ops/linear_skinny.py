@@ -97,8 +97,8 @@ def fits(gpu: Gpu, x_TI: Tensor, weight: Dense) -> bool:
     )
 
 
-def linear_skinny(gpu: Gpu, x_TI: Tensor, weight: Dense, *, shape: SkinnyShape | None = None) -> Tensor:
-    """Return x @ W.T + b for few rows. A given `shape` replaces the preferred one (benchmarks)."""
+def linear_skinny(gpu: Gpu, x_TI: Tensor, weight: Dense) -> Tensor:
+    """Return x @ W.T + b for few rows."""
     x = rows(x_TI)
     outputs, inputs = weight.weight_OI.shape
     bias = weight.bias_O
@@ -114,7 +114,7 @@ def linear_skinny(gpu: Gpu, x_TI: Tensor, weight: Dense, *, shape: SkinnyShape |
             f"`linear_skinny` of {inputs} inputs and {outputs} outputs: inputs must be a multiple of {SLAB}, "
             "outputs even, the weight contiguous"
         )
-    shape = shape or skinny_shape(
+    shape = skinny_shape(
         num_rows=x.shape[0],
         num_outputs=outputs,
         num_sms=gpu.num_sms,

@@ -18,10 +18,8 @@ def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype) -> bool:
     return 0 < num_rows <= MOST_ROWS and dtype == torch.bfloat16 and gpu.capability >= LEAST_CAPABILITY
 
 
-def linear_skinny_bf12(
-    gpu: Gpu, x_TI: Tensor, weight: Bf12, bias_O: Tensor | None, *, shape: SkinnyShape | None = None
-) -> Tensor:
-    """Return x @ W.T + b in bf16 for few rows. A given `shape` replaces the preferred one (benchmarks)."""
+def linear_skinny_bf12(gpu: Gpu, x_TI: Tensor, weight: Bf12, bias_O: Tensor | None) -> Tensor:
+    """Return x @ W.T + b in bf16 for few rows."""
     x, outputs, slabs = rows(x_TI), len(weight.factor_O), len(weight.tiles_YXB)
     check(
         gpu,
@@ -31,7 +29,7 @@ def linear_skinny_bf12(
         factors=(weight.factor_O, torch.bfloat16, (outputs,)),
         **({} if bias_O is None else {"bias": (bias_O, torch.bfloat16, (outputs,))}),
     )
-    shape = shape or bf12_skinny_shape(
+    shape = bf12_skinny_shape(
         num_rows=x.shape[0],
         num_outputs=outputs,
         num_sms=gpu.num_sms,

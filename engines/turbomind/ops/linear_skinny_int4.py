@@ -82,7 +82,6 @@ def make_shape(
     shared_bytes: int,
     tiles: int,
     cluster: int = 1,
-    early_bytes: int = _EARLY_BYTES,
     warps: int = _WARPS,
     x_in_ring: bool = False,
 ) -> SkinnyInt4Shape | None:
@@ -108,7 +107,7 @@ def make_shape(
         passes=passes,
         warps=warps,
         stages=stages,
-        early=1 if x_in_ring else max(1, min(stages - 1, early_bytes // (warps * stage))),
+        early=1 if x_in_ring else max(1, min(stages - 1, _EARLY_BYTES // (warps * stage))),
         cluster=cluster,
         share_slabs=slabs,
         x_in_ring=x_in_ring,
