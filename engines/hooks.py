@@ -1,6 +1,6 @@
 """What an engine may do beside its ops: contracts, each met by a function, or by None where nothing is done.
 
-`engines/loading.py` calls them, each in a phase of the start of its own.
+`engines/loading.py` and `engines/loops.py` call them, each in a phase of the start of its own.
 """
 
 from collections.abc import Sequence

@@ -1,31 +1,27 @@
 """From `Start` to a loop that serves: device, weights, rehearsal, KV cache, each phase timed."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 
 from engines.backends import Backend, open_backend
+from engines.loops import Loops
 from engines.memory.device_memory import free_bytes, used_bytes
 from engines.memory.kv_cache import allocate_kv, check_format
 from engines.memory.kv_plan import KvPlan, plan_kv
 from engines.messages import Ready, Start
-from engines.network import ChoosingNetwork, Network
+from engines.network import Network
 from engines.network_loaders import LOADERS, LoadNetwork, loaded
 from engines.ops import KvLayer
-from engines.options import EngineOptions, SchedulerOptions
+from engines.options import EngineOptions
 from engines.quant.decode_copies import layers_to_copy
 from engines.sampling.grammar import Grammars
-from engines.sampling.penalties import TokenCounts
-from engines.schedule.grammar_pace import ALONE, StepPrices
-from engines.schedule.scheduler import Scheduler
 from engines.spec import ModelSpec
 from engines.start_phases import StartPhases
 from engines.steps.engine_loop import EngineLoop
-from engines.steps.first_requests import NEW_TOKENS, run_first_requests
 from engines.steps.rehearsal import rehearse
-from engines.steps.runner import Runner
 
 Meet = Callable[[Backend], None]
 
@@ -55,11 +51,7 @@ def load_engine(
     check_format(spec.decoder, options.kv, dtype=backend.dtype)  # before anything loads
     layers = layers_to_copy(spec, options, device=backend.device, dtype=backend.dtype)
     backend = replace(backend, copied_layers=layers)
-    speculation = options.scheduler.speculation
-    proposes = speculation is not None and speculation.grammar_tokens > 0
-    grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab, proposes=proposes)
-    if options.tp > 1:
-        grammars.begin()  # ranks turn together: none of them knows when all rest
+    grammars = _grammars(start, spec)
     with phases.of("weights"):
         network = loaded(load, Path(start.folder), spec, backend)
         weight_bytes = used_bytes(backend.device) - at_first
@@ -71,14 +63,10 @@ def load_engine(
         workspace_bytes = rehearse(network, options, device=backend.device, dtype=backend.dtype)
     with phases.of("kv_cache"):
         plan, kv = _pages(spec, backend, options, workspace_bytes=workspace_bytes)
-    make_loop = _loops(network, spec, kv, backend, options, plan, phases, grammars=grammars, overlap=overlap)
-    prices = ALONE
-    if backend.device.type != "cpu":
-        with phases.of("first_requests"):
-            first = make_loop(prices)
-            run_first_requests(first, longest_prompt=_longest_prompt(options, plan))
-            prices = _prices(first, backend)
-    loop = make_loop(prices)
+    loops = Loops.of(
+        network, kv, backend, options, plan, spec=spec, grammars=grammars, overlap=overlap, phases=phases
+    )
+    loop = loops.serving(phases)
     parts = {"weights": weight_bytes, "workspace": workspace_bytes}
     return loop, _ready(backend, plan, options, parts, phases)
 
@@ -90,6 +78,16 @@ def _stretched(start: Start) -> ModelSpec:
         rope_scaling_factor=options.rope_scaling_factor, use_logn_attn=options.use_logn_attn
     )
     return replace(start.spec, decoder=decoder)
+
+
+def _grammars(start: Start, spec: ModelSpec) -> Grammars:
+    """Return what compiles grammars; with other ranks its trie is begun now: none knows when all rest."""
+    speculation = start.options.scheduler.speculation
+    proposes = speculation is not None and speculation.grammar_tokens > 0
+    grammars = Grammars(start.vocabulary, vocab=spec.decoder.vocab, proposes=proposes)
+    if start.options.tp > 1:
+        grammars.begin()
+    return grammars
 
 
 def _join(
@@ -123,97 +121,6 @@ def _pages(
         device=backend.device,
     )
     return plan, kv
-
-
-def _prices(loop: EngineLoop, backend: Backend) -> StepPrices:
-    """Return what ranks agree on: how long the steps took in which a sequence decoded alone."""
-    decode = next(one for one in loop.stats().phases if one.phase == "decode")
-    step_ns = round(decode.seconds / max(decode.steps, 1) * 1e9)
-    return StepPrices(step_us=max(backend.group.least(step_ns, backend.device), 1) / 1e3)
-
-
-def _scheduler(options: EngineOptions, plan: KvPlan, prices: StepPrices) -> Scheduler:
-    return Scheduler(
-        options.scheduler,
-        num_pages=plan.num_pages,
-        page_tokens=options.kv.page_tokens,
-        prefix_caching=options.kv.prefix_caching,
-        prices=prices,
-    )
-
-
-def _loops(
-    network: Network,
-    spec: ModelSpec,
-    kv: list[KvLayer],
-    backend: Backend,
-    options: EngineOptions,
-    plan: KvPlan,
-    phases: StartPhases,
-    *,
-    grammars: Grammars,
-    overlap: bool | None,
-) -> Callable[[StepPrices], EngineLoop]:
-    """Return what makes a loop with nothing in it; where the device records steps, they are recorded here.
-
-    One loop is to be in use at a time: all have the same pages.
-    """
-    limits, vocab = options.scheduler, spec.decoder.vocab
-    counts = TokenCounts(max_sequences=limits.max_batch_size, vocab=vocab, device=backend.device)
-    recorded: ChoosingNetwork | None = None
-    if backend.hooks.capture_steps is not None:
-        with phases.of("graphs"):
-            recorded = _captured(backend, network, kv, limits, plan.session_len, counts)
-
-    def make(prices: StepPrices) -> EngineLoop:
-        runner = Runner(
-            recorded or network,
-            kv,
-            device=backend.device,
-            max_batch_size=limits.max_batch_size,
-            vision=options.vision,
-            recorded=recorded,
-            counts=counts,
-        )
-        return EngineLoop(
-            _scheduler(options, plan, prices),
-            runner,
-            spec,
-            num_pages=plan.num_pages,
-            session_len=plan.session_len,
-            is_alone=options.tp == 1,
-            grammars=grammars,
-            overlap=backend.device.type != "cpu" if overlap is None else overlap,
-        )
-
-    return make
-
-
-def _longest_prompt(options: EngineOptions, plan: KvPlan) -> int:
-    """Return the most tokens that fill one step and leave room for new ones."""
-    return max(1, min(options.scheduler.max_prefill_token_num, plan.session_len - NEW_TOKENS))
-
-
-def _captured(
-    backend: Backend,
-    network: Network,
-    kv: Sequence[KvLayer],
-    limits: SchedulerOptions,
-    session_len: int,
-    counts: TokenCounts,
-) -> ChoosingNetwork:
-    assert backend.hooks.capture_steps is not None, "asked of engines that capture"
-    return backend.hooks.capture_steps(
-        network,
-        kv,
-        limits=limits,
-        session_len=session_len,
-        device=backend.device,
-        dtype=backend.dtype,
-        ops=backend.ops,
-        counts=counts,
-        tp=backend.group.size,
-    )
 
 
 def _ready(

@@ -109,14 +109,8 @@ class TurbomindOps:
         return linear_after.linear_tower(self.gpu, x_TI, weight)
 
     def silu_mul(self, gate_up_T2F: Tensor) -> Tensor:
-        """Return silu(first half) * second half.
-
-        Halves of 3,420 numbers (Qwen2.5-VL-7B's tower) are torch's: the kernel's loads are 16 bytes wide.
-        """
-        if gate_up_T2F.shape[-1] * gate_up_T2F.itemsize % 32:
-            gate_TF, up_TF = gate_up_T2F.chunk(2, dim=-1)
-            return F.silu(gate_TF) * up_TF
-        return activation.silu_mul(self.gpu, gate_up_T2F)
+        """Return silu(first half) * second half."""
+        return activation.gated(self.gpu, gate_up_T2F)
 
     def silu_mul_linear(self, gate_up_T2F: Tensor, weight: Weight) -> Tensor:
         """Return linear(silu_mul(gate_up), weight); 8-bit codes are made in the kernel that gates."""
