@@ -159,7 +159,17 @@ class SupervisedEngine:
         self._standing.serve()
         return child
 
-    async def _supervise(self, child: EngineChild | None) -> None:
+    async def _supervise(self, child: EngineChild) -> None:
+        """Keep an engine; a fault of ours ends all that wait for it, since nobody listens to it any more."""
+        try:
+            await self._keep(child)
+        except Exception as error:
+            logger.exception("the engine is given up")
+            self._standing.fault = f"the server no longer listens to the engine: {error}"
+            self._standing.give_up()
+            self._sink.fail_all("engine_error", self._standing.fault)
+
+    async def _keep(self, child: EngineChild | None) -> None:
         """Route replies until the engine dies, restart it, and give up after too many deaths."""
         while True:
             try:

@@ -7,7 +7,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from tiny_engine import HANGS_ID, IMAGE_ID, LOST_ID, OPTIONS, SLOW_ID, SPEC, ask
 
 from engines.errors import CheckpointError, DeviceError, EngineError
 from engines.ipc.client import EngineClient
-from engines.messages import Done, Failed
+from engines.messages import Done, Failed, Reply
 from engines.options import EngineOptions
 
 ON_GPU = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")]
@@ -99,6 +99,22 @@ async def test_an_engine_that_dies_too_often_is_dead() -> None:
         await wait_until(lambda: engine.state == "dead")
         _, end = await ask(engine, submit(engine, [1]))
         assert isinstance(end, Failed) and "signal 9" in end.message
+
+
+async def test_a_fault_of_ours_beside_an_engine_leaves_nobody_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with running() as engine:
+
+        def lost(replies: Sequence[Reply]) -> None:
+            raise RuntimeError("a fault of ours")
+
+        monkeypatch.setattr(engine._sink, "put_all", lost)
+        _, end = await asyncio.wait_for(ask(engine, submit(engine, [1], max_new_tokens=2)), 20)
+        assert isinstance(end, Failed) and "a fault of ours" in end.message
+        assert engine.state == "dead"
+        _, end = await ask(engine, submit(engine, [1]))
+        assert isinstance(end, Failed) and end.code == "engine_unavailable"
 
 
 async def test_a_stuck_engine_is_ended_and_comes_back() -> None:
