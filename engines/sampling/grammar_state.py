@@ -32,6 +32,7 @@ class GrammarState:
         self._num_idle = 0  # places since the last at which a token was likely
         self._rest = 0  # outputs for which nobody waits after places without likely tokens
         self._rests_until = 0  # outputs
+        self._learns_until = 0  # outputs: what is chosen is noted where someone asks what is likely
         self.fault: str | None = None  # why the grammar was given up; its sequence then ends with Failed
 
     def mask(self, outputs: Seq[int]) -> bytes:
@@ -44,7 +45,7 @@ class GrammarState:
         if self.fault is None:
             bits = self._next_bits = self._next_bits or self._bits_of_next()
             if bits is not None:
-                if self._likely is not None and self._num_taken not in self._masks:
+                if self._num_taken < self._learns_until and self._num_taken not in self._masks:
                     self._masks[self._num_taken] = mask_key(bits)
                 return bits
             self._give_up("no token of the vocabulary can come next")
@@ -74,16 +75,18 @@ class GrammarState:
         """
         if self._likely is None or most <= 0:
             return []
+        self._learns_until = len(outputs) + PATIENCE + LONGEST_REST
         bits = self.mask(outputs)
         if self.fault is not None:
             return []
         found: list[tuple[int, bytes]] = []
-        key = self._masks[self._num_taken]
-        ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
+        key, ahead = self._masks[self._num_taken], self  # itself as long as nothing is taken
         while len(found) < most:
             token = self._likely.behind(bits, key, ahead._matcher.compute_ff_bytes())
             if token is None or token in self._end_ids:
                 break
+            if ahead is self:
+                ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
             following = ahead._mask_behind(token)
             if following is None:
                 break

@@ -24,12 +24,17 @@ class StepPrices:
     step_us: (
         float | None
     )  # one without; None: the host does not work beside the device, so nothing waits for it
-    WAIT_US, SEQUENCE_US, TOKEN_US = 100.0, 40.0, 30.0
+    WAIT_US, SEQUENCE_US, ASKED_US, TOKEN_US = 100.0, 10.0, 60.0, 40.0
     ROW = 0.012
 
-    def of(self, num_sequences: int, num_tokens: int) -> float:
-        """Return it in steps, for so many sequences and tokens of grammars."""
-        wait_us = self.WAIT_US + self.SEQUENCE_US * num_sequences + self.TOKEN_US * num_tokens
+    def of(self, num_sequences: int, *, num_asked: int, num_tokens: int) -> float:
+        """Return it in steps, for so many sequences, grammars that are asked, and tokens of theirs."""
+        wait_us = (
+            self.WAIT_US
+            + self.SEQUENCE_US * num_sequences
+            + self.ASKED_US * num_asked
+            + self.TOKEN_US * num_tokens
+        )
         waits = 0.0 if self.step_us is None else wait_us / self.step_us
         return waits + self.ROW * num_tokens
 
@@ -51,18 +56,19 @@ class GrammarPace:
         """Whether no grammar is asked in the next step."""
         return self._rest > 0
 
-    def pays(self, num_sequences: int, num_tokens: int) -> bool:
+    def pays(self, num_sequences: int, *, num_asked: int, num_tokens: int) -> bool:
         """Tell whether a step of these is faster with so many tokens of grammars."""
-        return num_tokens * RIGHT > num_sequences * self._prices.of(num_sequences, num_tokens)
+        price = self._prices.of(num_sequences, num_asked=num_asked, num_tokens=num_tokens)
+        return num_tokens * RIGHT > num_sequences * price
 
     def pass_by(self) -> None:
         """Take that a step decodes in which no grammar is asked."""
         self._rest = max(self._rest - 1, 0)
 
-    def learn(self, num_sequences: int, *, proposed: int, right: int) -> None:
+    def learn(self, num_sequences: int, *, num_asked: int, proposed: int, right: int) -> None:
         """Take what a step brought for which grammars were asked."""
-        gain = right / num_sequences - self._prices.of(num_sequences, proposed)
-        self._purse = min(self._purse + gain, PURSE)
+        price = self._prices.of(num_sequences, num_asked=num_asked, num_tokens=proposed)
+        self._purse = min(self._purse + right / num_sequences - price, PURSE)
         if self._purse < 0:
             self._purse = AT_FIRST
             self._rest, self._next_rest = self._next_rest, min(2 * self._next_rest, LONGEST_REST)

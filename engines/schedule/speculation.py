@@ -38,6 +38,7 @@ class Speculation:
         self._pace = GrammarPace(prices)
         self._max_rows = 0 if self._options is None else self._options.most_rows(limits.max_batch_size)
         self._likely = LikelyBehind()
+        self._num_asked = 0  # sequences whose grammars were asked for the step under way
         self._from_text: set[Sequence] = set()  # whose proposals under way are from their own text
         self.num_proposed = 0  # tokens since the start
         self.num_accepted = 0
@@ -108,14 +109,14 @@ class Speculation:
         proposed = sum(chunk.proposed is not None and chunk.sequence in formed for chunk in plan.chunks)
         if proposed:
             right = sum(accepted[one] for one in formed)
-            self._pace.learn(num_sequences, proposed=proposed, right=right)
+            self._pace.learn(num_sequences, num_asked=self._num_asked, proposed=proposed, right=right)
 
     def _most_of_grammars(self, num_sequences: int, num_asked: int) -> int:
         """Return how many tokens of grammars a step has at most; 0 where so many would not pay."""
         if self._options is None or not num_asked or self._pace.is_resting:
             return 0
         most = min(num_asked * self._options.grammar_tokens, self._max_rows - num_sequences)
-        return most if self._pace.pays(num_sequences, most) else 0
+        return most if self._pace.pays(num_sequences, num_asked=num_asked, num_tokens=most) else 0
 
     def _texts_pay(self, num_sequences: int) -> bool:
         how = self._options
@@ -129,6 +130,7 @@ class Speculation:
         if not self._most_of_grammars(len(chunks), len(asked)):
             self._pace.pass_by()
             return nothing
+        self._num_asked = len(asked)
         most = min(self._options.grammar_tokens, max(ASKED * room // len(asked), 1))
         likely = dict(zip(asked, self._likely.ask(asked, most), strict=True))
         found: list[Proposed] = []
@@ -137,7 +139,7 @@ class Speculation:
             found.append(tokens)
             room -= len(tokens)
         if not any(found):
-            self._pace.learn(len(chunks), proposed=0, right=0)
+            self._pace.learn(len(chunks), num_asked=len(asked), proposed=0, right=0)
         return found
 
     def _add_from_texts(self, proposed: list[Proposed], chunks: Seq[Chunk], room: int) -> None:
