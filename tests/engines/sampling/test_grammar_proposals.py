@@ -45,6 +45,19 @@ def test_what_was_chosen_where_just_the_same_could_come_is_likely_again() -> Non
     assert text_of([token for token, _ in found]) == ": "  # which digit is left open
 
 
+def test_nothing_is_noted_of_answers_where_nobody_asks_what_is_likely() -> None:
+    vocabulary = Vocabulary(tokens=PRINTABLE.tokens, special_ids=(0,), end_ids=(END_ID,))
+    grammars = Grammars(vocabulary, vocab=VOCAB, proposes=True)
+    pattern = llguidance.grammar_from("regex", "[ab]{3}c")
+    first, asked = grammars.open(pattern), grammars.open(pattern)
+    for place in range(4):
+        first.mask(ids_of("aaac")[:place])
+    assert asked.likely_behind([], 4) == []
+    for place in range(4):
+        asked.mask(ids_of("bbbc")[:place])  # someone has asked a few tokens ago
+    assert text_of([token for token, _ in grammars.open(pattern).likely_behind([], 1)]) == "b"
+
+
 def test_no_end_is_likely_and_nothing_behind_a_grammar_that_was_left() -> None:
     _, quick = proposing("ab")
     assert [token for token, _ in quick.likely_behind([], 9)] == ids_of("ab")

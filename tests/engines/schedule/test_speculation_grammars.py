@@ -119,6 +119,17 @@ def test_a_step_waits_for_sequences_with_grammars_while_they_may_pay(num: int, w
     assert not engine.speculation.waits_for(plan)  # none was likely of late
 
 
+def test_steps_in_which_nobody_follows_a_grammar_are_those_of_an_engine_that_proposes_nothing() -> None:
+    engines = [proposing(**GRAMMARS), scheduler(max_batch_size=80)]
+    for engine in engines:
+        for number in range(3):
+            engine.add(sequence([8, 9, 10 + number], max_new_tokens=6))
+        while (plan := engine.schedule(0.0)) is not None:
+            assert not engine.waits_for(plan) and not plan.num_proposed
+            engine.commit(plan, [3] * len(plan.sampling))
+    assert [engine.speculation.num_proposed for engine in engines] == [0, 0]
+
+
 def test_grammars_that_are_mostly_wrong_are_left_alone_for_longer_and_longer() -> None:
     engine = proposing(**GRAMMARS, prices=StepPrices(step_us=1000), num_pages=256)
     one = formed(4, 5, 6, max_new_tokens=400)
