@@ -134,6 +134,7 @@ VERBS: Mapping[str, Verb] = {
         usage=DEPLOYMENT,
         examples=(
             ("deploy status", "every server that `deploy up` started on this machine"),
+            ("deploy status target.name=second", "the one of that name"),
             ("deploy status +model=pocket_vl", "the server of that name on this machine"),
             ("deploy status +model=pocket_vl output=json", "for programs"),
             ("deploy status +model=internvl2_8b target=kubernetes", "what the cluster says of it"),

@@ -23,7 +23,7 @@ from deployer.verbs import VERBS
 
 JSON_SCHEMA = 1
 RUNS = ("ready", "full")  # states that `deploy status` answers with 0
-OWN_KEYS = ("output", "up.output")  # of words that name no deployment
+OF_NO_MODEL = ("output", "up.output", "target.name", "target.state_dir")  # what `status` takes by itself
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,20 +55,22 @@ def status(words: Sequence[str], config_dirs: Sequence[Path]) -> int:
     Exit code 6 where one takes no requests, or there is none.
     """
     verb = VERBS["status"]
-    if any(word.partition("=")[0].lstrip("+") not in OWN_KEYS for word in words):
+    typed = dict(word.lstrip("+").partition("=")[::2] for word in words)
+    if len(typed) < len(words) or not typed.keys() <= set(OF_NO_MODEL):
         config, options, plan, hardware = load_for_verb(
             replace(verb, takes="deployment"), words, config_dirs=config_dirs
         )
         return _look(config, options, plan, hardware, action="status", here=local.status, good=RUNS)
-    options, _, _ = load_for_verb(replace(verb, takes="options"), words, config_dirs=config_dirs)
-    found = local.all_here()
+    own = [word for word in words if not word.lstrip("+").startswith("target.")]
+    options, _, _ = load_for_verb(replace(verb, takes="options"), own, config_dirs=config_dirs)
+    found = local.all_in(typed.get("target.state_dir"), name=typed.get("target.name"))
     if options.output == "json":
         print(json.dumps({"schema": JSON_SCHEMA, "servers": [asdict(standing) for standing in found]}))
     elif found:
         for standing in found:
             _print(standing)
     else:
-        print("`deploy up` has started no server on this machine")
+        print("`deploy up` has started no such server on this machine")
     return EXIT_OK if found and all(one.state in RUNS for one in found) else EXIT_UNAVAILABLE
 
 

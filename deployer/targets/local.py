@@ -81,11 +81,11 @@ def status(config: DeployConfig) -> Standing:
     return _standing(_folder(config), _name(config))
 
 
-def all_here() -> list[Standing]:
-    """Return how each server is that `deploy up` started without a `target.state_dir`."""
-    folder = default_state_dir()
-    files = sorted(folder.glob(f"*{_PID_FILE}"))
-    return [_standing(folder, file.name.removesuffix(_PID_FILE)) for file in files]
+def all_in(state_dir: str | None, *, name: str | None) -> list[Standing]:
+    """Return how each server is that `deploy up` started with this `target.state_dir`; `name`: one alone."""
+    folder = typed_path(state_dir) if state_dir else default_state_dir()
+    names = [file.name.removesuffix(_PID_FILE) for file in sorted(folder.glob(f"*{_PID_FILE}"))]
+    return [_standing(folder, one) for one in names if name in (None, one)]
 
 
 def _standing(folder: Path, name: str) -> Standing:

@@ -82,7 +82,7 @@ def test_without_a_deployment_every_server_of_this_machine_is_told_of(
 ) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main(["status"]) == 6
-    assert capsys.readouterr().out == "`deploy up` has started no server on this machine\n"
+    assert capsys.readouterr().out == "`deploy up` has started no such server on this machine\n"
     for name, pid, began in (("one", os.getpid(), "1"), ("two", os.getpid(), "2")):
         record = {
             "name": name, "pid": pid, "began": began, "url": "http://127.0.0.1:9", "log": "l", "stop_s": 1.0,
@@ -94,6 +94,10 @@ def test_without_a_deployment_every_server_of_this_machine_is_told_of(
     assert rows == [["one", "gone"], ["two", "gone"]]
     assert main(["status", "output=json"]) == 6
     assert [one["name"] for one in json.loads(capsys.readouterr().out)["servers"]] == ["one", "two"]
+    assert main(["status", "target.name=two", f"target.state_dir={tmp_path / 'deployer'}"]) == 6
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["two"]
+    assert main(["status", f"target.state_dir={tmp_path}"]) == 6
+    assert "no such server" in capsys.readouterr().out
     assert main(["status", "target=compose"]) == 3, "which needs a deployment"
 
 
