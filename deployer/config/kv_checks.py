@@ -1,14 +1,10 @@
 """Rules of `quantization.kv`: which formats of keys and values suit a model and its dtype."""
 
-from collections.abc import Sequence
-from typing import get_args
-
 from deployer.config.hyper_parameters import head_dim
 from deployer.config.rule import Complaints
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import any_of
-from engines.memory.kv_bytes import dtype_rule, head_dim_rule
-from engines.options import KvFormat
+from engines.memory.kv_bytes import dtype_rule, head_dim_rule, kv_formats
 
 
 def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
@@ -28,9 +24,3 @@ def kv_format_suits_the_dtype(config: DeployConfig) -> Complaints:
             "quantization.kv",
             f"{rule}; use {any_of(kv_formats(dim, dtype))}, or engine.dtype=bfloat16",
         )
-
-
-def kv_formats(head_dim: int, dtype: str) -> Sequence[KvFormat]:
-    """Return the formats that heads of so many numbers, computed in this dtype, can be kept in."""
-    forms: tuple[KvFormat, ...] = get_args(KvFormat)
-    return [form for form in forms if not head_dim_rule(head_dim, form) and not dtype_rule(dtype, form)]

@@ -5,13 +5,12 @@
 
 from collections.abc import Iterator
 
-from deployer.config.kv_checks import kv_formats
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import any_of
 from deployer.config.weight_checks import weight_rule
 from deployer.plan.case import Case
 from deployer.plan.hardware import Hardware, supports
-from engines.memory.kv_bytes import dtype_rule, head_dim_rule
+from engines.memory.kv_bytes import dtype_rule, head_dim_rule, kv_formats
 
 OLDEST = [7, 5]  # compute capability that CUDA 13, which compiles our kernels, still has
 

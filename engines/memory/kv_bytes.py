@@ -4,6 +4,8 @@ The one formula of both sides: the planner predicts with it, the runtime allocat
 """
 
 import math
+from collections.abc import Sequence
+from typing import get_args
 
 from engines.options import KvFormat
 from engines.spec import DecoderSpec
@@ -48,6 +50,12 @@ def dtype_rule(dtype: str, format: KvFormat) -> str | None:
     if format != "bf12" or dtype != "float16":
         return None
     return "keeps numbers of bfloat16, float16 has three more bits of mantissa"
+
+
+def kv_formats(head_dim: int, dtype: str) -> Sequence[KvFormat]:
+    """Return the formats that heads of so many numbers, computed in this dtype, can be kept in."""
+    forms: tuple[KvFormat, ...] = get_args(KvFormat)
+    return [form for form in forms if not head_dim_rule(head_dim, form) and not dtype_rule(dtype, form)]
 
 
 def kv_heads_per_rank(spec: DecoderSpec, *, tp: int) -> int:

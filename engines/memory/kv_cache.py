@@ -3,7 +3,14 @@
 import torch
 
 from engines.errors import DeviceError
-from engines.memory.kv_bytes import dtype_rule, head_dim_rule, kv_heads_per_rank, num_scales, row_bytes
+from engines.memory.kv_bytes import (
+    dtype_rule,
+    head_dim_rule,
+    kv_formats,
+    kv_heads_per_rank,
+    num_scales,
+    row_bytes,
+)
 from engines.memory.kv_layer import KvLayer, scale_dtype
 from engines.options import KvOptions
 from engines.spec import DecoderSpec
@@ -35,13 +42,15 @@ def allocate_kv(
 
 def check_format(spec: DecoderSpec, options: KvOptions, *, dtype: torch.dtype) -> None:
     """Raise DeviceError where heads or dtype do not suit the format of keys and values."""
+    name = str(dtype).removeprefix("torch.")
+    formats = " or ".join(kv_formats(spec.head_dim, name))
     rule = head_dim_rule(spec.head_dim, options.format)
     if rule is not None:
-        raise DeviceError(f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8 or none")
-    rule = dtype_rule(str(dtype).removeprefix("torch."), options.format)
+        raise DeviceError(f"quantization.kv={options.format}: {rule}; use quantization.kv={formats}")
+    rule = dtype_rule(name, options.format)
     if rule is not None:
         raise DeviceError(
-            f"quantization.kv={options.format}: {rule}; use quantization.kv=int8, fp8, int4 or none, or "
+            f"quantization.kv={options.format}: {rule}; use quantization.kv={formats}, or "
             "engine.dtype=bfloat16"
         )
 
