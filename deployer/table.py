@@ -1,7 +1,7 @@
 """The one way to print a table: columns of plain text, as wide as what they hold; colour on terminals."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 _BOLD, _DIM, _RED, _YELLOW, _END = "\033[1m", "\033[2m", "\033[31m", "\033[33m", "\033[0m"
@@ -15,6 +15,14 @@ def print_table(heads: Sequence[str], rows: Sequence[Sequence[str]], *, out: Tex
     print(paint(_line(heads, widths, right), "bold", out=out), file=out)
     for row in rows:
         print(_line(row, widths, right), file=out)
+
+
+def print_about(about: Mapping[str, str], *, out: TextIO) -> None:
+    """Print what stands above a table of measurements, a name and its value a line, and an empty line."""
+    width = max(len(name) for name in about)
+    for name, value in about.items():
+        print(f"{name:{width}}  {value}", file=out)
+    print(file=out)
 
 
 def paint(text: str, style: str, *, out: TextIO) -> str:

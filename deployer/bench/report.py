@@ -9,7 +9,7 @@ import msgspec
 
 from deployer.bench.options import BenchOptions
 from deployer.bench.samples import Figures
-from deployer.table import print_table
+from deployer.table import print_about, print_table
 from engines.messages import Ready
 
 HEADS = (
@@ -67,10 +67,7 @@ def print_report(
         }
         print(json.dumps(report, indent=2), file=out)
         return
-    width = max(len(name) for name in about)
-    for name, value in about.items():
-        print(f"{name:{width}}  {value}", file=out)
-    print(file=out)
+    print_about(about, out=out)
     print_table(HEADS, [_cells(row) for row in rows], out=out)
     if added:
         print(file=out)

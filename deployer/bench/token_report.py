@@ -11,7 +11,7 @@ from deployer.bench.options import BenchOptions
 from deployer.bench.token_asks import asked_lengths, row_stream
 from deployer.bench.token_limits import Limits
 from deployer.bench.token_samples import TokenRow
-from deployer.table import print_table
+from deployer.table import print_about, print_table
 from engines.messages import Ready
 
 HEADS = (
@@ -78,10 +78,7 @@ def print_token_report(
         }
         print(json.dumps(report, indent=2), file=out)
         return
-    width = max(len(name) for name in about)
-    for name, value in about.items():
-        print(f"{name:{width}}  {value}", file=out)
-    print(file=out)
+    print_about(about, out=out)
     print_table(HEADS, [_cells(row, figure) for row, found in told for figure in found], out=out)
 
 

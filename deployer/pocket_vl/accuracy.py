@@ -7,7 +7,7 @@ from typing import TextIO
 
 from deployer.pocket_vl.evaluate_options import EvaluateOptions
 from deployer.pocket_vl.held_out import Question
-from deployer.table import print_table
+from deployer.table import print_about, print_table
 
 HEADS = ("question", "asked", "right", "accuracy")
 _WRONG_KEYS = ("picture", "question", "said", "answer")
@@ -71,10 +71,7 @@ def print_accuracy(
         }
         print(json.dumps(report, indent=2, ensure_ascii=False), file=out)
         return
-    width = max(len(name) for name in about)
-    for name, value in about.items():
-        print(f"{name:{width}}  {value}", file=out)
-    print(file=out)
+    print_about(about, out=out)
     cells = [[row.kind, str(row.asked), str(row.right), f"{row.accuracy:.1%}"] for row in rows(answers)]
     print_table(HEADS, cells, out=out)
     if shown:

@@ -2,7 +2,7 @@ import io
 
 import pytest
 
-from deployer.table import paint, print_table, wants_colour
+from deployer.table import paint, print_about, print_table, wants_colour
 
 
 class Terminal(io.StringIO):
@@ -20,6 +20,12 @@ def test_a_table_without_rows_has_its_heads() -> None:
     out = io.StringIO()
     print_table(["name", "us"], [], out=out)
     assert out.getvalue() == "name  us\n"
+
+
+def test_what_stands_above_a_table_is_set_in_two_columns() -> None:
+    out = io.StringIO()
+    print_about({"gpu": "H200", "commit": "abc"}, out=out)
+    assert out.getvalue() == "gpu     H200\ncommit  abc\n\n"
 
 
 def test_colour_is_for_terminals_that_want_it(monkeypatch: pytest.MonkeyPatch) -> None:
