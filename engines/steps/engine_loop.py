@@ -27,6 +27,7 @@ from engines.stats import Stats
 from engines.steps.batch import touched_images
 from engines.steps.intake import take_sequence
 from engines.steps.launched import Launched, TokenChoice
+from engines.steps.loop_books import LoopBooks
 from engines.steps.phase_work import WorkByPhase
 from engines.steps.replies import delta, done, failures, prompt_delta
 from engines.steps.runner import Runner
@@ -50,7 +51,6 @@ class EngineLoop:
         self._scheduler = scheduler
         self._runner = runner
         self._spec = spec
-        self._num_pages = num_pages
         self._session_len = session_len
         self._is_alone = is_alone  # else: ranks beside this one wait for it in a step
         self.grammars = grammars or Grammars(None, vocab=spec.decoder.vocab)
@@ -58,13 +58,9 @@ class EngineLoop:
         self._overlap = overlap
         self._under_way: Launched | None = None
         self._arrivals = 0
-        self._steps = 0
-        self._prompt_tokens = 0
-        self._cached_tokens = 0
-        self._output_tokens = 0
-        self._step_s = 0.0
         self._owed: list[Reply] = []  # of the step that runs
-        self._work = WorkByPhase(window=spec.decoder.sliding_window)
+        work = WorkByPhase(window=spec.decoder.sliding_window)
+        self._books = LoopBooks(num_pages=num_pages, work=work)
 
     @property
     def has_work(self) -> bool:
@@ -126,7 +122,7 @@ class EngineLoop:
             owed, self._owed = self._owed, []
             return owed
         finally:
-            self._step_s += time.monotonic() - started
+            self._books.step_s += time.monotonic() - started
             if not self.has_work:
                 self._runner.rest()
 
@@ -147,31 +143,7 @@ class EngineLoop:
 
     def stats(self) -> Stats:
         """Return the figures of now."""
-        running_by_class, waiting_by_class = self._scheduler.by_class()
-        phase_s = self._runner.phase_s
-        return Stats(
-            num_running=self._scheduler.num_running,
-            num_waiting=self._scheduler.num_waiting,
-            running_by_class=running_by_class,
-            waiting_by_class=waiting_by_class,
-            pages_used=self._scheduler.pages_used,
-            pages_cached=self._scheduler.pages_cached,
-            pages_total=self._num_pages,
-            steps=self._steps,
-            prompt_tokens=self._prompt_tokens,
-            cached_tokens=self._cached_tokens,
-            output_tokens=self._output_tokens,
-            images_encoded=self._runner.images_encoded,
-            encoder_cache_hits=self._runner.encoder_cache_hits,
-            preemptions=self._scheduler.num_preemptions,
-            proposed_tokens=self._scheduler.speculation.num_proposed,
-            accepted_tokens=self._scheduler.speculation.num_accepted,
-            step_s=self._step_s,
-            wait_s=self._runner.wait_s,
-            gap_s=self._runner.gap_s,
-            encode_s=phase_s["encode"],
-            phases=self._work.figures(prefill_s=phase_s["prefill"], decode_s=phase_s["decode"]),
-        )
+        return self._books.stats(self._scheduler, self._runner)
 
     def _turn(self, now: float) -> Iterator[Reply]:
         replies: Iterator[Reply] = iter(())
@@ -181,14 +153,14 @@ class EngineLoop:
         if plan is None:
             yield from chain(replies, self._settle(behind=None))
             return
-        self._steps += 1
+        self._books.steps += 1
         try:
             launched = self._runner.launch(plan)
         except Exception as error:
             yield from chain(replies, self._settle(behind=plan))
             yield from self._fail(plan, error, behind=None)
             return
-        self._work.add(plan)
+        self._books.work.add(plan)
         _note_encoding(launched)
         yield from chain(replies, self._settle(behind=plan))
         try:
@@ -233,10 +205,9 @@ class EngineLoop:
             return
         if sequence.first_token_s is None:
             sequence.first_token_s = now
-            self._prompt_tokens += sequence.num_prompt_tokens
-            self._cached_tokens += sequence.cached_tokens
+            self._books.add_prompt(sequence)
         if item.token_id is not None:
-            self._output_tokens += 1
+            self._books.output_tokens += 1
             yield delta(sequence, item.token_id, choice)
         if item.finish_reason is None:
             return
