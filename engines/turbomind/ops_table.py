@@ -32,7 +32,6 @@ from engines.turbomind.ops import (
     activation,
     linear,
     linear_after,
-    linear_chain_int4,
     linear_codes,
     linear_gated,
     norm,
@@ -42,9 +41,9 @@ from engines.turbomind.ops import (
 from engines.turbomind.ops.attention_full import attention_full
 from engines.turbomind.ops.attention_paged import attention_paged, rope_store_attend
 from engines.turbomind.ops.cut_tiles import cut_tiles
-from engines.turbomind.ops.folded_layers import folded_layers, folds
 from engines.turbomind.ops.hopper_shape import runs_on
 from engines.turbomind.ops.layer_norm import layer_norm
+from engines.turbomind.ops.layer_products import layer_products
 from engines.turbomind.ops.norm_of_sum import add_rms_norm
 from engines.turbomind.ops.rope_tables import rope_tables
 
@@ -141,14 +140,10 @@ class TurbomindOps:
     def layer_products(
         self, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
     ) -> tuple[Tensor, Tensor]:
-        """Return (qkv of the next layer, the residual that its norm saw).
-
-        Few rows of 4-bit layers go through all of it in one kernel; of some more norms are parts of products.
-        """
-        if linear_chain_int4.takes(self.gpu, len(attended_TA), attended_TA.dtype, between):
-            return linear_chain_int4.linear_chain_int4(self.gpu, attended_TA, residual_TH, between)
-        if folds(self.gpu, len(attended_TA), attended_TA.dtype, between):
-            return folded_layers(self.gpu, attended_TA, residual_TH, between)
+        """Return (qkv of the next layer, the residual that its norm saw)."""
+        together = layer_products(self.gpu, attended_TA, residual_TH, between)
+        if together is not None:
+            return together
         x_TH, residual_TH = self.add_rms_norm_ffn(
             self.linear(attended_TA, between.o),
             residual_TH,

@@ -53,3 +53,29 @@ DEVICE void end_turn(unsigned* word) {
     const unsigned amount = blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u;
     asm volatile("red.relaxed.gpu.global.add.u32 [%0], %1;" ::"l"(word), "r"(amount) : "memory");
 }
+
+/* ---- counts of blocks that have ended a part of the work, for those that copy what they wrote ---- */
+
+// What this thread wrote, or has seen written, is there for copies that start behind it, its own and those of whoever it tells.
+DEVICE void order_for_copies() { asm volatile("fence.proxy.async.global;" ::: "memory"); }
+
+// One thread of a block, behind a barrier of its writers.
+DEVICE void announce(unsigned* count) { asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(count) : "memory"); }
+
+DEVICE void await_count(const unsigned* count, unsigned wanted) {
+    unsigned glances = 0, found = 0;
+    while (true) {
+        asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(found) : "l"(count) : "memory");
+        if (found == wanted) return;
+        if (++glances == kMostGlances) after(-1.f);
+    }
+}
+
+// One thread of each block, when its block waits for no count any more: the last one leaves zeros for the next launch.
+DEVICE void leave_zeros(unsigned* counts, int num, unsigned* exits) {
+    unsigned before;
+    asm volatile("atom.relaxed.gpu.global.add.u32 %0, [%1], 1;" : "=r"(before) : "l"(exits) : "memory");
+    if (before + 1 < gridDim.x) return;
+    for (int i = 0; i < num; i++) counts[i] = 0;
+    *exits = 0;
+}

@@ -12,6 +12,7 @@ from gpu_limits import ARCHITECTURES, matrix_scalar
 from linear_constants import (
     linear_bf12,
     linear_chain_int4,
+    linear_chain_int4_hopper,
     linear_columns,
     linear_even,
     linear_fp7,
@@ -155,6 +156,7 @@ KERNELS = {
     "layer_norm.cu": layer_norm,
     "patch_rows.cu": patch_rows,
     "linear_chain_int4.cu": linear_chain_int4,
+    "linear_chain_int4_hopper.cu": linear_chain_int4_hopper,
     "linear_bf12.cu": linear_bf12,
     "linear_even.cu": linear_even,
     "linear_columns.cu": linear_columns,

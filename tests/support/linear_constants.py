@@ -14,6 +14,7 @@ from engines.turbomind.ops.fp7_cut import make_cut as make_fp7_cut
 from engines.turbomind.ops.hopper_cut import Kind, make_cut
 from engines.turbomind.ops.int4_cut import make_cut as make_int4_cut
 from engines.turbomind.ops.linear_chain_int4 import make_shape as chain_int4_shape
+from engines.turbomind.ops.linear_chain_int4_hopper import make_shape as chain_int4_hopper_shape
 from engines.turbomind.ops.linear_columns import constants as linear_columns_constants
 from engines.turbomind.ops.linear_even import ROWS as EVEN_ROWS
 from engines.turbomind.ops.linear_even import constants as linear_even_constants
@@ -197,6 +198,16 @@ def linear_chain_int4(arch: str) -> list[dict[str, int | str]]:
             num_sms=132,
             shared_bytes=SHARED[arch][0],
         )
+        assert shape is not None
+        cases.append(dict(shape.constants()))
+    return cases
+
+
+def linear_chain_int4_hopper(arch: str) -> list[dict[str, int | str]]:
+    sizes = {"hidden": 4096, "attended": 4096, "ffn": 14336, "qkv": 6144, "group_size": 128}
+    cases = []
+    for num_rows in (8, 16, 32, 64) if arch == "sm_90a" else ():
+        shape = chain_int4_hopper_shape(**sizes, num_rows=num_rows, num_sms=132, shared_bytes=SHARED[arch][0])
         assert shape is not None
         cases.append(dict(shape.constants()))
     return cases

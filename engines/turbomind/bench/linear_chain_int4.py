@@ -1,7 +1,8 @@
 """Prints the time of 4-bit layers between attentions: `python -m engines.turbomind.bench.linear_chain_int4`.
 
-In one kernel and as ops apart: 32 different layers of InternVL2-8B's decoder behind each other in a graph,
-the results held to each other before. Floor: codes, scales and zero points at the speed of a copy.
+In one kernel, of few rows and of more, and as ops apart: 32 different layers of InternVL2-8B's decoder
+behind each other in a graph, the results held to each other before. Floor: codes, scales and zero points at
+the speed of a copy.
 """
 
 from functools import partial
@@ -14,10 +15,10 @@ from engines.turbomind.bench.layers import LINEARS
 from engines.turbomind.bench.linear_operands import make_layer, num_bytes
 from engines.turbomind.bench.timing import copy_ceiling_gbps, random, time_us
 from engines.turbomind.gpu import Gpu
-from engines.turbomind.ops.linear_chain_int4 import linear_chain_int4
+from engines.turbomind.ops.layer_products import layer_products
 from engines.turbomind.ops_table import TurbomindOps
 
-NUM_ROWS = (1, 2, 4)
+NUM_ROWS = (1, 2, 4, 8, 16, 32, 64)
 NUM_LAYERS = 32
 HIDDEN = 4096
 # Some ten roundings to bf16 on the way, of which the kernel leaves out two.
@@ -33,7 +34,7 @@ def main() -> None:
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}: us a layer, floor {floor:.1f}")
     for num_rows in NUM_ROWS:
         attended, residual = random(num_rows, HIDDEN), random(num_rows, HIDDEN)
-        ways = {"one kernel": partial(linear_chain_int4, gpu), "apart": partial(_apart, TurbomindOps(gpu))}
+        ways = {"one kernel": partial(_together, gpu), "apart": partial(_apart, TurbomindOps(gpu))}
         error = max(map(_error, *(way(attended, residual, layers[0]) for way in ways.values())))
         times = {
             name: time_us([partial(way, attended, residual, layer) for layer in layers])
@@ -57,6 +58,14 @@ def _between() -> BetweenAttentions:
         qkv=layer("qkv"),
         eps=1e-5,
     )
+
+
+def _together(
+    gpu: Gpu, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
+) -> tuple[Tensor, Tensor]:
+    results = layer_products(gpu, attended_TA, residual_TH, between)
+    assert results is not None, "so many rows of these layers go through one kernel"
+    return results
 
 
 def _apart(

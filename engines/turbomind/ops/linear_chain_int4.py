@@ -12,8 +12,9 @@ from torch import Tensor
 from engines.errors import KernelError
 from engines.ops import BetweenAttentions, Int4
 from engines.turbomind.gpu import Constants, Gpu
-from engines.turbomind.operands import check, rows
-from engines.turbomind.ops.int4_operands import TILE_OUTPUTS, layer_operands
+from engines.turbomind.operands import rows
+from engines.turbomind.ops.chain_layers import bias_address, chain_layers, chain_sizes, check_chain
+from engines.turbomind.ops.int4_operands import TILE_OUTPUTS
 
 MOST_ROWS = 4  # of 8 the ops apart are faster: kernels/LOG.md
 _ROWS = (1, 2, MOST_ROWS)  # that a kernel is made for: fewer rows take fewer instructions
@@ -122,7 +123,7 @@ def linear_chain_int4(
         )
     shape = _shape(gpu, num_rows, between)
     assert shape is not None, "what is taken has a shape"
-    _check(gpu, shape, attended, residual, between)
+    check_chain(gpu, "linear_chain_int4", attended, residual, between)
     kernel = gpu.kernel(
         "linear_chain_int4.cu",
         "linear_chain_int4",
@@ -133,7 +134,7 @@ def linear_chain_int4(
     )
     h_TH = torch.empty_like(residual)
     qkv_TX = torch.empty(num_rows, shape.qkv, dtype=attended.dtype, device=attended.device)
-    operands = [address for layer in _layers(between) for address in _addresses(layer)]
+    operands = [address for layer in chain_layers(between) for address in _addresses(layer)]
     kernel(
         gpu.stream(),
         (shape.num_blocks, 1),
@@ -161,49 +162,15 @@ def _scratch(gpu: Gpu, shape: ChainInt4Shape) -> tuple[int, int]:
     return gpu.scratch(name, 2 * one).data_ptr(), gpu.scratch(f"{name}, turn", 4).data_ptr()
 
 
-def _addresses(weight: Int4) -> tuple[int, int, int, int]:
-    bias = 0 if weight.bias_O is None else weight.bias_O.data_ptr()
-    return (weight.tiles_XYB.data_ptr(), weight.scales_GO.data_ptr(), weight.zeros_GO.data_ptr(), bias)
-
-
-def _check(
-    gpu: Gpu, shape: ChainInt4Shape, attended: Tensor, residual: Tensor, between: BetweenAttentions
-) -> None:
-    dtype, num_rows = attended.dtype, len(attended)
-    check(
-        gpu,
-        "linear_chain_int4",
-        attended=(attended, dtype, (num_rows, shape.attended)),
-        residual=(residual, dtype, (num_rows, shape.hidden)),
-        ffn_norm=(between.ffn_norm_H, dtype, (shape.hidden,)),
-        norm=(between.norm_H, dtype, (shape.hidden,)),
-    )
-    for weight in _layers(between):
-        check(gpu, "linear_chain_int4", **layer_operands(weight, dtype))
-
-
-def _layers(between: BetweenAttentions) -> list[Int4]:
-    """Return those of the four layers that have 4-bit codes in the order of their inputs."""
-    weights = (between.o, between.gate_up, between.down, between.qkv)
-    return [weight for weight in weights if isinstance(weight, Int4) and weight.perm_I is None]
+def _addresses(layer: Int4) -> tuple[int, int, int, int]:
+    numbers = layer.scales_GO.data_ptr(), layer.zeros_GO.data_ptr()
+    return (layer.tiles_XYB.data_ptr(), *numbers, bias_address(layer))
 
 
 def _shape(gpu: Gpu, num_rows: int, between: BetweenAttentions) -> ChainInt4Shape | None:
-    layers = _layers(between)
-    if len(layers) < 4 or len({layer.group_size for layer in layers}) > 1:
-        return None
-    size = layers[0].group_size
-    sizes = [(layer.scales_GO.shape[1], layer.scales_GO.shape[0] * size) for layer in layers]
-    (hidden, attended), (gates, hidden_in), (hidden_out, ffn), (outputs, last_in) = sizes
-    if len({hidden, hidden_in, hidden_out, last_in}) > 1 or gates != 2 * ffn:
+    sizes = chain_sizes(between)
+    if sizes is None:
         return None
     return make_shape(
-        hidden=hidden,
-        attended=attended,
-        ffn=ffn,
-        qkv=outputs,
-        group_size=size,
-        num_rows=num_rows,
-        num_sms=gpu.num_sms,
-        shared_bytes=gpu.shared_bytes_per_block,
+        **sizes._asdict(), num_rows=num_rows, num_sms=gpu.num_sms, shared_bytes=gpu.shared_bytes_per_block
     )

@@ -4,17 +4,14 @@ import dataclasses
 
 import pytest
 import torch
+from int4_between import BF16, TOLERANCE, random_between, random_layer, wanted
 from paged_attention import relative_error
 
 from engines.errors import KernelError
-from engines.ops import BetweenAttentions, Int4
-from engines.quant.int4_tiles import dequantize, linear_int4
+from engines.ops import BetweenAttentions
 from engines.turbomind.ops.linear_chain_int4 import linear_chain_int4, make_shape, takes
 from engines.turbomind.ops_table import TurbomindOps
 
-BF16 = torch.bfloat16
-# Of the largest: numbers of bf16 are rounded at every layer's end, 2^-9 of each, some ten times on the way.
-TOLERANCE = 1.2e-2
 # rows, hidden, attended, ffn, qkv, group size, symmetric, biases: one slab; more slabs than warps, not whole
 # rounds; several tiles of outputs a block, fewer than blocks; ffn of more rounds than are kept; groups of a
 # part of a slab and of several
@@ -35,60 +32,6 @@ MODELS = [  # hidden, attended, ffn, qkv of InternVL2-8B, InternVL2-2B, Qwen2-VL
     (3584, 3584, 18944, 4608),
     (1408, 896, 4992, 1168),
 ]
-
-
-def random_layer(gpu, outputs: int, inputs: int, group_size: int, *, symmetric: bool, bias: bool) -> Int4:
-    groups = inputs // group_size
-    zeros = torch.full((groups, outputs), 8) if symmetric else torch.randint(0, 17, (groups, outputs))
-    return linear_int4(
-        torch.randint(0, 16, (outputs, inputs), dtype=torch.uint8, device=gpu.device),
-        scales_GO=(torch.rand(groups, outputs) / (4 * inputs**0.5)).half().to(gpu.device),
-        zeros_GO=zeros.to(torch.uint8).to(gpu.device),
-        bias_O=torch.randn(outputs, device=gpu.device).to(BF16) if bias else None,
-    )
-
-
-def random_between(
-    gpu,
-    hidden: int,
-    attended: int,
-    ffn: int,
-    qkv: int,
-    group_size: int,
-    *,
-    symmetric: bool = False,
-    bias: bool = False,
-) -> BetweenAttentions:
-    def layer(outputs: int, inputs: int) -> Int4:
-        return random_layer(gpu, outputs, inputs, group_size, symmetric=symmetric, bias=bias)
-
-    return BetweenAttentions(
-        o=layer(hidden, attended),
-        ffn_norm_H=(1 + torch.rand(hidden, device=gpu.device)).to(BF16),
-        gate_up=layer(2 * ffn, hidden),
-        down=layer(hidden, ffn),
-        norm_H=(1 + torch.rand(hidden, device=gpu.device)).to(BF16),
-        qkv=layer(qkv, hidden),
-        eps=1e-5,
-    )
-
-
-def wanted(
-    attended: torch.Tensor, residual: torch.Tensor, between: BetweenAttentions
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same in fp32, with nothing rounded between."""
-
-    def linear(x: torch.Tensor, layer: Int4) -> torch.Tensor:
-        bias = None if layer.bias_O is None else layer.bias_O.float()
-        return torch.nn.functional.linear(x, dequantize(layer, torch.float32), bias)
-
-    def norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-        return torch.nn.functional.rms_norm(x, x.shape[-1:], weight.float(), between.eps)
-
-    h = residual.float() + linear(attended.float(), between.o)
-    gate, up = linear(norm(h, between.ffn_norm_H), between.gate_up).chunk(2, dim=-1)
-    h = h + linear(torch.nn.functional.silu(gate) * up, between.down)
-    return linear(norm(h, between.norm_H), between.qkv), h
 
 
 def check(gpu, num_rows: int, between: BetweenAttentions, times: int = 1) -> None:

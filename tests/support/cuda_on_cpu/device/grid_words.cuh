@@ -39,3 +39,14 @@ void look_until(Look look) {
 
 inline int turn_of(const unsigned* word) { return *word >> 31; }
 inline void end_turn(unsigned* word) { *word += blockIdx.x == 0 ? 0x80000000u - (gridDim.x - 1) : 1u; }
+
+inline void order_for_copies() {}
+inline void announce(unsigned* count) { ++*count; }
+inline void await_count(const unsigned* count, unsigned wanted) {
+    on_cpu::wait_until([=] { return *count == wanted; });
+}
+inline void leave_zeros(unsigned* counts, int num, unsigned* exits) {
+    if (++*exits < gridDim.x) return;
+    memset(counts, 0, num * sizeof(unsigned));
+    *exits = 0;
+}

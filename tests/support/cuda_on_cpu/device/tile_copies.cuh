@@ -5,9 +5,12 @@
 #pragma once
 #include "device/narrow_products.cuh"
 
-// The same place in another block of the cluster.
+// The same place in another block of the cluster: a pair, where all blocks of a grid run together.
 template <class T>
 T& peer_of(T& here, int rank) {
+#ifdef RESIDENT
+    rank += on_cpu::current_block() / 2 * 2;
+#endif
     return *reinterpret_cast<T*>(on_cpu::shared_at(shared_address(&here), rank));
 }
 
