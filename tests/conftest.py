@@ -3,6 +3,7 @@
 import gc
 from collections.abc import Generator
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from own_signals import heard_by_children
@@ -26,3 +27,14 @@ def signals_end_what_a_test_starts() -> Generator[None, None, None]:
     """What tests start can be ended by signals, however the suite was started."""
     with heard_by_children():
         yield
+
+
+@pytest.fixture(scope="session")
+def builds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what compilers make of kernels, for all workers and runs; where none can be, for one."""
+    from kept_builds import builds_folder  # here, since few tests need the engine that it imports
+
+    try:
+        return builds_folder()
+    except OSError:
+        return tmp_path_factory.mktemp("builds")

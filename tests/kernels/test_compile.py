@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from attention_constants import (
@@ -12,6 +13,7 @@ from attention_constants import (
     attention_prefill_hopper,
 )
 from gpu_limits import ARCHITECTURES, matrix_scalar
+from kept_builds import compiler_log
 from linear_constants import (
     linear_bf12,
     linear_chain_int4,
@@ -207,10 +209,10 @@ def cases(source: KernelSource, arch: str) -> list[dict[str, int | str]]:
 
 
 @pytest.mark.parametrize(("file", "arch"), TARGETS)
-def test_kernels_compile_without_spills(file: str, arch: str) -> None:
+def test_kernels_compile_without_spills(file: str, arch: str, builds: Path) -> None:
     source = read_kernel(file)
     for constants in cases(source, arch):
-        log = compile_cubin(source, arch=arch, constants=constants).log
+        log = compiler_log(builds, source, arch=arch, constants=constants)
         usage = resource_usage(log)
         assert usage, "the compiler reported no entry"
         assert "Performance Loss" not in log, "products of a warpgroup wait for each other"

@@ -5,8 +5,6 @@ It checks arithmetic, indexing and synchronisation of a kernel and of its launch
 """
 
 import ctypes
-import hashlib
-import os
 import re
 import shutil
 import struct
@@ -15,8 +13,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from kept_builds import digest, kept
 
-from engines.turbomind.kernel_source import kernel_dir
+from engines.turbomind.kernel_source import KernelSource, kernel_dir, read_kernel
 from engines.turbomind.tensor_map import TensorView
 
 _EMULATOR = Path(__file__).parent / "cuda_on_cpu"
@@ -24,13 +23,14 @@ _EMULATOR = Path(__file__).parent / "cuda_on_cpu"
 _TRAPS = ("-fsanitize=alignment", "-fsanitize-undefined-trap-on-error")
 # The fortified longjmp takes a jump to another stack for a fault.
 _FLAGS = ("-std=c++17", "-O1", "-fPIC", "-w", "-U_FORTIFY_SOURCE", *_TRAPS)
+_SCHEDULER = "scheduler.so"
 _ENTRY = re.compile(
     r'extern "C" __global__ (?:CLUSTER_OF\([^)]*\) )?(?:__launch_bounds__\([^)]*\) )?void (\w+)\('
 )
 
 
 class EmulatedGpu:
-    """Compiles into `folder`, which processes may share; `num_sms` steers how launchers split work."""
+    """Compiles into `folder`, which other runs may share; `num_sms` steers how launchers split work."""
 
     def __init__(self, folder: Path, *, num_sms: int = 3) -> None:
         self.device = torch.device("cpu")
@@ -39,7 +39,8 @@ class EmulatedGpu:
         self.num_sms = num_sms
         self.shared_bytes_per_block = 227 * 1024
         self.shared_bytes_per_sm = 228 * 1024
-        self._folder = folder
+        self._folder = folder / f"emulated-{_made_with()}"
+        self._folder.mkdir(exist_ok=True)
         self._libraries: dict[tuple[object, ...], ctypes.CDLL] = {}
         self._scratch: dict[str, torch.Tensor] = {}
         self.plans: dict[object, object] = {}
@@ -96,14 +97,20 @@ class EmulatedGpu:
     def _library(self, file: str, constants: tuple[tuple[str, int | str], ...]) -> ctypes.CDLL:
         key = (file, constants)
         if key not in self._libraries:
-            name = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
-            self._libraries[key] = ctypes.CDLL(
-                str(self._compile(file, constants, self._folder / f"{name}.so"))
-            )
+            source = read_kernel(file)
+            parts = [part for header in source.headers for part in header]
+            library = self._folder / f"{digest(file, source.text, repr(constants), *parts)}.so"
+            kept(self._folder / _SCHEDULER, self._build_scheduler)
+            kept(library, lambda path: self._build(source, constants, path))
+            self._libraries[key] = ctypes.CDLL(str(library))
         return self._libraries[key]
 
-    def _compile(self, file: str, constants: tuple[tuple[str, int | str], ...], library: Path) -> Path:
-        text = (kernel_dir() / file).read_text()
+    def _build_scheduler(self, path: Path) -> None:
+        _compiled("-shared", *self._includes(), str(_EMULATOR / "scheduler.cpp"), into=path)
+
+    def _build(
+        self, source: KernelSource, constants: tuple[tuple[str, int | str], ...], library: Path
+    ) -> None:
         # By convention of the kernels: blocks of a cluster, or of a grid whose blocks wait for each other.
         settings = dict(constants)
         cluster = settings.get("RESIDENT", settings.get("CLUSTER", 1))
@@ -111,25 +118,37 @@ class EmulatedGpu:
         entries = "".join(
             f'extern "C" void run_{entry}(int x, int y, int threads, int shared, void** args)'
             f" {{ on_cpu::launch({entry}, x, y, {cluster}, threads, shared, args); }}\n"
-            for entry in _ENTRY.findall(text)
+            for entry in _ENTRY.findall(source.text)
         )
-        includes = [f"-I{folder}" for folder in (self._folder, _EMULATOR, kernel_dir())]
-        _built("-x", "c++-header", str(_EMULATOR / "cuda_on_cpu.h"), into=self._folder / "cuda_on_cpu.h.gch")
-        scheduler = self._folder / "scheduler.so"
-        _built("-shared", *includes, str(_EMULATOR / "scheduler.cpp"), into=scheduler)
-        unit = library.with_suffix(f".{os.getpid()}.cpp")
-        unit.write_text(f'#include "cuda_on_cpu.h"\n{defines}{text}\n{entries}')
-        linked = (f"-L{self._folder}", f"-l:{scheduler.name}", "-Wl,-rpath,$ORIGIN")
-        return _built("-shared", *includes, str(unit), *linked, into=library)
+        header = str(_EMULATOR / "cuda_on_cpu.h")
+        kept(
+            self._folder / "cuda_on_cpu.h.gch", lambda path: _compiled("-x", "c++-header", header, into=path)
+        )
+        unit = library.with_name(f"{library.name}.cpp")
+        unit.write_text(f'#include "cuda_on_cpu.h"\n{defines}{source.text}\n{entries}')
+        linked = (f"-L{self._folder}", f"-l:{_SCHEDULER}", "-Wl,-rpath,$ORIGIN")
+        _compiled("-shared", *self._includes(), str(unit), *linked, into=library)
+        unit.unlink()
+        same = read_kernel(source.name) == source and self._folder.name.endswith(_made_with())
+        assert same, f"`{source.name}` or the emulator was edited while it was compiled: run again"
+
+    def _includes(self) -> list[str]:
+        return [f"-I{folder}" for folder in (self._folder, _EMULATOR, kernel_dir())]
 
 
-def _built(*arguments: str, into: Path) -> Path:
-    """Compile unless this process or another one has: what is there is whole."""
-    if not into.exists():
-        compiler = shutil.which("g++")
-        assert compiler, "callers skip where there is no g++"
-        own = into.with_name(f"{into.name}.{os.getpid()}")
-        done = subprocess.run([compiler, *_FLAGS, *arguments, "-o", str(own)], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        own.replace(into)
-    return into
+def _made_with() -> str:
+    """Return a digest of the emulator, of the compiler and of what it is told."""
+    said = subprocess.run([_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+    files = sorted(path for path in _EMULATOR.rglob("*") if path.is_file())
+    return digest(said, repr(_FLAGS), *(part for path in files for part in (path.name, path.read_bytes())))
+
+
+def _compiled(*arguments: str, into: Path) -> None:
+    done = subprocess.run([_compiler(), *_FLAGS, *arguments, "-o", str(into)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def _compiler() -> str:
+    compiler = shutil.which("g++")
+    assert compiler, "callers skip where there is no g++"
+    return compiler

@@ -1,6 +1,5 @@
 """GPUs that kernels are tested on: the CPU that plays one, and a real one where there is one."""
 
-import os
 import shutil
 from pathlib import Path
 
@@ -20,15 +19,6 @@ def _numbers_are_those_of_every_run() -> None:
     torch.manual_seed(0)
 
 
-@pytest.fixture(scope="session")
-def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One for all workers of a run, so that a module is compiled by one of them."""
-    own = tmp_path_factory.getbasetemp()
-    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "kernels"
-    folder.mkdir(exist_ok=True)
-    return folder
-
-
 @pytest.fixture(
     scope="session",
     params=[
@@ -36,17 +26,17 @@ def _folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.param("cuda", marks=[pytest.mark.gpu, needs_gpu]),
     ],
 )
-def gpu(request: pytest.FixtureRequest, _folder: Path) -> EmulatedGpu | Gpu:
+def gpu(request: pytest.FixtureRequest, builds: Path) -> EmulatedGpu | Gpu:
     """Every test of small shapes runs on both; three multiprocessors make uneven splits."""
-    return _cuda(_folder) if request.param == "cuda" else EmulatedGpu(_folder, num_sms=3)
+    return _cuda(builds) if request.param == "cuda" else EmulatedGpu(builds, num_sms=3)
 
 
 @pytest.fixture(scope="session")
-def cuda_gpu(_folder: Path) -> Gpu:
+def cuda_gpu(builds: Path) -> Gpu:
     """For tests that carry `@pytest.mark.gpu`: sizes of shipped models, graphs."""
     if not torch.cuda.is_available():
         pytest.skip("no CUDA GPU")
-    return _cuda(_folder)
+    return _cuda(builds)
 
 
 def _cuda(folder: Path) -> Gpu:

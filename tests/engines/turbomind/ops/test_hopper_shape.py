@@ -1,12 +1,14 @@
 """Which cut of the Hopper attention kernels runs where."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+from kept_builds import compiler_log
 
 from engines.options import KvFormat
 from engines.turbomind.kernel_source import read_kernel
-from engines.turbomind.nvrtc import compile_cubin, resource_usage
+from engines.turbomind.nvrtc import resource_usage
 from engines.turbomind.ops.hopper_shape import MOST_LONE, box_keys, codes_shape, full_shape, prefill_shape
 from engines.turbomind.ops.kv_pool import KV_FORMATS
 
@@ -49,12 +51,13 @@ def test_tiles_of_codes_fit_beside_those_of_numbers(dim: int, format: KvFormat) 
         (256, "int8", 512),
     ],
 )
-def test_cuts_over_codes_compile_without_spills(dim: int, format: KvFormat, items: int) -> None:
+def test_cuts_over_codes_compile_without_spills(dim: int, format: KvFormat, items: int, builds: Path) -> None:
     shape = codes_shape((9, 0), **PREFILL | {"dim": dim, "items": items}, format=format)
     assert shape is not None
     pool = {"KV_HEADS": 8, "GROUP": 4, "PAGE_TOKENS": 64, "BOX_KEYS": 64, "WINDOW": 0}
     constants = {**dict(shape.constants("bf16", dim)), **pool, "KV_FORMAT": KV_FORMATS[format]}
-    log = compile_cubin(read_kernel("attention_prefill_hopper.cu"), arch="sm_90a", constants=constants).log
+    source = read_kernel("attention_prefill_hopper.cu")
+    log = compiler_log(builds, source, arch="sm_90a", constants=constants)
     assert "Performance Loss" not in log, "products of a warpgroup wait for each other"
     (usage,) = resource_usage(log).values()
     assert not usage.spill_bytes
