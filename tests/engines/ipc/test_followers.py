@@ -162,7 +162,8 @@ async def test_ranks_propose_the_same_tokens_of_grammars() -> None:
             num_tokens = sum(map(len, answers[-1]))
             await wait_until(lambda num=num_tokens, one=engine: one.stats and one.stats.output_tokens == num)
             assert engine.stats is not None
-            assert (engine.stats.accepted_tokens > 60) is (speculation is not None)
+            # Of 192; 57 to 69 were seen, as requests come in with different steps.
+            assert (engine.stats.accepted_tokens > 40) is (speculation is not None)
         finally:
             await engine.close()
     assert answers[0] == answers[1]
