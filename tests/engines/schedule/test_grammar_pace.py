@@ -33,7 +33,7 @@ def test_a_wait_is_priced_in_steps_of_the_engine_and_by_all_that_wait() -> None:
     assert alone.of(64, **eight) == pytest.approx(rows)
 
 
-@pytest.mark.parametrize(("step_us", "most"), [(600.0, 4), (3000.0, 16), (None, 60)])
+@pytest.mark.parametrize(("step_us", "most"), [(600.0, 4), (3000.0, 12), (None, 60)])
 def test_grammars_pay_up_to_so_many_sequences_of_which_all_follow_one(
     step_us: float | None, most: int
 ) -> None:
