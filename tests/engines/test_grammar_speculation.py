@@ -2,8 +2,8 @@
 
 Rows of other numbers go through other kernels, so on a GPU a token may be another where two are as good as
 equally likely. That it is no more is told by the logits: up to the first other token those of both engines
-are of the same text, and may be off by what other company makes them off without proposals, no more; and
-each token is the best of its own logits that its grammar lets come.
+are of the same text, and may be off by rounding alone, or by what other company makes them off without
+proposals; and each token is the best of its own logits that its grammar lets come.
 """
 
 import json
@@ -36,6 +36,9 @@ FORM = {
     }, "required": ["invoice_number", "currency", "lines", "total_amount"], "additionalProperties": False,
 }  # fmt: skip
 GRAMMAR = llguidance.LLMatcher.grammar_from_json_schema(json.dumps(FORM), {"whitespace_pattern": " ?"})
+# Of the logits' root mean square, what rounding may make them off: bfloat16 has 8 bits. Of a row that reads
+# what it should not, they are off by as much as they are.
+ROUNDED = {"cpu": 1e-4, "cuda": 2**-5}
 SEEDS = {f"request-{number}": number for number in range(NUM_PROMPTS)}
 ON_GPU = [
     pytest.mark.gpu,
@@ -105,8 +108,9 @@ def test_answers_part_at_ties_alone(pixels: PixelFiles, device: str, format: str
     )
     assert proposals.num_same == NUM_PROMPTS or device == "cuda"
     assert all(-1e-4 <= one.lead <= one.moved + 1e-4 for one in proposals.partings), proposals.partings
+    size = float(torch.stack([*first[1].values()]).float().square().mean().sqrt())
     off = [*proposals.off.tolist(), *(one.off for one in proposals.partings)]
-    assert max(off) <= 2 * float(company.off.max()) + 1e-4
+    assert max(off) <= max(ROUNDED[device] * size, 2 * float(company.off.max()))
     grammars = Grammars(PRINTABLE, vocab=VOCAB)
     masks = {name: grammars.open(GRAMMAR).mask for name in SEEDS}
     _, found, rows = others[1]
