@@ -176,7 +176,9 @@ def _serve(loop: "EngineLoop", link: Link, followers: Followers) -> int:
                 link.leave_word(fault)
             why = "the engine failed" if fault is None else f"the engine failed: {fault}"
             _fail_all(loop, gate, link, f"{why}; it is being restarted")
-            return 1
+            followers.close()
+            link.close()
+            os._exit(1)  # the error's frames hold tensors, and to free those of a lost device ends in SIGABRT
         if time.monotonic() >= stats_due or loop.counts != counted:
             stats_due = time.monotonic() + HEARTBEAT_S
             counted = loop.counts

@@ -183,7 +183,7 @@ class EngineLoop:
             choices = self._runner.fetch(launched)
             scores = [] if launched.scores is None else launched.scores.wait()
         except Exception as error:
-            return iter(list(self._fail(launched.plan, error, behind=behind)))
+            return iter(self._fail(launched.plan, error, behind=behind))
         now = time.monotonic()
         scored = [reply for chunk, logprobs in scores for reply in prompt_delta(chunk, logprobs)]
         token_ids = [choice.token_id for choice in choices]
@@ -191,12 +191,17 @@ class EngineLoop:
         progress = self._scheduler.commit(launched.plan, token_ids)
         return chain(scored, *(self._replies(item, choices[item.row], now) for item in progress))
 
-    def _fail(self, plan: BatchPlan, error: Exception, *, behind: BatchPlan | None) -> Iterator[Reply]:
+    def _fail(self, plan: BatchPlan, error: Exception, *, behind: BatchPlan | None) -> list[Reply]:
         if not self._is_alone:
             raise error  # the others are in the same step and would wait for ever
         self._runner.rest()
-        yield from failures(self._scheduler.fail(plan, behind=behind), "a step failed", error)
-        self._runner.check_device()
+        failed = failures(self._scheduler.fail(plan, behind=behind), "a step failed", error)
+        try:
+            self._runner.check_device()
+        except Exception:
+            self._owed += failed
+            raise
+        return failed
 
     def _replies(self, item: Progress, choice: TokenChoice, now: float) -> Iterator[Reply]:
         sequence = item.sequence

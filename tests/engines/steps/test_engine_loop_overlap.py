@@ -79,6 +79,27 @@ def test_a_lost_result_fails_its_sequences_and_one_that_came_later_goes_on(pixel
     assert one.tokens[good] == alone.tokens[expected]
 
 
+def test_what_a_lost_device_ended_is_answered_with_its_fault_before_all_others(
+    pixels: PixelFiles, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = LoopEngine(pixels, overlap=True)
+    runner = WatchedRunner.of(one)
+    bad = one.submit([1, 2, 3], max_new_tokens=5)
+    one.step()
+    other = one.submit([4, 5, 6], max_new_tokens=5)
+    runner.failing_fetch = 1
+
+    def lost() -> None:
+        raise RuntimeError("an illegal memory access was encountered")
+
+    monkeypatch.setattr(runner, "check_device", lost)
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        one.step()
+    one.take(one.loop.fail_all("the engine failed"))
+    assert one.failed(bad).message.startswith("a step failed: the engine's log has the cause under fault ")
+    assert one.failed(other).message == "the engine failed"
+
+
 def test_nothing_comes_for_a_sequence_that_was_aborted_with_a_step_under_way(pixels: PixelFiles) -> None:
     one = LoopEngine(pixels, overlap=True)
     name, other = one.submit([1, 2, 3], max_new_tokens=9), one.submit([4, 5], max_new_tokens=9)
