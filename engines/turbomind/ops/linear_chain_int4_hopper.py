@@ -110,11 +110,11 @@ def make_shape(
 
 def takes(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
     """Return whether these layers should go through the kernel: they can, and few SMs stand idle."""
-    sizes = chain_sizes(between)
-    if sizes is None or not fits(gpu, num_rows, dtype, between):
+    if not fits(gpu, num_rows, dtype, between):
         return False
-    blocks = (sizes.hidden // _PAIR_OUTPUTS, sizes.ffn // _GATED_OUTPUTS)
-    return min(blocks) >= _LEAST_BUSY * gpu.num_sms
+    sizes = chain_sizes(between)
+    assert sizes is not None, "what fits has sizes"
+    return min(sizes.hidden // _PAIR_OUTPUTS, sizes.ffn // _GATED_OUTPUTS) >= _LEAST_BUSY * gpu.num_sms
 
 
 def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
