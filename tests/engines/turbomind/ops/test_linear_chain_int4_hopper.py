@@ -12,13 +12,9 @@ from engines.ops import BetweenAttentions
 from engines.turbomind.ops.linear_chain_int4_hopper import fits, linear_chain_int4_hopper, make_shape, takes
 from engines.turbomind.ops_table import TurbomindOps
 
-# rows, hidden, attended, ffn, qkv, biases: fewer rows than the kernel is made for; as many, more rounds than
-# stages, blocks that have no outputs of one layer or the other; most rows, so that rings come round
-SMALL = [
-    (5, 512, 1024, 1024, 128, True),
-    (16, 512, 1024, 2048, 1152, False),
-    (40, 512, 1024, 1024, 64, False),
-]
+# rows, hidden, attended, ffn, qkv, biases: fewer rows than the kernel is made for, blocks without gates or
+# outputs of qkv; as many as the most, so that rings come round, and blocks that have outputs of qkv alone
+SMALL = [(5, 512, 1024, 1024, 128, True), (64, 512, 1024, 1024, 1152, False)]
 MODELS = [(4096, 4096, 14336, 6144), (4096, 4096, 11264, 4608), (2048, 2048, 8192, 4096)]
 
 
