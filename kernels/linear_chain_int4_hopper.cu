@@ -63,7 +63,7 @@ struct Multiplier {
     DEVICE Multiplier(Layout& shared, int turn)
         : shared(shared), turn(turn), output(hidden(turn * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4)) {}
 
-    // Lines of 128 bytes, whose pieces the swizzle exchanges; a box has each tile's line of a slab, but of gate_up those of four slabs.
+    // Lines of 128 bytes, whose pieces the swizzle exchanges: a box of gate_up has a tile's eight of a slab, others those of four slabs.
     DEVICE void begin(int layer) {
         const int lane = threadIdx.x % 32, tile = threadIdx.x / 32 % 4, line = lane / 8;
         const int box = layer == kGateUp ? turn * kQuarter + tile * 1024 : tile * kQuarter + turn * 1024;
@@ -219,7 +219,8 @@ struct Finisher {
             const float scale = shared.row_scales[row];
             const uint2 closed = scaled_biased(gate, scale, bias ? bias + output : nullptr);
             const uint2 wide = scaled_biased(up, scale, bias ? bias + FFN + output : nullptr);
-            *reinterpret_cast<uint2*>(gated + (long long)row * FFN + output) = make_uint2(gated2<bf16>(closed.x, wide.x), gated2<bf16>(closed.y, wide.y));
+            *reinterpret_cast<uint2*>(gated + (long long)row * FFN + output) =
+                make_uint2(gated2<bf16>(closed.x, wide.x), gated2<bf16>(closed.y, wide.y));
         }
     }
 
@@ -230,7 +231,8 @@ struct Finisher {
         for (int row = threadIdx.x / 16; row < num_rows; row += kConsumers / 16) {
             float total[4] = {};
             add_turns(total, shared, row, c);
-            *reinterpret_cast<uint2*>(qkv + (long long)row * QKV + output) = scaled_biased(total, shared.row_scales[row], bias ? bias + output : nullptr);
+            *reinterpret_cast<uint2*>(qkv + (long long)row * QKV + output) =
+                scaled_biased(total, shared.row_scales[row], bias ? bias + output : nullptr);
         }
     }
 };

@@ -73,7 +73,6 @@ struct Weight {
     const TensorMap* codes;
     const unsigned short* scales;
     const unsigned char* zeros;
-    const bf16* bias;
 };
 
 // The warp that copies codes, with their scales and zero points: it waits for nobody but those that multiply.
