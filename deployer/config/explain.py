@@ -14,6 +14,7 @@ from typing import Any, TextIO, get_type_hints
 from deployer.config.arms import arm_for
 from deployer.config.compose import Composition, compose
 from deployer.config.load import validate
+from deployer.config.old_names import replacement
 from deployer.config.origins import Setting
 from deployer.config.schema import DeployConfig
 from deployer.config.suggest import way_out
@@ -77,7 +78,11 @@ def _fault(composition: Composition) -> ConfigError | None:
 def _chosen(values: Mapping[str, Any], keys: Sequence[str]) -> Iterator[tuple[str, Any]]:
     """Yield the values at or below the keys. Raises UsageError for each key that names none."""
     known = {part for key in values for part in _and_above(key)}
-    unknown = [f"unknown key `{key}`: {way_out(key, known, kind='keys')}" for key in keys if key not in known]
+    unknown = [
+        f"unknown key `{key}`: {replacement(key, None) or way_out(key, known, kind='keys')}"
+        for key in keys
+        if key not in known
+    ]
     if unknown:
         raise UsageError("\n".join(unknown))
     wanted = set(keys)

@@ -36,10 +36,10 @@ TOLD: Mapping[str, str] = {
 def today(key: str, value: object) -> tuple[str, object] | None:
     """Return what an old name on the command line, with or without its group, sets now; None: it is none."""
     group, _, name = key.rpartition(".")
-    if group not in ("", "engine") or name not in REPLACED or isinstance(value, (bool, list, dict)):
+    if group not in ("", "engine") or name not in REPLACED:
         return None
     now, values = REPLACED[name]
-    return (now, values[value]) if value in values else None
+    return (now, values[value]) if _is_one_of(value, values) else None
 
 
 def replacement(key: str, value: object) -> str | None:
@@ -50,7 +50,12 @@ def replacement(key: str, value: object) -> str | None:
     if name not in REPLACED:
         return None
     key, values = REPLACED[name]
-    if value in values:
+    if _is_one_of(value, values):
         return f"is now {key}; write {key}={values[value]}"
     meanings = ", ".join(f"{new} for {old}" for old, new in values.items())
     return f"is now {key}: {meanings}"
+
+
+def _is_one_of(value: object, values: Mapping[object, str]) -> bool:
+    """Tell whether a value of YAML, which may be a list or a mapping, has a name of today."""
+    return not isinstance(value, (bool, list, Mapping)) and value in values

@@ -2,6 +2,7 @@ import pytest
 
 from deployer.cli import main
 from deployer.config import load_config
+from deployer.errors import ConfigError
 
 MODEL = "+model=internvl2_8b"
 
@@ -28,3 +29,16 @@ def test_explain_shows_the_word_that_was_typed(capsys: pytest.CaptureFixture[str
     assert main(["explain", "quantization.kv", MODEL, "engine.quant_policy=8"]) == 0
     out = capsys.readouterr().out
     assert "int8" in out and "engine.quant_policy=8" in out
+
+
+@pytest.mark.parametrize(
+    "word", ["engine.quant_policy=[4,8]", "engine.quant_policy={a:1}", "engine.model_format=[awq]"]
+)
+def test_a_value_that_no_old_name_had_is_told_what_there_is(word: str) -> None:
+    with pytest.raises(ConfigError, match=r"is now quantization\.(kv|weights): "):
+        load_config([MODEL, word])
+
+
+def test_explain_of_an_old_name_tells_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["explain", "engine.quant_policy", MODEL]) == 2
+    assert "`engine.quant_policy`: is now quantization.kv: none for 0, int4 for 4" in capsys.readouterr().err
