@@ -1,8 +1,12 @@
 """Random 4-bit layers as they lie between two attentions, and what they make of rows, in fp32."""
 
-import torch
+from collections.abc import Callable
+from typing import Any
 
-from engines.ops import BetweenAttentions, Int4
+import torch
+from paged_attention import relative_error
+
+from engines.ops import BetweenAttentions, Int4, Weight
 from engines.quant.int4_tiles import dequantize, linear_int4
 
 BF16 = torch.bfloat16
@@ -35,6 +39,13 @@ def random_between(
     def layer(outputs: int, inputs: int) -> Int4:
         return random_layer(gpu, outputs, inputs, group_size, symmetric=symmetric, bias=bias)
 
+    return between_of(gpu, layer, hidden, attended, ffn, qkv)
+
+
+def between_of(
+    gpu, layer: Callable[[int, int], Weight], hidden: int, attended: int, ffn: int, qkv: int
+) -> BetweenAttentions:
+    """Return four layers, made by `layer(outputs, inputs)` in their order, between random norms."""
     return BetweenAttentions(
         o=layer(hidden, attended),
         ffn_norm_H=(1 + torch.rand(hidden, device=gpu.device)).to(BF16),
@@ -62,3 +73,15 @@ def wanted(
     gate, up = linear(norm(h, between.ffn_norm_H), between.gate_up).chunk(2, dim=-1)
     h = h + linear(torch.nn.functional.silu(gate) * up, between.down)
     return linear(norm(h, between.norm_H), between.qkv), h
+
+
+def check(gpu, kernel: Callable[..., Any], num_rows: int, between: BetweenAttentions, times: int = 1) -> None:
+    """Hold a kernel of all four layers, `kernel(gpu, attended, residual, between)`, to `wanted`."""
+    hidden, attended_width = between.o.scales_GO.shape[1], between.o.scales_GO.shape[0] * between.o.group_size
+    for _ in range(times):
+        attended = torch.randn(num_rows, attended_width, device=gpu.device).to(BF16)
+        residual = torch.randn(num_rows, hidden, device=gpu.device).to(BF16)
+        qkv, h = kernel(gpu, attended, residual, between)
+        wanted_qkv, wanted_h = wanted(attended, residual, between)
+        assert relative_error(h, wanted_h) < TOLERANCE
+        assert relative_error(qkv, wanted_qkv) < TOLERANCE

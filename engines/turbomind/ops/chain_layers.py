@@ -3,12 +3,13 @@
 Legend: A attended, H hidden.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from torch import Tensor
 
 from engines.ops import BetweenAttentions, Int4
-from engines.turbomind.gpu import Gpu
+from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import check
 from engines.turbomind.ops.int4_operands import layer_operands
 
@@ -21,6 +22,23 @@ class ChainSizes(NamedTuple):
     ffn: int
     qkv: int
     group_size: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ChainShape:
+    """What both kernels are cut by: inputs and outputs of layers, stages of codes, blocks, shared memory."""
+
+    hidden: int
+    attended: int
+    ffn: int
+    qkv: int
+    stages: int
+    num_blocks: int
+    shared_bytes: int
+
+    def layer_constants(self) -> Constants:
+        """Return the sizes of the layers as a kernel is compiled with them."""
+        return (("HIDDEN", self.hidden), ("ATTENDED", self.attended), ("FFN", self.ffn), ("QKV", self.qkv))
 
 
 def chain_layers(between: BetweenAttentions) -> list[Int4]:

@@ -13,7 +13,13 @@ from engines.errors import KernelError
 from engines.ops import BetweenAttentions, Int4
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import rows
-from engines.turbomind.ops.chain_layers import bias_address, chain_layers, chain_sizes, check_chain
+from engines.turbomind.ops.chain_layers import (
+    ChainShape,
+    bias_address,
+    chain_layers,
+    chain_sizes,
+    check_chain,
+)
 from engines.turbomind.ops.int4_operands import TILE_OUTPUTS
 
 MOST_ROWS = 4  # of 8 the ops apart are faster: kernels/LOG.md
@@ -31,27 +37,17 @@ _UNDER_WAY = 2  # stages of 17 KB that are asked for at once: kernels/LOG.md
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ChainInt4Shape:
+class ChainInt4Shape(ChainShape):
     """Sizes that the kernel is compiled with."""
 
-    hidden: int
-    attended: int
-    ffn: int
-    qkv: int
     group_size: int
-    stages: int
     under_way: int
     most_rows: int
-    num_blocks: int
-    shared_bytes: int
 
     def constants(self) -> Constants:
         """Return what the kernel is compiled with."""
         return (
-            ("HIDDEN", self.hidden),
-            ("ATTENDED", self.attended),
-            ("FFN", self.ffn),
-            ("QKV", self.qkv),
+            *self.layer_constants(),
             ("GROUP_INPUTS", self.group_size),
             ("STAGES", self.stages),
             ("UNDER_WAY", self.under_way),

@@ -14,7 +14,13 @@ from engines.ops import BetweenAttentions, Int4
 from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import rows
 from engines.turbomind.ops import linear_chain_int4
-from engines.turbomind.ops.chain_layers import bias_address, chain_layers, chain_sizes, check_chain
+from engines.turbomind.ops.chain_layers import (
+    ChainShape,
+    bias_address,
+    chain_layers,
+    chain_sizes,
+    check_chain,
+)
 from engines.turbomind.tensor_map import TensorView
 
 FEWEST_ROWS = linear_chain_int4.MOST_ROWS + 1
@@ -37,26 +43,16 @@ _ALIGNMENT = 1024  # of the layout in shared memory, at its end, too
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class ChainShape:
+class ChainRowsShape(ChainShape):
     """Sizes that the kernel is compiled with."""
 
-    hidden: int
-    attended: int
-    ffn: int
-    qkv: int
     rows: int
-    stages: int
     x_stages: int
-    num_blocks: int
-    shared_bytes: int
 
     def constants(self) -> Constants:
         """Return what the kernel is compiled with."""
         return (
-            ("HIDDEN", self.hidden),
-            ("ATTENDED", self.attended),
-            ("FFN", self.ffn),
-            ("QKV", self.qkv),
+            *self.layer_constants(),
             ("ROWS", self.rows),
             ("STAGES", self.stages),
             ("X_STAGES", self.x_stages),
@@ -75,8 +71,7 @@ def make_shape(
     num_rows: int,
     num_sms: int,
     shared_bytes: int,
-    stages: int = _STAGES,
-) -> ChainShape | None:
+) -> ChainRowsShape | None:
     """Return the shape for so many rows, or None where sizes, blocks or shared memory do not fit.
 
     Layers whose inputs a pair of blocks shares have whole rounds of four slabs in each; a block has at most
@@ -88,20 +83,20 @@ def make_shape(
     blocks += blocks % 2
     made_for = next(most for most in _X_STAGES if num_rows <= most)
     x_stages = _X_STAGES[made_for]
-    rings = stages * _STAGE_BYTES + max(x_stages * 4 * _LINE * made_for, 4 * _PITCH * made_for)
+    rings = _STAGES * _STAGE_BYTES + max(x_stages * 4 * _LINE * made_for, 4 * _PITCH * made_for)
     peers = made_for * 4 * (_PAIR_OUTPUTS + 1) + 2 * 2 * _PAIR_OUTPUTS
-    barriers = 2 * stages + 2 * (x_stages + x_stages // 4) + 4
+    barriers = 2 * _STAGES + 2 * (x_stages + x_stages // 4) + 4
     layout = -(-(rings + peers + barriers * _BARRIER_BYTES) // _ALIGNMENT) * _ALIGNMENT
     used = layout + _ALIGNMENT
     if blocks > num_sms or used > shared_bytes:
         return None
-    return ChainShape(
+    return ChainRowsShape(
         hidden=hidden,
         attended=attended,
         ffn=ffn,
         qkv=qkv,
         rows=made_for,
-        stages=stages,
+        stages=_STAGES,
         x_stages=x_stages,
         num_blocks=blocks,
         shared_bytes=used,
@@ -110,46 +105,40 @@ def make_shape(
 
 def takes(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
     """Return whether these layers should go through the kernel: they can, and few SMs stand idle."""
-    if not fits(gpu, num_rows, dtype, between):
+    shape = fitting_shape(gpu, num_rows, dtype, between)
+    if shape is None:
         return False
+    return min(shape.hidden // _PAIR_OUTPUTS, shape.ffn // _GATED_OUTPUTS) >= _LEAST_BUSY * gpu.num_sms
+
+
+def fitting_shape(
+    gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions
+) -> ChainRowsShape | None:
+    """Return how the kernel takes these layers for so many rows, None where it cannot."""
+    if not FEWEST_ROWS <= num_rows <= MOST_ROWS or dtype is not torch.bfloat16 or gpu.capability != (9, 0):
+        return None
     sizes = chain_sizes(between)
-    assert sizes is not None, "what fits has sizes"
-    return min(sizes.hidden // _PAIR_OUTPUTS, sizes.ffn // _GATED_OUTPUTS) >= _LEAST_BUSY * gpu.num_sms
-
-
-def fits(gpu: Gpu, num_rows: int, dtype: torch.dtype, between: BetweenAttentions) -> bool:
-    """Return whether the kernel can take these layers for so many rows."""
-    return (
-        FEWEST_ROWS <= num_rows <= MOST_ROWS
-        and dtype is torch.bfloat16
-        and gpu.capability == (9, 0)
-        and _shape(gpu, num_rows, between) is not None
+    if sizes is None:
+        return None
+    return make_shape(
+        **sizes._asdict(), num_rows=num_rows, num_sms=gpu.num_sms, shared_bytes=gpu.shared_bytes_per_block
     )
 
 
 def linear_chain_int4_hopper(
-    gpu: Gpu,
-    attended_TA: Tensor,
-    residual_TH: Tensor,
-    between: BetweenAttentions,
-    *,
-    shape: ChainShape | None = None,
+    gpu: Gpu, attended_TA: Tensor, residual_TH: Tensor, between: BetweenAttentions
 ) -> tuple[Tensor, Tensor]:
-    """Return (the next layer's qkv [T, X], the sum that it norms [T, H]).
-
-    A given `shape` replaces the preferred one (benchmarks).
-    """
+    """Return (the next layer's qkv [T, X], the sum that it norms [T, H])."""
     attended, residual = rows(attended_TA), rows(residual_TH)
     num_rows = len(attended)
-    if not fits(gpu, num_rows, attended.dtype, between):
+    shape = fitting_shape(gpu, num_rows, attended.dtype, between)
+    if shape is None:
         raise KernelError(
             f"`linear_chain_int4_hopper` of {num_rows} rows of {attended.dtype}: {FEWEST_ROWS} to "
             f"{MOST_ROWS} rows of bfloat16 on sm_90a, four layers of 4-bit codes in groups of {GROUP_SIZE} "
             "whose inputs come to whole rounds and whose outputs to one item a block"
         )
     check_chain(gpu, "linear_chain_int4_hopper", attended, residual, between)
-    shape = shape or _shape(gpu, num_rows, between)
-    assert shape is not None, "what is taken has a shape"
     kernel = gpu.kernel(
         "linear_chain_int4_hopper.cu",
         "linear_chain_int4_hopper",
@@ -197,7 +186,7 @@ def _handed(gpu: Gpu, name: str, width: int) -> Tensor:
     return block.view(torch.bfloat16).view(MOST_ROWS, width)
 
 
-def _scratch(gpu: Gpu, shape: ChainShape) -> int:
+def _scratch(gpu: Gpu, shape: ChainRowsShape) -> int:
     """Return where squares of rows and counts of blocks lie; a launch leaves zeros of its counts."""
     squares = 2 * shape.rows * shape.hidden // _PAIR_OUTPUTS * 4
     name = f"linear_chain_int4_hopper, {shape.hidden}, {shape.rows} rows"
@@ -232,13 +221,4 @@ def _slabs(x_TI: Tensor, box_rows: int, *, lines: int) -> TensorView:
         sizes=(_LINE, num_rows, inputs // _LINE, 1),
         strides_bytes=(2 * inputs, 2 * _LINE, 2 * inputs * num_rows),
         box=(_LINE, box_rows, lines, 1),
-    )
-
-
-def _shape(gpu: Gpu, num_rows: int, between: BetweenAttentions) -> ChainShape | None:
-    sizes = chain_sizes(between)
-    if sizes is None:
-        return None
-    return make_shape(
-        **sizes._asdict(), num_rows=num_rows, num_sms=gpu.num_sms, shared_bytes=gpu.shared_bytes_per_block
     )

@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 from between_layers import random_between as random_plain
+from int4_between import between_of
 from paged_attention import relative_error
 from torch import Tensor
 
@@ -61,15 +62,7 @@ def random_between(
     def layer(outputs: int, inputs: int) -> Weight:
         return random_layer(gpu, kind, outputs, inputs, bias=bias)
 
-    return BetweenAttentions(
-        o=layer(hidden, attended),
-        ffn_norm_H=(1 + torch.rand(hidden, device=gpu.device)).to(BF16),
-        gate_up=layer(2 * ffn, hidden),
-        down=layer(hidden, ffn),
-        norm_H=(1 + torch.rand(hidden, device=gpu.device)).to(BF16),
-        qkv=layer(qkv, hidden),
-        eps=1e-5,
-    )
+    return between_of(gpu, layer, hidden, attended, ffn, qkv)
 
 
 def inputs_of(layer: Weight) -> int:

@@ -4,11 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from int4_between import BF16, TOLERANCE, random_between, random_layer, wanted
+from int4_between import BF16, TOLERANCE, check, random_between, random_layer, wanted
 from paged_attention import relative_error
 
 from engines.errors import KernelError
-from engines.ops import BetweenAttentions
 from engines.turbomind.ops.linear_chain_int4 import linear_chain_int4, make_shape, takes
 from engines.turbomind.ops_table import TurbomindOps
 
@@ -34,21 +33,15 @@ MODELS = [  # hidden, attended, ffn, qkv of InternVL2-8B, InternVL2-2B, Qwen2-VL
 ]
 
 
-def check(gpu, num_rows: int, between: BetweenAttentions, times: int = 1) -> None:
-    hidden, attended_width = between.o.scales_GO.shape[1], between.o.scales_GO.shape[0] * between.o.group_size
-    for _ in range(times):
-        attended = torch.randn(num_rows, attended_width, device=gpu.device).to(BF16)
-        residual = torch.randn(num_rows, hidden, device=gpu.device).to(BF16)
-        qkv, h = linear_chain_int4(gpu, attended, residual, between)
-        wanted_qkv, wanted_h = wanted(attended, residual, between)
-        assert relative_error(h, wanted_h) < TOLERANCE
-        assert relative_error(qkv, wanted_qkv) < TOLERANCE
-
-
 @pytest.mark.parametrize("case", SMALL, ids=str)
 def test_layers_in_one_kernel_equal_the_layers_apart(gpu, case) -> None:
     num_rows, *sizes, group_size, symmetric, bias = case
-    check(gpu, num_rows, random_between(gpu, *sizes, group_size, symmetric=symmetric, bias=bias))
+    check(
+        gpu,
+        linear_chain_int4,
+        num_rows,
+        random_between(gpu, *sizes, group_size, symmetric=symmetric, bias=bias),
+    )
 
 
 def test_the_op_takes_the_kernel_for_few_rows_alone(gpu) -> None:
@@ -64,7 +57,7 @@ def test_the_op_takes_the_kernel_for_few_rows_alone(gpu) -> None:
 
 
 def test_launches_follow_each_other(gpu) -> None:
-    check(gpu, 2, random_between(gpu, 256, 256, 512, 384, 128), times=3)
+    check(gpu, linear_chain_int4, 2, random_between(gpu, 256, 256, 512, 384, 128), times=3)
 
 
 @pytest.mark.gpu
@@ -75,7 +68,7 @@ def test_layers_in_one_kernel_equal_the_layers_apart_at_model_sizes(cuda_gpu, ca
     sizes, group_size = case
     between = random_between(cuda_gpu, *sizes, group_size, symmetric=group_size == 64, bias=group_size == 32)
     for num_rows in (1, 4, 2):  # by turns, as launches leave what the next one finds
-        check(cuda_gpu, num_rows, between, times=3)
+        check(cuda_gpu, linear_chain_int4, num_rows, between, times=3)
 
 
 @pytest.mark.gpu

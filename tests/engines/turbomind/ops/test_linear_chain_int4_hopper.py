@@ -4,12 +4,15 @@ import dataclasses
 
 import pytest
 import torch
-from int4_between import BF16, TOLERANCE, random_between, random_layer, wanted
-from paged_attention import relative_error
+from int4_between import BF16, check, random_between, random_layer
 
 from engines.errors import KernelError
-from engines.ops import BetweenAttentions
-from engines.turbomind.ops.linear_chain_int4_hopper import fits, linear_chain_int4_hopper, make_shape, takes
+from engines.turbomind.ops.linear_chain_int4_hopper import (
+    fitting_shape,
+    linear_chain_int4_hopper,
+    make_shape,
+    takes,
+)
 from engines.turbomind.ops_table import TurbomindOps
 
 # rows, hidden, attended, ffn, qkv, biases: fewer rows than the kernel is made for, blocks without gates or
@@ -24,22 +27,13 @@ def blocks(gpu, monkeypatch) -> None:
     monkeypatch.setattr(gpu, "num_sms", max(gpu.num_sms, 32))
 
 
-def check(gpu, num_rows: int, between: BetweenAttentions, times: int = 1) -> None:
-    hidden, attended_width = between.o.scales_GO.shape[1], between.o.scales_GO.shape[0] * between.o.group_size
-    for _ in range(times):
-        attended = torch.randn(num_rows, attended_width, device=gpu.device).to(BF16)
-        residual = torch.randn(num_rows, hidden, device=gpu.device).to(BF16)
-        qkv, h = linear_chain_int4_hopper(gpu, attended, residual, between)
-        wanted_qkv, wanted_h = wanted(attended, residual, between)
-        assert relative_error(h, wanted_h) < TOLERANCE
-        assert relative_error(qkv, wanted_qkv) < TOLERANCE
-
-
 @pytest.mark.parametrize("case", SMALL, ids=str)
 def test_layers_in_one_kernel_equal_the_layers_apart(gpu, blocks, case) -> None:
     num_rows, *sizes, bias = case
     between = random_between(gpu, *sizes, 128, bias=bias)
-    check(gpu, num_rows, between, times=2 if bias else 1)  # a launch leaves what the next one finds
+    check(
+        gpu, linear_chain_int4_hopper, num_rows, between, times=2 if bias else 1
+    )  # a launch leaves what the next one finds
 
 
 @pytest.mark.gpu
@@ -47,7 +41,7 @@ def test_layers_in_one_kernel_equal_the_layers_apart(gpu, blocks, case) -> None:
 def test_layers_in_one_kernel_equal_the_layers_apart_at_model_sizes(cuda_gpu, sizes) -> None:
     between, ops = random_between(cuda_gpu, *sizes, 128, bias=sizes != MODELS[0]), TurbomindOps(cuda_gpu)
     for num_rows in (5, 8, 64, 9, 16, 17, 32, 33, 63):
-        check(cuda_gpu, num_rows, between, times=2)
+        check(cuda_gpu, linear_chain_int4_hopper, num_rows, between, times=2)
         attended, residual = (
             torch.randn(num_rows, width, device=cuda_gpu.device).to(BF16) for width in (sizes[1], sizes[0])
         )
@@ -92,11 +86,11 @@ def test_rings_fit_shared_memory_and_a_layer_has_an_item_a_block() -> None:
 
 def test_what_the_kernel_cannot_take_is_left_to_others(gpu, blocks) -> None:
     between = random_between(gpu, 512, 1024, 1024, 64, 128)
-    assert fits(gpu, 5, BF16, between)
-    assert fits(gpu, 64, BF16, between)
-    assert not fits(gpu, 4, BF16, between)  # of `linear_chain_int4`
-    assert not fits(gpu, 65, BF16, between)
-    assert not fits(gpu, 8, torch.float16, between)  # rows are scaled too late
+    assert fitting_shape(gpu, 5, BF16, between)
+    assert fitting_shape(gpu, 64, BF16, between)
+    assert not fitting_shape(gpu, 4, BF16, between)  # of `linear_chain_int4`
+    assert not fitting_shape(gpu, 65, BF16, between)
+    assert not fitting_shape(gpu, 8, torch.float16, between)  # rows are scaled too late
     for other in (
         {"qkv": random_layer(gpu, 64, 512, 64, symmetric=True, bias=False)},  # other groups
         {"qkv": random_layer(gpu, 96, 512, 128, symmetric=True, bias=False)},  # no whole groups of outputs
@@ -104,7 +98,7 @@ def test_what_the_kernel_cannot_take_is_left_to_others(gpu, blocks) -> None:
         {"down": random_layer(gpu, 512, 2048, 128, symmetric=True, bias=False)},  # not those that are gated
         {"qkv": dataclasses.replace(between.qkv, perm_I=torch.randperm(512))},
     ):
-        assert not fits(gpu, 8, BF16, dataclasses.replace(between, **other))
+        assert not fitting_shape(gpu, 8, BF16, dataclasses.replace(between, **other))
     attended, residual = torch.zeros(4, 1024, dtype=BF16), torch.zeros(4, 512, dtype=BF16)
     with pytest.raises(
         KernelError, match=r"`linear_chain_int4_hopper` of 4 rows of torch.bfloat16: 5 to 64 rows"
@@ -120,7 +114,7 @@ def test_what_the_kernel_cannot_take_is_left_to_others(gpu, blocks) -> None:
 def test_layers_that_leave_multiprocessors_idle_go_apart(gpu, monkeypatch) -> None:
     between = random_between(gpu, 512, 1024, 1024, 64, 128)  # 16 blocks of o and down, 8 of gate_up
     monkeypatch.setattr(gpu, "num_sms", 16)
-    assert fits(gpu, 8, BF16, between)
+    assert fitting_shape(gpu, 8, BF16, between)
     assert not takes(gpu, 8, BF16, between)
     wide = random_between(gpu, 512, 1024, 2048, 64, 128)  # 16 of each
     for num_sms, taken in ((16, True), (20, True), (21, False)):
