@@ -6,7 +6,6 @@ kernels, so a token may be another one where two are as good as equally likely.
 """
 
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -37,13 +36,6 @@ class Conversation:
     prompt: list[int]
     pictures: list[tuple[int, int]]
     how: dict[str, Any]
-
-
-@pytest.fixture
-def pixels() -> Iterator[PixelFiles]:
-    files = PixelFiles()
-    yield files
-    files.close()
 
 
 def engine(pixels: PixelFiles, device: str, **changes: Any) -> LoopEngine:

@@ -4,7 +4,6 @@ A vocabulary of 16 ids: what stood before comes again, and attention decides whi
 numbers go through other kernels, a token may be another one where two are as good as equally likely.
 """
 
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -25,13 +24,6 @@ ON_GPU = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
-
-
-@pytest.fixture
-def pixels() -> Iterator[PixelFiles]:
-    files = PixelFiles()
-    yield files
-    files.close()
 
 
 def engine(pixels: PixelFiles, device: str, **changes: Any) -> LoopEngine:

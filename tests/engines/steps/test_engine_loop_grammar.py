@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Iterator
 
 import llguidance
 import pytest
@@ -17,13 +16,6 @@ SCHEMA = {
     "required": ["colour", "count"],
     "additionalProperties": False,
 }
-
-
-@pytest.fixture
-def pixels() -> Iterator[PixelFiles]:
-    files = PixelFiles()
-    yield files
-    files.close()
 
 
 def ask(engine: LoopEngine, kind: str, grammar: str, seed: int = 0) -> str:

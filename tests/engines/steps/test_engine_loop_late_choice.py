@@ -2,7 +2,6 @@
 
 import random
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import llguidance
@@ -16,13 +15,6 @@ from engines.messages import Abort, Done
 from engines.options import SpeculationOptions
 
 REGEX = llguidance.grammar_from("regex", "([A-C]{3}-[0-9]{2,4};){1,9}")
-
-
-@pytest.fixture
-def pixels() -> Iterator[PixelFiles]:
-    files = PixelFiles()
-    yield files
-    files.close()
 
 
 def held(**how: Any) -> dict[str, Any]:

@@ -1,20 +1,11 @@
 """What a loop does differently while a step is under way; all that must stay the same: test_engine_loop."""
 
-from collections.abc import Iterator
-
 import pytest
 from loop_engine import LoopEngine
 from watched_runner import WatchedRunner
 
 from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Abort
-
-
-@pytest.fixture
-def pixels() -> Iterator[PixelFiles]:
-    files = PixelFiles()
-    yield files
-    files.close()
 
 
 def test_a_step_is_launched_before_the_results_of_the_last_one_are_read(pixels: PixelFiles) -> None:

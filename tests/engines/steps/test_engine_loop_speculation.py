@@ -2,7 +2,6 @@
 
 import json
 import random
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -16,13 +15,6 @@ from engines.messages import Abort
 from engines.options import SpeculationOptions
 
 HOW = SpeculationOptions(num_tokens=4, match_tokens=2, max_sequences=4, grammar_tokens=0)
-
-
-@pytest.fixture
-def pixels() -> Iterator[PixelFiles]:
-    files = PixelFiles()
-    yield files
-    files.close()
 
 
 def random_request(dice: random.Random) -> tuple[list[int], dict[str, Any]]:

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,13 +21,6 @@ PLAIN = Submit(request_id="one", token_ids=(1, 2, 3), images=(), sampling=sampli
 GRAMMARS = Grammars(
     Vocabulary(tokens=tuple(bytes([i + 32]) for i in range(90)), special_ids=(), end_ids=(5,)), vocab=VOCAB
 )
-
-
-@pytest.fixture
-def pixels() -> Iterator[PixelFiles]:
-    files = PixelFiles()
-    yield files
-    files.close()
 
 
 def take(request: Submit, spec: ModelSpec = SPEC, session_len: int = 64) -> Sequence:
