@@ -7,21 +7,17 @@ through other kernels: a token may be another where two are as good as equally l
 import asyncio
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import llguidance
 import pytest
 import torch
-from lora import adapter_specs, pairs, write_adapter
 from printable import END_ID, PRINTABLE, text_of
-from safetensors.torch import load_file
 from sequences import sampling
 from tiny_engine import ask, options, wait_until
-from wide_llama import LAYERS, write_wide_checkpoint
+from wide_llama import write_adapted
 
-from engines.families.registry import read_spec
 from engines.ipc.client import EngineClient
 from engines.messages import Submit
 from engines.options import SpeculationOptions
@@ -89,15 +85,7 @@ def _request(number: int, adapter: str | None) -> Submit:
 async def test_two_ranks_answer_with_proposals_of_grammars_as_without(
     kind: Any, device: Any, dtype: Any, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    write_wide_checkpoint(folder, vocab=96)
-    weights = load_file(folder / "model.safetensors")
-    layers = [f"model.layers.{i}.self_attn.q_proj" for i in range(LAYERS)]
-    adapter = write_adapter(tmp_path / "one", pairs(weights, layers, seed=1, size=0.05))
-    config = json.loads((folder / "config.json").read_text())
-    spec = read_spec(config, origin="config.json", folder=folder)
-    spec = replace(spec, adapters=adapter_specs({"one": adapter}))
+    folder, spec = write_adapted(tmp_path, vocab=96, linears=("self_attn.q_proj",))
     names = ["one" if i % 2 else None for i in range(NUM_PROMPTS)]
     where = {"kind": kind, "device": device, "dtype": dtype}
     plain, before = await answers(folder, spec, names, **where)

@@ -5,20 +5,15 @@ kernels: a token may be another where two are as good as equally likely (`tests/
 """
 
 import asyncio
-import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from lora import adapter_specs, pairs, write_adapter
-from safetensors.torch import load_file
 from tiny_engine import options
-from wide_llama import LAYERS, TIES, Answer, answer, num_parted, write_wide_checkpoint
+from wide_llama import TIES, Answer, answer, num_parted, write_adapted
 
-from engines.families.registry import read_spec
 from engines.ipc.client import EngineClient
 from engines.options import SpeculationOptions
 from engines.spec import ModelSpec
@@ -77,17 +72,7 @@ async def ask(
 async def test_two_ranks_answer_with_proposals_as_without(
     kind: Any, device: Any, dtype: Any, tmp_path: Path
 ) -> None:
-    folder = tmp_path / "model"
-    folder.mkdir()
-    write_wide_checkpoint(folder, vocab=VOCAB)
-    weights = load_file(folder / "model.safetensors")
-    layers = [
-        f"model.layers.{i}.{kind}" for i in range(LAYERS) for kind in ("self_attn.q_proj", "mlp.down_proj")
-    ]
-    adapter = write_adapter(tmp_path / "one", pairs(weights, layers, seed=1, size=0.05))
-    config = json.loads((folder / "config.json").read_text())
-    spec = read_spec(config, origin="config.json", folder=folder)
-    spec = replace(spec, adapters=adapter_specs({"one": adapter}))
+    folder, spec = write_adapted(tmp_path, vocab=VOCAB, linears=("self_attn.q_proj", "mlp.down_proj"))
     names = ["one" if i % 2 else None for i in range(NUM_PROMPTS)]
     where = {"kind": kind, "device": device, "dtype": dtype}
     plain, before = await ask(folder, spec, names, **where)

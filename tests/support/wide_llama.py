@@ -7,13 +7,16 @@ likely; from there on the answers are two.
 import asyncio
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
+from lora import adapter_specs, pairs, write_adapter
+from safetensors.torch import load_file, save_file
 from sequences import sampling
 
+from engines.families.registry import read_spec
 from engines.ipc.client import EngineClient
 from engines.messages import Delta, Done, Ready, Submit
 from engines.options import EngineOptions
@@ -162,3 +165,16 @@ async def answer(
         else:
             assert isinstance(reply, Done), reply
     return found
+
+
+def write_adapted(root: Path, *, vocab: int, linears: Sequence[str]) -> tuple[Path, ModelSpec]:
+    """Write a model and adapter `one` of its `linears` below `root`; return its folder and spec."""
+    folder = root / "model"
+    folder.mkdir()
+    write_wide_checkpoint(folder, vocab=vocab)
+    weights = load_file(folder / "model.safetensors")
+    layers = [f"model.layers.{i}.{linear}" for i in range(LAYERS) for linear in linears]
+    adapter = write_adapter(root / "one", pairs(weights, layers, seed=1, size=0.05))
+    config = json.loads((folder / "config.json").read_text())
+    spec = read_spec(config, origin="config.json", folder=folder)
+    return folder, replace(spec, adapters=adapter_specs({"one": adapter}))
