@@ -1,6 +1,6 @@
 """The tiny engine in the test's own process: no sockets, one step at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from printable import PRINTABLE
@@ -98,3 +98,6 @@ class LoopEngine:
         end = self.ends[name]
         assert isinstance(end, Failed), end
         return end
+
+
+MakeEngine = Callable[..., LoopEngine]
