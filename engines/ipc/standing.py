@@ -4,13 +4,10 @@ Owned by `engines/ipc/supervised.py`; the front end reads it to tell probes and 
 """
 
 import time
-from collections import deque
 from collections.abc import Callable
 
 from engines.engine import EngineState
-
-RESTART_WINDOW_S = 600.0  # restarts longer ago no longer count against max_restarts
-LONGEST_WAIT_S = 60.0
+from engines.ipc.restart_pace import RestartPace
 
 
 class Standing:
@@ -22,8 +19,7 @@ class Standing:
         self.fault: str | None = None
         self.phase: str | None = None  # what a start is busy with
         self.num_restarts = 0
-        self._max_restarts = max_restarts
-        self._restarts: deque[float] = deque()  # when, within the window
+        self._pace = RestartPace(max_restarts=max_restarts)
         self._since = self._begun = time.monotonic()
         self._start_s: float | None = None  # how long the last start took
         self._back_at: float | None = None
@@ -55,13 +51,10 @@ class Standing:
     def lose(self) -> float | None:
         """It died: return the seconds to wait before it is started again; None: it has died too often."""
         now = time.monotonic()
-        while self._restarts and now - self._restarts[0] > RESTART_WINDOW_S:
-            self._restarts.popleft()
-        if len(self._restarts) >= self._max_restarts:
+        wait_s = self._pace.next_wait_s(now)
+        if wait_s is None:
             self.give_up()
             return None
-        wait_s = _wait_s(len(self._restarts))
-        self._restarts.append(now)
         self.num_restarts += 1
         back_at = None if self._start_s is None else now + wait_s + self._start_s
         self._enter("restarting", back_at=back_at)
@@ -76,8 +69,3 @@ class Standing:
             self.state, self._since = state, time.monotonic()
         self._back_at, self.phase = back_at, None
         self._on_change()
-
-
-def _wait_s(earlier_restarts: int) -> float:
-    """Return how long to wait: the first restart is immediate, each further one waits twice as long."""
-    return 0.0 if earlier_restarts == 0 else min(2.0 ** (earlier_restarts - 1), LONGEST_WAIT_S)

@@ -5,7 +5,6 @@ import contextlib
 import logging
 import signal
 import time
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,6 +31,7 @@ from deployer.serve.fronts.messages import (
 from deployer.serve.fronts.relay import Relay
 from deployer.serve.fronts.shared_places import CLOSED, SharedPlaces
 from deployer.serve.response_store import ForgetResponse, ReadResponse, ResponseStore, StoredResponse
+from engines.ipc.restart_pace import RestartPace
 from engines.ipc.supervised import SupervisedEngine
 from engines.messages import Abort, Flush, Reply, Submit
 
@@ -39,8 +39,6 @@ LOOK_S = 1.0
 SLOW_S = 3.0  # without a beat: connections go to others
 SILENCE_S = 30.0  # without a beat: it hangs, or a signal holds it up
 EARLY_DEATHS = 3  # of fronts before all have answered: the server does not start
-RESTART_WINDOW_S = 600.0
-LONGEST_WAIT_S = 60.0
 
 log = logging.getLogger("deployer.serve")
 
@@ -104,8 +102,7 @@ class Crew:
             if (child.is_answering if self._all_answer.is_set() else child.is_listening)
             and not child.exit.done()
         ]
-        able.sort(key=lambda pair: (self._is_slow(pair[0]), self._num_open(*pair)))
-        return [child for _, child in able]
+        return [child for _, child in sorted(able, key=lambda pair: self._load_of(*pair))]
 
     async def all_answer(self) -> None:
         """Wait until every front answers. Raises UnavailableError where one cannot."""
@@ -139,8 +136,8 @@ class Crew:
         self._children.clear()
 
     async def _keep(self, start: FrontStart) -> None:
-        """Start one front again and again: at once, then after 1, 2, 4, ... 60 s."""
-        deaths: deque[float] = deque()
+        """Start one front again and again, however often it dies."""
+        pace = RestartPace()
         while not self._ends.is_set():
             try:
                 child = await self._spawn(start)
@@ -155,13 +152,8 @@ class Crew:
                 if self._ends.is_set():
                     return
                 self._bury(start.index, child)
-            now = time.monotonic()
-            while deaths and now - deaths[0] > RESTART_WINDOW_S:
-                deaths.popleft()
-            wait_s = 0.0 if not deaths else min(2.0 ** (len(deaths) - 1), LONGEST_WAIT_S)
-            deaths.append(now)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ends.wait(), wait_s)
+                await asyncio.wait_for(self._ends.wait(), pace.next_wait_s(time.monotonic()))
 
     async def _spawn(self, start: FrontStart) -> FrontChild:
         self._places.clear(start.index)
@@ -252,8 +244,6 @@ class Crew:
         if child is not None:
             child.tell(Replies(replies=replies))
 
-    def _num_open(self, index: int, child: FrontChild) -> int:
-        return child.num_handed - self._places.of(index, CLOSED)
-
-    def _is_slow(self, index: int) -> bool:
-        return self._places.silence_s(index) > SLOW_S
+    def _load_of(self, index: int, child: FrontChild) -> tuple[bool, int]:
+        """Return whether a front is slow now, and how many connections it holds."""
+        return self._places.silence_s(index) > SLOW_S, child.num_handed - self._places.of(index, CLOSED)
