@@ -65,7 +65,10 @@ class EngineChild:
                 )
                 undo.pop_all()
         except (OSError, zmq.ZMQError) as error:
-            raise EngineError(f"the engine process cannot be started: {error}") from error
+            raise EngineError(
+                f"the engine process cannot be started ({error}): it needs a socket below TMPDIR; free "
+                "memory or room there, or raise the limit of processes (ulimit -u)"
+            ) from error
         return cls(process, context, socket, folder, endpoint)
 
     @property

@@ -9,6 +9,7 @@ Rank 0 alone hears and answers the front end. A follower that ends takes rank 0 
 one engine die and starts the next.
 """
 
+import contextlib
 import logging
 import os
 import subprocess
@@ -55,16 +56,30 @@ class Followers:
     """Ranks 1 to tp - 1, each a process that runs this very command on a socket of its own."""
 
     def __init__(self, start: Start, *, leave_word: Callable[[str], None]) -> None:
-        """`leave_word` is told which follower ended, and how, right before this process ends with it."""
+        """`leave_word` is told which follower ended, and how, right before this process ends with it.
+
+        Raises EngineError where a follower cannot be spawned; those before it are ended.
+        """
         self._leave_word = leave_word
-        self._folder = OwnedFolder(Path(tempfile.gettempdir()), "vlm-ranks-")
-        self._rendezvous = self._folder.path / "rendezvous"
-        self._context = zmq.Context()
+        self._is_closing = False
         self._processes: list[subprocess.Popen[bytes]] = []
         self._sockets: list[zmq.Socket[bytes]] = []
-        self._is_closing = False
-        for rank in range(1, start.options.tp):
-            self._spawn(rank)
+        self._context = zmq.Context()
+        self._held = contextlib.ExitStack()  # what is freed at the end, the last first
+        self._held.callback(self._context.term)
+        try:
+            folder = OwnedFolder(Path(tempfile.gettempdir()), "vlm-ranks-")
+            self._held.callback(folder.close)
+            self._folder = folder.path
+            for rank in range(1, start.options.tp):
+                self._spawn(rank)
+        except (OSError, zmq.ZMQError) as error:
+            self._held.close()
+            raise EngineError(
+                f"rank {len(self._processes) + 1} of engine.tp={start.options.tp} cannot be started "
+                f"({error}): every rank is a process with a socket below TMPDIR; free memory or room there, "
+                "raise the limit of processes (ulimit -u), or lower engine.tp"
+            ) from error
         self._send_all(start)
 
     def meet(self, backend: "Backend") -> None:
@@ -87,19 +102,18 @@ class Followers:
         self._send_all(Stop())
         deadline = time.monotonic() + LEAVE_S
         for process in self._processes:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(max(deadline - time.monotonic(), 0.0))
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        for socket in self._sockets:
-            socket.close()
-        self._context.term()
-        self._folder.close()
+        self._held.close()
+
+    @property
+    def _rendezvous(self) -> Path:
+        return self._folder / "rendezvous"
 
     def _spawn(self, rank: int) -> None:
-        endpoint = f"{SCHEME}{self._folder.path}/rank{rank}"
+        endpoint = f"{SCHEME}{self._folder}/rank{rank}"
         socket = self._context.socket(zmq.PAIR)
+        self._held.callback(socket.close)
         socket.set_hwm(0)
         socket.setsockopt(zmq.LINGER, 0)
         socket.bind(endpoint)
@@ -107,7 +121,9 @@ class Followers:
         own_command = sys.orig_argv[: sys.orig_argv.index("--connect")]
         where = ["--connect", endpoint, "--parent", str(os.getpid())]
         whose = ["--rank", str(rank), "--rendezvous", str(self._rendezvous)]
-        self._processes.append(subprocess.Popen([*own_command, *where, *whose]))
+        process = subprocess.Popen([*own_command, *where, *whose])
+        self._held.callback(_end, process)
+        self._processes.append(process)
 
     def _send_all(self, message: ToEngine) -> None:
         for rank in range(1, len(self._processes) + 1):
@@ -157,6 +173,11 @@ class Followers:
                 self._leave_word(fault)
                 os._exit(1)
             time.sleep(POLL_MS / 1000)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.kill()  # does nothing to one that has ended
+    process.wait()
 
 
 def _with_own_pixels(message: Order, rank: int) -> Order:

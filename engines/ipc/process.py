@@ -77,7 +77,11 @@ def main(load: "LoadNetwork | None" = None) -> int:
 
 def _lead(start: Start, link: Link, load: "LoadNetwork | None") -> int:
     """Load and serve, with the other ranks of a group if there are any."""
-    followers = Followers(start, leave_word=link.leave_word)
+    try:
+        followers = Followers(start, leave_word=link.leave_word)
+    except EngineError as error:
+        link.send([StartFailed(kind=type(error).__name__, message=str(error))])
+        return 1
     try:
         meet = followers.meet if start.options.tp > 1 else None
         loop = _load(start, link, load, rank=0, meet=meet)

@@ -1,9 +1,14 @@
 """Engines of two ranks on a CPU, each rank a process, over gloo."""
 
 import asyncio
+import errno
+import logging
 import os
 import re
 import signal
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +20,29 @@ from internvl_golden import golden
 from printable import END_ID, PRINTABLE, text_of
 from tiny_engine import IMAGE_ID, RAISES_ID, SLOW_ID, SPEC, ask, client, options, submit, wait_until
 
-from engines.errors import CheckpointError
+from engines.errors import CheckpointError, EngineError
 from engines.ipc.client import EngineClient
-from engines.messages import Done, Failed
+from engines.ipc.followers import Followers
+from engines.messages import Done, Failed, Start
 from engines.options import SpeculationOptions
 
 TWO = options(tp=2)
+
+SECOND_SPAWN_FAILS = """
+import subprocess, sys
+from engines.ipc.process import main
+
+spawn, spawned = subprocess.Popen, []
+
+def popen(command):
+    if spawned:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+    spawned.append(spawn(command))
+    return spawned[0]
+
+subprocess.Popen = popen
+sys.exit(main())
+"""
 
 
 def followers_of(pid: int) -> list[int]:
@@ -175,3 +197,37 @@ async def test_a_rank_that_cannot_load_says_so_at_the_start(internvl_folder: Cal
     engine = EngineClient(folder, odd, TWO, start_timeout_s=60, max_restarts=0)
     with pytest.raises(CheckpointError):
         await engine.start()
+
+
+async def test_a_rank_that_cannot_be_spawned_is_told_as_what_kept_the_engine_from_starting() -> None:
+    engine = EngineClient(
+        Path("nowhere"), SPEC, options(tp=4), start_timeout_s=60, max_restarts=0,
+        command=(sys.executable, "-c", SECOND_SPAWN_FAILS),
+    )  # fmt: skip
+    with pytest.raises(
+        EngineError, match=r"rank 2 of engine\.tp=4 .*temporarily unavailable.*lower engine\.tp"
+    ):
+        await engine.start()
+
+
+def test_ranks_that_were_spawned_before_the_one_that_could_not_are_ended(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spawn = subprocess.Popen
+    spawned: list[subprocess.Popen[bytes]] = []
+
+    def popen(command: list[str]) -> subprocess.Popen[bytes]:
+        assert command[0] == "python"
+        if spawned:
+            raise OSError(errno.ENOMEM, "no memory")
+        spawned.append(spawn(["sleep", "60"]))
+        return spawned[0]
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    monkeypatch.setattr(sys, "orig_argv", ["python", "--connect", "ipc://nowhere"])
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    start = Start(folder="nowhere", spec=SPEC, options=options(tp=3))
+    with pytest.raises(EngineError, match=r"rank 2 of engine\.tp=3 cannot be started .*no memory"):
+        Followers(start, leave_word=logging.error)
+    assert spawned[0].returncode == -signal.SIGKILL
+    assert list(tmp_path.iterdir()) == [], "sockets and their folder stayed"
