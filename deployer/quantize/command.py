@@ -30,7 +30,7 @@ from deployer.quantize.prompts import calibration_prompts
 from deployer.quantize.quality import Quality, print_quality, quality_of
 from deployer.quantize.questions import question_prompts
 from deployer.quantize.report import print_json, print_report
-from deployer.quantize.samples import samples
+from deployer.quantize.samples import first_few, samples
 from deployer.typed_path import typed_path
 from engines.quant.method import Method
 from engines.weights.decode_copy import CopyFormat
@@ -140,18 +140,18 @@ def _calibration(
     config: DeployConfig, options: QuantizeOptions, model: OpenedModel
 ) -> Sequence["CalibrationPrompt"]:
     """Return the samples as prompts; what is too long is left out and told of."""
-    conversations = samples(
+    found = samples(
         options.samples,
         count=options.num_samples,
         seed=options.seed,
         pictures=model.spec.vision is not None,
         max_pixels=config.vision.max_image_pixels,
     )
-    prompts = calibration_prompts(config, model, conversations, max_tokens=options.max_tokens)
-    if len(prompts) < len(conversations):
-        left_out = f"{len(conversations) - len(prompts)} of {len(conversations)} samples"
-        limit = f"quantize.max_tokens={options.max_tokens} or than a session"
-        print(f"{left_out} have more than {limit}: left out", file=sys.stderr)
+    prompts, too_long = calibration_prompts(config, model, found, max_tokens=options.max_tokens)
+    if too_long:
+        limit = f"more tokens than quantize.max_tokens={options.max_tokens} or than a session"
+        have = f"{len(too_long)} of {len(found)} samples have {limit}"
+        print(f"{have}: left out: {first_few(too_long)}", file=sys.stderr)
     if len(prompts) < 2:
         raise ConfigError(
             [

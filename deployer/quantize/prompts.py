@@ -12,7 +12,8 @@ from deployer.config.schema import DeployConfig
 from deployer.errors import ConfigError
 from deployer.generation.open_model import OpenedModel
 from deployer.prompt.assemble import Prompt, PromptBuilder
-from deployer.prompt.messages import Message, TextPart
+from deployer.prompt.messages import Message
+from deployer.quantize.samples import Sample
 from engines.errors import RequestError
 from engines.quant.prompt_steps import CalibrationPrompt
 from engines.schedule.sequence import ImageSlots
@@ -31,14 +32,15 @@ class SampleSize:
 
 
 def calibration_prompts(
-    config: DeployConfig, model: OpenedModel, conversations: Sequence[Conversation], *, max_tokens: int
-) -> list[CalibrationPrompt]:
-    """Return the prompts of at most `max_tokens` tokens that the model goes to, in order.
+    config: DeployConfig, model: OpenedModel, samples: Sequence[Sample], *, max_tokens: int
+) -> tuple[list[CalibrationPrompt], list[str]]:
+    """Return the prompts of at most `max_tokens` tokens, in order, and who was left out as too long.
 
-    Raises ConfigError where none is left, where one cannot be read, or where they would not fit into the
-    host's memory.
+    A session too is a limit. Who was left out is told by name, with its tokens. Raises ConfigError where none
+    is left, where one cannot be read, or where they would not fit into the host's memory.
     """
-    return _taken(asyncio.run(_fitting(config, model, conversations, max_tokens)))
+    fitting, too_long = asyncio.run(_fitting(config, model, samples, max_tokens))
+    return _taken(fitting), too_long
 
 
 def answered_prompts(
@@ -49,24 +51,25 @@ def answered_prompts(
 
 
 async def _fitting(
-    config: DeployConfig, model: OpenedModel, conversations: Sequence[Conversation], max_tokens: int
-) -> list[tuple[Prompt, int]]:
+    config: DeployConfig, model: OpenedModel, samples: Sequence[Sample], max_tokens: int
+) -> tuple[list[tuple[Prompt, int]], list[str]]:
     builder = PromptBuilder(config, model.spec, model.folder, session_len=_NO_END)
     longest = config.engine.session_len or model.spec.decoder.max_positions
+    limit = min(max_tokens, longest)
     try:
-        sizes = [await _size(builder, turns) for turns in conversations]
-        fitting = [(turns, size) for turns, size in zip(conversations, sizes, strict=True)]
-        fitting = [(turns, size) for turns, size in fitting if size.num_tokens <= min(max_tokens, longest)]
+        sized = [(sample, await _size(builder, sample)) for sample in samples]
+        fitting = [(sample, size) for sample, size in sized if size.num_tokens <= limit]
         if not fitting:
-            shortest = min(size.num_tokens for size in sizes)
+            shortest = min(size.num_tokens for _, size in sized)
             way_out = "raise it" if shortest <= longest else f"take shorter ones: a session has {longest}"
             raise ConfigError(
                 [f"quantize.max_tokens={max_tokens}: the shortest sample has {shortest} tokens; {way_out}"]
             )
         check_memory([size for _, size in fitting], hidden=model.spec.decoder.hidden, free=_free_bytes())
-        return [await _prompt(builder, turns) for turns, _ in fitting]
+        prompts = [await _prompt(builder, sample.turns) for sample, _ in fitting]
     finally:
         await builder.aclose()
+    return prompts, [f"{one.name} ({size.num_tokens})" for one, size in sized if size.num_tokens > limit]
 
 
 async def _answered(
@@ -79,14 +82,14 @@ async def _answered(
         await builder.aclose()
 
 
-async def _size(builder: PromptBuilder, turns: Conversation) -> SampleSize:
+async def _size(builder: PromptBuilder, sample: Sample) -> SampleSize:
     """Return what a sample takes. Raises ConfigError where the model cannot read it."""
+    turns = sample.turns
     try:
         planned = await builder.plan(turns, add_generation_prompt=turns[-1].role != "assistant")
     except RequestError as error:
-        texts = [part.text for message in turns for part in message.parts if isinstance(part, TextPart)]
-        about = f"the sample with `{texts[0][:60]}`"
-        raise ConfigError([f"quantize.samples: {about}: {error}; change it or take it out"]) from error
+        told = f"quantize.samples: {sample.name}: {error}; change it or take it out"
+        raise ConfigError([told]) from error
     pixels = sum(math.prod(shape) for image in planned.images for shape in image.slot.shapes)
     return SampleSize(num_tokens=len(planned.token_ids), pixel_bytes=pixels)
 

@@ -5,7 +5,8 @@ file holds one object a line: `text`, and where they are `images` (paths relativ
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -25,13 +26,19 @@ PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif")
 QUESTION = "Describe the picture."  # of a picture without a text
 _FIRST_SEED = 5_000_000  # neither of training nor of the held-out questions
 
-Conversation = list[Message]
+MOST_NAMED = 5
 
 
-def samples(
-    source: str | None, *, count: int, seed: int, pictures: bool, max_pixels: int
-) -> list[Conversation]:
-    """Return up to `count` conversations; `pictures=False` leaves pictures out, for text models.
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sample:
+    """One conversation to calibrate on."""
+
+    name: str  # where it is from: a file, a line of one, or its number among those that ship
+    turns: Sequence[Message]
+
+
+def samples(source: str | None, *, count: int, seed: int, pictures: bool, max_pixels: int) -> list[Sample]:
+    """Return up to `count` samples; `pictures=False` leaves pictures out, for text models.
 
     `max_pixels`: of one picture, as requests are held to. Raises ConfigError for a source without samples,
     for a text that is none, and with every picture that cannot be read.
@@ -46,41 +53,47 @@ def samples(
             [f"quantize.samples={source}: holds no sample; it must hold {', '.join(PICTURES)} or .txt files"]
         )
     if not pictures:
-        return [[_without_pictures(message) for message in turns] for turns in found]
+        return [replace(one, turns=[_without_pictures(turn) for turn in one.turns]) for one in found]
     _check_pictures(source, found, max_pixels)
     return found
 
 
-def _shipped(seed: int, number: int, book: FontBook, *, pictures: bool) -> Conversation:
+def first_few(names: Sequence[str]) -> str:
+    """Return the first names, and how many more there are."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _shipped(seed: int, number: int, book: FontBook, *, pictures: bool) -> Sample:
     rng = Random(f"{seed} {number}")
     scene = sample_scene(_FIRST_SEED + seed * 100_000 + number, book, "judged")
-    messages: Conversation = []
+    messages: list[Message] = []
     for place, turn in enumerate(conversation(rng, scene)):
         shown = (paint(scene, book),) if pictures and place == 0 else ()
         messages += [Message.of("user", turn.question, *shown), Message.of("assistant", turn.answer)]
-    return messages
+    return Sample(name=f"shipped sample {number}", turns=messages)
 
 
-def _from_folder(folder: Path) -> Iterator[Conversation]:
+def _from_folder(folder: Path) -> Iterator[Sample]:
     files = sorted(path for path in folder.iterdir() if path.is_file())
     images = [path for path in files if path.suffix.lower() in PICTURES]
     for path in images:
         text = path.with_suffix(".txt")
         question = _text(text).strip() if text.is_file() else QUESTION
-        yield [Message.of("user", question, path)]
+        yield Sample(name=str(path), turns=[Message.of("user", question, path)])
     stems = {path.stem for path in images}
     for path in files:
         if path.suffix.lower() == ".txt" and path.stem not in stems:
-            yield [Message.of("user", _text(path).strip())]
+            yield Sample(name=str(path), turns=[Message.of("user", _text(path).strip())])
 
 
-def _from_lines(file: Path) -> Iterator[Conversation]:
+def _from_lines(file: Path) -> Iterator[Sample]:
     for number, line in enumerate(_text(file).splitlines(), start=1):
         if line.strip():
             yield _from_line(line, file, number)
 
 
-def _from_line(line: str, file: Path, number: int) -> Conversation:
+def _from_line(line: str, file: Path, number: int) -> Sample:
     try:
         entry: Any = json.loads(line)
     except ValueError as error:
@@ -95,8 +108,10 @@ def _from_line(line: str, file: Path, number: int) -> Conversation:
         raise ConfigError(
             [f"{file}:{number}: must have `text`, and may have `images` (a list of paths) and `answer`"]
         )
-    asked = Message.of("user", text, *(file.parent / str(name) for name in images))
-    return [asked] if entry.get("answer") is None else [asked, Message.of("assistant", str(entry["answer"]))]
+    turns = [Message.of("user", text, *(file.parent / str(name) for name in images))]
+    if entry.get("answer") is not None:
+        turns.append(Message.of("assistant", str(entry["answer"])))
+    return Sample(name=f"{file}:{number}", turns=turns)
 
 
 def _text(path: Path) -> str:
@@ -112,14 +127,14 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _check_pictures(source: str, found: list[Conversation], max_pixels: int) -> None:
-    parts = [part for turns in found for message in turns for part in message.parts]
+def _check_pictures(source: str, found: list[Sample], max_pixels: int) -> None:
+    parts = [part for one in found for message in one.turns for part in message.parts]
     paths = {part.source for part in parts if isinstance(part, ImagePart) and isinstance(part.source, Path)}
     faults = [f"{path} ({fault})" for path in sorted(paths) if (fault := _fault(path, max_pixels))]
     if faults:
-        shown = ", ".join(faults[:5]) + (" and more" if len(faults) > 5 else "")
         how_many = "1 picture" if len(faults) == 1 else f"{len(faults)} pictures"
-        raise ConfigError([f"quantize.samples={source}: {how_many} cannot be read: {shown}; take them out"])
+        told = f"{how_many} cannot be read: {first_few(faults)}; take them out"
+        raise ConfigError([f"quantize.samples={source}: {told}"])
 
 
 def _fault(path: Path, max_pixels: int) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from deployer.generation.open_model import open_model
 from deployer.prompt.assemble import Prompt, PromptBuilder
 from deployer.prompt.messages import Message
 from deployer.quantize import prompts
+from deployer.quantize.samples import Sample
 
 Quantize = Callable[..., tuple[int, str, str]]
 
@@ -47,7 +49,8 @@ def test_samples_that_are_too_long_are_left_out_and_told_of(quantize: Quantize, 
     (samples / "0.txt").write_text("long " * 400)
     code, out, err = quantize("quantization=fp8", "quantize.max_tokens=300")
     assert code == 0, err
-    assert "1 of 3 samples have more than quantize.max_tokens=300 or than a session: left out" in err
+    assert "1 of 3 samples have more tokens than quantize.max_tokens=300 or than a session" in err
+    assert re.search(rf"left out: {samples / '0.png'} \(\d{{3,}}\)\n", err)
     assert json.loads(out)["samples"] == 2
 
 
@@ -55,7 +58,7 @@ def test_samples_longer_than_a_session_are_left_out_too(quantize: Quantize, samp
     (samples / "0.txt").write_text("long " * 4000)
     code, _, err = quantize("quantization=fp8", "quantize.max_tokens=100000")
     assert code == 0, err
-    assert "1 of 3 samples have more than quantize.max_tokens=100000 or than a session: left out" in err
+    assert "1 of 3 samples have more tokens than quantize.max_tokens=100000 or than a session" in err
     for number in (1, 2):
         (samples / f"{number}.txt").write_text("long " * 4000)
     code, _, err = quantize("quantization=fp8", "quantize.overwrite=true")
@@ -70,7 +73,7 @@ def test_a_sample_that_the_model_cannot_read_is_named(quantize: Quantize, sample
     words = ("quantization=fp8", f"quantize.samples={samples / 's.jsonl'}", "quantize.num_samples=2")
     code, _, err = quantize(*words, "vision.max_images=2")
     assert code == 3
-    assert "the sample with `all of them`: 3 images" in err and "change it or take it out" in err
+    assert f"{samples / 's.jsonl'}:2: 3 images" in err and "change it or take it out" in err
 
 
 def test_a_calibration_too_large_for_the_memory_is_refused_before_its_pixels_are_there(
@@ -88,12 +91,12 @@ def test_the_bytes_of_a_sample_are_those_that_it_then_takes(plain: Path, samples
     words = ["+model=local", f"model.path={plain}", "engine.device_type=cpu"]
     config = load_config(words)
     model = open_model(config.model, tower=config.vision.name)
-    turns = [Message.of("user", "What is it?", samples / "0.png")]
+    sample = Sample(name="one", turns=[Message.of("user", "What is it?", samples / "0.png")])
 
     async def both() -> tuple[prompts.SampleSize, Prompt]:
         builder = PromptBuilder(config, model.spec, model.folder)
         try:
-            return await prompts._size(builder, turns), await builder.chat(turns)
+            return await prompts._size(builder, sample), await builder.chat(sample.turns)
         finally:
             await builder.aclose()
 

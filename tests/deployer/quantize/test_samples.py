@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from deployer.errors import ConfigError
-from deployer.prompt.messages import ImagePart, Message, TextPart
-from deployer.quantize.samples import samples
+from deployer.prompt.messages import ImagePart, TextPart
+from deployer.quantize.samples import Sample, first_few, samples
 
 
 def picture(path: Path) -> Path:
@@ -14,11 +14,11 @@ def picture(path: Path) -> Path:
     return path
 
 
-def texts(turns: list[Message]) -> list[str]:
-    return [part.text for message in turns for part in message.parts if isinstance(part, TextPart)]
+def texts(sample: Sample) -> list[str]:
+    return [part.text for message in sample.turns for part in message.parts if isinstance(part, TextPart)]
 
 
-def take(source: Path | None, *, count: int = 10, pictures: bool = True) -> list[list[Message]]:
+def take(source: Path | None, *, count: int = 10, pictures: bool = True) -> list[Sample]:
     where = None if source is None else str(source)
     return samples(where, count=count, seed=0, pictures=pictures, max_pixels=100)
 
@@ -30,7 +30,8 @@ def test_a_folder_gives_pictures_with_their_texts_and_texts_alone(tmp_path: Path
     (tmp_path / "c.txt").write_text("no picture")
     (tmp_path / "notes.md").write_text("not a sample")
     found = take(tmp_path)
-    assert [texts(turns) for turns in found] == [["What is it?"], ["Describe the picture."], ["no picture"]]
+    assert [texts(sample) for sample in found] == [["What is it?"], ["Describe the picture."], ["no picture"]]
+    assert [Path(sample.name).name for sample in found] == ["a.png", "b.jpg", "c.txt"]
     assert take(tmp_path, count=1) == found[:1]
 
 
@@ -40,21 +41,23 @@ def test_a_jsonl_file_gives_its_lines_with_answers(tmp_path: Path) -> None:
     file = tmp_path / "s.jsonl"
     file.write_text("\n\n".join(json.dumps(line) for line in lines))
     found = take(file)
-    assert [texts(turns) for turns in found] == [["q", "a"], ["alone"]]
-    assert isinstance(found[0][0].parts[0], ImagePart)
-    assert found[0][0].parts[0].source == tmp_path / "a.png"
+    assert [sample.name for sample in found] == [f"{file}:1", f"{file}:3"]
+    assert [texts(sample) for sample in found] == [["q", "a"], ["alone"]]
+    assert isinstance(found[0].turns[0].parts[0], ImagePart)
+    assert found[0].turns[0].parts[0].source == tmp_path / "a.png"
 
 
 def test_a_text_model_is_given_no_pictures(tmp_path: Path) -> None:
     picture(tmp_path / "a.png")
-    for turns in (*take(tmp_path, pictures=False), *take(None, count=2, pictures=False)):
-        assert not any(isinstance(part, ImagePart) for message in turns for part in message.parts)
+    for sample in (*take(tmp_path, pictures=False), *take(None, count=2, pictures=False)):
+        assert not any(isinstance(part, ImagePart) for message in sample.turns for part in message.parts)
 
 
 def test_samples_that_ship_have_pictures_and_answers() -> None:
-    for turns in take(None, count=3):
-        assert isinstance(turns[0].parts[0], ImagePart)
-        assert turns[-1].role == "assistant"
+    assert [sample.name for sample in take(None, count=2)] == ["shipped sample 0", "shipped sample 1"]
+    for sample in take(None, count=3):
+        assert isinstance(sample.turns[0].parts[0], ImagePart)
+        assert sample.turns[-1].role == "assistant"
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
@@ -99,3 +102,8 @@ def test_a_line_that_is_no_sample_is_named_with_its_number(line: str, tmp_path: 
     file.write_text(f'{{"text": "good"}}\n{line}\n')
     with pytest.raises(ConfigError, match=r"s\.jsonl:2"):
         take(file)
+
+
+def test_of_many_names_the_first_five_are_told_and_how_many_more_there_are() -> None:
+    assert first_few(list("abcde")) == "a, b, c, d, e"
+    assert first_few(list("abcdefgh")) == "a, b, c, d, e and 3 more"
