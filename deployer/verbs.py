@@ -148,11 +148,13 @@ VERBS: Mapping[str, Verb] = {
         summary="end a deployment that `deploy up` started; it drains first",
         usage=DEPLOYMENT,
         examples=(
-            ("deploy down +model=pocket_vl", "the server of that name on this machine"),
-            ("deploy down +model=pocket_vl target.name=second", "another one"),
+            ("deploy down", "the server that `deploy up` started on this machine, where it is the only one"),
+            ("deploy down target.name=second", "the one of that name"),
+            ("deploy down +model=pocket_vl", "the server of that model on this machine"),
             ("deploy down +model=internvl2_8b target=kubernetes up.out=k8s", "what was applied"),
         ),
         run="deployer.targets.lifecycle:down",
+        takes="words",
         groups=LIFECYCLE,
     ),
     "list": Verb(

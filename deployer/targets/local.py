@@ -1,8 +1,4 @@
-"""`deploy up`, `status` and `down` with `target=local`: a server in the background, its pid file and its log.
-
-The pid file holds the process, when it began (a number that is used again is another process) and where it
-listens.
-"""
+"""`deploy up`, `status` and `down` with `target=local`: a server in the background, and its log."""
 
 import contextlib
 import fcntl
@@ -11,7 +7,7 @@ import signal
 import sys
 import time
 from collections.abc import Generator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
@@ -19,27 +15,15 @@ import msgspec
 
 from deployer.config.schema import DeployConfig
 from deployer.config.targets import LocalTarget
-from deployer.errors import UnavailableError
+from deployer.errors import UnavailableError, UsageError
 from deployer.refused_write import writing
+from deployer.targets import background
+from deployer.targets.background import Background
 from deployer.targets.needs import ABORT_S
-from deployer.typed_path import typed_path
 
 WAIT_S = 0.2  # between two looks
 TIMEOUT_S = 5.0  # of one question
 LINES_TOLD = 12  # of the log, where a start fails
-_PID_FILE = ".pid.json"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Background:
-    """A server that `deploy up` started."""
-
-    name: str
-    pid: int
-    began: str  # in clock ticks since the machine's start, as /proc tells
-    url: str
-    log: str
-    stop_s: float  # that it may take to drain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,8 +42,8 @@ def up(config: DeployConfig) -> Standing:
     """
     folder, name = _folder(config), _name(config)
     with _only_one(folder / f"{name}.lock"):
-        running = _alive(folder, name)
-        if running is not None:
+        running = background.read(folder, name)
+        if running is not None and running.is_alive:
             raise UnavailableError(
                 f"`{name}` runs already: process {running.pid}, {running.url}; `deploy down` ends it, "
                 "target.name=<other> starts a second one"
@@ -83,16 +67,15 @@ def status(config: DeployConfig) -> Standing:
 
 def all_in(state_dir: str | None, *, name: str | None) -> list[Standing]:
     """Return how each server is that `deploy up` started with this `target.state_dir`; `name`: one alone."""
-    folder = typed_path(state_dir) if state_dir else default_state_dir()
-    names = [file.name.removesuffix(_PID_FILE) for file in sorted(folder.glob(f"*{_PID_FILE}"))]
-    return [_standing(folder, one) for one in names if name in (None, one)]
+    folder = background.state_dir(state_dir)
+    return [_standing(folder, one) for one in background.names_in(folder) if name in (None, one)]
 
 
 def _standing(folder: Path, name: str) -> Standing:
-    known = _read(folder, name)
+    known = background.read(folder, name)
     if known is None:
         return Standing(name=name, state="none", detail="`deploy up` has started none of this name")
-    if _alive(folder, name) is None:
+    if not known.is_alive:
         return Standing(name=name, state="gone", detail=f"process {known.pid} has ended; log {known.log}")
     try:
         # NOTE: certificates are not checked: this is our own process, asked whether it is there.
@@ -105,22 +88,44 @@ def _standing(folder: Path, name: str) -> Standing:
 
 def down(config: DeployConfig) -> Standing:
     """End the server: it drains, and is killed where it outlives its time."""
-    folder, name = _folder(config), _name(config)
+    return _end(_folder(config), _name(config))
+
+
+def down_in(state_dir: str | None, *, name: str | None) -> list[Standing]:
+    """End the one server that runs with this `target.state_dir`, or that of this name.
+
+    Pid files of servers that have ended are removed. Raises UsageError where several run and none is named.
+    """
+    folder = background.state_dir(state_dir)
+    names = [one for one in background.names_in(folder) if name in (None, one)]
+    running = [one for one in names if (known := background.read(folder, one)) is not None and known.is_alive]
+    if name is None and len(running) > 1:
+        raise UsageError(
+            f"`deploy down`: {len(running)} servers run here ({', '.join(running)}): one is ended at a time; "
+            f"say which, as target.name={running[0]}"
+        )
+    return [_end(folder, one) for one in names]
+
+
+def _end(folder: Path, name: str) -> Standing:
     with _only_one(folder / f"{name}.lock"):
-        running = _alive(folder, name)
-        if running is None:
-            _file(folder, name).unlink(missing_ok=True)
-            return Standing(name=name, state="none", detail="no such server runs")
-        os.kill(running.pid, signal.SIGTERM)
-        deadline = time.monotonic() + running.stop_s
-        while _alive(folder, name) is not None and time.monotonic() < deadline:
-            time.sleep(WAIT_S)
-        killed = _alive(folder, name) is not None
-        if killed:
-            os.kill(running.pid, signal.SIGKILL)
-        _file(folder, name).unlink(missing_ok=True)
+        known = background.read(folder, name)
+        how = None if known is None or not known.is_alive else _stop(known)
+        background.pid_file(folder, name).unlink(missing_ok=True)
+    return Standing(name=name, state="none", detail=how or "no such server runs")
+
+
+def _stop(running: Background) -> str:
+    """End a process, and return how that went."""
+    running.signal(signal.SIGTERM)
+    deadline = time.monotonic() + running.stop_s
+    while running.is_alive and time.monotonic() < deadline:
+        time.sleep(WAIT_S)
+    killed = running.is_alive
+    if killed:
+        running.signal(signal.SIGKILL)
     how = f"killed after {running.stop_s:g} s" if killed else "drained and ended"
-    return Standing(name=name, state="none", detail=f"process {running.pid} {how}")
+    return f"process {running.pid} {how}"
 
 
 def _start(config: DeployConfig, folder: Path, name: str) -> Background:
@@ -136,12 +141,12 @@ def _start(config: DeployConfig, folder: Path, name: str) -> Background:
     started = Background(
         name=name,
         pid=pid,
-        began=_began(pid) or "",
+        began=background.began(pid) or "",
         url=f"{scheme}://{host}:{config.server.port}",
         log=str(log),
         stop_s=config.server.drain_s + ABORT_S,
     )
-    _file(folder, name).write_bytes(msgspec.json.encode(asdict(started)))
+    background.write(folder, started)
     return started
 
 
@@ -169,46 +174,16 @@ def _spawn(config: bytes, log: Path) -> int:
     return pid
 
 
-def _alive(folder: Path, name: str) -> Background | None:
-    """Return the server of this name where its process still is that one."""
-    known = _read(folder, name)
-    return known if known is not None and _began(known.pid) == known.began else None
-
-
-def _began(pid: int) -> str | None:
-    """Return when a process began; None where there is none, or it waits for its parent to notice its end."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else fields[19]
-
-
-def _read(folder: Path, name: str) -> Background | None:
-    file = _file(folder, name)
-    return msgspec.json.decode(file.read_bytes(), type=Background) if file.is_file() else None
-
-
-def _file(folder: Path, name: str) -> Path:
-    return folder / f"{name}{_PID_FILE}"
-
-
 def _name(config: DeployConfig) -> str:
     return config.target.name or config.model.name
 
 
 def _folder(config: DeployConfig) -> Path:
     assert isinstance(config.target, LocalTarget), "chosen by its kind"
-    folder = typed_path(config.target.state_dir) if config.target.state_dir else default_state_dir()
+    folder = background.state_dir(config.target.state_dir)
     with writing(folder):
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     return folder
-
-
-def default_state_dir() -> Path:
-    """Return where `deploy up` keeps what it must know later, where nothing says otherwise."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return typed_path(f"{state}/deployer")
 
 
 @contextlib.contextmanager

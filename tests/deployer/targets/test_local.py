@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import socket
+import subprocess
 from collections.abc import Generator
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import pytest
 from own_words import with_own
 
 from deployer.cli import main
+from deployer.targets import background
 
 WORDS = ("+model=pocket_vl", "engine=pytorch", "engine.device_type=cpu", "engine.num_gpu_blocks=32")
 
@@ -83,12 +86,9 @@ def test_without_a_deployment_every_server_of_this_machine_is_told_of(
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     assert main(["status"]) == 6
     assert capsys.readouterr().out == "`deploy up` has started no such server on this machine\n"
-    for name, pid, began in (("one", os.getpid(), "1"), ("two", os.getpid(), "2")):
-        record = {
-            "name": name, "pid": pid, "began": began, "url": "http://127.0.0.1:9", "log": "l", "stop_s": 1.0,
-        }  # fmt: skip
-        (tmp_path / "deployer").mkdir(exist_ok=True)
-        (tmp_path / "deployer" / f"{name}.pid.json").write_text(json.dumps(record))
+    (tmp_path / "deployer").mkdir()
+    for name, began in (("one", "1"), ("two", "2")):
+        record(tmp_path / "deployer", name, pid=os.getpid(), began=began)
     assert main(["status"]) == 6
     rows = [line.split()[:2] for line in capsys.readouterr().out.splitlines()]
     assert rows == [["one", "gone"], ["two", "gone"]]
@@ -105,20 +105,79 @@ def test_a_process_that_has_the_number_of_a_dead_server_is_left_alone(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The pid file names this test; it began at another time, so it is not the server."""
-    record = {
-        "name": "pocket_vl",
-        "pid": os.getpid(),
-        "began": "1",
-        "url": "http://127.0.0.1:9",
-        "log": "x.log",
-        "stop_s": 1.0,
-    }
-    (tmp_path / "pocket_vl.pid.json").write_text(json.dumps(record))
+    record(tmp_path, "pocket_vl", pid=os.getpid(), began="1")
     words = [*WORDS, f"target.state_dir={tmp_path}"]
     assert main(["status", *words]) == 6
     assert f"process {os.getpid()} has ended" in capsys.readouterr().out
     assert main(["down", *words]) == 0
     assert not (tmp_path / "pocket_vl.pid.json").exists()
+
+
+@pytest.fixture
+def sleepers(tmp_path: Path) -> Generator[dict[str, subprocess.Popen[bytes]], None, None]:
+    """Two processes, each with a pid file as `deploy up` writes it."""
+    found = {name: subprocess.Popen(["sleep", "60"]) for name in ("one", "two")}
+    for name, process in found.items():
+        record(tmp_path, name, pid=process.pid, began=background.began(process.pid))
+    yield found
+    for process in found.values():
+        process.kill()
+        process.wait()
+
+
+def record(folder: Path, name: str, *, pid: int, began: str | None) -> None:
+    held = {"name": name, "pid": pid, "began": began, "url": "http://127.0.0.1:9", "log": "l", "stop_s": 5.0}
+    (folder / f"{name}.pid.json").write_text(json.dumps(held))
+
+
+def test_without_a_deployment_a_server_is_ended_by_its_name_or_as_the_only_one(
+    sleepers: dict[str, subprocess.Popen[bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record(tmp_path, "old", pid=os.getpid(), began="1")  # whose number this test has since
+    here = f"target.state_dir={tmp_path}"
+    assert main(["down", here]) == 2
+    err = capsys.readouterr().err
+    assert "2 servers run here (one, two): one is ended at a time; say which, as target.name=one" in err
+    assert [process.poll() for process in sleepers.values()] == [None, None]
+
+    assert main(["down", "target.name=two", here]) == 0
+    assert capsys.readouterr().out == f"two  none  process {sleepers['two'].pid} drained and ended\n"
+    assert (sleepers["one"].poll(), sleepers["two"].wait()) == (None, -signal.SIGTERM)
+
+    assert main(["down", here, "output=json"]) == 0
+    ended = {one["name"]: one["detail"] for one in json.loads(capsys.readouterr().out)["servers"]}
+    assert ended == {
+        "old": "no such server runs",
+        "one": f"process {sleepers['one'].pid} drained and ended",
+    }
+    assert sleepers["one"].wait() == -signal.SIGTERM
+    assert main(["down", here]) == 0
+    assert capsys.readouterr().out == "`deploy up` has started no such server on this machine\n"
+    assert main(["down", "target=compose", here]) == 3, "which needs a deployment"
+
+
+def test_a_server_of_another_user_is_told_and_stays_known(
+    sleepers: dict[str, subprocess.Popen[bytes]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def refused(held: int, number: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(signal, "pidfd_send_signal", refused)
+    assert main(["down", "target.name=one", f"target.state_dir={tmp_path}"]) == 6
+    assert f"`one`: process {sleepers['one'].pid} is another user's" in capsys.readouterr().err
+    assert (tmp_path / "one.pid.json").exists()
+
+
+@pytest.mark.parametrize("verb", ["status", "down"])
+def test_a_pid_file_that_is_none_is_named(
+    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.pid.json").write_text('{"name": "cut", "pid"')
+    assert main([verb, f"target.state_dir={tmp_path}"]) == 6
+    assert f"{tmp_path / 'cut.pid.json'} cannot be read" in capsys.readouterr().err
 
 
 def test_a_free_port_cannot_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
