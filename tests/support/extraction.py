@@ -8,6 +8,7 @@ a network with random weights. What fills the fields is drawn from them too, and
 import json
 import random
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -107,9 +108,8 @@ class Writer:
         )
         tokenizer.train_from_iterator([*texts, *map(json.dumps, FORMS.values())], trainer)
         self.end_id = size - 1
-        self.pairs = torch.zeros(size, dtype=torch.int64), torch.zeros(0, 0)
         self.vocabulary = self._filled(tokenizer, size)
-        self._count([[*tokenizer.encode(text).ids, self.end_id] for text in texts], size)
+        self.pairs = _counted([[*tokenizer.encode(text).ids, self.end_id] for text in texts], size)
 
     def _filled(self, tokenizer: Tokenizer, size: int) -> Vocabulary:
         """Return what was learned, and made words in the other ids, which masks have to look at too."""
@@ -126,42 +126,55 @@ class Writer:
                 tokens.append(word)
         return Vocabulary(tokens=(*tokens, b"</s>"), special_ids=(self.end_id,), end_ids=(self.end_id,))
 
-    def _count(self, texts: Sequence[Sequence[int]], size: int) -> None:
-        seen = sorted({token for text in texts for token in text})
-        row_of = {token: row for row, token in enumerate(seen, 1)}  # row 0: of tokens never seen
-        counts = torch.zeros(len(seen) + 1, size)
-        for text in texts:
-            rows = torch.tensor([row_of[token] for token in text[:-1]])
-            counts.index_put_((rows, torch.tensor(text[1:])), torch.ones(len(rows)), accumulate=True)
-        likely = counts / counts.sum(1, keepdim=True).clamp(min=1)
-        rows_V = torch.zeros(size, dtype=torch.int64)
-        rows_V[torch.tensor(seen)] = torch.arange(1, len(seen) + 1)
-        # Where a grammar allows none of what follows: what comes often anywhere.
-        anywhere = (counts.sum(0) / counts.sum()).clamp(min=1e-9).log() + LEAD
-        table = torch.where(likely > 0, likely.clamp(min=1e-3).log() + LEAD, (anywhere / 2).clamp(min=0))
-        self.pairs = rows_V, table
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """Which token mostly stands behind which, of R tokens that were seen and, as row 0, any other."""
+
+    rows_V: Tensor  # int64, of each id its row; 0: never seen
+    seen_R: Tensor  # int64, the ids that were seen
+    leads_NR: Tensor  # added to the logits of `seen_R` behind a token of each of N = R + 1 rows
 
 
-def lean(network: Any, writer: Writer, device: torch.device, dtype: torch.dtype) -> None:
-    """Let the logits of a network lean to what stands behind each token in a writer's answers.
+def _counted(texts: Sequence[Sequence[int]], size: int) -> Pairs:
+    seen = sorted({token for text in texts for token in text})
+    seen_R = torch.tensor(seen)
+    rows_V = torch.zeros(size, dtype=torch.int64)
+    rows_V[seen_R] = torch.arange(1, len(seen) + 1)
+    counts_NR = torch.zeros(len(seen) + 1, len(seen))
+    for text in texts:
+        rows = rows_V[torch.tensor(text)]
+        ones = torch.ones(len(rows) - 1)
+        counts_NR.index_put_((rows[:-1], rows[1:] - 1), ones, accumulate=True)
+    likely_NR = counts_NR / counts_NR.sum(1, keepdim=True).clamp(min=1)
+    # Where a grammar allows none of what follows: what comes often anywhere.
+    anywhere_R = (counts_NR.sum(0) / counts_NR.sum()).clamp(min=1e-9).log() + LEAD
+    leads_NR = torch.where(
+        likely_NR > 0, likely_NR.clamp(min=1e-3).log() + LEAD, (anywhere_R / 2).clamp(min=0)
+    )
+    return Pairs(rows_V, seen_R, leads_NR)
 
-    The network stays the object that it is: engines look for its class.
+
+def lean(network: Any, pairs: Pairs, device: torch.device, dtype: torch.dtype) -> None:
+    """Let the logits of a network lean to what stands behind each token.
+
+    The network stays the object that it is: engines look for its class. Where a step is recorded no line of
+    Python runs when it is replayed, and its logits may be asked for outside of the recording. So each row of
+    `hidden` has its token with it: as an int32 behind its numbers, whose bits nobody touches.
     """
-    rows_V, likely_RV = writer.pairs[0].to(device), writer.pairs[1].to(device, dtype)
+    rows_V, seen_R = pairs.rows_V.to(device), pairs.seen_R.to(device)
+    leads_NR = pairs.leads_NR.to(device, dtype)
     bare_hidden, bare_logits = network.hidden, network.logits
-    last_S = rows_V[:0]
+    width = torch.int32.itemsize // dtype.itemsize
 
     def hidden(step: StepInput, kv: Any) -> Tensor:
-        nonlocal last_S
-        last_S = step.token_ids_T[step.sample_rows_S]
-        return bare_hidden(step, kv)
+        ids_S = step.token_ids_T[step.sample_rows_S].clamp(0, len(rows_V) - 1)  # rows of nobody have any
+        rows_S1 = rows_V[ids_S].to(torch.int32).unsqueeze(1)
+        return torch.cat([bare_hidden(step, kv), rows_S1.view(dtype)], dim=1)
 
-    def logits(hidden_SH: Tensor) -> Tensor:
-        logits_SV = bare_logits(hidden_SH)
-        if len(hidden_SH) != len(last_S):  # a rehearsal asks for rows of no step
-            return logits_SV
-        return (
-            logits_SV + likely_RV[rows_V[last_S.clamp(0, len(rows_V) - 1)]]
-        )  # any ids behind a replayed prompt
+    def logits(hidden_SX: Tensor) -> Tensor:
+        rows_S = hidden_SX[:, -width:].contiguous().view(torch.int32)[:, 0].long()
+        logits_SV = bare_logits(hidden_SX[:, :-width].contiguous())
+        return logits_SV.index_add(1, seen_R, leads_NR[rows_S])
 
     network.hidden, network.logits = hidden, logits

@@ -16,6 +16,10 @@ from engines.sampling.noise import gumbel_noise, noise_key
 from engines.schedule.batch_plan import BatchPlan
 from engines.steps.engine_loop import EngineLoop
 
+# Of the logits' root mean square, what rounding may make them off: bfloat16 has 8 bits. Of a row that reads
+# what it should not, they are off by as much as they are.
+ROUNDED = 2**-5
+
 Answers = Mapping[str, Sequence[int]]  # by request
 Rows = dict[tuple[str, int], Tensor]  # by request and place in its answer: logits of the token there
 
@@ -25,14 +29,18 @@ class RowLogits:
 
     def __init__(self, loop: EngineLoop) -> None:
         self._steps: list[tuple[BatchPlan, Tensor]] = []
-        runner: Any = loop._runner
-        copied = runner._copied
+        self._runner: Any = loop._runner
+        copied = self._runner._copied
 
         def kept(launched: Any, logits_SV: Tensor, ids_S: Tensor) -> Any:
             self._steps.append((launched.plan, logits_SV.clone()))
             return copied(launched, logits_SV, ids_S)
 
-        runner._copied = kept
+        self._runner._copied = kept
+
+    def stop(self) -> None:
+        """Keep no more."""
+        del self._runner._copied
 
     def take(self, answers: Answers) -> Rows:
         """Return the rows of these answers and forget all: those behind a wrong proposal are nobody's."""
@@ -98,6 +106,22 @@ def compared(
                 )
             )
     return Compared(same, tuple(partings), torch.stack(off).cpu() if off else torch.zeros(1))
+
+
+def size_of(rows: Rows) -> float:
+    """Return the root mean square of all logits."""
+    return float(torch.stack([row_V.float().square().mean() for row_V in rows.values()]).mean().sqrt())
+
+
+def are_ties(found: Compared, *, size: float, other_company: float) -> list[bool]:
+    """Tell of each parting whether two tokens tied: rounding alone made the other one the better.
+
+    The lead of the first engine's token is no more than its two logits moved against each other, and all
+    logits there are off by what 8 bits of a number of `size` round to, or by no more than twice what they
+    are off at most in other company without proposals.
+    """
+    rounding = max(ROUNDED * size, 2 * other_company)
+    return [-1e-4 <= one.lead <= one.moved + 1e-4 and one.off <= rounding for one in found.partings]
 
 
 def num_misjudged(
