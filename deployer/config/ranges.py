@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from deployer.config.rule import Complaints
 from deployer.config.schema import DeployConfig
 from deployer.config.unbuilt import Unbuilt
+from engines.options import MOST_GRAMMAR_ROWS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +48,7 @@ RANGES: dict[str, Range] = {
     "engine.speculative_num_draft_tokens": NOT_NEGATIVE,
     "engine.speculative_match_tokens": Range(low=1, high=64),  # of a longer run few stand twice in any text
     "engine.speculative_max_sequences": POSITIVE,
-    "engine.speculative_grammar_tokens": NOT_NEGATIVE,
+    "engine.speculative_grammar_tokens": Range(low=0, high=MOST_GRAMMAR_ROWS - 1),  # one row is its own
     "engine.rope_scaling_factor": POSITIVE,
     "engine.start_timeout_s": ABOVE_ZERO,
     "engine.step_timeout_s": ABOVE_ZERO,

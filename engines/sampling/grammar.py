@@ -68,10 +68,13 @@ class Grammars:
             self._trie = thread.submit(_trie, self._vocabulary, self._vocab, level)
             thread.shutdown(wait=False)
 
-    def compile(self, grammar: str) -> None:
-        """Begin to compile on a thread, unless that was begun before."""
-        if self._vocabulary is not None:
-            self._begun(grammar)
+    def compile(self, grammar: str, *, beside_others: bool) -> None:
+        """Begin to compile on a thread, unless that was begun before; `beside_others`: sequences run."""
+        if self._vocabulary is None:
+            return
+        if self._trie is None and beside_others:
+            logger.warning("the first grammar came before the engine had rested: all sequences wait")
+        self._begun(grammar)
 
     def is_begun(self, grammar: str) -> bool:
         """Whether it is being compiled or is kept compiled."""
@@ -104,8 +107,6 @@ class Grammars:
     def _begun(self, grammar: str) -> "Future[LLMatcher]":
         assert self._vocabulary is not None, "asked where there is a vocabulary"
         if grammar not in self._compiled:
-            if self._trie is None:
-                logger.warning("the first grammar came before the engine had rested: all sequences wait")
             self.begin(is_awaited=True)
             assert self._trie is not None, "begun where there is a vocabulary"
             self._threads = self._threads or ThreadPoolExecutor(THREADS, thread_name_prefix="grammar")

@@ -80,7 +80,7 @@ class EngineLoop:
             self._scheduler.flush()
             return []
         if isinstance(message, Compile):
-            self.grammars.compile(message.grammar)
+            self.grammars.compile(message.grammar, beside_others=self.has_work)
             return []
         return self.submit(message) if isinstance(message, Submit) else self.abort(message)
 

@@ -83,6 +83,7 @@ GOLD = "{name: gold, priority: 0, share: 0.5, max_requests: null}"
         (["sampling.top_p=0"], "must be above 0 and at most 1"),
         (["sampling.temperature=-1"], "must be at least 0"),
         (["engine.rope_scaling_factor=0.5"], "must be at least 1"),
+        (["engine.speculative_grammar_tokens=64"], "must be at least 0 and at most 63"),
         (
             ["engine.speculative_num_draft_tokens=4", "engine.max_batch_size=4"],
             "a step has engine.max_batch_size=4 rows, one of them the sequence's last token; use at most 3",

@@ -95,15 +95,21 @@ def test_the_trie_is_made_once_and_a_grammar_that_comes_first_says_what_it_costs
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.DEBUG, "engines.sampling.grammar")
-    rested, hurried = Grammars(PRINTABLE, vocab=VOCAB), Grammars(PRINTABLE, vocab=VOCAB)
-    for _ in range(2):
-        rested.begin()
-        rested.open('start: "a"')
-    assert [record.levelname for record in caplog.records] == ["DEBUG"], "nobody waited"
-    assert "ready for grammars: that took" in caplog.text
-    for _ in range(2):
-        hurried.open('start: "a"')
-    assert [record.levelname for record in caplog.records[1:]] == ["WARNING", "INFO"]
+
+    def lines(*, rests: bool, beside_others: bool) -> list[str]:
+        caplog.clear()
+        grammars = Grammars(PRINTABLE, vocab=VOCAB)
+        for _ in range(2):
+            if rests:
+                grammars.begin()
+            grammars.compile('start: "a"', beside_others=beside_others)
+            grammars.open('start: "a"')
+        assert "ready for grammars: that took" in caplog.text
+        return [record.levelname for record in caplog.records]
+
+    assert lines(rests=True, beside_others=True) == ["DEBUG"], "nobody waited"
+    assert lines(rests=False, beside_others=False) == ["INFO"], "its own request waited"
+    assert lines(rests=False, beside_others=True) == ["WARNING", "INFO"]
     assert "before the engine had rested: all sequences wait" in caplog.text
 
 

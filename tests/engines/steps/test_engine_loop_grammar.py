@@ -9,6 +9,7 @@ from loop_engine import LoopEngine
 from printable import END_ID, text_of
 
 from engines.ipc.pixel_files import PixelFiles
+from engines.messages import Compile
 
 SCHEMA = {
     "type": "object",
@@ -73,3 +74,15 @@ def test_a_grammar_that_no_token_can_follow_ends_as_a_failure(pixels: PixelFiles
     assert text_of(engine.tokens[name]) == "a" * 70
     assert engine.failed(name).code == "grammar_failed"
     assert "the grammar cannot be followed after 70 tokens" in engine.failed(name).message
+
+
+@pytest.mark.parametrize("num_running", [0, 1])
+def test_that_all_sequences_wait_for_a_first_grammar_is_said_where_some_run(
+    pixels: PixelFiles, caplog: pytest.LogCaptureFixture, num_running: int
+) -> None:
+    engine = LoopEngine(pixels)
+    for _ in range(num_running):
+        engine.submit([5, 6], max_new_tokens=4)
+    engine.take(engine.loop.take(Compile(grammar=llguidance.grammar_from("regex", "a{2}"))))
+    assert ("all sequences wait" in caplog.text) == bool(num_running)
+    engine.run()

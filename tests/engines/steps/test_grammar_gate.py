@@ -31,7 +31,7 @@ def take(grammars: Grammars, orders: list[Order]) -> list[str]:
     """Take orders as a loop does; return the names of the requests among them."""
     for order in orders:
         if isinstance(order, Compile):
-            grammars.compile(order.grammar)
+            grammars.compile(order.grammar, beside_others=False)
     return [order.request_id for order in orders if isinstance(order, Submit)]
 
 
