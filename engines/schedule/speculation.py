@@ -37,6 +37,7 @@ class Speculation:
         self._options = limits.speculation
         self._pace = GrammarPace(prices)
         self._max_rows = 0 if self._options is None else self._options.most_rows(limits.max_batch_size)
+        self._may_pay: dict[int, bool] = {}  # by sequences: whether any number of their grammars would
         self._likely = LikelyBehind()
         self._num_asked = 0  # sequences whose grammars were asked for the step under way
         self._from_text: set[Sequence] = set()  # whose proposals under way are from their own text
@@ -49,6 +50,8 @@ class Speculation:
             return True
         if self._options is None or len(plan.sampled) < len(plan.chunks):
             return False  # prompts go on, and beside them nobody is proposed anything
+        if not (self._asks_grammars(len(plan.chunks)) or self._texts_pay(len(plan.chunks))):
+            return False
         takers = [
             one
             for chunk in plan.chunks
@@ -57,7 +60,7 @@ class Speculation:
         awaited = [
             one for one in takers if one.grammar is not None and one.grammar.awaits_likely(one.num_outputs)
         ]
-        if self._most_of_grammars(len(plan.chunks), len(awaited)):
+        if self._asks_grammars(len(plan.chunks)) and self._most_of_grammars(len(plan.chunks), len(awaited)):
             return True
         if not self._texts_pay(len(plan.chunks)):
             return False
@@ -111,9 +114,18 @@ class Speculation:
             right = sum(accepted[one] for one in formed)
             self._pace.learn(num_sequences, num_asked=self._num_asked, proposed=proposed, right=right)
 
+    def _asks_grammars(self, num_sequences: int) -> bool:
+        """Tell whether a step of so many may have tokens of grammars; what each step asks before it looks."""
+        if self._pace.is_resting:
+            return False
+        if num_sequences not in self._may_pay:
+            numbers = range(1, num_sequences + 1)
+            self._may_pay[num_sequences] = any(self._most_of_grammars(num_sequences, num) for num in numbers)
+        return self._may_pay[num_sequences]
+
     def _most_of_grammars(self, num_sequences: int, num_asked: int) -> int:
-        """Return how many tokens of grammars a step has at most; 0 where so many would not pay."""
-        if self._options is None or not num_asked or self._pace.is_resting:
+        """Return how many tokens of so many grammars a step has at most; 0 where they would not pay."""
+        if self._options is None or not num_asked:
             return 0
         most = min(num_asked * self._options.grammar_tokens, self._max_rows - num_sequences)
         return most if self._pace.pays(num_sequences, num_asked=num_asked, num_tokens=most) else 0
@@ -126,7 +138,9 @@ class Speculation:
         """Return what the grammar of each proposes: nothing for all where it would not pay."""
         assert self._options is not None, "asked where tokens are proposed"
         nothing: list[Proposed] = [[] for _ in chunks]
-        asked = [chunk.sequence for chunk in chunks if _follows_grammar(chunk.sequence)]
+        asked: list[Sequence] = []
+        if self._asks_grammars(len(chunks)):
+            asked = [chunk.sequence for chunk in chunks if _follows_grammar(chunk.sequence)]
         if not self._most_of_grammars(len(chunks), len(asked)):
             self._pace.pass_by()
             return nothing
