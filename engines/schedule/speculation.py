@@ -125,9 +125,11 @@ class Speculation:
 
     def _most_of_grammars(self, num_sequences: int, num_asked: int) -> int:
         """Return how many tokens of so many grammars a step has at most; 0 where they would not pay."""
-        if self._options is None or not num_asked:
+        if self._options is None:
             return 0
         most = min(num_asked * self._options.grammar_tokens, self._max_rows - num_sequences)
+        if most <= 0:
+            return 0
         return most if self._pace.pays(num_sequences, num_asked=num_asked, num_tokens=most) else 0
 
     def _texts_pay(self, num_sequences: int) -> bool:

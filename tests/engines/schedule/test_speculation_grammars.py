@@ -106,10 +106,11 @@ def test_no_grammar_is_asked_for_what_may_not_be_proposed(how: dict[str, Any]) -
     assert one.grammar.asked == []  # type: ignore[union-attr]
 
 
-@pytest.mark.parametrize(("num", "waits"), [(1, True), (4, True), (40, False)])
+@pytest.mark.parametrize(("num", "waits"), [(1, True), (4, True), (40, False), (100, False)])
 def test_a_step_waits_for_sequences_with_grammars_while_they_may_pay(num: int, waits: bool) -> None:
     room = {"max_prefill_token_num": 512, "num_pages": 256}
-    engine = proposing(**GRAMMARS, **room, prices=StepPrices(step_us=3000))
+    how = GRAMMARS | {"max_batch_size": 128}  # of 100 sequences no row is left
+    engine = proposing(**how, **room, prices=StepPrices(step_us=3000))
     for one in (formed(4), *(sequence([8, 9]) for _ in range(num - 1))):
         engine.add(one)
     plan = engine.schedule(0.0)
