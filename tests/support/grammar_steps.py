@@ -9,8 +9,8 @@ temperature of 0.7. `tokens=8`: proposed at most, one or several, each against n
 as long as an answer of one); `each=200` tokens a sequence and turn; `turns=2`, none begun after `seconds=600`
 since the start; `indent=2` in place of one line.
 
-`checked=8` answers are first held, logit by logit, to those of the loop that proposes nothing: where they
-part, and whether at a tie.
+`checked=8` answers of the first that proposes are held before, logit by logit, to those of the loop that does
+not: where they part, and whether at a tie.
 """
 
 import sys
@@ -50,20 +50,34 @@ def main(words: Sequence[str]) -> None:
         check(loops, writer, num=int(own["checked"]))
     mixes = [_mix(text) for text in own["at_once"].split(",")]
     turns: dict[tuple[int, int], list[list[Took]]] = {mix: [] for mix in mixes}
-    for turn in range(int(own["turns"])):
+    try:
+        for turn in range(int(own["turns"])):
+            take_turn(turn, loops, turns, each=int(own["each"]), ends_s=ends_s)
+    finally:  # also where time is up
+        print("  n forms tok/s        ", *(f"{loop.name:>5}" for loop in loops[1:]))
         for (at_once, held), found in turns.items():
-            if time.perf_counter() > ends_s:
-                continue
-            order = loops if turn % 2 == 0 else loops[::-1]
-            took = [one.took(at_once=at_once, held=held, tokens_each=int(own["each"])) for one in order]
-            found.append(took if turn % 2 == 0 else took[::-1])
-            for loop, one in zip(loops, found[-1], strict=True):
-                print(f"{at_once:>3} {held:>3} {loop.name:>5}: {one}", flush=True)
-            print(f"{ends_s - time.perf_counter():.0f} s left", flush=True)
-    print("  n forms tok/s", *(f"{loop.name:>5}" for loop in loops[1:]))
+            if found:
+                print(_line(at_once, held, found))
+
+
+def take_turn(
+    turn: int,
+    loops: Sequence[LeaningLoop],
+    turns: dict[tuple[int, int], list[list[Took]]],
+    *,
+    each: int,
+    ends_s: float,
+) -> None:
+    """Ask all loops for every mix, in the other order each time; add what they took to `turns`."""
     for (at_once, held), found in turns.items():
-        if found:
-            print(_line(at_once, held, found))
+        if time.perf_counter() > ends_s:
+            return
+        order = loops if turn % 2 == 0 else loops[::-1]
+        took = {one.name: one.took(at_once=at_once, held=held, tokens_each=each) for one in order}
+        found.append([took[one.name] for one in loops])
+        for name, one in took.items():
+            print(f"{at_once:>3} {held:>3} {name:>5}: {one}", flush=True)
+        print(f"{ends_s - time.perf_counter():.0f} s left", flush=True)
 
 
 def check(loops: Sequence[LeaningLoop], writer: Writer, *, num: int) -> None:
@@ -85,7 +99,7 @@ def check(loops: Sequence[LeaningLoop], writer: Writer, *, num: int) -> None:
     size, off = size_of(first[1]), 0.0
     print(f"{num} answers, logits of size {size:.3f}: same, ties of those that part, most lead, most moved, "
           "off there at most, off: median, most, not the best of their own logits")  # fmt: skip
-    for loop, together in ((loops[0], 2 * TOGETHER), *((loop, TOGETHER) for loop in loops[1:])):
+    for loop, together in ((loops[0], 2 * TOGETHER), (loops[1], TOGETHER)):
         other = asked(loop, together)
         found = compared(first, other, seeds=seeds, temperature=TEMPERATURE)
         wrong = num_misjudged(*other, seeds=seeds, temperature=TEMPERATURE, masks=masks)
