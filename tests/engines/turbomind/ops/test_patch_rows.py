@@ -49,6 +49,19 @@ def test_normalised_numbers_and_lines_too_long_for_a_block_are_torchs(gpu) -> No
     assert torch.equal(rows[0, 1, :12].view(3, 2, 2), numbers[0, :2, 2:].permute(2, 0, 1))
 
 
+@pytest.mark.parametrize("shape", [(2, 32, 28), (1, 28, 34), (2, 30, 30)])
+def test_pixels_behind_the_last_whole_patch_are_left_out_as_by_a_convolution(
+    gpu, shape: tuple[int, ...]
+) -> None:
+    pixels, layout = pictures(gpu.device, FP32, *shape), PatchLayout(patch=14, has_class=False)
+    assert not patch_rows.takes(pixels, gpu, layout)
+    rows_ILW = TurbomindOps(gpu).patch_rows(pixels, layout)
+    weight = torch.randn(8, 3, 14, 14, device=gpu.device)
+    wanted = torch.nn.functional.conv2d(pixels.numbers().permute(0, 3, 1, 2), weight, stride=14)
+    got = rows_ILW[..., : layout.num_pixels] @ weight.flatten(1).T
+    torch.testing.assert_close(got, wanted.flatten(2).transpose(1, 2), rtol=1e-3, atol=1e-3)
+
+
 def test_faults_of_the_operands_are_named(gpu) -> None:
     pixels = pictures(gpu.device, BF16, 1, 4, 4)
     numbers = BytePixels(bytes_ISSC=pixels.bytes_ISSC, numbers_C256=pixels.numbers_C256[:, :128].contiguous())
