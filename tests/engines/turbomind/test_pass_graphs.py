@@ -1,15 +1,23 @@
 """Passes of an encoder out of graphs against passes launch by launch."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from emulated_gpu import EmulatedGpu
+from paged_attention import relative_error
 from repeater import Repeater
 from tiny_engine import SPEC, picture
 
+from engines.ops import Ops
 from engines.pytorch.ops_torch import TorchOps
+from engines.spec import ModelSpec
+from engines.turbomind.ops_table import TurbomindOps
 from engines.turbomind.pass_graphs import PassGraphs, pass_sizes
+from engines.turbomind.recorder import CudaRecorder, Recorder
+from engines.vision.towers.intern_vit_spec import InternVitSpec
 from engines.vision.vlm import Vlm
 from engines.weights.load import random_network
 
@@ -20,17 +28,26 @@ CPU = torch.device("cpu")
 
 
 def network() -> Vlm:
-    made = random_network(SPEC, ops=TorchOps(), device=CPU, dtype=torch.float32, seed=0)
+    return random_vlm(SPEC, TorchOps(), CPU, torch.float32)
+
+
+def random_vlm(spec: ModelSpec, ops: Ops, device: torch.device, dtype: torch.dtype) -> Vlm:
+    made = random_network(spec, ops=ops, device=device, dtype=dtype, seed=0)
     assert isinstance(made, Vlm)
     return made
 
 
-def recorded(made: Vlm, *, max_tiles: int) -> PassGraphs:
+def recorded(
+    made: Vlm, *, max_tiles: int, device: torch.device = CPU, recorder: Recorder | None = None
+) -> PassGraphs:
     graphs: list[PassGraphs] = []
+    recorder = recorder or Repeater()
 
     def record(encode: "EncodePass", tile_shape: tuple[int, ...], picture_tiles: int) -> "EncodePass":
         sizes = pass_sizes(max_tiles, picture_tiles=picture_tiles)
-        graphs.append(PassGraphs(encode, tile_shape=tile_shape, sizes=sizes, device=CPU, recorder=Repeater()))
+        graphs.append(
+            PassGraphs(encode, tile_shape=tile_shape, sizes=sizes, device=device, recorder=recorder)
+        )
         graphs[0].capture()
         return graphs[0]
 
@@ -51,6 +68,28 @@ def test_replayed_passes_give_what_launched_ones_give(max_tiles: int) -> None:
         for one, other in zip(found, wanted, strict=True):
             torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-5)
     assert graphs.replays == sum(-(-n // max_tiles) for n in (4, 1, 3, 3, 4))
+
+
+@torch.inference_mode()
+def test_passes_of_kernels_are_replayed_as_they_are_launched(gpu) -> None:
+    """Passes behind each other, as pictures come: the same bits each time, nearly those of a pass apart."""
+    vision = SPEC.vision
+    assert vision is not None
+    tower = vision.towers[0]
+    assert isinstance(tower, InternVitSpec)
+    wide = replace(tower, hidden=64, num_heads=2, ffn=128)  # heads that kernels take
+    spec = replace(SPEC, vision=replace(vision, towers=(wide,)))
+    plain, made = (random_vlm(spec, TurbomindOps(gpu), gpu.device, torch.bfloat16) for _ in range(2))
+    recorder = Repeater() if isinstance(gpu, EmulatedGpu) else CudaRecorder()
+    graphs = recorded(made, max_tiles=4, device=gpu.device, recorder=recorder)
+    passes = [[picture(number, count)] for number, count in enumerate((4, 1, 3, 2))]
+    first = [made.encode_images(images, max_tiles=4)[0] for images in passes]
+    again = [made.encode_images(images, max_tiles=4)[0] for images in passes]
+    assert all(torch.equal(*pair) for pair in zip(first, again, strict=True))
+    for images, rows in zip(passes, first, strict=True):
+        (wanted,) = plain.encode_images(images, max_tiles=4)
+        assert relative_error(rows, wanted) < 1e-2
+    assert graphs.replays == 2 * len(passes)
 
 
 @torch.inference_mode()
