@@ -79,8 +79,11 @@ def read(folder: Path, name: str) -> Background | None:
 
 
 def write(folder: Path, started: Background) -> None:
-    """Keep what was started."""
-    pid_file(folder, started.name).write_bytes(msgspec.json.encode(asdict(started)))
+    """Keep what was started; the file is there whole or not at all."""
+    file = pid_file(folder, started.name)
+    unfinished = file.with_suffix(".unfinished")
+    unfinished.write_bytes(msgspec.json.encode(asdict(started)))
+    unfinished.replace(file)
 
 
 def names_in(folder: Path) -> list[str]:

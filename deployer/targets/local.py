@@ -31,12 +31,12 @@ class Standing:
     """What is known of a deployment that runs somewhere."""
 
     name: str
-    state: str  # ready, starting, restarting, draining, dead, full, gone, none
+    state: str  # ready, starting, restarting, draining, dead, full, silent, gone, none, unreadable
     detail: str
 
 
 def up(config: DeployConfig) -> Standing:
-    """Start the server and wait until it is ready; Ctrl-C leaves it starting.
+    """Start the server and wait until it is ready; Ctrl-C leaves it starting, and says so.
 
     Raises UnavailableError where it runs already or ends before it is ready.
     """
@@ -50,11 +50,25 @@ def up(config: DeployConfig) -> Standing:
             )
         started = _start(config, folder, name)
     print(f"starting {name}, process {started.pid}, log {started.log}", file=sys.stderr)
-    while (standing := status(config)).state != "ready":
+    try:
+        return _when_ready(started)
+    except KeyboardInterrupt:
+        print(
+            f"`{name}` goes on starting as process {started.pid}: `deploy status` tells how far it is, "
+            f"`deploy down target.name={name}` ends it",
+            file=sys.stderr,
+        )
+        raise
+
+
+def _when_ready(started: Background) -> Standing:
+    """Wait for the process that was started, whatever its pid file says since. Raises UnavailableError."""
+    while (standing := _asked(started)).state != "ready":
         if standing.state in ("gone", "dead"):
             print(_tail(started), file=sys.stderr)
             raise UnavailableError(
-                f"`{name}` ended before it was ready; the end of its log stands above, all in {started.log}"
+                f"`{started.name}` ended before it was ready; the end of its log stands above, "
+                f"all in {started.log}"
             )
         time.sleep(WAIT_S)
     return standing
@@ -66,24 +80,44 @@ def status(config: DeployConfig) -> Standing:
 
 
 def all_in(state_dir: str | None, *, name: str | None) -> list[Standing]:
-    """Return how each server is that `deploy up` started with this `target.state_dir`; `name`: one alone."""
+    """Return how each server is that `deploy up` started with this `target.state_dir`; `name`: one alone.
+
+    A pid file that cannot be read is told of in its place and hides no other.
+    """
     folder = background.state_dir(state_dir)
-    return [_standing(folder, one) for one in background.names_in(folder) if name in (None, one)]
+    return [_told(folder, one) for one in background.names_in(folder) if name in (None, one)]
+
+
+def _told(folder: Path, name: str) -> Standing:
+    try:
+        return _standing(folder, name)
+    except UnavailableError as error:
+        return Standing(name=name, state="unreadable", detail=str(error))
 
 
 def _standing(folder: Path, name: str) -> Standing:
     known = background.read(folder, name)
     if known is None:
         return Standing(name=name, state="none", detail="`deploy up` has started none of this name")
+    return _asked(known)
+
+
+def _asked(known: Background) -> Standing:
+    """Ask a server that was started how it is."""
     if not known.is_alive:
-        return Standing(name=name, state="gone", detail=f"process {known.pid} has ended; log {known.log}")
+        return Standing(
+            name=known.name, state="gone", detail=f"process {known.pid} has ended; log {known.log}"
+        )
+    where = f"process {known.pid}, {known.url}, log {known.log}"
     try:
         # NOTE: certificates are not checked: this is our own process, asked whether it is there.
         answer = httpx.get(f"{known.url}/health", timeout=TIMEOUT_S, verify=False)
         state = str(answer.json()["status"])
+    except httpx.ReadTimeout:  # it listens, so it is past the beginning of its start
+        state, where = "silent", f"no answer within {TIMEOUT_S:g} s: {where}"
     except (httpx.HTTPError, ValueError, KeyError):
         state = "starting"
-    return Standing(name=name, state=state, detail=f"process {known.pid}, {known.url}, log {known.log}")
+    return Standing(name=known.name, state=state, detail=where)
 
 
 def down(config: DeployConfig) -> Standing:

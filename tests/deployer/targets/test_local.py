@@ -7,13 +7,15 @@ import socket
 import subprocess
 from collections.abc import Generator
 from pathlib import Path
+from threading import Timer
 
 import httpx
 import pytest
 from own_words import with_own
 
 from deployer.cli import main
-from deployer.targets import background
+from deployer.config.schema import DeployConfig
+from deployer.targets import background, local
 
 WORDS = ("+model=pocket_vl", "engine=pytorch", "engine.device_type=cpu", "engine.num_gpu_blocks=32")
 
@@ -125,8 +127,8 @@ def sleepers(tmp_path: Path) -> Generator[dict[str, subprocess.Popen[bytes]], No
         process.wait()
 
 
-def record(folder: Path, name: str, *, pid: int, began: str | None) -> None:
-    held = {"name": name, "pid": pid, "began": began, "url": "http://127.0.0.1:9", "log": "l", "stop_s": 5.0}
+def record(folder: Path, name: str, *, pid: int, began: str | None, url: str = "http://127.0.0.1:9") -> None:
+    held = {"name": name, "pid": pid, "began": began, "url": url, "log": "l", "stop_s": 5.0}
     (folder / f"{name}.pid.json").write_text(json.dumps(held))
 
 
@@ -171,13 +173,79 @@ def test_a_server_of_another_user_is_told_and_stays_known(
     assert (tmp_path / "one.pid.json").exists()
 
 
-@pytest.mark.parametrize("verb", ["status", "down"])
-def test_a_pid_file_that_is_none_is_named(
-    verb: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def starting(
+    sleepers: dict[str, subprocess.Popen[bytes]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> list[str]:
+    """Words with which `deploy up` waits for a server that is never ready: the first of both processes."""
+    (tmp_path / "l").write_text("the log\n")
+    monkeypatch.chdir(tmp_path)
+
+    def start(config: DeployConfig, folder: Path, name: str) -> background.Background:
+        record(folder, name, pid=sleepers["one"].pid, began=background.began(sleepers["one"].pid))
+        started = background.read(folder, name)
+        assert started is not None
+        return started
+
+    monkeypatch.setattr(local, "_start", start)
+    return [*WORDS, "target.name=new", f"target.state_dir={tmp_path}"]
+
+
+def test_up_ends_where_its_server_is_ended_by_another_command(
+    starting: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """`deploy down` takes the pid file with it, so nothing is known of the name any more."""
+    down = Timer(0.5, local.down_in, args=(str(tmp_path),), kwargs={"name": "new"})
+    waits_for_ever = Timer(20, signal.raise_signal, args=(signal.SIGINT,))
+    down.start()
+    waits_for_ever.start()
+    assert main(["up", *starting]) == 6
+    waits_for_ever.cancel()
+    assert "`new` ended before it was ready" in capsys.readouterr().err
+    down.join()
+
+
+def test_ctrl_c_says_that_the_server_goes_on_starting_and_how_it_is_ended(
+    starting: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(local.time, "sleep", interrupted)
+    assert main(["up", *starting]) == 130
+    assert "`new` goes on starting as process" in (err := capsys.readouterr().err)
+    assert "`deploy down target.name=new` ends it" in err
+
+
+def test_a_server_that_listens_and_does_not_answer_is_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(local, "TIMEOUT_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        record(tmp_path, "one", pid=os.getpid(), began=background.began(os.getpid()), url=url)
+        assert main(["status", f"target.state_dir={tmp_path}"]) == 6
+    assert capsys.readouterr().out.startswith(f"one  silent  no answer within 0.1 s: process {os.getpid()}, ")
+
+
+def test_a_pid_file_that_is_none_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "cut.pid.json").write_text('{"name": "cut", "pid"')
-    assert main([verb, f"target.state_dir={tmp_path}"]) == 6
+    assert main(["down", f"target.state_dir={tmp_path}"]) == 6
     assert f"{tmp_path / 'cut.pid.json'} cannot be read" in capsys.readouterr().err
+
+
+def test_a_pid_file_that_is_none_hides_no_other_server(
+    sleepers: dict[str, subprocess.Popen[bytes]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cut.pid.json").write_bytes(b"")
+    assert main(["status", f"target.state_dir={tmp_path}"]) == 6
+    rows = capsys.readouterr().out.splitlines()
+    assert [row.split()[:2] for row in rows] == [
+        ["cut", "unreadable"],
+        ["one", "starting"],
+        ["two", "starting"],
+    ]
+    assert f"{tmp_path / 'cut.pid.json'} cannot be read" in rows[0]
 
 
 def test_a_free_port_cannot_be_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
