@@ -40,7 +40,7 @@ RANGES: dict[str, Range] = {
     "engine.tp": POSITIVE,
     "engine.decode_weights": SHARE,
     "engine.session_len": POSITIVE,
-    "engine.max_batch_size": POSITIVE,
+    "engine.max_batch_size": Range(low=1, high=65536),  # a step of each size is recorded up to it
     "engine.num_gpu_blocks": POSITIVE,
     "engine.max_prefill_token_num": POSITIVE,
     "engine.num_tokens_per_iter": POSITIVE,
@@ -54,7 +54,7 @@ RANGES: dict[str, Range] = {
     "engine.step_timeout_s": ABOVE_ZERO,
     "engine.max_restarts": NOT_NEGATIVE,
     "vision.min_tiles": POSITIVE,
-    "vision.max_tiles": POSITIVE,
+    "vision.max_tiles": Range(low=1, high=1024),  # every grid of so many is tried for a picture
     "vision.min_pixels": POSITIVE,
     "vision.max_pixels": POSITIVE,
     "vision.max_batch_size": POSITIVE,

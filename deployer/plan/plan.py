@@ -33,6 +33,7 @@ class Plan:
         if memory.refusal is None:
             return (
                 f"does not fit on {devices}: the priced request has {workload.total_tokens:,} tokens, a "
-                f"sequence takes {memory.session_len:,}; price a shorter one with plan.prompt_tokens"
+                f"sequence takes {memory.session_len:,}; price a shorter one with plan.prompt_tokens, "
+                "plan.images or plan.output_tokens"
             )
         return f"does not fit on {devices}: {memory.refusal}"

@@ -46,13 +46,11 @@ def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int, pr
     linear_s = link_s = other_s = 0.0
     linear_bound: Bound = "weights"
     total = tokens * prompts
-    most = case.prefill_tokens(total)
-    for start in range(0, total, most):
-        step = min(most, total - start)
+    for step, times in _parts(total, case.prefill_tokens(total)):
         step_s, linear_bound = _linear(work, rates, rows=step, head_rows=1)
-        linear_s += step_s
-        link_s += _link_s(case, work, rates, rows=step, sampled=1)
-        other_s += _other_s(case, work, rates, rows=step, sampled=1)
+        linear_s += times * step_s
+        link_s += times * _link_s(case, work, rates, rows=step, sampled=1)
+        other_s += times * _other_s(case, work, rates, rows=step, sampled=1)
     seen = min(tokens, case.spec.decoder.sliding_window or tokens)
     pairs = prompts * (seen**2 / 2 + (tokens - seen) * seen)
     pairs_s = pairs * work.flops_per_pair / rates.flops_per_s
@@ -64,6 +62,12 @@ def prefill_time(case: Case, work: DecoderWork, rates: Rates, *, tokens: int, pr
         link_s=link_s,
         other_s=other_s,
     )
+
+
+def _parts(total: int, most: int) -> list[tuple[int, int]]:
+    """Return the sizes in which `total` is taken, `most` at once, and how often each comes."""
+    whole, rest = divmod(total, most)
+    return [(size, times) for size, times in ((most, whole), (rest, 1)) if size * times]
 
 
 def encode_time(case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int, plan: ImagePlan) -> float:
@@ -79,11 +83,10 @@ def encode_time(case: Case, parts: list[WeightPart], rates: Rates, *, tiles: int
     num_bytes = bytes_of(parts, "tower", "projector")
     linear_flops, attention_flops = tile_flops(vision, case.spec.decoder.hidden, plan)
     total_s, most = 0.0, vision.assembly.tiles_a_pass(case.options.vision.max_batch_size)
-    for start in range(0, tiles, most):
-        num = min(most, tiles - start)
+    for num, times in _parts(tiles, most):
         compute_s = num * linear_flops / rates.flops_per_s
         linear_s, _ = linear_time(num_bytes=num_bytes, bytes_per_s=rates.bytes_per_s, compute_s=compute_s)
-        total_s += linear_s + num * attention_flops / rates.flops_per_s
+        total_s += times * (linear_s + num * attention_flops / rates.flops_per_s)
     return total_s / rates.encoder_share
 
 

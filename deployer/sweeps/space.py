@@ -7,7 +7,7 @@ for a search `key=interval(0.5,0.9)`, `key=int(interval(1,64))`, `key=tag(log,in
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import islice, product
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override, RangeSweep
@@ -18,7 +18,7 @@ from deployer.config.tree import ConfigTree
 from deployer.config.words import is_recipe_file
 from deployer.errors import ConfigError
 
-_MOST = 100_000  # points of a grid; more were a slip of the keyboard
+_MOST = 100_000  # points of a grid, and values of a key; more were a slip of the keyboard
 # What a point can't set: a sweep starts its own engines, reads their reports, and keeps its words in a file.
 _REFUSED = {
     "bench.url": "a sweep measures engines that it starts",
@@ -128,11 +128,14 @@ def _axis(parsed: Override, word: str, tree: ConfigTree) -> Axis | None:
             options = quoted(tree.options(parsed.key_or_group)) or "none, as it is no group"
             raise ConfigError([f"`{word}`: matches no option; options of {parsed.key_or_group}: {options}"])
     elif isinstance(value, RangeSweep):
-        values = tuple(f"{float(one):.12g}" if "." in str(one) else str(one) for one in value.range())
+        some = islice(value.range(), _MOST + 1)  # a range of billions would fill the memory
+        values = tuple(f"{float(one):.12g}" if "." in str(one) else str(one) for one in some)
     else:
         values = tuple(parsed.sweep_string_iterator())
     if not values:
         raise ConfigError([f"`{word}`: holds no value; the end of a range is left out"])
+    if len(values) > _MOST:
+        raise ConfigError([f"`{word}`: has more than {_MOST:,} values; widen its step, or use sweep=optuna"])
     if len(set(values)) != len(values):
         raise ConfigError([f"`{word}`: gives a value twice; name each once"])
     return Axis(key=key, values=values, interval=None)

@@ -147,6 +147,8 @@ def test_auto_means_turbomind_on_a_gpu_and_pytorch_on_a_cpu(capsys: pytest.Captu
             3,
             "plan.prompt_tokens=0 (command line `plan.prompt_tokens=0`): must be at least 1",
         ),
+        (["engine.max_batch_size=1000000000"], 3, "must be at least 1 and at most 65536"),
+        (["vision.max_tiles=100000000"], 3, "must be at least 1 and at most 1024"),
         (["output=yaml"], 3, "must be one of `json`, `table`"),
         (["engine.tp=3"], 3, "must divide the 8 KV heads"),
         (["extra"], 2, "`extra`"),
@@ -158,6 +160,14 @@ def test_bad_words_end_in_a_message(
     found, out, err = run(capsys, *PLAN, *words)
     assert (found, out) == (code, "")
     assert message in err
+
+
+@pytest.mark.parametrize("word", ["plan.prompt_tokens=99999999999999999999", "plan.images=1000000000"])
+def test_a_request_of_any_size_is_planned_at_once(capsys: pytest.CaptureFixture[str], word: str) -> None:
+    """Steps that repeat are multiplied: one after the other these would take years."""
+    code, out, _ = run(capsys, *PLAN, word)
+    assert code == 4
+    assert "tokens, a sequence takes 32,768" in out
 
 
 def test_a_model_that_no_family_reads_is_named(

@@ -63,6 +63,8 @@ def test_intervals_are_for_a_search_and_refused_by_a_grid(word: str, interval: I
         (["engine.tp=1,1"], "gives a value twice"),
         (["engine.tp=1,2", "engine.tp=4"], "`engine.tp`: is given twice"),
         (["engine.tp=range(3,3)"], "holds no value; the end of a range is left out"),
+        (["engine.tp=range(1,100000000000)"], "has more than 100,000 values; widen its step"),
+        (["engine.tp=range(1,1e9,0.5)"], "has more than 100,000 values; widen its step"),
         (["model=glob(gone*)"], "matches no option; options of model: `"),
         (["x=interval(2,1)"], "must rise"),
         (["x=tag(log,interval(0,1))"], "a logarithm needs numbers above 0"),

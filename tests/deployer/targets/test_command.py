@@ -86,7 +86,7 @@ def test_a_plan_that_does_not_fit_is_exit_code_4(capsys: pytest.CaptureFixture[s
 
 def test_a_model_of_short_sequences_is_rendered_all_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "+model=cogvlm_chat", "hardware=h200"]) == 4
-    assert "a sequence takes 2,048; price a shorter one with plan.prompt_tokens" in capsys.readouterr().out
+    assert "a sequence takes 2,048; price a shorter one with plan.prompt_tokens, " in capsys.readouterr().out
     assert main(["render", "+recipe=cogvlm_chat_h200", "target=kubernetes"]) == 0
     assert "kind: Deployment" in capsys.readouterr().out
 
