@@ -48,7 +48,7 @@ def load_engine(
         backend = open_backend(options, start.spec.dtype, rank=rank)
         at_first = used_bytes(backend.device)
     spec = _stretched(start)
-    check_format(spec.decoder, options.kv, dtype=backend.dtype)  # before anything loads
+    check_format(spec.decoder, options.kv, dtype=backend.dtype, kind=options.kind)  # before anything loads
     layers = layers_to_copy(spec, options, device=backend.device, dtype=backend.dtype)
     backend = replace(backend, copied_layers=layers)
     grammars = _grammars(start, spec)

@@ -9,10 +9,14 @@ from engines.memory.kv_bytes import dtype_rule, head_dim_rule, kv_formats
 
 def kv_format_suits_the_heads(config: DeployConfig) -> Complaints:
     """Yield a format that wants other heads than the model has."""
-    dim, form = head_dim(config.model.hyper_parameters or {}), config.quantization.kv
-    rule = head_dim_rule(dim, form) if dim is not None else None
+    dim, form, kind = (
+        head_dim(config.model.hyper_parameters or {}),
+        config.quantization.kv,
+        config.engine.kind,
+    )
+    rule = head_dim_rule(dim, form, kind=kind) if dim is not None else None
     if dim is not None and rule is not None:
-        yield "quantization.kv", f"{rule}; use {any_of(kv_formats(dim, config.engine.dtype))}"
+        yield "quantization.kv", f"{rule}; use {any_of(kv_formats(dim, config.engine.dtype, kind=kind))}"
 
 
 def kv_format_suits_the_dtype(config: DeployConfig) -> Complaints:

@@ -32,9 +32,10 @@ def device_faults(config: DeployConfig, hardware: Hardware) -> list[str]:
 
 
 def _kv_format(case: Case, key: str) -> Iterator[str]:
-    form, dim, device = case.options.kv.format, case.spec.decoder.head_dim, case.hardware
-    way_out = f"use {any_of(kv_formats(dim, case.dtype))}"
-    if (rule := head_dim_rule(dim, form)) is not None:
+    form, kind = case.options.kv.format, case.options.kind
+    dim, device = case.spec.decoder.head_dim, case.hardware
+    way_out = f"use {any_of(kv_formats(dim, case.dtype, kind=kind))}"
+    if (rule := head_dim_rule(dim, form, kind=kind)) is not None:
         yield f"{key}={form}: {rule}; {way_out}"
     elif (rule := dtype_rule(case.dtype, form)) is not None:
         other = ", or engine.dtype=bfloat16" if supports(device, "bfloat16") else ""

@@ -7,13 +7,14 @@ import math
 from collections.abc import Sequence
 from typing import get_args
 
-from engines.options import KvFormat
+from engines.options import EngineKind, KvFormat
 from engines.spec import DecoderSpec
 
 # Of what a machine has free: it is shared with the front end, the page cache and everybody else.
 SHARE_OF_HOST_MEMORY = 0.5
 
 ROW_MULTIPLE = 16  # bytes: kernels load a row of codes in pieces of 16
+DECODE_MULTIPLE = 32  # bytes of a row of 8 or 4 bits a number that decode attention of engine=turbomind takes
 
 # Tokens whose quantized keys and values stand as numbers at once while chunks attend to them, of one layer.
 PLAIN_TOKENS = 16_384
@@ -33,13 +34,27 @@ def row_bytes(head_dim: int, format: KvFormat, *, dtype_bytes: int) -> int:
     return head_dim * _BITS.get(format, 8 * dtype_bytes) // 8
 
 
-def head_dim_rule(head_dim: int, format: KvFormat) -> str | None:
-    """Return what a format asks of the head dim, where this one does not fulfil it."""
-    row_bits = 8 * ROW_MULTIPLE
-    multiple = row_bits // math.gcd(row_bits, _BITS[format]) if format in _BITS else 1
-    if head_dim % multiple == 0:
-        return None
-    return f"needs heads of a multiple of {multiple} numbers, this model's have {head_dim}"
+def head_dim_rule(head_dim: int, format: KvFormat, *, kind: EngineKind = "auto") -> str | None:
+    """Return what a format asks of the head dim, where this one does not fulfil it.
+
+    engine=turbomind asks more than every engine does.
+    """
+    multiple = _head_multiple(format, ROW_MULTIPLE)
+    if head_dim % multiple:
+        return f"needs heads of a multiple of {multiple} numbers, this model's have {head_dim}"
+    multiple = _head_multiple(format, DECODE_MULTIPLE)
+    if kind == "turbomind" and format != "bf12" and head_dim % multiple:
+        return (
+            f"needs heads of a multiple of {multiple} numbers with engine=turbomind, this model's have "
+            f"{head_dim}"
+        )
+    return None
+
+
+def _head_multiple(format: KvFormat, row_multiple: int) -> int:
+    """Return what the head dim is a multiple of where a row's bytes are one of `row_multiple`."""
+    row_bits = 8 * row_multiple
+    return row_bits // math.gcd(row_bits, _BITS[format]) if format in _BITS else 1
 
 
 def dtype_rule(dtype: str, format: KvFormat) -> str | None:
@@ -52,10 +67,12 @@ def dtype_rule(dtype: str, format: KvFormat) -> str | None:
     return "keeps numbers of bfloat16, float16 has three more bits of mantissa"
 
 
-def kv_formats(head_dim: int, dtype: str) -> Sequence[KvFormat]:
+def kv_formats(head_dim: int, dtype: str, *, kind: EngineKind = "auto") -> Sequence[KvFormat]:
     """Return the formats that heads of so many numbers, computed in this dtype, can be kept in."""
     forms: tuple[KvFormat, ...] = get_args(KvFormat)
-    return [form for form in forms if not head_dim_rule(head_dim, form) and not dtype_rule(dtype, form)]
+    return [
+        form for form in forms if not head_dim_rule(head_dim, form, kind=kind) and not dtype_rule(dtype, form)
+    ]
 
 
 def kv_heads_per_rank(spec: DecoderSpec, *, tp: int) -> int:

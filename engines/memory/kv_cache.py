@@ -12,7 +12,7 @@ from engines.memory.kv_bytes import (
     row_bytes,
 )
 from engines.memory.kv_layer import KvLayer, scale_dtype
-from engines.options import KvOptions
+from engines.options import EngineKind, KvOptions
 from engines.spec import DecoderSpec
 
 
@@ -40,11 +40,13 @@ def allocate_kv(
         ) from error
 
 
-def check_format(spec: DecoderSpec, options: KvOptions, *, dtype: torch.dtype) -> None:
+def check_format(
+    spec: DecoderSpec, options: KvOptions, *, dtype: torch.dtype, kind: EngineKind = "auto"
+) -> None:
     """Raise DeviceError where heads or dtype do not suit the format of keys and values."""
     name = str(dtype).removeprefix("torch.")
-    formats = " or ".join(kv_formats(spec.head_dim, name))
-    rule = head_dim_rule(spec.head_dim, options.format)
+    formats = " or ".join(kv_formats(spec.head_dim, name, kind=kind))
+    rule = head_dim_rule(spec.head_dim, options.format, kind=kind)
     if rule is not None:
         raise DeviceError(f"quantization.kv={options.format}: {rule}; use quantization.kv={formats}")
     rule = dtype_rule(name, options.format)

@@ -52,10 +52,21 @@ def test_keys_in_12_bits_computed_in_float16_are_a_fault_with_a_way_out_that_the
 
 def test_heads_that_a_planned_format_does_not_suit_are_a_fault_of_the_key_that_asked() -> None:
     decoder = replace(case().spec.decoder, head_dim=80)
-    what = kept_in(replace(case(), spec=replace(case().spec, decoder=decoder)), "int4")
+    what = kept_in(replace(case(), spec=replace(case().spec, decoder=decoder)), "int4", kind="pytorch")
     assert start_faults(what, kv_key="plan.kv") == [
         "plan.kv=int4: needs heads of a multiple of 32 numbers, this model's have 80; use none, fp8 or int8"
     ]
+
+
+def test_heads_of_96_in_4_bits_are_a_fault_of_our_kernels_alone() -> None:
+    decoder = replace(case().spec.decoder, head_dim=96)  # Phi-3-vision's
+    what = replace(case(), spec=replace(case().spec, decoder=decoder))
+    assert start_faults(kept_in(what, "int4")) == [
+        "quantization.kv=int4: needs heads of a multiple of 64 numbers with engine=turbomind, this model's "
+        "have 96; use none, bf12, fp8 or int8"
+    ]
+    assert start_faults(kept_in(what, "int4", kind="pytorch")) == []
+    assert start_faults(kept_in(what, "int8")) == []
 
 
 def test_a_gpu_that_the_compiler_no_longer_knows_is_a_fault_of_our_kernels_alone() -> None:
