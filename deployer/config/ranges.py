@@ -73,11 +73,11 @@ RANGES: dict[str, Range] = {
     "vision.video_timeout_s": ABOVE_ZERO,
     "vision.fetch_timeout_s": ABOVE_ZERO,
     "vision.max_redirects": NOT_NEGATIVE,
-    "sampling.temperature": NOT_NEGATIVE,
+    "sampling.temperature": Range(low=0, high=2),  # as a request may have them
     "sampling.top_p": Range(low=0, high=1, above=True),
     "sampling.top_k": NOT_NEGATIVE,
     "sampling.min_p": SHARE,
-    "sampling.repetition_penalty": ABOVE_ZERO,
+    "sampling.repetition_penalty": Range(low=0, high=10, above=True),
     "sampling.max_new_tokens": POSITIVE,
     "server.port": PORT,
     "server.grpc_port": PORT,

@@ -176,14 +176,17 @@ def _or(asked: T | None, default: T) -> T:
 
 
 def _room(rules: SamplingRules, prompt: Counted, session_len: int) -> int:
-    """Return how many tokens the answer may have; more than fits is refused, not cut."""
+    """Return how many tokens the answer may have.
+
+    More than fits is refused where the request asked for it; of what the config gives it gets what fits.
+    """
     used, images = len(prompt.token_ids), prompt.num_image_tokens
-    room = session_len - used
-    if room >= max(1, rules.max_new_tokens or 1):
-        return room if rules.max_new_tokens is None else rules.max_new_tokens
+    room, asked = session_len - used, rules.asked.max_new_tokens or 1
+    if room >= asked:
+        return room if rules.max_new_tokens is None else min(room, rules.max_new_tokens)
     raise InvalidFieldError(
         f"the prompt takes {used} tokens ({images} of them images), the answer may take "
-        f"{rules.max_new_tokens or 1}: together at most {session_len} (`session_len`); "
+        f"{asked}: together at most {session_len} (`session_len`); "
         f"shorten the prompt or ask for at most {max(0, room)} tokens",
         field=rules.names.max_tokens,
         code="context_length_exceeded",
