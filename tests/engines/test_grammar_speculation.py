@@ -18,11 +18,13 @@ from printable import END_ID, PRINTABLE
 from row_logits import ROUNDED, Answers, RowLogits, Rows, are_ties, compared, num_misjudged, size_of
 from small_decoder import SMALL
 
+from engines import loops
 from engines.ipc.pixel_files import PixelFiles
 from engines.messages import Done
 from engines.network_loaders import load_random
 from engines.options import SpeculationOptions
 from engines.sampling.grammar import Grammars
+from engines.schedule.grammar_pace import ALONE
 
 VOCAB, NUM_PROMPTS, NEW_TOKENS, TEMPERATURE = 96, 16, 120, 1.0
 SPEC = replace(SMALL, decoder=replace(SMALL.decoder, vocab=VOCAB, num_heads=8, num_kv_heads=2, head_dim=64))
@@ -40,6 +42,12 @@ ON_GPU = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def _grammars_are_asked_whatever_a_step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU a clock says whether steps of a model this small are too short to wait for a grammar."""
+    monkeypatch.setattr(loops, "_prices", lambda *_: ALONE)
 
 
 def answers(
