@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from deployer.prompt.characters import half_character
 from engines.errors import RequestError
 
 MAX_CHOICES = 128  # answers to one prompt (OpenAI's limit of n)
@@ -110,6 +111,8 @@ def _faults(config: GenerationConfig) -> Iterator[str]:
         elif name in _TEXTS:
             if isinstance(value, str) or not all(isinstance(word, str) and word for word in value):
                 yield f"{name}={value!r}: must be a list of strings, none of them empty"
+            elif any(half_character(word) for word in value):
+                yield f"{name}={value!r}: must be Unicode text, without halves of surrogate pairs"
         elif name in _IDS:
             if not all(_TOKEN_ID.holds(token_id) for token_id in value):
                 yield f"{name}={value!r}: must be a list of token ids"

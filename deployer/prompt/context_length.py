@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deployer.prompt.characters import half_character
 from deployer.prompt.tokenizer import Tokenizer
 from engines.errors import RequestError
 
@@ -48,10 +49,16 @@ def _way_out(costs: Sequence[ImageCost]) -> str:
 
 
 def check_text(text: str, tokenizer: Tokenizer, *, session_len: int) -> None:
-    """Raise RequestError where `text` cannot fit whatever its tokens are, before it is encoded.
+    """Raise RequestError where `text` has no tokens, or cannot fit whatever they are, before it is encoded.
 
     A token writes no more bytes than the vocabulary's longest; normalising (NFC) leaves a third or more.
     """
+    half = half_character(text)
+    if half is not None:
+        raise RequestError(
+            f"a text of the prompt holds `{half}`, half of a surrogate pair: must be Unicode text; read "
+            'what it comes from as UTF-8, or with errors="replace"'
+        )
     if len(text) <= _CHARACTERS_ALWAYS_ENCODED * session_len:
         return
     longest = max(len(tokenizer.token_bytes(token_id)) for token_id in range(tokenizer.vocab_size))

@@ -7,6 +7,7 @@ under them.
 """
 
 import io
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -178,8 +179,11 @@ def _eight_bit(image: Image.Image, *, is_png: bool) -> Image.Image:
 
 
 def _unreadable(index: int, error: Exception) -> ImageError:
+    # Where a header ends in the middle of a number, what is said are sizes of a buffer of Pillow's.
+    cut = isinstance(error.__cause__ or error, struct.error)
+    said = "the file ends too soon" if cut else str(error).strip()
     return ImageError(
-        f"damaged or truncated: {str(error).strip() or type(error).__name__}",
+        f"damaged or truncated: {said or type(error).__name__}",
         code="image_unreadable",
         index=index,
     )

@@ -47,6 +47,8 @@ def looks_like(data: bytes) -> str:
     picture = picture_format(data)
     if picture is not None:
         return f"it is a picture, {picture}"
+    if data[4:12] in (b"ftypavif", b"ftypavis"):
+        return "it is AVIF"
     if video_format(data) is not None:
         return "it is a video"
     if data.lstrip()[:1] in (b"<", b"{", b"#"):

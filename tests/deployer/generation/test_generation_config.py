@@ -15,8 +15,9 @@ from engines.errors import RequestError
         ("min_new_tokens", -1), ("temperature", -0.1), ("temperature", float("nan")), ("temperature", "1"),
         ("top_p", 0), ("top_p", 1.1), ("top_k", -1), ("min_p", 2), ("repetition_penalty", 0),
         ("presence_penalty", 3), ("frequency_penalty", -3), ("random_seed", 2**63), ("ignore_eos", 1),
-        ("stop_words", "stop"), ("stop_words", [""]), ("bad_words", [3]), ("stop_token_ids", [-1]),
-        ("bad_token_ids", ["a"]), ("logit_bias", {"a": 1}), ("logit_bias", {1: 101}), ("logprobs", 21),
+        ("stop_words", "stop"), ("stop_words", [""]), ("bad_words", [3]), ("bad_words", ["\udcff"]),
+        ("stop_token_ids", [-1]), ("bad_token_ids", ["a"]), ("logit_bias", {"a": 1}),
+        ("logit_bias", {1: 101}), ("logprobs", 21),
         ("skip_special_tokens", None), ("include_stop_str_in_output", "no"),
     ],
 )  # fmt: skip

@@ -49,6 +49,17 @@ async def test_an_endless_text_is_refused_without_encoding_it(
         assert caught.value.code == "context_length_exceeded"
 
 
+@pytest.mark.parametrize("half", ["\ud83d", "\udcff"])
+async def test_half_a_character_is_refused_wherever_a_text_comes_from(
+    builder: PromptBuilder, half: str
+) -> None:
+    """In JSON that was cut, in bytes of a terminal that are no UTF-8: no tokenizer takes it."""
+    said = f"a text of the prompt holds `\\u{ord(half):04x}`, half of a surrogate pair"
+    with pytest.raises(RequestError, match=re.escape(said)):
+        builder.text(f"What is {half}?")
+    assert said in str(await refused(builder, f"What is {half}?"))
+
+
 async def test_a_text_that_might_fit_is_encoded_and_counted(builder: PromptBuilder) -> None:
     with pytest.raises(RequestError, match=r"the prompt has [\d,]+ tokens"):
         builder.text("a" * 40_000)

@@ -38,6 +38,7 @@ def test_a_video_sent_as_a_picture_is_called_one() -> None:
     ("data", "words"),
     [
         (b"", "it is empty"),
+        (b"\0\0\0\x20ftypavif\0\0\0\0avifmif1", "it is AVIF"),
         (b"\n <html>", "it starts like a web page or text"),
         (b"#EXTM3U", "it starts like a web page or text"),
         (b"\x01\x02\x03\x04\x05", "it starts with bytes 01 02 03 04"),
