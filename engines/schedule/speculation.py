@@ -130,7 +130,7 @@ class Speculation:
         most = min(num_asked * self._options.grammar_tokens, self._max_rows - num_sequences)
         if most <= 0:
             return 0
-        return most if self._pace.pays(num_sequences, num_asked=num_asked, num_tokens=most) else 0
+        return most if self._pace.pays(num_sequences, num_asked=num_asked, most=most) else 0
 
     def _texts_pay(self, num_sequences: int) -> bool:
         how = self._options
