@@ -1,5 +1,6 @@
 """Options of `deploy bench`; values and comments in `conf/bench/`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +63,19 @@ def check_options(options: BenchOptions) -> None:
         faults.append(f"bench.concurrency={options.concurrency}: must list numbers of at least 1, as [1, 8]")
     if options.url is not None and not options.url.startswith(("http://", "https://")):
         faults.append(f"bench.url={options.url}: must read http://host:port or https://host:port")
+    if faults:
+        raise ConfigError(faults)
+
+
+def refuse_longer_than(session_len: int, loads: Sequence[BenchOptions]) -> None:
+    """Raise ConfigError where prompt and answer are longer than a session, whose engine would cut answers."""
+    faults = [
+        f"bench.prompt_tokens={load.prompt_tokens}, bench.output_tokens={load.output_tokens} ({load.name}): "
+        f"a session has {session_len} tokens, prompt and answer together; lower them, or raise "
+        "engine.session_len"
+        for load in loads
+        if load.prompt_tokens + load.output_tokens > session_len
+    ]
     if faults:
         raise ConfigError(faults)
 

@@ -9,7 +9,7 @@ from deployer.bench.machine import machine
 from deployer.bench.measured import Measured, run_until_interrupted
 from deployer.bench.offline import EngineBench, engine_bench
 from deployer.bench.online import AskedServer, ask_server, chat_ask, served_model
-from deployer.bench.options import BenchOptions, check_options
+from deployer.bench.options import BenchOptions, check_options, refuse_longer_than
 from deployer.bench.report import print_report
 from deployer.bench.samples import Figures, Sample, closed_loop, figures
 from deployer.bench.token_run import run_tokens
@@ -54,6 +54,7 @@ async def _run(config: DeployConfig, options: BenchOptions, measured: Measured[F
             ready = bench.engine.ready
             assert ready is not None, "a started engine has said what it got"
             measured.ready = ready
+            refuse_longer_than(ready.session_len, [options])
             engine = f"{deployment.choice.kind} on {ready.device}, {ready.dtype}, tp {config.engine.tp}"
             measured.about["engine"] = engine
             await _engine_rows(options, bench, measured)

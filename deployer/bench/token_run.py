@@ -8,7 +8,7 @@ from functools import partial
 from deployer.bench.machine import machine
 from deployer.bench.measured import Measured, run_until_interrupted
 from deployer.bench.online import AskedServer
-from deployer.bench.options import BenchOptions, check_options
+from deployer.bench.options import BenchOptions, check_options, refuse_longer_than
 from deployer.bench.samples import closed_loop
 from deployer.bench.token_asks import TokenPrompts, row_stream
 from deployer.bench.token_engine import TokenBench, opened, token_bench
@@ -121,7 +121,9 @@ async def _measure_engine(
 ) -> None:
     timeout_s = max(load.timeout_s for load in loads)
     async with token_bench(config, model, choice, timeout_s=timeout_s) as bench:
-        measured.ready = bench.engine.ready
+        ready = measured.ready = bench.engine.ready
+        assert ready is not None, "a started engine has said what it got"
+        refuse_longer_than(ready.session_len, loads)
         for load in loads:
             async for row in _rows(bench, load):
                 measured.rows.append((load, row))

@@ -70,6 +70,17 @@ def test_the_report_says_that_weights_are_random_and_what_ran(report: dict) -> N
     assert "weights" in about["start"]
 
 
+@pytest.mark.parametrize("load", ["decode", "default"])
+def test_answers_that_a_session_would_cut_are_refused(load: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pocket = ("+model=pocket_vl", "engine=pytorch", "engine.num_gpu_blocks=32", "engine.session_len=512")
+    model = pocket if load == "default" else SMALL
+    words = ("bench.concurrency=[1]", "bench.prompt_tokens=128", "bench.output_tokens=500")
+    assert main(["bench", *model, f"bench={load}", *words]) == 3
+    error = capsys.readouterr().err
+    assert "bench.output_tokens=500 (" in error
+    assert "a session has 512 tokens, prompt and answer together" in error
+
+
 def test_more_at_once_than_the_engine_takes_is_refused_before_it_starts(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
