@@ -47,11 +47,11 @@ def samples(source: str | None, *, count: int, seed: int, pictures: bool, max_pi
         book = FontBook.system()
         return [_shipped(seed, number, book, pictures=pictures) for number in range(count)]
     path = typed_path(source)
-    found = list(islice(_from_folder(path) if path.is_dir() else _from_lines(path), count))
+    is_folder = path.is_dir()
+    found = list(islice(_from_folder(path), count)) if is_folder else _from_lines(path, source, count)
     if not found:
-        raise ConfigError(
-            [f"quantize.samples={source}: holds no sample; it must hold {', '.join(PICTURES)} or .txt files"]
-        )
+        held = f"{', '.join(PICTURES)} or .txt files" if is_folder else "one JSON object a line"
+        raise ConfigError([f"quantize.samples={source}: holds no sample; it must hold {held}"])
     if not pictures:
         return [replace(one, turns=[_without_pictures(turn) for turn in one.turns]) for one in found]
     _check_pictures(source, found, max_pixels)
@@ -75,28 +75,41 @@ def _shipped(seed: int, number: int, book: FontBook, *, pictures: bool) -> Sampl
 
 
 def _from_folder(folder: Path) -> Iterator[Sample]:
-    files = sorted(path for path in folder.iterdir() if path.is_file())
+    # A link to nowhere is no file, and is a sample that is meant: reading it says what is wrong.
+    files = sorted(path for path in folder.iterdir() if path.is_file() or not path.exists())
     images = [path for path in files if path.suffix.lower() in PICTURES]
+    texts = {path.stem: path for path in files if path.suffix.lower() == ".txt"}
     for path in images:
-        text = path.with_suffix(".txt")
-        question = _text(text).strip() if text.is_file() else QUESTION
+        question = _text(texts[path.stem]).strip() if path.stem in texts else QUESTION
         yield Sample(name=str(path), turns=[Message.of("user", question, path)])
     stems = {path.stem for path in images}
-    for path in files:
-        if path.suffix.lower() == ".txt" and path.stem not in stems:
+    for stem, path in texts.items():
+        if stem not in stems:
             yield Sample(name=str(path), turns=[Message.of("user", _text(path).strip())])
 
 
-def _from_lines(file: Path) -> Iterator[Sample]:
+def _from_lines(file: Path, source: str, count: int) -> list[Sample]:
+    found: list[Sample] = []
+    faults: list[str] = []
     for number, line in enumerate(_text(file).splitlines(), start=1):
-        if line.strip():
-            yield _from_line(line, file, number)
+        if not line.strip():
+            continue
+        try:
+            found.append(_from_line(line, file, number))
+        except ConfigError as error:
+            faults += error.faults
+        if len(found) == count:
+            break
+    if faults:
+        more = [f"and {len(faults) - MOST_NAMED} more"] if len(faults) > MOST_NAMED else []
+        raise ConfigError([f"quantize.samples={source}: {fault}" for fault in faults[:MOST_NAMED]] + more)
+    return found
 
 
 def _from_line(line: str, file: Path, number: int) -> Sample:
     try:
         entry: Any = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError([f"{file}:{number} is not JSON: {error}; write one object a line"]) from error
     images = entry.get("images", []) if isinstance(entry, dict) else None
     text = entry.get("text") if isinstance(entry, dict) else None

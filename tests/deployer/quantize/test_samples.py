@@ -65,6 +65,27 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
         take(tmp_path)
 
 
+def test_an_empty_file_is_refused_as_a_file(tmp_path: Path) -> None:
+    (tmp_path / "s.jsonl").write_text("\n")
+    with pytest.raises(ConfigError, match="holds no sample; it must hold one JSON object a line"):
+        take(tmp_path / "s.jsonl")
+
+
+def test_a_link_to_nowhere_is_named(tmp_path: Path) -> None:
+    """A folder of links whose pictures have moved looks empty otherwise, or loses some without a word."""
+    picture(tmp_path / "a.png")
+    (tmp_path / "b.png").symlink_to(tmp_path / "gone.png")
+    with pytest.raises(ConfigError, match=r"1 picture .*b\.png \(No such file or directory\)"):
+        take(tmp_path)
+
+
+def test_a_text_belongs_to_its_picture_however_its_ending_is_written(tmp_path: Path) -> None:
+    picture(tmp_path / "a.PNG")
+    (tmp_path / "a.TXT").write_text("What is it?")
+    (sample,) = take(tmp_path)
+    assert TextPart(text="What is it?") in sample.turns[0].parts
+
+
 def test_every_picture_that_cannot_be_read_is_named(tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
     whole = picture(tmp_path / "whole.png").read_bytes()
     (tmp_path / "cut.png").write_bytes(whole[: len(whole) // 2])
@@ -102,6 +123,16 @@ def test_a_line_that_is_no_sample_is_named_with_its_number(line: str, tmp_path: 
     file.write_text(f'{{"text": "good"}}\n{line}\n')
     with pytest.raises(ConfigError, match=r"s\.jsonl:2"):
         take(file)
+
+
+def test_all_lines_at_fault_are_named_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "s.jsonl"
+    file.write_text('{"text": "good"}\n{\n[]\n\n' + "x\n" * 7)
+    with pytest.raises(ConfigError) as caught:
+        take(file)
+    *told, more = caught.value.faults
+    places = [fault.removeprefix(f"quantize.samples={file}: {file}:")[0] for fault in told]
+    assert (places, more) == (list("23567"), "and 4 more")
 
 
 def test_of_many_names_the_first_five_are_told_and_how_many_more_there_are() -> None:
