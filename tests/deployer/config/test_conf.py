@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import MISSING, fields
-from functools import cache
 from typing import Any, get_type_hints
 
 import pytest
 import yaml
+from deployed import deployed
 
 from deployer.assets import resource_dir
 from deployer.config import load_config
@@ -46,11 +46,6 @@ def leaf_keys(kind: type[Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{name}"
 
 
-@cache
-def deployed(model: str) -> DeployConfig:
-    return load_config([f"+model={model}"])
-
-
 def test_every_promised_model_has_an_option() -> None:
     assert set(PROMISED.split()) <= set(MODELS)
 
@@ -86,7 +81,7 @@ def test_models_of_a_family_that_runs_are_read_by_its_reader() -> None:
 
 
 def test_the_sizes_of_internvl2_8b_are_the_published_ones() -> None:
-    parameters = load_config(["+model=internvl2_8b"]).model.hyper_parameters
+    parameters = deployed("internvl2_8b").model.hyper_parameters
     assert parameters is not None
     spec = read_spec(parameters, origin="conf")
     decoder = spec.decoder

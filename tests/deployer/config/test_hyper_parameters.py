@@ -1,6 +1,6 @@
 import pytest
+from deployed import deployed
 
-from deployer.config import load_config
 from deployer.config.hyper_parameters import max_positions, num_heads, num_kv_heads, without_factor_lists
 
 
@@ -23,7 +23,7 @@ from deployer.config.hyper_parameters import max_positions, num_heads, num_kv_he
 def test_the_decoder_is_found_whatever_it_is_nested_in(
     model: str, heads: int, kv_heads: int, positions: int
 ) -> None:
-    parameters = load_config([f"+model={model}"]).model.hyper_parameters
+    parameters = deployed(model).model.hyper_parameters
     assert parameters is not None
     assert (num_heads(parameters), num_kv_heads(parameters), max_positions(parameters)) == (
         heads,

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from deployed import deployed
 from PIL import Image
 from tiny_engine import OPTIONS
 
-from deployer.config.load import load_config
 from engines.families import read_spec
 from engines.ipc.wire import decode_to_engine, encode_to_engine
 from engines.messages import Start
@@ -75,7 +75,7 @@ SETTINGS = [
 
 
 def spec_of(model: str) -> ModelSpec:
-    config = load_config([f"+model={model}"]).model
+    config = deployed(model).model
     assert config.hyper_parameters is not None
     spec = read_spec(config.hyper_parameters, origin=model)
     assert spec.family == config.family

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from deployed import deployed
 from hub_tensors import hub_tensors
 from plan_cases import hardware, options
 
 from deployer.config.hyper_parameters import without_factor_lists
-from deployer.config.load import load_config
 from deployer.config.schema import DeployConfig
 from deployer.plan.changes import Question
 from deployer.plan.weight_bytes import weight_parts
@@ -33,7 +33,7 @@ def spec_of(config: DeployConfig) -> ModelSpec:
 
 @pytest.mark.parametrize("model", MODELS)
 def test_checkpoint_network_and_plan_are_of_the_same_tensors(model: str) -> None:
-    config = load_config([f"+model={model}"])
+    config = deployed(model)
     spec = spec_of(config)
     hub = hub_tensors(spec)
     wanted = parameters(spec)

@@ -3,9 +3,9 @@
 from math import prod
 
 import pytest
+from deployed import deployed
 
 from deployer.config.hyper_parameters import without_factor_lists
-from deployer.config.load import load_config
 from engines.families import read_spec
 from engines.weights.parameters import parameters
 
@@ -35,7 +35,7 @@ RELEASED = {
 
 @pytest.mark.parametrize("model", sorted(RELEASED))
 def test_the_network_has_the_released_number_of_weights(model: str) -> None:
-    config = load_config([f"+model={model}"]).model
+    config = deployed(model).model
     assert config.hyper_parameters is not None
     spec = read_spec(without_factor_lists(config.hyper_parameters), origin=model)
     assert spec.family == config.family

@@ -1,9 +1,9 @@
 """One model of every family is planned: each of its tensors belongs to a row of the table."""
 
 import pytest
+from deployed import deployed
 from plan_cases import hardware, options
 
-from deployer.config.load import load_config
 from deployer.plan.command import make_plan
 
 # With two towers, separators, several of each.
@@ -22,14 +22,14 @@ MODELS = (
 
 @pytest.mark.parametrize("model", MODELS)
 def test_a_model_is_planned(model: str) -> None:
-    plan = make_plan(load_config([f"+model={model}"]), options(), hardware("h200"))
+    plan = make_plan(deployed(model), options(), hardware("h200"))
     rows = {row.name: row.num_bytes for row in plan.figures.memory.rows}
     assert rows["vision tower"] > 2 * 300e6
 
 
 def test_a_second_tower_counts_as_vision() -> None:
     def tower_bytes(model: str) -> int:
-        plan = make_plan(load_config([f"+model={model}"]), options(), hardware("h200"))
+        plan = make_plan(deployed(model), options(), hardware("h200"))
         return {row.name: row.num_bytes for row in plan.figures.memory.rows}["vision tower"]
 
     convnext = 196_227_264

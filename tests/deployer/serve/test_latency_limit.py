@@ -114,7 +114,7 @@ def test_share_and_window_decide_when_places_are_cut() -> None:
 async def test_a_server_that_misses_its_target_refuses_what_it_let_in_before(
     live: Any, engine: FakeEngine
 ) -> None:
-    engine.script = lambda _: Script(text="abcd", pause_s=0.02)
+    engine.script = lambda _: Script(text="abcd", pause_s=0.003)
     server = await live(target_ttft_ms=1.0, max_requests=8)
     async with httpx.AsyncClient(base_url=server.url, timeout=10) as client:
         places = server.service.admission.places

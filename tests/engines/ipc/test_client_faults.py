@@ -152,8 +152,8 @@ async def test_a_long_step_is_no_stopped_engine(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_an_idle_engine_is_not_taken_for_a_stuck_one() -> None:
-    async with running(replace(OPTIONS, step_timeout_s=2.0)) as engine:
-        await asyncio.sleep(4.5)
+    async with running(replace(OPTIONS, step_timeout_s=1.0)) as engine:  # lost after 2 s of silence
+        await asyncio.sleep(3.0)
         assert (engine.state, engine.num_restarts) == ("ready", 0)
 
 
