@@ -6,12 +6,12 @@
    layer(x)[m, o] = sum over i of x[m, i] * (code[o, i] - zero[g, o]) * scale[g, o] + bias[o], g = i / 128
 
    in       code maps: the tiles of engines/quant/int4_tiles.py as [X, 4 Y, 128 bytes]; boxes of 4 x 32 x 128 bytes, of gate_up 8 x 8 x 128
-            x maps as [inputs / 64, rows, 128 bytes]: attended of num_rows, in boxes of 8 lines where that is ROWS, else of one; x1 and x2
-            [64, HIDDEN], gated [64, FFN], in boxes of ROWS and 2, 8, 8 lines
+            x maps as [inputs / 64, rows, 128 bytes]: attended of num_rows, in boxes of 8 lines where that is ROWS, else of one; x1, gated and x2
+            of 64 rows, of up to 32 beside their sums (`summed_rows.cuh`), in boxes of ROWS and 3, 9, 9 lines (without sums 2, 8, 8)
             scales fp16, zeros uint8 [inputs / 128, outputs]; residual [num_rows, HIDDEN], norms [HIDDEN], biases or null: bf16
    out      h [num_rows, HIDDEN], qkv [num_rows, QKV] bf16
    scratch  x1, x2, gated, whose rows past the last are numbers of no meaning; `Scratch`, whose counts are zero at first and left so
-   -D       HIDDEN, ATTENDED, FFN, QKV; ROWS = 8 | 16 | 32 | 64, num_rows at most; STAGES of codes, X_STAGES a power of two; RESIDENT
+   -D       HIDDEN, ATTENDED, FFN, QKV; ROWS = 8 | 16 | 32 | 64, num_rows at most; STAGES of codes, X_PLACES a power of two; RESIDENT
    launch   grid RESIDENT in clusters of two, all resident, one block an SM; block 640, shared sizeof(Layout) + 1024
    moves    codes, scales and zero points once; x comes from L2, once a block and layer
    numbers  products summed in fp32; a row's scale of the norm multiplies the product (`folded_norm.cuh`)
@@ -20,45 +20,24 @@
    brings rows of x as soon as all blocks have written them, as few large boxes: each takes 0.2 us. Four warpgroups multiply as in
    `linear_int4_hopper.cu`; pairs of blocks share the inputs of o and down. What blocks wait for each other for: `grid_words.cuh`.
 */
-#if !defined(HIDDEN) || !defined(ATTENDED) || !defined(FFN) || !defined(QKV) || !defined(ROWS) || !defined(STAGES) || !defined(X_STAGES) || \
+#if !defined(HIDDEN) || !defined(ATTENDED) || !defined(FFN) || !defined(QKV) || !defined(ROWS) || !defined(STAGES) || !defined(X_PLACES) || \
     !defined(RESIDENT)
-#error "linear_chain_int4_hopper.cu needs -DHIDDEN -DATTENDED -DFFN -DQKV -DROWS -DSTAGES -DX_STAGES -DRESIDENT"
+#error "linear_chain_int4_hopper.cu needs -DHIDDEN -DATTENDED -DFFN -DQKV -DROWS -DSTAGES -DX_PLACES -DRESIDENT"
 #endif
 
 #include "device/chain_rounds.cuh"
 
-constexpr int kTogether = ROWS < 64 ? 2 : 1;  // slabs a turn of the loop: half of the counting, where there are registers
-
-// Where x of a layer comes through the ring: by slabs, which all warpgroups read, or by rounds, of which each has a slab.
-struct XPlaces {
-    Operand first;           // of the warpgroup
-    int step, barrier, num;  // from one place to the next, in units of an operand; the first one's barrier; places
-    int at, parity;          // that comes next
-
-    DEVICE XPlaces(Layout& shared, int layer, int turn, int visits) {
-        const bool by_slabs = layer == kGateUp;
-        num = by_slabs ? X_STAGES : kXRounds;
-        step = (by_slabs ? 1 : 4) * (kXBytes / 16);
-        barrier = by_slabs ? 0 : X_STAGES;
-        first = rows_operand(shared.x[0]) + (by_slabs ? 0 : turn * (kXBytes / 16));
-        at = visits & num - 1, parity = (visits & num) != 0;
-    }
-    DEVICE void next() {
-        if (++at < num) return;
-        at = 0;
-        parity ^= 1;
-    }
-};
+constexpr int kTogether = ROWS < 64 ? 4 : 1;  // slabs of gate_up a turn of the loop: less counting, where there are registers
 
 // What one warpgroup multiplies: a quarter of each round, half a slab at a time, so that codes are unpacked for one half while the other
-// is multiplied.
+// is multiplied. SUMMED: x lies beside its sums.
 struct Multiplier {
     Layout& shared;
-    const int turn, output;     // output, hidden or it would be computed anew each round: of four warpgroups' 64, the lane's first
-    int piece = 0;              // the lane's first 16 bytes of codes in a stage
-    int stage = 0, parity = 0;  // of the codes that come next
-    int rounds_before = 0;      // of layers whose x comes by rounds
-    unsigned words[8], a[2][4][4], offset[2], scales = 0;  // offsets and scales of two outputs
+    const int turn, output;  // output, hidden or it would be computed anew each round: of four warpgroups' 64, the lane's first
+    int piece = 0;           // the lane's first 16 bytes of codes in a stage
+    unsigned stages = 0;     // of codes, that were read
+    unsigned rounds = 0;     // of x, that were read
+    unsigned words[8], a[2][4][4], zeros[4], scales = 0;  // zero points and scales of two outputs
 
     DEVICE Multiplier(Layout& shared, int turn)
         : shared(shared), turn(turn), output(hidden(turn * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4)) {}
@@ -71,79 +50,130 @@ struct Multiplier {
     }
 
     // Wait for the codes of a slab.
+    template <bool SUMMED>
     DEVICE void load() {
+        const unsigned stage = stages % STAGES;
         const Stage& from = shared.ring[stage];
-        barrier_wait(shared.codes_full[stage], parity);
+        barrier_wait(shared.codes_full[stage], stages / STAGES & 1);
         const uint4 first = load16(from.codes + piece), second = load16(from.codes + 512 + (piece ^ 64));  // line 4 + line
         words[0] = first.x, words[1] = first.y, words[2] = first.z, words[3] = first.w;
         words[4] = second.x, words[5] = second.y, words[6] = second.z, words[7] = second.w;
 #pragma unroll
-        for (int r = 0; r < 2; r++) offset[r] = zero_offset<bf16>(from.zeros[0][output + 8 * r]);
+        for (int r = 0; r < 2; r++) {
+            const unsigned zero = from.zeros[0][output + 8 * r];
+            zeros[r] = SUMMED ? zero * (r == 0 ? 0x10001u : 0x100010u) : zero_offset<bf16>(zero);
+            zeros[2 + r] = zeros[r];
+        }
         scales = from.scales[0][output] | unsigned(from.scales[0][output + 8]) << 16;
         settle(words);  // not before what was started ahead
         __syncwarp();
         if (threadIdx.x % 32 == 0) barrier_arrive(shared.codes_empty[stage]);
-        if (++stage == STAGES) stage = 0, parity ^= 1;
+        stages++;
     }
 
+    template <bool SUMMED>
     DEVICE void unpack(int half) {
 #pragma unroll
         for (int k = 0; k < 4; k++)
 #pragma unroll
             for (int r = 0; r < 4; r += 2) {
                 const unsigned word = words[half * 4 + k] >> 4 * r;
-                a[half][k][r] = low_codes<bf16>(word, offset[0]), a[half][k][r + 1] = high_codes<bf16>(word, offset[1]);
+                a[half][k][r] = SUMMED ? word & 0x000f000fu : low_codes<bf16>(word, zeros[0]);
+                a[half][k][r + 1] = SUMMED ? word & 0x00f000f0u : high_codes<bf16>(word, zeros[1]);
             }
     }
 
-    DEVICE void start(float (&part)[ROWS / 2], Operand x, int half) {
+    template <bool SUMMED>
+    DEVICE void start(float (&part)[ROWS / 2], Operand place, int slab, int half) {
         products_open();
+        const bool sums = SUMMED && half == 0;
+        if (sums) multiply_from_registers<bf16, ROWS>(part, zeros, place + slab * 2, false);
 #pragma unroll
-        for (int k = 0; k < 4; k++) multiply_from_registers<bf16, ROWS>(part, a[half][k], x + half * ROWS * 8 + k * 2, half + k > 0);
+        for (int k = 0; k < 4; k++)
+            multiply_from_registers<bf16, ROWS>(part, a[half][k], place + (kFirstLine + slab * 2 + half) * (kLine / 16) + k * 2, sums || half + k > 0);
         products_commit();
     }
 
     // Multiply a slab whose first half is unpacked; unpack the first half of the next meanwhile, where there is one.
-    DEVICE void multiply(float (&sum)[ROWS / 2], XPlaces& places, bool has_next) {
+    template <bool SUMMED>
+    DEVICE void multiply(float (&sum)[ROWS / 2], Operand place, int slab, bool has_next) {
         const unsigned own_scales = scales;
         float part[ROWS / 2];
-        const int barrier = places.barrier + places.at;
-        barrier_wait(shared.x_full[barrier], places.parity);
-        const Operand x = places.first + places.at * places.step;
-        places.next();
-        start(part, x, 0);
+        start<SUMMED>(part, place, slab, 0);
         settle(words);  // not before the products have started
-        unpack(1);
-        start(part, x, 1);
+        unpack<SUMMED>(1);
+        start<SUMMED>(part, place, slab, 1);
         products_wait<1>();
         if (has_next) {
-            load();
-            unpack(0);
+            load<SUMMED>();
+            unpack<SUMMED>(0);
         }
         const float high = low_half<fp16>(own_scales), low = high_half<fp16>(own_scales);
         products_wait<0>();
         settle(part);
 #pragma unroll
         for (int j = 0; j < ROWS / 2; j++) sum[j] += part[j] * (j / 2 % 2 ? low : high);
-        __syncwarp();
-        if (threadIdx.x % 32 == 0) barrier_arrive(shared.x_empty[barrier]);
     }
 
-    DEVICE void multiply_layer(float (&sum)[ROWS / 2], int layer, int rounds) {
-        XPlaces places(shared, layer, turn, layer == kGateUp ? 0 : rounds_before);
-        if (layer != kGateUp) rounds_before += rounds;
+    DEVICE void release(Barrier& empty) {
+        __syncwarp();
+        if (threadIdx.x % 32 == 0) barrier_arrive(empty);
+    }
+
+    template <bool SUMMED>
+    DEVICE void multiply_round(float (&sum)[ROWS / 2], bool has_next) {
+        const unsigned at = rounds % X_PLACES;
+        barrier_wait(shared.round_full[at], rounds / X_PLACES & 1);
+        multiply<SUMMED>(sum, rows_operand(shared.x[at]), turn, has_next);
+        release(shared.round_empty[at]);
+        rounds++;
+    }
+
+    template <bool SUMMED>
+    DEVICE void multiply_rounds(float (&sum)[ROWS / 2], int layer, int num) {
+        start_layer<SUMMED>(sum, layer);
+#pragma unroll 1
+        for (int left = num; left > 0; left -= kTogether > 1 ? 2 : 1) {
+            multiply_round<SUMMED>(sum, left > 1);
+            if (kTogether > 1 && left > 1) multiply_round<SUMMED>(sum, left > 2);
+        }
+        end_layer<SUMMED>(sum);
+    }
+
+    DEVICE void multiply_slabs(float (&sum)[ROWS / 2], int num) {
+        start_layer<kSums>(sum, kGateUp);
+#pragma unroll 1
+        for (unsigned place = 0; place < num / 4; place++) {
+            const unsigned at = place % X_PLACES;
+#pragma unroll kTogether
+            for (int slab = 0; slab < 4; slab++) {
+                if (slab < kPlaceLines / kLinesTogether) barrier_wait(shared.slabs_full[at][slab], place / X_PLACES & 1);
+                multiply<kSums>(sum, rows_operand(shared.x[at]), slab, slab < 3 || place + 1 < num / 4);
+            }
+            release(shared.slabs_empty[at]);
+        }
+        end_layer<kSums>(sum);
+    }
+
+    template <bool SUMMED>
+    DEVICE void start_layer(float (&sum)[ROWS / 2], int layer) {
         begin(layer);
 #pragma unroll
         for (int j = 0; j < ROWS / 2; j++) sum[j] = 0.f;
-        load();
-        unpack(0);
-#pragma unroll 1
-        for (int left = rounds; left > 0; left -= kTogether) {
-            multiply(sum, places, left > 1);
-            if (kTogether > 1 && left > 1) multiply(sum, places, left > 2);
-        }
+        load<SUMMED>();
+        unpack<SUMMED>(0);
+    }
+
+    template <bool SUMMED>
+    DEVICE void end_layer(float (&sum)[ROWS / 2]) {
 #pragma unroll
-        for (int j = 0; j < ROWS / 2; j++) sum[j] *= 1 / kCodeUnit<bf16>;
+        for (int j = 0; j < ROWS / 2; j++) sum[j] *= SUMMED ? kRaisedUnit[j / 2 % 2] : 1 / kCodeUnit<bf16>;
+    }
+
+    DEVICE void multiply_layer(float (&sum)[ROWS / 2], int layer, int num) {
+        if (layer == kO) multiply_rounds<false>(sum, layer, num);
+        else if (layer == kGateUp) multiply_slabs(sum, num);
+        else multiply_rounds<kSums>(sum, layer, num);
     }
 };
 
@@ -177,6 +207,12 @@ DEVICE uint2 scaled_biased(const float (&total)[4], float scale, const bf16* bia
     return make_uint2(pack2<bf16>(y[0], y[1]), pack2<bf16>(y[2], y[3]));
 }
 
+// Four numbers of a row for the next layer, the first one input `at`; eight neighbouring lanes have 32.
+DEVICE void hand_on(bf16* x, int inputs, int row, int at, uint2 numbers, bool writes) {
+    if constexpr (kSums) store_summed(x + row * summed_width(inputs), at, numbers, writes);
+    else if (writes) *reinterpret_cast<uint2*>(x + (long long)row * inputs + at) = numbers;
+}
+
 struct Finisher {
     Layout& shared;
     const int num_rows;
@@ -199,12 +235,12 @@ struct Finisher {
         if (counts) add_four(total, &shared.received[row][c]);
         const uint2 sum = add_pairs(scaled_biased(total, 1.f, bias ? bias + output : nullptr), before);
         const float part = sum_neighbours<8>(squares_of(sum));
-        if (row >= num_rows) return;
         float weight[4];
 #pragma unroll
         for (int j = 0; j < 4; j++) weight[j] = to_float(shared.weights[layer == kO ? 0 : 1][c + j]);
+        hand_on(x, HIDDEN, row, output, weighted(sum, weight), row < num_rows);
+        if (row >= num_rows) return;
         *reinterpret_cast<uint2*>(h + at) = sum;
-        *reinterpret_cast<uint2*>(x + at) = weighted(sum, weight);
         if (c == 0) squares[row][output / kOwn] = part;
     }
 
@@ -219,8 +255,8 @@ struct Finisher {
             const float scale = shared.row_scales[row];
             const uint2 closed = scaled_biased(gate, scale, bias ? bias + output : nullptr);
             const uint2 wide = scaled_biased(up, scale, bias ? bias + FFN + output : nullptr);
-            *reinterpret_cast<uint2*>(gated + (long long)row * FFN + output) =
-                make_uint2(gated2<bf16>(closed.x, wide.x), gated2<bf16>(closed.y, wide.y));
+            const uint2 x = make_uint2(gated2<bf16>(closed.x, wide.x), gated2<bf16>(closed.y, wide.y));
+            hand_on(gated, FFN, row, output, x, true);
         }
     }
 
@@ -275,7 +311,6 @@ extern "C" __global__ CLUSTER_OF(2) __launch_bounds__(kThreads, 1) void linear_c
     const bf16* norm, bf16* x1, bf16* gated, bf16* x2, bf16* h, bf16* qkv, Scratch* scratch, int num_rows, float eps) {
     DYNAMIC_SHARED(memory);
     Layout& shared = *reinterpret_cast<Layout*>(memory + (1024 - shared_address(memory) % 1024) % 1024);
-    const int warp = threadIdx.x / 32;
     dependents_may_start();
     if (threadIdx.x == kConsumers + 32) {
         prefetch_map(o_codes), prefetch_map(attended_map), prefetch_map(gate_up_codes), prefetch_map(x1_map);
@@ -283,7 +318,10 @@ extern "C" __global__ CLUSTER_OF(2) __launch_bounds__(kThreads, 1) void linear_c
     }
     if (threadIdx.x == kConsumers) {
         for (int i = 0; i < STAGES; i++) barrier_init(shared.codes_full[i], 33), barrier_init(shared.codes_empty[i], 16);
-        for (int i = 0; i < X_STAGES + kXRounds; i++) barrier_init(shared.x_full[i], 1), barrier_init(shared.x_empty[i], 16);
+        for (int i = 0; i < X_PLACES; i++) {
+            barrier_init(shared.slabs_empty[i], 16), barrier_init(shared.round_full[i], 1), barrier_init(shared.round_empty[i], 16);
+            for (Barrier& full : shared.slabs_full[i]) barrier_init(full, 1);
+        }
         barrier_init(shared.received_full, 1), barrier_init(shared.weighed, 1), barrier_init(shared.met, 1),
             barrier_init(shared.scaled, 2);
         barriers_are_set();
@@ -317,6 +355,7 @@ extern "C" __global__ CLUSTER_OF(2) __launch_bounds__(kThreads, 1) void linear_c
         }
     } else {
         keep_registers<kCopyRegisters>();
+        const int warp = threadIdx.x / 32;
         if (warp == 16) {
             CodeCopier copier{shared};
             copier.stream(kO, {&o_codes, o_scales, o_zeros});
@@ -326,18 +365,18 @@ extern "C" __global__ CLUSTER_OF(2) __launch_bounds__(kThreads, 1) void linear_c
         } else if (threadIdx.x == kConsumers + 32) {
             XCopier copier{shared, num_rows};
             wait_for_predecessor();
-            copier.stream_rounds(kO, attended_map, num_rows == ROWS ? 8 : 1, num_rows);  // a box that leaves a tensor is slow
+            copier.stream_attended(attended_map, num_rows == ROWS ? 8 : 1);  // a box that leaves a tensor is slow
             await_count(scratch->counts[kO], items_of(kO) * 2);
             order_for_copies();
             barrier_arrive(shared.met);
             copier.stream_slabs(x1_map);
             await_count(scratch->counts[kGateUp], items_of(kGateUp));
             order_for_copies();
-            copier.stream_rounds(kDown, gated_map, 8, ROWS);
+            copier.stream_rounds(kDown, gated_map);
             await_count(scratch->counts[kDown], items_of(kDown) * 2);
             order_for_copies();
             barrier_arrive(shared.met);
-            copier.stream_rounds(kQkv, x2_map, 8, ROWS);
+            copier.stream_rounds(kQkv, x2_map);
         } else if (warp >= 18) {
             if (warp == 18) fetch_weights(shared, ffn_norm, norm);
 #pragma unroll 1

@@ -8,11 +8,16 @@
 #include "device/grid_words.cuh"
 #include "device/narrow_products.cuh"
 #include "device/silu.cuh"
+#include "device/summed_rows.cuh"
 #include "device/tile_copies.cuh"
 
 constexpr int kConsumers = 512, kThreads = kConsumers + 128;
-constexpr int kXBytes = 256 * ROWS;    // a slab of x
-constexpr int kXRounds = X_STAGES / 4;  // that the ring of x holds, of four slabs
+// Rows that this kernel hands on lie beside their sums, so that unpacking takes five instructions for eight codes in place of nine. Of 64 rows
+// the further products take as long.
+constexpr bool kSums = ROWS < 64;
+constexpr int kLine = 128 * ROWS;                               // bytes: 64 columns of x
+constexpr int kFirstLine = kSums, kPlaceLines = kFirstLine + 8;  // of four slabs: their sums, then two lines each
+constexpr int kLinesTogether = kSums ? 3 : 2;                   // that gate_up waits for: with the third three there is the fourth slab, too
 constexpr int kQuarter = 4096;         // bytes of codes: a slab of a group
 constexpr int kPitch = 64 + 4;         // floats from one row of sums to the next
 constexpr int kOwn = 32;               // outputs of a group that each block of a pair writes
@@ -20,7 +25,7 @@ constexpr int kParts = HIDDEN / kOwn;  // in which the squares of a row are left
 constexpr int kCopyRegisters = 32, kRegisters = 112;
 static_assert(HIDDEN % 512 == 0 && ATTENDED % 1024 == 0 && FFN % 1024 == 0 && QKV % 64 == 0, "whole rounds");
 static_assert(HIDDEN / 32 <= RESIDENT && FFN / 128 <= RESIDENT && QKV / 64 <= RESIDENT && RESIDENT % 2 == 0, "one item a block and layer");
-static_assert((X_STAGES & (X_STAGES - 1)) == 0 && X_STAGES >= 8 && STAGES >= 2 && kParts % 4 == 0 && kParts <= 128, "see the header");
+static_assert((X_PLACES & (X_PLACES - 1)) == 0 && X_PLACES >= 2 && (STAGES & (STAGES - 1)) == 0 && kParts % 4 == 0 && kParts <= 128, "see the header");
 
 struct alignas(1024) Stage {  // of codes: a quarter a warpgroup
     unsigned char codes[4 * kQuarter];
@@ -31,14 +36,16 @@ struct alignas(1024) Stage {  // of codes: a quarter a warpgroup
 struct Layout {  // of the dynamic shared memory, from a multiple of 1,024 on
     Stage ring[STAGES];
     union {  // nobody multiplies while sums are added up
-        unsigned char x[X_STAGES][kXBytes];
+        unsigned char x[X_PLACES][kPlaceLines * kLine];  // four slabs each
         float sums[4][ROWS][kPitch];
     };
     float received[ROWS][kOwn];  // of the peer's sums
     float row_scales[ROWS];
     bf16 weights[2][kOwn];       // of the norms behind o and down
-    Barrier codes_full[STAGES], codes_empty[STAGES], x_full[X_STAGES + kXRounds], x_empty[X_STAGES + kXRounds],
-        received_full, weighed, met, scaled;
+    Barrier codes_full[STAGES], codes_empty[STAGES];
+    Barrier slabs_full[X_PLACES][kPlaceLines / kLinesTogether], slabs_empty[X_PLACES];  // of gate_up
+    Barrier round_full[X_PLACES], round_empty[X_PLACES];                                // of the others
+    Barrier received_full, weighed, met, scaled;
 };
 
 struct Scratch {  // of a launch: rows of x that layers hand to each other are tensors of their own
@@ -118,35 +125,56 @@ struct CodeCopier {
     }
 };
 
-// One lane: the rows of x, once they are written. Those of gate_up come by slabs, which all warpgroups read; the others by rounds.
+// One lane: the rows of x, once they are written. All warpgroups read all slabs of gate_up, so the first lines of a place are used while the
+// others come; of the other layers a warpgroup reads a slab of each place.
 struct XCopier {
     Layout& shared;
     const int num_rows;
-    int slabs = 0, rounds = 0;  // asked for
+    int rounds = 0;  // asked for
 
     DEVICE void stream_slabs(const TensorMap& map) {
         const Share share(kGateUp);
 #pragma unroll 1
-        for (int slab = share.first; slab < share.first + share.rounds; slab++, slabs++) {
-            const int at = slabs % X_STAGES;
-            if (slabs >= X_STAGES) barrier_wait(shared.x_empty[at], slabs / X_STAGES & 1 ^ 1);
-            barrier_expect(shared.x_full[at], kXBytes);
-            copy_box(shared.x[at], map, 0, 0, slab * 2, 0, shared.x_full[at]);
+        for (int place = 0; place < share.rounds / 4; place++) {
+            const int at = place % X_PLACES;
+            if (place >= X_PLACES) barrier_wait(shared.slabs_empty[at], place / X_PLACES & 1 ^ 1);
+#pragma unroll 1
+            for (int part = 0; part < kPlaceLines / kLinesTogether; part++) {
+                const int line = part * kLinesTogether;
+                barrier_expect(shared.slabs_full[at][part], kLinesTogether * kLine);
+                copy_box(shared.x[at] + line * kLine, map, 0, 0, place * kPlaceLines + line, 0, shared.slabs_full[at][part]);
+            }
         }
     }
 
-    // `lines` of 128 bytes of each row a copy.
-    DEVICE void stream_rounds(int layer, const TensorMap& map, int lines, int rows) {
+    // Rows that this kernel wrote.
+    DEVICE void stream_rounds(int layer, const TensorMap& map) {
         const Share share(layer);
 #pragma unroll 1
-        for (int round = 0; round < share.rounds; round++, rounds++) {
-            const int at = rounds % kXRounds;
-            Barrier& full = shared.x_full[X_STAGES + at];
-            if (rounds >= kXRounds) barrier_wait(shared.x_empty[X_STAGES + at], rounds / kXRounds & 1 ^ 1);
-            barrier_expect(full, 8 * 128 * rows);
+        for (int round = 0; round < share.rounds; round++) {
+            const int at = free_place();
+            barrier_expect(shared.round_full[at], kPlaceLines * kLine);
+            copy_box(shared.x[at], map, 0, 0, (share.first / 4 + round) * kPlaceLines, 0, shared.round_full[at]);
+        }
+    }
+
+    // Rows without sums, `lines` of 128 bytes of each row a copy.
+    DEVICE void stream_attended(const TensorMap& map, int lines) {
+        const Share share(kO);
+#pragma unroll 1
+        for (int round = 0; round < share.rounds; round++) {
+            const int at = free_place();
+            barrier_expect(shared.round_full[at], 8 * 128 * num_rows);
 #pragma unroll 1
             for (int line = 0; line < 8; line += lines)
-                copy_box(shared.x[4 * at] + line * ROWS * 128, map, 0, 0, (share.first + 4 * round) * 2 + line, 0, full);
+                copy_box(shared.x[at] + (kFirstLine + line) * kLine, map, 0, 0, (share.first + 4 * round) * 2 + line, 0, shared.round_full[at]);
         }
+    }
+
+    DEVICE int free_place() {
+        const int at = rounds % X_PLACES;
+        if (rounds >= X_PLACES) barrier_wait(shared.round_empty[at], rounds / X_PLACES & 1 ^ 1);
+        rounds++;
+        return at;
     }
 };

@@ -75,12 +75,24 @@ def wanted(
     return linear(norm(h, between.norm_H), between.qkv), h
 
 
-def check(gpu, kernel: Callable[..., Any], num_rows: int, between: BetweenAttentions, times: int = 1) -> None:
-    """Hold a kernel of all four layers, `kernel(gpu, attended, residual, between)`, to `wanted`."""
+def check(
+    gpu,
+    kernel: Callable[..., Any],
+    num_rows: int,
+    between: BetweenAttentions,
+    *,
+    times: int = 1,
+    mean: float = 0.0,
+    scale: float = 1.0,
+) -> None:
+    """Hold a kernel of all four layers, `kernel(gpu, attended, residual, between)`, to `wanted`.
+
+    `mean` and `scale` are of the residual.
+    """
     hidden, attended_width = between.o.scales_GO.shape[1], between.o.scales_GO.shape[0] * between.o.group_size
     for _ in range(times):
         attended = torch.randn(num_rows, attended_width, device=gpu.device).to(BF16)
-        residual = torch.randn(num_rows, hidden, device=gpu.device).to(BF16)
+        residual = (scale * (torch.randn(num_rows, hidden, device=gpu.device) + mean)).to(BF16)
         qkv, h = kernel(gpu, attended, residual, between)
         wanted_qkv, wanted_h = wanted(attended, residual, between)
         assert relative_error(h, wanted_h) < TOLERANCE

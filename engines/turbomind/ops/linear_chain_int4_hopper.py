@@ -24,9 +24,9 @@ from engines.turbomind.ops.chain_layers import (
 from engines.turbomind.tensor_map import TensorView
 
 FEWEST_ROWS = linear_chain_int4.MOST_ROWS + 1
-_X_STAGES = {8: 32, 16: 16, 32: 16, 64: 8}  # by the rows that a kernel is made for: slabs of 128 inputs
-MOST_ROWS = max(_X_STAGES)
-GROUP_SIZE = 128  # a scale for each slab
+_X_PLACES = {8: 8, 16: 4, 32: 4, 64: 2}  # by the rows that a kernel is made for: of four slabs each
+MOST_ROWS = max(_X_PLACES)
+GROUP_SIZE = 128  # a scale for each slab of inputs
 _STAGES = 4  # of codes; more delay what must come first, kernels/LOG.md
 _STAGE_BYTES = 17 * 1024  # codes of a round with scales and zero points
 _GROUP_OUTPUTS = 64
@@ -37,6 +37,7 @@ _THREADS = 640
 # The part of the multiprocessors that o, gate_up and down have at least: 112 of 132 in what was measured.
 _LEAST_BUSY = 0.8
 _LINE = 64  # elements of 16 bits in a row of a box
+_SUMMED_ROWS = 32  # that a kernel is made for at most, whose rows lie beside their sums
 _COUNT_BYTES = 3 * 128 + 4
 _BARRIER_BYTES = 8
 _ALIGNMENT = 1024  # of the layout in shared memory, at its end, too
@@ -47,7 +48,11 @@ class ChainRowsShape(ChainShape):
     """Sizes that the kernel is compiled with."""
 
     rows: int
-    x_stages: int
+    x_places: int
+    place_lines: (
+        int  # of 128 bytes that a row has for 512 inputs: one of sums, if any, and eight of the inputs
+    )
+    lines_together: int  # those of them that one copy for gate_up brings
 
     def constants(self) -> Constants:
         """Return what the kernel is compiled with."""
@@ -55,7 +60,7 @@ class ChainRowsShape(ChainShape):
             *self.layer_constants(),
             ("ROWS", self.rows),
             ("STAGES", self.stages),
-            ("X_STAGES", self.x_stages),
+            ("X_PLACES", self.x_places),
             ("RESIDENT", self.num_blocks),
         )
 
@@ -81,11 +86,12 @@ def make_shape(
         return None
     blocks = max(hidden // _PAIR_OUTPUTS, ffn // _GATED_OUTPUTS, qkv // _GROUP_OUTPUTS)
     blocks += blocks % 2
-    made_for = next(most for most in _X_STAGES if num_rows <= most)
-    x_stages = _X_STAGES[made_for]
-    rings = _STAGES * _STAGE_BYTES + max(x_stages * 4 * _LINE * made_for, 4 * _PITCH * made_for)
+    made_for = next(most for most in _X_PLACES if num_rows <= most)
+    x_places = _X_PLACES[made_for]
+    place_lines, lines_together = (9, 3) if made_for <= _SUMMED_ROWS else (8, 2)
+    rings = _STAGES * _STAGE_BYTES + max(x_places * place_lines * 2 * _LINE * made_for, 4 * _PITCH * made_for)
     peers = made_for * 4 * (_PAIR_OUTPUTS + 1) + 2 * 2 * _PAIR_OUTPUTS
-    barriers = 2 * _STAGES + 2 * (x_stages + x_stages // 4) + 4
+    barriers = 2 * _STAGES + x_places * (place_lines // lines_together + 3) + 4
     layout = -(-(rings + peers + barriers * _BARRIER_BYTES) // _ALIGNMENT) * _ALIGNMENT
     used = layout + _ALIGNMENT
     if blocks > num_sms or used > shared_bytes:
@@ -97,7 +103,9 @@ def make_shape(
         qkv=qkv,
         rows=made_for,
         stages=_STAGES,
-        x_stages=x_stages,
+        x_places=x_places,
+        place_lines=place_lines,
+        lines_together=lines_together,
         num_blocks=blocks,
         shared_bytes=used,
     )
@@ -150,14 +158,14 @@ def linear_chain_int4_hopper(
     h_TH = torch.empty_like(residual)
     qkv_TX = torch.empty(num_rows, shape.qkv, dtype=attended.dtype, device=attended.device)
     layers = chain_layers(between)
-    x1, x2 = (_handed(gpu, f"x{i}", shape.hidden) for i in (1, 2))
-    gated = _handed(gpu, "gated", shape.ffn)
+    x1, x2 = (_handed(gpu, f"x{i}", shape, shape.hidden) for i in (1, 2))
+    gated = _handed(gpu, "gated", shape, shape.ffn)
     whole = num_rows == shape.rows  # else a box of all rows would leave the tensor, which is slow
     rows_of_x = (
         _slabs(attended, num_rows, lines=8 if whole else 1),
-        _slabs(x1, shape.rows, lines=2),
-        _slabs(gated, shape.rows, lines=8),
-        _slabs(x2, shape.rows, lines=8),
+        _slabs(x1, shape.rows, lines=shape.lines_together),
+        _slabs(gated, shape.rows, lines=shape.place_lines),
+        _slabs(x2, shape.rows, lines=shape.place_lines),
     )
     kernel(
         gpu.stream(),
@@ -180,8 +188,9 @@ def linear_chain_int4_hopper(
     return qkv_TX, h_TH
 
 
-def _handed(gpu: Gpu, name: str, width: int) -> Tensor:
-    """Return rows that one layer of a launch writes and the next reads, as many as any launch has."""
+def _handed(gpu: Gpu, name: str, shape: ChainRowsShape, inputs: int) -> Tensor:
+    """Return rows that one layer of a launch writes and the next reads, as they lie there."""
+    width = inputs // (8 * _LINE) * shape.place_lines * _LINE
     block = gpu.scratch(f"linear_chain_int4_hopper, {name}, {width}", MOST_ROWS * width * 2)
     return block.view(torch.bfloat16).view(MOST_ROWS, width)
 
@@ -213,12 +222,12 @@ def _codes(layer: Int4, *, gates: bool) -> TensorView:
 
 
 def _slabs(x_TI: Tensor, box_rows: int, *, lines: int) -> TensorView:
-    """Return rows as lines of 128 bytes, two a slab, line by line."""
-    num_rows, inputs = x_TI.shape
+    """Return rows as lines of 128 bytes, line by line."""
+    num_rows, width = x_TI.shape
     return TensorView(
         address=x_TI.data_ptr(),
         dtype=torch.bfloat16,
-        sizes=(_LINE, num_rows, inputs // _LINE, 1),
-        strides_bytes=(2 * inputs, 2 * _LINE, 2 * inputs * num_rows),
+        sizes=(_LINE, num_rows, width // _LINE, 1),
+        strides_bytes=(2 * width, 2 * _LINE, 2 * width * num_rows),
         box=(_LINE, box_rows, lines, 1),
     )

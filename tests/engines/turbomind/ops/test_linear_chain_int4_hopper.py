@@ -36,6 +36,18 @@ def test_layers_in_one_kernel_equal_the_layers_apart(gpu, blocks, case) -> None:
     )  # a launch leaves what the next one finds
 
 
+@pytest.mark.parametrize(("mean", "scale"), [(30, 1), (1, 2.0**50), (1, 2.0**-40)])
+def test_rows_that_are_all_large_small_or_far_from_zero(gpu, blocks, mean, scale) -> None:
+    """What zero points take off are products with sums of rows, which are stored 2^64 as large."""
+    between = random_between(gpu, 512, 1024, 1024, 128, 128)
+    between = dataclasses.replace(
+        between,
+        gate_up=dataclasses.replace(between.gate_up, zeros_GO=torch.full_like(between.gate_up.zeros_GO, 16)),
+        eps=0.0,
+    )
+    check(gpu, linear_chain_int4_hopper, 5, between, mean=mean, scale=scale)
+
+
 @pytest.mark.gpu
 @pytest.mark.parametrize("sizes", MODELS, ids=str)
 def test_layers_in_one_kernel_equal_the_layers_apart_at_model_sizes(cuda_gpu, sizes) -> None:
