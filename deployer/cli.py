@@ -4,7 +4,8 @@
 
 Data goes to stdout, messages to stderr. Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config,
 4 a plan that does not fit, 5 not what was locked, 6 something this machine lacks, 130 interrupted;
-`recipe drift` answers 1 where a server drifted. What a verb needs is imported when it runs.
+`doctor` answers 1 where something is missing, `recipe drift` where a server drifted. What a verb needs is
+imported when it runs.
 """
 
 import os

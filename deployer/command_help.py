@@ -24,7 +24,8 @@ HELP_TAIL = """
 `model=x` and `+model=x` mean the same. A recipe is a word that ends in .yaml, or +recipe=<name>.
 NO_COLOR=1: no colour.
 Exit codes: 0 done, 1 a fault of ours, 2 usage, 3 invalid config, 4 plan does not fit, 5 not what was locked,
-6 something is missing, 130 interrupted.
+6 something is missing, 130 interrupted. `doctor` and `recipe drift` answer 1 where a machine lacks something
+or a server is another one.
 """
 
 

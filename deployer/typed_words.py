@@ -17,13 +17,16 @@ def as_setting(flag: str, value: str | None) -> str:
 
 
 def as_model(name: str) -> str | None:
-    """Return how a model is written that was typed as a bare word; None where the word names none."""
+    """Return how a model or a recipe is written that was typed as a bare word; None where it names none."""
+    from deployer.config.recipe_file import known_recipes
     from deployer.config.repositories import options_by_repository
     from deployer.config.tree import config_tree
 
     tree = config_tree(None, ())
     if tree.has_option("model", name):
         return f"it is a model; write +model={name}"
+    if name in known_recipes(()):
+        return f"it is a recipe; write +recipe={name}"
     if "/" not in name:
         return None
     option = options_by_repository(tree).get(name.lower())

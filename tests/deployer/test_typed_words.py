@@ -32,6 +32,7 @@ def test_a_flag_that_has_no_setting_is_told_how_settings_read(flag: str) -> None
 def test_a_model_is_known_by_its_name_its_repository_and_its_folder(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     assert as_model("pocket_vl") == "it is a model; write +model=pocket_vl"
+    assert as_model("internvl2_8b_h200") == "it is a recipe; write +recipe=internvl2_8b_h200"
     assert as_model("opengvlab/InternVL2-8B") == "it is the repository of a model; write +model=internvl2_8b"
     assert as_model(str(tmp_path)) == f"it is a checkpoint's folder; write +model=local model.path={tmp_path}"
     assert as_model("nobody/nothing") is None
