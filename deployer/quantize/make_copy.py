@@ -16,6 +16,7 @@ from deployer.quantize.options import QuantizeOptions
 from deployer.quantize.output_folder import (
     check_output,
     copy_companions,
+    only_one,
     quantized_config,
     staging_path,
     take_name,
@@ -54,7 +55,13 @@ def check_job(job: CopyJob) -> None:
 
 
 def make_copy(job: CopyJob, prompts: Sequence["CalibrationPrompt"], choice: EngineChoice) -> Report:
-    """Make the copy. Raises UnavailableError for the disk."""
+    """Make the copy. Raises ConfigError and UnavailableError for its place and the disk."""
+    with only_one(job.out):
+        check_job(job)  # another process may have put a copy there since
+        return _made(job, prompts, choice)
+
+
+def _made(job: CopyJob, prompts: Sequence["CalibrationPrompt"], choice: EngineChoice) -> Report:
     from safetensors import SafetensorError
 
     from engines.quant.staging import Staging

@@ -1,14 +1,16 @@
-"""Where a quantized copy grows and how it takes its name: whole, or not at all."""
+"""Where a quantized copy grows and how it takes its name: whole, or not at all, and made by one process."""
 
+import fcntl
 import json
 import os
 import shutil
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from deployer.errors import ConfigError, UnavailableError
+from deployer.refused_write import writing
 
 UNFINISHED = ".unfinished"
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
@@ -17,6 +19,33 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".index.json")
 def staging_path(out: Path) -> Path:
     """Return the folder beside `out` in which it grows."""
     return out.with_name(out.name + UNFINISHED)
+
+
+@contextmanager
+def only_one(out: Path) -> Generator[None, None, None]:
+    """Hold the place of a copy against a second process, also against one that makes another format there.
+
+    The lock ends with its process, also with `kill -9`. Raises UnavailableError where another one has it.
+    """
+    lock = out.with_name(f"{out.name}{UNFINISHED}.lock")
+    with writing(lock):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        held = lock.open("w")
+    with held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            is_ours = os.fstat(held.fileno()).st_nlink > 0  # else who had it took it away since it was opened
+        except BlockingIOError:
+            is_ours = False
+        if not is_ours:
+            raise UnavailableError(
+                f"quantize.out={out}: another process makes a copy there; wait for it, end it, or name "
+                "another folder"
+            )
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)
 
 
 def check_output(out: Path, *, source: Path, overwrite: bool, needed_bytes: int) -> None:

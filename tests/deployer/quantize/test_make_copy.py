@@ -15,6 +15,7 @@ from quantizing import FEW
 from safetensors.torch import load_file
 
 from deployer.quantize import command, make_copy
+from deployer.quantize.output_folder import only_one
 from engines.families import read_spec
 from engines.pytorch.ops_torch import TorchOps
 from engines.quant import quantize_checkpoint
@@ -123,6 +124,33 @@ def test_a_folder_that_is_there_is_replaced_only_on_demand(quantize: Quantize, t
     assert quantize("quantization=fp8", "quantize.overwrite=true")[0] == 0
     assert not (tmp_path / "out" / "old.txt").exists()
     assert (tmp_path / "out" / "config.json").is_file()
+
+
+def test_a_second_process_leaves_the_work_of_the_first_alone(quantize: Quantize, tmp_path: Path) -> None:
+    """Both write the same names, whatever they make: each would take the other's files away."""
+    (tmp_path / "out.unfinished").mkdir()
+    grown = tmp_path / "out.unfinished" / "model-layer-00000.safetensors"
+    grown.write_text("of the first")
+    with only_one(tmp_path / "out"):
+        code, _, err = quantize("quantization=fp8")
+    assert (code, grown.read_text()) == (6, "of the first")
+    assert "another process makes a copy there; wait for it, end it, or name another folder" in err
+    assert quantize("quantization=fp8")[0] == 0
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("out")) == ["out"]
+
+
+def test_a_copy_that_another_process_has_made_meanwhile_stays(
+    quantize: Quantize, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_meanwhile(job: make_copy.CopyJob) -> None:
+        monkeypatch.undo()
+        job.out.mkdir()
+        (job.out / "config.json").write_text("another's")
+
+    monkeypatch.setattr(command, "check_job", made_meanwhile)
+    code, _, err = quantize("quantization=fp8")
+    assert code == 3 and "is there already" in err
+    assert (tmp_path / "out" / "config.json").read_text() == "another's"
 
 
 def test_a_disk_that_fills_up_leaves_nothing_that_loads(
