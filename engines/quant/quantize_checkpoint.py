@@ -26,7 +26,7 @@ from engines.quant.packing import packed_tensors
 from engines.quant.prompt_steps import CalibrationPrompt
 from engines.quant.remainder import kept_modules, weight_files, write_remainder
 from engines.quant.rounding import Codes
-from engines.quant.staging import Progress, Staging
+from engines.quant.staging import Progress, Staging, layer_shard
 from engines.quant.statistics import InputStatistics
 from engines.quant.tower import Features, run_tower
 
@@ -74,6 +74,7 @@ def quantize_checkpoint(
     rows = (plain, plain if tower.quantized is tower.plain else entering(tower.quantized)[1])
     progress = staging.progress()
     if progress.layers:
+        staging.refuse_holes(progress.layers)
         rows = _unpacked_rows(staging.rows(progress.layers), len(plain))
     work = _Layers(store=store, stream=stream, method=method, staging=staging, device=device, dtype=dtype)
     committed_s = time.monotonic()
@@ -150,7 +151,7 @@ class _Layers:
                 own = self.store.checkpoint.read(claim.source, axis=0, start=0, length=1).dtype
                 tensors[claim.source] = changed.cpu()[source_rows(claim)].to(own)
                 replaced.append(claim.source)
-        self.staging.save_shard(f"model-layer-{i:05d}", tensors)
+        self.staging.save_shard(layer_shard(i), tensors)
         return replaced
 
 
@@ -198,9 +199,7 @@ def _write_all(
         places |= dict.fromkeys(tensors, "model-tower.safetensors")
     places |= write_remainder(store, staging, written=replaced)
     for i in range(progress.layers):
-        places |= dict.fromkeys(
-            staging.shard_names(f"model-layer-{i:05d}"), f"model-layer-{i:05d}.safetensors"
-        )
+        places |= dict.fromkeys(staging.shard_names(layer_shard(i)), f"{layer_shard(i)}.safetensors")
     layers = {f"decoder.layers.{i}.{linear}.weight" for i in range(progress.layers) for linear in LINEARS}
     return places, layers | set(tower)
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -19,6 +19,11 @@ from engines.errors import CheckpointError
 
 STATE = "progress.json"
 PART = ".part"
+
+
+def layer_shard(layer: int) -> str:
+    """Return the name of the file of a layer."""
+    return f"model-layer-{layer:05d}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,6 +72,17 @@ class Staging:
                 f"{self._state} cannot be read ({error!r}): it says how far this work is; remove "
                 f"{self.folder} to begin again"
             ) from error
+
+    def refuse_holes(self, layers: int) -> None:
+        """Raise CheckpointError where a file of the layers that are done is gone or cut."""
+        for name in (*map(layer_shard, range(layers)), f"rows-{layers:05d}"):
+            try:
+                self.shard_names(name)
+            except (OSError, SafetensorError) as error:
+                raise CheckpointError(
+                    f"{self.folder / name}.safetensors is not whole ({error}), and {STATE} says that it is: "
+                    f"remove {self.folder} to begin again"
+                ) from error
 
     def rows(self, layers: int) -> dict[str, Tensor]:
         """Return the rows that leave the layer before."""
