@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import msgspec
 
@@ -73,6 +73,20 @@ def main(load: "LoadNetwork | None" = None) -> int:
         return _lead(start, link, load)
     finally:
         link.close()
+
+
+def leave(status: int) -> NoReturn:
+    """End this process: at once where ranks have met, else as Python ends one.
+
+    A thread that watches over NCCL asks the driver which device is its own. Where it does so while a process
+    ends, it ends in SIGABRT, with its stack in the log of a server that was only stopped.
+    """
+    distributed = sys.modules.get("torch.distributed")
+    if distributed is not None and distributed.is_initialized():
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _lead(start: Start, link: Link, load: "LoadNetwork | None") -> int:
@@ -239,4 +253,4 @@ def _log_ready(ready: Ready) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -291,6 +291,6 @@ def _lose(device: Any) -> None:
 
 
 if __name__ == "__main__":
-    from engines.ipc.process import main
+    from engines.ipc.process import leave, main
 
-    sys.exit(main(load_tiny))
+    leave(main(load_tiny))

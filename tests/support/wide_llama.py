@@ -49,7 +49,9 @@ CONFIG: dict[str, Any] = {
 Answer = list[tuple[int, dict[int, float]]]  # a token and the likeliest ones with their log-probabilities
 
 
-def write_wide_checkpoint(folder: Path, format: WeightFormat | None = None, *, vocab: int = VOCAB) -> None:
+def write_wide_checkpoint(
+    folder: Path, format: WeightFormat | None = None, *, vocab: int = VOCAB, group_size: int = 128
+) -> None:
     """Write a Llama of random weights whose activations keep their size, its layers rounded to a format."""
     generator = torch.Generator().manual_seed(0)
 
@@ -78,7 +80,7 @@ def write_wide_checkpoint(folder: Path, format: WeightFormat | None = None, *, v
     config = CONFIG | {"vocab_size": vocab}
     if format is not None:
         method = Method(
-            format=format, group_size=128, search=False, symmetric=False, act_order=False, damping=0.0,
+            format=format, group_size=group_size, search=False, symmetric=False, act_order=False, damping=0.0,
             vision=False,
         )  # fmt: skip
         config |= {"quantization_config": quantization_config(method, ["lm_head"])}

@@ -1,4 +1,5 @@
 import asyncio
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,25 @@ sys.modules["torch"] = None
 from engines.ipc.process import main
 sys.exit(main())
 """
+
+
+LEAVING = """
+import atexit, sys
+import torch.distributed as dist
+from engines.ipc.process import leave
+atexit.register(print, "taken apart")
+if len(sys.argv) > 1:
+    dist.init_process_group("gloo", init_method=f"file://{sys.argv[1]}", rank=0, world_size=1)
+print("said before")
+leave(7)
+"""
+
+
+def test_a_process_whose_ranks_have_met_ends_before_python_takes_it_apart(tmp_path: Path) -> None:
+    """What watches over NCCL would end it by a signal meanwhile."""
+    for words, said in (([], "said before\ntaken apart\n"), ([tmp_path / "meet"], "said before\n")):
+        ended = subprocess.run([sys.executable, "-c", LEAVING, *words], capture_output=True, text=True)
+        assert (ended.returncode, ended.stdout) == (7, said), ended.stderr
 
 
 async def test_a_checkpoint_gives_upstreams_greedy_tokens_through_the_process(
