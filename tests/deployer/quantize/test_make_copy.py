@@ -87,6 +87,12 @@ def test_a_killed_run_goes_on_and_makes_the_same_copy(
     code, _, err = quantize("quantization=gptq")
     assert code == 6
     assert "holds unfinished work with another quantize.format" in err
+    shard = tmp_path / "out.unfinished" / "model-layer-00000.safetensors"
+    written = shard.read_bytes()
+    shard.write_bytes(written[:100])
+    code, _, err = quantize("quantization=awq")
+    assert code == 6 and f"{shard} is not whole" in err
+    shard.write_bytes(written)
     assert quantize("quantization=awq")[0] == 0
     again = {path.name: load_file(path) for path in (tmp_path / "out").glob("*.safetensors")}
     assert whole.keys() == again.keys()
