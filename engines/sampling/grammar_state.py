@@ -51,6 +51,21 @@ class GrammarState:
             self._give_up("no token of the vocabulary can come next")
         return bits_of(self._end_ids, self._vocab)
 
+    @property
+    def num_mask_bytes(self) -> int:
+        """Bytes of a mask."""
+        return _num_bytes(self._vocab)
+
+    def matcher_behind(self, outputs: Seq[int]) -> "LLMatcher | None":
+        """Return what finds the mask behind `outputs`; None where it is known or the grammar was given up."""
+        self.follow(outputs)
+        return None if self.fault is not None or self._next_bits is not None else self._matcher
+
+    def take_mask(self, bits: bytes) -> None:
+        """Take what `matcher_behind` found; `mask` says why where nothing can come."""
+        if any(bits) and not self._matcher.is_error():
+            self._next_bits = bits
+
     def masks_behind(self, outputs: Seq[int], proposed: Seq[int]) -> list[bytes]:
         """Return what may follow each token proposed behind `outputs`, up to the first that may not come.
 

@@ -21,6 +21,7 @@ from engines.network import ChoosingNetwork, Network
 from engines.ops import KvLayer
 from engines.options import VisionOptions
 from engines.sampling.choice_rows import choice_rows
+from engines.sampling.masks_at_once import MasksAtOnce
 from engines.sampling.next_token import row_logprobs, sample
 from engines.sampling.penalties import TokenCounts
 from engines.sampling.prompt_scores import prompt_scores
@@ -64,6 +65,7 @@ class Runner:
         self._images = EncoderCache(vision.cache_bytes)
         # What the step before samples; the vocabulary's size for a NaN.
         self._last_ids_S: Tensor | None = None
+        self._masks = MasksAtOnce()
         self._clock = step_clock(device)
         self.wait_s = 0.0
         self.images_encoded = 0
@@ -163,6 +165,7 @@ class Runner:
 
     def _chosen(self, launched: Launched, logits_SV: Tensor, *, last_ids_S: Tensor | None) -> Launched:
         chunks = launched.plan.sampling
+        self._masks.make(chunks)
         if self._recorded is None:
             rows = sampling_rows(chunks, self._counts, self._vocab, last_ids_S=last_ids_S)
             ids_S = sample(logits_SV, rows)
