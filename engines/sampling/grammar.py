@@ -92,8 +92,15 @@ class Grammars:
         if self._vocabulary is None:
             raise RequestError("this engine was started without a vocabulary: it cannot follow a grammar")
         matcher = self._begun(grammar).result().deep_copy()
+        assert self._trie is not None, "made before anything is compiled"
         likely = self._remembered(grammar) if self._proposes else None
-        return GrammarState(matcher, end_ids=self._vocabulary.end_ids, vocab=self._vocab, likely=likely)
+        return GrammarState(
+            matcher,
+            end_ids=self._vocabulary.end_ids,
+            vocab=self._vocab,
+            num_tokens=self._trie.result().vocab_size,
+            likely=likely,
+        )
 
     def _remembered(self, grammar: str) -> LikelyTokens:
         assert self._trie is not None, "made before anything is compiled"

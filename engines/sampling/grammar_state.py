@@ -1,8 +1,9 @@
 """How far one answer has come in its grammar: what may follow it, what likely does. Bits and ints only."""
 
 import logging
+from collections.abc import Generator
 from collections.abc import Sequence as Seq
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from engines.sampling.likely_tokens import LikelyTokens, mask_key
 
@@ -12,19 +13,38 @@ if TYPE_CHECKING:
 # Places without likely tokens before nobody waits for more; then for how many tokens, at first and at most.
 PATIENCE, FIRST_REST, LONGEST_REST = 8, 8, 32
 
+# Yields what finds a mask, is sent that mask, and returns tokens and what may follow each.
+Walk = Generator["LLMatcher", bytes | None, list[tuple[int, bytes]]]
+
 logger = logging.getLogger(__name__)
+
+
+class MaskBytes(NamedTuple):
+    """Bytes of a mask."""
+
+    of_row: int  # of logits, which may be more than there are tokens
+    of_tokens: int  # as llguidance writes it beside others
 
 
 class GrammarState:
     """How far one sequence has come in its grammar."""
 
     def __init__(
-        self, matcher: "LLMatcher", *, end_ids: Seq[int], vocab: int, likely: LikelyTokens | None = None
+        self,
+        matcher: "LLMatcher",
+        *,
+        end_ids: Seq[int],
+        vocab: int,
+        num_tokens: int = 0,
+        likely: LikelyTokens | None = None,
     ) -> None:
-        """`likely`: what other sequences chose, which this one adds to; None: it proposes nothing."""
+        """`num_tokens`: of the vocabulary; a row of logits has `vocab`.
+
+        `likely`: what other sequences chose, which this one adds to; None: it proposes nothing."""
         self._matcher = matcher
         self._end_ids = end_ids
         self._vocab = vocab
+        self._num_tokens = num_tokens
         self._likely = likely
         self._num_taken = 0
         self._next_bits: bytes | None = None  # what may follow the tokens taken, once that was asked
@@ -52,19 +72,18 @@ class GrammarState:
         return bits_of(self._end_ids, self._vocab)
 
     @property
-    def num_mask_bytes(self) -> int:
-        """Bytes of a mask."""
-        return _num_bytes(self._vocab)
+    def mask_bytes(self) -> "MaskBytes":
+        """Bytes of its masks."""
+        return MaskBytes(num_mask_bytes(self._vocab), num_mask_bytes(self._num_tokens))
 
     def matcher_behind(self, outputs: Seq[int]) -> "LLMatcher | None":
         """Return what finds the mask behind `outputs`; None where it is known or the grammar was given up."""
         self.follow(outputs)
         return None if self.fault is not None or self._next_bits is not None else self._matcher
 
-    def take_mask(self, bits: bytes) -> None:
-        """Take what `matcher_behind` found; `mask` says why where nothing can come."""
-        if any(bits) and not self._matcher.is_error():
-            self._next_bits = bits
+    def take_mask(self, bits: bytes | None) -> None:
+        """Take what `matcher_behind` found; where it is None, `mask` says why nothing can come."""
+        self._next_bits = bits
 
     def masks_behind(self, outputs: Seq[int], proposed: Seq[int]) -> list[bytes]:
         """Return what may follow each token proposed behind `outputs`, up to the first that may not come.
@@ -83,26 +102,30 @@ class GrammarState:
             masks.append(bits)
         return masks
 
-    def likely_behind(self, outputs: Seq[int], most: int) -> list[tuple[int, bytes]]:
-        """Return up to `most` tokens that likely follow `outputs`, and what may follow each.
+    def likely_behind(self, outputs: Seq[int], most: int) -> Walk:
+        """Walk ahead: give up to `most` tokens that likely follow `outputs`, and what may follow each.
 
-        Its own state stays at `outputs`. None that ends a text is taken for one that is likely.
+        Yields what finds the next mask, and is sent that mask, None where nothing can come; so several walk
+        at once. Its own state stays at `outputs`. None that ends a text is taken for one that is likely.
         """
         if self._likely is None or most <= 0:
             return []
         self._learns_until = len(outputs) + PATIENCE + LONGEST_REST
+        matcher = self.matcher_behind(outputs)
+        if matcher is not None:
+            self._next_bits = yield matcher
         bits = self.mask(outputs)
         if self.fault is not None:
             return []
         found: list[tuple[int, bytes]] = []
-        key, ahead = self._masks[self._num_taken], self  # itself as long as nothing is taken
+        key, ahead = self._masks[self._num_taken], self._matcher  # its own as long as nothing is taken
         while len(found) < most:
-            token = self._likely.behind(bits, key, ahead._matcher.compute_ff_bytes())
+            token = self._likely.behind(bits, key, ahead.compute_ff_bytes())
             if token is None or token in self._end_ids:
                 break
-            if ahead is self:
-                ahead = GrammarState(self._matcher.deep_copy(), end_ids=self._end_ids, vocab=self._vocab)
-            following = ahead._mask_behind(token)
+            ahead = ahead if found else self._matcher.deep_copy()
+            ahead.consume_token(token)
+            following = yield ahead
             if following is None:
                 break
             bits, key = following, mask_key(following)
@@ -129,9 +152,7 @@ class GrammarState:
         return self._bits_of_next()
 
     def _bits_of_next(self) -> bytes | None:
-        size = _num_bytes(self._vocab)
-        bits = self._matcher.compute_bitmask()[:size].ljust(size, b"\0")
-        return None if self._matcher.is_error() or bits == bytes(size) else bits
+        return next_bits(self._matcher, num_mask_bytes(self._vocab))
 
     def follow(self, outputs: Seq[int]) -> None:
         """Take what is new since the last call, and take back what is no longer there."""
@@ -169,11 +190,23 @@ def first_line(error: str) -> str:
 
 def bits_of(ids: Seq[int], vocab: int) -> bytes:
     """Return the mask of these ids, as `GrammarState.mask` does."""
-    found = bytearray(_num_bytes(vocab))
+    found = bytearray(num_mask_bytes(vocab))
     for token_id in ids:
         found[token_id // 8] |= 1 << token_id % 8
     return bytes(found)
 
 
-def _num_bytes(vocab: int) -> int:
+def next_bits(matcher: "LLMatcher", num_bytes: int) -> bytes | None:
+    """Return what may come next, a bit an id; None where nothing can."""
+    return whole_mask(matcher, matcher.compute_bitmask(), num_bytes)
+
+
+def whole_mask(matcher: "LLMatcher", found: bytes, num_bytes: int) -> bytes | None:
+    """Return the mask that a matcher found, for ids that no token has too; None where nothing can come."""
+    bits = found[:num_bytes].ljust(num_bytes, b"\0")
+    return None if matcher.is_error() or bits == bytes(num_bytes) else bits
+
+
+def num_mask_bytes(vocab: int) -> int:
+    """Return the bytes of a mask: whole words of 32 bits."""
     return (vocab + 31) // 32 * 4

@@ -1,41 +1,35 @@
-"""What the grammars of several sequences propose, asked at once: most of that work needs no interpreter.
+"""What the grammars of several sequences propose: all walk ahead at once, a token each time.
 
 A mask of a large vocabulary takes tens of microseconds, one behind the other for every token proposed, and
-the device waits meanwhile. What a grammar has learned is only read while threads ask.
+the device waits meanwhile. What a grammar has learned is only read while they walk.
 """
 
 from collections.abc import Sequence as Seq
-from concurrent.futures import ThreadPoolExecutor
 
+from engines.sampling.masks_at_once import MasksAtOnce
 from engines.schedule.sequence import Sequence
-
-THREADS, FEW = 4, 3  # that ask grammars, and of how many the loop asks itself
 
 Proposed = list[tuple[int, bytes | None]]  # tokens, and what a grammar lets follow each
 
 
 class LikelyBehind:
-    """Asks grammars on threads of its own."""
+    """Asks grammars."""
 
     def __init__(self) -> None:
-        self._threads: ThreadPoolExecutor | None = None
+        self._masks = MasksAtOnce()
 
     def ask(self, sequences: Seq[Sequence], most: int) -> list[Proposed]:
         """Return for each up to `most` tokens that its grammar, which it has, leaves little choice about."""
+        grammars = [one.grammar for one in sequences if one.grammar is not None]
+        assert grammars and len(grammars) == len(sequences), "asked of those that follow one"
         outputs = [outputs_of(one) for one in sequences]
-        for one, tokens in zip(sequences, outputs, strict=True):
-            assert one.grammar is not None, "asked of those that follow one"
-            one.grammar.follow(tokens)  # in this order, as all of a grammar learn from it
-        if len(sequences) < FEW:
-            return [_likely(one, tokens, most) for one, tokens in zip(sequences, outputs, strict=True)]
-        if self._threads is None:
-            self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="likely")
-        return list(self._threads.map(_likely, sequences, outputs, [most] * len(sequences)))
-
-
-def _likely(sequence: Sequence, outputs: list[int], most: int) -> Proposed:
-    assert sequence.grammar is not None, "asked of those that follow one"
-    return [*sequence.grammar.likely_behind(outputs, most_of(sequence, most))]
+        for grammar, tokens in zip(grammars, outputs, strict=True):
+            grammar.follow(tokens)  # in this order, as all of a grammar learn from it
+        walks = [
+            grammar.likely_behind(tokens, most_of(one, most))
+            for one, grammar, tokens in zip(sequences, grammars, outputs, strict=True)
+        ]
+        return [[*found] for found in self._masks.walked(walks, grammars[0].mask_bytes)]
 
 
 def most_of(sequence: Sequence, most: int) -> int:

@@ -12,6 +12,7 @@ from printable import END_ID, PRINTABLE, SIZE, ids_of, text_of
 from engines.messages import Vocabulary
 from engines.sampling.grammar import Grammars
 from engines.sampling.grammar_state import LONGEST_REST, PATIENCE, GrammarState
+from engines.sampling.masks_at_once import MasksAtOnce
 
 VOCAB = 100  # some rows more than the vocabulary has ids
 
@@ -25,23 +26,29 @@ def proposing(pattern: str, *more: bytes) -> tuple[GrammarState, GrammarState]:
     return plain.open(grammar), quick.open(grammar)
 
 
+def likely(state: GrammarState, outputs: list[int], most: int) -> list[tuple[int, bytes]]:
+    """What is likely behind an answer."""
+    (found,) = MasksAtOnce().walked([state.likely_behind(outputs, most)], state.mask_bytes)
+    return found
+
+
 def test_text_that_must_come_is_likely_in_its_longest_tokens_with_the_masks_of_their_time() -> None:
     plain, quick = proposing("a(total: [0-9])+", b"tot", b"total", b": ", b": 1")
-    found = quick.likely_behind(ids_of("a"), 8)
+    found = likely(quick, ids_of("a"), 8)
     assert [token for token, _ in found] == [SIZE + 1, SIZE + 2]
     outputs = ids_of("a")
     for token, mask in found:
         outputs.append(token)
         assert mask == plain.mask(outputs)
-    assert len(quick.likely_behind(ids_of("a"), 1)) == 1
-    assert plain.likely_behind(ids_of("a"), 8) == [] == quick.likely_behind(ids_of("a"), 0)
+    assert len(likely(quick, ids_of("a"), 1)) == 1
+    assert likely(plain, ids_of("a"), 8) == [] == likely(quick, ids_of("a"), 0)
 
 
 def test_what_was_chosen_where_just_the_same_could_come_is_likely_again() -> None:
     _, quick = proposing("(total: [0-9];[ ]{0,2})*", b"tot")
     chosen = [*ids_of("total: 1; "), *ids_of("total: 2; "), *ids_of("total")]
     for place in range(len(chosen) + 1):
-        found = quick.likely_behind(chosen[:place], 4)
+        found = likely(quick, chosen[:place], 4)
     assert text_of([token for token, _ in found]) == ": "  # which digit is left open
 
 
@@ -52,16 +59,16 @@ def test_nothing_is_noted_of_answers_where_nobody_asks_what_is_likely() -> None:
     first, asked = grammars.open(pattern), grammars.open(pattern)
     for place in range(4):
         first.mask(ids_of("aaac")[:place])
-    assert asked.likely_behind([], 4) == []
+    assert likely(asked, [], 4) == []
     for place in range(4):
         asked.mask(ids_of("bbbc")[:place])  # someone has asked a few tokens ago
-    assert text_of([token for token, _ in grammars.open(pattern).likely_behind([], 1)]) == "b"
+    assert text_of([token for token, _ in likely(grammars.open(pattern), [], 1)]) == "b"
 
 
 def test_no_end_is_likely_and_nothing_behind_a_grammar_that_was_left() -> None:
     _, quick = proposing("ab")
-    assert [token for token, _ in quick.likely_behind([], 9)] == ids_of("ab")
-    assert quick.likely_behind(ids_of("x"), 9) == [] and quick.fault is not None
+    assert [token for token, _ in likely(quick, [], 9)] == ids_of("ab")
+    assert likely(quick, ids_of("x"), 9) == [] and quick.fault is not None
 
 
 def test_states_of_one_grammar_learn_from_each_other_and_of_others_do_not() -> None:
@@ -70,20 +77,18 @@ def test_states_of_one_grammar_learn_from_each_other_and_of_others_do_not() -> N
     pattern, other = (llguidance.grammar_from("regex", text) for text in ("a[bc]{2}d", "a[bc]{2}e"))
     first = grammars.open(pattern)
     for place in range(4):
-        first.likely_behind(ids_of("acbd")[:place], 4)
-    found = [grammars.open(one).likely_behind(ids_of("a"), 4) for one in (pattern, other)]
+        likely(first, ids_of("acbd")[:place], 4)
+    found = [likely(grammars.open(one), ids_of("a"), 4) for one in (pattern, other)]
     assert [text_of([token for token, _ in one]) for one in found] == ["cbd", ""]
 
 
 def test_nobody_waits_long_for_likely_tokens_where_none_come() -> None:
     _, quick = proposing("[a-z]*(key: [0-9])*")
     text = ids_of("thequickbrownfoxjumpsoverthelazydog" * 4)
-    found = [
-        bool(quick.likely_behind(text[:place], 4)) for place in range(len(text)) if quick.awaits_likely(place)
-    ]
+    found = [bool(likely(quick, text[:place], 4)) for place in range(len(text)) if quick.awaits_likely(place)]
     assert sum(found) == 1, "what was chosen once, until it turns out to be wrong"
     assert len(found) <= 2 * PATIENCE + len(text) // LONGEST_REST
-    assert quick.likely_behind([*text, *ids_of("key: 1k")], 4) != []
+    assert likely(quick, [*text, *ids_of("key: 1k")], 4) != []
     assert all(quick.awaits_likely(len(text) + 7 + more) for more in range(PATIENCE))
 
 
@@ -133,7 +138,7 @@ def follow_both(plain: GrammarState, quick: GrammarState, dice: random.Random) -
     outputs: list[int] = []
     accepted = 0
     while len(outputs) < 60:
-        proposed = quick.likely_behind(outputs, dice.randrange(1, 6))
+        proposed = likely(quick, outputs, dice.randrange(1, 6))
         masks = [quick.mask(outputs), *(mask for _, mask in proposed)]
         for mask, guess in zip(masks, [*(token for token, _ in proposed), None], strict=True):
             assert mask == plain.mask(outputs) and plain.fault is None is quick.fault

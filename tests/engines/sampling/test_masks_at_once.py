@@ -5,6 +5,7 @@ from collections.abc import Sequence as Seq
 import llguidance
 import numpy as np
 import pytest
+from msgspec.structs import replace
 from printable import END_ID, PRINTABLE, SIZE, ids_of
 from sequences import sequence
 
@@ -12,12 +13,14 @@ from engines.sampling.grammar import Grammars
 from engines.sampling.masks_at_once import FEW, MasksAtOnce
 from engines.schedule.batch_plan import Chunk
 
-VOCAB = SIZE + 3  # ids beyond the vocabulary
 
-
-@pytest.fixture(scope="module")
-def grammars() -> Grammars:
-    return Grammars(PRINTABLE, vocab=VOCAB)
+# Tokens that fill whole words of a mask, and some more; logits of ids that no token has.
+@pytest.fixture(params=[(96, 96), (97, 97), (97, 170)])
+def grammars(request: pytest.FixtureRequest) -> Grammars:
+    num_tokens, vocab = request.param
+    more = tuple(b"%d." % number for number in range(100, 100 + num_tokens - SIZE))
+    vocabulary = replace(PRINTABLE, tokens=(*PRINTABLE.tokens, *more))
+    return Grammars(vocabulary, vocab=vocab)
 
 
 def chunk(grammars: Grammars, pattern: str, said: str) -> Chunk:

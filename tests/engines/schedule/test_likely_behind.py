@@ -1,13 +1,13 @@
-"""Grammars asked on threads propose what they propose one after the other."""
+"""Grammars that walk ahead together propose what they propose one after the other."""
 
 import llguidance
 import pytest
 from printable import PRINTABLE, ids_of
 from sequences import sequence
 
+from engines.sampling import masks_at_once
 from engines.sampling.grammar import Grammars
-from engines.schedule import likely_behind
-from engines.schedule.likely_behind import FEW, LikelyBehind, Proposed
+from engines.schedule.likely_behind import LikelyBehind, Proposed
 from engines.schedule.sequence import Sequence
 
 PATTERN = llguidance.grammar_from("regex", "(total: [0-9];[ ]{0,2}tax: [0-9];)+")
@@ -36,12 +36,11 @@ def proposed(num: int) -> list[list[Proposed]]:
     return found
 
 
-def test_threads_propose_what_the_loop_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    threads = proposed(2 * FEW)
-    monkeypatch.setattr(likely_behind, "FEW", 99)
-    alone = proposed(2 * FEW)
-    assert threads == alone
-    assert sum(len(tokens) for step in threads for tokens in step) > 100
+def test_together_they_propose_what_each_does_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = proposed(6)
+    monkeypatch.setattr(masks_at_once, "FEW", 99)
+    assert proposed(6) == together
+    assert sum(len(tokens) for step in together for tokens in step) > 100
 
 
 def test_no_more_is_proposed_than_an_answer_holds() -> None:

@@ -9,6 +9,7 @@ from scheduling import scheduler, step
 from sequences import sequence
 
 from engines.options import MOST_GRAMMAR_ROWS
+from engines.sampling.grammar_state import MaskBytes, Walk
 from engines.schedule.grammar_pace import StepPrices
 from engines.schedule.sequence import Sequence
 
@@ -20,8 +21,11 @@ class Likely:
         self.tokens = tokens
         self.asked: list[tuple[list[int], int]] = []
 
-    def likely_behind(self, outputs: list[int], most: int) -> list[tuple[int, bytes]]:
+    mask_bytes = MaskBytes(4, 4)
+
+    def likely_behind(self, outputs: list[int], most: int) -> Walk:
         self.asked.append((outputs, most))
+        yield from ()
         return [(token, bytes([token])) for token in self.tokens[:most]]
 
     def follow(self, outputs: list[int]) -> None:
