@@ -14,6 +14,7 @@ from dataclasses import dataclass
 # What is counted on before it is known: tokens that a grammar proposes, and the share of them that is right.
 # Answers in forms of an invoice and a receipt, kernels/LOG.md, 2026-11-27.
 PROPOSED, RIGHT = 1.4, 0.9
+WORTH = 1.1  # times its price: what that must be for grammars to be asked
 PURSE = 1.0  # tokens a sequence: the most that it holds
 AT_FIRST = 0.5  # and what it holds at first and after a rest
 FIRST_REST, LONGEST_REST = 4, 128  # steps
@@ -57,7 +58,7 @@ class GrammarPace:
         """Tell whether a step of these is likely faster with what grammars propose, `most` tokens at most."""
         num_tokens = min(PROPOSED * num_asked, most)
         price = self._prices.of(num_asked=num_asked, num_tokens=num_tokens)
-        return num_tokens * RIGHT > num_sequences * price
+        return num_tokens * RIGHT > num_sequences * price * WORTH
 
     def pass_by(self) -> None:
         """Take that a step decodes in which no grammar is asked."""
