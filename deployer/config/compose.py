@@ -14,6 +14,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from deployer.config.circle import circle
 from deployer.config.hydra_faults import broken_yaml, clash, hydra_fault, unreadable, unresolved
 from deployer.config.hydra_loader import ClashError, HydraLoader, Merged
 from deployer.config.origins import Origins, shown_path
@@ -76,6 +77,13 @@ def compose(
         raise ConfigError([hydra_fault(error, tree)]) from error
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError([unreadable(error, tree)]) from error
+    except RecursionError:
+        options = [(flag.key, flag.value) for flag in flags if flag.kind == "option"]
+        chosen = [*(extra_groups or {}).items(), *options]
+        found = circle(tree, [tree.primary, *(f"{group}/{option}" for group, option in chosen)])
+        if found is None:
+            raise
+        raise ConfigError([found]) from None
 
 
 def _compose(

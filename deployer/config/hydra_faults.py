@@ -78,7 +78,7 @@ def clash(error: ClashError, tree: ConfigTree) -> str:
 def hydra_fault(error: Exception, tree: ConfigTree) -> str:
     """Return Hydra's own complaint about the files in one line, without its advice to add what is unknown."""
     text = str(error) or str(error.__cause__ or type(error).__name__)
-    missing = re.search(r"(?:In '(?P<file>[^']+)': )?Could not find '(?P<name>[^']+)'", text)
+    missing = re.search(r"(?:In '(?P<file>[^']+)': )?Could not (?:find|load) '(?P<name>[^']+)'", text)
     if missing:
         return _missing_file(missing["file"], missing["name"], tree)
     no_list = re.search(r"Invalid defaults list in '([^']+)'", text)
