@@ -94,9 +94,10 @@ def compile_cubin(source: KernelSource, *, arch: str, constants: Constants) -> C
         if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             settings = " ".join(f"{name}={value}" for name, value in sorted(constants.items()))
             raise KernelError(f"kernel `{source.name}` does not compile for {arch} with {settings}:\n{log}")
-        cubin = b" " * _check(nvrtc.nvrtcGetCUBINSize(program), "size the binary")
+        size = _check(nvrtc.nvrtcGetCUBINSize(program), "size the binary")
+        cubin = _writable(size)
         _check(nvrtc.nvrtcGetCUBIN(program, cubin), "hand over the binary")
-        return Compiled(cubin=cubin, log=log)
+        return Compiled(cubin=cubin[:size], log=log)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
 
@@ -124,9 +125,18 @@ def _options(arch: str, constants: Constants) -> list[str]:
 
 
 def _text(nvrtc: ModuleType, program: object) -> str:
-    log: bytes = b" " * _check(nvrtc.nvrtcGetProgramLogSize(program), "size its log")
+    log = _writable(_check(nvrtc.nvrtcGetProgramLogSize(program), "size its log"))
     _check(nvrtc.nvrtcGetProgramLog(program, log), "hand over its log")
     return log.rstrip(b"\0 \n").decode(errors="replace")
+
+
+def _writable(size: int) -> bytes:
+    """Return bytes that the bindings may write into, one more than `size`.
+
+    Bytes of one all of Python shares, and an empty log is one byte, its end: written there, it made every
+    `b" "` of the process another byte, and 32 in a file that `torch.load` reads became 0.
+    """
+    return bytes(size + 1)
 
 
 def _check(result: tuple[Any, ...], action: str) -> Any:

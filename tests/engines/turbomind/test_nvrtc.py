@@ -3,6 +3,7 @@
 import pytest
 
 from engines.errors import KernelError
+from engines.turbomind import nvrtc
 from engines.turbomind.kernel_source import KernelSource
 from engines.turbomind.nvrtc import Usage, architecture, cache_key, compile_cubin, resource_usage
 
@@ -26,6 +27,13 @@ def test_a_kernel_compiles_with_headers_from_memory() -> None:
 def test_a_fault_in_a_kernel_is_shown_with_its_settings() -> None:
     with pytest.raises(KernelError, match=r"`twice.cu` does not compile for sm_80 with SCALE=oops:\n.*oops"):
         compile_cubin(SOURCE, arch="sm_80", constants={"SCALE": "oops"})
+
+
+def test_an_empty_log_is_not_written_into_a_byte_that_python_shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    empty, space = bytes(1), bytes([32])  # the same objects whoever asks: torch.load reads sizes from them
+    monkeypatch.setattr(nvrtc, "_FLAGS", ())
+    assert compile_cubin(SOURCE, arch="sm_90a", constants={"SCALE": 3}).log == ""
+    assert (empty[0], space[0]) == (0, 32)
 
 
 def test_the_key_changes_with_everything_that_can_change_the_binary() -> None:
