@@ -102,7 +102,7 @@ class Pipeline:
             while (response := self._run(_next(stream))) is not None:
                 yield response
         finally:
-            if self._closed.alive:
+            if self._closed.alive and self._loop.runs_here:
                 self._loop.run(stream.aclose())
 
     def chat(
@@ -115,6 +115,11 @@ class Pipeline:
         if not self._closed.alive:
             work.close()
             raise EngineError("the pipeline is closed: make a new one")
+        if not self._loop.runs_here:
+            work.close()
+            raise EngineError(
+                "the pipeline is of the process that this one was forked from: make one here, behind the fork"
+            )
         return self._loop.run(work)
 
     def __enter__(self) -> Self:
@@ -132,6 +137,8 @@ async def _next(stream: AsyncGenerator[Response, None]) -> Response | None:
 
 def _close(asynchronous: AsyncPipeline, loop: LoopThread) -> None:
     """End both; knows nothing of the Pipeline, which may be gone."""
+    if not loop.runs_here:  # a fork that ends leaves its parent's engine alone
+        return
     try:
         loop.run(asynchronous.close())
     finally:

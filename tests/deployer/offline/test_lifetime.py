@@ -15,6 +15,7 @@ HEAD = f"""
 import sys
 from PIL import Image
 from deployer import GenerationConfig, pipeline
+from engines.errors import EngineError
 
 def main():
     pipe = pipeline(sys.argv[1], *{tiny_words()!r})
@@ -34,6 +35,18 @@ ENDS = {
     "left in a stream": """
     next(pipe.stream_infer([("What is this?", picture)] * 20, GenerationConfig(ignore_eos=True)))
     raise SystemExit(3)
+""",
+    "forked": """
+    import os, warnings
+    warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 and newer warn of a fork beside threads
+    if os.fork() == 0:
+        try:
+            pipe("Hello")
+        except EngineError as error:
+            assert "forked from: make one here" in str(error)
+            raise SystemExit(7)
+    assert os.waitstatus_to_exitcode(os.wait()[1]) == 7
+    assert pipe("Still there?").generate_token_len == 12
 """,
     "interrupted": """
     try:
