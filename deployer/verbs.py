@@ -148,7 +148,7 @@ VERBS: Mapping[str, Verb] = {
         summary="end a deployment that `deploy up` started; it drains first",
         usage=DEPLOYMENT,
         examples=(
-            ("deploy down", "the server that `deploy up` started on this machine, where it is the only one"),
+            ("deploy down", "the one server that `deploy up` started on this machine"),
             ("deploy down target.name=second", "the one of that name"),
             ("deploy down +model=pocket_vl", "the server of that model on this machine"),
             ("deploy down +model=internvl2_8b target=kubernetes up.out=k8s", "what was applied"),
