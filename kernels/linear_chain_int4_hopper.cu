@@ -37,7 +37,7 @@ struct Multiplier {
     int piece = 0;           // the lane's first 16 bytes of codes in a stage
     unsigned stages = 0;     // of codes, that were read
     unsigned rounds = 0;     // of x, that were read
-    unsigned words[8], a[2][4][4], zeros[4], scales = 0;  // zero points and scales of two outputs
+    unsigned words[8], a[2][4][4], zeros[4], scales = 0;  // zero points (twice: an operand) and scales of two outputs
 
     DEVICE Multiplier(Layout& shared, int turn)
         : shared(shared), turn(turn), output(hidden(turn * 64 + threadIdx.x / 32 % 4 * 16 + threadIdx.x % 32 / 4)) {}
