@@ -40,6 +40,17 @@ def asked_of(server: LiveServer, method: str, *, status: int) -> set[str]:
     return {found[1] for text in list(server.lines) for found in line.finditer(text)}
 
 
+async def both_are_asked(
+    server: LiveServer, client: httpx.AsyncClient, given: str, **fields: Any
+) -> list[dict[str, Any]]:
+    """Ask, eight at a time, until both processes have answered; returns the responses."""
+    made: list[dict[str, Any]] = []
+    async with asyncio.timeout(30):
+        while asked_of(server, "POST", status=200) != {"0", "1"} or not made:
+            made += await asyncio.gather(*(ask(client, given, **fields) for _ in range(8)))
+    return made
+
+
 async def each_answers(server: LiveServer, client: httpx.AsyncClient, path: str, status: int) -> list[bytes]:
     """Ask until both processes have answered with this status; returns the bodies."""
     found: list[bytes] = []
@@ -67,10 +78,7 @@ async def test_whichever_process_is_asked_reads_continues_and_forgets(tiny_words
         first = await ask(client, [{"role": "user", "content": [picture()]}])
         bodies = await each_answers(server, client, f"{PATH}/{first['id']}", 200)
         assert {httpx.Response(200, content=body).json()["id"] for body in bodies} == {first["id"]}
-        nexts = await asyncio.gather(
-            *(ask(client, "And?", previous_response_id=first["id"]) for _ in range(8))
-        )
-        assert asked_of(server, "POST", status=200) == {"0", "1"}
+        nexts = await both_are_asked(server, client, "And?", previous_response_id=first["id"])
         lone = await ask(client, "And?")
         for one in nexts:
             assert one["usage"]["input_tokens_details"]["image_tokens"] > 0, "the picture came along"
@@ -86,8 +94,7 @@ async def test_whichever_process_is_asked_reads_continues_and_forgets(tiny_words
 
 async def test_what_a_killed_process_had_stored_stays(tiny_words: tuple[str, ...]) -> None:
     async with answering(*tiny_words) as (server, client):
-        made = await asyncio.gather(*(ask(client, f"Number {number}") for number in range(8)))
-        assert asked_of(server, "POST", status=200) == {"0", "1"}
+        made = await both_are_asked(server, client, "A number")
         for killed in fronts_of(server):
             os.kill(killed, signal.SIGKILL)
             await until(
