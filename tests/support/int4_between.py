@@ -75,6 +75,16 @@ def wanted(
     return linear(norm(h, between.norm_H), between.qkv), h
 
 
+def random_rows(gpu, num_rows: int, between: BetweenAttentions) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return what attention leaves and the residual, of so many rows."""
+    groups, hidden = between.o.scales_GO.shape
+    attended, residual = (
+        torch.randn(num_rows, width, device=gpu.device).to(BF16)
+        for width in (groups * between.o.group_size, hidden)
+    )
+    return attended, residual
+
+
 def check(
     gpu,
     kernel: Callable[..., Any],
@@ -89,11 +99,23 @@ def check(
 
     `mean` and `scale` are of the residual.
     """
-    hidden, attended_width = between.o.scales_GO.shape[1], between.o.scales_GO.shape[0] * between.o.group_size
     for _ in range(times):
-        attended = torch.randn(num_rows, attended_width, device=gpu.device).to(BF16)
-        residual = (scale * (torch.randn(num_rows, hidden, device=gpu.device) + mean)).to(BF16)
+        attended, residual = random_rows(gpu, num_rows, between)
+        residual = (scale * (residual + mean)).to(BF16)
         qkv, h = kernel(gpu, attended, residual, between)
         wanted_qkv, wanted_h = wanted(attended, residual, between)
         assert relative_error(h, wanted_h) < TOLERANCE
         assert relative_error(qkv, wanted_qkv) < TOLERANCE
+
+
+def check_captured(gpu, kernel: Callable[..., Any], num_rows: int, between: BetweenAttentions) -> None:
+    """Hold replays of such a kernel's launch to the launch, to the bit."""
+    attended, residual = random_rows(gpu, num_rows, between)
+    launched, graph = kernel(gpu, attended, residual, between), torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        captured = kernel(gpu, attended, residual, between)
+    for _ in range(50):
+        for out in captured:
+            out.zero_()
+        graph.replay()
+        assert all(torch.equal(*pair) for pair in zip(captured, launched, strict=True))

@@ -8,6 +8,7 @@ from gpu_limits import SHARED, matrix_scalar
 from engines.turbomind.ops.after_product import After
 from engines.turbomind.ops.bf12_cut import Bf12Cut
 from engines.turbomind.ops.bf12_cut import make_cut as make_bf12_cut
+from engines.turbomind.ops.chain_layers import ChainSizes
 from engines.turbomind.ops.columns_cut import make_cut as make_columns_cut
 from engines.turbomind.ops.fp7_cut import Fp7Cut
 from engines.turbomind.ops.fp7_cut import make_cut as make_fp7_cut
@@ -187,16 +188,9 @@ def linear_chain_int4(arch: str) -> list[dict[str, int | str]]:
         (4, 3584, 3584, 18944, 4608, 32),
     )
     cases = []
-    for num_rows, hidden, attended, ffn, qkv, group_size in sizes if arch == "sm_90a" else ():
+    for num_rows, *layers in sizes if arch == "sm_90a" else ():
         shape = chain_int4_shape(
-            hidden=hidden,
-            attended=attended,
-            ffn=ffn,
-            qkv=qkv,
-            group_size=group_size,
-            num_rows=num_rows,
-            num_sms=132,
-            shared_bytes=SHARED[arch][0],
+            ChainSizes(*layers), num_rows=num_rows, num_sms=132, shared_bytes=SHARED[arch][0]
         )
         assert shape is not None
         cases.append(dict(shape.constants()))
@@ -204,10 +198,10 @@ def linear_chain_int4(arch: str) -> list[dict[str, int | str]]:
 
 
 def linear_chain_int4_hopper(arch: str) -> list[dict[str, int | str]]:
-    sizes = {"hidden": 4096, "attended": 4096, "ffn": 14336, "qkv": 6144, "group_size": 128}
+    sizes = ChainSizes(hidden=4096, attended=4096, ffn=14336, qkv=6144, group_size=128)
     cases = []
     for num_rows in (8, 16, 32, 64) if arch == "sm_90a" else ():
-        shape = chain_int4_hopper_shape(**sizes, num_rows=num_rows, num_sms=132, shared_bytes=SHARED[arch][0])
+        shape = chain_int4_hopper_shape(sizes, num_rows=num_rows, num_sms=132, shared_bytes=SHARED[arch][0])
         assert shape is not None
         cases.append(dict(shape.constants()))
     return cases

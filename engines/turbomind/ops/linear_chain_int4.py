@@ -15,6 +15,7 @@ from engines.turbomind.gpu import Constants, Gpu
 from engines.turbomind.operands import rows
 from engines.turbomind.ops.chain_layers import (
     ChainShape,
+    ChainSizes,
     bias_address,
     chain_layers,
     chain_sizes,
@@ -57,18 +58,9 @@ class ChainInt4Shape(ChainShape):
 
 
 @lru_cache(maxsize=256)
-def make_shape(
-    *,
-    hidden: int,
-    attended: int,
-    ffn: int,
-    qkv: int,
-    group_size: int,
-    num_rows: int,
-    num_sms: int,
-    shared_bytes: int,
-) -> ChainInt4Shape | None:
+def make_shape(sizes: ChainSizes, *, num_rows: int, num_sms: int, shared_bytes: int) -> ChainInt4Shape | None:
     """Return a block an SM with the deepest ring that fits, or None where sizes or shared memory do not."""
+    hidden, attended, ffn, qkv, group_size = sizes
     inputs, outputs = (hidden, attended, ffn), (hidden, qkv)
     if any(size % SLAB for size in inputs) or any(size % TILE_OUTPUTS for size in outputs):
         return None
@@ -167,6 +159,4 @@ def _shape(gpu: Gpu, num_rows: int, between: BetweenAttentions) -> ChainInt4Shap
     sizes = chain_sizes(between)
     if sizes is None:
         return None
-    return make_shape(
-        **sizes._asdict(), num_rows=num_rows, num_sms=gpu.num_sms, shared_bytes=gpu.shared_bytes_per_block
-    )
+    return make_shape(sizes, num_rows=num_rows, num_sms=gpu.num_sms, shared_bytes=gpu.shared_bytes_per_block)

@@ -16,6 +16,7 @@ from engines.turbomind.operands import rows
 from engines.turbomind.ops import linear_chain_int4
 from engines.turbomind.ops.chain_layers import (
     ChainShape,
+    ChainSizes,
     bias_address,
     chain_layers,
     chain_sizes,
@@ -49,9 +50,7 @@ class ChainRowsShape(ChainShape):
 
     rows: int
     x_places: int
-    place_lines: (
-        int  # of 128 bytes that a row has for 512 inputs: one of sums, if any, and eight of the inputs
-    )
+    place_lines: int  # of 128 bytes that a row has for 512 inputs: eight, and one of sums, if any
     lines_together: int  # those of them that one copy for gate_up brings
 
     def constants(self) -> Constants:
@@ -66,22 +65,13 @@ class ChainRowsShape(ChainShape):
 
 
 @lru_cache(maxsize=256)
-def make_shape(
-    *,
-    hidden: int,
-    attended: int,
-    ffn: int,
-    qkv: int,
-    group_size: int,
-    num_rows: int,
-    num_sms: int,
-    shared_bytes: int,
-) -> ChainRowsShape | None:
+def make_shape(sizes: ChainSizes, *, num_rows: int, num_sms: int, shared_bytes: int) -> ChainRowsShape | None:
     """Return the shape for so many rows, or None where sizes, blocks or shared memory do not fit.
 
     Layers whose inputs a pair of blocks shares have whole rounds of four slabs in each; a block has at most
     one item of outputs of each layer.
     """
+    hidden, attended, ffn, qkv, group_size = sizes
     if group_size != GROUP_SIZE or hidden % 512 or attended % 1024 or ffn % 1024 or qkv % _GROUP_OUTPUTS:
         return None
     blocks = max(hidden // _PAIR_OUTPUTS, ffn // _GATED_OUTPUTS, qkv // _GROUP_OUTPUTS)
@@ -128,9 +118,7 @@ def fitting_shape(
     sizes = chain_sizes(between)
     if sizes is None:
         return None
-    return make_shape(
-        **sizes._asdict(), num_rows=num_rows, num_sms=gpu.num_sms, shared_bytes=gpu.shared_bytes_per_block
-    )
+    return make_shape(sizes, num_rows=num_rows, num_sms=gpu.num_sms, shared_bytes=gpu.shared_bytes_per_block)
 
 
 def linear_chain_int4_hopper(

@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 import torch
-from int4_between import BF16, TOLERANCE, check, random_between, random_layer, wanted
+from int4_between import BF16, TOLERANCE, check, check_captured, random_between, random_layer, wanted
 from paged_attention import relative_error
 
 from engines.errors import KernelError
+from engines.turbomind.ops.chain_layers import ChainSizes
 from engines.turbomind.ops.linear_chain_int4 import linear_chain_int4, make_shape, takes
 from engines.turbomind.ops_table import TurbomindOps
 
@@ -74,15 +75,7 @@ def test_layers_in_one_kernel_equal_the_layers_apart_at_model_sizes(cuda_gpu, ca
 @pytest.mark.gpu
 def test_a_captured_launch_gives_the_same_bits_each_time(cuda_gpu) -> None:
     between = random_between(cuda_gpu, *MODELS[0], 128)
-    attended, residual = (torch.randn(4, 4096, device=cuda_gpu.device).to(BF16) for _ in range(2))
-    wanted, graph = linear_chain_int4(cuda_gpu, attended, residual, between), torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        captured = linear_chain_int4(cuda_gpu, attended, residual, between)
-    for _ in range(50):
-        for out in captured:
-            out.zero_()
-        graph.replay()
-        assert all(torch.equal(*pair) for pair in zip(captured, wanted, strict=True))
+    check_captured(cuda_gpu, linear_chain_int4, 4, between)
 
 
 def test_a_large_mean_of_the_rows_costs_no_accuracy(gpu) -> None:
@@ -97,16 +90,8 @@ def test_a_large_mean_of_the_rows_costs_no_accuracy(gpu) -> None:
 def test_the_ring_fills_shared_memory_and_no_more() -> None:
     for hidden, attended, ffn, qkv in MODELS:
         for group_size, least in ((128, 10), (64, 9), (32, 8)):
-            shape = make_shape(
-                hidden=hidden,
-                attended=attended,
-                ffn=ffn,
-                qkv=qkv,
-                group_size=group_size,
-                num_rows=1,
-                num_sms=132,
-                shared_bytes=232448,
-            )
+            sizes = ChainSizes(hidden, attended, ffn, qkv, group_size)
+            shape = make_shape(sizes, num_rows=1, num_sms=132, shared_bytes=232448)
             if any(size % group_size for size in (hidden, attended, ffn)):
                 assert shape is None
                 continue

@@ -4,9 +4,10 @@ import dataclasses
 
 import pytest
 import torch
-from int4_between import BF16, check, random_between, random_layer
+from int4_between import BF16, check, check_captured, random_between, random_layer, random_rows
 
 from engines.errors import KernelError
+from engines.turbomind.ops.chain_layers import ChainSizes
 from engines.turbomind.ops.linear_chain_int4_hopper import (
     fitting_shape,
     linear_chain_int4_hopper,
@@ -54,9 +55,7 @@ def test_layers_in_one_kernel_equal_the_layers_apart_at_model_sizes(cuda_gpu, si
     between, ops = random_between(cuda_gpu, *sizes, 128, bias=sizes != MODELS[0]), TurbomindOps(cuda_gpu)
     for num_rows in (5, 8, 64, 9, 16, 17, 32, 33, 63):
         check(cuda_gpu, linear_chain_int4_hopper, num_rows, between, times=2)
-        attended, residual = (
-            torch.randn(num_rows, width, device=cuda_gpu.device).to(BF16) for width in (sizes[1], sizes[0])
-        )
+        attended, residual = random_rows(cuda_gpu, num_rows, between)
         if sizes == MODELS[0] and cuda_gpu.num_sms == 132:
             results = ops.layer_products(attended, residual, between)
             alone = linear_chain_int4_hopper(cuda_gpu, attended, residual, between)
@@ -69,31 +68,22 @@ def test_layers_in_one_kernel_equal_the_layers_apart_at_model_sizes(cuda_gpu, si
 def test_a_captured_launch_gives_the_same_bits_each_time(cuda_gpu) -> None:
     between = random_between(cuda_gpu, *MODELS[0], 128)
     for num_rows in (8, 24, 64):
-        attended, residual = (torch.randn(num_rows, 4096, device=cuda_gpu.device).to(BF16) for _ in range(2))
-        wanted = linear_chain_int4_hopper(cuda_gpu, attended, residual, between)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            captured = linear_chain_int4_hopper(cuda_gpu, attended, residual, between)
-        for _ in range(50):
-            for out in captured:
-                out.zero_()
-            graph.replay()
-            assert all(torch.equal(*pair) for pair in zip(captured, wanted, strict=True))
+        check_captured(cuda_gpu, linear_chain_int4_hopper, num_rows, between)
 
 
 def test_rings_fit_shared_memory_and_a_layer_has_an_item_a_block() -> None:
     for hidden, attended, ffn, qkv in MODELS:
-        sizes = {"hidden": hidden, "attended": attended, "ffn": ffn, "qkv": qkv, "group_size": 128}
+        sizes = ChainSizes(hidden, attended, ffn, qkv, group_size=128)
         for num_rows in (5, 8, 9, 16, 17, 32, 33, 64):
-            shape = make_shape(**sizes, num_rows=num_rows, num_sms=132, shared_bytes=232448)
+            shape = make_shape(sizes, num_rows=num_rows, num_sms=132, shared_bytes=232448)
             assert shape is not None
             assert shape.shared_bytes <= 232448
             assert num_rows <= shape.rows < 2 * max(num_rows, 8)
             assert max(hidden // 32, ffn // 128, qkv // 64) <= shape.num_blocks <= 132
-            assert make_shape(**sizes, num_rows=num_rows, num_sms=62, shared_bytes=232448) is None
-            assert make_shape(**sizes, num_rows=num_rows, num_sms=132, shared_bytes=101376) is None
-    too_wide = {"hidden": 3584, "attended": 3584, "ffn": 18944, "qkv": 4608, "group_size": 128}
-    assert make_shape(**too_wide, num_rows=8, num_sms=132, shared_bytes=232448) is None
+            assert make_shape(sizes, num_rows=num_rows, num_sms=62, shared_bytes=232448) is None
+            assert make_shape(sizes, num_rows=num_rows, num_sms=132, shared_bytes=101376) is None
+    too_wide = ChainSizes(hidden=3584, attended=3584, ffn=18944, qkv=4608, group_size=128)
+    assert make_shape(too_wide, num_rows=8, num_sms=132, shared_bytes=232448) is None
 
 
 def test_what_the_kernel_cannot_take_is_left_to_others(gpu, blocks) -> None:
